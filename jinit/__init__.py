@@ -1,0 +1,54 @@
+"""Weight initialization for JAX: which initializer, why, and is the difference real or luck?
+
+Rooms, from the bottom up: ``activations``, ``initializers``, ``clipping``, ``data``, ``stats``,
+``engine``, ``models``, ``parameters``, ``train``, ``sweep``, ``report``.
+"""
+
+from typing import TYPE_CHECKING
+
+from jinit._lazy import attach
+
+if TYPE_CHECKING:
+    from jinit import (
+        activations,
+        clipping,
+        data,
+        engine,
+        errors,
+        initializers,
+        models,
+        parameters,
+        report,
+        stats,
+        sweep,
+        train,
+    )
+    from jinit.parameters import initialize
+    from jinit.sweep import Grid, compare, plan, run, summarize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Grid", "compare", "initialize", "plan", "run", "summarize",
+    "activations", "clipping", "data", "engine", "errors", "initializers",
+    "models", "parameters", "report", "stats", "sweep", "train",
+]  # fmt: skip
+
+_ROOMS = (
+    "activations", "clipping", "data", "engine", "errors", "initializers",
+    "models", "parameters", "report", "stats", "sweep", "train",
+)  # fmt: skip
+
+# Imported when first used: `jinit --help` answers at once, and JAX loads only when it is needed.
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Grid": "jinit.sweep.grid",
+        "compare": "jinit.sweep.comparison",
+        "initialize": "jinit.parameters.initialize",
+        "plan": "jinit.sweep.planner",
+        "run": "jinit.sweep.runner",
+        "summarize": "jinit.sweep.comparison",
+        **{room: f"jinit.{room}" for room in _ROOMS},
+    },
+)

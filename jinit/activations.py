@@ -1,0 +1,137 @@
+"""Activation functions by name, each with its kinks. Not layers: pure elementwise functions.
+
+A kink is a point where some derivative jumps. Gaussian quadrature splits there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors, specs
+from jinit.typing import Array
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A named elementwise function.
+
+    Attributes:
+      name: its spec string; two activations with one name are the same function.
+      function: ``x -> φ(x)``, any shape, dtype kept.
+      kinks: the points where a derivative of φ jumps, ascending.
+    """
+
+    name: str
+    function: Callable[[Array], Array]
+    kinks: tuple[float, ...] = ()
+
+    def __call__(self, x: Array) -> Array:
+        return self.function(x)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ActivationLike: TypeAlias = str | Activation | Callable[[Array], Array]
+
+
+def get(activation: ActivationLike) -> Activation:
+    """The activation with this name or spec string, or a callable wrapped as one.
+
+    Args:
+      activation: ``"relu"``, ``"leaky_relu(0.2)"``, an :class:`Activation`, or any elementwise
+        callable (its kinks are then taken to be unknown: an empty tuple).
+
+    Returns:
+      An :class:`Activation`.
+
+    Raises:
+      ValueError: the name is not known (the nearest is offered).
+      TypeError: neither a string nor a callable.
+
+    >>> get("leaky_relu(0.2)").kinks
+    (0.0,)
+    >>> float(get("lecun_tanh")(1.0))  # doctest: +ELLIPSIS
+    0.9999...
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if callable(activation):
+        return Activation(getattr(activation, "__name__", "custom"), activation)
+    if not isinstance(activation, str):
+        raise errors.wrong_type(
+            "activation", activation, "a name, a spec string or a callable", "try 'relu'"
+        )
+    spec = specs.parse(activation, "activation")
+    if spec.name not in _FACTORIES:
+        raise errors.unknown_name(
+            "activation", spec.name, _FACTORIES, "jinit.activations.names()"
+        )
+    factory = _FACTORIES[spec.name]
+    arguments = specs.bind(spec, factory, "activation")
+    made = factory(**arguments)
+    name = specs.write(spec.name, tuple(arguments.items()))
+    return Activation(name, made.function, made.kinks)
+
+
+def names() -> tuple[str, ...]:
+    """All names :func:`get` knows, in the order of the catalogue.
+
+    >>> names()[:4]
+    ('identity', 'sigmoid', 'tanh', 'relu')
+    """
+    return tuple(_FACTORIES)
+
+
+def lecun_tanh(x: Array) -> Array:
+    """φ(x) = 1.7159 tanh(2x/3) (LeCun et al. 1998, section 4.4); any shape, dtype kept.
+
+    >>> float(lecun_tanh(jnp.zeros(())))
+    0.0
+    """
+    return 1.7159 * jnp.tanh(x * (2.0 / 3.0))
+
+
+def _leaky_relu(negative_slope: float = 0.01) -> Activation:
+    errors.check_number("leaky_relu negative_slope", negative_slope, fix="try 0.01")
+    return Activation("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope), (0.0,))
+
+
+def _elu(alpha: float = 1.0) -> Activation:
+    errors.check_number("elu alpha", alpha, fix="try 1.0")
+    return Activation("elu", lambda x: jax.nn.elu(x, alpha), (0.0,))
+
+
+def _exact_gelu(x: Array) -> Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _fixed(
+    name: str, function: Callable[[Array], Array], kinks: tuple[float, ...] = ()
+) -> Callable[[], Activation]:
+    return lambda: Activation(name, function, kinks)
+
+
+_FACTORIES: dict[str, Callable[..., Activation]] = {
+    "identity": _fixed("identity", lambda x: x),
+    "sigmoid": _fixed("sigmoid", jax.nn.sigmoid),
+    "tanh": _fixed("tanh", jnp.tanh),
+    "relu": _fixed("relu", jax.nn.relu, (0.0,)),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "selu": _fixed("selu", jax.nn.selu, (0.0,)),
+    "gelu": _fixed("gelu", _exact_gelu),
+    "silu": _fixed("silu", jax.nn.silu),
+    "softplus": _fixed("softplus", jax.nn.softplus),
+    "softsign": _fixed("softsign", jax.nn.soft_sign, (0.0,)),
+    "hard_tanh": _fixed("hard_tanh", jax.nn.hard_tanh, (-1.0, 1.0)),
+    "relu6": _fixed("relu6", jax.nn.relu6, (0.0, 6.0)),
+    "sin": _fixed("sin", jnp.sin),
+    "erf": _fixed("erf", jax.scipy.special.erf),
+    "lecun_tanh": _fixed("lecun_tanh", lecun_tanh),
+}

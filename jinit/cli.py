@@ -1,0 +1,257 @@
+"""The command line: parses arguments, calls the library, prints. ``jinit --help`` loads no JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_format
+import math
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from jinit import errors
+from jinit.sweep.grid import Grid
+
+try:
+    import tyro
+    from tyro.conf import arg
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How to run a sweep and what to do with its table."""
+
+    baseline: Annotated[
+        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
+    ] = None
+    metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
+    out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
+    json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
+    workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
+    tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
+    hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
+
+
+def _grid_options() -> type[Any]:
+    """A flag for every field of Grid, with its help and default; several values for an axis."""
+    kinds: dict[str, Any] = dict.fromkeys(("depth", "width", "batch_size"), int)
+    kinds |= dict.fromkeys(
+        ("gain", "learning_rate", "momentum", "weight_decay", "label_noise"), float
+    )
+    plain: dict[str, Any] = {
+        "residual": bool,
+        "steps": int,
+        "evaluations": int,
+        "target_accuracy": float,
+        "pairing": str,
+        "normalization": str | None,
+    }
+    options: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(Grid):
+        help_text, default = item.metadata["help"], item.default
+        kind = plain.get(item.name)
+        if kind is None:
+            several = int if item.name.endswith("seeds") else kinds.get(item.name, str)
+            kind, default = tuple[several, ...], () if default is None else (default,)
+        if item.name.endswith("seeds"):
+            help_text += "; one number is how many, several are the seeds"
+        options.append(
+            (item.name, Annotated[kind, arg(help=help_text)], dataclasses.field(default=default))
+        )
+    return dataclasses.make_dataclass("GridOptions", options, frozen=True)
+
+
+GridOptions: Any = _grid_options()
+
+
+def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
+    """Trains every combination of the axes on every seed and says which initializer wins.
+
+    Example: jinit sweep --dataset digits --initializer glorot_uniform he_normal orthogonal
+    --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
+    """
+    recipe, baseline = _checked(grid, options)
+    from jinit.report import terminal
+    from jinit.sweep.runner import SweepInterrupted, run
+
+    status = 0
+    try:
+        with terminal.SweepProgress(options.metric) as progress:
+            table = run(
+                recipe,
+                progress=progress,
+                workers=options.workers,
+                tile=options.tile,
+                hang_after=options.hang_after,
+            )
+    except SweepInterrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        if interrupted.table is None:
+            return 130
+        table, status = interrupted.table, 130
+        if baseline not in table["initializer"].tolist():
+            baseline = None
+    if options.out is not None:
+        table.write(options.out)
+        print(f"{len(table)} runs written to {options.out}", file=sys.stderr)
+    if options.json:
+        _dump(terminal.as_json(table, metric=options.metric, baseline=baseline))
+    else:
+        terminal.print_table(table, metric=options.metric, baseline=baseline)
+    return status
+
+
+def plan(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
+    """Prints the programs, FLOPs, memory and rough time of a sweep; trains nothing.
+
+    Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
+    """
+    recipe, _ = _checked(grid, options)
+    from jinit.report import terminal
+    from jinit.sweep.planner import plan as make_plan
+
+    made = make_plan(recipe, tile=options.tile, workers=options.workers)
+    if options.json:
+        fields = ("name", "runs", "tile", "lane_bytes", "flops")
+        programs = [{name: getattr(item, name) for name in fields} for item in made.programs]
+        totals = {name: getattr(made, name) for name in ("runs", "flops", "result_bytes", "seconds")}
+        _dump({**totals, "workers": made.workers, "programs": programs})
+    else:
+        terminal.print_plan(made)
+    return 0
+
+
+def list_initializers(
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+) -> int:
+    """Lists every initializer: its law, its source, and what other libraries call it.
+
+    Example: jinit initializers
+    """
+    from jinit.initializers import registry
+
+    rows = [registry.row(name) for name in registry.names()]
+    if json:
+        fields = ("name", "formula", "reference", "aliases")
+        _dump([{name: getattr(row, name) for name in fields} for row in rows])
+        return 0
+    from jinit.report import terminal
+
+    terminal.print_initializers(rows)
+    return 0
+
+
+def describe(
+    name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
+    shape: Annotated[
+        tuple[int, ...], arg(help="receptive field…, in, out; a dense layer is: in out")
+    ] = (10, 1000),
+    seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+) -> int:
+    """Explains an initializer for one shape: law, source, expected numbers beside a real draw.
+
+    Example: jinit describe fan_in_uniform --shape 10 1000
+    """
+    from jinit.initializers import describe as describe_initializer
+
+    found = describe_initializer(name, shape, seed=seed)
+    if json:
+        _dump(dataclasses.asdict(found))
+        return 0
+    from jinit.report import terminal
+
+    terminal.print_description(found)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 2 for bad input, 130 after Ctrl-C.
+
+    >>> main(["describe", "he_normal", "--shape", "10", "-3"])
+    2
+    """
+    commands = {
+        "sweep": sweep,
+        "plan": plan,
+        "initializers": list_initializers,
+        "describe": describe,
+    }
+    try:
+        return int(
+            tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog="jinit",
+                description=(
+                    "Weight initialization for JAX: which initializer, why, and is the difference "
+                    "real or luck? Example: jinit sweep --initializer glorot_uniform he_normal "
+                    "--depth 8 --seeds 64"
+                ),
+                args=argv,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+        )
+    except (ValueError, TypeError, errors.MissingExtraError) as error:
+        # One line, no traceback: what, got, allowed, fix.
+        print(f"jinit: {error}", file=sys.stderr)
+        return 2
+    except errors.HangError as error:
+        print(f"jinit: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("jinit: interrupted", file=sys.stderr)
+        return 130
+
+
+def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
+    """The recipe and the canonical baseline; everything wrong is said before any device work."""
+    recipe = _recipe(grid)
+    from jinit import initializers
+    from jinit.sweep.table import METRICS, check_output
+
+    errors.check_choice("metric", options.metric, [m for m in METRICS if m != "where"])
+    if options.out is not None:
+        check_output(options.out)
+    arms = [str(arm) for arm in recipe.values("initializer")]
+    if options.baseline is not None:
+        baseline = str(initializers.get(options.baseline))
+        if baseline not in arms:
+            raise errors.unknown_name("baseline", baseline, arms, "--initializer")
+        return recipe, baseline
+    default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
+    return recipe, default if len(arms) > 1 else None
+
+
+def _recipe(grid: Any) -> Grid:
+    values = {item.name: getattr(grid, item.name) for item in dataclasses.fields(grid)}
+    for name in ("loss", "clip"):
+        values[name] = tuple(None if v.lower() == "none" else v for v in values[name]) or None
+    for name in ("seeds", "data_seeds"):
+        given = values[name]
+        values[name] = given[0] if len(given) == 1 else given or None
+    return Grid(**values)
+
+
+def _dump(value: Any) -> None:
+    """Strict JSON on stdout: NaN and inf become null."""
+    print(json_format.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Which workers there are: one thread per core on CPU, one stream per accelerator."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from jinit import errors
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The machine as the scheduler sees it.
+
+    Attributes:
+      platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
+      devices: one entry per worker thread; None is the default device.
+      compiler: whether a further thread compiles while the workers run.
+      memory_bytes: memory of one device, if it says so.
+    """
+
+    platform: str
+    devices: tuple[Any, ...]
+    compiler: bool
+    memory_bytes: int | None
+
+
+def local(workers: int | None = None) -> Workers:
+    """The workers of this process's machine.
+
+    On CPU all threads share one device: a compiled call releases the GIL, and two threads that
+    each run small tiles keep two cores busier than one call over all lanes.
+
+    Args:
+      workers: threads; default one per core this process may use (CPU) or per device.
+
+    Raises:
+      ValueError: fewer than one worker.
+
+    >>> local(2).devices if jax.default_backend() == "cpu" else (None, None)
+    (None, None)
+    """
+    if workers is not None:
+        errors.check_integer("workers", workers, low=1, fix="use 2, or None for one per core")
+    platform = jax.default_backend()
+    if platform == "cpu":
+        return Workers(platform, (None,) * (workers or _cores()), False, None)
+    devices = jax.local_devices()[:workers]
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    return Workers(platform, tuple(devices), True, limit)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

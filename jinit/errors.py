@@ -1,0 +1,140 @@
+"""How jinit says no: every refusal names what was wrong, what it got, what is allowed, and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class HangError(RuntimeError):
+    """A compile or a tile of lanes made no progress for longer than the allowed time."""
+
+
+class MissingExtraError(ImportError):
+    """A feature needs a package from an optional extra that is not installed."""
+
+
+def refusal(what: str, got: object, allowed: str, fix: str) -> ValueError:
+    """A one-line ``ValueError``: what, got, allowed, fix.
+
+    >>> str(refusal("depth", -1, "a whole number >= 0", "use depth=0 for softmax regression"))
+    'depth: got -1; allowed: a whole number >= 0; fix: use depth=0 for softmax regression'
+    """
+    return ValueError(f"{what}: got {_show(got)}; allowed: {allowed}; fix: {fix}")
+
+
+def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeError:
+    """The same sentence as :func:`refusal`, as a ``TypeError``.
+
+    >>> str(wrong_type("shape", 3.5, "a tuple of ints", "pass (10, 1000)"))
+    'shape: got 3.5; allowed: a tuple of ints; fix: pass (10, 1000)'
+    """
+    return TypeError(f"{what}: got {_show(got)}; allowed: {allowed}; fix: {fix}")
+
+
+def unknown_name(
+    kind: str, got: object, known: Iterable[str], listing: str, aliases: Iterable[str] = ()
+) -> ValueError:
+    """A ``ValueError`` for a name nobody registered, with the nearest one (or alias) offered.
+
+    >>> str(unknown_name("loss", "hnge", ["hinge", "mse"], "jinit.train.losses.names()"))
+    "loss 'hnge' is not known; did you mean 'hinge'? (jinit.train.losses.names() lists all 2)"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
+    return ValueError(f"{kind} {_show(got)} is not known; {hint} ({listing} lists all {len(names)})")
+
+
+def check_number(
+    what: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    fix: str,
+) -> Any:
+    """Returns ``value`` if it is a finite number in range; arrays and tracers pass unread.
+
+    Args:
+      what: what the number is, with its unit, for the message.
+      value: a Python or NumPy number; anything with a ``shape`` that is not a NumPy scalar is
+        returned untouched, because a traced number has no value yet.
+      low, high: the closed range allowed; ``open_low`` excludes ``low`` itself.
+      fix: the sentence that helps.
+
+    Raises:
+      TypeError: not a number.
+      ValueError: NaN, infinite or out of range.
+
+    >>> check_number("stddev", 0.1, low=0.0, fix="use a positive number")
+    0.1
+    """
+    if hasattr(value, "shape") and not isinstance(value, numbers.Number):
+        return value
+    allowed = _range_text(low, high, open_low)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise wrong_type(what, value, allowed, fix)
+    number = float(value)
+    too_low = number <= low if open_low else number < low
+    if not math.isfinite(number) or too_low or number > high:
+        raise refusal(what, value, allowed, fix)
+    return value
+
+
+def check_integer(what: str, value: Any, *, low: int, high: int | None = None, fix: str) -> int:
+    """Returns ``value`` as an ``int`` if it is a whole number in ``[low, high]``.
+
+    Raises:
+      TypeError: not a whole number (``True`` is not one).
+      ValueError: out of range.
+
+    >>> check_integer("steps", 300, low=1, fix="use at least one step")
+    300
+    """
+    allowed = f"a whole number >= {low}" + ("" if high is None else f" and <= {high}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise wrong_type(what, value, allowed, fix)
+    if value < low or (high is not None and value > high):
+        raise refusal(what, value, allowed, fix)
+    return int(value)
+
+
+def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
+    """Returns ``value`` if it is one of ``allowed``, else raises with the nearest match.
+
+    >>> check_choice("mode", "fan_in", ["fan_in", "fan_out"])
+    'fan_in'
+    """
+    if value not in allowed:
+        raise unknown_name(what, value, allowed, f"allowed: {', '.join(allowed)};")
+    return str(value)
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
+    """The error for a package that lives in an optional extra.
+
+    >>> str(missing_extra("rich", "lab", "printing tables"))
+    "printing tables needs the package 'rich'; fix: pip install 'jinit[lab]'"
+    """
+    return MissingExtraError(
+        f"{purpose} needs the package {package!r}; fix: pip install 'jinit[{extra}]'"
+    )
+
+
+def _range_text(low: float, high: float, open_low: bool) -> str:
+    if low == -math.inf and high == math.inf:
+        return "a finite number"
+    if high == math.inf:
+        return f"a finite number {'>' if open_low else '>='} {low:g}"
+    return f"a number in {'(' if open_low else '['}{low:g}, {high:g}]"
+
+
+def _show(value: object, limit: int = 80) -> str:
+    """``repr`` cut to a length that keeps the message on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

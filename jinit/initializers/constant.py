@@ -1,0 +1,132 @@
+"""Initializers without randomness: zeros, ones, constant, identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.initializers.base import Law, NamedInitializer, Recipe, named
+from jinit.typing import Array, DType
+
+
+@named
+def constant(value: Any, dtype: DType = None) -> Recipe:
+    """Every entry is ``value``.
+
+    Args:
+      value: a number, or an array that broadcasts to the shape asked for.
+      dtype: default dtype of the arrays; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape; bit for bit ``jax.nn.initializers.constant``.
+
+    Raises:
+      ValueError: a NaN or infinite value; a value that does not broadcast to the shape.
+
+    >>> constant(0.1)(jax.random.key(0), (2,))
+    Array([0.1, 0.1], dtype=float32)
+    """
+    errors.check_number("constant value", value, fix="use a finite number")
+
+    def law(shape: tuple[int, ...]) -> Law:
+        filled = _broadcast(value, shape)
+        low, high = float(filled.min(initial=0)), float(filled.max(initial=0))
+        if filled.size:
+            low, high = float(filled.min()), float(filled.max())
+        kind = "constant" if low == high else "deterministic"
+        mean, stddev = (float(filled.mean()), float(filled.std())) if filled.size else (0.0, 0.0)
+        return Law(kind, mean, 0.0 if low == high else stddev, low, high)  # type: ignore[arg-type]
+
+    return Recipe(jax.nn.initializers.constant(value), law, any_dtype=True, dtype=dtype)
+
+
+@named
+def zeros_init() -> Recipe:
+    """Every entry is 0, so every hidden unit of a layer stays the same unit (see README).
+
+    Returns:
+      An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.zeros``.
+
+    >>> zeros_init()(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    return Recipe(
+        jax.nn.initializers.zeros, lambda shape: Law("constant", 0.0, 0.0, 0.0, 0.0), True
+    )
+
+
+@named
+def ones_init() -> Recipe:
+    """Every entry is 1; the usual choice for a normalization layer's scale.
+
+    Returns:
+      An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.ones``.
+
+    >>> ones_init()(jax.random.key(0), (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    return Recipe(jax.nn.initializers.ones, lambda shape: Law("constant", 1.0, 0.0, 1.0, 1.0), True)
+
+
+@named
+def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
+    """The rectangular identity times a gain: W_ij = gain · δ_ij.
+
+    Args:
+      gain: the value on the diagonal, dimensionless.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for 2-D shapes.
+
+    Raises:
+      ValueError: the shape is not 2-D (a convolution wants a Dirac kernel), or a bad gain.
+
+    Reference: Le, Jaitly & Hinton 2015, section 3.
+
+    >>> identity()(jax.random.key(0), (2, 3))
+    Array([[1., 0., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    errors.check_number("identity gain", gain, fix="use a finite number")
+
+    def law(shape: tuple[int, ...]) -> Law:
+        if len(shape) != 2:
+            raise errors.refusal(
+                "identity shape",
+                shape,
+                "rank 2: (in, out)",
+                "a convolution kernel keeps its input with a Dirac kernel instead",
+            )
+        share = min(shape) / max(1, shape[0] * shape[1])
+        value = float(gain)
+        stddev = abs(value) * float(np.sqrt(share * (1 - share)))
+        return Law("deterministic", value * share, stddev, min(0.0, value), max(0.0, value))
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
+        eye = jnp.eye(*shape, dtype=dtype) * jnp.asarray(gain, dtype)
+        return eye if out_sharding is None else jax.lax.with_sharding_constraint(eye, out_sharding)
+
+    return Recipe(draw, law, dtype=dtype)
+
+
+zeros: NamedInitializer = zeros_init()
+ones: NamedInitializer = ones_init()
+
+
+def _broadcast(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(value, jax.core.Tracer):
+        return np.zeros(shape)
+    try:
+        return np.broadcast_to(np.asarray(value, dtype=float), shape)
+    except ValueError:
+        raise errors.refusal(
+            "constant value",
+            f"an array of shape {np.shape(value)}",
+            f"a number or an array that broadcasts to {shape}",
+            "pass a single number",
+        ) from None

@@ -1,0 +1,108 @@
+"""What an initializer will do to one kernel: the law, its source, and a real draw beside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from jinit import errors
+from jinit.initializers import registry
+from jinit.initializers.base import Law, NamedInitializer
+from jinit.initializers.fans import Fans, check_shape, fans
+from jinit.typing import Shape
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The printed summary of a draw: what a reader checks against the law.
+
+    Attributes:
+      minimum, maximum, mean, stddev: of the draw's entries (population standard deviation).
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+
+
+@dataclass(frozen=True)
+class Description:
+    """An initializer explained for one shape.
+
+    Attributes:
+      spec: its canonical spec string.
+      formula, reference: the law in symbols and where it comes from.
+      shape: the shape described.
+      fans: fan_in and fan_out; None below rank 2.
+      law: expected mean, standard deviation and bounds.
+      draw: the summary of one real draw.
+      spread: ``(fan_in, expected stddev)`` for other numbers of inputs; empty if it is constant.
+      histogram: counts of the draw in 24 equal bins from minimum to maximum.
+    """
+
+    spec: str
+    formula: str
+    reference: str
+    shape: tuple[int, ...]
+    fans: Fans | None
+    law: Law
+    draw: Summary
+    spread: tuple[tuple[int, float], ...]
+    histogram: tuple[int, ...]
+
+
+def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> Description:
+    """Formula, fans, expected mean, σ and bounds, and the summary of a real draw.
+
+    Args:
+      spec: a spec string or a named initializer.
+      shape: ``(receptive field…, in, out)``.
+      seed: seed of the draw, ``0 ≤ seed < 2**32``.
+
+    Returns:
+      A :class:`Description`.
+
+    Raises:
+      ValueError: an unknown name, a shape the initializer cannot serve, a bad seed.
+
+    >>> found = describe("fan_in_uniform", (10, 1000))
+    >>> round(found.law.high, 3), round(found.law.stddev, 2)
+    (0.316, 0.18)
+    """
+    initializer = registry.get(spec)
+    if not isinstance(initializer, NamedInitializer):
+        raise errors.wrong_type("initializer", spec, "a registered one", "register it first")
+    errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
+    shape = check_shape(shape)
+    law = initializer.law(shape)
+    values = np.asarray(initializer(jax.random.key(seed), shape), np.float64).ravel()
+    if not values.size:
+        raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")
+    row = registry.row(initializer.name)
+    return Description(
+        spec=str(initializer),
+        formula=row.formula,
+        reference=row.reference,
+        shape=shape,
+        fans=fans(shape) if len(shape) > 1 else None,
+        law=law,
+        draw=Summary(*map(float, (values.min(), values.max(), values.mean(), values.std()))),
+        spread=_spread(initializer, shape),
+        histogram=tuple(int(count) for count in np.histogram(values, bins=24)[0]),
+    )
+
+
+def _spread(
+    initializer: NamedInitializer, shape: tuple[int, ...]
+) -> tuple[tuple[int, float], ...]:
+    """Expected σ as the number of inputs changes by factors of 4 around the shape's own."""
+    if len(shape) < 2:
+        return ()
+    sizes = [max(1, round(shape[-2] * 4.0**power)) for power in (-1, 0, 1, 2)]
+    pairs = [(n, initializer.law((*shape[:-2], n, shape[-1])).stddev) for n in sizes]
+    constant = all(math.isclose(stddev, pairs[0][1]) for _, stddev in pairs)
+    return () if constant else tuple(pairs)

@@ -1,0 +1,182 @@
+"""Every initializer by name: one row each, with its aliases, formula and source.
+
+A row buys the whole test battery: a new initializer is a factory and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jinit import errors, specs
+from jinit.initializers.base import NamedInitializer
+from jinit.initializers.constant import constant, identity, ones_init, zeros_init
+from jinit.initializers.orthogonal import orthogonal
+from jinit.initializers.random import normal, truncated_normal, uniform, uniform_range
+from jinit.initializers.scaling import (
+    fan_avg_normal,
+    fan_in_normal,
+    fan_in_uniform,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    variance_scaling,
+)
+from jinit.typing import Initializer
+
+Factory = Callable[..., NamedInitializer]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One initializer.
+
+    Attributes:
+      name: its canonical name.
+      factory: makes it.
+      formula: the law of one entry; n = fan_in, m = fan_out.
+      reference: where the rule comes from.
+      aliases: what torch, Keras, KotlinDL and the papers call it.
+      example: a spec string with every required argument.
+    """
+
+    name: str
+    factory: Factory
+    formula: str
+    reference: str
+    aliases: tuple[str, ...] = ()
+    example: str = ""
+
+
+def _kaiming(kind: str) -> tuple[str, ...]:
+    return (f"kaiming_{kind}", f"kaiming_{kind}_", f"He{kind.title()}", f"he_{kind}_")
+
+
+def _xavier(kind: str) -> tuple[str, ...]:
+    return (f"xavier_{kind}", f"xavier_{kind}_", f"Glorot{kind.title()}", f"Xavier{kind.title()}")
+
+
+_GLOROT, _HE = "Glorot & Bengio 2010, eq. 12", "He et al. 2015, eq. 10"
+_BUILT_IN = (
+    Row("zeros", zeros_init, "0", "—", ("zeros_init", "zeros_", "Zeros")),
+    Row("ones", ones_init, "1", "—", ("ones_init", "ones_", "Ones")),
+    Row("constant", constant, "value", "—", ("constant_", "Constant"), "constant(value=0.1)"),
+    Row("identity", identity, "gain · δ_ij", "Le et al. 2015, sec. 3", ("eye_", "Identity")),
+    Row("normal", normal, "N(mean, stddev²)", "—", ("normal_", "RandomNormal")),
+    Row("uniform", uniform, "U[0, scale)", "—"),
+    Row("uniform_range", uniform_range, "U[low, high)", "—", ("uniform_", "RandomUniform")),
+    Row(
+        "truncated_normal",
+        truncated_normal,
+        "mean + stddev · z, lower < z < upper",
+        "Johnson et al. 1994, eq. 13.134",
+        ("trunc_normal_", "TruncatedNormal"),
+    ),
+    Row(
+        "variance_scaling",
+        variance_scaling,
+        "Var W = scale / fan",
+        _GLOROT,
+        ("VarianceScaling",),
+        "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)",
+    ),
+    Row("lecun_normal", lecun_normal, "Var W = 1/n", "LeCun et al. 1998, eq. 16",
+        ("LecunNormal", "LeCunNormal")),
+    Row("lecun_uniform", lecun_uniform, "U[±√(3/n)]", "LeCun et al. 1998, eq. 16",
+        ("LecunUniform", "LeCunUniform")),
+    Row("glorot_normal", glorot_normal, "Var W = 2 gain²/(n+m)", _GLOROT, _xavier("normal")),
+    Row("glorot_uniform", glorot_uniform, "U[±gain √(6/(n+m))]",
+        "Glorot & Bengio 2010, eq. 16", _xavier("uniform")),
+    Row("he_normal", he_normal, "Var W = 2/((1+a²) n)", _HE, _kaiming("normal")),
+    Row("he_uniform", he_uniform, "U[±√(6/((1+a²) n))]", _HE, _kaiming("uniform")),
+    Row("fan_in_normal", fan_in_normal, "N(0, k/n)", _HE),
+    Row("fan_avg_normal", fan_avg_normal, "N(0, 2/(n+m))", _GLOROT),
+    Row("fan_in_uniform", fan_in_uniform, "U[±1/√n]", "Glorot & Bengio 2010, eq. 1"),
+    Row("orthogonal", orthogonal, "scale · Q, Q Haar", "Saxe et al. 2013, sec. 3",
+        ("orthogonal_", "Orthogonal", "OrthogonalInitializer")),
+)  # fmt: skip
+
+_ROWS: dict[str, Row] = {row.name: row for row in _BUILT_IN}
+_ALIASES: dict[str, str] = {alias: row.name for row in _BUILT_IN for alias in row.aliases}
+
+
+def get(initializer: str | Initializer) -> Initializer:
+    """The initializer for a spec string; an initializer is returned as it is.
+
+    Args:
+      initializer: ``"he_normal"``, ``"normal(stddev=0.01)"``, an alias of torch, Keras or
+        KotlinDL, or any callable ``init(key, shape, dtype)``.
+
+    Returns:
+      An initializer; ``str(get(text))`` is the canonical spec string.
+
+    Raises:
+      ValueError: an unknown name (the nearest is offered), arguments it does not take.
+      TypeError: neither a string nor a callable.
+
+    >>> str(get("kaiming_normal_"))
+    'he_normal'
+    """
+    if not isinstance(initializer, str):
+        if callable(initializer):
+            return initializer
+        raise errors.wrong_type(
+            "initializer", initializer, "a name, a spec string or a callable", "try 'he_normal'"
+        )
+    spec = specs.parse(initializer, "initializer")
+    factory = row(spec.name).factory
+    return factory(**specs.bind(spec, factory, "initializer"))
+
+
+def row(name: str) -> Row:
+    """The registry's row for a name or an alias.
+
+    Raises:
+      ValueError: an unknown name.
+
+    >>> row("HeNormal").formula
+    'Var W = 2/((1+a²) n)'
+    """
+    canonical = _ALIASES.get(name, name)
+    if canonical not in _ROWS:
+        listing = "jinit.initializers.names()"
+        raise errors.unknown_name("initializer", name, _ROWS, listing, _ALIASES)
+    return _ROWS[canonical]
+
+
+def names() -> tuple[str, ...]:
+    """All canonical names, in the order of the inventory.
+
+    >>> "he_normal" in names()
+    True
+    """
+    return tuple(_ROWS)
+
+
+def register(name: str, factory: Factory, *, formula: str = "—", reference: str = "—") -> None:
+    """Adds an initializer to the registry of this process.
+
+    Args:
+      name: a new identifier.
+      factory: returns an initializer; its parameters become the spec's arguments.
+      formula, reference: what ``describe`` prints.
+
+    Raises:
+      ValueError: the name is taken or is not an identifier.
+      TypeError: the factory is not callable.
+
+    >>> register("tiny_normal", lambda: normal(1e-6))
+    >>> str(get("tiny_normal"))
+    'normal(stddev=1e-06)'
+    >>> del _ROWS["tiny_normal"]
+    """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise errors.refusal("name", name, "an identifier", "use letters, digits and _")
+    if name in _ROWS or name in _ALIASES:
+        raise errors.refusal("name", name, "a name not yet taken", "choose another")
+    if not callable(factory):
+        raise errors.wrong_type("factory", factory, "a callable", "pass a function")
+    _ROWS[name] = Row(name, factory, formula, reference)

@@ -1,0 +1,146 @@
+"""The multilayer perceptron as a Flax linen module, for any depth from 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.activations import get as get_activation
+from jinit.initializers import lecun_normal, ones, zeros
+from jinit.typing import Array, Initializer, PyTree
+
+# Unrolled layers compile in 0.5–2 s up to 16 and 4 s at 64; a scan stays flat but runs 30 % slower.
+UNROLL_LIMIT = 64
+
+
+class MLP(nn.Module):
+    """x → (W, b, φ) × depth → W, b.
+
+    Hidden layer l: h_l = φ(norm(h_{l−1} W_l + b_l)), plus h_{l−1} where ``residual`` and the widths
+    agree. Parameters are ``hidden_0/kernel … output/bias`` whether layers are unrolled or scanned,
+    so that one key gives a layer the same weights at every depth.
+
+    Attributes:
+      features: widths of all layers, the last is the number of outputs; ``(10,)`` is depth 0,
+        softmax regression.
+      activation: a name, a spec string or a callable, after every hidden layer.
+      residual: adds the layer's input to its output (hidden layers of equal width).
+      normalization: None, or ``"layer"`` for LayerNorm of the pre-activation.
+      parameterization: ``"standard"``.
+      use_bias: whether layers have a bias.
+      kernel_init, bias_init: used by Flax's own ``init``; jinit sweeps replace them.
+
+    Raises:
+      ValueError: no features, a width below 1, an unknown activation or option.
+
+    >>> model = MLP(features=(32, 10))
+    >>> params = model.init(jax.random.key(0), jnp.zeros((1, 64)))["params"]
+    >>> model.apply({"params": params}, jnp.zeros((5, 64))).shape
+    (5, 10)
+    """
+
+    features: tuple[int, ...]
+    activation: ActivationLike = "relu"
+    residual: bool = False
+    normalization: str | None = None
+    parameterization: str = "standard"
+    use_bias: bool = True
+    kernel_init: Initializer = lecun_normal()
+    bias_init: Initializer = zeros
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.features) - 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Outputs ``(batch, features[-1])`` for x ``(batch, …)``, flattened to vectors."""
+        self._check()
+        x = x.reshape(x.shape[0], -1)
+        activation = get_activation(self.activation)
+        layers, fan_in = [], x.shape[-1]
+        for index, width in enumerate(self.features):
+            name = "output" if index == self.depth else f"hidden_{index}"
+            norm = self.normalization is not None and index < self.depth
+            layer = _Layer(
+                width, self.use_bias, norm, self.kernel_init, self.bias_init, name=name
+            )
+            layers.append(layer(fan_in))
+            fan_in = width
+        first = 0
+        if self._scans():
+            # The first layer may have its own fan_in; the others are alike and are stacked.
+            x = self._hidden(0, x, layers[0], activation.function)
+            x = self._scan(x, layers[1:-1], activation.function)
+            first = self.depth
+        for index in range(first, self.depth):
+            x = self._hidden(index, x, layers[index], activation.function)
+        return self._affine(x, layers[-1])
+
+    def _hidden(self, index: int, x: Array, layer: PyTree, activation: Any) -> Array:
+        pre_activation = self._affine(x, layer)
+        pre_activation = self.perturb(f"pre_activation_{index}", pre_activation)
+        self.sow("intermediates", f"pre_activation_{index}", pre_activation)
+        return self._close(x, pre_activation, layer, activation)
+
+    def _scan(self, x: Array, layers: list[PyTree], activation: Any) -> Array:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+
+        def body(x: Array, layer: PyTree) -> tuple[Array, Array]:
+            pre_activation = self._affine(x, layer)
+            return self._close(x, pre_activation, layer, activation), pre_activation
+
+        x, pre_activations = jax.lax.scan(body, x, stacked)
+        self.sow("intermediates", "pre_activations_from_1", pre_activations)
+        return x
+
+    def _affine(self, x: Array, layer: PyTree) -> Array:
+        x = x @ layer["kernel"]
+        return x + layer["bias"] if self.use_bias else x
+
+    def _close(self, x: Array, pre_activation: Array, layer: PyTree, activation: Any) -> Array:
+        if "scale" in layer:
+            mean = pre_activation.mean(-1, keepdims=True)
+            variance = pre_activation.var(-1, keepdims=True)
+            pre_activation = (pre_activation - mean) * jax.lax.rsqrt(variance + 1e-6)
+            pre_activation = pre_activation * layer["scale"] + layer["shift"]
+        h: Array = activation(pre_activation)
+        return h + x if self.residual and h.shape == x.shape else h
+
+    def _scans(self) -> bool:
+        return self.depth > UNROLL_LIMIT and len(set(self.features[:-1])) == 1
+
+    def _check(self) -> None:
+        if not self.features:
+            raise errors.refusal("features", self.features, "at least the output width", "(10,)")
+        for width in self.features:
+            errors.check_integer("width", width, low=1, fix="use 32")
+        errors.check_choice("parameterization", self.parameterization, ("standard",))
+        if self.normalization is not None:
+            errors.check_choice("normalization", self.normalization, ("layer",))
+
+
+class _Layer(nn.Module):
+    """Owns one layer's parameters and returns them; the MLP does the arithmetic."""
+
+    width: int
+    use_bias: bool
+    norm: bool
+    kernel_init: Initializer
+    bias_init: Initializer
+
+    @nn.compact
+    def __call__(self, fan_in: int) -> dict[str, Array]:
+        params = {"kernel": self.param("kernel", self.kernel_init, (fan_in, self.width))}
+        if self.use_bias:
+            params["bias"] = self.param("bias", self.bias_init, (self.width,))
+        if self.norm:
+            params["scale"] = self.param("scale", ones, (self.width,))
+            params["shift"] = self.param("shift", zeros, (self.width,))
+        return params

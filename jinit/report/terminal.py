@@ -1,0 +1,325 @@
+"""What a sweep looks like in a terminal: progress while it runs, one table when it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from jinit import errors
+from jinit.initializers import Description
+from jinit.stats import Interval
+from jinit.sweep.comparison import Comparison, Summary, compare, summarize
+from jinit.sweep.planner import Plan
+from jinit.sweep.runner import SweepEvent
+from jinit.sweep.table import Table
+
+try:
+    from rich import box
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Table as Grid
+except ImportError:
+    raise errors.missing_extra("rich", "lab", "printing tables") from None
+
+_WIDTH = 118
+_STYLES = {"wins": "bold green", "loses": "red", "not settled": "yellow", "baseline": "dim"}
+
+
+class SweepProgress:
+    """A progress callback for :func:`jinit.run`: runs/s, ETA, failed lanes, programs compiled.
+
+    On a terminal a live bar on stderr; elsewhere a line every few seconds. The rows of a program
+    are printed as soon as its last run is in.
+    """
+
+    def __init__(self, metric: str = "test_accuracy", stream: TextIO | None = None) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._metric = metric
+        self._bar: Progress | None = None
+        self._done = self._failed = self._compiled = 0
+        self._start = self._said = time.monotonic()
+
+    def __enter__(self) -> SweepProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: SweepEvent) -> None:
+        """Takes an event of the sweep."""
+        if event.kind == "plan":
+            self._begin(event.plan)
+        self._done += event.runs
+        self._failed += event.failed
+        self._compiled += event.kind == "compiled"
+        if event.table is not None:
+            self._rows(event.table)
+        self._show(event.plan)
+
+    def _begin(self, plan: Plan) -> None:
+        self._console.print(plan_line(plan))
+        if self._console.is_terminal:
+            self._bar = Progress(
+                BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console
+            )
+            self._bar.add_task("", total=plan.runs)
+            self._bar.start()
+
+    def _show(self, plan: Plan) -> None:
+        now = time.monotonic()
+        rate = self._done / max(now - self._start, 1e-9)
+        left = (plan.runs - self._done) / rate if rate else math.inf
+        eta = "ETA —" if not math.isfinite(left) else f"ETA {left:.0f} s"
+        text = (
+            f"{self._done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
+            f" · {self._compiled} programs compiled"
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, description=text)
+        elif now - self._said > 5 or self._done == plan.runs:
+            self._said = now
+            self._console.print(text)
+
+    def _rows(self, table: Table) -> None:
+        axes = ("dataset", "activation", "depth", "width", "optimizer", "batch_size", "loss", "clip")
+        shown = [a for a in axes if a in table.axes and a in ("activation", "depth", "width")]
+        cell = ", ".join(f"{axis} {table[axis][0]}" for axis in shown)
+        metric = metric_for(table, self._metric)
+        elapsed = time.monotonic() - self._start
+        self._console.print(f"[bold]{cell or 'done'}[/bold] after {elapsed:.0f} s:")
+        for summary in summarize(table, metric, by=()):
+            self._console.print(
+                f"  {summary.arm:<24} {interval_text(summary.metric)}  "
+                f"{summary.diverged}/{summary.runs} diverged"
+            )
+
+
+def metric_for(table: Table, metric: str = "test_accuracy") -> str:
+    """``metric``, or ``test_loss`` where the task has no accuracy."""
+    import numpy as np
+
+    regression = metric == "test_accuracy" and bool(np.isnan(table[metric]).all())
+    return "test_loss" if regression else metric
+
+
+def print_table(
+    table: Table,
+    *,
+    metric: str = "test_accuracy",
+    baseline: str | None = None,
+    across: str = "initializer",
+    stream: TextIO | None = None,
+) -> list[Comparison]:
+    """Prints the table of a sweep: per cell and arm the medians, the difference, the verdict.
+
+    Args:
+      table: the runs.
+      metric: the metric to rank by.
+      baseline: the arm to compare with; None prints no comparison.
+      across: the axis of the arms.
+      stream: default stdout.
+
+    Returns:
+      The comparisons printed.
+    """
+    metric = metric_for(table, metric)
+    summaries = summarize(table, metric, across=across)
+    comparisons = [] if baseline is None else compare(
+        table, metric, baseline=baseline, across=across
+    )  # fmt: skip
+    by_arm = {(tuple(c.cell.items()), c.arm): c for c in comparisons}
+    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    axes = list(summaries[0].cell)
+    for axis in axes:
+        grid.add_column(axis)
+    headings = (across, "runs", "diverged", f"{_words(metric)} [95 %]", "steps to target")
+    for heading in headings:
+        grid.add_column(heading, justify="left" if heading == across else "right")
+    if comparisons:
+        reference = comparisons[0].baseline
+        grid.add_column(f"vs {reference} [95 %]", justify="right")
+        grid.add_column("verdict")
+    last: Any = None
+    for summary in summaries:
+        key = tuple(summary.cell.items())
+        if last is not None and key != last:
+            grid.add_section()
+        values = ["" if key == last else str(value) for value in summary.cell.values()]
+        last = key
+        grid.add_row(*values, *_row(summary, by_arm.get((key, summary.arm)), bool(comparisons)))
+    console.print(grid)
+    for line in _notes(table, metric, comparisons):
+        console.print(line, style="dim")
+    return comparisons
+
+
+def as_json(
+    table: Table, *, metric: str = "test_accuracy", baseline: str | None = None
+) -> dict[str, Any]:
+    """The table, its summary, the comparisons and the settings as plain values.
+
+    Args:
+      table, metric, baseline: as :func:`print_table`.
+    """
+    metric = metric_for(table, metric)
+    comparisons = [] if baseline is None else compare(table, metric, baseline=baseline)
+    return {
+        "metric": metric,
+        "summary": [dataclasses.asdict(item) for item in summarize(table, metric)],
+        "comparisons": [
+            dataclasses.asdict(item) | {"sentence": item.sentence} for item in comparisons
+        ],
+        "columns": {name: column.tolist() for name, column in table.columns.items()},
+        "curves": {name: curve.tolist() for name, curve in table.curves.items()},
+        "curve_steps": table.curve_steps.tolist(),
+        "settings": dict(table.settings),
+    }
+
+
+def plan_line(plan: Plan) -> str:
+    """One line: runs, programs, FLOPs, memory, rough time."""
+    return (
+        f"{plan.runs:,} runs in {len(plan.programs)} training program"
+        f"{'s' if len(plan.programs) > 1 else ''} · {plan.flops / 1e9:,.0f} GFLOP · results"
+        f" {plan.result_bytes / 2**20:.1f} MiB · about {plan.seconds:.0f} s on {plan.workers}"
+        f" worker{'s' if plan.workers > 1 else ''} at a nominal rate, plus compiling"
+    )
+
+
+def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
+    """Prints the programs of a plan, longest first."""
+    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    console.print(plan_line(plan))
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    varying = [
+        axis
+        for axis in plan.programs[0].code
+        if len({str(program.code[axis]) for program in plan.programs}) > 1
+    ]
+    for heading in (*varying, "runs", "tile", "GFLOP", "lane KiB"):
+        grid.add_column(heading, justify="left" if heading in varying else "right")
+    for program in plan.programs:
+        grid.add_row(
+            *(str(program.code[axis]) for axis in varying),
+            f"{program.runs:,}",
+            str(program.tile),
+            f"{program.flops / 1e9:,.0f}",
+            f"{program.lane_bytes / 1024:,.0f}",
+        )
+    console.print(grid)
+
+
+def print_initializers(rows: Iterable[Any], stream: TextIO | None = None) -> None:
+    """Prints the registry: name, law, source, aliases."""
+    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("name", "law of an entry", "source", "also called"):
+        grid.add_column(heading, overflow="fold")
+    for row in rows:
+        grid.add_row(row.name, row.formula, row.reference, ", ".join(row.aliases))
+    console.print(grid)
+    console.print("n = fan_in, m = fan_out, a = negative slope", style="dim")
+
+
+def print_description(found: Description, stream: TextIO | None = None) -> None:
+    """Prints what an initializer does to one shape, expected beside drawn."""
+    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    fans = "" if found.fans is None else (
+        f" · fan_in {found.fans.fan_in:g}, fan_out {found.fans.fan_out:g}"
+    )  # fmt: skip
+    console.print(f"[bold]{found.spec}[/bold]  {found.formula}  ({found.reference})", markup=True)
+    console.print(f"shape {found.shape}{fans} · {found.law.distribution}")
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "expected", "drawn"):
+        grid.add_column(heading, justify="right" if heading else "left")
+    law, draw = found.law, found.draw
+    grid.add_row("lower, min", _number(law.low), _number(draw.minimum))
+    grid.add_row("upper, max", _number(law.high), _number(draw.maximum))
+    grid.add_row("mean", _number(law.mean), _number(draw.mean))
+    grid.add_row("standard deviation", _number(law.stddev), _number(draw.stddev))
+    console.print(grid)
+    blocks = " ▁▂▃▄▅▆▇█"
+    peak = max(found.histogram)
+    bars = "".join(blocks[math.ceil(8 * count / peak)] for count in found.histogram)
+    console.print(f"{_number(draw.minimum)} │{bars}│ {_number(draw.maximum)}")
+    if found.spread:
+        pairs = ", ".join(f"{n} → {_number(stddev)}" for n, stddev in found.spread)
+        console.print(f"standard deviation by number of inputs: {pairs}")
+
+
+def interval_text(interval: Interval, sign: bool = False) -> str:
+    """``0.912 [0.897, 0.925]``; with ``sign`` every number carries one.
+
+    >>> interval_text(Interval(0.5, 0.4, 0.6))
+    '0.500 [0.400, 0.600]'
+    """
+    low, middle, high = (
+        _fixed(value, sign) for value in (interval.low, interval.estimate, interval.high)
+    )
+    return f"{middle} [{low}, {high}]"
+
+
+def _row(summary: Summary, comparison: Comparison | None, compared: bool) -> list[str]:
+    steps = summary.steps_to_target
+    diverged = f"{summary.diverged}" if not summary.diverged else f"[red]{summary.diverged}[/red]"
+    row = [
+        summary.arm.replace("[", "\\["),
+        str(summary.runs),
+        diverged,
+        interval_text(summary.metric).replace("[", "\\["),
+        f"{steps:.0f}" if math.isfinite(steps) else "not reached",
+    ]
+    if not compared:
+        return row
+    if comparison is None:
+        return [*row, "", f"[{_STYLES['baseline']}]baseline[/]"]
+    difference = interval_text(comparison.result.difference, sign=True).replace("[", "\\[")
+    style = _STYLES[comparison.verdict]
+    return [*row, difference, f"[{style}]{comparison.sentence}[/]"]
+
+
+def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
+    target = table.settings.get("grid", {}).get("target_accuracy")
+    notes = [f"{_words(metric)}: median over runs, diverged ones at their last finite state."]
+    if target is not None:
+        notes.append(
+            f"steps to target: median step at which test accuracy is first seen at {target:g} or"
+            " more; not reached = in at least half of the runs."
+        )
+    if comparisons:
+        pairs = comparisons[0].result.pairs
+        notes.append(
+            f"difference: mean over {pairs} pairs with the same seed; wins or loses: Wilcoxon"
+            f" p < 0.05 after Holm over {len(comparisons)} comparisons, interval excludes 0."
+        )
+    return notes
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "−∞" if value < 0 else "∞"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _fixed(value: float, sign: bool) -> str:
+    if not math.isfinite(value):
+        return _number(value)
+    # -0.000 says nothing that 0.000 does not.
+    value = 0.0 if abs(value) < 0.0005 else value
+    text = f"{value:+.3f}" if sign else f"{value:.3f}"
+    return text if abs(value) < 1000 else f"{value:.3g}"
+
+
+def _console_width(stream: TextIO | None) -> int | None:
+    """A table keeps its shape in files and pipes; a terminal decides for itself."""
+    return None if (stream or sys.stdout).isatty() else _WIDTH

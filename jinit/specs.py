@@ -1,0 +1,117 @@
+"""Spec strings such as ``"normal(stddev=0.01)"``: a name and literal arguments, never code.
+
+Initializers, activations, clips, optimizers and losses are all named this way.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jinit import errors
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec string.
+
+    Attributes:
+      name: the name before the parenthesis.
+      args: positional arguments, literals only.
+      kwargs: keyword arguments as ``(name, value)`` pairs in the order written.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return write(self.name, self.kwargs, self.args)
+
+
+def parse(text: str, kind: str = "spec") -> Spec:
+    """Parses ``name`` or ``name(1.0, option=word)``; bare words are strings.
+
+    Args:
+      text: the spec string.
+      kind: what it names ("initializer", "clip", …), for the error message.
+
+    Returns:
+      The :class:`Spec`; ``parse(str(spec)) == spec``.
+
+    Raises:
+      TypeError: ``text`` is not a string.
+      ValueError: not of that form, or an argument is not a literal.
+
+    >>> parse("variance_scaling(2.0, mode=fan_out)")
+    Spec(name='variance_scaling', args=(2.0,), kwargs=(('mode', 'fan_out'),))
+    >>> str(parse("normal( stddev = .01 )"))
+    'normal(stddev=0.01)'
+    """
+    allowed = "a name, or a name with literal arguments such as normal(stddev=0.01)"
+    if not isinstance(text, str):
+        raise errors.wrong_type(kind, text, allowed, "pass a string")
+    malformed = errors.refusal(kind, text, allowed, "check the parentheses, commas and quotes")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise malformed from None
+    if isinstance(tree, ast.Name):
+        return Spec(tree.id)
+    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
+        raise malformed
+    try:
+        args = tuple(_literal(node) for node in tree.args)
+        kwargs = tuple((str(item.arg), _literal(item.value)) for item in tree.keywords)
+    except (ValueError, TypeError):
+        raise malformed from None
+    if any(item.arg is None for item in tree.keywords):
+        raise malformed
+    return Spec(tree.func.id, args, kwargs)
+
+
+def bind(spec: Spec, factory: Callable[..., Any], kind: str) -> dict[str, Any]:
+    """The spec's arguments by the factory's parameter names, in the factory's order.
+
+    Raises:
+      ValueError: an argument the factory does not take, or a missing one.
+
+    >>> bind(parse("normal(0.1)"), lambda stddev=1.0: None, "initializer")
+    {'stddev': 0.1}
+    """
+    signature = inspect.signature(factory)
+    try:
+        bound = signature.bind(*spec.args, **dict(spec.kwargs))
+    except TypeError as error:
+        takes = ", ".join(str(parameter) for parameter in signature.parameters.values())
+        raise errors.refusal(
+            f"{kind} {spec.name!r}", str(spec), f"arguments ({takes})", str(error)
+        ) from None
+    return dict(bound.arguments)
+
+
+def write(
+    name: str, kwargs: tuple[tuple[str, Any], ...], args: tuple[Any, ...] = ()
+) -> str:
+    """The spec string for a name and its arguments.
+
+    >>> write("uniform", (("scale", 0.5),))
+    'uniform(scale=0.5)'
+    """
+    parts = [_word(value) for value in args] + [f"{key}={_word(value)}" for key, value in kwargs]
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id
+    return ast.literal_eval(node)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
+        return value
+    return repr(value)

@@ -1,0 +1,33 @@
+"""How many more pairs would settle a comparison."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+
+def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Further pairs needed to tell the observed mean difference from 0.
+
+    n = ((z_{1−α/2} + z_power) · s / |mean|)², minus the pairs there are; the difference and its
+    spread are taken at their observed values, so this is a rough guide.
+
+    Args:
+      gaps: ``(n,)`` paired differences, finite.
+      alpha: two-sided error; power: chance of settling it.
+
+    Returns:
+      Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0 or n < 2.
+
+    Reference: Lehr 1992; Cohen 1988, section 2.3.
+
+    >>> more_pairs(np.array([1.0, -1.0, 1.0, 1.0]))
+    28.0
+    """
+    if gaps.size < 2 or not gaps.mean():
+        return math.inf
+    quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2
+    return float(max(0, math.ceil(needed) - gaps.size)) if math.isfinite(needed) else math.inf

@@ -1,0 +1,261 @@
+"""Who wins, and is it real: summaries per cell and paired comparisons against a baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jinit import errors
+from jinit.stats import Interval, Paired, bootstrap, holm, paired
+from jinit.sweep.table import LOWER_IS_BETTER, METRICS, Table
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One arm in one cell.
+
+    Attributes:
+      cell: the value of each ``by`` axis.
+      arm: the arm's name, e.g. the initializer.
+      runs, diverged: how many, and how many stopped being finite.
+      metric: median of the metric with a 95 % bootstrap interval; diverged runs included.
+      steps_to_target: median; inf if at least half never reached it.
+    """
+
+    cell: dict[str, Any]
+    arm: str
+    runs: int
+    diverged: int
+    metric: Interval
+    steps_to_target: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the baseline in one cell, on the same seeds.
+
+    Attributes:
+      cell, arm, baseline: what is compared.
+      result: the paired comparison, uncorrected.
+      p_value: Holm-corrected over all comparisons of the call.
+      diverged, baseline_diverged: counts.
+      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``.
+    """
+
+    cell: dict[str, Any]
+    arm: str
+    baseline: str
+    result: Paired
+    p_value: float
+    diverged: int
+    baseline_diverged: int
+    verdict: str
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with what would settle it.
+
+        ``not settled (about 40 more seeds)``, where about that many further pairs would be needed.
+        """
+        if self.verdict != "not settled":
+            return self.verdict
+        more = self.result.more_pairs
+        if not self.result.difference.estimate and not math.isfinite(more):
+            return "not settled (no difference seen)"
+        if not math.isfinite(more) or more > 10_000:
+            return "not settled (over 10,000 more seeds)"
+        return f"not settled (about {_rounded(max(more, 1))} more seeds)"
+
+
+def summarize(
+    table: Table,
+    metric: str = "test_accuracy",
+    *,
+    by: tuple[str, ...] | None = None,
+    across: str = "initializer",
+) -> list[Summary]:
+    """Per cell and arm: runs, diverged, the median with its interval, median steps to target.
+
+    Args:
+      table: the runs.
+      metric: a metric column; a value that is not finite counts as the worst.
+      by: axes that make cells; default all that vary except the arms and seeds.
+      across: the axis whose values are the arms.
+
+    Raises:
+      ValueError: an unknown column or metric.
+
+    >>> columns = {"initializer": np.array(["a", "a"]), "test_accuracy": np.array([0.4, 0.6]),
+    ...            "diverged": np.zeros(2, bool), "steps_to_target": np.array([5.0, np.inf])}
+    >>> found = summarize(Table(columns, ("initializer",), {}, np.array([])))[0]
+    >>> found.metric.estimate, found.steps_to_target
+    (0.5, inf)
+    """
+    _check_metric(table, metric)
+    summaries = []
+    for cell, rows in _cells(table, _by(table, by, across)):
+        for arm in _unique(rows[across]):
+            mine = rows.select(**{across: arm})
+            summaries.append(
+                Summary(
+                    cell=cell,
+                    arm=arm,
+                    runs=len(mine),
+                    diverged=int(mine["diverged"].sum()),
+                    metric=bootstrap(_worst_for_nonfinite(mine[metric], metric)),
+                    steps_to_target=float(np.median(mine["steps_to_target"])),
+                )
+            )
+    return summaries
+
+
+def compare(
+    table: Table,
+    metric: str = "test_accuracy",
+    *,
+    baseline: str,
+    by: tuple[str, ...] | None = None,
+    across: str = "initializer",
+) -> list[Comparison]:
+    """Every arm against the baseline, paired on all other axes (the same seeds).
+
+    Args:
+      table: the runs.
+      metric: a metric column; a value that is not finite counts as the worst.
+      baseline: an arm, by name or alias.
+      by: axes that make cells; default all that vary except the arms and seeds.
+      across: the axis whose values are the arms.
+
+    Returns:
+      One :class:`Comparison` per cell and arm. An arm wins or loses if the Holm-corrected Wilcoxon
+      p is below 0.05 and the interval of the difference excludes 0; everything else is not settled.
+
+    Raises:
+      ValueError: an unknown baseline, column or metric; arms without common seeds.
+
+    >>> columns = {"initializer": np.repeat(["a", "b"], 12), "seed": np.tile(np.arange(12), 2),
+    ...            "test_accuracy": np.arange(24.0), "diverged": np.zeros(24, bool)}
+    >>> compare(Table(columns, ("initializer", "seed"), {}, np.array([])), baseline="a")[0].verdict
+    'wins'
+    """
+    _check_metric(table, metric)
+    baseline = _arm_name(table, across, baseline)
+    cells = list(_cells(table, _by(table, by, across)))
+    count = sum(len(_unique(rows[across])) - 1 for _, rows in cells)
+    found: list[tuple[dict[str, Any], str, Paired, Table, Table]] = []
+    for cell, rows in cells:
+        if baseline not in _unique(rows[across]):
+            continue
+        base = rows.select(**{across: baseline})
+        for arm in _unique(rows[across]):
+            if arm == baseline:
+                continue
+            mine = rows.select(**{across: arm})
+            result = _paired(mine, base, metric, across, ALPHA / max(1, count))
+            found.append((cell, arm, result, mine, base))
+    corrected = holm([item[2].p_value for item in found])
+    return [
+        Comparison(
+            cell=cell,
+            arm=arm,
+            baseline=baseline,
+            result=result,
+            p_value=p_value,
+            diverged=int(mine["diverged"].sum()),
+            baseline_diverged=int(base["diverged"].sum()),
+            verdict=_verdict(result, p_value, metric),
+        )
+        for (cell, arm, result, mine, base), p_value in zip(found, corrected, strict=True)
+    ]
+
+
+def _paired(mine: Table, base: Table, metric: str, across: str, alpha: float) -> Paired:
+    axes = [axis for axis in mine.axes if axis != across]
+    keys = [
+        list(zip(*(table.columns[axis].tolist() for axis in axes), strict=True))
+        for table in (mine, base)
+    ]
+    row_of = {key: row for row, key in enumerate(keys[1])}
+    pairs = [(row, row_of[key]) for row, key in enumerate(keys[0]) if key in row_of]
+    if not pairs:
+        raise errors.refusal(
+            "pairs", "no run in common", "arms that share seeds", "compare arms of one sweep"
+        )
+    left, right = (np.array(rows) for rows in zip(*pairs, strict=True))
+    return paired(
+        _worst_for_nonfinite(mine[metric], metric)[left],
+        _worst_for_nonfinite(base[metric], metric)[right],
+        higher_is_better=metric not in LOWER_IS_BETTER,
+        alpha=alpha,
+    )
+
+
+def _verdict(result: Paired, p_value: float, metric: str) -> str:
+    difference = result.difference
+    if p_value >= ALPHA or difference.low <= 0 <= difference.high:
+        return "not settled"
+    better = difference.estimate < 0 if metric in LOWER_IS_BETTER else difference.estimate > 0
+    return "wins" if better else "loses"
+
+
+def _worst_for_nonfinite(values: np.ndarray, metric: str) -> np.ndarray:
+    worst = math.inf if metric in LOWER_IS_BETTER else 0.0
+    values = np.asarray(values, float)
+    return np.where(np.isfinite(values), values, worst)
+
+
+def _cells(table: Table, by: tuple[str, ...]) -> Any:
+    combinations = list(zip(*(table[axis].tolist() for axis in by), strict=True)) or [()]
+    for values in dict.fromkeys(combinations):
+        cell = dict(zip(by, values, strict=True))
+        yield cell, table.select(**cell) if cell else table
+
+
+def _by(table: Table, by: tuple[str, ...] | None, across: str) -> tuple[str, ...]:
+    if by is None:
+        return table.varying(leave_out=(across, "seed", "data_seed"))
+    for axis in (*by, across):
+        if axis not in table.axes:
+            raise errors.unknown_name("axis", axis, table.axes, "table.axes")
+    return tuple(by)
+
+
+def _arm_name(table: Table, across: str, baseline: str) -> str:
+    arms = _unique(table[across])
+    if baseline in arms:
+        return baseline
+    if across == "initializer":
+        from jinit import initializers
+
+        try:
+            canonical = str(initializers.get(baseline))
+        except (ValueError, TypeError):
+            canonical = baseline
+        if canonical in arms:
+            return canonical
+    raise errors.unknown_name("baseline", baseline, map(str, arms), f"the {across} axis")
+
+
+def _check_metric(table: Table, metric: str) -> None:
+    if metric not in METRICS or metric in ("where", "first_bad_step") or metric not in table.columns:
+        known = [name for name in METRICS if name in table.columns]
+        raise errors.unknown_name("metric", metric, known, "table.columns")
+    if np.isnan(np.asarray(table[metric], float)).all() and metric == "test_accuracy":
+        raise errors.refusal(
+            "metric", metric, "a metric this task has", "regression has no accuracy: use test_loss"
+        )
+
+
+def _unique(values: np.ndarray) -> list[Any]:
+    return list(dict.fromkeys(values.tolist()))
+
+
+def _rounded(number: float) -> int:
+    """Two leading digits: the number is a guide, not a promise."""
+    scale = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return int(math.ceil(number / scale) * scale)

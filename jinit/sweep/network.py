@@ -1,0 +1,111 @@
+"""The pure function that a sweep maps over its lanes: train one network.
+
+A frozen dataclass with ``__call__``: equal recipes are equal functions, so the engine finds the
+program it compiled before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jinit.data import Dataset
+from jinit.models import Model
+from jinit.train import FitConfig, fit, losses, optimizers
+from jinit.typing import Array, Key
+
+RulesFor: TypeAlias = Callable[[Any, Any], Mapping[str, Any]]
+"""``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`."""
+
+LANE_NUMBERS = (
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "clip_threshold",
+    "gain",
+    "label_noise",
+)
+
+
+def run_key(seed: Any, purpose: str) -> Key:
+    """The key of a run's weights (``"init"``), data order (``"data"``) or ``"label_noise"``.
+
+    fold_in(fold_in(key(0), seed), 32-bit hash of the purpose), threefry: the same for ever.
+
+    Args:
+      seed: ``0 ≤ seed < 2**32``; may be a traced uint32.
+      purpose: any string.
+
+    >>> run_key(3, "init").shape
+    ()
+    """
+    word = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=4).digest(), "little")
+    root = jax.random.key(0, impl="threefry2x32")
+    return jax.random.fold_in(jax.random.fold_in(root, jnp.asarray(seed, jnp.uint32)), word)
+
+
+@dataclass(frozen=True)
+class TrainNetwork:
+    """``(lane, dataset) -> metrics``: one whole training run.
+
+    A lane holds ``params``, ``data_seed`` and the float32 scalars of ``LANE_NUMBERS``.
+
+    Attributes:
+      model: shapes and apply.
+      loss, optimizer, clip: names; the clip's threshold is in the lane.
+      config: steps, batch size, evaluations.
+      decays, scales, noisy: whether weight decay, gain and label noise are in the program at all.
+      precision: matmul precision on accelerators.
+    """
+
+    model: Model
+    loss: str
+    optimizer: str
+    clip: str | None
+    config: FitConfig
+    decays: bool
+    scales: bool
+    noisy: bool
+    precision: str = "highest"
+
+    def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
+        params, seed = lane["params"], lane["data_seed"]
+        if self.scales:
+            params = jax.tree.map(lambda p: p * lane["gain"] if p.ndim > 1 else p, params)
+        if self.noisy:
+            data = _with_label_noise(data, lane["label_noise"], run_key(seed, "label_noise"))
+        optimizer = optimizers.make(
+            self.optimizer,
+            lane["learning_rate"],
+            momentum=lane["momentum"],
+            weight_decay=lane["weight_decay"] if self.decays else None,
+            clip=self.clip,
+            clip_threshold=lane["clip_threshold"],
+        )
+        with jax.default_matmul_precision(self.precision):
+            _, metrics = fit(
+                params,
+                data,
+                run_key(seed, "data"),
+                apply=self.model.apply,
+                loss=losses.get(self.loss, data.task),
+                optimizer=optimizer,
+                config=self.config,
+            )
+        return metrics
+
+
+def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:
+    """Replaces each training label with probability ``share`` by a uniformly drawn class."""
+    replace, draw = jax.random.split(key)
+    y = jnp.asarray(data.y_train)
+    random = jax.random.randint(draw, y.shape, 0, data.outputs, y.dtype)
+    noisy = jnp.where(jax.random.uniform(replace, y.shape) < share, random, y)
+    return Dataset(
+        data.x_train, noisy, data.x_test, data.y_test, data.name, data.task, data.outputs
+    )

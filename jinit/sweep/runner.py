@@ -1,0 +1,308 @@
+"""Runs a plan: weights by small programs, training by one program per shape, rows as results."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinit import engine
+from jinit.engine.jobs import HANG_AFTER
+from jinit.engine.program import Program
+from jinit.sweep.grid import Grid, settings
+from jinit.sweep.network import LANE_NUMBERS, RulesFor
+from jinit.sweep.planner import Plan, PlannedProgram, lane_shapes, plan
+from jinit.sweep.table import CURVES, Table
+from jinit.sweep.weights import Weights
+from jinit.train import FitConfig, Status
+from jinit.typing import PyTree
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; what was finished is in ``table`` (None if nothing was).
+
+    Attributes:
+      table: the finished runs.
+      planned: how many there would have been.
+    """
+
+    def __init__(self, table: Table | None, planned: int) -> None:
+        super().__init__(f"interrupted after {0 if table is None else len(table)} of {planned} runs")
+        self.table = table
+        self.planned = planned
+
+
+@dataclass(frozen=True)
+class SweepEvent:
+    """Progress of a sweep, after each compile, tile and program.
+
+    Attributes:
+      kind: ``"plan"``, ``"compiled"``, ``"tile"`` or ``"program"``.
+      plan: what is being run.
+      runs: finished networks in this event.
+      failed: how many of them diverged.
+      table: all runs of the program, for ``"program"``.
+    """
+
+    kind: str
+    plan: Plan
+    runs: int = 0
+    failed: int = 0
+    table: Table | None = None
+
+
+def run(
+    grid: Grid,
+    *,
+    model: Any = None,
+    data: Any = None,
+    rules: RulesFor | None = None,
+    progress: Callable[[SweepEvent], None] | None = None,
+    workers: int | None = None,
+    tile: int | None = None,
+    hang_after: float = HANG_AFTER,
+) -> Table:
+    """Trains every network of the grid.
+
+    Args:
+      grid: the recipe.
+      model: your own network instead of the built-in MLP: a linen module, ``(shapes, apply)`` or
+        :class:`jinit.models.Model`; the grid's model axes must then stay at their defaults.
+      data: your own arrays instead of a named data set: ``(x, y)``, four arrays or a ``Dataset``.
+      rules: ``rules(initializer, bias_initializer)`` for :func:`jinit.initialize`; by default
+        kernels take the initializer, biases the bias initializer, scales 1.
+      progress: called with a :class:`SweepEvent`.
+      workers: threads (CPU) or devices; default all.
+      tile: networks per call; default from their size.
+      hang_after: seconds without progress that count as a hang.
+
+    Returns:
+      A :class:`Table`, rows in the grid's order. A run's numbers are bitwise the same whatever else
+      the grid holds.
+
+    Raises:
+      ValueError, TypeError: bad input, before any device work.
+      SweepInterrupted: Ctrl-C; carries the finished runs.
+      HangError: no progress; says which program and tile.
+
+    >>> table = run(Grid(dataset="xor", initializer=("zeros", "he_normal"), seeds=4, steps=100))
+    >>> len(table), bool((table.select(initializer="zeros")["test_accuracy"] < 0.7).all())
+    (8, True)
+    """
+    planned = plan(grid, model=model, data=data, rules=rules, tile=tile, workers=workers)
+    report = progress or (lambda event: None)
+    report(SweepEvent("plan", planned))
+    jobs = [
+        engine.Job(item.network, NetworkLanes(grid, item), (item.dataset,), item.name, item.tile)
+        for item in planned.programs
+    ]
+    results: dict[int, list[tuple[engine.Tile, PyTree]]] = {i: [] for i in range(len(jobs))}
+
+    def forward(event: engine.Event) -> None:
+        if event.kind == "compiled":
+            report(SweepEvent("compiled", planned))
+        elif event.kind == "tile" and event.tile is not None:
+            results[event.job].append((event.tile, event.result))
+            failed = int(np.count_nonzero(event.result["status"]))
+            report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
+        else:
+            item = planned.programs[event.job]
+            report(SweepEvent("program", planned, table=_table(grid, [(item, results[event.job])])))
+
+    start = time.perf_counter()
+    try:
+        engine.run_many(jobs, workers=workers, progress=forward, hang_after=hang_after)
+    except KeyboardInterrupt:
+        done = [(planned.programs[i], tiles) for i, tiles in results.items() if tiles]
+        raise SweepInterrupted(_table(grid, done) if done else None, planned.runs) from None
+    found = [(planned.programs[i], tiles) for i, tiles in results.items()]
+    return _table(grid, found, seconds=time.perf_counter() - start)
+
+
+class NetworkLanes:
+    """Lanes of one training program, drawn tile by tile: memory does not grow with the runs."""
+
+    def __init__(self, grid: Grid, program: PlannedProgram) -> None:
+        self.count = program.runs
+        self.lane = lane_shapes(program.shapes)
+        self._index = LaneIndex(grid, program.numbers)
+        self._weights = [
+            Weights(program.shapes, program.rules(*pair), _salt(grid, pair))
+            for pair in self._index.initializers
+        ]
+
+    def programs(self, width: int) -> Sequence[Program]:
+        """The small programs that draw weights, each once."""
+        every = [program for weights in self._weights for program in weights.programs(width)]
+        return list(dict.fromkeys(every))
+
+    def take(self, numbers: np.ndarray, device: Any) -> PyTree:
+        """Draws the weights of these lanes and puts their numbers beside them."""
+        lanes = self._index.lanes(numbers)
+        seeds = lanes["seed"].astype(np.uint32)
+        params: PyTree = None
+        for code, weights in enumerate(self._weights):
+            chosen = lanes["pair"] == code
+            if chosen.any():
+                drawn = weights.draw(seeds, device)
+                params = drawn if params is None else _merged(chosen, drawn, params)
+        scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
+        return {"params": params, "data_seed": lanes["data_seed"].astype(np.uint32), **scalars}
+
+
+class LaneIndex:
+    """Lane number → the value of every number axis; the seed varies fastest."""
+
+    def __init__(self, grid: Grid, numbers: Mapping[str, tuple[Any, ...]]) -> None:
+        self.axes: dict[str, Sequence[Any]] = dict(numbers)
+        data_seeds = grid.data_seed_values
+        self._tied = data_seeds is None
+        if data_seeds is not None:
+            self.axes["data_seed"] = data_seeds
+        self.axes["seed"] = grid.seed_values
+        biases = self.axes["bias_initializer"]
+        self.initializers = [(kernel, bias) for kernel in self.axes["initializer"] for bias in biases]
+        self._shape = tuple(len(values) for values in self.axes.values())
+
+    def positions(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Per axis, the positions of these lanes' values."""
+        return dict(zip(self.axes, np.unravel_index(numbers, self._shape), strict=True))
+
+    def lanes(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Per axis, the values of these lanes; initializers as one code per (kernel, bias) pair."""
+        at = self.positions(numbers)
+        values = {
+            name: _pick(self.axes[name], at[name])
+            for name in at
+            if name not in ("initializer", "bias_initializer")
+        }
+        if self._tied:
+            values["data_seed"] = values["seed"]
+        biases = len(self.axes["bias_initializer"])
+        values["pair"] = at["initializer"] * biases + at["bias_initializer"]
+        return values
+
+    def columns(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Per axis, what a table shows."""
+        at = self.positions(numbers)
+        columns = {
+            name: np.array([str(value) for value in self.axes[name]], object)[at[name]]
+            if name in ("initializer", "bias_initializer")
+            else _pick(self.axes[name], at[name])
+            for name in at
+        }
+        if self._tied:
+            columns["data_seed"] = columns["seed"]
+        return columns
+
+
+def _salt(grid: Grid, pair: tuple[Any, Any]) -> str:
+    return "" if grid.pairing == "common" else f"|{pair[0]}|{pair[1]}"
+
+
+def _merged(chosen: np.ndarray, drawn: PyTree, rest: PyTree) -> PyTree:
+    def choose(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+        return np.where(chosen.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, drawn, rest)
+
+
+def _pick(values: Sequence[Any], positions: np.ndarray) -> np.ndarray:
+    if isinstance(values, range):
+        return values.start + positions.astype(np.int64)
+    return np.asarray(values)[positions]
+
+
+def _table(
+    grid: Grid,
+    parts: list[tuple[PlannedProgram, list[tuple[engine.Tile, PyTree]]]],
+    seconds: float | None = None,
+) -> Table:
+    config = FitConfig(steps=grid.steps, evaluations=grid.evaluations)
+    columns: dict[str, list[np.ndarray]] = {}
+    curves: dict[str, list[np.ndarray]] = {}
+    axes: dict[str, None] = {}
+    for program, tiles in parts:
+        tiles = sorted(tiles, key=lambda item: item[0].index)
+        numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
+        result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
+        found = _axis_columns(grid, program, numbers)
+        axes.update(dict.fromkeys(found))
+        for name, column in (found | _metric_columns(result)).items():
+            columns.setdefault(name, []).append(column)
+        for name in CURVES:
+            curves.setdefault(name, []).append(result[f"curve_{name}"])
+    return Table(
+        columns={name: np.concatenate(found) for name, found in columns.items()},
+        axes=tuple(axes),
+        curves={name: np.concatenate(found) for name, found in curves.items()},
+        curve_steps=np.asarray(config.evaluation_steps()),
+        settings=_settings(grid, seconds),
+    )
+
+
+def _axis_columns(
+    grid: Grid, program: PlannedProgram, numbers: np.ndarray
+) -> dict[str, np.ndarray]:
+    found = LaneIndex(grid, program.numbers).columns(numbers)
+    thresholds = found.pop("clip_threshold")
+    code = dict(program.code)
+    rule = code.pop("clip")
+    columns = {
+        axis: np.full(len(numbers), value if isinstance(value, int) else str(value), None)
+        for axis, value in code.items()
+    }
+    clips = ["none" if rule is None else f"{rule}({threshold:g})" for threshold in thresholds]
+    columns = {k: c.astype(object) if c.dtype.kind == "U" else c for k, c in columns.items()}
+    return columns | {"clip": np.array(clips, object)} | found
+
+
+def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    steps = result["steps_to_target"].astype(np.float64)
+    where = {
+        Status.RUNNING: "",
+        Status.LOSS_NOT_FINITE: "loss",
+        Status.GRADIENT_NOT_FINITE: "gradient",
+    }
+    return {
+        **{
+            name: result[name]
+            for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+        },
+        "steps_to_target": np.where(steps < 0, np.inf, steps),
+        "diverged": result["status"] != Status.RUNNING,
+        "first_bad_step": result["first_bad_step"],
+        "where": np.array([where[Status(s)] for s in result["status"].tolist()], object),
+        "gradient_norm": result["gradient_norm"],
+        "clip_fraction": result["clip_fraction"],
+    }
+
+
+def _settings(grid: Grid, seconds: float | None) -> dict[str, Any]:
+    import flax
+    import optax
+
+    import jinit
+
+    return {
+        "grid": settings(grid),
+        "seconds": seconds,
+        "versions": {
+            "jinit": jinit.__version__,
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "optax": optax.__version__,
+            "numpy": np.__version__,
+        },
+        "backend": jax.default_backend(),
+        "matmul_precision": "highest",
+        "x64": bool(jax.config.jax_enable_x64),
+    }
+
+

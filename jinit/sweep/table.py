@@ -1,0 +1,167 @@
+"""The result of a sweep: one row a run, pairs side by side, nothing averaged away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jinit import errors
+
+METRICS = (
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "steps_to_target",
+    "diverged",
+    "first_bad_step",
+    "where",
+    "gradient_norm",
+    "clip_fraction",
+)
+CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
+LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row per run.
+
+    Attributes:
+      columns: name → array ``(runs,)``: the axes (``initializer``, ``activation``, ``depth``,
+        ``seed``, …), then the metrics. ``steps_to_target`` is inf where the target was not reached,
+        ``first_bad_step`` −1 and ``where`` "" where nothing went wrong. A diverged run keeps the
+        metrics of its last finite parameters.
+      axes: the names of the axis columns.
+      curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
+        gradient_norm.
+      curve_steps: ``(evaluations,)`` completed steps at the curves' points.
+      settings: the grid, versions and machine settings, as plain values.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    axes: tuple[str, ...]
+    curves: Mapping[str, np.ndarray]
+    curve_steps: np.ndarray
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """A column ``(runs,)``.
+
+        Raises:
+          ValueError: no such column.
+        """
+        if column not in self.columns:
+            raise errors.unknown_name("column", column, self.columns, "table.columns")
+        return self.columns[column]
+
+    def select(self, **values: Any) -> Table:
+        """The rows in which every named column has the given value.
+
+        Raises:
+          ValueError: no such column, or no such row.
+
+        >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
+        >>> len(table.select(depth=2))
+        1
+        """
+        keep = np.ones(len(self), bool)
+        for column, value in values.items():
+            keep &= self[column] == value
+        if not keep.any():
+            raise errors.refusal("rows", values, "values in the table", "look at table.columns")
+        return self.take(keep)
+
+    def take(self, rows: np.ndarray) -> Table:
+        """The rows with these numbers, or where this mask is true."""
+        return Table(
+            {name: column[rows] for name, column in self.columns.items()},
+            self.axes,
+            {name: curve[rows] for name, curve in self.curves.items()},
+            self.curve_steps,
+            self.settings,
+        )
+
+    def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The axes with more than one value, but for those left out."""
+        return tuple(
+            axis
+            for axis in self.axes
+            if axis not in leave_out and len(set(self.columns[axis].tolist())) > 1
+        )
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame``, one row a run; curves as object columns ``curve_…``."""
+        try:
+            import pandas
+        except ImportError:
+            raise errors.missing_extra("pandas", "lab", "Table.to_pandas") from None
+        return pandas.DataFrame(
+            dict(self.columns) | {f"curve_{name}": list(c) for name, c in self.curves.items()}
+        )
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``run`` and ``curve_step``; axes are coordinates of ``run``."""
+        try:
+            import xarray
+        except ImportError:
+            raise errors.missing_extra("xarray", "lab", "Table.to_xarray") from None
+        metrics = {name: ("run", c) for name, c in self.columns.items() if name not in self.axes}
+        curves = {
+            f"curve_{name}": (("run", "curve_step"), curve) for name, curve in self.curves.items()
+        }
+        axes = {axis: ("run", self.columns[axis]) for axis in self.axes}
+        return xarray.Dataset(
+            metrics | curves, coords=axes | {"curve_step": self.curve_steps}
+        )
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes a CSV file: axes and metrics, without curves."""
+        check_output(path, (".csv",))
+        self.to_pandas()[list(self.columns)].to_csv(path, index=False)
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Writes a Parquet file, curves as list columns, settings in the metadata."""
+        check_output(path, (".parquet",))
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError:
+            raise errors.missing_extra("pyarrow", "lab", "Table.to_parquet") from None
+        self.to_pandas().to_parquet(path, index=False)
+
+    def write(self, path: str | Path) -> None:
+        """Writes ``path`` in the format its ending names: ``.csv`` or ``.parquet``."""
+        ending = Path(check_output(path)).suffix
+        (self.to_csv if ending == ".csv" else self.to_parquet)(path)
+
+
+def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv")) -> str:
+    """``path`` if a table can be written there; touches nothing.
+
+    Raises:
+      ValueError: an ending that is not a table format, a folder that does not exist or cannot be
+        written, a path that is a folder.
+
+    >>> check_output("table.csv")
+    'table.csv'
+    """
+    import os
+
+    target = Path(path)
+    allowed = f"a file ending in {' or '.join(endings)} in a folder you may write"
+    if target.suffix not in endings:
+        raise errors.refusal("output path", str(path), allowed, f"e.g. {target.stem}{endings[0]}")
+    folder = target.parent
+    if not folder.is_dir():
+        raise errors.refusal("output path", str(path), allowed, f"create the folder {folder}")
+    blocked = target.is_dir() or not os.access(target if target.exists() else folder, os.W_OK)
+    if blocked:
+        raise errors.refusal("output path", str(path), allowed, "choose another path")
+    return str(path)

@@ -1,0 +1,117 @@
+"""Initial weights of many networks, by small programs that all networks of a sweep share.
+
+One program derives keys; one per (initializer, shape, dtype) draws a batch of leaves. A depth-16
+and a depth-8 network need the same few programs, so a grid compiles them once, not once per depth
+and activation: a single program per network would spend seconds compiling random bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinit import errors, parameters
+from jinit.engine.program import Program, cached
+from jinit.sweep.network import run_key
+from jinit.typing import Array, Initializer, PyTree
+
+# Leaves per call of a drawing program on CPU, and leaf keys per call in multiples of this.
+_BATCH = 16
+_LEAVES = 32
+
+
+class Weights:
+    """Draws the initial parameters of a tile of networks.
+
+    The result is bit for bit ``jinit.initialize(run_key(seed, "init" + salt), shapes, rules)``.
+    """
+
+    def __init__(self, shapes: PyTree, rules: Mapping[str, str | Initializer], salt: str) -> None:
+        """Args:
+          shapes: the parameter tree, ``jax.ShapeDtypeStruct``.
+          rules: as for :func:`jinit.initialize`; ``"keep"`` has nothing to keep here.
+          salt: makes the noise of one arm its own; "" shares it with other arms.
+        """
+        self._tree = jax.tree.structure(shapes)
+        self._salt = salt
+        assignments = parameters.assign(shapes, rules)
+        self._groups: dict[_DrawLeaf, list[int]] = {}
+        for position, assignment in enumerate(assignments):
+            if assignment.initializer is None:
+                raise errors.refusal(
+                    f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
+                )
+            draw = _DrawLeaf(assignment.initializer, assignment.shape, str(assignment.dtype))
+            self._groups.setdefault(draw, []).append(position)
+        words = parameters.path_words([assignment.leaf for assignment in assignments])
+        padding = -len(words) % _LEAVES
+        self._words = np.concatenate([words, np.zeros((padding, 2), np.uint32)])
+        self._programs: dict[_DrawLeaf, Program] = {}
+        self._keys: Program | None = None
+
+    def programs(self, width: int) -> Sequence[Program]:
+        """The programs that :meth:`draw` calls for tiles of this width."""
+        batch = max(_BATCH, width)
+        word = jax.ShapeDtypeStruct(self._words.shape, np.dtype(np.uint32))
+        seed = {"seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
+        key = {"key": jax.ShapeDtypeStruct((2,), np.dtype(np.uint32))}
+        self._keys = cached(_LeafKeys(self._salt), seed, (word,), width=batch, name="leaf keys")
+        self._programs = {
+            draw: cached(draw, key, (), width=batch, name=f"draw {draw.initializer} {draw.shape}")
+            for draw in self._groups
+        }
+        return [self._keys, *self._programs.values()]
+
+    def draw(self, seeds: np.ndarray, device: Any) -> PyTree:
+        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
+        assert self._keys is not None
+        keys = _in_batches(self._keys, {"seed": seeds}, (self._words,), device)
+        leaves: list[Any] = [None] * self._tree.num_leaves
+        for draw, positions in self._groups.items():
+            flat = keys[:, positions].reshape(-1, 2)
+            drawn = _in_batches(self._programs[draw], {"key": flat}, (), device)
+            drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
+            for place, position in enumerate(positions):
+                leaves[position] = drawn[:, place]
+        return jax.tree.unflatten(self._tree, leaves)
+
+
+@dataclass(frozen=True)
+class _LeafKeys:
+    """(seed, path words (leaves, 2)) → key data of every leaf, (leaves, 2) uint32."""
+
+    salt: str
+
+    def __call__(self, lane: Mapping[str, Any], words: Array) -> Array:
+        key = run_key(lane["seed"], "init" + self.salt)
+        return jax.random.key_data(parameters.fold_words(key, words))
+
+
+@dataclass(frozen=True)
+class _DrawLeaf:
+    """Key data → one leaf."""
+
+    initializer: Initializer
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __call__(self, lane: Mapping[str, Any]) -> Array:
+        key = jax.random.wrap_key_data(lane["key"], impl="threefry2x32")
+        return self.initializer(key, self.shape, np.dtype(self.dtype))
+
+
+def _in_batches(
+    program: Program, lanes: Mapping[str, np.ndarray], shared: tuple[Any, ...], device: Any
+) -> np.ndarray:
+    """Runs a program over any number of lanes, the last batch padded."""
+    count = len(next(iter(lanes.values())))
+    parts = []
+    for start in range(0, count, program.width):
+        rows = np.minimum(np.arange(start, start + program.width), count - 1)
+        part = program({name: leaf[rows] for name, leaf in lanes.items()}, shared, device)
+        parts.append(part[: count - start])
+    return np.concatenate(parts)

@@ -1,0 +1,132 @@
+"""One training step of one network: forward, loss, backward, update, or freeze."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jinit import clipping
+from jinit.typing import Apply, Array, LossFunction, PyTree
+
+
+class Status(enum.IntEnum):
+    """Why a run stands where it stands; each with its cure.
+
+    Attributes:
+      RUNNING: every step so far was finite.
+      LOSS_NOT_FINITE: the forward pass overflowed: smaller weights or learning rate.
+      GRADIENT_NOT_FINITE: the backward pass overflowed: clip, or smaller weights.
+    """
+
+    RUNNING = 0
+    LOSS_NOT_FINITE = 1
+    GRADIENT_NOT_FINITE = 2
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """A network in training.
+
+    Attributes:
+      params: the parameters.
+      opt_state: the optimizer's state.
+      step: int32 scalar, completed steps; it stands still once the run is frozen.
+      status: int32 scalar, a :class:`Status`.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    step: Array
+    status: Array
+
+    @classmethod
+    def create(cls, params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+        """The state before the first step.
+
+        >>> int(TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).step)
+        0
+        """
+        none = jnp.zeros((), jnp.int32)
+        return cls(params, optimizer.init(params), none, none)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class StepMetrics:
+    """What one step saw, before its update.
+
+    Attributes:
+      loss: float32 scalar, mean over the batch.
+      gradient_norm: float32 scalar, ‖g‖₂ over all leaves, before clipping.
+    """
+
+    loss: Array
+    gradient_norm: Array
+
+
+Step = Callable[[TrainState, tuple[Array, Array]], tuple[TrainState, StepMetrics]]
+
+
+def make_train_step(
+    apply: Apply, loss: LossFunction, optimizer: optax.GradientTransformation
+) -> Step:
+    """A pure step; ``jax.jit(jax.vmap(step, in_axes=(0, None)))`` trains many networks.
+
+    A run whose loss or gradient stops being finite is frozen before that step's update and marked
+    with the reason; under vmap the other runs are untouched, bit for bit.
+
+    Args:
+      apply: ``apply(params, x) -> outputs``.
+      loss: ``loss(outputs, y) -> scalar``.
+      optimizer: any optax transform; its numbers may be traced.
+
+    Returns:
+      ``step(state, (x, y)) -> (state, StepMetrics)``.
+
+    >>> step = make_train_step(lambda w, x: x * w, lambda z, y: ((z - y) ** 2).mean(), optax.sgd(0.5))
+    >>> state = TrainState.create(jnp.zeros(()), optax.sgd(0.5))
+    >>> float(step(state, (jnp.ones(1), jnp.ones(1)))[0].params)
+    1.0
+    """
+
+    def step(
+        state: TrainState, batch: tuple[Array, Array]
+    ) -> tuple[TrainState, StepMetrics]:
+        x, y = batch
+        value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(state.params)
+        gradient_norm = clipping.norm(gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        found = _status(value, gradient_norm)
+        status = jnp.where(state.status == Status.RUNNING, found, state.status)
+        running = status == Status.RUNNING
+        keep = _keep(running)
+        after = TrainState(
+            params=jax.tree.map(keep, params, state.params),
+            opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+            step=state.step + running.astype(jnp.int32),
+            status=status,
+        )
+        return after, StepMetrics(value.astype(jnp.float32), gradient_norm)
+
+    return step
+
+
+def _status(value: Array, gradient_norm: Array) -> Array:
+    """The first thing that is not finite, in the order a step computes them."""
+    return jnp.where(
+        jnp.isfinite(value),
+        jnp.where(jnp.isfinite(gradient_norm), Status.RUNNING, Status.GRADIENT_NOT_FINITE),
+        Status.LOSS_NOT_FINITE,
+    ).astype(jnp.int32)
+
+
+def _keep(running: Array) -> Callable[[Any, Any], Any]:
+    return lambda new, old: jnp.where(running, new, old)
