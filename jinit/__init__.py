@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         sweep,
         train,
     )
-    from jinit.parameters import initialize
+    from jinit.parameters.initialize import initialize
     from jinit.sweep import Grid, compare, plan, run, summarize
 
 __version__ = "0.1.0"

@@ -69,9 +69,7 @@ def get(activation: ActivationLike) -> Activation:
         )
     spec = specs.parse(activation, "activation")
     if spec.name not in _FACTORIES:
-        raise errors.unknown_name(
-            "activation", spec.name, _FACTORIES, "jinit.activations.names()"
-        )
+        raise errors.unknown_name("activation", spec.name, _FACTORIES, "jinit.activations.names()")
     factory = _FACTORIES[spec.name]
     arguments = specs.bind(spec, factory, "activation")
     made = factory(**arguments)

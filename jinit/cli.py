@@ -53,8 +53,8 @@ def _grid_options() -> type[Any]:
         help_text, default = item.metadata["help"], item.default
         kind = plain.get(item.name)
         if kind is None:
-            several = int if item.name.endswith("seeds") else kinds.get(item.name, str)
-            kind, default = tuple[several, ...], () if default is None else (default,)
+            one: Any = int if item.name.endswith("seeds") else kinds.get(item.name, str)
+            kind, default = tuple[one, ...], () if default is None else (default,)
         if item.name.endswith("seeds"):
             help_text += "; one number is how many, several are the seeds"
         options.append(
@@ -116,7 +116,9 @@ def plan(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
     if options.json:
         fields = ("name", "runs", "tile", "lane_bytes", "flops")
         programs = [{name: getattr(item, name) for name in fields} for item in made.programs]
-        totals = {name: getattr(made, name) for name in ("runs", "flops", "result_bytes", "seconds")}
+        totals = {
+            name: getattr(made, name) for name in ("runs", "flops", "result_bytes", "seconds")
+        }
         _dump({**totals, "workers": made.workers, "programs": programs})
     else:
         terminal.print_plan(made)
@@ -173,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
     """
-    commands = {
+    commands: dict[str, Any] = {
         "sweep": sweep,
         "plan": plan,
         "initializers": list_initializers,

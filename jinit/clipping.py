@@ -162,10 +162,9 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
         none = jnp.zeros((), jnp.int32)
         return ClipStatistics(clip.init(params), none, none, jnp.zeros((), jnp.float32))
 
-    def update(
-        updates: PyTree, state: ClipStatistics, params: PyTree = None
-    ) -> tuple[PyTree, ClipStatistics]:
-        clipped, inner = clip.update(updates, state.inner, params)
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, ClipStatistics]:
+        clipped, after = clip.update(updates, state.inner, params)
+        inner: Any = after
         fired = inner.scale < 1
         return clipped, ClipStatistics(
             inner,
@@ -254,9 +253,7 @@ def _transform(
     _check_threshold(kind, threshold)
     errors.check_choice("on_nonfinite", on_nonfinite, NONFINITE)
 
-    def update(
-        updates: PyTree, state: ClipState, params: PyTree = None
-    ) -> tuple[PyTree, ClipState]:
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, ClipState]:
         if on_nonfinite == "zero":
             updates = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), updates)
         clipped, scale = clip(updates)

@@ -1,4 +1,4 @@
-"""How jinit says no: every refusal names what was wrong, what it got, what is allowed, and the fix."""
+"""How jinit says no: what was wrong, what it got, what is allowed, and the fix, on one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def unknown_name(
     names = sorted(known)
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
-    return ValueError(f"{kind} {_show(got)} is not known; {hint} ({listing} lists all {len(names)})")
+    return ValueError(
+        f"{kind} {_show(got)} is not known; {hint} ({listing} lists all {len(names)})"
+    )
 
 
 def check_number(
@@ -99,9 +101,10 @@ def check_integer(what: str, value: Any, *, low: int, high: int | None = None, f
     allowed = f"a whole number >= {low}" + ("" if high is None else f" and <= {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise wrong_type(what, value, allowed, fix)
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         raise refusal(what, value, allowed, fix)
-    return int(value)
+    return number
 
 
 def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:

@@ -93,9 +93,7 @@ def bind(spec: Spec, factory: Callable[..., Any], kind: str) -> dict[str, Any]:
     return dict(bound.arguments)
 
 
-def write(
-    name: str, kwargs: tuple[tuple[str, Any], ...], args: tuple[Any, ...] = ()
-) -> str:
+def write(name: str, kwargs: tuple[tuple[str, Any], ...], args: tuple[Any, ...] = ()) -> str:
     """The spec string for a name and its arguments.
 
     >>> write("uniform", (("scale", 0.5),))

@@ -20,7 +20,7 @@ class Dataset:
 
     Attributes:
       x_train, x_test: float32 ``(examples, features…)``.
-      y_train, y_test: int32 class numbers ``(examples,)``, or float32 targets ``(examples, outputs)``.
+      y_train, y_test: int32 classes ``(examples,)``, or float32 targets ``(examples, outputs)``.
       name: what tables print.
       task: ``"multiclass"``, ``"binary"`` (classes 0 and 1) or ``"regression"``.
       outputs: number of classes, or of regression targets.
@@ -95,9 +95,7 @@ def from_arrays(
     if standardize:
         x, x_test = _standardized(x, x_test)
     task, outputs = _task(y, y_test)
-    return Dataset(
-        x.astype(np.float32), y, x_test.astype(np.float32), y_test, name, task, outputs
-    )
+    return Dataset(x.astype(np.float32), y, x_test.astype(np.float32), y_test, name, task, outputs)
 
 
 def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +145,10 @@ def _targets(name: str, y: Any) -> np.ndarray:
         return np.asarray(array.reshape(len(array), -1), np.float32)
     if array.ndim != 1:
         raise errors.refusal(
-            f"{name} shape", array.shape, "(examples,) class numbers", "use y.argmax(-1) for one-hot"
+            f"{name} shape",
+            array.shape,
+            "(examples,) class numbers",
+            "use y.argmax(-1) for one-hot",
         )
     if array.size and array.min() < 0:
         raise errors.refusal(name, int(array.min()), "class numbers 0, 1, …", "shift the classes")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex_core
 
@@ -94,5 +95,5 @@ def _inner(equation: Any) -> Iterator[Any]:
 def _bytes(leaf: Any) -> int:
     dtype = leaf.dtype
     # A typed key counts as its uint32 words.
-    itemsize = 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
+    itemsize = 8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
     return math.prod(leaf.shape) * itemsize

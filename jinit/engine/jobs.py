@@ -15,6 +15,7 @@ from jinit.engine.cost import carried_bytes
 from jinit.engine.program import Program, cached
 from jinit.engine.schedule import Event, run_tasks
 from jinit.engine.store import MemoryStore, Store
+from jinit.engine.tiles import Tile
 from jinit.typing import PyTree
 
 HANG_AFTER = 900.0
@@ -94,9 +95,9 @@ def run(
     array([0., 2., 4., 6., 8.], dtype=float32)
     """
     job = Job(fn, lanes, shared, getattr(fn, "__name__", "job"), tile)
-    return run_many(
-        [job], workers=workers, progress=progress, store=store, hang_after=hang_after
-    )[0]
+    return run_many([job], workers=workers, progress=progress, store=store, hang_after=hang_after)[
+        0
+    ]
 
 
 def run_many(
@@ -158,7 +159,7 @@ class PreparedJob:
 
     name: str
     programs: tuple[Program, ...]
-    tiles: tuple[tiles.Tile, ...]
+    tiles: tuple[Tile, ...]
     source: LaneSource
     shared: dict[Any, tuple[PyTree, ...]]
 
@@ -167,7 +168,7 @@ class PreparedJob:
         """Lanes per call."""
         return self.programs[0].width
 
-    def run_tile(self, tile: tiles.Tile, device: Any) -> PyTree:
+    def run_tile(self, tile: Tile, device: Any) -> PyTree:
         """Makes the tile's lanes, runs the program, drops the padding."""
         lanes = self.source.take(tiles.padded(tile, self.width), device)
         result = self.programs[0](lanes, self.shared[device], device)
@@ -209,6 +210,10 @@ def collect(task: PreparedJob, store: Store) -> PyTree:
     """The finished tiles of a job put end to end, NumPy leaves ``(lanes, …)``.
 
     Tiles that the store does not hold are left out; None if it holds none.
+
+    >>> task, store = prepare(Job(abs, np.arange(5)), executors.local(1)), MemoryStore()
+    >>> collect(task, store) is None
+    True
     """
     found = [store.get(task.name, tile.index) for tile in task.tiles]
     done = [result for result in found if result is not None]

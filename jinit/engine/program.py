@@ -18,6 +18,7 @@ from jinit.typing import PyTree
 # would change them and train 4× slower.
 _COMPILER_OPTIONS: dict[str, Any] = {"cpu": {"xla_backend_optimization_level": 1}}
 
+
 class Program:
     """``jit(vmap(fn))`` at a fixed tile width, compiled once, on first use or ahead of it.
 
@@ -35,11 +36,11 @@ class Program:
         name: str,
     ) -> None:
         """Args:
-          fn: ``fn(lane, *shared)``, pure.
-          lane: one lane's ``jax.ShapeDtypeStruct`` tree, without the lane axis.
-          shared: the same for the arguments common to all lanes.
-          width: lanes per call.
-          name: what progress and errors call it.
+        fn: ``fn(lane, *shared)``, pure.
+        lane: one lane's ``jax.ShapeDtypeStruct`` tree, without the lane axis.
+        shared: the same for the arguments common to all lanes.
+        width: lanes per call.
+        name: what progress and errors call it.
         """
         self.name = name
         self.width = width
@@ -94,6 +95,12 @@ class Program:
 _CACHE: OrderedDict[Any, Program] = OrderedDict()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+)
 
 
 def cached(
@@ -112,12 +119,7 @@ def cached(
     make = Program(fn, lane, shared, width=width, name=name)
     leaves, tree = jax.tree.flatten((lane, shared))
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    settings = (
-        jax.config.jax_enable_x64,
-        jax.config.jax_default_matmul_precision,
-        jax.config.jax_default_prng_impl,
-        jax.config.jax_threefry_partitionable,
-    )
+    settings = tuple(str(getattr(jax.config, name)) for name in _SETTINGS)
     key = (fn, tree, shapes, width, settings)
     try:
         hash(key)

@@ -25,9 +25,14 @@ from jinit.typing import PyTree
 class Task(Protocol):
     """A prepared job: programs to compile, then tiles to run in any order, on any worker."""
 
-    name: str
-    programs: Sequence[Program]
-    tiles: Sequence[Tile]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def programs(self) -> Sequence[Program]: ...
+
+    @property
+    def tiles(self) -> Sequence[Tile]: ...
 
     def run_tile(self, tile: Tile, device: Any) -> PyTree: ...
 

@@ -136,14 +136,14 @@ def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
         raise errors.wrong_type(
             "dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16"
         ) from None
-    if wanted.itemsize * 8 > (64 if jnp.issubdtype(wanted, jnp.complexfloating) else 32):
-        if not jax.config.jax_enable_x64:
-            raise errors.refusal(
-                f"dtype of {initializer}",
-                wanted.name,
-                "at most 32 bits while jax_enable_x64 is off",
-                "jax.config.update('jax_enable_x64', True), or use float32",
-            )
+    widest = 64 if jnp.issubdtype(wanted, jnp.complexfloating) else 32
+    if wanted.itemsize * 8 > widest and not jax.config.read("jax_enable_x64"):
+        raise errors.refusal(
+            f"dtype of {initializer}",
+            wanted.name,
+            f"at most {widest} bits while jax_enable_x64 is off",
+            "jax.config.update('jax_enable_x64', True), or use float32",
+        )
     if not initializer.recipe.any_dtype and not jnp.issubdtype(wanted, jnp.inexact):
         raise errors.wrong_type(
             f"dtype of {initializer}",

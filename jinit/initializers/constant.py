@@ -30,7 +30,10 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
     >>> constant(0.1)(jax.random.key(0), (2,))
     Array([0.1, 0.1], dtype=float32)
     """
-    errors.check_number("constant value", value, fix="use a finite number")
+    if np.ndim(value) == 0:
+        errors.check_number("constant value", value, fix="use a finite number")
+    elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
+        raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
 
     def law(shape: tuple[int, ...]) -> Law:
         filled = _broadcast(value, shape)
@@ -108,7 +111,8 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
         return Law("deterministic", value * share, stddev, min(0.0, value), max(0.0, value))
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
-        eye = jnp.eye(*shape, dtype=dtype) * jnp.asarray(gain, dtype)
+        rows, columns = shape
+        eye = jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
         return eye if out_sharding is None else jax.lax.with_sharding_constraint(eye, out_sharding)
 
     return Recipe(draw, law, dtype=dtype)

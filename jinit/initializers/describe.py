@@ -96,9 +96,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     )
 
 
-def _spread(
-    initializer: NamedInitializer, shape: tuple[int, ...]
-) -> tuple[tuple[int, float], ...]:
+def _spread(initializer: NamedInitializer, shape: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
     """Expected σ as the number of inputs changes by factors of 4 around the shape's own."""
     if len(shape) < 2:
         return ()

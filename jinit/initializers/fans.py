@@ -32,9 +32,7 @@ class Fans:
         return math.sqrt(self.fan_in * self.fan_out)
 
 
-def fans(
-    shape: Shape, in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = ()
-) -> Fans:
+def fans(shape: Shape, in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = ()) -> Fans:
     """The fans of a kernel ``(receptive field…, in, out)``.
 
     fan_in = receptive × in, fan_out = receptive × out, where receptive is the product of every

@@ -47,7 +47,10 @@ def orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -
         rank = len(shape)
         if rank < 2 or not math.prod(shape):
             raise errors.refusal(
-                "orthogonal shape", shape, "rank >= 2, sizes >= 1", "vectors have no orthogonal rule"
+                "orthogonal shape",
+                shape,
+                "rank >= 2, sizes >= 1",
+                "vectors have no orthogonal rule",
             )
         if not -rank <= column_axis < rank:
             raise errors.refusal(
@@ -59,7 +62,7 @@ def orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -
         return Law("orthogonal", 0.0, stddev, -bound, bound)
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
-        half = jnp.finfo(dtype).bits < 32
+        half = dtype.itemsize < 4
         drawn = make(key, shape, jnp.float32 if half else dtype).astype(dtype)
         if out_sharding is None:
             return drawn

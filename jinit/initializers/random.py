@@ -83,9 +83,7 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
     _check_bounds("uniform_range", low, high)
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
-        return jax.random.uniform(
-            key, shape, dtype, low, high, **_sharding(out_sharding)
-        )
+        return jax.random.uniform(key, shape, dtype, low, high, **_sharding(out_sharding))
 
     spread = (high - low) / math.sqrt(12)
     return Recipe(
@@ -166,9 +164,9 @@ def _shifted(draw: Draw, mean: float) -> Draw:
     # mean 0 adds nothing, not even a rounding: the values stay JAX's bit for bit.
     if isinstance(mean, int | float) and mean == 0:
         return draw
-    return lambda key, shape, dtype, out_sharding: draw(
-        key, shape, dtype, **_sharding(out_sharding)
-    ) + jnp.asarray(mean, dtype)
+    return lambda key, shape, dtype, out_sharding: (
+        draw(key, shape, dtype, **_sharding(out_sharding)) + jnp.asarray(mean, dtype)
+    )
 
 
 def _sharding(out_sharding: Any) -> dict[str, Any]:
@@ -185,9 +183,7 @@ def _check_bounds(what: str, low: float, high: float) -> None:
     for name, bound in (("lower", low), ("upper", high)):
         errors.check_number(f"{what} {name} bound", bound, fix="use a finite number")
     if not low < high:
-        raise errors.refusal(
-            f"{what} bounds", (low, high), "lower < upper", "swap the two bounds"
-        )
+        raise errors.refusal(f"{what} bounds", (low, high), "lower < upper", "swap the two bounds")
 
 
 def _value(number: Any) -> float:

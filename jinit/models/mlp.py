@@ -68,9 +68,7 @@ class MLP(nn.Module):
         for index, width in enumerate(self.features):
             name = "output" if index == self.depth else f"hidden_{index}"
             norm = self.normalization is not None and index < self.depth
-            layer = _Layer(
-                width, self.use_bias, norm, self.kernel_init, self.bias_init, name=name
-            )
+            layer = _Layer(width, self.use_bias, norm, self.kernel_init, self.bias_init, name=name)
             layers.append(layer(fan_in))
             fan_in = width
         first = 0

@@ -24,7 +24,7 @@ def initialize(key: Key, shapes: PyTree, rules: Rules, *, host: str = "flax") ->
 
     Args:
       key: one PRNG key; vmap over keys for many networks.
-      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``, e.g. ``jax.eval_shape(model.init, …)``.
+      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``: ``jax.eval_shape(model.init, …)``.
       rules: ordered mapping from path pattern to initializer, e.g.
         ``{"*/kernel": "he_normal", "*/bias": "zeros"}``; ``*`` crosses ``/``; first match wins;
         ``"keep"`` keeps a leaf that is an array.
@@ -77,14 +77,14 @@ def path_words(paths: list[str]) -> np.ndarray:
 def fold_words(key: Key, words: Any) -> Key:
     """``key`` folded twice for each row of ``words``: keys ``(len(words),)``.
 
-    One vmapped fold compiles once, where a fold per leaf would compile as often as there are leaves.
+    One vmapped fold compiles once; a fold per leaf would compile once per leaf.
 
     >>> fold_words(jax.random.key(0), path_words(["a", "b"])).shape
     (2,)
     """
-    return jax.vmap(
-        lambda pair: jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1])
-    )(words)
+    return jax.vmap(lambda pair: jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1]))(
+        words
+    )
 
 
 def _groups(assignments: list[Assignment]) -> dict[Any, list[tuple[int, Assignment]]]:

@@ -95,7 +95,7 @@ def assign(shapes: PyTree, rules: Rules) -> list[Assignment]:
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether a pattern matches a leaf path; ``*`` crosses ``/``, and ``*/kernel`` matches ``kernel``.
+    """Whether a pattern matches a path; ``*`` crosses ``/``, and ``*/kernel`` matches ``kernel``.
 
     >>> matches("*/kernel", "hidden_0/kernel"), matches("*/kernel", "kernel")
     (True, True)

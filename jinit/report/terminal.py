@@ -86,7 +86,16 @@ class SweepProgress:
             self._console.print(text)
 
     def _rows(self, table: Table) -> None:
-        axes = ("dataset", "activation", "depth", "width", "optimizer", "batch_size", "loss", "clip")
+        axes = (
+            "dataset",
+            "activation",
+            "depth",
+            "width",
+            "optimizer",
+            "batch_size",
+            "loss",
+            "clip",
+        )
         shown = [a for a in axes if a in table.axes and a in ("activation", "depth", "width")]
         cell = ", ".join(f"{axis} {table[axis][0]}" for axis in shown)
         metric = metric_for(table, self._metric)

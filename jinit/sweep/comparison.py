@@ -242,7 +242,11 @@ def _arm_name(table: Table, across: str, baseline: str) -> str:
 
 
 def _check_metric(table: Table, metric: str) -> None:
-    if metric not in METRICS or metric in ("where", "first_bad_step") or metric not in table.columns:
+    if (
+        metric not in METRICS
+        or metric in ("where", "first_bad_step")
+        or metric not in table.columns
+    ):
         known = [name for name in METRICS if name in table.columns]
         raise errors.unknown_name("metric", metric, known, "table.columns")
     if np.isnan(np.asarray(table[metric], float)).all() and metric == "test_accuracy":

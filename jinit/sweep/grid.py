@@ -76,7 +76,9 @@ class Grid:
     loss: Axis[str | None] = _axis(None, "loss by name; default: the data set's usual one")
     steps: int = _setting(300, "optimizer steps per run")
     evaluations: int = _setting(16, "points of each learning curve, log-spaced in steps")
-    target_accuracy: float = _setting(0.9, "test accuracy that steps-to-target waits for, in (0, 1]")
+    target_accuracy: float = _setting(
+        0.9, "test accuracy that steps-to-target waits for, in (0, 1]"
+    )
     residual: bool = _setting(False, "add each hidden layer's input to its output")
     normalization: str | None = _setting(None, "'layer' for LayerNorm of the pre-activations")
     seeds: int | tuple[int, ...] = _setting(32, "number of seeds 0, 1, …, or the seeds themselves")
@@ -99,7 +101,11 @@ class Grid:
             check_number("learning_rate", value, low=0.0, open_low=True, fix="try 0.1")
         for value in self.values("gain"):
             check_number("gain", value, low=0.0, open_low=True, fix="use 1.0")
-        for name, high in (("momentum", 0.999999), ("weight_decay", math.inf), ("label_noise", 1.0)):
+        for name, high in (
+            ("momentum", 0.999999),
+            ("weight_decay", math.inf),
+            ("label_noise", 1.0),
+        ):
             for value in self.values(name):
                 check_number(name, value, low=0.0, high=high, fix="use 0.0 or more")
         check_integer("steps", self.steps, low=1, fix="use 300")

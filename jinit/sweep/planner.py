@@ -225,9 +225,7 @@ def default_rules(shapes: PyTree, initializer: Any, bias_initializer: Any) -> di
         "*/scale": "ones",
         "*/shift": "zeros",
     }
-    paths = [
-        parameters.path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)
-    ]
+    paths = [parameters.path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     return {
         pattern: rule
         for pattern, rule in wanted.items()
@@ -318,7 +316,6 @@ def _flops_per_run(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> i
     training = network.config.steps * cost.matmul_flops(step, state, batch)
     evaluations = len(network.config.evaluation_steps())
     forward = [
-        cost.matmul_flops(network.model.apply, shapes, x)
-        for x in (dataset.x_test, dataset.x_train)
+        cost.matmul_flops(network.model.apply, shapes, x) for x in (dataset.x_test, dataset.x_train)
     ]
     return training + evaluations * forward[0] + forward[1]

@@ -32,7 +32,9 @@ class SweepInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, table: Table | None, planned: int) -> None:
-        super().__init__(f"interrupted after {0 if table is None else len(table)} of {planned} runs")
+        super().__init__(
+            f"interrupted after {0 if table is None else len(table)} of {planned} runs"
+        )
         self.table = table
         self.planned = planned
 
@@ -166,7 +168,9 @@ class LaneIndex:
             self.axes["data_seed"] = data_seeds
         self.axes["seed"] = grid.seed_values
         biases = self.axes["bias_initializer"]
-        self.initializers = [(kernel, bias) for kernel in self.axes["initializer"] for bias in biases]
+        self.initializers = [
+            (kernel, bias) for kernel in self.axes["initializer"] for bias in biases
+        ]
         self._shape = tuple(len(values) for values in self.axes.values())
 
     def positions(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
@@ -302,7 +306,5 @@ def _settings(grid: Grid, seconds: float | None) -> dict[str, Any]:
         },
         "backend": jax.default_backend(),
         "matmul_precision": "highest",
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.read("jax_enable_x64")),
     }
-
-

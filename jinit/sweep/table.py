@@ -108,7 +108,7 @@ class Table:
         )
 
     def to_xarray(self) -> Any:
-        """An ``xarray.Dataset`` over ``run`` and ``curve_step``; axes are coordinates of ``run``."""
+        """An ``xarray.Dataset`` over ``run`` and ``curve_step``, axes as coordinates of ``run``."""
         try:
             import xarray
         except ImportError:
@@ -118,9 +118,7 @@ class Table:
             f"curve_{name}": (("run", "curve_step"), curve) for name, curve in self.curves.items()
         }
         axes = {axis: ("run", self.columns[axis]) for axis in self.axes}
-        return xarray.Dataset(
-            metrics | curves, coords=axes | {"curve_step": self.curve_steps}
-        )
+        return xarray.Dataset(metrics | curves, coords=axes | {"curve_step": self.curve_steps})
 
     def to_csv(self, path: str | Path) -> None:
         """Writes a CSV file: axes and metrics, without curves."""

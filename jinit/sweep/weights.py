@@ -21,7 +21,7 @@ from jinit.typing import Array, Initializer, PyTree
 
 # Leaves per call of a drawing program on CPU, and leaf keys per call in multiples of this.
 _BATCH = 16
-_LEAVES = 32
+_LEAVES = 64
 
 
 class Weights:
@@ -32,11 +32,11 @@ class Weights:
 
     def __init__(self, shapes: PyTree, rules: Mapping[str, str | Initializer], salt: str) -> None:
         """Args:
-          shapes: the parameter tree, ``jax.ShapeDtypeStruct``.
-          rules: as for :func:`jinit.initialize`; ``"keep"`` has nothing to keep here.
-          salt: makes the noise of one arm its own; "" shares it with other arms.
+        shapes: the parameter tree, ``jax.ShapeDtypeStruct``.
+        rules: as for :func:`jinit.initialize`; ``"keep"`` has nothing to keep here.
+        salt: makes the noise of one arm its own; "" shares it with other arms.
         """
-        self._tree = jax.tree.structure(shapes)
+        self._tree: Any = jax.tree.structure(shapes)
         self._salt = salt
         assignments = parameters.assign(shapes, rules)
         self._groups: dict[_DrawLeaf, list[int]] = {}

@@ -1,4 +1,4 @@
-"""One whole training run as one ``lax.scan``: minibatches, steps, evaluations, all on the device."""
+"""One whole training run as one ``lax.scan``: minibatches, steps and evaluations on the device."""
 
 from __future__ import annotations
 
@@ -87,9 +87,10 @@ def fit(
     Returns:
       The final :class:`TrainState`, and metrics: scalars ``train_loss``, ``train_accuracy``,
       ``test_loss``, ``test_accuracy`` (final parameters, whole sets), ``steps_to_target`` (first
-      evaluated step whose test accuracy reaches the target, −1 never), ``status`` (:class:`Status`),
-      ``first_bad_step`` (1-based, −1 none), ``gradient_norm`` (last step), ``clip_fraction`` (share
-      of steps that the clip changed, NaN without a clip), and curves ``(evaluations,)``:
+      evaluated step whose test accuracy reaches the target, −1 never), ``status``
+      (:class:`Status`), ``first_bad_step`` (1-based, −1 none), ``gradient_norm`` (last step),
+      ``clip_fraction`` (share of steps that the clip changed, NaN without a clip), and curves
+      ``(evaluations,)``:
       ``curve_train_loss`` (mean over the minibatches since the point before), ``curve_test_loss``,
       ``curve_test_accuracy``, ``curve_gradient_norm``.
 
@@ -98,12 +99,11 @@ def fit(
 
     >>> from jinit import data, models, parameters
     >>> from jinit.train import losses, optimizers
-    >>> digits, model = data.get("xor"), models.as_model(models.MLP((8, 1), "tanh"))
-    >>> params = parameters.initialize(
-    ...     jax.random.key(0), model.shapes(digits.x_train[:1]), {"*kernel": "he_normal", "*": "zeros"}
-    ... )
+    >>> xor, model = data.get("xor"), models.as_model(models.MLP((8, 1), "tanh"))
+    >>> rules = {"*kernel": "he_normal", "*": "zeros"}
+    >>> params = parameters.initialize(jax.random.key(0), model.shapes(xor.x_train[:1]), rules)
     >>> _, metrics = fit(
-    ...     params, digits, jax.random.key(1), apply=model.apply, loss=losses.get(None, "binary"),
+    ...     params, xor, jax.random.key(1), apply=model.apply, loss=losses.get(None, "binary"),
     ...     optimizer=optimizers.make("adam", 0.03), config=FitConfig(steps=200),
     ... )
     >>> bool(metrics["test_accuracy"] > 0.95)
@@ -120,8 +120,7 @@ def fit(
     def train(number: Array, carry: tuple[TrainState, _Progress]) -> tuple[TrainState, _Progress]:
         state, progress = carry
         chosen = minibatch(key, number, config.batch_size, examples)
-        batch = tuple(a.at[chosen].get(mode="promise_in_bounds") for a in (x_train, y_train))
-        state, metrics = step(state, batch)
+        state, metrics = step(state, (_rows(x_train, chosen), _rows(y_train, chosen)))
         return state, _Progress(
             progress.loss_sum + metrics.loss, metrics.gradient_norm, progress.steps_to_target
         )
@@ -142,8 +141,8 @@ def fit(
         first = jnp.where(reached, stop, progress.steps_to_target)
         return (state, _Progress(jnp.zeros(()), progress.gradient_norm, first)), curves
 
-    stops = np.asarray(config.evaluation_steps(), np.int32)
-    starts = np.concatenate([[0], stops[:-1]]).astype(np.int32)
+    stops = jnp.asarray(config.evaluation_steps(), jnp.int32)
+    starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
     begin = TrainState.create(params, optimizer)
     idle = _Progress(jnp.zeros(()), jnp.zeros(()), jnp.full((), -1, jnp.int32))
     (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
@@ -190,9 +189,11 @@ def _high_word(bits: Array, factor: int) -> Array:
     return high * factor_high + (cross >> 16) + (other >> 16) + (carry >> 16)
 
 
-def _evaluate(
-    params: PyTree, x: Any, y: Any, apply: Apply, loss: Loss
-) -> tuple[Array, Array]:
+def _rows(array: Array, chosen: Array) -> Array:
+    return array.at[chosen].get(mode="promise_in_bounds")
+
+
+def _evaluate(params: PyTree, x: Any, y: Any, apply: Apply, loss: Loss) -> tuple[Array, Array]:
     outputs, y = apply(params, jnp.asarray(x)), jnp.asarray(y)
     return loss(outputs, y).astype(jnp.float32), loss.accuracy(outputs, y)
 

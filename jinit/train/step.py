@@ -90,15 +90,14 @@ def make_train_step(
     Returns:
       ``step(state, (x, y)) -> (state, StepMetrics)``.
 
-    >>> step = make_train_step(lambda w, x: x * w, lambda z, y: ((z - y) ** 2).mean(), optax.sgd(0.5))
-    >>> state = TrainState.create(jnp.zeros(()), optax.sgd(0.5))
+    >>> squared, sgd = lambda z, y: ((z - y) ** 2).mean(), optax.sgd(0.5)
+    >>> step = make_train_step(lambda w, x: x * w, squared, sgd)
+    >>> state = TrainState.create(jnp.zeros(()), sgd)
     >>> float(step(state, (jnp.ones(1), jnp.ones(1)))[0].params)
     1.0
     """
 
-    def step(
-        state: TrainState, batch: tuple[Array, Array]
-    ) -> tuple[TrainState, StepMetrics]:
+    def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
         value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(state.params)
         gradient_norm = clipping.norm(gradient)

@@ -1,0 +1,83 @@
+"""Bit for bit ``jax.nn.initializers`` wherever JAX has the same one."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jinit import initializers
+
+SHAPES = [(5, 7), (64, 32), (1, 1), (3, 3, 4, 6), (2, 5, 4), (7, 3, 3, 2, 4), (1, 9), (300, 2)]
+DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
+FANNED = ["lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform", "xavier_normal",
+          "xavier_uniform", "he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform"]  # fmt: skip
+AXES = [{}, {"in_axis": -1, "out_axis": -2}, {"batch_axis": 0}, {"in_axis": (0, 1), "out_axis": 2}]
+
+
+def same(ours, theirs, shape, dtype):
+    key = jax.random.key(17)
+    a, b = ours(key, shape, dtype), theirs(key, shape, dtype)
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape == shape
+    np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("name", FANNED)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scaled_by_fans(name, dtype):
+    for shape, axes in itertools.product(SHAPES, AXES):
+        if len(shape) < 3 and ("batch_axis" in axes or axes.get("in_axis") == (0, 1)):
+            continue
+        made = getattr(initializers, name)(**axes)
+        same(made, getattr(jax.nn.initializers, name)(**axes), shape, dtype)
+
+
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"])
+@pytest.mark.parametrize("distribution", ["truncated_normal", "normal", "uniform"])
+def test_variance_scaling(mode, distribution):
+    for shape, dtype in itertools.product(SHAPES, DTYPES):
+        arguments = (1.7, mode, distribution)
+        theirs = jax.nn.initializers.variance_scaling(*arguments)
+        same(initializers.variance_scaling(*arguments), theirs, shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("normal", (0.3,)), ("uniform", (0.3,)), ("truncated_normal", (0.3,)), ("constant", (0.3,))],
+)
+def test_scaled_by_hand(name, arguments, dtype):
+    for shape in [(), (4,), *SHAPES]:
+        theirs = getattr(jax.nn.initializers, name)(*arguments)
+        same(getattr(initializers, name)(*arguments), theirs, shape, dtype)
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones"])
+def test_zeros_and_ones_are_initializers_themselves(name):
+    for shape, dtype in itertools.product([(), (4,), (2, 3)], [*DTYPES, jnp.int32]):
+        same(getattr(initializers, name), getattr(jax.nn.initializers, name), shape, dtype)
+
+
+@pytest.mark.parametrize("column_axis", [-1, 0, 1])
+def test_orthogonal(column_axis):
+    for shape in SHAPES:
+        theirs = jax.nn.initializers.orthogonal(1.5, column_axis)
+        same(initializers.orthogonal(1.5, column_axis), theirs, shape, jnp.float32)
+
+
+def test_default_dtypes_and_positional_calls():
+    key = jax.random.key(0)
+    assert initializers.normal(0.1, jnp.bfloat16)(key, (2,)).dtype == jnp.bfloat16
+    assert initializers.he_normal()(key, (2, 3)).dtype == jnp.float32
+    legacy = jax.random.key_data(key)
+    np.testing.assert_array_equal(
+        initializers.he_normal()(legacy, (2, 3)), initializers.he_normal()(key, (2, 3))
+    )
+
+
+def test_traced_stddev_is_accepted():
+    draw = jax.jit(lambda s: initializers.normal(s)(jax.random.key(0), (3,)))
+    expected = jax.nn.initializers.normal(0.5)(jax.random.key(0), (3,))
+    np.testing.assert_allclose(draw(jnp.float32(0.5)), expected, rtol=1e-6)
