@@ -19,7 +19,8 @@ from jinit.typing import Array, PyTree
 
 NONFINITE = ("propagate", "zero", "skip")
 
-_UNIT = 2.0**64
+# A sum of squares that overflows float32 does not in these units, nor does it underflow.
+_UNIT = 2.0**100
 
 
 def clip_by_leaf_norm(
@@ -266,18 +267,18 @@ def _transform(
 
 
 def _size(leaves: list[Array]) -> tuple[Array, Array]:
-    """(unit, norm / unit) with unit 1 or 2^64: a norm in two factors that do not overflow."""
+    """(unit, norm / unit) with unit 1 or 2^100: a norm in two factors that do not overflow."""
     wide = [leaf.astype(jnp.float32) for leaf in leaves]
-    plain = _sum_of_squares(wide, 1.0)
+    plain = _sum_of_squares(wide)
     return _rescued(plain, wide)
 
 
 @jax.custom_batching.custom_vmap
 def _rescued(plain: Array, leaves: list[Array]) -> tuple[Array, Array]:
-    """Sums the squares again in units of 2^64 if the plain sum overflowed."""
+    """Sums the squares again in units of 2^100 if the plain sum overflowed."""
     return jax.lax.cond(
         plain == jnp.inf,
-        lambda: (jnp.float32(_UNIT), jnp.sqrt(_sum_of_squares(leaves, 1 / _UNIT))),
+        lambda: (jnp.float32(_UNIT), jnp.sqrt(_sum_of_squares(_in_units(leaves)))),
         lambda: (jnp.float32(1), jnp.sqrt(plain)),
     )
 
@@ -297,7 +298,7 @@ def _rescue_if_any(
     overflows = plain == jnp.inf
 
     def again() -> tuple[Array, Array]:
-        scaled = jax.vmap(lambda lane: _sum_of_squares(lane, 1 / _UNIT))(leaves)
+        scaled = jax.vmap(lambda lane: _sum_of_squares(_in_units(lane)))(leaves)
         unit = jnp.where(overflows, jnp.float32(_UNIT), jnp.float32(1))
         return unit, jnp.sqrt(jnp.where(overflows, scaled, plain))
 
@@ -305,8 +306,13 @@ def _rescue_if_any(
     return sizes, (True, True)
 
 
-def _sum_of_squares(leaves: list[Array], scale: float) -> Array:
-    return sum((jnp.sum(jnp.square(leaf * scale)) for leaf in leaves), jnp.zeros(()))
+def _sum_of_squares(leaves: list[Array]) -> Array:
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros(()))
+
+
+def _in_units(leaves: list[Array]) -> list[Array]:
+    # Without the barrier XLA may turn (g·c)² into g²·c², which is inf · 0.
+    return [jax.lax.optimization_barrier(leaf * (1 / _UNIT)) for leaf in leaves]
 
 
 def _multiplier(size: tuple[Array, Array], threshold: Any) -> tuple[Array, Array]:

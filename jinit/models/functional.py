@@ -75,20 +75,34 @@ def as_model(model: Any) -> Model:
 
 
 def _linen(module: nn.Module) -> Model:
-    def shapes(x: Any) -> PyTree:
-        variables = dict(jax.eval_shape(module.init, jax.random.key(0), x))
+    return Model(_LinenShapes(module), _LinenApply(module), type(module).__name__)
+
+
+@dataclass(frozen=True)
+class _LinenShapes:
+    """The shapes of a module's parameters. A class, so that equal modules are equal functions."""
+
+    module: nn.Module
+
+    def __call__(self, x: Any) -> PyTree:
+        variables = dict(jax.eval_shape(self.module.init, jax.random.key(0), x))
         # Perturbations are jinit's and Flax's hooks for gradients, not state.
         extra = sorted(set(variables) - {"params", "perturbations", "intermediates"})
         if extra:
             raise errors.refusal(
-                f"collections of {type(module).__name__}",
+                f"collections of {type(self.module).__name__}",
                 extra,
                 "params only",
                 "bind the other collections in your own apply: jinit.models.functional",
             )
         return variables.get("params", {})
 
-    def apply(params: PyTree, x: Any) -> Any:
-        return module.apply({"params": params}, x)
 
-    return Model(shapes, apply, type(module).__name__)
+@dataclass(frozen=True)
+class _LinenApply:
+    """A module's apply on its parameters alone."""
+
+    module: nn.Module
+
+    def __call__(self, params: PyTree, x: Any) -> Any:
+        return self.module.apply({"params": params}, x)

