@@ -51,7 +51,9 @@ def test_global_norm_is_optax_where_optax_is_right():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(4)}
     theirs = optax.clip_by_global_norm(2.0)
     expected, _ = theirs.update(tree, theirs.init(tree))
-    for ours, exact in zip(*map(jax.tree.leaves, (clip("global_norm", tree, 2.0), expected)), strict=True):
+    for ours, exact in zip(
+        *map(jax.tree.leaves, (clip("global_norm", tree, 2.0), expected)), strict=True
+    ):
         np.testing.assert_allclose(ours, exact, rtol=1e-6)
 
 

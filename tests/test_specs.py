@@ -27,7 +27,19 @@ def test_parse_undoes_write(name, args, kwargs):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "3", "a.b", "f(x.y)", "f(g(1))", "f(**d)", "f(*a)", "f(1", "f(lambda: 1)", "f(1+x)", "a b"],
+    [
+        "",
+        "3",
+        "a.b",
+        "f(x.y)",
+        "f(g(1))",
+        "f(**d)",
+        "f(*a)",
+        "f(1",
+        "f(lambda: 1)",
+        "f(1+x)",
+        "a b",
+    ],
 )
 def test_what_is_not_a_name_with_literals_is_refused(text):
     with pytest.raises(ValueError, match=r"initializer: got .* allowed: .* fix: "):

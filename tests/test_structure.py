@@ -73,9 +73,7 @@ def test_rooms_import_only_from_lower_floors():
 
 
 def test_modules_have_no_cycle():
-    names = {
-        "jinit." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in MODULES
-    }
+    names = {"jinit." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in MODULES}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph = {name: {n for n in imports_of(path) if n in names} for name, path in names.items()}
     graph.pop("jinit", None)

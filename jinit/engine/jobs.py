@@ -186,9 +186,7 @@ def prepare(job: Job, machine: executors.Workers) -> PreparedJob:
     source = job.lanes if isinstance(job.lanes, LaneSource) else _ArrayLanes(job.lanes)
     shared = jax.tree.map(_shape, job.shared)
     if job.tile is not None:
-        width = errors.check_integer(
-            "tile", job.tile, low=2, fix="use 2 or more: width 1 rounds differently"
-        )
+        width = tiles.check_tile(job.tile)
     else:
         width = tiles.tile_width(
             carried_bytes(job.fn, source.lane, shared),

@@ -74,6 +74,17 @@ def padded(tile: Tile, width: int) -> np.ndarray:
     return np.minimum(np.arange(tile.start, tile.start + width), tile.stop - 1)
 
 
+def check_tile(width: int) -> int:
+    """``width`` if it is a legal number of lanes per call.
+
+    >>> check_tile(4)
+    4
+    """
+    return errors.check_integer(
+        "tile", width, low=2, fix="use 2 or more: width 1 rounds differently"
+    )
+
+
 def tile_width(
     state_bytes: int, platform: str, *, count: int = 0, memory_bytes: int | None = None
 ) -> int:

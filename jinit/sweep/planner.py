@@ -104,6 +104,8 @@ def plan(
     >>> len(made.programs), made.runs
     (2, 16)
     """
+    if tile is not None:
+        tiles.check_tile(tile)
     own_data = None if data is None else _user_data(grid, data)
     sources = _Sources(
         grid=grid,

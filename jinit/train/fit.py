@@ -48,7 +48,8 @@ class FitConfig:
         >>> FitConfig(steps=100, evaluations=5).evaluation_steps()
         (1, 3, 10, 32, 100)
         """
-        points = np.geomspace(1, self.steps, min(self.evaluations, self.steps))
+        count = min(self.evaluations, self.steps)
+        points = np.geomspace(1, self.steps, count) if count > 1 else ()
         return tuple(sorted({*(round(point) for point in points), self.steps}))
 
 

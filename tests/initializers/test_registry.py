@@ -13,7 +13,9 @@ from jinit.initializers import registry
 
 ROWS = [registry.row(name) for name in initializers.names()]
 EXAMPLES = [row.example or row.name for row in ROWS]
-RANDOM = [e for e in EXAMPLES if e.partition("(")[0] not in ("zeros", "ones", "constant", "identity")]
+RANDOM = [
+    e for e in EXAMPLES if e.partition("(")[0] not in ("zeros", "ones", "constant", "identity")
+]
 # Fixed keys, so a test passes or fails for good; alpha is shared by all tests of laws.
 ALPHA = 1e-3 / (4 * len(RANDOM))
 

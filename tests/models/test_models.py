@@ -12,7 +12,12 @@ X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 
 
 def params_of(model, seed=0):
-    rules = {"*/kernel": "he_normal", "*/bias": "normal(stddev=0.1)", "*/scale": "ones", "*/shift": "zeros"}
+    rules = {
+        "*/kernel": "he_normal",
+        "*/bias": "normal(stddev=0.1)",
+        "*/scale": "ones",
+        "*/shift": "zeros",
+    }
     shapes = models.as_model(model).shapes(X)
     paths = [parameters.path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     rules = {p: r for p, r in rules.items() if any(parameters.matches(p, path) for path in paths)}
@@ -68,9 +73,7 @@ def test_pre_activations_are_sown_and_perturbable():
     assert seen["intermediates"]["pre_activation_1"][0].shape == (6, 4)
 
     def loss(perturbations):
-        return model.apply(
-            {"params": variables["params"], "perturbations": perturbations}, X
-        ).sum()
+        return model.apply({"params": variables["params"], "perturbations": perturbations}, X).sum()
 
     zero = jax.tree.map(lambda leaf: jnp.zeros((6, 4)), variables["perturbations"])
     assert jax.grad(loss)(zero)["pre_activation_0"].shape == (6, 4)
@@ -81,7 +84,10 @@ def test_flax_init_uses_the_given_initializers():
     params = model.init(jax.random.key(0), X)["params"]
     assert not np.any(params["hidden_0"]["kernel"])
     assert np.all(np.asarray(params["output"]["bias"]) == 1)
-    assert "bias" not in models.MLP((3,), use_bias=False).init(jax.random.key(0), X)["params"]["output"]
+    assert (
+        "bias"
+        not in models.MLP((3,), use_bias=False).init(jax.random.key(0), X)["params"]["output"]
+    )
 
 
 def test_a_flax_layer_takes_our_initializer():

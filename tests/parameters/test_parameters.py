@@ -15,7 +15,10 @@ F32 = jnp.float32
 
 def shapes(**layers):
     return {
-        name: {"kernel": jax.ShapeDtypeStruct(shape, F32), "bias": jax.ShapeDtypeStruct(shape[-1:], F32)}
+        name: {
+            "kernel": jax.ShapeDtypeStruct(shape, F32),
+            "bias": jax.ShapeDtypeStruct(shape[-1:], F32),
+        }
         for name, shape in layers.items()
     }
 
@@ -97,7 +100,9 @@ def test_conv_kernels_have_their_fans():
 
 def test_vmap_and_jit():
     keys = jax.random.split(KEY, 3)
-    mapped = jax.jit(jax.vmap(lambda k: jinit.initialize(k, shapes(a=(4, 3), b=(4, 3)), RULES)))(keys)
+    mapped = jax.jit(jax.vmap(lambda k: jinit.initialize(k, shapes(a=(4, 3), b=(4, 3)), RULES)))(
+        keys
+    )
     for lane in range(3):
         alone = jinit.initialize(keys[lane], shapes(a=(4, 3), b=(4, 3)), RULES)
         np.testing.assert_allclose(mapped["b"]["kernel"][lane], alone["b"]["kernel"], rtol=3e-7)

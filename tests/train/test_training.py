@@ -53,7 +53,9 @@ def test_optimizers_are_optax_by_name(name, theirs):
 
 def test_weight_decay_and_clip_order():
     w, g = jnp.array([1.0]), jnp.array([10.0])
-    transform = optimizers.make("sgd", 0.1, weight_decay=0.5, clip="global_norm", clip_threshold=1.0)
+    transform = optimizers.make(
+        "sgd", 0.1, weight_decay=0.5, clip="global_norm", clip_threshold=1.0
+    )
     updates, _ = transform.update(g, transform.init(w), w)
     # The gradient is clipped to 1, the decay 0.5 w is added after: −0.1 (1 + 0.5).
     np.testing.assert_allclose(updates, [-0.15], rtol=1e-6)
@@ -136,9 +138,7 @@ def exploding(scale):
 
 def test_a_broken_lane_freezes_is_dated_and_leaves_the_others_alone():
     squared, sgd = lambda z, y: ((z - y) ** 2).mean(), optax.sgd(1.0)
-    step = jax.jit(
-        jax.vmap(make_train_step(lambda w, x: x * w, squared, sgd), in_axes=(0, None))
-    )
+    step = jax.jit(jax.vmap(make_train_step(lambda w, x: x * w, squared, sgd), in_axes=(0, None)))
     # Rate 1 on (2w − 1)²: w − ½ multiplies by −7 a step; from ½ it stays.
     starts = jnp.array([1.0, 0.5, 1e18, 1e30])
     states = jax.vmap(lambda w: TrainState.create(w, sgd))(starts)

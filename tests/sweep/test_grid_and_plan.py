@@ -1,0 +1,109 @@
+"""Grids that say no in time, plans that add up."""
+
+import math
+
+import numpy as np
+import pytest
+
+import jinit
+from jinit import models
+from jinit.sweep.grid import settings
+
+
+@pytest.mark.parametrize(
+    ("axes", "error", "match"),
+    [
+        ({"initializer": "he_norml"}, ValueError, "did you mean 'he_normal'"),
+        ({"initializer": ("zeros", "normal(stddev=-1)")}, ValueError, "stddev: got -1"),
+        ({"initializer": ("he_normal", "kaiming_normal")}, ValueError, "each value once"),
+        ({"initializer": ()}, ValueError, "at least one value"),
+        ({"activation": "rleu"}, ValueError, "did you mean 'relu'"),
+        ({"dataset": "digit"}, ValueError, "did you mean 'digits'"),
+        ({"optimizer": "adma"}, ValueError, "did you mean 'adam'"),
+        ({"loss": "hnge"}, ValueError, "did you mean 'hinge'"),
+        ({"clip": "leaf_norm(0)"}, ValueError, "threshold: got 0"),
+        ({"clip": "leaf(1)"}, ValueError, "did you mean 'leaf_norm'"),
+        ({"depth": -1}, ValueError, "depth: got -1"),
+        ({"depth": 2.5}, TypeError, "depth: got 2.5"),
+        ({"width": 0}, ValueError, "width: got 0"),
+        ({"width": (8, 8)}, ValueError, "each value once"),
+        ({"learning_rate": 0}, ValueError, "learning_rate: got 0"),
+        ({"learning_rate": math.nan}, ValueError, "learning_rate: got nan"),
+        ({"learning_rate": (0.1, -1)}, ValueError, "learning_rate: got -1"),
+        ({"momentum": 1.0}, ValueError, "momentum: got 1.0"),
+        ({"label_noise": 1.5}, ValueError, "label_noise: got 1.5"),
+        ({"gain": math.inf}, ValueError, "gain: got inf"),
+        ({"batch_size": 0}, ValueError, "batch_size: got 0"),
+        ({"steps": 0}, ValueError, "steps: got 0"),
+        ({"target_accuracy": 90}, ValueError, "target_accuracy: got 90"),
+        ({"seeds": 0}, ValueError, "seeds: got 0"),
+        ({"seeds": (0, 2**32)}, ValueError, "seeds: got 4294967296"),
+        ({"seeds": (-1,)}, ValueError, "seeds: got -1"),
+        ({"seeds": (1, 2, 1)}, ValueError, "1 more than once"),
+        ({"seeds": 1.5}, TypeError, "seeds: got 1.5"),
+        ({"data_seeds": ()}, ValueError, "data_seeds"),
+        ({"pairing": "none"}, ValueError, "pairing"),
+        ({"normalization": "batch"}, ValueError, "normalization"),
+        (
+            {"seeds": 10**6, "depth": tuple(range(20))},
+            ValueError,
+            r"at most 10,000,000.*20 depth × 1000000 seeds = 20,000,000",
+        ),
+    ],
+)
+def test_bad_grids(axes, error, match):
+    with pytest.raises(error, match=match) as caught:
+        jinit.Grid(**axes)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_canonical_and_settings_are_plain():
+    grid = jinit.Grid(initializer=("HeNormal", "normal(0.01)"), activation=np.tanh, depth=[1, 2])
+    assert grid.initializer == ("he_normal", "normal(stddev=0.01)")
+    assert grid.depth == (1, 2)
+    assert settings(grid)["activation"] == "tanh"
+
+
+def test_a_large_grid_allocates_nothing():
+    assert jinit.Grid(seeds=10**7).runs == 10**7
+
+
+def test_programs_are_the_product_of_code_axes_only():
+    made = jinit.plan(
+        jinit.Grid(
+            dataset="xor", depth=(1, 2), activation=("relu", "tanh"), initializer=("zeros", "ones"),
+            learning_rate=(0.1, 0.2), momentum=(0.5, 0.9), optimizer="momentum",
+            clip=(None, "value(1.0)", "value(2.0)"), seeds=3,
+        )
+    )  # fmt: skip
+    assert len(made.programs) == 2 * 2 * 2
+    assert made.runs == 2 * 2 * 2 * 2 * 2 * 3 * 3
+    assert sum(program.runs for program in made.programs) == made.runs
+
+
+def test_flops_are_those_of_the_layers():
+    grid = jinit.Grid(depth=3, width=32, batch_size=16, steps=10, evaluations=1, seeds=2)
+    made = jinit.plan(grid)
+    layers = [64 * 32, 32 * 32, 32 * 32, 32 * 10]
+    step = 16 * (6 * sum(layers) - 2 * layers[0])
+    forward = 2 * sum(layers)
+    assert made.flops == 2 * (10 * step + 359 * forward + 1438 * forward)
+
+
+@pytest.mark.parametrize(
+    ("axes", "options", "match"),
+    [
+        ({"batch_size": 2000}, {}, "batch_size: got 2000"),
+        ({"loss": "hinge"}, {}, "loss 'hinge'"),
+        ({"dataset": "linear_teacher", "label_noise": 0.1}, {}, "label_noise"),
+        ({"depth": 3}, {"model": models.MLP((10,))}, "axis 'depth'"),
+        ({}, {"model": models.MLP((9,))}, r"outputs of MLP: got \(2, 9\)"),
+        ({"dataset": "iris"}, {"data": "wine"}, "dataset"),
+        ({}, {"tile": 1}, "tile: got 1"),
+        ({}, {"rules": lambda kernel, bias: {"*/kernel": kernel}}, "no rule"),
+        ({"initializer": "identity"}, {"rules": lambda kernel, bias: {"*": kernel}}, "rank 2"),
+    ],
+)
+def test_what_only_a_plan_can_refuse(axes, options, match):
+    with pytest.raises(ValueError, match=match):
+        jinit.plan(jinit.Grid(**axes), **options)

@@ -1,0 +1,124 @@
+"""Tables out, summaries and verdicts against hand-made runs."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pandas
+import pytest
+
+import jinit
+from jinit.report import terminal
+from jinit.sweep import Table
+
+
+def made(**arms):
+    """A table with one accuracy per seed for each arm."""
+    n = len(next(iter(arms.values())))
+    values = np.concatenate([np.asarray(v, float) for v in arms.values()])
+    columns = {
+        "initializer": np.repeat(np.array(list(arms), object), n),
+        "seed": np.tile(np.arange(n), len(arms)),
+        "test_accuracy": values,
+        "test_loss": 1 - values,
+        "steps_to_target": np.where(values > 0.5, 100.0, math.inf),
+        "diverged": values == 0,
+    }
+    return Table(columns, ("initializer", "seed"), {}, np.array([]))
+
+
+RNG = np.random.default_rng(0)
+BASE = 0.5 + 0.1 * RNG.normal(size=32)
+ARMS = made(base=BASE, better=BASE + 0.05 + 0.02 * RNG.normal(size=32),
+            same=BASE + 0.05 * RNG.normal(size=32), equal=BASE, dead=np.zeros(32))  # fmt: skip
+
+
+def test_verdicts():
+    found = {c.arm: c for c in jinit.compare(ARMS, baseline="base")}
+    assert found["better"].verdict == "wins"
+    assert found["dead"].verdict == "loses"
+    assert found["dead"].diverged == 32
+    assert found["same"].verdict == "not settled"
+    assert "more seeds" in found["same"].sentence
+    assert found["equal"].sentence == "not settled (no difference seen)"
+    by_loss = {c.arm: c for c in jinit.compare(ARMS, "test_loss", baseline="base")}
+    assert by_loss["better"].verdict == "wins"
+    assert by_loss["better"].result.difference.estimate < 0
+    by_time = {c.arm: c for c in jinit.compare(ARMS, "steps_to_target", baseline="base")}
+    assert by_time["dead"].verdict in ("loses", "not settled")
+
+
+def test_the_correction_counts_all_comparisons():
+    found = jinit.compare(ARMS, baseline="base")
+    raw = [c.result.p_value for c in found]
+    assert [c.p_value for c in found] == pytest.approx(jinit.stats.holm(raw))
+
+
+def test_summary():
+    found = {s.arm: s for s in jinit.summarize(ARMS)}
+    assert found["dead"].steps_to_target == math.inf
+    assert found["base"].metric.low < np.median(BASE) < found["base"].metric.high
+    assert found["dead"].diverged == found["dead"].runs == 32
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: jinit.compare(ARMS, baseline="bose"), "did you mean 'base'"),
+        (lambda: jinit.compare(ARMS, "test_acuracy", baseline="base"), "did you mean"),
+        (lambda: jinit.compare(ARMS, baseline="base", by=("depth",)), "axis 'depth'"),
+        (lambda: ARMS["sed"], "did you mean 'seed'"),
+        (lambda: ARMS.select(seed=99), "rows"),
+        (lambda: ARMS.write("x.xlsx"), "output path"),
+        (lambda: ARMS.write("no/such/folder/x.csv"), "create the folder"),
+    ],
+)
+def test_bad_input(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+@pytest.fixture(scope="module")
+def table():
+    return jinit.run(
+        jinit.Grid(
+            dataset="xor", depth=(1, 2), initializer=("zeros", "he_normal"), steps=20, seeds=4
+        )
+    )
+
+
+def test_files_hold_every_run(table, tmp_path):
+    table.write(tmp_path / "t.csv")
+    table.write(tmp_path / "t.parquet")
+    csv, parquet = pandas.read_csv(tmp_path / "t.csv"), pandas.read_parquet(tmp_path / "t.parquet")
+    assert len(csv) == len(parquet) == 16
+    np.testing.assert_allclose(parquet["test_loss"], table["test_loss"])
+    np.testing.assert_allclose(np.stack(parquet["curve_test_loss"]), table.curves["test_loss"])
+    assert csv["initializer"].tolist() == table["initializer"].tolist()
+
+
+def test_xarray(table):
+    found = table.to_xarray()
+    assert found["curve_test_loss"].shape == (16, len(table.curve_steps))
+    assert found.where(found["depth"] == 2, drop=True).sizes["run"] == 8
+
+
+def test_the_printed_table_has_every_cell(table):
+    out = io.StringIO()
+    comparisons = terminal.print_table(table, baseline="zeros", stream=out)
+    text = out.getvalue()
+    assert len(comparisons) == 2
+    for word in ("he_normal", "zeros", "baseline", "verdict", "vs zeros", "depth"):
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 118
+
+
+def test_json_is_strict(table):
+    from jinit.cli import _plain
+
+    text = json.dumps(_plain(terminal.as_json(table, baseline="zeros")), allow_nan=False)
+    found = json.loads(text)
+    assert len(found["columns"]["seed"]) == 16
+    assert found["comparisons"][0]["verdict"] in ("wins", "loses", "not settled")
+    assert found["settings"]["versions"]["jax"]

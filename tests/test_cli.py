@@ -1,0 +1,135 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas
+import pytest
+
+from jinit.cli import main
+
+SWEEP = ["sweep", "--dataset", "xor", "--steps", "20", "--seeds", "3", "--width", "8",
+         "--initializer", "zeros", "he_normal"]  # fmt: skip
+
+
+def test_help_is_quick_and_has_defaults_and_an_example():
+    code = (
+        "import sys\nfrom jinit.cli import main\n"
+        "try: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
+        "assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for text in ("default: 0.1", "Example: jinit sweep", "--batch-size", "per step"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"], ["plan"], ["initializers"], ["describe"]])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "xample: jinit" in capsys.readouterr().out
+
+
+def test_sweep_prints_a_table_and_writes_files(capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    assert main([*SWEEP, "--out", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert "he_normal" in printed.out
+    assert "vs zeros" in printed.out
+    assert "6/6 runs" in printed.err
+    assert len(pandas.read_csv(path)) == 6
+
+
+def test_json_goes_to_stdout_alone(capsys):
+    assert main([*SWEEP, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) >= {"summary", "comparisons", "columns", "settings", "curves"}
+    assert found["settings"]["seconds"] > 0
+
+
+def test_plan_runs_nothing(capsys):
+    assert main(["plan", *SWEEP[1:], "--depth", "1", "2"]) == 0
+    assert "12 runs in 2 training programs" in capsys.readouterr().out
+    assert main(["plan", *SWEEP[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == 6
+
+
+def test_initializers_and_describe(capsys):
+    assert main(["initializers"]) == 0
+    assert "kaiming_uniform_" in capsys.readouterr().out.replace("\n", "")
+    assert main(["describe", "fan_in_uniform", "--shape", "10", "1000"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("0.3162", "0.1826", "Glorot", "standard deviation"):
+        assert text in printed
+    assert main(["describe", "he_normal", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"] == "he_normal"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep", "--initializer", "he_norml"], "did you mean 'he_normal'"),
+        (["sweep", "--learning-rate", "-1"], "learning_rate: got -1.0"),
+        (["sweep", "--learning-rate", "nan"], "learning_rate: got nan"),
+        (["sweep", "--depth", "-3"], "depth: got -3"),
+        (["sweep", "--initializer"], "at least one value"),
+        (["sweep", "--seeds", "4294967296", "1"], "4294967296"),
+        (["sweep", "--seeds", "3", "3"], "3 more than once"),
+        (["sweep", "--seeds", "100000000"], "100,000,000"),
+        (["sweep", "--dataset", "digit"], "did you mean 'digits'"),
+        (["sweep", "--out", "/no/such/folder/t.csv"], "output path"),
+        (["sweep", "--out", "t.xlsx"], "output path"),
+        (["sweep", "--baseline", "zeros"], "baseline"),
+        (["sweep", "--metric", "accuracy"], "metric"),
+        (["sweep", "--clip", "norm(1)"], "clip"),
+        (["sweep", "--tile", "1"], "tile: got 1"),
+        (["sweep", "--batch-size", "100000"], "batch_size: got 100000"),
+        (["describe", "he_normal", "--shape", "3"], "rank >= 2"),
+        (["describe", "he_normal", "--seed", "-1"], "seed: got -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("jinit: ")
+    assert words in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["swep"], ["sweep", "--depht", "3"], ["sweep", "--depth", "x"]]
+)
+def test_unknown_flags_exit_with_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_everything_diverging_still_prints_and_exits_0(capsys):
+    assert main([*SWEEP, "--learning-rate", "1e30", "--depth", "20"]) == 0
+    assert "he_normal" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ctrl_c_prints_what_is_done():
+    command = [sys.executable, "-m", "jinit", "sweep", "--seeds", "2000", "--width", "32",
+               "--initializer", "zeros", "he_normal", "--steps", "2000"]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for line in process.stderr:
+        if "runs/s" in line and not line.startswith("0/"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted after" in err
+    assert "zeros" in out
