@@ -41,7 +41,7 @@ def test_sweep_prints_a_table_and_writes_files(capsys, tmp_path):
     assert main([*SWEEP, "--out", str(path)]) == 0
     printed = capsys.readouterr()
     assert "he_normal" in printed.out
-    assert "vs zeros" in printed.out
+    assert "− zeros" in printed.out
     assert "6/6 runs" in printed.err
     assert len(pandas.read_csv(path)) == 6
 

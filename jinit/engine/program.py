@@ -51,13 +51,15 @@ class Program:
         self._lock = threading.Lock()
         self._compiled: dict[Any, Callable[..., PyTree]] = {}
 
-    def compile(self, device: Any = None) -> None:
-        """Compiles for ``device`` (default: JAX's default device) unless that is done."""
+    def compile(self, device: Any = None) -> bool:
+        """Compiles for ``device`` (default: JAX's default device); False if that was done before."""
         with self._lock:
-            if device not in self._compiled:
-                lowered = self._jitted().lower(*self._arguments(device))
-                platform = jax.default_backend() if device is None else device.platform
-                self._compiled[device] = lowered.compile(_COMPILER_OPTIONS.get(platform))
+            if device in self._compiled:
+                return False
+            lowered = self._jitted().lower(*self._arguments(device))
+            platform = jax.default_backend() if device is None else device.platform
+            self._compiled[device] = lowered.compile(_COMPILER_OPTIONS.get(platform))
+            return True
 
     def __call__(
         self, lanes: PyTree, shared: tuple[PyTree, ...] = (), device: Any = None

@@ -219,19 +219,21 @@ def _worker(
         doing[number] = (label, start)
         try:
             if isinstance(what, Program):
-                what.compile(device)
+                fresh = what.compile(device)
                 work.compiled(job)
-                event = Event("compiled", job, seconds=time.monotonic() - start)
+                seconds = time.monotonic() - start
+                events = [Event("compiled", job, seconds=seconds)] if fresh else []
             else:
                 result = task.run_tile(what, device)
-                event = Event("tile", job, what, result, time.monotonic() - start)
+                events = [Event("tile", job, what, result, time.monotonic() - start)]
         except BaseException as error:
             error.add_note(f"while {label}")
             inbox.put(error)
             work.stop()
             return
         del doing[number]
-        inbox.put(event)
+        for event in events:
+            inbox.put(event)
 
 
 def _drain(

@@ -25,7 +25,7 @@ try:
 except ImportError:
     raise errors.missing_extra("rich", "lab", "printing tables") from None
 
-_WIDTH = 118
+_WIDTH = 130
 _STYLES = {"wins": "bold green", "loses": "red", "not settled": "yellow", "baseline": "dim"}
 
 
@@ -96,8 +96,9 @@ class SweepProgress:
             "loss",
             "clip",
         )
-        shown = [a for a in axes if a in table.axes and a in ("activation", "depth", "width")]
-        cell = ", ".join(f"{axis} {table[axis][0]}" for axis in shown)
+        cell = ", ".join(
+            f"{axis} {table[axis][0]}" for axis in ("activation", "depth") if axis in table.axes
+        )
         metric = metric_for(table, self._metric)
         elapsed = time.monotonic() - self._start
         self._console.print(f"[bold]{cell or 'done'}[/bold] after {elapsed:.0f} s:")
@@ -144,24 +145,22 @@ def print_table(
     by_arm = {(tuple(c.cell.items()), c.arm): c for c in comparisons}
     console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    axes = list(summaries[0].cell)
-    for axis in axes:
-        grid.add_column(axis)
-    headings = (across, "runs", "diverged", f"{_words(metric)} [95 %]", "steps to target")
-    for heading in headings:
-        grid.add_column(heading, justify="left" if heading == across else "right")
+    grid.add_column(across, no_wrap=True)
+    target = table.settings.get("grid", {}).get("target_accuracy", "target")
+    for heading in ("diverged/runs", f"{_words(metric)} [95 %]", f"steps to {target}"):
+        grid.add_column(heading, justify="right", no_wrap=True)
     if comparisons:
-        reference = comparisons[0].baseline
-        grid.add_column(f"vs {reference} [95 %]", justify="right")
+        grid.add_column(f"− {comparisons[0].baseline}", justify="right", no_wrap=True)
         grid.add_column("verdict")
     last: Any = None
     for summary in summaries:
         key = tuple(summary.cell.items())
-        if last is not None and key != last:
-            grid.add_section()
-        values = ["" if key == last else str(value) for value in summary.cell.values()]
+        if key and key != last:
+            if last is not None:
+                grid.add_section()
+            grid.add_row(f"[bold]{_cell_text(summary.cell)}[/bold]")
         last = key
-        grid.add_row(*values, *_row(summary, by_arm.get((key, summary.arm)), bool(comparisons)))
+        grid.add_row(*_row(summary, by_arm.get((key, summary.arm)), bool(comparisons)))
     console.print(grid)
     for line in _notes(table, metric, comparisons):
         console.print(line, style="dim")
@@ -263,10 +262,10 @@ def print_description(found: Description, stream: TextIO | None = None) -> None:
 
 
 def interval_text(interval: Interval, sign: bool = False) -> str:
-    """``0.912 [0.897, 0.925]``; with ``sign`` every number carries one.
+    """``.912 [.897, .925]``; with ``sign`` every number carries one.
 
-    >>> interval_text(Interval(0.5, 0.4, 0.6))
-    '0.500 [0.400, 0.600]'
+    >>> interval_text(Interval(0.5, 0.4, 0.6)), interval_text(Interval(0.5, -0.4, 0.6), sign=True)
+    ('.500 [.400, .600]', '+.500 [−.400, +.600]')
     """
     low, middle, high = (
         _fixed(value, sign) for value in (interval.low, interval.estimate, interval.high)
@@ -276,21 +275,28 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
 
 def _row(summary: Summary, comparison: Comparison | None, compared: bool) -> list[str]:
     steps = summary.steps_to_target
-    diverged = f"{summary.diverged}" if not summary.diverged else f"[red]{summary.diverged}[/red]"
+    diverged = f"{summary.diverged}/{summary.runs}"
     row = [
-        summary.arm.replace("[", "\\["),
-        str(summary.runs),
-        diverged,
-        interval_text(summary.metric).replace("[", "\\["),
+        ("  " if summary.cell else "") + _escaped(summary.arm),
+        f"[red]{diverged}[/red]" if summary.diverged else diverged,
+        _escaped(interval_text(summary.metric)),
         f"{steps:.0f}" if math.isfinite(steps) else "not reached",
     ]
     if not compared:
         return row
     if comparison is None:
         return [*row, "", f"[{_STYLES['baseline']}]baseline[/]"]
-    difference = interval_text(comparison.result.difference, sign=True).replace("[", "\\[")
-    style = _STYLES[comparison.verdict]
-    return [*row, difference, f"[{style}]{comparison.sentence}[/]"]
+    difference = _escaped(interval_text(comparison.result.difference, sign=True))
+    return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
+
+
+def _cell_text(cell: dict[str, Any]) -> str:
+    """``activation relu · depth 16``."""
+    return _escaped(" · ".join(f"{axis} {value}" for axis, value in cell.items()))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")
 
 
 def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
@@ -304,7 +310,7 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
     if comparisons:
         pairs = comparisons[0].result.pairs
         notes.append(
-            f"difference: mean over {pairs} pairs with the same seed; wins or loses: Wilcoxon"
+            f"− {comparisons[0].baseline}: mean difference over {pairs} pairs with the same seed; wins or loses: Wilcoxon"
             f" p < 0.05 after Holm over {len(comparisons)} comparisons, interval excludes 0."
         )
     return notes
@@ -323,10 +329,12 @@ def _number(value: float) -> str:
 def _fixed(value: float, sign: bool) -> str:
     if not math.isfinite(value):
         return _number(value)
+    if abs(value) >= 1000:
+        return f"{value:.3g}"
     # -0.000 says nothing that 0.000 does not.
     value = 0.0 if abs(value) < 0.0005 else value
     text = f"{value:+.3f}" if sign else f"{value:.3f}"
-    return text if abs(value) < 1000 else f"{value:.3g}"
+    return text.replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else text
 
 
 def _console_width(stream: TextIO | None) -> int | None:

@@ -11,8 +11,9 @@ import numpy as np
 def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Further pairs needed to tell the observed mean difference from 0.
 
-    n = ((z_{1−α/2} + z_power) · s / |mean|)², minus the pairs there are; the difference and its
-    spread are taken at their observed values, so this is a rough guide.
+    n = ((z_{1−α/2} + z_power) · s / |mean|)², and at least the log₂(2/α) that a signed-rank test
+    needs to reject at all, minus the pairs there are. The difference and its spread are taken at
+    their observed values, so this is a rough guide.
 
     Args:
       gaps: ``(n,)`` paired differences, finite.
@@ -30,4 +31,6 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
         return math.inf
     quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
     needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2
-    return float(max(0, math.ceil(needed) - gaps.size)) if math.isfinite(needed) else math.inf
+    if not math.isfinite(needed):
+        return math.inf
+    return float(max(0, math.ceil(max(needed, math.log2(2 / alpha))) - gaps.size))

@@ -33,6 +33,7 @@ class PlannedProgram:
 
     Attributes:
       name: unique in the plan.
+      position: its place in the grid's order.
       code: the value of every axis that makes this program its own.
       numbers: number axis → its values, in lane order (the last varies fastest).
       dataset: the data.
@@ -46,6 +47,7 @@ class PlannedProgram:
     """
 
     name: str
+    position: int
     code: Mapping[str, Any]
     numbers: Mapping[str, tuple[Any, ...]]
     dataset: Dataset
@@ -121,7 +123,8 @@ def plan(
         for values in itertools.product(*(grid.values(axis) for axis in axes)):
             code = dict(zip(axes, values, strict=True))
             dataset = own_data or datasets.get(code["dataset"])
-            programs.append(_program(sources, code | {"dataset": dataset.name}, clip, dataset))
+            code["dataset"] = dataset.name
+            programs.append(_program(sources, code, clip, dataset, len(programs)))
     programs.sort(key=lambda program: -program.flops)
     runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
     points = len(FitConfig(steps=grid.steps, evaluations=grid.evaluations).evaluation_steps())
@@ -151,6 +154,7 @@ def _program(
     code: dict[str, Any],
     clip: tuple[str | None, tuple[float, ...]],
     dataset: Dataset,
+    position: int,
 ) -> PlannedProgram:
     grid, (rule, thresholds) = sources.grid, clip
     loss = losses.get(code["loss"], dataset.task)
@@ -175,6 +179,7 @@ def _program(
     )
     return PlannedProgram(
         name=", ".join(f"{axis}={value}" for axis, value in code.items()),
+        position=position,
         code=code,
         numbers=numbers,
         dataset=dataset,

@@ -231,7 +231,7 @@ def _table(
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
     axes: dict[str, None] = {}
-    for program, tiles in parts:
+    for program, tiles in sorted(parts, key=lambda part: part[0].position):
         tiles = sorted(tiles, key=lambda item: item[0].index)
         numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
         result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])

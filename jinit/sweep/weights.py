@@ -7,6 +7,7 @@ and activation: a single program per network would spend seconds compiling rando
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from jinit.engine.program import Program, cached
 from jinit.sweep.network import run_key
 from jinit.typing import Array, Initializer, PyTree
 
-# Leaves per call of a drawing program on CPU, and leaf keys per call in multiples of this.
+# Small leaves are drawn this many at a time or more, so that few calls serve a tile; a batch of
+# large ones would mostly be padding. Leaf keys come in multiples of _LEAVES.
 _BATCH = 16
+_SMALL_LEAF_ENTRIES = 8192
 _LEAVES = 64
 
 
@@ -61,7 +64,13 @@ class Weights:
         key = {"key": jax.ShapeDtypeStruct((2,), np.dtype(np.uint32))}
         self._keys = cached(_LeafKeys(self._salt), seed, (word,), width=batch, name="leaf keys")
         self._programs = {
-            draw: cached(draw, key, (), width=batch, name=f"draw {draw.initializer} {draw.shape}")
+            draw: cached(
+                draw,
+                key,
+                (),
+                width=batch if math.prod(draw.shape) <= _SMALL_LEAF_ENTRIES else width,
+                name=f"draw {draw.initializer} {draw.shape}",
+            )
             for draw in self._groups
         }
         return [self._keys, *self._programs.values()]

@@ -1,0 +1,142 @@
+"""Measures jinit against what people would write instead, side by side in one run.
+
+    python scripts/bench.py sweep                 # all contenders, all sizes, bench.json beside it
+    python scripts/bench.py sweep --only a f      # two of them
+    python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
+
+Ratios hold from machine to machine; absolute times do not. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import contenders
+import jax
+from contenders import Run, Work
+
+SIZES = {
+    "32x3": Work(runs=256, width=32, depth=3, batch=32, steps=600, hand_tile=16),
+    "64x4": Work(runs=64, width=64, depth=4, batch=64, steps=600, hand_tile=4),
+    "128x8": Work(runs=64, width=128, depth=8, batch=128, steps=60, hand_tile=2),
+    "512x4": Work(runs=16, width=512, depth=4, batch=256, steps=30, hand_tile=2),
+}
+CONTENDERS = {
+    "a": ("jinit", contenders.jinit_sweep),
+    "b": ("jit(vmap)", contenders.vmap_all),
+    "c": ("step loop", contenders.python_loop),
+    "d": ("torch loop", contenders.torch_loop),
+    "e": ("torch vmap", contenders.torch_vmap),
+    "f": ("hand tiles", contenders.hand_tiles),
+}
+
+
+def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
+    """Cold time, then `repeats` rounds in which every contender runs once, in turn."""
+    runs: dict[str, Run] = {}
+    cold: dict[str, float] = {}
+    for letter in letters:
+        start = time.perf_counter()
+        runs[letter] = CONTENDERS[letter][1](work)
+        runs[letter]()
+        cold[letter] = time.perf_counter() - start
+    seconds: dict[str, list[float]] = {letter: [] for letter in letters}
+    peaks = []
+    for _ in range(repeats):
+        peaks.append(contenders.peak())
+        for letter in letters:
+            seconds[letter].append(runs[letter]())
+    rows = {}
+    for letter in letters:
+        rates = [work.gflop / s for s in seconds[letter]]
+        rows[letter] = {
+            "contender": CONTENDERS[letter][0],
+            "steady_seconds": statistics.median(seconds[letter]),
+            "cold_seconds": cold[letter],
+            "gflops": statistics.median(rates),
+            # Against the peak of the same round: the machine's speed may drift between rounds.
+            "of_peak": statistics.median(r / p for r, p in zip(rates, peaks, strict=True)),
+            "jinit_is_faster_by": statistics.median(
+                s / a for s, a in zip(seconds[letter], seconds.get("a", seconds[letter]), strict=True)
+            ),
+            "all_seconds": seconds[letter],
+        }
+    return {"work": work.__dict__, "gflop": work.gflop, "peaks": peaks, "rows": rows}
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Times the contenders and prints a row for each."""
+    letters = [letter for letter in CONTENDERS if letter in arguments.only]
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed (pip install 'jinit[bench]'): no rows (d) and (e)")
+        letters = [letter for letter in letters if letter not in "de"]
+    results = {}
+    for name in arguments.sizes:
+        work = SIZES[name]
+        results[name] = found = measure(work, letters, arguments.repeats)
+        peak = statistics.median(found["peaks"])
+        print(
+            f"\n{work.runs} runs, width {work.width}, depth {work.depth}, batch {work.batch}, "
+            f"{work.steps} steps: {work.gflop:.0f} GFLOP; peak {peak:.0f} GFLOP/s"
+        )
+        print("                steady s    cold s   GFLOP/s   of peak   jinit faster by", flush=True)
+        for letter, row in found["rows"].items():
+            print(
+                f"({letter}) {row['contender']:<11}{row['steady_seconds']:9.2f}"
+                f"{row['cold_seconds']:10.2f}{row['gflops']:10.1f}{row['of_peak']:10.2f}"
+                f"{row['jinit_is_faster_by']:14.2f} ×",
+                flush=True,
+            )
+    versions = {"python": platform.python_version(), "jax": jax.__version__}
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), **versions}
+    Path(arguments.out).write_text(json.dumps({"machine": machine, "sizes": results}, indent=1))
+    print(f"\n{arguments.out} written")
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    """Peak resident memory of whole processes that train 64 and 4,096 networks."""
+    code = (
+        "import resource, jinit, sys; n = int(sys.argv[1]);"
+        "jinit.run(jinit.Grid(width=64, depth=4, batch_size=64, steps=5, seeds=n));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    found = {
+        runs: float(subprocess.check_output([sys.executable, "-c", code, str(runs)]))
+        for runs in (64, 4096)
+    }
+    weights = 4096 * 4 * (64 * 64 * 4 + 64 * 10 + 4 * 64 + 10) / 2**20
+    print(
+        f"peak memory: {found[64]:.0f} MiB at 64 runs, {found[4096]:.0f} MiB at 4,096 runs, ratio "
+        f"{found[4096] / found[64]:.2f} (all 4,096 weights alone would be {weights:.0f} MiB)"
+    )
+
+
+def main() -> None:
+    """Parses the arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("sweep", help="time the contenders")
+    one.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
+    one.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    one.add_argument("--out", default="bench.json", help="JSON file (default bench.json)")
+    one.set_defaults(run=sweep)
+    commands.add_parser("memory", help="peak memory").set_defaults(run=memory)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
