@@ -67,7 +67,8 @@ def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
             # Against the peak of the same round: the machine's speed may drift between rounds.
             "of_peak": statistics.median(r / p for r, p in zip(rates, peaks, strict=True)),
             "jinit_is_faster_by": statistics.median(
-                s / a for s, a in zip(seconds[letter], seconds.get("a", seconds[letter]), strict=True)
+                s / a
+                for s, a in zip(seconds[letter], seconds.get("a", seconds[letter]), strict=True)
             ),
             "all_seconds": seconds[letter],
         }
@@ -89,7 +90,9 @@ def sweep(arguments: argparse.Namespace) -> None:
             f"\n{work.runs} runs, width {work.width}, depth {work.depth}, batch {work.batch}, "
             f"{work.steps} steps: {work.gflop:.0f} GFLOP; peak {peak:.0f} GFLOP/s"
         )
-        print("                steady s    cold s   GFLOP/s   of peak   jinit faster by", flush=True)
+        print(
+            "                steady s    cold s   GFLOP/s   of peak   jinit faster by", flush=True
+        )
         for letter, row in found["rows"].items():
             print(
                 f"({letter}) {row['contender']:<11}{row['steady_seconds']:9.2f}"

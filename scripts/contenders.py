@@ -162,7 +162,7 @@ def hand_tiles(work: Work) -> Run:
 
 def python_loop(work: Work, runs: int = 4) -> Run:
     """(c) A Python loop over a jitted step, one network after the other; `runs` are timed."""
-    x, y, x_test, y_test = (jnp.asarray(array) for array in data())
+    x, y, x_test, _ = (jnp.asarray(array) for array in data())
     optimizer = optax.chain(optax.clip_by_global_norm(THRESHOLD), optax.sgd(RATE))
 
     @jax.jit

@@ -1,6 +1,6 @@
 """A batched seed sweep to copy and change: your network, your arrays, many seeds, one verdict.
 
-    python scripts/seed_sweep.py --seeds 32 --out runs.parquet
+python scripts/seed_sweep.py --seeds 32 --out runs.parquet
 """
 
 import argparse

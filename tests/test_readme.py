@@ -24,6 +24,7 @@ def test_there_are_blocks_of_each_kind():
     assert len(PYTHON) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_block(code):
     done = subprocess.run(
@@ -48,6 +49,7 @@ def test_command(command, capsys):
         assert (ROOT / ".pre-commit-config.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_the_seed_sweep_script_runs_and_stays_short():
     script = ROOT / "scripts" / "seed_sweep.py"
     assert len(script.read_text().splitlines()) <= 60

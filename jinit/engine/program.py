@@ -52,7 +52,7 @@ class Program:
         self._compiled: dict[Any, Callable[..., PyTree]] = {}
 
     def compile(self, device: Any = None) -> bool:
-        """Compiles for ``device`` (default: JAX's default device); False if that was done before."""
+        """Compiles for ``device`` (None: the default device); False if that was done before."""
         with self._lock:
             if device in self._compiled:
                 return False

@@ -25,7 +25,7 @@ try:
 except ImportError:
     raise errors.missing_extra("rich", "lab", "printing tables") from None
 
-_WIDTH = 130
+_WIDTH = 142
 _STYLES = {"wins": "bold green", "loses": "red", "not settled": "yellow", "baseline": "dim"}
 
 
@@ -41,7 +41,8 @@ class SweepProgress:
         self._metric = metric
         self._bar: Progress | None = None
         self._done = self._failed = self._compiled = 0
-        self._start = self._said = time.monotonic()
+        self._start = self._said = self._before = time.monotonic()
+        self._running_since: float | None = None
 
     def __enter__(self) -> SweepProgress:
         return self
@@ -54,6 +55,10 @@ class SweepProgress:
         """Takes an event of the sweep."""
         if event.kind == "plan":
             self._begin(event.plan)
+        if event.runs and self._running_since is None:
+            # The clock of runs/s starts with the first tile, not with the compiler.
+            self._running_since = self._before
+        self._before = time.monotonic()
         self._done += event.runs
         self._failed += event.failed
         self._compiled += event.kind == "compiled"
@@ -72,7 +77,7 @@ class SweepProgress:
 
     def _show(self, plan: Plan) -> None:
         now = time.monotonic()
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = self._done / max(now - (self._running_since or now), 1e-3)
         left = (plan.runs - self._done) / rate if rate else math.inf
         eta = "ETA —" if not math.isfinite(left) else f"ETA {left:.0f} s"
         text = (
@@ -86,16 +91,6 @@ class SweepProgress:
             self._console.print(text)
 
     def _rows(self, table: Table) -> None:
-        axes = (
-            "dataset",
-            "activation",
-            "depth",
-            "width",
-            "optimizer",
-            "batch_size",
-            "loss",
-            "clip",
-        )
         cell = ", ".join(
             f"{axis} {table[axis][0]}" for axis in ("activation", "depth") if axis in table.axes
         )
@@ -310,8 +305,9 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
     if comparisons:
         pairs = comparisons[0].result.pairs
         notes.append(
-            f"− {comparisons[0].baseline}: mean difference over {pairs} pairs with the same seed; wins or loses: Wilcoxon"
-            f" p < 0.05 after Holm over {len(comparisons)} comparisons, interval excludes 0."
+            f"− {comparisons[0].baseline}: mean difference over {pairs} pairs with the same seed;"
+            f" wins or loses: Wilcoxon p < 0.05 after Holm over {len(comparisons)} comparisons,"
+            " interval excludes 0."
         )
     return notes
 

@@ -118,7 +118,7 @@ def plan(
     )
     machine = sources.machine
     axes = [axis for axis in CODE_AXES if sources.model is None or axis not in MODEL_AXES]
-    programs = []
+    programs: list[PlannedProgram] = []
     for clip in _clips(grid).items():
         for values in itertools.product(*(grid.values(axis) for axis in axes)):
             code = dict(zip(axes, values, strict=True))

@@ -253,7 +253,9 @@ def test_lanes_made_on_demand_are_only_made_once():
     class Squares:
         count = 5
         lane = jax.ShapeDtypeStruct((), jnp.int32)
-        taken: list = []
+
+        def __init__(self):
+            self.taken = []
 
         def programs(self, width):
             return ()

@@ -45,9 +45,16 @@ def test_inside_jit_it_is_a_number():
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [("identity", ("linear",)), ("sigmoid", ("sigmoid",)), ("tanh", ("tanh",)), ("relu", ("relu",)),
-     ("leaky_relu(0.2)", ("leaky_relu", 0.2)), ("leaky_relu", ("leaky_relu",)), ("selu", ("selu",))],
-)  # fmt: skip
+    [
+        ("identity", ("linear",)),
+        ("sigmoid", ("sigmoid",)),
+        ("tanh", ("tanh",)),
+        ("relu", ("relu",)),
+        ("leaky_relu(0.2)", ("leaky_relu", 0.2)),
+        ("leaky_relu", ("leaky_relu",)),
+        ("selu", ("selu",)),
+    ],
+)
 def test_torch_convention(ours, theirs):
     torch = pytest.importorskip("torch", reason="parity with PyTorch needs the extra 'bench'")
     expected = torch.nn.init.calculate_gain(*theirs)

@@ -39,7 +39,8 @@ def test_spec_string_to_factory_to_spec_string(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["normal(stddev=0.01)", "he_normal(in_axis=0, out_axis=1)", "truncated_normal(stddev=0.5, lower=-1.0)",
+    ["normal(stddev=0.01)", "he_normal(in_axis=0, out_axis=1)",
+     "truncated_normal(stddev=0.5, lower=-1.0)",
      "glorot_uniform(gain=2.0)", "he_uniform(negative_slope=0.2, mode=fan_out)",
      "variance_scaling(scale=1.0, mode=fan_geo_avg, distribution=normal, batch_axis=(0,))",
      "normal(stddev=0.1, dtype=bfloat16)"],

@@ -117,6 +117,7 @@ def test_arms_of_one_seed_see_the_same_noise_and_the_same_batches():
     assert not np.any(independent == same[0])
 
 
+@pytest.mark.slow
 def test_data_seeds_are_crossed_with_seeds():
     found = jinit.run(jinit.Grid(**SMALL | {"seeds": 3}, data_seeds=(7, 8)))
     assert len(found) == 6
@@ -127,6 +128,7 @@ def test_data_seeds_are_crossed_with_seeds():
     np.testing.assert_array_equal(tied["train_loss"], row["train_loss"])
 
 
+@pytest.mark.slow
 def test_label_noise_gain_decay_and_clip_do_something():
     base = jinit.run(jinit.Grid(**SMALL))["train_loss"]
     for axis in (
@@ -145,6 +147,7 @@ def test_label_noise_gain_decay_and_clip_do_something():
     assert np.median(noisy.select(label_noise=0.0)["test_accuracy"]) > 0.95
 
 
+@pytest.mark.slow
 def test_a_grid_in_which_everything_diverges():
     grid = jinit.Grid(
         **SMALL | {"depth": 30},
@@ -159,6 +162,7 @@ def test_a_grid_in_which_everything_diverges():
     assert comparisons[0].diverged == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [
     {"dataset": "iris", "loss": "multiclass_hinge"}, {"dataset": "xor", "loss": "hinge"},
     {"dataset": "xor", "loss": "mean_squared_error"}, {"dataset": "linear_teacher"},

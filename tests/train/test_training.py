@@ -145,7 +145,7 @@ def test_a_broken_lane_freezes_is_dated_and_leaves_the_others_alone():
     batch = (jnp.full(2, 2.0), jnp.ones(2))
     for _ in range(60):
         before = states
-        states, seen = step(states, batch)
+        states, _ = step(states, batch)
         frozen = np.asarray(before.status) != Status.RUNNING
         np.testing.assert_array_equal(states.params[frozen], before.params[frozen])
         assert np.isfinite(states.params).all()
