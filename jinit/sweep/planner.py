@@ -170,7 +170,7 @@ def _program(
         parameters.assign(shapes, rules(kernel, bias))
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
-    lane_bytes = cost.carried_bytes(network, lane_shapes(shapes), (dataset,))
+    flops, lane_bytes = _costs(network, shapes, dataset)
     width = sources.tile or tiles.tile_width(
         lane_bytes,
         sources.machine.platform,
@@ -189,7 +189,7 @@ def _program(
         runs=runs,
         tile=width,
         lane_bytes=lane_bytes,
-        flops=runs * _flops_per_run(network, shapes, dataset),
+        flops=runs * flops,
     )
 
 
@@ -309,13 +309,34 @@ def _check_data(network: TrainNetwork, dataset: Dataset) -> None:
         )
 
 
+def _costs(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> tuple[int, int]:
+    """FLOPs of one run and bytes a lane carries; remembered, because tracing takes 0.1 s."""
+    leaves, tree = jax.tree.flatten((shapes, dataset))
+    described = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
+    try:
+        hash(network)
+    except TypeError:
+        return _traced_costs.__wrapped__(network, tree, described)
+    return _traced_costs(network, tree, described)
+
+
+@functools.lru_cache(maxsize=256)
+def _traced_costs(
+    network: TrainNetwork, tree: Any, described: tuple[tuple[tuple[int, ...], str], ...]
+) -> tuple[int, int]:
+    leaves = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in described]
+    shapes, dataset = jax.tree.unflatten(tree, leaves)
+    lane_bytes = cost.carried_bytes(network, lane_shapes(shapes), (dataset,))
+    return _flops_per_run(network, shapes, dataset), lane_bytes
+
+
 def _flops_per_run(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> int:
     optimizer = optimizers.make("sgd", 0.1)
     loss = losses.get(network.loss, dataset.task)
     step = make_train_step(network.model.apply, loss, optimizer)
     state = jax.eval_shape(lambda params: TrainState.create(params, optimizer), shapes)
 
-    def examples(array: np.ndarray, count: int) -> jax.ShapeDtypeStruct:
+    def examples(array: Any, count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype)
 
     size = network.config.batch_size

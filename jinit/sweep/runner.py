@@ -14,6 +14,7 @@ import numpy as np
 from jinit import engine
 from jinit.engine.jobs import HANG_AFTER
 from jinit.engine.program import Program
+from jinit.engine.tiles import cut
 from jinit.sweep.grid import Grid, settings
 from jinit.sweep.network import LANE_NUMBERS, RulesFor
 from jinit.sweep.planner import Plan, PlannedProgram, lane_shapes, plan
@@ -99,31 +100,45 @@ def run(
     planned = plan(grid, model=model, data=data, rules=rules, tile=tile, workers=workers)
     report = progress or (lambda event: None)
     report(SweepEvent("plan", planned))
+    store = engine.MemoryStore()
     jobs = [
         engine.Job(item.network, NetworkLanes(grid, item), (item.dataset,), item.name, item.tile)
         for item in planned.programs
     ]
-    results: dict[int, list[tuple[engine.Tile, PyTree]]] = {i: [] for i in range(len(jobs))}
 
     def forward(event: engine.Event) -> None:
         if event.kind == "compiled":
             report(SweepEvent("compiled", planned))
         elif event.kind == "tile" and event.tile is not None:
-            results[event.job].append((event.tile, event.result))
             failed = int(np.count_nonzero(event.result["status"]))
             report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
         else:
-            item = planned.programs[event.job]
-            report(SweepEvent("program", planned, table=_table(grid, [(item, results[event.job])])))
+            done = _finished(store, planned.programs[event.job : event.job + 1])
+            report(SweepEvent("program", planned, table=_table(grid, done)))
 
     start = time.perf_counter()
     try:
-        engine.run_many(jobs, workers=workers, progress=forward, hang_after=hang_after)
+        engine.run_many(jobs, workers=workers, progress=forward, store=store, hang_after=hang_after)
     except KeyboardInterrupt:
-        done = [(planned.programs[i], tiles) for i, tiles in results.items() if tiles]
+        done = _finished(store, planned.programs)
         raise SweepInterrupted(_table(grid, done) if done else None, planned.runs) from None
-    found = [(planned.programs[i], tiles) for i, tiles in results.items()]
-    return _table(grid, found, seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return _table(grid, _finished(store, planned.programs), seconds)
+
+
+_Part = tuple[PlannedProgram, list[tuple[engine.Tile, PyTree]]]
+
+
+def _finished(store: engine.Store, programs: Sequence[PlannedProgram]) -> list[_Part]:
+    """The finished tiles of each program that has any."""
+    parts = []
+    for program in programs:
+        tiles = cut(program.runs, program.tile)
+        found = [(tile, store.get(program.name, tile.index)) for tile in tiles]
+        kept = [(tile, result) for tile, result in found if result is not None]
+        if kept:
+            parts.append((program, kept))
+    return parts
 
 
 class NetworkLanes:
@@ -224,17 +239,16 @@ def _pick(values: Sequence[Any], positions: np.ndarray) -> np.ndarray:
 
 def _table(
     grid: Grid,
-    parts: list[tuple[PlannedProgram, list[tuple[engine.Tile, PyTree]]]],
+    parts: list[_Part],
     seconds: float | None = None,
 ) -> Table:
     config = FitConfig(steps=grid.steps, evaluations=grid.evaluations)
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
     axes: dict[str, None] = {}
-    for program, tiles in sorted(parts, key=lambda part: part[0].position):
-        tiles = sorted(tiles, key=lambda item: item[0].index)
-        numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
-        result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
+    for program, done in sorted(parts, key=lambda part: part[0].position):
+        numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in done])
+        result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in done])
         found = _axis_columns(grid, program, numbers)
         axes.update(dict.fromkeys(found))
         for name, column in (found | _metric_columns(result)).items():
