@@ -6,6 +6,7 @@ Host-side and eager: the answer is a Python float, usable at trace time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,12 @@ def expectation(function: Callable[[Array], Array], kinks: tuple[float, ...] = (
     """
     nodes, weights = _rule(kinks)
     with jax.ensure_compile_time_eval():
-        values = np.asarray(function(jnp.asarray(nodes)), dtype=np.float64)
-    return float(np.sum(values * weights))
+        values = function(jnp.asarray(nodes))
+    if isinstance(values, jax.core.Tracer):
+        # JAX before 0.9 stages functions with custom derivatives even so; a fresh thread has no trace.
+        with ThreadPoolExecutor(1) as fresh:
+            values = fresh.submit(lambda: function(jnp.asarray(nodes))).result()
+    return float(np.sum(np.asarray(values, np.float64) * weights))
 
 
 def _rule(kinks: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
