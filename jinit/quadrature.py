@@ -43,7 +43,7 @@ def expectation(function: Callable[[Array], Array], kinks: tuple[float, ...] = (
     with jax.ensure_compile_time_eval():
         values = function(jnp.asarray(nodes))
     if isinstance(values, jax.core.Tracer):
-        # JAX before 0.9 stages functions with custom derivatives even so; a fresh thread has no trace.
+        # JAX before 0.9 stages functions with custom derivatives even so; a new thread does not.
         with ThreadPoolExecutor(1) as fresh:
             values = fresh.submit(lambda: function(jnp.asarray(nodes))).result()
     return float(np.sum(np.asarray(values, np.float64) * weights))
