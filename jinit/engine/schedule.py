@@ -150,7 +150,7 @@ def run_tasks(
         thread.start()
     try:
         _keep_books(tasks, work, store, inbox, doing, hang_after, progress)
-    except HangError:
+    except errors.HangError:
         work.stop()
         raise
     except BaseException:
@@ -159,9 +159,6 @@ def run_tasks(
         raise
     for thread in threads:
         thread.join()
-
-
-HangError = errors.HangError
 
 
 def _left(task: Task, store: Store) -> _Pending:

@@ -37,11 +37,11 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
 
     def law(shape: tuple[int, ...]) -> Law:
         filled = _broadcast(value, shape)
-        low, high = float(filled.min(initial=0)), float(filled.max(initial=0))
-        if filled.size:
-            low, high = float(filled.min()), float(filled.max())
+        if not filled.size:
+            return Law("constant", 0.0, 0.0, 0.0, 0.0)
+        low, high = float(filled.min()), float(filled.max())
         kind = "constant" if low == high else "deterministic"
-        mean, stddev = (float(filled.mean()), float(filled.std())) if filled.size else (0.0, 0.0)
+        mean, stddev = float(filled.mean()), float(filled.std())
         return Law(kind, mean, 0.0 if low == high else stddev, low, high)  # type: ignore[arg-type]
 
     return Recipe(jax.nn.initializers.constant(value), law, any_dtype=True, dtype=dtype)
