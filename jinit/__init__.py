@@ -1,7 +1,7 @@
 """Weight initialization for JAX: which initializer, why, and is the difference real or luck?
 
 Rooms, from the bottom up: ``activations``, ``initializers``, ``clipping``, ``data``, ``stats``,
-``engine``, ``models``, ``parameters``, ``train``, ``sweep``, ``report``.
+``engine``, ``theory``, ``models``, ``parameters``, ``train``, ``sweep``, ``report``.
 """
 
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         report,
         stats,
         sweep,
+        theory,
         train,
     )
     from jinit.parameters.initialize import initialize
@@ -31,12 +32,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Grid", "compare", "initialize", "plan", "run", "summarize",
     "activations", "clipping", "data", "engine", "errors", "initializers",
-    "models", "parameters", "report", "stats", "sweep", "train",
+    "models", "parameters", "report", "stats", "sweep", "theory", "train",
 ]  # fmt: skip
 
 _ROOMS = (
     "activations", "clipping", "data", "engine", "errors", "initializers",
-    "models", "parameters", "report", "stats", "sweep", "train",
+    "models", "parameters", "report", "stats", "sweep", "theory", "train",
 )  # fmt: skip
 
 # Imported when first used: `jinit --help` answers at once, and JAX loads only when it is needed.

@@ -23,12 +23,12 @@ class Activation:
     Attributes:
       name: its spec string; two activations with one name are the same function.
       function: ``x -> φ(x)``, any shape, dtype kept.
-      kinks: the points where a derivative of φ jumps, ascending.
+      kinks: the points where a derivative of φ jumps, ascending; None where nobody said.
     """
 
     name: str
     function: Callable[[Array], Array]
-    kinks: tuple[float, ...] = ()
+    kinks: tuple[float, ...] | None = None
 
     def __call__(self, x: Array) -> Array:
         return self.function(x)
@@ -45,7 +45,7 @@ def get(activation: ActivationLike) -> Activation:
 
     Args:
       activation: ``"relu"``, ``"leaky_relu(0.2)"``, an :class:`Activation`, or any elementwise
-        callable (its kinks are then taken to be unknown: an empty tuple).
+        callable (its kinks are then unknown).
 
     Returns:
       An :class:`Activation`.
@@ -62,7 +62,7 @@ def get(activation: ActivationLike) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if callable(activation):
-        return Activation(getattr(activation, "__name__", "custom"), activation)
+        return Activation(getattr(activation, "__name__", type(activation).__name__), activation)
     if not isinstance(activation, str):
         raise errors.wrong_type(
             "activation", activation, "a name, a spec string or a callable", "try 'relu'"

@@ -1,12 +1,30 @@
 """Initializers for one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
 
-from jinit.initializers.base import Law, NamedInitializer
+from jinit.initializers.base import NamedInitializer
+from jinit.initializers.bias import class_prior
 from jinit.initializers.constant import constant, identity, ones, ones_init, zeros, zeros_init
+from jinit.initializers.derived import (
+    edge_of_chaos,
+    mup,
+    mup_learning_rate,
+    random_walk,
+    scaled_for,
+    siren,
+    spectral,
+)
 from jinit.initializers.describe import Description, describe
-from jinit.initializers.fans import Fans, fans
-from jinit.initializers.gains import gain
-from jinit.initializers.orthogonal import orthogonal
-from jinit.initializers.random import normal, truncated_normal, uniform, uniform_range
+from jinit.initializers.fans import Fans, KernelAxes, fans
+from jinit.initializers.gains import Gain, gain
+from jinit.initializers.laws import Law
+from jinit.initializers.orthogonal import orthogonal, scaled_orthogonal
+from jinit.initializers.random import (
+    normal,
+    parametrized_truncated_normal,
+    rademacher,
+    truncated_normal,
+    uniform,
+    uniform_range,
+)
 from jinit.initializers.registry import get, names, register
 from jinit.initializers.scaling import (
     fan_avg_normal,
@@ -20,18 +38,24 @@ from jinit.initializers.scaling import (
     lecun_uniform,
     variance_scaling,
 )
+from jinit.initializers.sparse import randomized_asymmetric, sparse
+from jinit.initializers.structured import delta_orthogonal, dirac, hadamard, looks_linear
 from jinit.typing import Initializer
 
 kaiming_normal, kaiming_uniform = he_normal, he_uniform
 xavier_normal, xavier_uniform = glorot_normal, glorot_uniform
 
 __all__ = [
-    "Initializer", "NamedInitializer", "Law", "Description", "Fans",
+    "Initializer", "NamedInitializer", "Law", "Description", "Fans", "KernelAxes", "Gain",
     "get", "names", "register", "describe", "fans", "gain",
-    "zeros", "zeros_init", "ones", "ones_init", "constant", "identity",
-    "normal", "uniform", "uniform_range", "truncated_normal",
+    "zeros", "zeros_init", "ones", "ones_init", "constant", "identity", "dirac",
+    "normal", "uniform", "uniform_range", "rademacher",
+    "truncated_normal", "parametrized_truncated_normal",
     "variance_scaling", "lecun_normal", "lecun_uniform",
     "glorot_normal", "glorot_uniform", "xavier_normal", "xavier_uniform",
     "he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform",
-    "fan_in_normal", "fan_avg_normal", "fan_in_uniform", "orthogonal",
+    "fan_in_normal", "fan_avg_normal", "fan_in_uniform",
+    "scaled_for", "edge_of_chaos", "random_walk", "siren", "spectral", "mup", "mup_learning_rate",
+    "orthogonal", "scaled_orthogonal", "delta_orthogonal", "hadamard", "looks_linear",
+    "sparse", "randomized_asymmetric", "class_prior",
 ]  # fmt: skip

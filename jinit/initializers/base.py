@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, ParamSpec, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jinit import errors, specs
-from jinit.initializers.fans import check_shape
+from jinit.initializers import laws
+from jinit.initializers.fans import KernelAxes, check_shape
+from jinit.initializers.laws import Law
 from jinit.typing import Array, DType, Key, Shape
 
 Parameters = ParamSpec("Parameters")
 Draw: TypeAlias = Callable[..., Array]
-
-# Standard deviation of N(0, 1) truncated to ±2; the constant jax.nn.initializers divides by.
-TRUNCATED_STDDEV = 0.87962566103423978
-
-
-@dataclass(frozen=True)
-class Law:
-    """The distribution of one entry of the array that an initializer draws.
-
-    Attributes:
-      distribution: the family; ``"deterministic"`` entries depend on position, not on the key.
-      mean, stddev: of one entry (for a deterministic array, over its entries).
-      low, high: the support.
-    """
-
-    distribution: Literal[
-        "constant", "normal", "truncated_normal", "uniform", "orthogonal", "deterministic"
-    ]
-    mean: float
-    stddev: float
-    low: float = -math.inf
-    high: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -47,16 +26,18 @@ class Recipe:
     """What a factory supplies: how to draw, what the draw should look like, what it refuses.
 
     Attributes:
-      draw: ``draw(key, shape, dtype, out_sharding)``; inputs are already checked.
+      draw: ``draw(key, shape, dtype)``; inputs are already checked.
       law: ``law(shape) -> Law``; raises on shapes the initializer cannot serve.
-      any_dtype: integer dtypes are allowed (constants only).
+      dtypes: ``"any"`` (constants), ``"complex"`` (real and complex), or ``"real"``.
       dtype: the factory's default dtype.
+      arguments: what the spec string prints instead of the factory's own arguments.
     """
 
     draw: Draw
     law: Callable[[tuple[int, ...]], Law]
-    any_dtype: bool = False
+    dtypes: Literal["real", "complex", "any"] = "real"
     dtype: DType = None
+    arguments: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +48,13 @@ class NamedInitializer:
       name: the canonical name in the registry.
       arguments: the arguments given, by parameter name.
       recipe: how it draws.
+      factory: the factory that made it.
     """
 
     name: str
     arguments: tuple[tuple[str, Any], ...]
     recipe: Recipe = field(compare=False, repr=False)
+    factory: Callable[..., NamedInitializer] = field(compare=False, repr=False)
 
     def __str__(self) -> str:
         return specs.write(self.name, self.arguments)
@@ -81,20 +64,38 @@ class NamedInitializer:
     ) -> Array:
         """Draws an array; see :class:`jinit.typing.Initializer`.
 
+        With ``out_sharding`` each device draws its own part and the values are those of an
+        unsharded draw inside ``jit``; only ``orthogonal`` and its kin need the whole matrix.
+
         Raises:
           ValueError: a batch of keys, an ``rbg`` key under vmap, a shape without the axes this
             initializer needs, float64 without x64.
-          TypeError: not a key, not a shape, an integer dtype for a continuous law.
+          TypeError: not a key, not a shape, a dtype the law cannot have.
         """
         shape = check_shape(shape)
         dtype = _check_dtype(self, self.recipe.dtype if dtype is None else dtype)
         _check_key(key)
         self.recipe.law(shape)
-        return self.recipe.draw(key, shape, dtype, out_sharding)
+        if out_sharding is None:
+            return self.recipe.draw(key, shape, dtype)
+        return _sharded(self, shape, dtype, out_sharding)(key)
 
     def law(self, shape: Shape) -> Law:
         """The distribution of one entry of a draw of this shape."""
         return self.recipe.law(check_shape(shape))
+
+    def takes(self, argument: str) -> bool:
+        """Whether the factory has a parameter of this name."""
+        return argument in inspect.signature(self.factory).parameters
+
+    def with_arguments(self, **changes: Any) -> NamedInitializer:
+        """The same initializer with some arguments changed.
+
+        >>> from jinit import initializers
+        >>> str(initializers.he_normal().with_arguments(mode="fan_out"))
+        'he_normal(mode=fan_out)'
+        """
+        return self.factory(**{**dict(self.arguments), **changes})
 
 
 def named(
@@ -114,9 +115,100 @@ def named(
     def make(*args: Parameters.args, **kwargs: Parameters.kwargs) -> NamedInitializer:
         bound = signature.bind(*args, **kwargs).arguments
         recipe = factory(*args, **kwargs)
-        return NamedInitializer(name, tuple(map(_plain, bound.items())), recipe)
+        arguments = bound if recipe.arguments is None else recipe.arguments
+        return NamedInitializer(name, tuple(map(_plain, arguments.items())), recipe, make)
 
     return make
+
+
+_AXES = ("in_axis", "out_axis", "batch_axis")
+_ROLES = ("groups", "transposed", "fused", "fan_in")
+
+
+def fanned(body: Callable[..., Recipe]) -> Callable[..., NamedInitializer]:
+    """A factory whose law depends on fans: adds the kernel's axes and roles to its parameters.
+
+    ``body(kernel, …) -> Recipe`` gets them as one checked :class:`KernelAxes`. The factory takes
+    the body's positional parameters, then ``in_axis=-2, out_axis=-1, batch_axis=(), dtype=None``
+    as in ``jax.nn.initializers``, then by keyword the body's own and ``groups=1,
+    transposed=False, fused=None, fan_in=None``.
+
+    >>> from jinit import initializers
+    >>> str(initializers.he_normal(groups=4, mode="fan_out"))
+    'he_normal(mode=fan_out, groups=4)'
+    """
+    own = list(inspect.signature(body).parameters.values())[1:]
+    defaults = {item.name: item.default for item in KernelAxes.__dataclass_fields__.values()}
+
+    def parameter(name: str, kind: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, kind, default=defaults.get(name))
+
+    first = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    last = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature(
+        [
+            *(item for item in own if item.kind is first),
+            *(parameter(name, first) for name in (*_AXES, "dtype")),
+            *(item for item in own if item.kind is last),
+            *(parameter(name, last) for name in _ROLES),
+        ]
+    )
+
+    @functools.wraps(body)
+    def factory(*args: Any, **kwargs: Any) -> Recipe:
+        given = signature.bind(*args, **kwargs).arguments
+        roles = {name: given.pop(name) for name in (*_AXES, *_ROLES) if name in given}
+        dtype = given.pop("dtype", None)
+        kernel = KernelAxes(**roles)
+        kernel.check()
+        recipe = body(kernel, **given)
+        if kernel.fused is not None:
+            recipe = _packed(recipe, kernel)
+        return replace(recipe, dtype=dtype)
+
+    factory.__signature__ = signature  # type: ignore[attr-defined]
+    return named(factory)
+
+
+def _packed(recipe: Recipe, kernel: KernelAxes) -> Recipe:
+    """Several kernels packed along the out axis, block i drawn from ``fold_in(key, i)``."""
+
+    def law(shape: tuple[int, ...]) -> Law:
+        blocks = kernel.blocks(shape)
+        total = sum(kernel.fused or ())
+        sizes = kernel.fused or ()
+        return laws.mixture(
+            [(size / total, recipe.law(block)) for size, block in zip(sizes, blocks, strict=True)]
+        )
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        parts = [
+            recipe.draw(jax.random.fold_in(key, index), block, dtype)
+            for index, block in enumerate(kernel.blocks(shape))
+        ]
+        return jnp.concatenate(parts, axis=int(kernel.out_axis))  # type: ignore[arg-type]
+
+    return replace(recipe, law=law, draw=draw)
+
+
+def _sharded(
+    initializer: NamedInitializer, shape: tuple[int, ...], dtype: Any, sharding: Any
+) -> Callable[[Key], Array]:
+    """One compiled program for each initializer, shape and sharding."""
+    try:
+        return _compiled(initializer, shape, dtype, sharding)
+    except TypeError:  # an argument that does not hash, such as an array or a tracer
+        return _compiled.__wrapped__(initializer, shape, dtype, sharding)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(
+    initializer: NamedInitializer, shape: tuple[int, ...], dtype: Any, sharding: Any
+) -> Callable[[Key], Array]:
+    draw: Callable[[Key], Array] = jax.jit(
+        lambda key: initializer.recipe.draw(key, shape, dtype), out_shardings=sharding
+    )
+    return draw
 
 
 def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
@@ -144,12 +236,15 @@ def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
             f"at most {widest} bits while jax_enable_x64 is off",
             "jax.config.update('jax_enable_x64', True), or use float32",
         )
-    if not initializer.recipe.any_dtype and not jnp.issubdtype(wanted, jnp.inexact):
+    kinds = initializer.recipe.dtypes
+    kind = jnp.floating if kinds == "real" else jnp.inexact
+    if kinds != "any" and not jnp.issubdtype(wanted, kind):
         raise errors.wrong_type(
             f"dtype of {initializer}",
             wanted.name,
-            "float16, bfloat16, float32, float64 or complex",
-            "draw in float32 and round yourself",
+            "float16, bfloat16, float32 or float64"
+            + (", or complex" if kinds == "complex" else ""),
+            "draw in float32 and convert yourself",
         )
     return wanted
 

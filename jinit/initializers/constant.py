@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.initializers.base import Law, NamedInitializer, Recipe, named
+from jinit.initializers import laws
+from jinit.initializers.base import NamedInitializer, Recipe, named
+from jinit.initializers.laws import Law
 from jinit.typing import Array, DType
 
 
@@ -35,16 +37,12 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
     elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
         raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
 
-    def law(shape: tuple[int, ...]) -> Law:
-        filled = _broadcast(value, shape)
-        if not filled.size:
-            return Law("constant", 0.0, 0.0, 0.0, 0.0)
-        low, high = float(filled.min()), float(filled.max())
-        kind = "constant" if low == high else "deterministic"
-        mean, stddev = float(filled.mean()), float(filled.std())
-        return Law(kind, mean, 0.0 if low == high else stddev, low, high)  # type: ignore[arg-type]
-
-    return Recipe(jax.nn.initializers.constant(value), law, any_dtype=True, dtype=dtype)
+    return Recipe(
+        jax.nn.initializers.constant(value),
+        lambda shape: laws.entries(_broadcast(value, shape)),
+        dtypes="any",
+        dtype=dtype,
+    )
 
 
 @named
@@ -57,9 +55,7 @@ def zeros_init() -> Recipe:
     >>> zeros_init()(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
     """
-    return Recipe(
-        jax.nn.initializers.zeros, lambda shape: Law("constant", 0.0, 0.0, 0.0, 0.0), True
-    )
+    return Recipe(jax.nn.initializers.zeros, lambda shape: laws.constant(0.0), dtypes="any")
 
 
 @named
@@ -72,7 +68,7 @@ def ones_init() -> Recipe:
     >>> ones_init()(jax.random.key(0), (2,))
     Array([1., 1.], dtype=float32)
     """
-    return Recipe(jax.nn.initializers.ones, lambda shape: Law("constant", 1.0, 0.0, 1.0, 1.0), True)
+    return Recipe(jax.nn.initializers.ones, lambda shape: laws.constant(1.0), dtypes="any")
 
 
 @named
@@ -87,7 +83,7 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
       An initializer for 2-D shapes.
 
     Raises:
-      ValueError: the shape is not 2-D (a convolution wants a Dirac kernel), or a bad gain.
+      ValueError: the shape is not 2-D (:func:`dirac` serves convolutions), or a bad gain.
 
     Reference: Le, Jaitly & Hinton 2015, section 3.
 
@@ -103,19 +99,18 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
                 "identity shape",
                 shape,
                 "rank 2: (in, out)",
-                "a convolution kernel keeps its input with a Dirac kernel instead",
+                "use 'dirac' for a convolution kernel",
             )
         share = min(shape) / max(1, shape[0] * shape[1])
         value = float(gain)
         stddev = abs(value) * float(np.sqrt(share * (1 - share)))
         return Law("deterministic", value * share, stddev, min(0.0, value), max(0.0, value))
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         rows, columns = shape
-        eye = jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
-        return eye if out_sharding is None else jax.lax.with_sharding_constraint(eye, out_sharding)
+        return jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
 
-    return Recipe(draw, law, dtype=dtype)
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
 
 
 zeros: NamedInitializer = zeros_init()

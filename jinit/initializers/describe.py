@@ -10,8 +10,9 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import registry
-from jinit.initializers.base import Law, NamedInitializer
+from jinit.initializers.base import NamedInitializer
 from jinit.initializers.fans import Fans, check_shape, fans
+from jinit.initializers.laws import Law
 from jinit.typing import Shape
 
 
@@ -101,6 +102,11 @@ def _spread(initializer: NamedInitializer, shape: tuple[int, ...]) -> tuple[tupl
     if len(shape) < 2:
         return ()
     sizes = [max(1, round(shape[-2] * 4.0**power)) for power in (-1, 0, 1, 2)]
-    pairs = [(n, initializer.law((*shape[:-2], n, shape[-1])).stddev) for n in sizes]
+    pairs = []
+    for n in sizes:
+        try:
+            pairs.append((n, initializer.law((*shape[:-2], n, shape[-1])).stddev))
+        except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
+            continue
     constant = all(math.isclose(stddev, pairs[0][1]) for _, stddev in pairs)
     return () if constant else tuple(pairs)

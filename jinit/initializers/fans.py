@@ -32,26 +32,128 @@ class Fans:
         return math.sqrt(self.fan_in * self.fan_out)
 
 
-def fans(shape: Shape, in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = ()) -> Fans:
+@dataclass(frozen=True)
+class KernelAxes:
+    """Which axes of a kernel are which, and what kind of layer it serves.
+
+    Attributes:
+      in_axis, out_axis, batch_axis: an axis or several; as in ``jax.nn.initializers``.
+      groups: feature groups of a convolution; its in axis already holds in/groups.
+      transposed: the kernel of a transposed layer: its axes are named for the forward layer, so
+        the two fans change places.
+      fused: sizes of the blocks packed along the out axis, each a kernel of its own; None for one.
+      fan_in: the number of inputs of one unit, where the shape does not say it.
+    """
+
+    in_axis: Axis = -2
+    out_axis: Axis = -1
+    batch_axis: Axis = ()
+    groups: int = 1
+    transposed: bool = False
+    fused: tuple[int, ...] | None = None
+    fan_in: float | None = None
+
+    def fans(self, shape: Shape) -> Fans:
+        """The fans of one kernel (or one fused block) of this shape; see :func:`fans`."""
+        if self.fan_in is not None and len(shape) < 2:
+            return Fans(float(self.fan_in), math.nan)
+        found = fans(
+            shape,
+            self.in_axis,
+            self.out_axis,
+            self.batch_axis,
+            groups=self.groups,
+            transposed=self.transposed,
+        )
+        return found if self.fan_in is None else Fans(float(self.fan_in), found.fan_out)
+
+    def check(self) -> None:
+        """Refuses roles that no kernel can have.
+
+        Raises:
+          ValueError, TypeError: groups below 1, a fan_in that is not positive, empty blocks.
+        """
+        errors.check_integer("groups", self.groups, low=1, fix="use groups=1 for an ordinary layer")
+        if not isinstance(self.transposed, bool):
+            raise errors.wrong_type("transposed", self.transposed, "True or False", "use False")
+        if self.fan_in is not None:
+            errors.check_number(
+                "fan_in",
+                self.fan_in,
+                low=0.0,
+                open_low=True,
+                fix="pass the layer's inputs per unit",
+            )
+        if self.fused is None:
+            return
+        if not isinstance(self.fused, tuple | list) or not self.fused:
+            raise errors.wrong_type(
+                "fused", self.fused, "a tuple of block sizes", "fused=(64, 64, 64) packs q, k, v"
+            )
+        for size in self.fused:
+            errors.check_integer("fused block", size, low=1, fix="fused=(64, 64, 64)")
+        if not isinstance(self.out_axis, int):
+            raise errors.refusal(
+                "fused", self.fused, "one out_axis", "flatten the out axes, or drop fused"
+            )
+
+    def blocks(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The shapes of the kernels packed in ``shape``: one, or one for each fused block.
+
+        Raises:
+          ValueError: the blocks do not add up to the out axis.
+
+        >>> KernelAxes(fused=(2, 3)).blocks((4, 5))
+        [(4, 2), (4, 3)]
+        """
+        if self.fused is None:
+            return [shape]
+        check_axes(shape, self.in_axis, self.out_axis, self.batch_axis)
+        axis = _several(self.out_axis)[0] % len(shape)
+        if sum(self.fused) != shape[axis]:
+            raise errors.refusal(
+                "fused",
+                f"blocks {tuple(self.fused)} that add up to {sum(self.fused)}",
+                f"blocks that add up to {shape[axis]}, the out axis of shape {shape}",
+                "name the size of every block",
+            )
+        return [(*shape[:axis], size, *shape[axis + 1 :]) for size in self.fused]
+
+
+def fans(
+    shape: Shape,
+    in_axis: Axis = -2,
+    out_axis: Axis = -1,
+    batch_axis: Axis = (),
+    *,
+    groups: int = 1,
+    transposed: bool = False,
+) -> Fans:
     """The fans of a kernel ``(receptive field…, in, out)``.
 
-    fan_in = receptive × in, fan_out = receptive × out, where receptive is the product of every
-    axis that is not an in, out or batch axis.
+    fan_in = receptive × in, fan_out = receptive × out / groups, where receptive is the product of
+    every axis that is not an in, out or batch axis; ``transposed`` swaps the two.
 
     Args:
       shape: the kernel's shape, rank ≥ 2.
       in_axis, out_axis, batch_axis: an axis or several; as in ``jax.nn.initializers``.
+      groups: feature groups; the in axis of a grouped kernel already holds in/groups.
+      transposed: the kernel is laid out for the layer of which this one is the transpose. With a
+        stride s each output sees only 1/s of the taps along an axis: pass ``fan_in`` then.
 
     Returns:
       :class:`Fans`.
 
     Raises:
-      ValueError: rank below 2, an axis out of range, an axis in two roles, a size of zero.
+      ValueError: rank below 2, an axis out of range, an axis in two roles, a size of zero, groups
+        that do not divide the out axis.
 
     Reference: He et al. 2015, section 2.2 (n = k²c).
 
     >>> fans((3, 3, 16, 32))
     Fans(fan_in=144.0, fan_out=288.0)
+    >>> fans((3, 3, 1, 32), groups=32)  # depthwise: each output sees one channel
+    Fans(fan_in=9.0, fan_out=9.0)
     """
     shape = check_shape(shape)
     check_axes(shape, in_axis, out_axis, batch_axis)
@@ -63,8 +165,13 @@ def fans(shape: Shape, in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis
         raise errors.refusal(
             "kernel shape", shape, "sizes >= 1", "an empty kernel has no fans; drop the layer"
         )
+    if size_out % groups:
+        raise errors.refusal(
+            "groups", groups, f"a divisor of {size_out}, the out axis of {shape}", "check the layer"
+        )
     receptive = math.prod(shape) / size_in / size_out / size_batch
-    return Fans(size_in * receptive, size_out * receptive)
+    forward, backward = size_in * receptive, size_out * receptive / groups
+    return Fans(backward, forward) if transposed else Fans(forward, backward)
 
 
 def check_shape(shape: Shape) -> tuple[int, ...]:

@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.initializers.base import Draw, Law, Recipe, named
+from jinit.initializers import laws
+from jinit.initializers.base import Draw, Recipe, named
+from jinit.initializers.laws import Law
+from jinit.initializers.scaling import rademacher_signs
 from jinit.typing import Array, DType
 
 
@@ -34,7 +37,9 @@ def normal(stddev: Any = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Rec
     _check_positive("normal stddev", stddev)
     errors.check_number("normal mean", mean, fix="use a finite number")
     draw = _shifted(jax.nn.initializers.normal(stddev), mean)
-    return Recipe(draw, lambda shape: Law("normal", float(mean), _value(stddev)), dtype=dtype)
+    return Recipe(
+        draw, lambda shape: Law("normal", float(mean), _value(stddev)), "complex", dtype=dtype
+    )
 
 
 @named
@@ -57,8 +62,7 @@ def uniform(scale: Any = 1e-2, dtype: DType = None) -> Recipe:
     _check_positive("uniform scale", scale)
 
     def law(shape: tuple[int, ...]) -> Law:
-        top = _value(scale)
-        return Law("uniform", top / 2, top / math.sqrt(12), 0.0, top)
+        return laws.uniform(0.0, _value(scale))
 
     return Recipe(jax.nn.initializers.uniform(scale), law, dtype=dtype)
 
@@ -82,13 +86,35 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
     """
     _check_bounds("uniform_range", low, high)
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any, out_sharding: Any) -> Array:
-        return jax.random.uniform(key, shape, dtype, low, high, **_sharding(out_sharding))
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.uniform(key, shape, dtype, low, high)
 
-    spread = (high - low) / math.sqrt(12)
-    return Recipe(
-        draw, lambda shape: Law("uniform", (low + high) / 2, spread, low, high), dtype=dtype
-    )
+    return Recipe(draw, lambda shape: laws.uniform(float(low), float(high)), dtype=dtype)
+
+
+@named
+def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Recipe:
+    """W = ±stddev with equal chances: the law of least kurtosis with that variance.
+
+    Args:
+      stddev: > 0.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: a stddev that is zero, negative, NaN or infinite.
+
+    >>> bool((abs(rademacher(0.5)(jax.random.key(0), (9,))) == 0.5).all())
+    True
+    """
+    _check_positive("rademacher stddev", stddev)
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        return rademacher_signs(key, shape, dtype) * jnp.asarray(stddev, dtype)
+
+    return Recipe(draw, lambda shape: laws.centred("rademacher", float(stddev)), dtype=dtype)
 
 
 @named
@@ -128,49 +154,71 @@ def truncated_normal(
     _check_positive("truncated_normal stddev", stddev)
     _check_bounds("truncated_normal", lower, upper)
     errors.check_number("truncated_normal mean", mean, fix="use a finite number")
-    centre, spread = truncated_moments(lower, upper)
-    scale = stddev / spread if exact_std else stddev
+    scale = stddev / laws.truncated_moments(lower, upper)[1] if exact_std else stddev
     inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
 
     def law(shape: tuple[int, ...]) -> Law:
-        sigma = _value(scale)
-        return Law(
-            "truncated_normal",
-            mean + sigma * centre,
-            sigma * spread,
-            mean + sigma * lower,
-            mean + sigma * upper,
-        )
+        return laws.truncated(float(mean), _value(scale), lower, upper)
 
     return Recipe(_shifted(inner, mean), law, dtype=dtype)
 
 
-def truncated_moments(lower: float, upper: float) -> tuple[float, float]:
-    """Mean and standard deviation of N(0, 1) conditioned on lower < z < upper.
+@named
+def parametrized_truncated_normal(
+    mean: float = 0.0, stddev: float = 1.0, p1: float = -10.0, p2: float = 10.0, dtype: DType = None
+) -> Recipe:
+    """N(mean, stddev²) conditioned on p1 < W < p2: absolute bounds, KotlinDL's parameters.
 
-    mean = (φ(a) − φ(b))/Z and var = 1 + (a φ(a) − b φ(b))/Z − mean², Z = Φ(b) − Φ(a).
+    Args:
+      mean, stddev: of the normal before truncation; stddev > 0.
+      p1, p2: bounds of W itself, p1 < p2.
+      dtype: default dtype; None means the JAX default float.
 
-    >>> round(truncated_moments(-2.0, 2.0)[1], 9)
-    0.879625661
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: a stddev that is not positive, bounds not finite, not in order, or so far out
+        that they hold no mass.
+
+    Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
+
+    >>> law = parametrized_truncated_normal(0.0, 1.0, -2.0, 2.0).law(())
+    >>> round(law.stddev, 6)
+    0.879626
     """
-    density = [math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (lower, upper)]
-    mass = (math.erf(upper / math.sqrt(2)) - math.erf(lower / math.sqrt(2))) / 2
-    mean = (density[0] - density[1]) / mass
-    variance = 1 + (lower * density[0] - upper * density[1]) / mass - mean**2
-    return mean, math.sqrt(variance)
+    what = "parametrized_truncated_normal"
+    _check_positive(f"{what} stddev", stddev)
+    errors.check_number(f"{what} mean", mean, fix="use a finite number")
+    _check_bounds(what, p1, p2)
+    lower, upper = (p1 - mean) / stddev, (p2 - mean) / stddev
+    # float32 resolves no tail beyond 5 standard deviations: the draw would pile up at a bound.
+    if lower > 5 or upper < -5:
+        raise errors.refusal(
+            f"{what} bounds", (p1, p2), "bounds within 5 stddev of the mean", "move the mean"
+        )
+
+    # float32 has no probabilities for a tail beyond 5.3 standard deviations: at far bounds the
+    # inverse distribution function would give infinities. Half precision is drawn in float32.
+    reach = max(lower, -5.3), min(upper, 5.3)
+    masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = jnp.float32 if dtype.itemsize < 4 else dtype
+        mass = jax.random.uniform(key, shape, wide, *masses)
+        z = jnp.clip(math.sqrt(2) * jax.lax.erf_inv(mass), *reach)
+        return (z * jnp.asarray(stddev, wide) + jnp.asarray(mean, wide)).astype(dtype)
+
+    return Recipe(
+        draw, lambda shape: laws.truncated(float(mean), float(stddev), lower, upper), dtype=dtype
+    )
 
 
 def _shifted(draw: Draw, mean: float) -> Draw:
     # mean 0 adds nothing, not even a rounding: the values stay JAX's bit for bit.
     if isinstance(mean, int | float) and mean == 0:
         return draw
-    return lambda key, shape, dtype, out_sharding: (
-        draw(key, shape, dtype, **_sharding(out_sharding)) + jnp.asarray(mean, dtype)
-    )
-
-
-def _sharding(out_sharding: Any) -> dict[str, Any]:
-    return {} if out_sharding is None else {"out_sharding": out_sharding}
+    return lambda key, shape, dtype: draw(key, shape, dtype) + jnp.asarray(mean, dtype)
 
 
 def _check_positive(what: str, value: Any) -> None:

@@ -10,9 +10,25 @@ from dataclasses import dataclass
 
 from jinit import errors, specs
 from jinit.initializers.base import NamedInitializer
+from jinit.initializers.bias import class_prior
 from jinit.initializers.constant import constant, identity, ones_init, zeros_init
-from jinit.initializers.orthogonal import orthogonal
-from jinit.initializers.random import normal, truncated_normal, uniform, uniform_range
+from jinit.initializers.derived import (
+    edge_of_chaos,
+    mup,
+    random_walk,
+    scaled_for,
+    siren,
+    spectral,
+)
+from jinit.initializers.orthogonal import orthogonal, scaled_orthogonal
+from jinit.initializers.random import (
+    normal,
+    parametrized_truncated_normal,
+    rademacher,
+    truncated_normal,
+    uniform,
+    uniform_range,
+)
 from jinit.initializers.scaling import (
     fan_avg_normal,
     fan_in_normal,
@@ -25,7 +41,9 @@ from jinit.initializers.scaling import (
     lecun_uniform,
     variance_scaling,
 )
-from jinit.typing import Initializer
+from jinit.initializers.sparse import randomized_asymmetric, sparse
+from jinit.initializers.structured import delta_orthogonal, dirac, hadamard, looks_linear
+from jinit.typing import Initializer, Shape
 
 Factory = Callable[..., NamedInitializer]
 
@@ -41,6 +59,7 @@ class Row:
       reference: where the rule comes from.
       aliases: what torch, Keras, KotlinDL and the papers call it.
       example: a spec string with every required argument.
+      shape: a shape it serves, (receptive field…, in, out), for examples and tests.
     """
 
     name: str
@@ -49,6 +68,7 @@ class Row:
     reference: str
     aliases: tuple[str, ...] = ()
     example: str = ""
+    shape: Shape = (10, 1000)
 
 
 def _kaiming(kind: str) -> tuple[str, ...]:
@@ -64,25 +84,22 @@ _BUILT_IN = (
     Row("zeros", zeros_init, "0", "—", ("zeros_init", "zeros_", "Zeros")),
     Row("ones", ones_init, "1", "—", ("ones_init", "ones_", "Ones")),
     Row("constant", constant, "value", "—", ("constant_", "Constant"), "constant(value=0.1)"),
-    Row("identity", identity, "gain · δ_ij", "Le et al. 2015, sec. 3", ("eye_", "Identity")),
+    Row("identity", identity, "gain · δ_ij", "Le et al. 2015, sec. 3",
+        ("eye_", "Identity", "IdentityInitializer")),
+    Row("dirac", dirac, "δ_ij at the centre tap", "Zagoruyko & Komodakis 2017, sec. 3",
+        ("dirac_",), shape=(3, 3, 8, 16)),
     Row("normal", normal, "N(mean, stddev²)", "—", ("normal_", "RandomNormal")),
     Row("uniform", uniform, "U[0, scale)", "—"),
     Row("uniform_range", uniform_range, "U[low, high)", "—", ("uniform_", "RandomUniform")),
-    Row(
-        "truncated_normal",
-        truncated_normal,
-        "mean + stddev · z, lower < z < upper",
-        "Johnson et al. 1994, eq. 13.134",
-        ("trunc_normal_", "TruncatedNormal"),
-    ),
-    Row(
-        "variance_scaling",
-        variance_scaling,
-        "Var W = scale / fan",
-        _GLOROT,
+    Row("rademacher", rademacher, "±stddev", "—"),
+    Row("truncated_normal", truncated_normal, "mean + stddev · z, lower < z < upper",
+        "Johnson et al. 1994, eq. 13.134", ("trunc_normal_", "TruncatedNormal")),
+    Row("parametrized_truncated_normal", parametrized_truncated_normal,
+        "N(mean, stddev²) given p1 < W < p2", "Johnson et al. 1994, eq. 13.134",
+        ("ParametrizedTruncatedNormal",)),
+    Row("variance_scaling", variance_scaling, "Var W = scale / fan", _GLOROT,
         ("VarianceScaling",),
-        "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)",
-    ),
+        "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)"),
     Row("lecun_normal", lecun_normal, "Var W = 1/n", "LeCun et al. 1998, eq. 16",
         ("LecunNormal", "LeCunNormal")),
     Row("lecun_uniform", lecun_uniform, "U[±√(3/n)]", "LeCun et al. 1998, eq. 16",
@@ -95,8 +112,31 @@ _BUILT_IN = (
     Row("fan_in_normal", fan_in_normal, "N(0, k/n)", _HE),
     Row("fan_avg_normal", fan_avg_normal, "N(0, 2/(n+m))", _GLOROT),
     Row("fan_in_uniform", fan_in_uniform, "U[±1/√n]", "Glorot & Bengio 2010, eq. 1"),
+    Row("scaled_for", scaled_for, "Var W = 1/(E[φ²] n)", "He et al. 2015, eq. 7",
+        example="scaled_for(activation=gelu)"),
+    Row("edge_of_chaos", edge_of_chaos, "N(0, σ_w²/n), χ₁(σ_w, σ_b) = 1",
+        "Schoenholz et al. 2017, sec. 3", example="edge_of_chaos(activation=tanh, sigma_b=0.2)"),
+    Row("random_walk", random_walk, "N(0, g²/n), g = √2 exp(1.2/(max(n,6)−2.4))",
+        "Sussillo & Abbott 2014, sec. 2"),
+    Row("siren", siren, "U[±√(6/n)/ω], first layer U[±1/n]", "Sitzmann et al. 2020, sec. 3.2"),
+    Row("spectral", spectral, "N(0, min(1, m/n)/n)", "Yang, Simon & Bernstein 2023, param. 1"),
+    Row("mup", mup, "N(0, 1/n), output N(0, 1/n²)", "Yang et al. 2022, table 3"),
     Row("orthogonal", orthogonal, "scale · Q, Q Haar", "Saxe et al. 2013, sec. 3",
         ("orthogonal_", "Orthogonal", "OrthogonalInitializer")),
+    Row("scaled_orthogonal", scaled_orthogonal, "gain(φ) √max(1, m/n) · Q",
+        "Saxe et al. 2013, sec. 3", ("semi_orthogonal",)),
+    Row("delta_orthogonal", delta_orthogonal, "scale · Q at the centre tap",
+        "Xiao et al. 2018, alg. 1", shape=(3, 3, 8, 16)),
+    Row("hadamard", hadamard, "I, or 2^(−c/2) H where m > n", "Zhao et al. 2021, alg. 1",
+        ("zero", "ZerO")),
+    Row("looks_linear", looks_linear, "[[W, −W], [−W, W]], W orthogonal",
+        "Balduzzi et al. 2017, sec. 4"),
+    Row("sparse", sparse, "k of n weights N(0, stddev²), others 0", "Martens 2010, sec. 5",
+        ("sparse_",)),
+    Row("randomized_asymmetric", randomized_asymmetric,
+        "one of n+1 Beta(2, 1), others N(0, 0.6008²/n)", "Lu et al. 2019, sec. 4", ("RAI",)),
+    Row("class_prior", class_prior, "b_c = log π_c", "Lin et al. 2017, sec. 3.3",
+        example="class_prior(counts=(90.0, 10.0))", shape=(2,)),
 )  # fmt: skip
 
 _ROWS: dict[str, Row] = {row.name: row for row in _BUILT_IN}

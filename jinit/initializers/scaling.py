@@ -1,48 +1,55 @@
-"""Random initializers whose variance follows the fans: Var W = scale / n."""
+"""Random initializers whose variance follows the fans: Var W = scale / n.
+
+All of them take the kernel's axes and roles, which :func:`fanned` adds to their parameters:
+
+  in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
+  dtype: default dtype; None means the JAX default float.
+  groups: feature groups of a convolution whose in axis already holds in/groups.
+  transposed: swaps the fans: the kernel is laid out for the layer this one transposes.
+  fused: sizes of blocks packed along the out axis, each drawn as if alone, from
+    ``fold_in(key, block)``.
+  fan_in: the number of inputs, where the shape does not say it (a bias, a strided transpose).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jinit import errors
-from jinit.initializers.base import TRUNCATED_STDDEV, Law, Recipe, named
-from jinit.initializers.fans import fans
-from jinit.typing import Axis, DType
+from jinit.initializers import laws
+from jinit.initializers.base import Recipe, fanned
+from jinit.initializers.fans import Fans, KernelAxes
+from jinit.initializers.laws import Law
+from jinit.typing import Array
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
-DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
+DISTRIBUTIONS = ("truncated_normal", "normal", "uniform", "rademacher")
 
 
-@named
-def variance_scaling(
-    scale: float,
-    mode: str,
-    distribution: str,
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-) -> Recipe:
+@fanned
+def variance_scaling(kernel: KernelAxes, scale: float, mode: str, distribution: str) -> Recipe:
     """Var W = scale / n, where n is the fan that ``mode`` names.
 
     ``"truncated_normal"`` is cut at ±2 σ and corrected, so that its variance is scale/n too;
-    ``"uniform"`` is U[−√(3 scale/n), √(3 scale/n)].
+    ``"uniform"`` is U[−√(3 scale/n), √(3 scale/n)]; ``"rademacher"`` is ±√(scale/n).
 
     Args:
+      kernel: the kernel's axes and roles; see the module.
       scale: > 0, dimensionless: 1 LeCun, 2 He.
       mode: ``"fan_in"``, ``"fan_out"``, ``"fan_avg"`` or ``"fan_geo_avg"``.
-      distribution: ``"truncated_normal"``, ``"normal"`` or ``"uniform"``.
-      in_axis, out_axis, batch_axis: axes of the kernel, as in :func:`fans`.
-      dtype: default dtype; None means the JAX default float.
+      distribution: ``"truncated_normal"``, ``"normal"``, ``"uniform"`` or ``"rademacher"``.
 
     Returns:
-      An initializer for kernels (rank ≥ 2); bit for bit ``jax.nn.initializers.variance_scaling``.
+      An initializer for kernels (rank ≥ 2); bit for bit ``jax.nn.initializers.variance_scaling``
+      where JAX has the distribution and the roles are at their defaults.
 
     Raises:
-      ValueError: a scale that is not positive, an unknown mode or distribution, bad axes.
+      ValueError: a scale that is not positive, an unknown mode or distribution, bad axes or roles.
 
     Reference: Glorot & Bengio 2010, equations 10–12; He et al. 2015, equation 10.
 
@@ -50,29 +57,11 @@ def variance_scaling(
     >>> round(init.law((50, 10)).stddev, 6)
     0.2
     """
-    errors.check_number("variance scale", scale, low=0.0, open_low=True, fix="use 1.0 or 2.0")
-    errors.check_choice("mode", mode, MODES)
-    errors.check_choice("distribution", distribution, DISTRIBUTIONS)
-    axes = (in_axis, out_axis, batch_axis)
-    make: Any = jax.nn.initializers.variance_scaling
-
-    def law(shape: tuple[int, ...]) -> Law:
-        stddev = math.sqrt(scale / getattr(fans(shape, *axes), mode))
-        if distribution == "normal":
-            return Law("normal", 0.0, stddev)
-        if distribution == "uniform":
-            bound = math.sqrt(3) * stddev
-            return Law("uniform", 0.0, stddev, -bound, bound)
-        bound = 2 * stddev / TRUNCATED_STDDEV
-        return Law("truncated_normal", 0.0, stddev, -bound, bound)
-
-    return Recipe(make(scale, mode, distribution, *axes), law, dtype=dtype)
+    return scaled(kernel, scale, mode, distribution)
 
 
-@named
-def lecun_normal(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: DType = None
-) -> Recipe:
+@fanned
+def lecun_normal(kernel: KernelAxes) -> Recipe:
     """Truncated normal with Var W = 1/fan_in: keeps the variance of a linear layer.
 
     Args, Returns and Raises: as :func:`variance_scaling` with scale 1, fan_in.
@@ -82,13 +71,11 @@ def lecun_normal(
     >>> round(lecun_normal().law((100, 10)).stddev, 6)
     0.1
     """
-    return _scaled(1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, 1.0, "fan_in", "truncated_normal")
 
 
-@named
-def lecun_uniform(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: DType = None
-) -> Recipe:
+@fanned
+def lecun_uniform(kernel: KernelAxes) -> Recipe:
     """U[−√(3/fan_in), √(3/fan_in)]: Var W = 1/fan_in.
 
     Args, Returns and Raises: as :func:`variance_scaling` with scale 1, fan_in.
@@ -98,22 +85,15 @@ def lecun_uniform(
     >>> round(lecun_uniform().law((100, 10)).high, 6)
     0.173205
     """
-    return _scaled(1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, 1.0, "fan_in", "uniform")
 
 
-@named
-def glorot_normal(
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-    *,
-    gain: float = 1.0,
-) -> Recipe:
+@fanned
+def glorot_normal(kernel: KernelAxes, *, gain: float = 1.0) -> Recipe:
     """Truncated normal with Var W = 2 gain²/(fan_in + fan_out).
 
     Args:
-      in_axis, out_axis, batch_axis, dtype: as :func:`variance_scaling`.
+      kernel: the kernel's axes and roles; see the module.
       gain: multiplies the standard deviation, > 0 (torch's ``gain``).
 
     Returns and Raises: as :func:`variance_scaling` with scale gain², fan_avg.
@@ -123,23 +103,15 @@ def glorot_normal(
     >>> round(glorot_normal().law((150, 50)).stddev, 6)
     0.1
     """
-    scale = _gain_squared(gain)
-    return _scaled(scale, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, _gain_squared(gain), "fan_avg", "truncated_normal")
 
 
-@named
-def glorot_uniform(
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-    *,
-    gain: float = 1.0,
-) -> Recipe:
+@fanned
+def glorot_uniform(kernel: KernelAxes, *, gain: float = 1.0) -> Recipe:
     """U[−b, b] with b = gain √(6/(fan_in + fan_out)): the "normalized" rule, Xavier uniform.
 
     Args:
-      in_axis, out_axis, batch_axis, dtype: as :func:`variance_scaling`.
+      kernel: the kernel's axes and roles; see the module.
       gain: multiplies the bound, > 0 (torch's ``gain``).
 
     Returns and Raises: as :func:`variance_scaling` with scale gain², fan_avg.
@@ -149,24 +121,15 @@ def glorot_uniform(
     >>> round(glorot_uniform().law((100, 50)).high, 6)
     0.2
     """
-    scale = _gain_squared(gain)
-    return _scaled(scale, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, _gain_squared(gain), "fan_avg", "uniform")
 
 
-@named
-def he_normal(
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-    *,
-    negative_slope: float = 0.0,
-    mode: str = "fan_in",
-) -> Recipe:
+@fanned
+def he_normal(kernel: KernelAxes, *, negative_slope: float = 0.0, mode: str = "fan_in") -> Recipe:
     """Truncated normal with Var W = 2/((1 + a²) n): keeps the second moment through (leaky) ReLU.
 
     Args:
-      in_axis, out_axis, batch_axis, dtype: as :func:`variance_scaling`.
+      kernel: the kernel's axes and roles; see the module.
       negative_slope: a of the leaky ReLU; 0 is ReLU.
       mode: which fan n is; ``"fan_in"`` keeps the forward pass, ``"fan_out"`` the backward pass.
 
@@ -177,20 +140,11 @@ def he_normal(
     >>> round(he_normal().law((50, 10)).stddev, 6)
     0.2
     """
-    scale = _rectifier_scale(negative_slope)
-    return _scaled(scale, mode, "truncated_normal", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, _rectifier_scale(negative_slope), mode, "truncated_normal")
 
 
-@named
-def he_uniform(
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-    *,
-    negative_slope: float = 0.0,
-    mode: str = "fan_in",
-) -> Recipe:
+@fanned
+def he_uniform(kernel: KernelAxes, *, negative_slope: float = 0.0, mode: str = "fan_in") -> Recipe:
     """U[−b, b] with b = √(6/((1 + a²) n)).
 
     Args, Returns and Raises: as :func:`he_normal`.
@@ -200,26 +154,19 @@ def he_uniform(
     >>> round(he_uniform().law((150, 10)).high, 6)
     0.2
     """
-    scale = _rectifier_scale(negative_slope)
-    return _scaled(scale, mode, "uniform", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, _rectifier_scale(negative_slope), mode, "uniform")
 
 
-@named
-def fan_in_normal(
-    k: float = 1.0,
-    in_axis: Axis = -2,
-    out_axis: Axis = -1,
-    batch_axis: Axis = (),
-    dtype: DType = None,
-) -> Recipe:
+@fanned
+def fan_in_normal(kernel: KernelAxes, k: float = 1.0) -> Recipe:
     """N(0, k/fan_in), untruncated: k = 1 for tanh ("Xavier"), k = 2 for ReLU ("He").
 
     The forms most tutorials print. They differ from the papers' Xavier (fan_avg) and from the
     truncated draw of the deep-learning libraries; the variance of k = 2 is He's.
 
     Args:
+      kernel: the kernel's axes and roles; see the module.
       k: variance times fan_in, > 0.
-      in_axis, out_axis, batch_axis, dtype: as :func:`variance_scaling`.
 
     Returns and Raises: as :func:`variance_scaling` with scale k, fan_in, normal.
 
@@ -229,13 +176,11 @@ def fan_in_normal(
     0.2
     """
     errors.check_number("fan_in_normal k", k, low=0.0, open_low=True, fix="use 1.0 or 2.0")
-    return _scaled(k, "fan_in", "normal", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, k, "fan_in", "normal")
 
 
-@named
-def fan_avg_normal(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: DType = None
-) -> Recipe:
+@fanned
+def fan_avg_normal(kernel: KernelAxes) -> Recipe:
     """N(0, 2/(fan_in + fan_out)), untruncated.
 
     Args, Returns and Raises: as :func:`variance_scaling` with scale 1, fan_avg, normal.
@@ -245,17 +190,16 @@ def fan_avg_normal(
     >>> round(fan_avg_normal().law((150, 50)).stddev, 6)
     0.1
     """
-    return _scaled(1.0, "fan_avg", "normal", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, 1.0, "fan_avg", "normal")
 
 
-@named
-def fan_in_uniform(
-    in_axis: Axis = -2, out_axis: Axis = -1, batch_axis: Axis = (), dtype: DType = None
-) -> Recipe:
+@fanned
+def fan_in_uniform(kernel: KernelAxes) -> Recipe:
     """U[−1/√fan_in, 1/√fan_in]: variance 1/(3 fan_in), a third of LeCun's.
 
     Glorot & Bengio's "standard" rule, often taught as Xavier, and the default of ``torch`` and
-    Equinox linear layers. It shrinks the signal by √3 in every linear layer.
+    Equinox linear layers, for the bias too (with the kernel's fan_in). It shrinks the signal by √3
+    in every linear layer.
 
     Args, Returns and Raises: as :func:`variance_scaling` with scale 1/3, fan_in, uniform.
 
@@ -264,20 +208,68 @@ def fan_in_uniform(
     >>> round(fan_in_uniform().law((10, 1000)).high, 3)
     0.316
     """
-    return _scaled(1.0 / 3.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype)
+    return scaled(kernel, 1.0 / 3.0, "fan_in", "uniform")
 
 
-def _scaled(
-    scale: float,
-    mode: str,
-    distribution: str,
-    in_axis: Axis,
-    out_axis: Axis,
-    batch_axis: Axis,
-    dtype: DType,
-) -> Recipe:
-    general = variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
-    return general.recipe
+def scaled(kernel: KernelAxes, scale: float, mode: str, distribution: str) -> Recipe:
+    """The recipe with Var W = scale / fan; what :func:`variance_scaling` and its kin share.
+
+    >>> scaled(KernelAxes(), 1.0, "fan_in", "normal").law((4, 2)).stddev
+    0.5
+    """
+    errors.check_number("variance scale", scale, low=0.0, open_low=True, fix="use 1.0 or 2.0")
+    errors.check_choice("mode", mode, MODES)
+    errors.check_choice("distribution", distribution, DISTRIBUTIONS)
+
+    def variance(shape: tuple[int, ...]) -> float:
+        return scale / _fan(kernel.fans(shape), mode, shape)
+
+    def law(shape: tuple[int, ...]) -> Law:
+        return laws.centred(distribution, math.sqrt(variance(shape)))
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        if distribution == "rademacher":
+            return rademacher_signs(key, shape, dtype) * jnp.asarray(
+                math.sqrt(variance(shape)), dtype
+            )
+        if _as_jax(kernel):
+            return _jax_draw(scale, mode, distribution, kernel)(key, shape, dtype)
+        # The fans JAX would see are not this layer's: with one in axis of size 1 it divides by 1.
+        inner = _jax_draw(variance(shape), "fan_in", distribution, KernelAxes(0, 1))
+        return inner(key, (1, math.prod(shape)), dtype).reshape(shape)
+
+    return Recipe(draw, law, dtypes="real" if distribution == "rademacher" else "complex")
+
+
+def rademacher_signs(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Independent ±1 with equal chances.
+
+    >>> sorted({float(sign) for sign in rademacher_signs(jax.random.key(0), (9,), "float32")})
+    [-1.0, 1.0]
+    """
+    return jax.random.rademacher(key, shape, dtype)
+
+
+def _as_jax(kernel: KernelAxes) -> bool:
+    return kernel.groups == 1 and not kernel.transposed and kernel.fan_in is None
+
+
+def _jax_draw(
+    scale: float, mode: str, distribution: str, kernel: KernelAxes
+) -> Callable[..., Array]:
+    axes: tuple[Any, ...] = (kernel.in_axis, kernel.out_axis, kernel.batch_axis)
+    make: Any = jax.nn.initializers.variance_scaling
+    draw: Callable[..., Array] = make(scale, mode, distribution, *axes)
+    return draw
+
+
+def _fan(fans: Fans, mode: str, shape: tuple[int, ...]) -> float:
+    size = float(getattr(fans, mode))
+    if math.isnan(size):
+        raise errors.refusal(
+            "mode", mode, f"'fan_in' for shape {shape}, which has no fan_out", "use mode=fan_in"
+        )
+    return size
 
 
 def _gain_squared(gain: float) -> float:

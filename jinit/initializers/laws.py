@@ -1,0 +1,188 @@
+"""The distribution of one entry of a draw: moments, support, density. Numbers only, no sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+# Standard deviation of N(0, 1) truncated to ±2; the constant jax.nn.initializers divides by.
+TRUNCATED_STDDEV = 0.87962566103423978
+
+
+@dataclass(frozen=True)
+class Law:
+    """The distribution of one entry of the array that an initializer draws.
+
+    For a complex dtype stddev is √E|w − mean|², and low and high bound the modulus.
+
+    Attributes:
+      distribution: the family; ``"deterministic"`` entries depend on position, not on the key;
+        ``"mixture"`` entries follow one of ``components``.
+      mean, stddev: of one entry (for a deterministic array, over its entries).
+      low, high: the support.
+      size: for ``"orthogonal"``, the dimension of the sphere's space: an entry is a coordinate of
+        a uniform point of its unit sphere, times ``high``.
+      parent: for ``"truncated_normal"``, location and scale of the normal before truncation.
+      components: for ``"mixture"``, weight and law of each.
+    """
+
+    distribution: Literal[
+        "constant",
+        "normal",
+        "truncated_normal",
+        "uniform",
+        "rademacher",
+        "beta",
+        "orthogonal",
+        "deterministic",
+        "mixture",
+    ]
+    mean: float
+    stddev: float
+    low: float = -math.inf
+    high: float = math.inf
+    size: int = 0
+    parent: tuple[float, float] = (0.0, 1.0)
+    components: tuple[tuple[float, Law], ...] = ()
+
+    def density(self, x: Any) -> np.ndarray:
+        """The probability density at ``x`` (any shape); atoms (constants, ±σ) have none and give 0.
+
+        >>> round(float(uniform(-0.5, 0.5).density(0.1)), 6)
+        1.0
+        """
+        x = np.asarray(x, np.float64)
+        inside = (x >= self.low) & (x <= self.high)
+        if self.distribution == "mixture":
+            return sum((w * law.density(x) for w, law in self.components), np.zeros_like(x))
+        if self.distribution == "uniform":
+            return inside / (self.high - self.low)
+        if self.distribution == "normal":
+            return _bell(x, self.mean, self.stddev)
+        if self.distribution == "truncated_normal":
+            centre, scale = self.parent
+            low, high = ((bound - centre) / scale for bound in (self.low, self.high))
+            return inside * _bell(x, centre, scale) / normal_mass(low, high)
+        if self.distribution == "beta":  # Beta(2, 1)
+            return inside * 2 * x
+        if self.distribution == "orthogonal" and self.size > 2:
+            n, t = self.size, np.clip(x / self.high, -1, 1)
+            constant = math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2)) / math.sqrt(math.pi)
+            return inside * constant * (1 - t**2) ** ((n - 3) / 2) / self.high
+        return np.zeros_like(x)
+
+
+def constant(value: float) -> Law:
+    """Every entry is ``value``.
+
+    >>> constant(2.0).stddev
+    0.0
+    """
+    return Law("constant", value, 0.0, value, value)
+
+
+def uniform(low: float, high: float) -> Law:
+    """U[low, high): mean (low + high)/2, variance (high − low)²/12.
+
+    >>> round(uniform(-1.0, 1.0).stddev, 6)
+    0.57735
+    """
+    return Law("uniform", (low + high) / 2, (high - low) / math.sqrt(12), low, high)
+
+
+def centred(distribution: str, stddev: float) -> Law:
+    """Mean 0 and this standard deviation; truncated normals are cut at ±2 σ of their parent.
+
+    >>> round(centred("uniform", 1.0).high, 6)
+    1.732051
+    """
+    if distribution == "normal":
+        return Law("normal", 0.0, stddev)
+    if distribution == "uniform":
+        bound = math.sqrt(3) * stddev
+        return Law("uniform", 0.0, stddev, -bound, bound)
+    if distribution == "rademacher":
+        return Law("rademacher", 0.0, stddev, -stddev, stddev)
+    parent = stddev / TRUNCATED_STDDEV
+    return Law("truncated_normal", 0.0, stddev, -2 * parent, 2 * parent, parent=(0.0, parent))
+
+
+def truncated(location: float, scale: float, lower: float, upper: float) -> Law:
+    """location + scale · z with z ~ N(0, 1) conditioned on lower < z < upper.
+
+    >>> round(truncated(0.0, 1.0, -2.0, 2.0).stddev, 9)
+    0.879625661
+    """
+    centre, spread = truncated_moments(lower, upper)
+    return Law(
+        "truncated_normal",
+        location + scale * centre,
+        scale * spread,
+        location + scale * lower,
+        location + scale * upper,
+        parent=(location, scale),
+    )
+
+
+def mixture(components: list[tuple[float, Law]]) -> Law:
+    """Each entry follows one of several laws, with these weights.
+
+    >>> mixture([(0.5, constant(0.0)), (0.5, constant(2.0))]).stddev
+    1.0
+    """
+    laws = [law for _, law in components]
+    if all(law == laws[0] for law in laws):
+        return laws[0]
+    mean = sum(weight * law.mean for weight, law in components)
+    square = sum(weight * (law.stddev**2 + law.mean**2) for weight, law in components)
+    low, high = min(law.low for law in laws), max(law.high for law in laws)
+    spread = math.sqrt(max(0.0, square - mean**2))
+    return Law("mixture", mean, spread, low, high, components=tuple(components))
+
+
+def entries(values: np.ndarray) -> Law:
+    """The law of a deterministic array: the moments over its entries.
+
+    >>> entries(np.eye(2)).mean
+    0.5
+    """
+    if not values.size:
+        return constant(0.0)
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return constant(low)
+    return Law("deterministic", float(values.mean()), float(values.std()), low, high)
+
+
+def truncated_moments(lower: float, upper: float) -> tuple[float, float]:
+    """Mean and standard deviation of N(0, 1) conditioned on lower < z < upper.
+
+    mean = (φ(a) − φ(b))/Z and var = 1 + (a φ(a) − b φ(b))/Z − mean², Z = Φ(b) − Φ(a)
+    (Johnson, Kotz & Balakrishnan 1994, equation 13.134).
+
+    >>> round(truncated_moments(-2.0, 2.0)[1], 9)
+    0.879625661
+    """
+    mass = normal_mass(lower, upper)
+    density = [math.exp(-x * x / 2) / math.sqrt(2 * math.pi) for x in (lower, upper)]
+    mean = (density[0] - density[1]) / mass
+    variance = 1 + (lower * density[0] - upper * density[1]) / mass - mean**2
+    return mean, math.sqrt(max(0.0, variance))
+
+
+def normal_mass(lower: float, upper: float) -> float:
+    """P(lower < z < upper) for z ~ N(0, 1), from the tail where both bounds share a sign.
+
+    >>> round(normal_mass(-1.0, 1.0), 6)
+    0.682689
+    """
+    if lower > 0:
+        lower, upper = -upper, -lower
+    return (math.erfc(-upper / math.sqrt(2)) - math.erfc(-lower / math.sqrt(2))) / 2
+
+
+def _bell(x: np.ndarray, mean: float, stddev: float) -> np.ndarray:
+    return np.exp(-(((x - mean) / stddev) ** 2) / 2) / (stddev * math.sqrt(2 * math.pi))

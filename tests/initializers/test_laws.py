@@ -1,0 +1,348 @@
+"""Draws against laws written down here, with one false-alarm rate for the whole file.
+
+Keys are fixed, so a test passes or fails for good; ALPHA is shared by all of them.
+"""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from jinit import initializers
+
+ALPHA = 1e-3
+
+
+def normal(stddev):
+    return stats.norm(0, stddev)
+
+
+def uniform(bound):
+    return stats.uniform(-bound, 2 * bound)
+
+
+def truncated(stddev):
+    """N(0, s²) cut at ±2 s, with s such that the standard deviation is ``stddev``."""
+    unit = stats.truncnorm(-2, 2)
+    return stats.truncnorm(-2, 2, scale=stddev / unit.std())
+
+
+def coordinate(size, scale=1.0):
+    """One coordinate of a uniform point on the sphere of ℝ^size, times ``scale``."""
+    half = (size - 1) / 2
+    return stats.beta(half, half, loc=-scale, scale=2 * scale)
+
+
+def gelu_gain():
+    z, w = special.roots_hermitenorm(200)
+    return 1 / math.sqrt((w * (z * special.ndtr(z)) ** 2).sum() / math.sqrt(2 * math.pi))
+
+
+# spec -> the law of one entry of an (n, m) kernel, from the papers and not from jinit.
+LAWS = {
+    "normal(stddev=0.3)": lambda n, m: normal(0.3),
+    "normal(stddev=0.3, mean=1.0)": lambda n, m: stats.norm(1.0, 0.3),
+    "uniform(scale=0.3)": lambda n, m: stats.uniform(0, 0.3),
+    "uniform_range(low=-0.2, high=0.4)": lambda n, m: stats.uniform(-0.2, 0.6),
+    "truncated_normal(stddev=0.3)": lambda n, m: stats.truncnorm(-2, 2, scale=0.3),
+    "truncated_normal(stddev=0.3, lower=-0.5, upper=2.0, mean=1.0)": lambda n, m: stats.truncnorm(
+        -0.5, 2, loc=1.0, scale=0.3
+    ),
+    "truncated_normal(stddev=0.3, exact_std=True)": lambda n, m: truncated(0.3),
+    "parametrized_truncated_normal(mean=0.5, stddev=0.3, p1=0.0, p2=1.4)": (
+        lambda n, m: stats.truncnorm(-0.5 / 0.3, 3.0, loc=0.5, scale=0.3)
+    ),
+    "variance_scaling(scale=1.7, mode=fan_geo_avg, distribution=normal)": lambda n, m: normal(
+        math.sqrt(1.7 / math.sqrt(n * m))
+    ),
+    "variance_scaling(scale=1.7, mode=fan_out, distribution=truncated_normal)": (
+        lambda n, m: truncated(math.sqrt(1.7 / m))
+    ),
+    "variance_scaling(scale=2.0, mode=fan_avg, distribution=uniform)": lambda n, m: uniform(
+        math.sqrt(12 / (n + m))
+    ),
+    "lecun_normal": lambda n, m: truncated(math.sqrt(1 / n)),
+    "lecun_uniform": lambda n, m: uniform(math.sqrt(3 / n)),
+    "glorot_normal": lambda n, m: truncated(math.sqrt(2 / (n + m))),
+    "glorot_normal(gain=2.0)": lambda n, m: truncated(2 * math.sqrt(2 / (n + m))),
+    "glorot_uniform": lambda n, m: uniform(math.sqrt(6 / (n + m))),
+    "glorot_uniform(gain=0.5)": lambda n, m: uniform(0.5 * math.sqrt(6 / (n + m))),
+    "he_normal": lambda n, m: truncated(math.sqrt(2 / n)),
+    "he_normal(negative_slope=0.5)": lambda n, m: truncated(math.sqrt(2 / (1.25 * n))),
+    "he_normal(mode=fan_out)": lambda n, m: truncated(math.sqrt(2 / m)),
+    "he_uniform": lambda n, m: uniform(math.sqrt(6 / n)),
+    "he_uniform(negative_slope=0.5)": lambda n, m: uniform(math.sqrt(6 / (1.25 * n))),
+    "he_normal(groups=5)": lambda n, m: truncated(math.sqrt(2 / n)),
+    "he_normal(mode=fan_out, groups=5)": lambda n, m: truncated(math.sqrt(10 / m)),
+    "he_normal(transposed=True)": lambda n, m: truncated(math.sqrt(2 / m)),
+    "he_normal(fan_in=7)": lambda n, m: truncated(math.sqrt(2 / 7)),
+    "he_uniform(in_axis=-1, out_axis=-2)": lambda n, m: uniform(math.sqrt(6 / m)),
+    "fan_in_normal": lambda n, m: normal(math.sqrt(1 / n)),
+    "fan_in_normal(k=2.0)": lambda n, m: normal(math.sqrt(2 / n)),
+    "fan_avg_normal": lambda n, m: normal(math.sqrt(2 / (n + m))),
+    "fan_in_uniform": lambda n, m: uniform(1 / math.sqrt(n)),
+    "scaled_for(activation=gelu)": lambda n, m: truncated(gelu_gain() / math.sqrt(n)),
+    "scaled_for(activation=relu, mode=fan_out, distribution=uniform)": lambda n, m: uniform(
+        math.sqrt(6 / m)
+    ),
+    "edge_of_chaos(activation=tanh, sigma_b=0.22360679774997896)": lambda n, m: normal(
+        math.sqrt(1.760955 / n)
+    ),
+    "edge_of_chaos(activation=erf)": lambda n, m: normal(math.sqrt(math.pi / 4 / n)),
+    "random_walk": lambda n, m: normal(math.sqrt(2 / n) * math.exp(1.2 / (n - 2.4))),
+    "random_walk(activation=identity)": lambda n, m: normal(math.exp(0.5 / n) / math.sqrt(n)),
+    "siren": lambda n, m: uniform(math.sqrt(6 / n) / 30),
+    "siren(omega=10.0)": lambda n, m: uniform(math.sqrt(6 / n) / 10),
+    "siren(is_first=True)": lambda n, m: uniform(1 / n),
+    "spectral": lambda n, m: normal(min(1.0, math.sqrt(m / n)) / math.sqrt(n)),
+    "mup": lambda n, m: normal(1 / math.sqrt(n)),
+    "mup(role=output)": lambda n, m: normal(1 / n),
+    "mup(role=output, base_fan_in=4.0)": lambda n, m: normal(2 / n),
+    "orthogonal": lambda n, m: coordinate(max(n, m)),
+    "orthogonal(scale=2.0, method=householder)": lambda n, m: coordinate(max(n, m), 2.0),
+    "scaled_orthogonal(activation=relu)": lambda n, m: coordinate(
+        max(n, m), math.sqrt(2 * max(1, m / n))
+    ),
+    "scaled_orthogonal(activation=relu, keep=norm)": lambda n, m: coordinate(
+        max(n, m), math.sqrt(2)
+    ),
+}
+SHAPES = [(120, 250), (250, 120)]
+PER_TEST = ALPHA / (4 * len(LAWS) * len(SHAPES))
+
+
+@pytest.mark.parametrize("spec", LAWS)
+def test_one_entry(spec):
+    for shape in SHAPES:
+        made, oracle = initializers.get(spec), LAWS[spec](*shape)
+        values = np.asarray(made(jax.random.key(11), shape), np.float64)
+        check_draw(values, oracle, independent="orthogonal" not in spec)
+        law = made.law(shape)
+        assert law.mean == pytest.approx(oracle.mean(), abs=1e-12)
+        assert law.stddev == pytest.approx(oracle.std(), rel=2e-6)
+        low, high = oracle.support()
+        assert law.low == pytest.approx(low, rel=1e-6)
+        assert law.high == pytest.approx(high, rel=1e-6)
+        x = oracle.ppf(np.linspace(0.02, 0.98, 25))
+        np.testing.assert_allclose(law.density(x), oracle.pdf(x), rtol=5e-6)
+
+
+def check_draw(values, oracle, independent):
+    """KS, and where entries are independent mean, variance (exact kurtosis) and bounds."""
+    low, high = oracle.support()
+    assert values.min() >= low - 1e-6
+    assert values.max() <= high + 1e-6
+    if not independent:
+        # Entries of one matrix are dependent: a thin subset is nearly independent.
+        assert stats.kstest(values.ravel()[::97], oracle.cdf).pvalue > PER_TEST
+        return
+    n, sigma = values.size, oracle.std()
+    reach = stats.norm.isf(PER_TEST / 2)
+    assert abs(values.mean() - oracle.mean()) < reach * sigma / math.sqrt(n)
+    variance_error = sigma**2 * math.sqrt((float(oracle.stats("k")) + 2) / n)
+    assert abs(values.var() - sigma**2) < reach * variance_error
+    assert stats.kstest(values.ravel(), oracle.cdf).pvalue > PER_TEST
+    # Neighbours are uncorrelated: one key used twice, or rows repeated, would show.
+    for lagged in (values[1:] * values[:-1], values[:, 1:] * values[:, :-1]):
+        centred = lagged - oracle.mean() ** 2
+        assert abs(centred.mean()) < reach * centred.std() / math.sqrt(centred.size)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("spec", ["he_normal", "glorot_uniform", "fan_in_normal", "orthogonal"])
+def test_half_precision_keeps_the_variance(spec, dtype):
+    shape = (120, 250)
+    values = np.asarray(initializers.get(spec)(jax.random.key(2), shape, dtype), np.float64)
+    oracle = LAWS[spec](*shape)
+    assert values.std() == pytest.approx(oracle.std(), rel=0.02)
+    # JAX's bfloat16 uniforms round down: a bias of 0.03 σ, which is JAX's bit for bit.
+    assert abs(values.mean()) < 0.05 * oracle.std()
+
+
+@pytest.mark.parametrize("dtype", [jnp.complex64])
+@pytest.mark.parametrize(
+    "spec", ["normal(stddev=0.3)", "he_normal", "glorot_uniform", "fan_in_normal", "spectral"]
+)
+def test_complex_entries_have_the_stated_second_moment(spec, dtype):
+    made, shape = initializers.get(spec), (200, 150)
+    values = np.asarray(made(jax.random.key(2), shape, dtype))
+    assert values.dtype == np.complex64
+    assert np.mean(np.abs(values) ** 2) == pytest.approx(made.law(shape).stddev ** 2, rel=0.03)
+    assert abs(np.mean(values**2)) < 0.03 * made.law(shape).stddev ** 2  # circular
+
+
+def test_complex_orthogonal_is_unitary():
+    q = np.asarray(initializers.orthogonal()(jax.random.key(0), (12, 8), jnp.complex64))
+    np.testing.assert_allclose(q.conj().T @ q, np.eye(8), atol=1e-5)
+
+
+def test_rademacher():
+    for spec, sigma in (
+        ("rademacher(stddev=0.3)", 0.3),
+        ("variance_scaling(scale=2.0, mode=fan_in, distribution=rademacher)", math.sqrt(2 / 120)),
+    ):
+        values = np.asarray(initializers.get(spec)(jax.random.key(4), (120, 250)))
+        np.testing.assert_allclose(np.abs(values), sigma, rtol=1e-6)
+        assert stats.binomtest(int((values > 0).sum()), values.size).pvalue > PER_TEST
+
+
+@pytest.mark.parametrize("shape", [(100, 60), (60, 100)])
+def test_sparse_units_have_k_random_incoming_weights(shape):
+    n = shape[0]
+    for made, k in (
+        (initializers.sparse(stddev=0.5), 15),
+        (initializers.sparse(k=7, stddev=0.5), 7),
+        (initializers.sparse(0.93, stddev=0.5), n - math.ceil(0.93 * n)),
+    ):
+        values = np.asarray(made(jax.random.key(8), shape))
+        assert ((values != 0).sum(axis=0) == k).all()
+        places = stats.chisquare((values != 0).sum(axis=1))
+        assert places.pvalue > PER_TEST
+        assert stats.kstest(values[values != 0], normal(0.5).cdf).pvalue > PER_TEST
+        assert made.law(shape).stddev == pytest.approx(0.5 * math.sqrt(k / n))
+
+
+def test_randomized_asymmetric():
+    n, m = 20, 4000
+    kernel = initializers.randomized_asymmetric()
+    bias = initializers.randomized_asymmetric("bias", fan_in=n)
+    key = jax.random.key(3)
+    w, b = np.asarray(kernel(key, (n, m))), np.asarray(bias(key, (m,)))
+    rows = np.vstack([w, b])
+    # σ_w keeps the second moment through a ReLU layer: root of σ² + 4√2/(3√π) σ = 1.
+    sigma = 0.600752
+    large = rows > 6 * sigma / math.sqrt(n)  # Beta beyond the Gaussian's reach
+    assert large.sum(axis=0).max() == 1
+    expected = 1 - (6 * sigma / math.sqrt(n)) ** 2
+    assert stats.binomtest(int(large.sum()), m, expected).pvalue > PER_TEST
+    tail = rows[large]
+    floor = 6 * sigma / math.sqrt(n)
+    law = stats.kstest(tail, lambda x: (x**2 - floor**2) / (1 - floor**2))
+    assert law.pvalue > PER_TEST
+    assert rows.std() == pytest.approx(kernel.law((n, m)).stddev, rel=0.02)
+    assert stats.chisquare(np.bincount(np.argmax(rows, axis=0), minlength=n + 1)).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("method", ["qr", "householder"])
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (41, 41), (60, 25), (25, 60), (1, 5), (3, 1)])
+def test_orthogonality(method, n, m):
+    q = np.asarray(initializers.orthogonal(method=method)(jax.random.key(1), (n, m)), np.float64)
+    short = q if n >= m else q.T
+    np.testing.assert_allclose(short.T @ short, np.eye(min(n, m)), atol=3e-6)
+
+
+@pytest.mark.parametrize("method", ["qr", "householder"])
+def test_haar_law(method):
+    """Traces of powers of Haar matrices: E tr Q = 0, E (tr Q)² = 1, E (tr Q)⁴ = 3, E tr Q² = 1.
+
+    Diaconis & Shahshahani 1994, theorem 4 (exact for n = 8). The signs of a QR that is not
+    corrected, or reflections that are not the right ones, shift them.
+    """
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    made = initializers.orthogonal(method=method)
+    q = np.asarray(jax.jit(jax.vmap(lambda key: made(key, (8, 8))))(keys), np.float64)
+    trace, square = np.trace(q, axis1=1, axis2=2), np.einsum("kij,kji->k", q, q)
+    reach = stats.norm.isf(PER_TEST / 2)
+    for values, expected in ((trace, 0), (trace**2, 1), (trace**4, 3), (square, 1)):
+        assert abs(values.mean() - expected) < reach * values.std() / math.sqrt(values.size)
+    signs = np.linalg.slogdet(q)[0]
+    assert stats.binomtest(int((signs > 0).sum()), signs.size).pvalue > PER_TEST
+    # Invariance: a fixed rotation does not change the law of an entry far from the diagonal.
+    assert stats.kstest(q[:, 0, 7], coordinate(8).cdf).pvalue > PER_TEST
+    assert stats.kstest(q[:, 7, 0], coordinate(8).cdf).pvalue > PER_TEST
+
+
+def test_householder_shapes_and_axes():
+    for shape, axis in itertools.product([(3, 3, 4, 6), (5, 4)], (-1, 0)):
+        made = initializers.orthogonal(2.0, axis, method="householder")
+        w = np.moveaxis(np.asarray(made(jax.random.key(0), shape)), axis, -1)
+        matrix = w.reshape(-1, w.shape[-1])
+        short = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+        np.testing.assert_allclose(short.T @ short, 4 * np.eye(short.shape[1]), atol=1e-5)
+
+
+def test_dirac_keeps_a_signal_through_a_convolution():
+    x = jax.random.normal(jax.random.key(0), (2, 9, 9, 6))
+    for groups in (1, 2, 3):
+        kernel = initializers.dirac(groups)(jax.random.key(1), (3, 3, 6 // groups, 6))
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )  # fmt: skip
+        np.testing.assert_allclose(y, x, atol=1e-6)
+
+
+def test_hadamard_is_an_isometry_of_its_input():
+    for n, m in ((8, 8), (12, 5), (5, 12), (16, 32), (3, 4)):
+        w = np.asarray(initializers.hadamard()(jax.random.key(0), (n, m)))
+        if n >= m:
+            np.testing.assert_array_equal(w, np.eye(n, m))
+        elif m & (m - 1) == 0:
+            np.testing.assert_allclose(w @ w.T, np.eye(n), atol=1e-6)
+        np.testing.assert_array_equal(w, initializers.hadamard()(jax.random.key(1), (n, m)))
+    order = 32
+    np.testing.assert_allclose(
+        np.asarray(initializers.hadamard()(jax.random.key(0), (31, order))) * math.sqrt(order),
+        hadamard_matrix(order)[:31],
+    )
+
+
+def hadamard_matrix(order):
+    from scipy.linalg import hadamard
+
+    return hadamard(order)
+
+
+def test_looks_linear_network_is_linear():
+    keys = jax.random.split(jax.random.key(0), 3)
+    first = initializers.looks_linear("input")(keys[0], (5, 12))
+    middle = initializers.looks_linear()(keys[1], (12, 12))
+    last = initializers.looks_linear("output")(keys[2], (12, 3))
+
+    def network(x):
+        return jax.nn.relu(jax.nn.relu(x @ first) @ middle) @ last
+
+    x = jax.random.normal(jax.random.key(1), (7, 5))
+    np.testing.assert_allclose(network(-x), -network(x), atol=1e-5)
+    jacobian = jax.jacobian(network)(jnp.ones(5))
+    np.testing.assert_allclose(network(x), x @ jacobian.T, atol=1e-5)
+    lengths = [np.linalg.norm(np.asarray(v), axis=1) for v in (x, x @ first)]
+    np.testing.assert_allclose(lengths[1], math.sqrt(2) * lengths[0], rtol=1e-5)
+
+
+def test_packed_kernel_is_its_blocks():
+    key, sizes = jax.random.key(9), (4, 6, 2)
+    for spec in ("glorot_uniform", "he_normal", "spectral"):
+        packed = initializers.get(f"{spec}(fused={sizes})")(key, (10, sum(sizes)))
+        blocks = [
+            initializers.get(spec)(jax.random.fold_in(key, i), (10, size))
+            for i, size in enumerate(sizes)
+        ]
+        np.testing.assert_array_equal(packed, np.concatenate(blocks, axis=1))
+
+
+def test_class_prior_predicts_the_frequencies():
+    labels = np.repeat([0, 1, 2], [5, 3, 12])
+    bias = initializers.class_prior(labels)(jax.random.key(0), (3,))
+    np.testing.assert_allclose(jax.nn.softmax(bias), [0.25, 0.15, 0.6], rtol=1e-6)
+    single = initializers.class_prior([0, 0, 0, 1])(jax.random.key(0), (1,))
+    np.testing.assert_allclose(jax.nn.sigmoid(single), [0.25], rtol=1e-6)
+    smooth = initializers.class_prior([0, 2, 2], smoothing=1.0)(jax.random.key(0), (3,))
+    np.testing.assert_allclose(jax.nn.softmax(smooth), np.array([2, 1, 3]) / 6, rtol=1e-6)
+
+
+def test_mup_learning_rates():
+    rate = initializers.mup_learning_rate
+    assert [rate(role, 50, 200) for role in ("input", "hidden", "output")] == [1, 0.02, 0.02]
+    assert [rate(role, 50, 200, "sgd") for role in ("input", "hidden", "output")] == [200, 1, 0.02]
+
+
+def test_a_bias_with_its_kernels_fan():
+    made = initializers.fan_in_uniform(fan_in=100)
+    values = np.asarray(made(jax.random.key(0), (5000,)))
+    check_draw(values[:, None] * np.ones((1, 1)), uniform(0.1), independent=False)
+    assert made.law((5000,)).high == pytest.approx(0.1)
