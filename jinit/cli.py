@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json as json_format
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -91,15 +92,15 @@ def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
         if interrupted.table is None:
             return 130
         table, status = interrupted.table, 130
-        if baseline not in table["initializer"].tolist():
+        if baseline not in table["initializer"]:
             baseline = None
-    if options.out is not None:
-        table.write(options.out)
-        print(f"{len(table)} runs written to {options.out}", file=sys.stderr)
     if options.json:
         _dump(terminal.as_json(table, metric=options.metric, baseline=baseline))
     else:
         terminal.print_table(table, metric=options.metric, baseline=baseline)
+    if options.out is not None:
+        table.write(options.out)
+        print(f"{len(table)} runs written to {options.out}", file=sys.stderr)
     return status
 
 
@@ -170,11 +171,16 @@ def describe(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 2 for bad input, 130 after Ctrl-C.
+    """Runs the command line; returns the exit code: 2 for bad input, 130 after Ctrl-C, 1 else.
 
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
     """
+    if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
+        from jinit import __version__
+
+        print(f"jinit {__version__}")
+        return 0
     commands: dict[str, Any] = {
         "sweep": sweep,
         "plan": plan,
@@ -200,7 +206,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"jinit: {error}", file=sys.stderr)
         return 2
     except errors.HangError as error:
-        print(f"jinit: {error}", file=sys.stderr)
+        print(f"jinit: {error}", file=sys.stderr, flush=True)
+        # The hung thread is inside the compiler or a program and cannot be ended: an ordinary exit
+        # would take the process down with a crash of the runtime.
+        os._exit(1)
+    except BrokenPipeError:
+        # The reader has gone; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"jinit: cannot write: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("jinit: interrupted", file=sys.stderr)
@@ -210,18 +225,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
     """The recipe and the canonical baseline; everything wrong is said before any device work."""
     recipe = _recipe(grid)
-    from jinit import initializers
-    from jinit.sweep.table import METRICS, check_output
+    from jinit import data
+    from jinit.sweep.comparison import arm_name
+    from jinit.sweep.table import RANKABLE, check_output
 
-    errors.check_choice("metric", options.metric, [m for m in METRICS if m != "where"])
+    errors.check_choice("metric", options.metric, RANKABLE)
+    if options.metric == "clip_fraction" and recipe.clip is None:
+        raise errors.refusal("metric", "clip_fraction", "a metric these runs have", "add --clip")
+    tasks = [data.get(name).task for name in recipe.values("dataset")]
+    if options.metric == "train_accuracy" and set(tasks) == {"regression"}:
+        raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
+    errors.check_number(
+        "hang_after", options.hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900"
+    )
     if options.out is not None:
         check_output(options.out)
-    arms = [str(arm) for arm in recipe.values("initializer")]
+    arms = recipe.labels("initializer")
     if options.baseline is not None:
-        baseline = str(initializers.get(options.baseline))
-        if baseline not in arms:
-            raise errors.unknown_name("baseline", baseline, arms, "--initializer")
-        return recipe, baseline
+        return recipe, arm_name(arms, "initializer", options.baseline)
     default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
     return recipe, default if len(arms) > 1 else None
 
@@ -238,7 +259,7 @@ def _recipe(grid: Any) -> Grid:
 
 def _dump(value: Any) -> None:
     """Strict JSON on stdout: NaN and inf become null."""
-    print(json_format.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+    print(json_format.dumps(_plain(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _plain(value: Any) -> Any:

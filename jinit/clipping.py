@@ -1,7 +1,7 @@
 """Gradient clipping as optax transforms: by leaf norm, global norm or value.
 
-Norms are taken in float32 and never formed as a sum of squares that could overflow; thresholds may
-be traced; the dtype of every leaf is kept. Under vmap each lane is clipped by its own norm.
+Norms are taken in float32 or wider and do not overflow before they must; thresholds may be traced;
+the dtype of every leaf is kept. Under vmap each lane is clipped by its own norm.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from jinit.typing import Array, PyTree
 
 NONFINITE = ("propagate", "zero", "skip")
 
-# A sum of squares that overflows float32 does not in these units, nor does it underflow.
-_UNIT = 2.0**100
-
 
 def clip_by_leaf_norm(
     threshold: Any, *, on_nonfinite: str = "propagate"
@@ -38,6 +35,7 @@ def clip_by_leaf_norm(
 
     Raises:
       ValueError: a threshold that is zero, negative or NaN; an unknown ``on_nonfinite``.
+      TypeError: integer gradients, when the transform is traced.
 
     Reference: Pascanu, Mikolov & Bengio 2013, algorithm 1, applied leaf by leaf.
 
@@ -51,7 +49,7 @@ def clip_by_leaf_norm(
         multipliers = [_multiplier(_size([leaf]), threshold) for leaf in leaves]
         clipped = [_scaled(*pair) for pair in zip(leaves, multipliers, strict=True)]
         return jax.tree.unflatten(tree, clipped), functools.reduce(
-            jnp.minimum, map(_shrinks, multipliers), jnp.ones(())
+            jnp.minimum, map(_shrinks, multipliers), jnp.ones((), jnp.float32)
         )
 
     return _transform("leaf_norm", threshold, on_nonfinite, clip)
@@ -95,19 +93,28 @@ def clip_by_value(
     Array([ 1. , -0.5], dtype=float32)
     """
 
+    def entry(g: Array) -> Array:
+        if not jnp.issubdtype(g.dtype, jnp.floating):
+            raise errors.wrong_type(
+                "gradient to clip by value",
+                f"a leaf of dtype {g.dtype}",
+                "a real float",
+                "use leaf_norm for complex gradients; mask integer leaves",
+            )
+        bound = jnp.asarray(threshold, _wide(g))
+        return jnp.clip(g.astype(_wide(g)), -bound, bound).astype(g.dtype)
+
     def clip(updates: PyTree) -> tuple[PyTree, Array]:
-        bound = jnp.asarray(threshold, jnp.float32)
-        clipped = jax.tree.map(
-            lambda g: jnp.clip(g.astype(jnp.float32), -bound, bound).astype(g.dtype), updates
-        )
+        clipped = jax.tree.map(entry, updates)
         before, after = norm(updates), norm(clipped)
-        return clipped, jnp.where(after < before, after / before, 1.0)
+        return clipped, jnp.where(after < before, after / before, 1).astype(jnp.float32)
 
     return _transform("value", threshold, on_nonfinite, clip)
 
 
 def norm(tree: PyTree) -> Array:
-    """‖tree‖₂ over all leaves, float32 scalar; NaN or inf where an entry is.
+    """‖tree‖₂ over all leaves, a float32 (float64 for float64 leaves) scalar; NaN or inf where an
+    entry is.
 
     Overflows only if the norm itself does; norms below about 1e-19 read as 0.
 
@@ -158,6 +165,11 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
     >>> int(state.clipped), round(float(state.shrinkage), 3)
     (1, 0.2)
     """
+
+    if not isinstance(clip.init(()), ClipState):
+        raise errors.wrong_type(
+            "clip", clip, "a clip of jinit.clipping", "clip_by_global_norm(1.0), for one"
+        )
 
     def init(params: PyTree) -> ClipStatistics:
         none = jnp.zeros((), jnp.int32)
@@ -263,23 +275,31 @@ def _transform(
             clipped = jax.tree.map(lambda g: jnp.where(finite, g, 0).astype(g.dtype), clipped)
         return clipped, ClipState(scale)
 
-    return optax.GradientTransformation(lambda params: ClipState(jnp.ones(())), update)
+    return optax.GradientTransformation(lambda params: ClipState(jnp.ones((), jnp.float32)), update)
 
 
 def _size(leaves: list[Array]) -> tuple[Array, Array]:
-    """(unit, norm / unit) with unit 1 or 2^100: a norm in two factors that do not overflow."""
-    wide = [leaf.astype(jnp.float32) for leaf in leaves]
-    plain = _sum_of_squares(wide)
-    return _rescued(plain, wide)
+    """(unit, norm / unit) with unit 1 or a large power of two: a norm that does not overflow."""
+    dtype = jnp.result_type(jnp.float32, *(leaf.real.dtype for leaf in leaves))
+    wide = [_magnitude(leaf).astype(dtype) for leaf in leaves]
+    return _rescued(_sum_of_squares(wide, dtype), wide)
+
+
+def _magnitude(leaf: Array) -> Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        raise errors.wrong_type(
+            "gradient to clip", f"a leaf of dtype {leaf.dtype}", "float or complex", "mask the leaf"
+        )
+    return jnp.abs(leaf) if jnp.iscomplexobj(leaf) else leaf
 
 
 @jax.custom_batching.custom_vmap
 def _rescued(plain: Array, leaves: list[Array]) -> tuple[Array, Array]:
-    """Sums the squares again in units of 2^100 if the plain sum overflowed."""
+    """Sums the squares again in larger units if the plain sum overflowed."""
     return jax.lax.cond(
         plain == jnp.inf,
-        lambda: (jnp.float32(_UNIT), jnp.sqrt(_sum_of_squares(_in_units(leaves)))),
-        lambda: (jnp.float32(1), jnp.sqrt(plain)),
+        lambda: (_unit(plain), jnp.sqrt(_sum_of_squares(_in_units(leaves), plain.dtype))),
+        lambda: (jnp.ones_like(plain), jnp.sqrt(plain)),
     )
 
 
@@ -298,38 +318,48 @@ def _rescue_if_any(
     overflows = plain == jnp.inf
 
     def again() -> tuple[Array, Array]:
-        scaled = jax.vmap(lambda lane: _sum_of_squares(_in_units(lane)))(leaves)
-        unit = jnp.where(overflows, jnp.float32(_UNIT), jnp.float32(1))
+        scaled = jax.vmap(lambda lane: _sum_of_squares(_in_units(lane), plain.dtype))(leaves)
+        unit = jnp.where(overflows, _unit(plain), jnp.ones_like(plain))
         return unit, jnp.sqrt(jnp.where(overflows, scaled, plain))
 
-    sizes = jax.lax.cond(jnp.any(overflows), again, lambda: (jnp.ones(size), jnp.sqrt(plain)))
+    sizes = jax.lax.cond(jnp.any(overflows), again, lambda: (jnp.ones_like(plain), jnp.sqrt(plain)))
     return sizes, (True, True)
 
 
-def _sum_of_squares(leaves: list[Array]) -> Array:
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros(()))
+def _sum_of_squares(leaves: list[Array], dtype: Any) -> Array:
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros((), dtype))
+
+
+def _unit(like: Array) -> Array:
+    """2^100 for float32, 2^600 for float64: squares of what overflowed fit in units of it."""
+    return jnp.asarray(2.0**600 if like.dtype == jnp.float64 else 2.0**100, like.dtype)
 
 
 def _in_units(leaves: list[Array]) -> list[Array]:
     # Without the barrier XLA may turn (g·c)² into g²·c², which is inf · 0.
-    return [jax.lax.optimization_barrier(leaf * (1 / _UNIT)) for leaf in leaves]
+    return [jax.lax.optimization_barrier(leaf * (1 / _unit(leaf))) for leaf in leaves]
 
 
 def _multiplier(size: tuple[Array, Array], threshold: Any) -> tuple[Array, Array]:
     """(unit, factor): a leaf becomes (leaf / unit) · factor; both 1 where nothing exceeds."""
     unit, ratio = size
-    bound = jnp.asarray(threshold, jnp.float32)
+    bound = jnp.asarray(threshold, ratio.dtype)
     exceeds = (ratio > bound / unit) & (ratio < jnp.inf)
-    one = jnp.float32(1)
+    one = jnp.ones_like(ratio)
     return jnp.where(exceeds, unit, one), jnp.where(exceeds, bound / ratio, one)
 
 
 def _scaled(leaf: Array, multiplier: tuple[Array, Array]) -> Array:
     unit, factor = multiplier
     # Dividing by the unit first keeps tiny factors from underflowing; it is a power of two, exact.
-    return (leaf.astype(jnp.float32) * (1 / unit) * factor).astype(leaf.dtype)
+    return (leaf.astype(_wide(leaf)) * (1 / unit) * factor).astype(leaf.dtype)
+
+
+def _wide(leaf: Array) -> Any:
+    """The dtype to compute a leaf in: its own, or float32 where that is wider."""
+    return jnp.result_type(leaf.dtype, jnp.float32)
 
 
 def _shrinks(multiplier: tuple[Array, Array]) -> Array:
     unit, factor = multiplier
-    return factor / unit
+    return (factor / unit).astype(jnp.float32)

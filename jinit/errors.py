@@ -60,12 +60,12 @@ def check_number(
     open_low: bool = False,
     fix: str,
 ) -> Any:
-    """Returns ``value`` if it is a finite number in range; arrays and tracers pass unread.
+    """Returns ``value`` if it is a finite number in range; only traced numbers pass unread.
 
     Args:
       what: what the number is, with its unit, for the message.
-      value: a Python or NumPy number; anything with a ``shape`` that is not a NumPy scalar is
-        returned untouched, because a traced number has no value yet.
+      value: a Python, NumPy or JAX number, or an array of them; a tracer is returned untouched,
+        because it has no value yet.
       low, high: the closed range allowed; ``open_low`` excludes ``low`` itself.
       fix: the sentence that helps.
 
@@ -76,9 +76,13 @@ def check_number(
     >>> check_number("stddev", 0.1, low=0.0, fix="use a positive number")
     0.1
     """
-    if hasattr(value, "shape") and not isinstance(value, numbers.Number):
-        return value
     allowed = _range_text(low, high, open_low)
+    if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
+        return value
+    if hasattr(value, "shape") and not isinstance(value, numbers.Number):
+        for entry in value.ravel().tolist():
+            check_number(what, entry, low=low, high=high, open_low=open_low, fix=fix)
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise wrong_type(what, value, allowed, fix)
     number = float(value)

@@ -112,4 +112,18 @@ def _literal(node: ast.expr) -> Any:
 def _word(value: Any) -> str:
     if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
         return value
-    return repr(value)
+    # A function's repr holds an address; its name is the same in every process.
+    return label(value) if callable(value) else repr(value)
+
+
+def label(value: Any) -> str:
+    """What tables and keys call a value: its own text, or a function's name.
+
+    >>> label(0.1), label(len), label("he_normal")
+    ('0.1', 'len', 'he_normal')
+    """
+    says_so = any("__str__" in kind.__dict__ for kind in type(value).__mro__[:-1])
+    if says_so or not callable(value):
+        return str(value)
+    name = getattr(value, "__qualname__", type(value).__name__)
+    return str(name).replace(".<locals>", "")

@@ -10,6 +10,7 @@ import numpy as np
 
 import jinit
 from jinit.report import terminal
+from jinit.sweep.table import check_output
 
 
 class Network(nn.Module):
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps per network")
     parser.add_argument("--out", help="write all runs to FILE.parquet or FILE.csv")
     options = parser.parse_args()
+    if options.out:
+        check_output(options.out)  # before the training, not after it
 
     grid = jinit.Grid(
         initializer=("lecun_normal", "glorot_uniform", "he_normal", "orthogonal"),

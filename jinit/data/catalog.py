@@ -13,7 +13,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.data import synthetic
-from jinit.data.splits import Dataset, from_arrays
+from jinit.data.splits import Dataset, check, from_arrays
 
 DataLike: TypeAlias = str | Dataset | tuple[Any, ...]
 
@@ -28,7 +28,7 @@ def get(data: DataLike) -> Dataset:
       A standardized :class:`Dataset` with a fixed split.
 
     Raises:
-      ValueError: an unknown name; arrays that :func:`from_arrays` refuses.
+      ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also in a Dataset.
       TypeError: something else.
       MissingExtraError: the data set's package is not installed.
 
@@ -36,7 +36,7 @@ def get(data: DataLike) -> Dataset:
     (800, 2)
     """
     if isinstance(data, Dataset):
-        return data
+        return check(data)
     if isinstance(data, str):
         if data not in _LOADERS:
             raise errors.unknown_name("dataset", data, _LOADERS, "jinit.data.names()")
@@ -63,7 +63,10 @@ def names() -> tuple[str, ...]:
 @functools.cache
 def _load(name: str) -> Dataset:
     x, y = _LOADERS[name]()
-    return from_arrays(x, y, name=name)
+    made = from_arrays(x, y, name=name)
+    for array in (made.x_train, made.y_train, made.x_test, made.y_test):
+        array.flags.writeable = False  # one copy serves every caller
+    return made
 
 
 def _scikit_learn(loader: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -48,7 +50,8 @@ def from_arrays(
     """A :class:`Dataset` from the user's own arrays.
 
     Each feature becomes (x − mean)/std with the mean and std of the training examples; a feature
-    that is constant there is only centred. Whole-number y are classes, floats are targets.
+    that is constant there is only centred. y of an integer dtype are classes, of a float dtype
+    targets, even where they are whole numbers.
 
     Args:
       x: ``(examples, features…)``, finite numbers.
@@ -61,7 +64,8 @@ def from_arrays(
 
     Raises:
       TypeError: arrays that are not numbers.
-      ValueError: NaN or inf, lengths that differ, fewer than two examples, negative classes.
+      ValueError: NaN or inf, lengths that differ, fewer than two examples, class numbers that are
+        negative or leave gaps.
 
     Reference: LeCun et al. 1998, section 4.3 (normalizing the inputs).
 
@@ -95,7 +99,33 @@ def from_arrays(
     if standardize:
         x, x_test = _standardized(x, x_test)
     task, outputs = _task(y, y_test)
-    return Dataset(x.astype(np.float32), y, x_test.astype(np.float32), y_test, name, task, outputs)
+    y, y_test = (a if task == "regression" else a.astype(np.int32) for a in (y, y_test))
+    x, x_test = _as_float32("x", x), _as_float32("x_test", x_test)
+    return Dataset(x, y, x_test, y_test, name, task, outputs)
+
+
+def check(data: Dataset) -> Dataset:
+    """A :class:`Dataset` made by hand, if its arrays fit its task.
+
+    Raises:
+      ValueError: lengths or shapes that differ, NaN or inf, classes beyond ``outputs``.
+
+    >>> x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0])
+    >>> check(Dataset(x, y, x, y, outputs=3)).outputs
+    3
+    """
+    made = from_arrays(
+        data.x_train, data.y_train, data.x_test, data.y_test, name=data.name, standardize=False
+    )
+    if (made.task == "regression") != (data.task == "regression"):
+        raise errors.refusal(
+            "Dataset task", data.task, "classes for whole-number y", "use data.from_arrays"
+        )
+    if made.outputs > data.outputs or (data.task == "binary" and data.outputs != 2):
+        raise errors.refusal(
+            "Dataset outputs", data.outputs, f"at least {made.outputs}", f"outputs={made.outputs}"
+        )
+    return dataclasses.replace(made, task=data.task, outputs=data.outputs)
 
 
 def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -112,12 +142,21 @@ def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standardized(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # The square of a huge number would overflow: such features are halved 600 times first.
+    unit = np.where(np.abs(x).max(axis=0) > 1e150, 2.0**600, 1.0)
+    x, x_test = x / unit, x_test / unit
     mean, std = x.mean(axis=0), x.std(axis=0)
-    std = np.where(std > 1e-6 * np.maximum(1.0, np.abs(mean)), std, 1.0)
+    # A spread at the rounding of float32 input is none: such a feature is constant.
+    std = np.where(std > 1e-7 * np.abs(mean), std, 1.0)
     return (x - mean) / std, (x_test - mean) / std
 
 
 def _features(name: str, x: Any) -> np.ndarray:
+    kind = np.asarray(x).dtype.kind
+    if kind in "cmM":
+        raise errors.wrong_type(
+            name, f"dtype {np.asarray(x).dtype}", "real numbers", "make features of them first"
+        )
     try:
         array = np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError):
@@ -128,13 +167,15 @@ def _features(name: str, x: Any) -> np.ndarray:
         raise errors.refusal(
             f"{name} shape", array.shape, "(examples, features…)", "reshape with x[:, None]"
         )
+    if not math.prod(array.shape[1:]):
+        raise errors.refusal(f"{name} shape", array.shape, "at least one feature", "add features")
     _finite(name, array)
     return array
 
 
 def _targets(name: str, y: Any) -> np.ndarray:
     array = np.asarray(y)
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise errors.wrong_type(
             name, f"dtype {array.dtype}", "whole class numbers or float targets", "encode labels"
         )
@@ -152,7 +193,16 @@ def _targets(name: str, y: Any) -> np.ndarray:
         )
     if array.size and array.min() < 0:
         raise errors.refusal(name, int(array.min()), "class numbers 0, 1, …", "shift the classes")
-    return array.astype(np.int32)
+    return array.astype(np.int64)
+
+
+def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
+    largest = float(np.abs(x).max(initial=0.0))
+    if largest > np.finfo(np.float32).max:
+        raise errors.refusal(
+            name, f"an entry of {largest:.3g}", "numbers that fit float32", "standardize=True"
+        )
+    return x.astype(np.float32)
 
 
 def _finite(name: str, array: np.ndarray) -> None:
@@ -175,5 +225,13 @@ def _same_length(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
 def _task(y: np.ndarray, y_test: np.ndarray) -> tuple[Task, int]:
     if np.issubdtype(y.dtype, np.floating):
         return "regression", y.shape[1]
-    classes = int(max(y.max(), y_test.max())) + 1
+    found = np.unique(np.concatenate([y, y_test]))
+    classes = int(found[-1]) + 1
+    if classes > 2 and classes != found.size:
+        raise errors.refusal(
+            "classes",
+            f"{found.size} different numbers from {found[0]} to {found[-1]}",
+            "0, 1, … without gaps",
+            "y = np.unique(y, return_inverse=True)[1]",
+        )
     return ("binary", 2) if classes <= 2 else ("multiclass", classes)

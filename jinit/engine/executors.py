@@ -45,12 +45,32 @@ def local(workers: int | None = None) -> Workers:
     """
     if workers is not None:
         errors.check_integer("workers", workers, low=1, fix="use 2, or None for one per core")
-    platform = jax.default_backend()
+    try:
+        platform = jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        raise errors.refusal(
+            "JAX backend",
+            str(error).partition("\n")[0],
+            "a backend that starts",
+            "unset JAX_PLATFORMS, or install JAX for that device",
+        ) from None
     if platform == "cpu":
         return Workers(platform, (None,) * (workers or _cores()), False, None)
     devices = jax.local_devices()[:workers]
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     return Workers(platform, tuple(devices), True, limit)
+
+
+def host_memory() -> int | None:
+    """Bytes of memory of this machine, or None where the system does not say.
+
+    >>> (host_memory() or 2**31) > 2**30
+    True
+    """
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _cores() -> int:

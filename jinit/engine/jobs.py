@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
@@ -80,7 +82,8 @@ def run(
       tile: lanes per call, ≥ 2; default from the bytes a lane carries and the platform.
       workers: threads (CPU) or devices; default all.
       progress: called after each compile and tile with an :class:`Event`.
-      store: keeps finished tiles; pass the same one to go on after an interruption.
+      store: keeps finished tiles; pass the same one, with the same function object and lanes, to
+        go on after an interruption.
       hang_after: seconds without progress before :class:`jinit.errors.HangError`.
 
     Returns:
@@ -88,7 +91,8 @@ def run(
       with any neighbours and any number of workers.
 
     Raises:
-      ValueError: lanes without a common axis, a bad tile.
+      ValueError: no lanes, lanes without a common axis, a bad tile, a store that holds another
+        job of that name.
       HangError: no progress; it says which program and tile.
 
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
@@ -133,6 +137,9 @@ def run_many(
     machine = executors.local(workers)
     kept = store if store is not None else MemoryStore()
     tasks = [prepare(job, machine) for job in jobs]
+    if store is not None:
+        for job, task in zip(jobs, tasks, strict=True):
+            store.claim(job.name, (job.fn, task.width, *map(_digest, (job.lanes, job.shared))))
     run_tasks(
         tasks,
         kept,
@@ -220,21 +227,47 @@ def collect(task: PreparedJob, store: Store) -> PyTree:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *done)
 
 
+def _digest(tree: PyTree) -> Any:
+    """What tells one set of arrays from another; other lane sources by themselves."""
+    if isinstance(tree, LaneSource):
+        return tree
+    leaves, structure = jax.tree.flatten(jax.tree.map(_host, tree))
+    parts = [f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes() for leaf in leaves]
+    return structure, hashlib.blake2b(b"".join(parts)).hexdigest()
+
+
+def _host(leaf: Any) -> np.ndarray:
+    """A leaf as a NumPy array; PRNG keys as the words they are made of."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 class _ArrayLanes:
     """Lanes that are arrays in memory."""
 
     def __init__(self, lanes: PyTree) -> None:
-        self._lanes = jax.tree.map(np.asarray, lanes)
-        self.count = tiles.lane_count(self._lanes)
-        self.lane = jax.tree.map(lambda leaf: _shape(leaf[0]), self._lanes)
+        self.count = tiles.lane_count(lanes)
+        self.lane = jax.tree.map(
+            lambda leaf: _shape(leaf[0] if _is_key(leaf) else np.asarray(leaf)[0]), lanes
+        )
+        self._lanes = jax.tree.map(_host, lanes)
+        self._impls = jax.tree.map(
+            lambda leaf: str(jax.random.key_impl(leaf)) if _is_key(leaf) else "", lanes
+        )
 
     def programs(self, width: int) -> Sequence[Program]:
         return ()
 
     def take(self, numbers: np.ndarray, device: Any) -> PyTree:
-        return jax.tree.map(
-            lambda leaf, one: leaf[numbers].astype(one.dtype, copy=False), self._lanes, self.lane
-        )
+        def chosen(leaf: np.ndarray, one: jax.ShapeDtypeStruct, impl: Any) -> Any:
+            if impl:
+                return jax.random.wrap_key_data(leaf[numbers], impl=impl)
+            return leaf[numbers].astype(one.dtype, copy=False)
+
+        return jax.tree.map(chosen, self._lanes, self.lane, self._impls)
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:

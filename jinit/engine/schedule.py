@@ -255,6 +255,5 @@ def _hang(doing: dict[int, tuple[str, float]], hang_after: float) -> errors.Hang
     what = "; ".join(f"{label} for {now - since:.0f} s" for label, since in doing.values())
     return errors.HangError(
         f"no compile or tile finished for {hang_after:g} s: {what or 'all threads idle'}; "
-        "fix: raise hang_after if one tile may take that long, or lower tile; finished tiles are "
-        "in the store"
+        "fix: raise hang_after if one tile may take that long, or lower tile"
     )

@@ -52,7 +52,10 @@ def lane_count(lanes: PyTree) -> int:
             "a pytree whose leaves share one leading lane axis",
             "stack the lanes; pass what is common to all as a shared argument",
         )
-    return int(next(iter(sizes.values()))[0])
+    count = int(next(iter(sizes.values()))[0])
+    if not count:
+        raise errors.refusal("lanes", "none", "at least one lane", "pass a longer leading axis")
+    return count
 
 
 def cut(count: int, width: int) -> list[Tile]:
@@ -81,7 +84,7 @@ def check_tile(width: int) -> int:
     4
     """
     return errors.check_integer(
-        "tile", width, low=2, fix="use 2 or more: width 1 rounds differently"
+        "tile", width, low=2, high=2**20, fix="use 2 or more: width 1 rounds differently"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors, specs
 from jinit.initializers import laws
@@ -74,7 +75,8 @@ class NamedInitializer:
         """
         shape = check_shape(shape)
         dtype = _check_dtype(self, self.recipe.dtype if dtype is None else dtype)
-        _check_key(key)
+        if self.recipe.dtypes != "any":  # constants need no key: JAX's take None for one
+            check_key(key)
         self.recipe.law(shape)
         if out_sharding is None:
             return self.recipe.draw(key, shape, dtype)
@@ -118,6 +120,8 @@ def named(
         arguments = bound if recipe.arguments is None else recipe.arguments
         return NamedInitializer(name, tuple(map(_plain, arguments.items())), recipe, make)
 
+    # What `help` and editors show: the factory's parameters, and what it really returns.
+    make.__signature__ = signature.replace(return_annotation="NamedInitializer")  # type: ignore[attr-defined]
     return make
 
 
@@ -215,19 +219,29 @@ def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
     """Arguments as literals that print and hash: dtypes by name, lists as tuples."""
     name, value = item
     if name == "dtype" and value is not None:
-        return name, jnp.dtype(value).name
-    return name, tuple(value) if isinstance(value, list) else value
+        return name, _known_dtype(value).name
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        value = np.asarray(value).tolist()
+    return name, _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _known_dtype(dtype: DType) -> Any:
+    try:
+        return jnp.dtype(dtype)
+    except TypeError:
+        raise errors.wrong_type(
+            "dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16"
+        ) from None
 
 
 def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
     if dtype is None:
         return jnp.zeros((), float).dtype
-    try:
-        wanted = jnp.dtype(dtype)
-    except TypeError:
-        raise errors.wrong_type(
-            "dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16"
-        ) from None
+    wanted = _known_dtype(dtype)
     widest = 64 if jnp.issubdtype(wanted, jnp.complexfloating) else 32
     if wanted.itemsize * 8 > widest and not jax.config.read("jax_enable_x64"):
         raise errors.refusal(
@@ -249,7 +263,11 @@ def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
     return wanted
 
 
-def _check_key(key: Any) -> None:
+def check_key(key: Any) -> None:
+    """Refuses what is not one PRNG key.
+
+    >>> check_key(jax.random.key(0))
+    """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     legacy = not typed and hasattr(key, "dtype") and key.dtype == jnp.uint32
     if not (typed or legacy):

@@ -15,6 +15,8 @@ from jinit.initializers.fans import Fans, check_shape, fans
 from jinit.initializers.laws import Law
 from jinit.typing import Shape
 
+MOST_ENTRIES = 10**8
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -80,6 +82,10 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
     shape = check_shape(shape)
     law = initializer.law(shape)
+    if math.prod(shape) > MOST_ENTRIES:
+        raise errors.refusal(
+            "shape", shape, f"at most {MOST_ENTRIES:,} entries to draw", "describe a smaller layer"
+        )
     values = np.asarray(initializer(jax.random.key(seed), shape), np.float64).ravel()
     if not values.size:
         raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")

@@ -144,7 +144,8 @@ def truncated_normal(
       ``jax.nn.initializers.truncated_normal``.
 
     Raises:
-      ValueError: a stddev that is not positive, bounds not finite or not in order.
+      ValueError: a stddev that is not positive, bounds not finite, not in order, or both beyond 4
+        on one side.
 
     Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
 
@@ -154,6 +155,7 @@ def truncated_normal(
     _check_positive("truncated_normal stddev", stddev)
     _check_bounds("truncated_normal", lower, upper)
     errors.check_number("truncated_normal mean", mean, fix="use a finite number")
+    _check_tail("truncated_normal", lower, upper)
     scale = stddev / laws.truncated_moments(lower, upper)[1] if exact_std else stddev
     inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
 
@@ -192,11 +194,7 @@ def parametrized_truncated_normal(
     errors.check_number(f"{what} mean", mean, fix="use a finite number")
     _check_bounds(what, p1, p2)
     lower, upper = (p1 - mean) / stddev, (p2 - mean) / stddev
-    # float32 resolves no tail beyond 5 standard deviations: the draw would pile up at a bound.
-    if lower > 5 or upper < -5:
-        raise errors.refusal(
-            f"{what} bounds", (p1, p2), "bounds within 5 stddev of the mean", "move the mean"
-        )
+    _check_tail(what, lower, upper)
 
     # float32 has no probabilities for a tail beyond 5.3 standard deviations: at far bounds the
     # inverse distribution function would give infinities. Half precision is drawn in float32.
@@ -232,6 +230,17 @@ def _check_bounds(what: str, low: float, high: float) -> None:
         errors.check_number(f"{what} {name} bound", bound, fix="use a finite number")
     if not low < high:
         raise errors.refusal(f"{what} bounds", (low, high), "lower < upper", "swap the two bounds")
+
+
+def _check_tail(what: str, lower: float, upper: float) -> None:
+    # float32 has too few numbers just below 1 for the distribution function of a farther tail.
+    if lower > 4 or upper < -4:
+        raise errors.refusal(
+            f"{what} bounds in units of stddev",
+            (lower, upper),
+            "an interval that reaches within 4 of the mean",
+            "move the mean",
+        )
 
 
 def _value(number: Any) -> float:

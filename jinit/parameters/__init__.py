@@ -1,9 +1,17 @@
-"""Whole parameter trees: rules, keys per leaf, draws."""
+"""Whole parameter trees, in any framework: rules, layouts, keys per leaf, draws."""
 
-from jinit.parameters.initialize import fold_words, initialize, leaf_key, path_words
-from jinit.parameters.rules import Assignment, Rules, assign, matches, path_of
+from jinit.parameters import hosts
+from jinit.parameters.initialize import (
+    fold_words,
+    initialize,
+    leaf_key,
+    path_words,
+    reset_report,
+)
+from jinit.parameters.layout import HOSTS, Layout, layout
+from jinit.parameters.rules import Assignment, Layers, Rules, assign, matches, path_of
 
 __all__ = [
-    "Assignment", "Rules", "assign", "initialize", "leaf_key",
-    "fold_words", "matches", "path_of", "path_words",
+    "Assignment", "Layers", "Layout", "Rules", "assign", "hosts", "initialize", "layout",
+    "HOSTS", "leaf_key", "fold_words", "matches", "path_of", "path_words", "reset_report",
 ]  # fmt: skip

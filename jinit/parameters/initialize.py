@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jinit import errors
-from jinit.parameters.rules import Assignment, Rules, assign
-from jinit.typing import Array, Initializer, Key, PyTree
+from jinit.initializers.base import check_key
+from jinit.parameters.rules import Assignment, Layers, Rules, assign, matches
+from jinit.typing import Array, Key, PyTree
 
-HOSTS = ("flax",)
 
-
-def initialize(key: Key, shapes: PyTree, rules: Rules, *, host: str = "flax") -> PyTree:
+def initialize(
+    key: Key,
+    shapes: PyTree,
+    rules: Rules,
+    *,
+    host: str = "flax",
+    layers: Layers | None = None,
+    where: str | None = None,
+) -> PyTree:
     """A parameter tree drawn by rules.
 
     The key of a leaf is ``key`` folded twice with a 64-bit hash of the leaf's path: adding,
@@ -24,35 +30,74 @@ def initialize(key: Key, shapes: PyTree, rules: Rules, *, host: str = "flax") ->
 
     Args:
       key: one PRNG key; vmap over keys for many networks.
-      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``: ``jax.eval_shape(model.init, …)``.
+      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``: ``jax.eval_shape(model.init, …)``, an
+        nnx state, an Equinox module's arrays, or ``parameters.hosts.shapes(model, x)``.
       rules: ordered mapping from path pattern to initializer, e.g.
         ``{"*/kernel": "he_normal", "*/bias": "zeros"}``; ``*`` crosses ``/``; first match wins;
-        ``"keep"`` keeps a leaf that is an array.
-      host: whose axis convention the kernels follow; ``"flax"``: (receptive field…, in, out).
+        ``"keep"`` keeps a leaf that is an array. Or a preset: ``"torch"``, ``"keras"``, ….
+      host: whose axis order the kernels follow; ``"flax"``: (receptive field…, in, out).
+      layers: what the leaves are; see :func:`jinit.parameters.assign`.
+      where: re-initialize only the leaves that match this pattern and keep the others, which must
+        be arrays; :func:`reset_report` says which is which.
 
     Returns:
       A tree of the same type with arrays of the shapes' dtypes.
 
     Raises:
       ValueError: a leaf without a rule, a rule without a leaf, an unknown name or host, a kept leaf
-        that is only a shape.
+        that is only a shape, a kernel whose axes nobody named, a ``where`` that matches no leaf.
+      TypeError: not a key, rules that are not a mapping, a leaf that is not an array.
 
     >>> shapes = {"out": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
     >>> initialize(jax.random.key(0), shapes, {"*/kernel": "he_normal"})["out"]["kernel"].shape
     (4, 3)
     """
-    errors.check_choice("host", host, HOSTS)
+    check_key(key)
     leaves, tree = jax.tree.flatten(shapes)
-    assignments = assign(shapes, rules)
+    assignments = assign(shapes, rules, host=host, layers=layers)
+    keep = _kept_by(where, assignments)
     drawn: list[Any] = [None] * len(leaves)
-    for members in _groups(assignments).values():
-        if members[0][1].initializer is None:
+    for members in _groups(assignments, keep).values():
+        if members[0][1].initializer is None or members[0][0] in keep:
             for index, assignment in members:
                 drawn[index] = _kept(assignment, leaves[index])
             continue
         for (index, _), value in zip(members, _draw(key, members), strict=True):
             drawn[index] = value
     return jax.tree.unflatten(tree, drawn)
+
+
+def reset_report(
+    shapes: PyTree,
+    rules: Rules,
+    *,
+    where: str,
+    host: str = "flax",
+    layers: Layers | None = None,
+) -> dict[str, tuple[str, ...]]:
+    """Which leaves ``initialize(…, where=where)`` draws anew and which it leaves alone.
+
+    Args:
+      shapes, rules, where, host, layers: as :func:`initialize`.
+
+    Returns:
+      ``{"reset": paths, "kept": paths}``.
+
+    Raises:
+      ValueError: as :func:`initialize`.
+
+    >>> shapes = {name: jax.ShapeDtypeStruct((2, 2), "float32") for name in ("body", "head")}
+    >>> reset_report(shapes, {"*": "zeros"}, where="head")
+    {'reset': ('head',), 'kept': ('body',)}
+    """
+    assignments = assign(shapes, rules, host=host, layers=layers)
+    keep = _kept_by(where, assignments)
+    keep |= {i for i, assignment in enumerate(assignments) if assignment.initializer is None}
+    paths = [assignment.leaf for assignment in assignments]
+    return {
+        "reset": tuple(path for i, path in enumerate(paths) if i not in keep),
+        "kept": tuple(path for i, path in enumerate(paths) if i in keep),
+    }
 
 
 def leaf_key(key: Key, path: str) -> Key:
@@ -87,28 +132,42 @@ def fold_words(key: Key, words: Any) -> Key:
     )
 
 
-def _groups(assignments: list[Assignment]) -> dict[Any, list[tuple[int, Assignment]]]:
-    """Leaves that one vmapped draw can serve: same initializer, shape and dtype."""
+def _kept_by(where: str | None, assignments: list[Assignment]) -> set[int]:
+    if where is None:
+        return set()
+    keep = {i for i, each in enumerate(assignments) if not matches(where, each.leaf)}
+    if len(keep) == len(assignments):
+        raise errors.refusal(
+            "where", where, f"a match among {[each.leaf for each in assignments]}", "correct it"
+        )
+    return keep
+
+
+def _groups(
+    assignments: list[Assignment], keep: set[int]
+) -> dict[Any, list[tuple[int, Assignment]]]:
+    """Leaves that one vmapped draw can serve: same initializer, shape, dtype and layout."""
     groups: dict[Any, list[tuple[int, Assignment]]] = {}
-    for index, assignment in enumerate(assignments):
-        name = id(assignment.initializer)
-        group = (name, assignment.shape, str(assignment.dtype))
-        groups.setdefault(group, []).append((index, assignment))
+    for index, each in enumerate(assignments):
+        what: Any = each.initializer
+        try:
+            hash(what)
+        except TypeError:
+            what = id(what)
+        group = (what, each.shape, str(each.dtype), each.layout, index in keep)
+        groups.setdefault(group, []).append((index, each))
     return groups
 
 
 def _draw(key: Key, members: list[tuple[int, Assignment]]) -> list[Array]:
     first = members[0][1]
-    assert first.initializer is not None
-    draw: Callable[[Key], Array] = _drawer(first.initializer, first)
     keys = fold_words(key, path_words([assignment.leaf for _, assignment in members]))
     # One vmapped draw for all layers of a shape compiles once, not once per layer; threefry gives
-    # the same bits as separate draws.
-    return [draw(keys[0])] if len(members) == 1 else list(jax.vmap(draw)(keys))
-
-
-def _drawer(initializer: Initializer, like: Assignment) -> Callable[[Key], Array]:
-    return lambda key: initializer(key, like.shape, like.dtype)
+    # the same bits as separate draws, rbg does not.
+    threefry = "threefry" in str(jax.random.key_impl(key))
+    if len(members) == 1 or not threefry:
+        return [first.draw(each) for each in keys]
+    return list(jax.vmap(first.draw)(keys))
 
 
 def _kept(assignment: Assignment, leaf: Any) -> Any:

@@ -22,6 +22,7 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Table as Grid
+    from rich.text import Text
 except ImportError:
     raise errors.missing_extra("rich", "lab", "printing tables") from None
 
@@ -139,24 +140,34 @@ def print_table(
     )  # fmt: skip
     by_arm = {(tuple(c.cell.items()), c.arm): c for c in comparisons}
     console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    grid.add_column(across, no_wrap=True)
     target = table.settings.get("grid", {}).get("target_accuracy", "target")
-    for heading in ("diverged/runs", f"{_words(metric)} [95 %]", f"steps to {target}"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    if comparisons:
-        grid.add_column(f"− {comparisons[0].baseline}", justify="right", no_wrap=True)
-        grid.add_column("verdict")
+    headings = [across, "diverged/runs", f"{_words(metric)} [95 %]", f"steps to {target}"]
+    headings += [f"− {comparisons[0].baseline}", "verdict"] if comparisons else []
+    rows = [
+        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons)
+        for item in summaries
+    ]
+    shown = _columns_that_fit(headings, rows, console.width)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for column in shown:
+        free = headings[column] in (across, "verdict")
+        justify: Any = "left" if free else "right"
+        grid.add_column(headings[column], justify=justify, no_wrap=not free, overflow="fold")
     last: Any = None
-    for summary in summaries:
+    for summary, row in zip(summaries, rows, strict=True):
         key = tuple(summary.cell.items())
         if key and key != last:
             if last is not None:
                 grid.add_section()
             grid.add_row(f"[bold]{_cell_text(summary.cell)}[/bold]")
         last = key
-        grid.add_row(*_row(summary, by_arm.get((key, summary.arm)), bool(comparisons)))
+        grid.add_row(*(row[column] for column in shown))
     console.print(grid)
+    left_out = [heading for column, heading in enumerate(headings) if column not in shown]
+    if left_out:
+        console.print(
+            f"Too narrow for: {', '.join(left_out)}. Widen the terminal, or pipe into `less -S`."
+        )
     for line in _notes(table, metric, comparisons):
         console.print(line, style="dim")
     return comparisons
@@ -181,6 +192,10 @@ def as_json(
         "columns": {name: column.tolist() for name, column in table.columns.items()},
         "curves": {name: curve.tolist() for name, curve in table.curves.items()},
         "curve_steps": table.curve_steps.tolist(),
+        "timings": {
+            "seconds": table.settings.get("seconds"),
+            "runs": len(table),
+        },
         "settings": dict(table.settings),
     }
 
@@ -200,16 +215,15 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
     console.print(plan_line(plan))
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    described = [{**program.labels, "clip": program.code["clip"]} for program in plan.programs]
     varying = [
-        axis
-        for axis in plan.programs[0].code
-        if len({str(program.code[axis]) for program in plan.programs}) > 1
+        axis for axis in described[0] if len({str(program[axis]) for program in described}) > 1
     ]
     for heading in (*varying, "runs", "tile", "GFLOP", "lane KiB"):
         grid.add_column(heading, justify="left" if heading in varying else "right")
-    for program in plan.programs:
+    for program, labels in zip(plan.programs, described, strict=True):
         grid.add_row(
-            *(str(program.code[axis]) for axis in varying),
+            *(str(labels[axis]) for axis in varying),
             f"{program.runs:,}",
             str(program.tile),
             f"{program.flops / 1e9:,.0f}",
@@ -262,25 +276,54 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
     >>> interval_text(Interval(0.5, 0.4, 0.6)), interval_text(Interval(0.5, -0.4, 0.6), sign=True)
     ('.500 [.400, .600]', '+.500 [−.400, +.600]')
     """
+    if math.isnan(interval.estimate):
+        return "—"
     low, middle, high = (
         _fixed(value, sign) for value in (interval.low, interval.estimate, interval.high)
     )
     return f"{middle} [{low}, {high}]"
 
 
-def _row(summary: Summary, comparison: Comparison | None, compared: bool) -> list[str]:
+# Which columns go first where a terminal is narrow; the arm and the verdict stay.
+_EXPENDABLE = (3, 1, 4, 2)
+_VERDICT_WIDTH = 14
+
+
+def _columns_that_fit(headings: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """The columns that fit side by side; the verdict may wrap, nothing may be cut off."""
+    needed = [
+        max(len(Text.from_markup(cell)) for cell in (heading, *(row[column] for row in rows)))
+        for column, heading in enumerate(headings)
+    ]
+    if headings[-1] == "verdict":
+        needed[-1] = _VERDICT_WIDTH
+    shown = list(range(len(headings)))
+    for column in _EXPENDABLE:
+        if sum(needed[i] + 2 for i in shown) <= width or len(shown) <= 2:
+            break
+        if column in shown:
+            shown.remove(column)
+    return shown
+
+
+def _row(
+    summary: Summary,
+    comparison: Comparison | None,
+    comparisons: list[Comparison],
+) -> list[str]:
     steps = summary.steps_to_target
     diverged = f"{summary.diverged}/{summary.runs}"
     row = [
         ("  " if summary.cell else "") + _escaped(summary.arm),
         f"[red]{diverged}[/red]" if summary.diverged else diverged,
         _escaped(interval_text(summary.metric)),
-        f"{steps:.0f}" if math.isfinite(steps) else "not reached",
+        f"{steps:g}" if math.isfinite(steps) else "not reached",
     ]
-    if not compared:
+    if not comparisons:
         return row
     if comparison is None:
-        return [*row, "", f"[{_STYLES['baseline']}]baseline[/]"]
+        is_baseline = summary.arm == comparisons[0].baseline
+        return [*row, "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else "—"]
     difference = _escaped(interval_text(comparison.result.difference, sign=True))
     return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
 
@@ -296,7 +339,10 @@ def _escaped(text: str) -> str:
 
 def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
     target = table.settings.get("grid", {}).get("target_accuracy")
-    notes = [f"{_words(metric)}: median over runs, diverged ones at their last finite state."]
+    notes = [
+        f"{_words(metric)}: median over runs, diverged ones included: outputs that are not finite"
+        " count as the worst."
+    ]
     if target is not None:
         notes.append(
             f"steps to target: median step at which test accuracy is first seen at {target:g} or"
@@ -305,7 +351,8 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
     if comparisons:
         pairs = comparisons[0].result.pairs
         notes.append(
-            f"− {comparisons[0].baseline}: mean difference over {pairs} pairs with the same seed;"
+            f"− {comparisons[0].baseline}: mean difference (median where one is infinite) over"
+            f" {pairs} pairs with the same seed;"
             f" wins or loses: Wilcoxon p < 0.05 after Holm over {len(comparisons)} comparisons,"
             " interval excludes 0."
         )

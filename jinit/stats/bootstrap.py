@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def bootstrap(
     Interval(estimate=1.0, low=1.0, high=1.0)
     """
     values = np.asarray(values, np.float64)
-    errors.check_number("confidence", confidence, low=0.0, high=1.0, open_low=True, fix="use 0.95")
+    most = math.nextafter(1.0, 0.0)
+    errors.check_number("confidence", confidence, low=0.0, high=most, open_low=True, fix="use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise errors.refusal(

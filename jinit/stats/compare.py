@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,8 +22,8 @@ class Paired:
         values are inf.
       p_value: two-sided Wilcoxon signed-rank test; 1 where no pair differs.
       probability_of_improvement: share of pairs in which the treatment is better, ties half.
-      more_pairs: about how many further pairs would settle it at 80 % power; inf where nothing
-        differs.
+      more_pairs: about how many further pairs would settle it at 80 % power; infinite gaps count
+        as twice the largest finite one. inf where nothing differs, NaN for a single pair.
     """
 
     pairs: int
@@ -75,7 +74,7 @@ def paired(
         difference=bootstrap(gaps, np.mean if finite else np.median, seed=seed),
         p_value=signed_rank_p(gaps),
         probability_of_improvement=float(np.mean(np.where(gaps == 0, 0.5, better))),
-        more_pairs=more_pairs(gaps, alpha=alpha) if finite else math.nan,
+        more_pairs=more_pairs(_finite(gaps), alpha=alpha),
     )
 
 
@@ -89,9 +88,13 @@ def signed_rank_p(gaps: np.ndarray) -> float:
         return 1.0
     from scipy import stats
 
-    top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=1.0) * 2
-    ranked = np.clip(gaps, -top, top)
-    return float(stats.wilcoxon(ranked, zero_method="wilcox", method="auto").pvalue)
+    return float(stats.wilcoxon(_finite(gaps), zero_method="wilcox", method="auto").pvalue)
+
+
+def _finite(gaps: np.ndarray) -> np.ndarray:
+    """Infinite gaps at twice the largest finite one: their rank, without their size."""
+    top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=0.0) * 2
+    return np.clip(gaps, -(top or 1.0), top or 1.0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

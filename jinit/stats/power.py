@@ -7,6 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from jinit import errors
+
 
 def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Further pairs needed to tell the observed mean difference from 0.
@@ -20,14 +22,21 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
       alpha: two-sided error; power: chance of settling it.
 
     Returns:
-      Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0 or n < 2.
+      Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0, NaN where n < 2.
+
+    Raises:
+      ValueError: alpha or power outside (0, 1).
 
     Reference: Lehr 1992; Cohen 1988, section 2.3.
 
     >>> more_pairs(np.array([1.0, -1.0, 1.0, 1.0]))
     28.0
     """
-    if gaps.size < 2 or not gaps.mean():
+    for name, value in (("alpha", alpha), ("power", power)):
+        errors.check_number(name, value, low=0.0, high=0.999999, open_low=True, fix="use 0.05, 0.8")
+    if gaps.size < 2:
+        return math.nan
+    if not gaps.mean():
         return math.inf
     quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
     needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2

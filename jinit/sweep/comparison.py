@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats import Interval, Paired, bootstrap, holm, paired
-from jinit.sweep.table import LOWER_IS_BETTER, METRICS, Table
+from jinit.sweep.table import LOWER_IS_BETTER, RANKABLE, Table
 
 ALPHA = 0.05
 
@@ -23,7 +24,8 @@ class Summary:
       cell: the value of each ``by`` axis.
       arm: the arm's name, e.g. the initializer.
       runs, diverged: how many, and how many stopped being finite.
-      metric: median of the metric with a 95 % bootstrap interval; diverged runs included.
+      metric: median of the metric with a 95 % bootstrap interval; diverged runs included. NaN
+        where the task has no such metric.
       steps_to_target: median; inf if at least half never reached it.
     """
 
@@ -65,9 +67,11 @@ class Comparison:
         if self.verdict != "not settled":
             return self.verdict
         more = self.result.more_pairs
-        if not self.result.difference.estimate and not math.isfinite(more):
+        if math.isnan(more):
+            return "not settled (one pair says nothing)"
+        if math.isinf(more):
             return "not settled (no difference seen)"
-        if not math.isfinite(more) or more > 10_000:
+        if more > 10_000:
             return "not settled (over 10,000 more seeds)"
         return f"not settled (about {_rounded(max(more, 1))} more seeds)"
 
@@ -96,6 +100,7 @@ def summarize(
     >>> found.metric.estimate, found.steps_to_target
     (0.5, inf)
     """
+    check_table(table)
     _check_metric(table, metric)
     summaries = []
     for cell, rows in _cells(table, _by(table, by, across)):
@@ -107,7 +112,8 @@ def summarize(
                     arm=arm,
                     runs=len(mine),
                     diverged=int(mine["diverged"].sum()),
-                    metric=bootstrap(_worst_for_nonfinite(mine[metric], metric)),
+                    metric=_undefined(mine, metric)
+                    or bootstrap(_worst_for_nonfinite(mine[metric], metric)),
                     steps_to_target=float(np.median(mine["steps_to_target"])),
                 )
             )
@@ -132,8 +138,10 @@ def compare(
       across: the axis whose values are the arms.
 
     Returns:
-      One :class:`Comparison` per cell and arm. An arm wins or loses if the Holm-corrected Wilcoxon
-      p is below 0.05 and the interval of the difference excludes 0; everything else is not settled.
+      One :class:`Comparison` per cell and arm; none where the task has no such metric. An arm wins
+      or loses if the Holm-corrected Wilcoxon p is below 0.05 and the interval of the difference
+      excludes 0; everything else is not settled. Runs of one seed with several data seeds are
+      averaged first: they are not independent pairs.
 
     Raises:
       ValueError: an unknown baseline, column or metric; arms without common seeds.
@@ -143,8 +151,9 @@ def compare(
     >>> compare(Table(columns, ("initializer", "seed"), {}, np.array([])), baseline="a")[0].verdict
     'wins'
     """
+    check_table(table)
     _check_metric(table, metric)
-    baseline = _arm_name(table, across, baseline)
+    baseline = arm_name(_unique(table[across]), across, baseline)
     cells = list(_cells(table, _by(table, by, across)))
     count = sum(len(_unique(rows[across])) - 1 for _, rows in cells)
     found: list[tuple[dict[str, Any], str, Paired, Table, Table]] = []
@@ -156,6 +165,8 @@ def compare(
             if arm == baseline:
                 continue
             mine = rows.select(**{across: arm})
+            if _undefined(mine, metric) or _undefined(base, metric):
+                continue
             result = _paired(mine, base, metric, across, ALPHA / max(1, count))
             found.append((cell, arm, result, mine, base))
     corrected = holm([item[2].p_value for item in found])
@@ -174,6 +185,15 @@ def compare(
     ]
 
 
+def check_table(table: Any) -> None:
+    """Refuses what is not a table.
+
+    >>> check_table(Table({}, (), {}, np.array([])))
+    """
+    if not isinstance(table, Table):
+        raise errors.wrong_type("table", table, "a Table", "table = jinit.run(grid)")
+
+
 def _paired(mine: Table, base: Table, metric: str, across: str, alpha: float) -> Paired:
     axes = [axis for axis in mine.axes if axis != across]
     keys = [
@@ -187,20 +207,40 @@ def _paired(mine: Table, base: Table, metric: str, across: str, alpha: float) ->
             "pairs", "no run in common", "arms that share seeds", "compare arms of one sweep"
         )
     left, right = (np.array(rows) for rows in zip(*pairs, strict=True))
+    groups = [
+        tuple(value for axis, value in zip(axes, keys[0][row], strict=True) if axis != "data_seed")
+        for row in left
+    ]
     return paired(
-        _worst_for_nonfinite(mine[metric], metric)[left],
-        _worst_for_nonfinite(base[metric], metric)[right],
+        _averaged(_worst_for_nonfinite(mine[metric], metric)[left], groups),
+        _averaged(_worst_for_nonfinite(base[metric], metric)[right], groups),
         higher_is_better=metric not in LOWER_IS_BETTER,
         alpha=alpha,
     )
 
 
+def _averaged(values: np.ndarray, groups: list[Any]) -> np.ndarray:
+    """The mean of each group, in the order of first appearance."""
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    index = np.array([numbers[group] for group in groups])
+    return np.array([values[index == number].mean() for number in range(len(numbers))])
+
+
 def _verdict(result: Paired, p_value: float, metric: str) -> str:
     difference = result.difference
-    if p_value >= ALPHA or difference.low <= 0 <= difference.high:
+    # An end that is NaN (half −∞, half +∞) excludes nothing.
+    if p_value >= ALPHA or not (difference.low > 0 or difference.high < 0):
         return "not settled"
     better = difference.estimate < 0 if metric in LOWER_IS_BETTER else difference.estimate > 0
     return "wins" if better else "loses"
+
+
+def _undefined(rows: Table, metric: str) -> Interval | None:
+    """NaN where no run that stayed finite has this metric: the task does not define it."""
+    values = np.asarray(rows[metric], float)[~rows["diverged"].astype(bool)]
+    if values.size and np.isnan(values).all():
+        return Interval(math.nan, math.nan, math.nan)
+    return None
 
 
 def _worst_for_nonfinite(values: np.ndarray, metric: str) -> np.ndarray:
@@ -225,8 +265,15 @@ def _by(table: Table, by: tuple[str, ...] | None, across: str) -> tuple[str, ...
     return tuple(by)
 
 
-def _arm_name(table: Table, across: str, baseline: str) -> str:
-    arms = _unique(table[across])
+def arm_name(arms: Sequence[Any], across: str, baseline: Any) -> Any:
+    """The arm that a baseline names, by its own label or, for an initializer, by an alias.
+
+    Raises:
+      ValueError: no such arm.
+
+    >>> arm_name(["he_normal", "zeros"], "initializer", "HeNormal")
+    'he_normal'
+    """
     if baseline in arms:
         return baseline
     if across == "initializer":
@@ -242,16 +289,15 @@ def _arm_name(table: Table, across: str, baseline: str) -> str:
 
 
 def _check_metric(table: Table, metric: str) -> None:
-    if (
-        metric not in METRICS
-        or metric in ("where", "first_bad_step")
-        or metric not in table.columns
-    ):
-        known = [name for name in METRICS if name in table.columns]
+    known = [name for name in RANKABLE if name in table.columns]
+    if metric not in known:
         raise errors.unknown_name("metric", metric, known, "table.columns")
-    if np.isnan(np.asarray(table[metric], float)).all() and metric == "test_accuracy":
+    if _undefined(table, metric):
         raise errors.refusal(
-            "metric", metric, "a metric this task has", "regression has no accuracy: use test_loss"
+            "metric",
+            metric,
+            "a metric these runs have",
+            "regression has no accuracy: use test_loss; clip_fraction needs a clip",
         )
 
 

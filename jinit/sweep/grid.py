@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from jinit import errors
+from jinit import errors, specs
 
 if TYPE_CHECKING:
     from jinit.typing import Array, Initializer
@@ -30,6 +30,8 @@ NUMBER_AXES = (
     "weight_decay",
     "label_noise",
 )
+# The optimizers that have a momentum.
+MOMENTUM_USERS = ("momentum", "nesterov", "adam", "adamw")
 
 
 def _axis(default: Any, help: str) -> Any:
@@ -55,12 +57,20 @@ class Grid:
     256
     """
 
-    dataset: Axis[str] = _axis("digits", "data sets by name")
+    dataset: Axis[str] = _axis(
+        "digits",
+        "data sets: digits, iris, wine, breast_cancer, mnist5k, two_moons, spirals, parity, xor,"
+        " linear_teacher, mnist1d",
+    )
     initializer: Axis[str | Initializer] = _axis(
         "glorot_uniform", "initializers of the kernels, by name or spec string"
     )
     bias_initializer: Axis[str | Initializer] = _axis("zeros", "initializers of the biases")
-    activation: Axis[str | Callable[[Array], Array]] = _axis("relu", "activation functions")
+    activation: Axis[str | Callable[[Array], Array]] = _axis(
+        "relu",
+        "identity, sigmoid, tanh, relu, leaky_relu(0.1), elu, selu, gelu, silu, softplus, softsign,"
+        " hard_tanh, relu6, sin, erf, lecun_tanh",
+    )
     depth: Axis[int] = _axis(2, "hidden layers; 0 is softmax regression")
     width: Axis[int] = _axis(64, "units per hidden layer")
     gain: Axis[float] = _axis(1.0, "factor on all initial kernels")
@@ -73,7 +83,11 @@ class Grid:
     )
     batch_size: Axis[int] = _axis(32, "examples per step, drawn with replacement")
     label_noise: Axis[float] = _axis(0.0, "share of training labels replaced at random")
-    loss: Axis[str | None] = _axis(None, "loss by name; default: the data set's usual one")
+    loss: Axis[str | None] = _axis(
+        None,
+        "softmax_cross_entropy, sigmoid_binary_cross_entropy, hinge, mean_squared_error; default:"
+        " the data set's usual one",
+    )
     steps: int = _setting(300, "optimizer steps per run")
     evaluations: int = _setting(16, "points of each learning curve, log-spaced in steps")
     target_accuracy: float = _setting(
@@ -94,31 +108,36 @@ class Grid:
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
             self._check_axis(name)
         self._check_names()
-        for name, low in (("depth", 0), ("width", 1), ("batch_size", 1)):
-            for value in self.values(name):
-                check_integer(name, value, low=low, fix=f"use {max(low, 8)}")
-        for value in self.values("learning_rate"):
-            check_number("learning_rate", value, low=0.0, open_low=True, fix="try 0.1")
-        for value in self.values("gain"):
-            check_number("gain", value, low=0.0, open_low=True, fix="use 1.0")
-        for name, high in (
-            ("momentum", 0.999999),
-            ("weight_decay", math.inf),
-            ("label_noise", 1.0),
+        for name, low, high, fix in (
+            ("depth", 0, 1000, "use 8"),
+            ("width", 1, 2**16, "use 32"),
+            ("batch_size", 1, None, "use 32"),
         ):
             for value in self.values(name):
-                check_number(name, value, low=0.0, high=high, fix="use 0.0 or more")
-        check_integer("steps", self.steps, low=1, fix="use 300")
-        check_integer("evaluations", self.evaluations, low=1, fix="use 16")
+                check_integer(name, value, low=low, high=high, fix=fix)
+        for name, most, fix in (
+            ("learning_rate", 3e38, "try 0.1"),
+            ("gain", 3e38, "use 1.0"),
+            ("momentum", 0.999999, "try 0.9"),
+            ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
+            ("label_noise", 1.0, "it is a share: try 0.2"),
+        ):
+            positive = name in ("learning_rate", "gain")
+            for value in self.values(name):
+                check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
+                if 0 < value < 1e-38:
+                    raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
+        check_integer("steps", self.steps, low=1, high=2**31 - 2, fix="use 300")
+        check_integer("evaluations", self.evaluations, low=1, high=10_000, fix="use 16")
+        self._check_effects()
         check_number(
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
         errors.check_choice("pairing", self.pairing, ("common", "independent"))
         if self.normalization is not None:
             errors.check_choice("normalization", self.normalization, ("layer",))
-        _check_seeds("seeds", self.seeds)
-        if self.data_seeds is not None:
-            _check_seeds("data_seeds", self.data_seeds)
+        for name in ("seeds", "data_seeds"):
+            object.__setattr__(self, name, _checked_seeds(name, getattr(self, name)))
         self._check_size()
 
     def values(self, axis: str) -> tuple[Any, ...]:
@@ -158,18 +177,47 @@ class Grid:
         return math.prod(self.sizes.values())
 
     def _check_axis(self, name: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, list):
-            # The one liberty taken with input: JSON and notebooks give lists.
-            object.__setattr__(self, name, value := tuple(value))
+        # JSON and notebooks give lists, NumPy arrays and NumPy numbers.
+        object.__setattr__(self, name, value := _plain(getattr(self, name)))
         if isinstance(value, tuple):
             if not value:
                 raise errors.refusal(name, value, "at least one value", "leave the axis out")
-            seen: list[str] = []
-            for item in map(str, value):
-                if item in seen:
-                    raise errors.refusal(name, item, "each value once", "drop the repetition")
-                seen.append(item)
+            for position, item in enumerate(value):
+                if item in value[:position]:
+                    raise errors.refusal(
+                        name, specs.label(item), "each value once", "drop the repetition"
+                    )
+
+    def labels(self, axis: str) -> tuple[str, ...]:
+        """What tables call the values of an axis; functions of one name are numbered.
+
+        >>> Grid(activation=("relu", abs)).labels("activation")
+        ('relu', 'abs')
+        """
+        labels: list[str] = []
+        for text in map(specs.label, self.values(axis)):
+            number = 1 + sum(label.partition("#")[0] == text for label in labels)
+            labels.append(text if number == 1 else f"{text}#{number}")
+        return tuple(labels)
+
+    def _check_effects(self) -> None:
+        """Refuses options that would change nothing."""
+        used = any(name in MOMENTUM_USERS for name in self.values("optimizer"))
+        ignored = [name for name in self.values("optimizer") if name not in MOMENTUM_USERS]
+        momenta = self.values("momentum")
+        if (ignored and len(momenta) > 1) or (not used and momenta != (Grid.momentum,)):
+            raise errors.refusal(
+                "momentum",
+                self.momentum,
+                f"its default with optimizer {ignored[0]!r}, which has none",
+                "optimizer='momentum', or leave it out",
+            )
+        if not isinstance(self.residual, bool):
+            raise errors.wrong_type("residual", self.residual, "True or False", "use True")
+        if self.residual and max(self.values("depth")) < 2:
+            raise errors.refusal(
+                "residual", True, "depth >= 2: a first layer has no input to add", "depth=8"
+            )
 
     def _check_names(self) -> None:
         # Imported here, so that building the parser of the command line does not load JAX.
@@ -213,6 +261,22 @@ def _each(value: Any, get: Callable[[Any], Any]) -> Any:
     return str(get(value)) if isinstance(value, str) else get(value)
 
 
+def _plain(value: Any) -> Any:
+    """Lists and arrays as tuples, NumPy and JAX scalars as Python numbers."""
+    if isinstance(value, list | tuple | range):
+        return tuple(_plain(item) for item in value)
+    if hasattr(value, "tolist") and hasattr(value, "shape"):
+        return _plain(value.tolist())
+    return value
+
+
+def _checked_seeds(name: str, given: Any) -> Any:
+    seeds = _plain(given)
+    if not (name == "data_seeds" and seeds is None):
+        _check_seeds(name, seeds)
+    return seeds
+
+
 def _check_seeds(name: str, seeds: Any) -> None:
     allowed = f"a number of seeds >= 1, or different seeds with 0 <= seed < 2**32 = {SEED_LIMIT}"
     if isinstance(seeds, int) and not isinstance(seeds, bool):
@@ -243,6 +307,10 @@ def settings(grid: Grid) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
             return [plain(item) for item in value]
-        return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+        return (
+            value
+            if value is None or isinstance(value, bool | int | float | str)
+            else (specs.label(value))
+        )
 
     return {item.name: plain(getattr(grid, item.name)) for item in fields(grid)}

@@ -83,7 +83,7 @@ class TrainNetwork:
             self.optimizer,
             lane["learning_rate"],
             momentum=lane["momentum"],
-            weight_decay=lane["weight_decay"] if self.decays else None,
+            weight_decay=lane["weight_decay"] if self.decays else 0.0,
             clip=self.clip,
             clip_threshold=lane["clip_threshold"],
         )

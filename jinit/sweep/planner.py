@@ -35,6 +35,7 @@ class PlannedProgram:
       name: unique in the plan.
       position: its place in the grid's order.
       code: the value of every axis that makes this program its own.
+      labels: what a table calls those values.
       numbers: number axis → its values, in lane order (the last varies fastest).
       dataset: the data.
       network: the pure function it compiles.
@@ -49,6 +50,7 @@ class PlannedProgram:
     name: str
     position: int
     code: Mapping[str, Any]
+    labels: Mapping[str, Any]
     numbers: Mapping[str, tuple[Any, ...]]
     dataset: Dataset
     network: TrainNetwork
@@ -106,6 +108,15 @@ def plan(
     >>> len(made.programs), made.runs
     (2, 16)
     """
+    if not isinstance(grid, Grid):
+        raise errors.wrong_type("grid", grid, "a jinit.Grid", "jinit.Grid(depth=8)")
+    if rules is not None and not callable(rules):
+        raise errors.wrong_type(
+            "rules",
+            rules,
+            "a function of (initializer, bias_initializer) that returns rules",
+            "rules=lambda kernel, bias: {'*/kernel': kernel, '*/bias': bias}",
+        )
     if tile is not None:
         tiles.check_tile(tile)
     own_data = None if data is None else _user_data(grid, data)
@@ -119,12 +130,17 @@ def plan(
     machine = sources.machine
     axes = [axis for axis in CODE_AXES if sources.model is None or axis not in MODEL_AXES]
     programs: list[PlannedProgram] = []
-    for clip in _clips(grid).items():
-        for values in itertools.product(*(grid.values(axis) for axis in axes)):
-            code = dict(zip(axes, values, strict=True))
+    for clip, noises in itertools.product(_clips(grid).items(), _noises(grid)):
+        fixed = {"clip_threshold": clip[1], "label_noise": noises}
+        named = [zip(grid.values(axis), grid.labels(axis), strict=True) for axis in axes]
+        for pairs in itertools.product(*named):
+            code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
+            code |= {"clip": clip[0]}
+            labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
+            labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
             dataset = own_data or datasets.get(code["dataset"])
-            code["dataset"] = dataset.name
-            programs.append(_program(sources, code, clip, dataset, len(programs)))
+            labels["dataset"] = dataset.name
+            programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
     programs.sort(key=lambda program: -program.flops)
     runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
     points = len(FitConfig(steps=grid.steps, evaluations=grid.evaluations).evaluation_steps())
@@ -152,20 +168,23 @@ class _Sources:
 def _program(
     sources: _Sources,
     code: dict[str, Any],
-    clip: tuple[str | None, tuple[float, ...]],
+    labels: dict[str, Any],
+    fixed: dict[str, tuple[float, ...]],
     dataset: Dataset,
     position: int,
 ) -> PlannedProgram:
-    grid, (rule, thresholds) = sources.grid, clip
+    grid = sources.grid
     loss = losses.get(code["loss"], dataset.task)
-    code = code | {"loss": loss.name, "clip": rule}
+    code, labels = code | {"loss": loss.name}, labels | {"loss": loss.name}
     model = sources.model or _mlp(grid, code, loss.outputs(dataset.outputs))
     shapes = model.shapes(dataset.x_train[:1])
     _check_outputs(model, shapes, dataset, loss)
-    network = _network(grid, code, model)
+    numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
+    network = _network(grid, code, model, noisy=any(numbers["label_noise"]))
     _check_data(network, dataset)
-    numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | {"clip_threshold": thresholds}
     rules = sources.rules or functools.partial(default_rules, shapes)
+    if sources.rules is None:
+        _check_biases(grid, shapes)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         parameters.assign(shapes, rules(kernel, bias))
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
@@ -177,10 +196,13 @@ def _program(
         count=runs,
         memory_bytes=sources.machine.memory_bytes,
     )
+    described = labels | {"clip": code["clip"]} | ({"label_noise": ">0"} if network.noisy else {})
+    _check_memory(width * lane_bytes, dataset.name)
     return PlannedProgram(
-        name=", ".join(f"{axis}={value}" for axis, value in code.items()),
+        name=", ".join(f"{axis}={value}" for axis, value in described.items()),
         position=position,
         code=code,
+        labels=labels,
         numbers=numbers,
         dataset=dataset,
         network=network,
@@ -204,7 +226,7 @@ def lane_shapes(shapes: PyTree) -> dict[str, Any]:
     return {"params": shapes, "data_seed": seed, **dict.fromkeys(LANE_NUMBERS, scalar)}
 
 
-def _network(grid: Grid, code: Mapping[str, Any], model: Model) -> TrainNetwork:
+def _network(grid: Grid, code: Mapping[str, Any], model: Model, *, noisy: bool) -> TrainNetwork:
     return TrainNetwork(
         model=model,
         loss=code["loss"],
@@ -213,7 +235,7 @@ def _network(grid: Grid, code: Mapping[str, Any], model: Model) -> TrainNetwork:
         config=FitConfig(grid.steps, code["batch_size"], grid.evaluations, grid.target_accuracy),
         decays=any(grid.values("weight_decay")),
         scales=any(value != 1 for value in grid.values("gain")),
-        noisy=any(grid.values("label_noise")),
+        noisy=noisy,
     )
 
 
@@ -238,6 +260,16 @@ def default_rules(shapes: PyTree, initializer: Any, bias_initializer: Any) -> di
         for pattern, rule in wanted.items()
         if any(parameters.matches(pattern, path) for path in paths)
     }
+
+
+def _check_biases(grid: Grid, shapes: PyTree) -> None:
+    given = grid.values("bias_initializer")
+    if "*/bias" not in default_rules(shapes, "zeros", "zeros") and given != (
+        Grid.bias_initializer,
+    ):
+        raise errors.refusal(
+            "bias_initializer", given, "its default for a model without biases", "leave it out"
+        )
 
 
 def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
@@ -266,7 +298,7 @@ def _user_model(grid: Grid, model: Any) -> Model:
 
 
 def _user_data(grid: Grid, given: Any) -> Dataset:
-    if grid.dataset != Grid.dataset and grid.dataset != given:
+    if grid.dataset != Grid.dataset and not (isinstance(given, str) and grid.dataset == given):
         raise errors.refusal(
             "dataset", grid.dataset, "its default when you pass data=", "give one of the two"
         )
@@ -282,6 +314,13 @@ def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
     return rules
 
 
+def _noises(grid: Grid) -> list[tuple[float, ...]]:
+    """Label noise 0 and the rest: a program that replaces labels rounds its losses differently."""
+    values = grid.values("label_noise")
+    groups = (tuple(v for v in values if not v), tuple(v for v in values if v))
+    return [group for group in groups if group]
+
+
 def _check_outputs(model: Model, shapes: PyTree, dataset: Dataset, loss: losses.Loss) -> None:
     wanted = loss.outputs(dataset.outputs)
     batch = jax.ShapeDtypeStruct((2, *dataset.x_train.shape[1:]), np.dtype(np.float32))
@@ -292,6 +331,18 @@ def _check_outputs(model: Model, shapes: PyTree, dataset: Dataset, loss: losses.
             getattr(found, "shape", type(found).__name__),
             f"shape (batch, {wanted}) for {dataset.name!r} with {loss.name}",
             "set the width of the last layer",
+        )
+
+
+def _check_memory(tile_bytes: int, name: str) -> None:
+    """Refuses what cannot fit: a tile needs its state, its gradients and a copy of both."""
+    memory = executors.host_memory()
+    if memory is not None and 4 * tile_bytes > memory:
+        raise errors.refusal(
+            f"memory of one tile on {name!r}",
+            f"{4 * tile_bytes / 2**30:,.1f} GiB",
+            f"at most this machine's {memory / 2**30:,.1f} GiB",
+            "make the network narrower, or pass a smaller tile=",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -120,10 +121,11 @@ def run(
     try:
         engine.run_many(jobs, workers=workers, progress=forward, store=store, hang_after=hang_after)
     except KeyboardInterrupt:
-        done = _finished(store, planned.programs)
-        raise SweepInterrupted(_table(grid, done) if done else None, planned.runs) from None
-    seconds = time.perf_counter() - start
-    return _table(grid, _finished(store, planned.programs), seconds)
+        seconds, done = time.perf_counter() - start, _finished(store, planned.programs)
+        raise SweepInterrupted(
+            _table(grid, done, seconds) if done else None, planned.runs
+        ) from None
+    return _table(grid, _finished(store, planned.programs), time.perf_counter() - start)
 
 
 _Part = tuple[PlannedProgram, list[tuple[engine.Tile, PyTree]]]
@@ -148,9 +150,10 @@ class NetworkLanes:
         self.count = program.runs
         self.lane = lane_shapes(program.shapes)
         self._index = LaneIndex(grid, program.numbers)
+        labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
-            Weights(program.shapes, program.rules(*pair), _salt(grid, pair))
-            for pair in self._index.initializers
+            Weights(program.shapes, program.rules(*pair), _salt(grid, names))
+            for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
 
     def programs(self, width: int) -> Sequence[Program]:
@@ -182,6 +185,10 @@ class LaneIndex:
         if data_seeds is not None:
             self.axes["data_seed"] = data_seeds
         self.axes["seed"] = grid.seed_values
+        self._labels = {
+            axis: np.array(grid.labels(axis), object)
+            for axis in ("initializer", "bias_initializer")
+        }
         biases = self.axes["bias_initializer"]
         self.initializers = [
             (kernel, bias) for kernel in self.axes["initializer"] for bias in biases
@@ -210,8 +217,8 @@ class LaneIndex:
         """Per axis, what a table shows."""
         at = self.positions(numbers)
         columns = {
-            name: np.array([str(value) for value in self.axes[name]], object)[at[name]]
-            if name in ("initializer", "bias_initializer")
+            name: self._labels[name][at[name]]
+            if name in self._labels
             else _pick(self.axes[name], at[name])
             for name in at
         }
@@ -220,7 +227,7 @@ class LaneIndex:
         return columns
 
 
-def _salt(grid: Grid, pair: tuple[Any, Any]) -> str:
+def _salt(grid: Grid, pair: tuple[str, str]) -> str:
     return "" if grid.pairing == "common" else f"|{pair[0]}|{pair[1]}"
 
 
@@ -269,12 +276,8 @@ def _axis_columns(
 ) -> dict[str, np.ndarray]:
     found = LaneIndex(grid, program.numbers).columns(numbers)
     thresholds = found.pop("clip_threshold")
-    code = dict(program.code)
-    rule = code.pop("clip")
-    columns = {
-        axis: np.full(len(numbers), value if isinstance(value, int) else str(value), None)
-        for axis, value in code.items()
-    }
+    rule = program.code["clip"]
+    columns = {axis: np.full(len(numbers), value, None) for axis, value in program.labels.items()}
     clips = ["none" if rule is None else f"{rule}({threshold:g})" for threshold in thresholds]
     columns = {k: c.astype(object) if c.dtype.kind == "U" else c for k, c in columns.items()}
     return columns | {"clip": np.array(clips, object)} | found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ METRICS = (
     "gradient_norm",
     "clip_fraction",
 )
+# Those that have a better and a worse end.
+RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step"))
 CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
 LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
 
@@ -35,7 +39,8 @@ class Table:
       columns: name → array ``(runs,)``: the axes (``initializer``, ``activation``, ``depth``,
         ``seed``, …), then the metrics. ``steps_to_target`` is inf where the target was not reached,
         ``first_bad_step`` −1 and ``where`` "" where nothing went wrong. A diverged run keeps the
-        metrics of its last finite parameters.
+        metrics of its last parameters, whose outputs may already be too large to be finite: these
+        count as wrong (accuracy down to 0) and give NaN losses.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
         gradient_norm.
@@ -126,13 +131,17 @@ class Table:
         self.to_pandas()[list(self.columns)].to_csv(path, index=False)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Writes a Parquet file, curves as list columns, settings in the metadata."""
+        """Writes a Parquet file: curves as list columns, settings as JSON in the metadata."""
         check_output(path, (".parquet",))
         try:
-            import pyarrow  # noqa: F401
+            import pyarrow
+            import pyarrow.parquet
         except ImportError:
             raise errors.missing_extra("pyarrow", "lab", "Table.to_parquet") from None
-        self.to_pandas().to_parquet(path, index=False)
+        table = pyarrow.Table.from_pandas(self.to_pandas(), preserve_index=False)
+        metadata = {b"jinit": json.dumps(dict(self.settings)).encode()}
+        described = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+        pyarrow.parquet.write_table(described, path)
 
     def write(self, path: str | Path) -> None:
         """Writes ``path`` in the format its ending names: ``.csv`` or ``.parquet``."""
@@ -141,7 +150,7 @@ class Table:
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv")) -> str:
-    """``path`` if a table can be written there; touches nothing.
+    """``path`` if a table can be written there; leaves nothing behind.
 
     Raises:
       ValueError: an ending that is not a table format, a folder that does not exist or cannot be
@@ -150,8 +159,6 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     >>> check_output("table.csv")
     'table.csv'
     """
-    import os
-
     target = Path(path)
     allowed = f"a file ending in {' or '.join(endings)} in a folder you may write"
     if target.suffix not in endings:
@@ -159,7 +166,17 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     folder = target.parent
     if not folder.is_dir():
         raise errors.refusal("output path", str(path), allowed, f"create the folder {folder}")
-    blocked = target.is_dir() or not os.access(target if target.exists() else folder, os.W_OK)
-    if blocked:
-        raise errors.refusal("output path", str(path), allowed, "choose another path")
+    if target.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise errors.missing_extra("pyarrow", "lab", f"writing {target}")
+    try:
+        # Permissions do not say everything: a name may be too long, a file system read-only.
+        existed = target.exists()
+        with target.open("ab"):
+            pass
+        if not existed:
+            target.unlink()
+    except OSError as error:
+        raise errors.refusal(
+            "output path", str(path), allowed, f"choose another path ({error.strerror})"
+        ) from None
     return str(path)

@@ -48,7 +48,9 @@ class Weights:
                 raise errors.refusal(
                     f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
                 )
-            draw = _DrawLeaf(assignment.initializer, assignment.shape, str(assignment.dtype))
+            draw = _DrawLeaf(
+                assignment.initializer, assignment.shape, str(assignment.dtype), assignment.layout
+            )
             self._groups.setdefault(draw, []).append(position)
         words = parameters.path_words([assignment.leaf for assignment in assignments])
         padding = -len(words) % _LEAVES
@@ -107,10 +109,13 @@ class _DrawLeaf:
     initializer: Initializer
     shape: tuple[int, ...]
     dtype: str
+    layout: parameters.Layout | None
 
     def __call__(self, lane: Mapping[str, Any]) -> Array:
         key = jax.random.wrap_key_data(lane["key"], impl="threefry2x32")
-        return self.initializer(key, self.shape, np.dtype(self.dtype))
+        if self.layout is None:
+            return self.initializer(key, self.shape, np.dtype(self.dtype))
+        return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
 
 
 def _in_batches(

@@ -17,6 +17,10 @@ from jinit.train.losses import Loss
 from jinit.train.step import Status, TrainState, make_train_step
 from jinit.typing import Apply, Array, Key, PyTree
 
+# The scan counts steps in int32; the curves of every run are kept in memory.
+MOST_STEPS = 2**31 - 2
+MOST_EVALUATIONS = 10_000
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -35,9 +39,11 @@ class FitConfig:
     target_accuracy: float = 0.9
 
     def __post_init__(self) -> None:
-        errors.check_integer("steps", self.steps, low=1, fix="use at least one step")
+        most = MOST_STEPS
+        errors.check_integer("steps", self.steps, low=1, high=most, fix="use 300")
         errors.check_integer("batch_size", self.batch_size, low=1, fix="use 32")
-        errors.check_integer("evaluations", self.evaluations, low=1, fix="use 20")
+        most = MOST_EVALUATIONS
+        errors.check_integer("evaluations", self.evaluations, low=1, high=most, fix="use 20")
         errors.check_number(
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
@@ -89,7 +95,8 @@ def fit(
       The final :class:`TrainState`, and metrics: scalars ``train_loss``, ``train_accuracy``,
       ``test_loss``, ``test_accuracy`` (final parameters, whole sets), ``steps_to_target`` (first
       evaluated step whose test accuracy reaches the target, −1 never), ``status``
-      (:class:`Status`), ``first_bad_step`` (1-based, −1 none), ``gradient_norm`` (last step),
+      (:class:`Status`), ``first_bad_step`` (1-based, −1 none; steps + 1 if the last update broke
+      the weights), ``gradient_norm`` (last step),
       ``clip_fraction`` (share of steps that the clip changed, NaN without a clip), and curves
       ``(evaluations,)``:
       ``curve_train_loss`` (mean over the minibatches since the point before), ``curve_test_loss``,
@@ -117,6 +124,7 @@ def fit(
         )
     x_train, y_train = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
     step = make_train_step(apply, loss, optimizer)
+    zero = jnp.zeros((), jnp.float32)
 
     def train(number: Array, carry: tuple[TrainState, _Progress]) -> tuple[TrainState, _Progress]:
         state, progress = carry
@@ -140,12 +148,12 @@ def fit(
             "curve_gradient_norm": progress.gradient_norm,
         }
         first = jnp.where(reached, stop, progress.steps_to_target)
-        return (state, _Progress(jnp.zeros(()), progress.gradient_norm, first)), curves
+        return (state, _Progress(zero, progress.gradient_norm, first)), curves
 
     stops = jnp.asarray(config.evaluation_steps(), jnp.int32)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
     begin = TrainState.create(params, optimizer)
-    idle = _Progress(jnp.zeros(()), jnp.zeros(()), jnp.full((), -1, jnp.int32))
+    idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
     (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
     train_loss, train_accuracy = _evaluate(state.params, x_train, y_train, apply, loss)
     # An update can overflow the parameters on the last step, after which no step looks at them.

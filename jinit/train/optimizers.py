@@ -24,7 +24,7 @@ def make(
     learning_rate: Any,
     *,
     momentum: Any = 0.9,
-    weight_decay: Any = None,
+    weight_decay: Any = 0.0,
     clip: str | None = None,
     clip_threshold: Any = 1.0,
 ) -> optax.GradientTransformation:
@@ -38,7 +38,8 @@ def make(
       name: one of :func:`names`.
       learning_rate: > 0; may be traced.
       momentum: of ``momentum``, ``nesterov``, or β₁ of Adam and AdamW; in [0, 1); may be traced.
-      weight_decay: coefficient ≥ 0, may be traced; None leaves it out (AdamW: optax's 1e-4).
+      weight_decay: coefficient ≥ 0, may be traced; 0.0 leaves it out, so that AdamW is Adam
+        (optax's own AdamW has 1e-4).
       clip: a rule of :mod:`jinit.clipping`, or None.
       clip_threshold: its threshold; may be traced.
 
@@ -57,14 +58,11 @@ def make(
         raise errors.unknown_name("optimizer", name, _OPTIMIZERS, "jinit.train.optimizers.names()")
     errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
     errors.check_number("momentum", momentum, low=0.0, high=0.999999, fix="try 0.9")
-    if weight_decay is not None:
-        errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
-    elif name == "adamw":
-        weight_decay = 1e-4
+    errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
     parts = [_OPTIMIZERS[name](momentum)]
     if clip is not None:
         parts.insert(0, clipping.with_clip_statistics(clipping.get(clip)(clip_threshold)))
-    if weight_decay is not None:
+    if not (isinstance(weight_decay, int | float) and weight_decay == 0):
         parts.append(optax.add_decayed_weights(weight_decay))
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
 

@@ -109,11 +109,14 @@ def make_train_step(
         keep = _keep(running)
         after = TrainState(
             params=jax.tree.map(keep, params, state.params),
-            opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+            # A traced float32 momentum would widen a bfloat16 state; the carry keeps its dtypes.
+            opt_state=jax.tree.map(
+                lambda new, old: keep(jnp.asarray(new, old.dtype), old), opt_state, state.opt_state
+            ),
             step=state.step + running.astype(jnp.int32),
             status=status,
         )
-        return after, StepMetrics(value.astype(jnp.float32), gradient_norm)
+        return after, StepMetrics(value.astype(jnp.float32), gradient_norm.astype(jnp.float32))
 
     return step
 

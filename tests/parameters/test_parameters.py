@@ -115,7 +115,15 @@ def test_vmap_and_jit():
         (RULES | {"*/scale": "ones"}, {}, ValueError, r"rule '\*/scale': got 'no leaf'"),
         ({"*": "zeros", "*/kernel": "ones"}, {}, ValueError, r"rule '\*/kernel'"),
         ({"*": "he_norml"}, {}, ValueError, "did you mean 'he_normal'"),
-        ({"*": "he_normal"}, {}, ValueError, r"leaf 'a/bias', rule '\*'.*rank >= 2"),
+        ({"*": "he_normal(fan_in=2, mode=fan_avg)"}, {}, ValueError, r"leaf 'a/bias', rule '\*'"),
+        ({"*": "orthogonal"}, {}, ValueError, r"leaf 'a/bias', rule '\*'.*rank >= 2"),
+        ({3: "zeros"}, {}, TypeError, "rule pattern"),
+        ({"*": "zeros"}, {"layers": {"*/kernel": "dens"}}, ValueError, "did you mean 'dense'"),
+        ({"*": "zeros"}, {"layers": {"*/w": "dense"}}, ValueError, "layers entry"),
+        (RULES, {"layers": {"*/kernel": "conv(groups=2)"}}, ValueError, "groups or blocks"),
+        (RULES, {"host": "torch"}, ValueError, "'a/kernel'.*no layer"),
+        ("pytorch", {}, ValueError, "preset"),
+        (RULES, {"where": "head*"}, ValueError, "where"),
         ({"*": "keep"}, {}, ValueError, "keep"),
         (["he_normal"], {}, TypeError, "rules"),
         (RULES, {"host": "kears"}, ValueError, "host"),
@@ -124,3 +132,64 @@ def test_vmap_and_jit():
 def test_bad_rules(rules, options, error, match):
     with pytest.raises(error, match=match):
         jinit.initialize(KEY, shapes(a=(4, 3)), rules, **options)
+
+
+def test_leaves_that_cannot_be_drawn_are_named():
+    leaf = jax.ShapeDtypeStruct((2,), "float32")
+    with pytest.raises(TypeError, match=r"leaf 'a': got 0.5"):
+        jinit.initialize(KEY, {"a": 0.5}, {"*": "zeros"})
+    with pytest.raises(TypeError, match=r"leaf 'n'.*int32"):
+        jinit.initialize(KEY, {"n": jax.ShapeDtypeStruct((2,), "int32")}, {"*": "normal"})
+    with pytest.raises(ValueError, match=r"path 'a/b': got 'two leaves'"):
+        jinit.initialize(KEY, {"a/b": leaf, "a": {"b": leaf}}, {"*": "normal"})
+    with pytest.raises(TypeError, match="a PRNG key"):
+        jinit.initialize(0, {"a": leaf}, {"*": "normal"})
+    with pytest.raises(ValueError, match="batch of keys"):
+        jinit.initialize(jax.random.split(KEY, 3), {"a": leaf}, {"*": "normal"})
+
+
+def test_rbg_keys_draw_every_leaf():
+    tree = {name: jax.ShapeDtypeStruct((3, 3), "float32") for name in "ab"}
+    made = jinit.initialize(jax.random.key(0, impl="rbg"), tree, {"*": "normal"})
+    assert not np.array_equal(made["a"], made["b"])
+
+
+def test_a_bias_takes_the_fan_of_the_kernel_beside_it():
+    rules = {"*/kernel": "zeros", "*/bias": "fan_in_uniform"}
+    found = {a.leaf: a for a in parameters.assign(shapes(a=(100, 30)), rules)}
+    assert found["a/bias"].fan_in == 100
+    assert str(found["a/bias"].initializer) == "fan_in_uniform(fan_in=100)"
+    made = jinit.initialize(KEY, shapes(a=(100, 3000)), rules)
+    assert float(jnp.abs(made["a"]["bias"]).max()) == pytest.approx(0.1, rel=0.01)
+
+
+def test_where_resets_a_part_and_says_what_it_kept():
+    tree = jinit.initialize(KEY, shapes(body=(4, 4), head=(4, 2)), RULES)
+    made = jinit.initialize(jax.random.key(9), tree, RULES, where="head/*")
+    np.testing.assert_array_equal(made["body"]["kernel"], tree["body"]["kernel"])
+    assert not np.array_equal(made["head"]["kernel"], tree["head"]["kernel"])
+    report = parameters.reset_report(tree, RULES, where="head/*")
+    assert report["reset"] == ("head/bias", "head/kernel")
+    assert report["kept"] == ("body/bias", "body/kernel")
+
+
+@pytest.mark.parametrize("host", ["flax", "torch"])
+def test_packed_is_separate(host):
+    """A fused kernel's blocks, a group and a batch entry are kernels drawn alone."""
+    key, init = jax.random.key(4), initializers.glorot_normal()
+    made = parameters.layout("fused((3, 5))", host)
+    shape = (7, 8) if host == "flax" else (8, 7)
+    packed = made.draw(init, key, shape, "float32")
+    packed = packed if host == "flax" else packed.T
+    for block, (start, size) in enumerate([(0, 3), (3, 5)]):
+        alone = init(jax.random.fold_in(key, block), (7, size))
+        np.testing.assert_allclose(packed[:, start : start + size], alone, rtol=1e-6)
+    grouped = parameters.layout("conv(groups=2)").draw(init, key, (3, 4, 6), "float32")
+    for group in range(2):
+        alone = init(jax.random.fold_in(key, group), (3, 4, 3))
+        np.testing.assert_allclose(grouped[..., 3 * group : 3 * group + 3], alone, rtol=1e-6)
+    several = parameters.layout("dense(inputs=2, outputs=2, batch=1)")
+    batched = several.draw(init, key, (2, 3, 4, 5, 6), "float32")
+    for entry in range(2):
+        alone = init(jax.random.fold_in(key, entry), (12, 30))
+        np.testing.assert_allclose(batched[entry].reshape(12, 30), alone, rtol=1e-6)

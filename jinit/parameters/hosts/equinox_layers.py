@@ -1,0 +1,80 @@
+"""Equinox: layers are nodes of the module, which is the parameter tree itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, path, strided, vector
+from jinit.parameters.layout import Layout, layout
+from jinit.parameters.rules import path_of
+from jinit.typing import PyTree
+
+_KNOWN = (
+    "Linear", "Conv", "ConvTranspose", "Embedding", "GRUCell", "LSTMCell",
+    "LayerNorm", "GroupNorm", "RMSNorm", "BatchNorm", "PReLU",
+)  # fmt: skip
+
+
+def shapes(model: Any, *inputs: Any) -> PyTree:
+    """The module itself: its floating-point arrays are what ``initialize`` draws.
+
+    >>> import jax, pytest
+    >>> eqx = pytest.importorskip("equinox")
+    >>> shapes(eqx.nn.Linear(2, 3, key=jax.random.key(0))).weight.shape
+    (3, 2)
+    """
+    import equinox as eqx
+
+    return eqx.filter(model, eqx.is_inexact_array)
+
+
+def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
+    """Leaf path → layout of every layer in the module.
+
+    >>> import jax, pytest
+    >>> eqx = pytest.importorskip("equinox")
+    >>> layers(eqx.nn.Linear(2, 3, key=jax.random.key(0)))["weight"].in_axes
+    (1,)
+    """
+
+    def known(node: Any) -> bool:
+        return comes_from(node, "equinox", *_KNOWN)
+
+    found: dict[str, Layout] = {}
+    for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=known):
+        if known(node):
+            for name, made in _describe(node).items():
+                found[path(path_of(place), name)] = made
+    return found
+
+
+def _describe(node: Any) -> dict[str, Layout]:
+    def is_a(*names: str) -> bool:
+        return comes_from(node, "equinox", *names)
+
+    name = type(node).__name__
+    if is_a("GRUCell", "LSTMCell"):
+        count = 3 if is_a("GRUCell") else 4
+        sizes = equal_blocks(node.weight_ih.shape[0], count)
+        cell = replace(layout("dense", "equinox"), layer=name, fused=sizes)
+        inner = replace(cell, kind="recurrent")
+        bias = bias_of(inner, node.weight_hh.shape)
+        return {"weight_ih": cell, "weight_hh": inner, "bias": bias, "bias_n": bias}
+    if is_a("Embedding"):
+        return {"weight": replace(layout("embedding"), layer=name)}
+    if is_a("Linear"):
+        kernel = layout("dense", "equinox")
+    elif is_a("ConvTranspose"):
+        kernel = layout(f"transposed(groups={node.groups})", "equinox")
+        fans = kernel.fans(node.weight.shape)
+        assert fans is not None
+        kernel = replace(kernel, fan_in=strided(fans.fan_in, node.stride, node.weight.ndim - 2))
+    elif is_a("Conv"):
+        kernel = layout(f"conv(groups={node.groups})", "equinox")
+    else:
+        return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
+    kernel = replace(kernel, layer=name)
+    return {"weight": kernel, "bias": bias_of(kernel, node.weight.shape)}

@@ -1,0 +1,151 @@
+"""Keras: layers are objects; the parameter tree is a dictionary of variables by path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from jinit import errors, initializers
+from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, strided, vector
+from jinit.parameters.layout import Layout, layout
+from jinit.typing import Initializer, PyTree
+
+
+def shapes(model: Any, *inputs: Any) -> PyTree:
+    """Trainable variables by path, as ``jax.ShapeDtypeStruct``.
+
+    >>> import pytest
+    >>> keras = pytest.importorskip("keras")
+    >>> dense = keras.layers.Dense(3, name="d")
+    >>> dense.build((None, 2))
+    >>> sorted(shapes(dense))
+    ['d/bias', 'd/kernel']
+    """
+    return {
+        variable.path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
+        for variable in model.trainable_variables
+    }
+
+
+def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
+    """Leaf path → layout of every layer, nested ones too.
+
+    >>> import pytest
+    >>> keras = pytest.importorskip("keras")
+    >>> dense = keras.layers.Dense(3, name="d")
+    >>> dense.build((None, 2))
+    >>> layers(dense)["d/kernel"].layer
+    'Dense'
+    """
+    found: dict[str, Layout] = {}
+    for node in model._flatten_layers():
+        for variable, made in _describe(node):
+            if variable is not None:
+                found[variable.path] = made
+    return found
+
+
+def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
+    """A Keras initializer that draws with jinit, for ``kernel_initializer=``.
+
+    Keras' own initializers give two layers that share one object equal weights. This one takes a
+    new seed from a ``keras.random.SeedGenerator`` at every call, so no two layers are equal; with
+    ``seed=`` the sequence of layers is reproducible.
+
+    Args:
+      initializer: a spec string or any ``init(key, shape, dtype)``.
+      seed: of the generator, ``0 ≤ seed < 2**32``; None draws one from Keras.
+
+    Raises:
+      ValueError: an unknown name, a bad seed.
+      MissingExtraError: Keras is not installed.
+
+    >>> import pytest
+    >>> k = pytest.importorskip("keras")
+    >>> shared = keras("he_normal", seed=0)
+    >>> bool((shared((4, 3)) == shared((4, 3))).all())
+    False
+    """
+    try:
+        import keras as package
+    except ImportError:
+        raise errors.missing_extra("keras", "dev", "hosts.keras") from None
+    if seed is not None:
+        errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
+    draw = initializers.get(initializer)
+    generator = package.random.SeedGenerator(seed)
+
+    def make(shape: Any, dtype: Any = None) -> Any:
+        words = jax.numpy.asarray(generator.next(), jax.numpy.uint32)
+        name = package.backend.standardize_dtype(dtype)
+        return package.ops.convert_to_tensor(draw(jax.random.wrap_key_data(words), shape, name))
+
+    return make
+
+
+def _describe(node: Any) -> list[tuple[Any, Layout]]:
+    def is_a(*names: str) -> bool:
+        return comes_from(node, "keras", *names)
+
+    def variable(name: str) -> Any:
+        found = getattr(node, name, None)
+        return found if hasattr(found, "path") and hasattr(found, "shape") else None
+
+    name, bias = type(node).__name__, variable("bias")
+    if is_a("LSTMCell", "GRUCell", "SimpleRNNCell"):
+        count = 4 if is_a("LSTMCell") else 3 if is_a("GRUCell") else 1
+        cell = Layout(layer=name, fused=equal_blocks(node.kernel.shape[-1], count))
+        inner = replace(cell, kind="recurrent")
+        return [
+            (node.kernel, cell),
+            (node.recurrent_kernel, inner),
+            (bias, bias_of(cell, node.kernel.shape)),
+        ]
+    if is_a("Embedding"):
+        return [(variable("embeddings"), replace(layout("embedding"), layer=name))]
+    if is_a("BaseSeparableConv"):
+        point = layout("conv", "keras")
+        return [
+            (node.depthwise_kernel, replace(layout("depthwise", "keras"), layer=name)),
+            (node.pointwise_kernel, replace(point, layer=name)),
+            (bias, bias_of(point, node.pointwise_kernel.shape)),
+        ]
+    kernel = variable("kernel")
+    if kernel is None:
+        names = ("gamma", "beta", "scale", "alpha", "bias")
+        return [(variable(each), vector(name)) for each in names]
+    shape = tuple(kernel.shape)
+    made = _kernel(node, shape, is_a)
+    if made is None:
+        return []
+    made = replace(made, layer=name)
+    return [(kernel, made), (bias, bias_of(made, shape))]
+
+
+def _kernel(node: Any, shape: tuple[int, ...], is_a: Any) -> Layout | None:
+    if is_a("BaseConvTranspose"):
+        made = layout("transposed", "keras")
+        fans = made.fans(shape)
+        assert fans is not None
+        return replace(made, fan_in=strided(fans.fan_in, node.strides, len(shape) - 2))
+    if is_a("BaseDepthwiseConv"):
+        return layout("depthwise", "keras")
+    if is_a("BaseConv"):
+        return layout(f"conv(groups={node.groups})", "keras")
+    if is_a("EinsumDense"):
+        return _einsum(node.equation)
+    return layout("dense", "keras") if is_a("Dense") else None
+
+
+def _einsum(equation: str) -> Layout:
+    """``"abc,cde->abde"``: what is summed over is in, what is new is out, the rest is batch."""
+    operands, output = equation.replace(" ", "").replace("...", "").split("->")
+    inputs, kernel = operands.split(",")
+    where = {label: axis for axis, label in enumerate(kernel)}
+    return Layout(
+        in_axes=tuple(a for label, a in where.items() if label in inputs and label not in output),
+        out_axes=tuple(a for label, a in where.items() if label not in inputs),
+        batch_axes=tuple(a for label, a in where.items() if label in inputs and label in output),
+    )

@@ -1,0 +1,348 @@
+"""Every layer of every framework, run for real: what comes out has the variance that was asked for.
+
+Inputs are standard normal, the rule is lecun_normal, so every output of a layer has variance 1
+if and only if the fan was right. The tolerance is six standard errors of the mean square over the
+independent weights and inputs drawn.
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jinit import parameters
+from jinit.parameters import hosts
+
+RULES = {"*": "lecun_normal"}
+DRAWS = 24
+
+
+def with_unit_variance(outputs):
+    """E y² = 1 over draws of weights, for outputs (draws, …)."""
+    squares = np.asarray(outputs, np.float64) ** 2
+    each = squares.reshape(len(squares), -1).mean(axis=1)
+    error = each.std(ddof=1) / np.sqrt(len(each))
+    assert abs(each.mean() - 1) < max(6 * error, 0.01), (each.mean(), error)
+    assert error < 0.08, "too few draws to tell"
+
+
+def rules_for(layers):
+    """Kernels LeCun, everything else zero or one."""
+    words = {"bias": "zeros", "vector": "ones"}
+    return {path: words.get(made.kind, "lecun_normal") for path, made in layers.items()}
+
+
+def drawn(shapes, layers, host):
+    """One tree per key, all by one vmapped draw."""
+    paths = {parameters.path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)}
+    rules = {p: r for p, r in rules_for(layers).items() if p in paths}
+    keys = jax.random.split(jax.random.key(1), DRAWS)
+
+    def one(key):
+        return parameters.initialize(key, shapes, rules, host=host, layers=layers)
+
+    return jax.vmap(one)(keys)
+
+
+X = {
+    "dense": (64, 24),
+    "conv1": (8, 40, 8),
+    "conv2": (4, 14, 14, 8),
+    "conv3": (2, 9, 9, 9, 4),
+}
+
+
+def example(name):
+    return jax.random.normal(jax.random.key(5), X[name])
+
+
+LINEN = {
+    "dense": (nn.Dense(30), "dense"),
+    "general": (nn.DenseGeneral((5, 6)), "dense"),
+    "contracting": (nn.DenseGeneral(20, axis=(-2, -1)), "conv1"),
+    "batched": (nn.DenseGeneral(16, axis=-1, batch_dims=0), "conv1"),
+    "conv1": (nn.Conv(12, (3,), padding="VALID"), "conv1"),
+    "conv2": (nn.Conv(12, (3, 3), padding="VALID"), "conv2"),
+    "conv3": (nn.Conv(12, (3, 3, 3), padding="VALID"), "conv3"),
+    "grouped": (nn.Conv(12, (3, 3), padding="VALID", feature_group_count=4), "conv2"),
+    "depthwise": (nn.Conv(16, (3, 3), padding="VALID", feature_group_count=8), "conv2"),
+}
+
+
+@pytest.mark.parametrize("name", LINEN)
+def test_linen(name):
+    module, kind = LINEN[name]
+    x = example(kind)
+    layers = hosts.layers(module, x)
+    trees = drawn(hosts.shapes(module, x), layers, "flax")
+    with_unit_variance(jax.vmap(lambda params: module.apply({"params": params}, x))(trees))
+
+
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_linen_transposed(transpose_kernel, strides):
+    x = example("conv2")
+    if transpose_kernel:
+        module = nn.ConvTranspose(12, (4, 4), strides, transpose_kernel=True)
+    else:
+        module = nn.ConvTranspose(12, (4, 4), strides)
+    layers = hosts.layers(module, x)
+    trees = drawn(hosts.shapes(module, x), layers, "flax")
+    y = jax.vmap(lambda params: module.apply({"params": params}, x))(trees)
+    with_unit_variance(y[:, :, 5:-5, 5:-5])
+
+
+def test_linen_embedding_attention_and_recurrence():
+    embed = nn.Embed(50, 64)
+    ids = jnp.arange(50)
+    trees = drawn(hosts.shapes(embed, ids), hosts.layers(embed, ids), "flax")
+    with_unit_variance(jax.vmap(lambda p: embed.apply({"params": p}, ids))(trees))
+    attention = nn.MultiHeadDotProductAttention(num_heads=4)
+    x = jax.random.normal(jax.random.key(5), (2, 6, 32))
+    layers = hosts.layers(attention, x)
+    assert layers["query/kernel"].out_axes == (1, 2)
+    assert layers["out/kernel"].in_axes == (0, 1)
+    found = parameters.assign(hosts.shapes(attention, x), rules_for(layers), layers=layers)
+    assert {each.leaf: each.fan_in for each in found}["out/kernel"] == 32
+    cell = nn.OptimizedLSTMCell(16)
+    carry = cell.initialize_carry(jax.random.key(0), (4, 8))
+    layers = hosts.layers(cell, carry, x[0, :4, :8])
+    assert layers["hi/kernel"].fans((16, 16)).fan_in == 16
+
+
+def nnx_layers():
+    rngs = nnx.Rngs(0)
+    return {
+        "dense": (nnx.Linear(24, 30, rngs=rngs), "dense"),
+        "general": (nnx.LinearGeneral(24, (5, 6), rngs=rngs), "dense"),
+        "batched": (
+            nnx.LinearGeneral(8, 16, axis=-1, batch_axis={0: 8}, rngs=rngs),
+            "conv1",
+        ),
+        "conv2": (nnx.Conv(8, 12, (3, 3), padding="VALID", rngs=rngs), "conv2"),
+        "grouped": (
+            nnx.Conv(8, 12, (3, 3), padding="VALID", feature_group_count=4, rngs=rngs),
+            "conv2",
+        ),
+        "depthwise": (
+            nnx.Conv(8, 16, (3, 3), padding="VALID", feature_group_count=8, rngs=rngs),
+            "conv2",
+        ),
+        "transposed": (
+            nnx.ConvTranspose(8, 12, (3, 3), padding="VALID", rngs=rngs, transpose_kernel=True),
+            "conv2",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", nnx_layers())
+def test_nnx(name):
+    module, kind = nnx_layers()[name]
+    x = example(kind)
+    graph, state, rest = nnx.split(module, nnx.Param, ...)
+    layers = hosts.layers(module)
+    trees = drawn(hosts.shapes(module), layers, "flax")
+    assert jax.tree.structure(trees) == jax.tree.structure(state)
+    y = jax.vmap(lambda params: nnx.merge(graph, params, rest)(x))(trees)
+    with_unit_variance(y[:, :, 2:-2, 2:-2] if name == "transposed" else y)
+
+
+def test_nnx_gates_are_drawn_alone():
+    cell = nnx.OptimizedLSTMCell(8, 16, rngs=nnx.Rngs(0))
+    layers = hosts.layers(cell)
+    assert layers["dense_h/kernel"].fused == (16,) * 4
+    assert layers["dense_h/kernel"].kind == "recurrent"
+    rules = {"*dense_h/kernel": "orthogonal", "*/kernel": "lecun_normal", "*": "zeros"}
+    made = parameters.initialize(jax.random.key(0), hosts.shapes(cell), rules, layers=layers)
+    kernel = np.asarray(jax.tree.leaves(made["dense_h"]["kernel"])[0])
+    for gate in np.split(kernel, 4, axis=1):
+        np.testing.assert_allclose(gate.T @ gate, np.eye(16), atol=1e-5)
+
+
+hk = pytest.importorskip("haiku")
+HAIKU = {
+    "dense": (lambda x: hk.Linear(30)(x), "dense"),
+    "conv1": (lambda x: hk.Conv1D(12, 3, padding="VALID")(x), "conv1"),
+    "conv2": (lambda x: hk.Conv2D(12, 3, padding="VALID")(x), "conv2"),
+    "conv3": (lambda x: hk.Conv3D(12, 3, padding="VALID")(x), "conv3"),
+    "grouped": (lambda x: hk.Conv2D(12, 3, padding="VALID", feature_group_count=4)(x), "conv2"),
+    "depthwise": (lambda x: hk.DepthwiseConv2D(2, 3, padding="VALID")(x), "conv2"),
+    "transposed": (lambda x: hk.Conv2DTranspose(12, 3, padding="VALID")(x), "conv2"),
+    "strided": (lambda x: hk.Conv2DTranspose(12, 4, stride=2)(x), "conv2"),
+}
+
+
+@pytest.mark.parametrize("name", HAIKU)
+def test_haiku(name):
+    function, kind = HAIKU[name]
+    model, x = hk.without_apply_rng(hk.transform(function)), example(kind)
+    layers = hosts.layers(model, x)
+    trees = drawn(hosts.shapes(model, x), layers, "haiku")
+    y = jax.vmap(lambda params: model.apply(params, x))(trees)
+    with_unit_variance(y[:, :, 5:-5, 5:-5] if name in ("transposed", "strided") else y)
+
+
+def test_haiku_gates_and_embeddings():
+    model = hk.transform(lambda x: hk.LSTM(16)(x, hk.LSTM(16).initial_state(4)))
+    layers = hosts.layers(model, jnp.zeros((4, 8)))
+    assert layers["lstm/linear/w"].fused == (16,) * 4
+    gru = hk.transform(lambda x: hk.GRU(16)(x, jnp.zeros((4, 16))))
+    assert hosts.layers(gru, jnp.zeros((4, 8)))["gru/w_h"].kind == "recurrent"
+    embed = hk.without_apply_rng(hk.transform(lambda i: hk.Embed(50, 64)(i)))
+    ids = jnp.arange(50)
+    trees = drawn(hosts.shapes(embed, ids), hosts.layers(embed, ids), "haiku")
+    with_unit_variance(jax.vmap(lambda params: embed.apply(params, ids))(trees))
+
+
+eqx = pytest.importorskip("equinox")
+K = jax.random.key(0)
+EQUINOX = {
+    "dense": (lambda: eqx.nn.Linear(24, 30, key=K), "dense"),
+    "conv1": (lambda: eqx.nn.Conv1d(40, 12, 3, key=K), "conv1"),
+    "conv2": (lambda: eqx.nn.Conv2d(14, 12, 3, key=K), "conv2"),
+    "grouped": (lambda: eqx.nn.Conv2d(14, 14, 3, groups=7, key=K), "conv2"),
+    "depthwise": (lambda: eqx.nn.Conv2d(14, 28, 3, groups=14, key=K), "conv2"),
+    "transposed": (lambda: eqx.nn.ConvTranspose2d(14, 12, 3, key=K), "conv2"),
+    "transposed groups": (lambda: eqx.nn.ConvTranspose2d(14, 12, 3, groups=2, key=K), "conv2"),
+}
+
+
+@pytest.mark.parametrize("name", EQUINOX)
+def test_equinox(name):
+    make, kind = EQUINOX[name]
+    module, x = make(), example(kind)
+    layers = hosts.layers(module)
+    static = eqx.partition(module, eqx.is_inexact_array)[1]
+    trees = drawn(hosts.shapes(module), layers, "equinox")
+
+    def outputs(params):
+        return jax.vmap(eqx.combine(params, static))(x)
+
+    y = jax.vmap(outputs)(trees)
+    with_unit_variance(y[..., 2:-2, 2:-2] if "transposed" in name else y)
+
+
+def test_equinox_attention_and_cells_have_layers():
+    attention = eqx.nn.MultiheadAttention(4, 32, key=K)
+    assert hosts.layers(attention)["query_proj/weight"].in_axes == (1,)
+    cell = eqx.nn.LSTMCell(8, 16, key=K)
+    assert hosts.layers(cell)["weight_hh"].fused == (16,) * 4
+    made = parameters.initialize(
+        K, hosts.shapes(cell), {"weight*": "orthogonal", "*": "zeros"}, host="equinox",
+        layers=hosts.layers(cell),
+    )  # fmt: skip
+    assert isinstance(made, eqx.nn.LSTMCell)
+    for gate in np.split(np.asarray(made.weight_hh), 4):
+        np.testing.assert_allclose(gate @ gate.T, np.eye(16), atol=1e-5)
+
+
+keras = pytest.importorskip("keras")
+KERAS = {
+    "dense": (lambda: keras.layers.Dense(30), "dense"),
+    "einsum": (lambda: keras.layers.EinsumDense("abc,cde->abde", (None, 5, 6)), "conv1"),
+    "conv1": (lambda: keras.layers.Conv1D(12, 3), "conv1"),
+    "conv2": (lambda: keras.layers.Conv2D(12, 3), "conv2"),
+    "conv3": (lambda: keras.layers.Conv3D(12, 3), "conv3"),
+    "grouped": (lambda: keras.layers.Conv2D(12, 3, groups=4), "conv2"),
+    "depthwise": (lambda: keras.layers.DepthwiseConv2D(3, depth_multiplier=2), "conv2"),
+    "separable": (lambda: keras.layers.SeparableConv2D(12, 3), "conv2"),
+    "transposed": (lambda: keras.layers.Conv2DTranspose(12, 3), "conv2"),
+    "strided": (lambda: keras.layers.Conv2DTranspose(12, 4, strides=2), "conv2"),
+}
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_keras(name):
+    make, kind = KERAS[name]
+    layer, x = make(), example(kind)
+    layer.build(x.shape)
+    trees = drawn(hosts.shapes(layer), hosts.layers(layer), "keras")
+
+    def outputs(params):
+        values = [params[variable.path] for variable in layer.trainable_variables]
+        return layer.stateless_call(values, [], x)[0]
+
+    y = jax.vmap(outputs)(trees)
+    with_unit_variance(y[:, :, 5:-5, 5:-5] if name in ("transposed", "strided") else y)
+
+
+def test_keras_attention_and_gates():
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    attention.build((1, 5, 8), (1, 5, 8))
+    layers = hosts.layers(attention)
+    (query,) = [made for path, made in layers.items() if path.endswith("query/kernel")]
+    assert (query.in_axes, query.out_axes) == ((0,), (1, 2))
+    lstm = keras.layers.LSTM(7)
+    lstm.build((1, 5, 8))
+    (inner,) = [m for path, m in hosts.layers(lstm).items() if path.endswith("recurrent_kernel")]
+    assert inner.kind == "recurrent"
+    assert inner.fused == (7,) * 4
+
+
+def test_two_keras_layers_that_share_an_initializer_differ():
+    shared = hosts.keras("he_normal", seed=3)
+    first, second = (keras.layers.Dense(5, kernel_initializer=shared) for _ in range(2))
+    for layer in (first, second):
+        layer.build((None, 4))
+    assert not np.array_equal(first.kernel, second.kernel)
+    again = keras.layers.Dense(5, kernel_initializer=hosts.keras("he_normal", seed=3))
+    again.build((None, 4))
+    np.testing.assert_array_equal(again.kernel, first.kernel)
+
+
+def test_initializers_go_into_other_peoples_layers():
+    from jinit import initializers
+
+    x = jnp.ones((1, 4))
+    linen = nn.Dense(3, kernel_init=initializers.he_normal()).init(K, x)["params"]["kernel"]
+    assert linen.shape == (4, 3)
+    module = nnx.Linear(4, 3, kernel_init=initializers.orthogonal(), rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(module.kernel[...].T @ module.kernel[...], np.eye(3), atol=1e-5)
+    made = hk.transform(lambda x: hk.Linear(3, w_init=hosts.haiku("he_normal"))(x)).init(K, x)
+    assert made["linear"]["w"].shape == (4, 3)
+
+
+torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
+TORCH = {
+    "dense": (lambda: torch.nn.Linear(24, 30), "dense"),
+    "conv1": (lambda: torch.nn.Conv1d(40, 12, 3), "conv1"),
+    "conv2": (lambda: torch.nn.Conv2d(14, 12, 3), "conv2"),
+    "grouped": (lambda: torch.nn.Conv2d(14, 14, 3, groups=7), "conv2"),
+    "transposed": (lambda: torch.nn.ConvTranspose2d(14, 12, 3), "conv2"),
+    "transposed groups": (lambda: torch.nn.ConvTranspose2d(14, 12, 3, groups=2), "conv2"),
+    "strided": (lambda: torch.nn.ConvTranspose2d(14, 12, 4, stride=2), "conv2"),
+    "embedding": (lambda: torch.nn.Embedding(50, 64), None),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_torch(name):
+    make, kind = TORCH[name]
+    module = make()
+    x = torch.arange(50) if kind is None else torch.from_numpy(np.array(example(kind)))
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "torch")
+    outputs = []
+    for draw in range(DRAWS):
+        state = {n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()}
+        module.load_state_dict(state)
+        with torch.no_grad():
+            outputs.append(module(x).numpy())
+    y = np.stack(outputs)
+    cut = 5 if name == "strided" else 2
+    with_unit_variance(
+        y[..., cut:-cut, cut:-cut] if "transposed" in name or name == "strided" else y
+    )
+
+
+def test_torch_attention_and_gates():
+    layers = hosts.layers(torch.nn.MultiheadAttention(8, 2))
+    assert layers["in_proj_weight"].fused == (8, 8, 8)
+    lstm = hosts.layers(torch.nn.LSTM(3, 5))
+    assert lstm["weight_hh_l0"].fused == (5,) * 4
+    assert lstm["bias_hh_l0"].fan_in == 5
