@@ -12,6 +12,14 @@ import pytest
 
 from jinit.cli import main
 
+TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "jinit", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, **options)
+
+
 SWEEP = ["sweep", "--dataset", "xor", "--steps", "20", "--seeds", "3", "--width", "8",
          "--initializer", "zeros", "he_normal"]  # fmt: skip
 
@@ -133,3 +141,48 @@ def test_ctrl_c_prints_what_is_done():
     assert process.returncode == 130
     assert "interrupted after" in err
     assert "zeros" in out
+
+
+def test_x64_sweeps():
+    done = run("sweep", *TINY, env=os.environ | {"JAX_ENABLE_X64": "1"})
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_hang_exits_with_1():
+    done = run("sweep", *TINY, "--hang-after", "0.01")
+    assert done.returncode == 1
+    assert "no compile or tile finished" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_is_quiet():
+    command = f"{sys.executable} -m jinit sweep {' '.join(TINY)} --json | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=200)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["sweep", *TINY, "--metric", "first_bad_step"], "first_bad_step"),
+        (["sweep", *TINY, "--metric", "clip_fraction"], "add --clip"),
+        (["sweep", *TINY, "--hang-after", "nan"], "hang_after: got nan"),
+        (["sweep", *TINY, "--out", "/proc/runs.csv"], "output path"),
+        (["sweep", *TINY, "--out", f"{'x' * 300}.csv"], "output path"),
+        (["describe", "truncated_normal(lower=9,upper=10)"], "within 4 of the mean"),
+        (["describe", "normal(dtype=foo)"], "dtype: got 'foo'"),
+        (["describe", "normal", "--shape", "60000", "60000"], "at most 100,000,000"),
+        (["plan", "--steps", "3000000000"], "steps: got"),
+        (["plan", "--tile", "100000000"], "tile: got"),
+    ],
+)
+def test_more_bad_input(arguments, match, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert match in error
+    assert error.count("\n") == 1
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("jinit ")

@@ -1,5 +1,8 @@
 """Clips against NumPy in float64, at the edges of float32, and lane by lane."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,3 +152,36 @@ def test_works_in_chain_inject_and_masked():
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("kind", ["leaf_norm", "global_norm", "value"])
+def test_wider_dtypes_are_not_narrowed(kind):
+    code = f"""
+import jax
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp
+from jinit import clipping
+tx = clipping.get({kind!r})(10.0)
+def clip(g):
+    return tx.update(g, tx.init(g))[0]
+g = jnp.array([0.1, 1e-300])
+assert (clip(g) == g).all() and clip(g).dtype == jnp.float64
+assert (jax.vmap(clip)(jnp.stack([g, g])) == g).all()
+big = clip(jnp.array([1e300, 1.0]))
+assert abs(float(big[0]) - 10) < 1e-9, big
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_complex_gradients_keep_their_phase_and_integers_are_refused():
+    tx = clipping.clip_by_global_norm(1.0)
+    clipped = tx.update(jnp.array([3 + 4j]), tx.init(()))[0]
+    np.testing.assert_allclose(clipped, [0.6 + 0.8j], rtol=1e-6)
+    with pytest.raises(TypeError, match="dtype int32"):
+        tx.update(jnp.array([3, 4]), tx.init(()))
+    with pytest.raises(TypeError, match="complex"):
+        clipping.clip_by_value(1.0).update(jnp.array([3 + 4j]), None)
+    with pytest.raises(TypeError, match=r"a clip of jinit\.clipping"):
+        clipping.with_clip_statistics(optax.clip(1.0))
+    with pytest.raises(ValueError, match="threshold"):
+        clipping.clip_by_value(jnp.float32(-1.0))

@@ -198,7 +198,7 @@ def _targets(name: str, y: Any) -> np.ndarray:
 
 def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
     largest = float(np.abs(x).max(initial=0.0))
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise errors.refusal(
             name, f"an entry of {largest:.3g}", "numbers that fit float32", "standardize=True"
         )

@@ -23,15 +23,17 @@ Rules: TypeAlias = Mapping[str, str | Initializer] | str
 Layers: TypeAlias = Mapping[str, str | Layout]
 KEEP = "keep"
 
-# Leaf names whose meaning a framework fixes, whatever the layer: Flax and Keras call every
-# (receptive field…, in, out) kernel "kernel". torch and Equinox call everything "weight".
+# Leaf names whose meaning a framework fixes, whatever the layer. In Flax, Haiku and Keras every
+# other leaf of rank 2 or more is (receptive field…, in, out), as in jax.nn.initializers; torch and
+# Equinox call a dense kernel, a transposed one and an embedding all "weight".
 _LEAF_NAMES: dict[str, dict[str, str]] = {
-    "flax": {"kernel": "conv", "embedding": "embedding"},
-    "haiku": {"w": "conv", "embeddings": "embedding"},
-    "keras": {"kernel": "conv", "recurrent_kernel": "recurrent", "embeddings": "embedding"},
+    "flax": {"embedding": "embedding"},
+    "haiku": {"embeddings": "embedding"},
+    "keras": {"recurrent_kernel": "recurrent", "embeddings": "embedding"},
     "equinox": {},
     "torch": {},
 }
+_CHANNELS_LAST = ("flax", "haiku", "keras")
 _VECTORS = ("scale", "offset", "shift", "gamma", "beta")
 _BIASES = ("bias", "b")
 
@@ -79,8 +81,9 @@ def assign(
         or the name of a preset: ``"torch"``, ``"keras"``, ``"flax"``, ``"haiku"``, ``"equinox"``.
       host: whose axis order the kernels follow.
       layers: pattern → what those leaves are: ``"conv(groups=4)"``, ``"embedding"``, … (see
-        :func:`jinit.parameters.layout`), or ``hosts.layers(model, x)``. Flax, Haiku and Keras
-        leaves that are plain kernels need no entry; elsewhere a kernel must have one.
+        :func:`jinit.parameters.layout`), or ``hosts.layers(model, x)``. Leaves of Flax, Haiku and
+        Keras trees that are (receptive field…, in, out) need no entry; elsewhere a kernel must
+        have one.
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order.
@@ -181,10 +184,11 @@ def _layouts(leaves: list[tuple[str, Any]], host: str, layers: Layers) -> dict[s
             continue
         word = re.split(r"[/.]", path)[-1]
         usual = _LEAF_NAMES[host].get(word)
-        if usual is not None and len(leaf.shape) > 1:
-            found[path] = layout(usual, host)
-        else:
-            found[path] = layout("vector") if word in _VECTORS else None
+        if word in _VECTORS:
+            usual = "vector"
+        elif len(leaf.shape) > 1 and word not in _BIASES and host in _CHANNELS_LAST:
+            usual = usual or "conv"
+        found[path] = None if usual is None else layout(usual, host)
     if not all(isinstance(given, Layout) for given in layers.values()):
         # A model's own layers may be more than this tree holds; what a user wrote may not.
         _all_used("layers entry", named, used, leaves)

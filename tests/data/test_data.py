@@ -86,8 +86,36 @@ GOOD_X, GOOD_Y = np.ones((4, 2)), np.arange(4) % 2
         (lambda: data.from_arrays(GOOD_X, GOOD_Y, test_fraction=0), ValueError, "test_fraction"),
         (lambda: data.get((GOOD_X[:0], GOOD_Y[:0])), ValueError, "no examples"),
         (lambda: data.get((GOOD_X[:1], GOOD_Y[:1])), ValueError, "at least 2"),
+        (lambda: data.get((GOOD_X, GOOD_Y * 2**32)), ValueError, "without gaps"),
+        (lambda: data.get((GOOD_X, GOOD_Y + 1)), ValueError, "without gaps"),
+        (lambda: data.get((GOOD_X, GOOD_Y * 1j)), TypeError, "y: got"),
+        (lambda: data.get((GOOD_X * 1j, GOOD_Y)), TypeError, "x: got"),
+        (lambda: data.get((GOOD_X[:, :0], GOOD_Y)), ValueError, "one feature"),
+        (
+            lambda: data.from_arrays(GOOD_X * 1e60, GOOD_Y, standardize=False),
+            ValueError,
+            "float32",
+        ),
+        (
+            lambda: data.get(data.Dataset(GOOD_X, np.arange(4), GOOD_X, np.arange(4))),
+            ValueError,
+            "outputs=4",
+        ),
     ],
 )
 def test_bad_arrays(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e-30, 1e200])
+def test_features_in_any_unit_are_standardized(unit):
+    x = np.random.default_rng(0).normal(size=(40, 3)) + 2
+    made = data.from_arrays(x * unit, np.arange(40) % 2)
+    np.testing.assert_allclose(made.x_train.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(made.x_train.std(axis=0), 1, rtol=1e-5)
+
+
+def test_named_data_cannot_be_changed_by_accident():
+    with pytest.raises(ValueError, match="read-only"):
+        data.get("xor").x_train[0] = 0

@@ -288,3 +288,25 @@ def test_batched_qr_on_two_threads_does_not_hang():
         found = engine.run(layers, seeds, tile=4, workers=2, hang_after=60)
     product = found[0, 0].T @ found[0, 0]
     np.testing.assert_allclose(product, np.eye(24), atol=1e-5)
+
+
+def test_a_store_holds_one_job_of_a_name():
+    store, lanes = engine.MemoryStore(), np.arange(3.0, dtype=np.float32)
+
+    def double(x):
+        return 2 * x
+
+    engine.run(double, lanes, store=store)
+    np.testing.assert_array_equal(engine.run(double, lanes, store=store), 2 * lanes)
+    for fn, others in ((lambda x: x, lanes), (double, lanes + 1)):
+        fn.__name__ = "double"
+        with pytest.raises(ValueError, match="store of job 'double'"):
+            engine.run(fn, others, store=store)
+
+
+def test_keys_are_lanes_and_no_lanes_are_refused():
+    keys = jax.random.split(jax.random.key(0), 5)
+    found = engine.run(jax.random.normal, keys)
+    np.testing.assert_allclose(found, jax.vmap(jax.random.normal)(keys), rtol=1e-6)
+    with pytest.raises(ValueError, match="lanes: got 'none'"):
+        engine.run(lambda x: x, np.zeros((0, 3)))

@@ -26,6 +26,15 @@ from jinit.sweep.grid import settings
         ({"depth": -1}, ValueError, "depth: got -1"),
         ({"depth": 2.5}, TypeError, "depth: got 2.5"),
         ({"width": 0}, ValueError, "width: got 0"),
+        ({"learning_rate": np.array(-1.0)}, ValueError, "learning_rate: got -1"),
+        ({"learning_rate": 1e-50}, ValueError, "learning_rate: got 1e-50"),
+        ({"learning_rate": (1, 1.0)}, ValueError, "each value once"),
+        ({"momentum": (0.1, 0.9)}, ValueError, "optimizer 'sgd', which has none"),
+        ({"momentum": 0.5, "optimizer": "rmsprop"}, ValueError, "rmsprop"),
+        ({"residual": "no"}, TypeError, "residual"),
+        ({"residual": True, "depth": 1}, ValueError, "depth >= 2"),
+        ({"steps": 3 * 10**9}, ValueError, "steps"),
+        ({"depth": 3000}, ValueError, "depth: got 3000"),
         ({"width": (8, 8)}, ValueError, "each value once"),
         ({"learning_rate": 0}, ValueError, "learning_rate: got 0"),
         ({"learning_rate": math.nan}, ValueError, "learning_rate: got nan"),
@@ -100,6 +109,7 @@ def test_flops_are_those_of_the_layers():
         ({}, {"model": models.MLP((9,))}, r"outputs of MLP: got \(2, 9\)"),
         ({"dataset": "iris"}, {"data": "wine"}, "dataset"),
         ({}, {"tile": 1}, "tile: got 1"),
+        ({"width": 65536, "depth": 64}, {}, "memory of one tile"),
         ({}, {"rules": lambda kernel, bias: {"*/kernel": kernel}}, "no rule"),
         ({"initializer": "identity"}, {"rules": lambda kernel, bias: {"*": kernel}}, "rank 2"),
     ],
@@ -107,3 +117,35 @@ def test_flops_are_those_of_the_layers():
 def test_what_only_a_plan_can_refuse(axes, options, match):
     with pytest.raises(ValueError, match=match):
         jinit.plan(jinit.Grid(**axes), **options)
+
+
+def test_lists_arrays_and_ranges_are_axes():
+    grid = jinit.Grid(
+        learning_rate=np.geomspace(0.01, 1, 3), seeds=range(2), depth=np.array([1, 2])
+    )
+    assert grid.learning_rate == pytest.approx((0.01, 0.1, 1.0))
+    assert grid.seeds == (0, 1)
+    assert grid.runs == 12
+
+
+def test_functions_of_one_name_are_numbered():
+    grid = jinit.Grid(activation=(lambda x: x, lambda x: x * x))
+    names = grid.labels("activation")
+    assert names[1] == f"{names[0]}#2"
+    made = jinit.plan(grid)
+    assert {program.labels["activation"] for program in made.programs} == set(names)
+
+
+def test_options_that_would_do_nothing_to_a_model_are_refused():
+    def shapes(x):
+        return {"kernel": np.zeros((x.shape[1], 1), np.float32)}
+
+    with pytest.raises(ValueError, match="without biases"):
+        jinit.plan(
+            jinit.Grid(dataset="xor", bias_initializer=("zeros", "ones")),
+            model=(shapes, lambda p, x: x @ p["kernel"]),
+        )
+    with pytest.raises(TypeError, match="rules"):
+        jinit.plan(jinit.Grid(), rules={"*": "zeros"})
+    with pytest.raises(TypeError, match=r"a jinit\.Grid"):
+        jinit.run({"depth": 1})

@@ -1,5 +1,8 @@
 """Sweeps: true to a single run, independent lanes, one program, the user's own model and data."""
 
+import subprocess
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -292,3 +295,38 @@ def test_two_hundred_threaded_sweeps_with_orthogonal_layers_do_not_hang():
         seeds = tuple(range(repetition * 16, repetition * 16 + 16))
         found = jinit.run(jinit.Grid(**grid | {"seeds": seeds}), workers=2, tile=4, hang_after=60)
     assert len(found) == 16
+
+
+def test_label_noise_0_is_the_same_alone_and_beside_noisy_arms(assert_same_bits):
+    axes = {"dataset": "xor", "depth": 1, "width": 16, "steps": 30, "seeds": 3}
+    alone = jinit.run(jinit.Grid(**axes))
+    beside = jinit.run(jinit.Grid(**axes, label_noise=(0.2, 0.0))).select(label_noise=0.0)
+    for column in ("train_loss", "test_loss"):
+        assert_same_bits(beside[column], alone[column])
+
+
+def test_adamw_decays_as_much_as_its_column_says():
+    axes = {"dataset": "xor", "depth": 1, "width": 8, "steps": 50, "seeds": 3, "optimizer": "adamw"}
+    alone = jinit.run(jinit.Grid(**axes))
+    beside = jinit.run(jinit.Grid(**axes, weight_decay=(0.0, 0.01))).select(weight_decay=0.0)
+    np.testing.assert_array_equal(beside["test_loss"], alone["test_loss"])
+
+
+def test_a_bias_rule_may_use_the_kernels_fan():
+    grid = jinit.Grid(dataset="xor", bias_initializer="fan_in_uniform", depth=1, steps=5, seeds=2)
+    assert np.isfinite(jinit.run(grid)["test_loss"]).all()
+
+
+def test_independent_noise_of_a_callable_does_not_depend_on_the_process():
+    code = """
+import jax, jinit
+grid = jinit.Grid(dataset="xor", initializer=(jax.nn.initializers.he_normal(), "he_normal"),
+                  pairing="independent", depth=1, steps=5, seeds=2)
+print(jinit.run(grid)["test_loss"].tolist(), grid.labels("initializer"))
+"""
+    first, second = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout
+    assert "0x" not in first.stdout

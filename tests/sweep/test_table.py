@@ -122,3 +122,75 @@ def test_json_is_strict(table):
     assert len(found["columns"]["seed"]) == 16
     assert found["comparisons"][0]["verdict"] in ("wins", "loses", "not settled")
     assert found["settings"]["versions"]["jax"]
+
+
+def test_an_interval_with_an_end_that_is_no_number_settles_nothing():
+    never, soon = [math.inf] * 17 + [10.0] * 5, [10.0] * 17 + [math.inf] * 5
+    columns = {
+        "initializer": np.repeat(np.array(["a", "b"], object), 22),
+        "seed": np.tile(np.arange(22), 2),
+        "steps_to_target": np.array(never + soon),
+        "diverged": np.zeros(44, bool),
+    }
+    table = Table(columns, ("initializer", "seed"), {}, np.array([]))
+    (found,) = jinit.compare(table, "steps_to_target", baseline="b")
+    assert found.verdict == "not settled"
+
+
+def test_never_against_always_needs_few_more_seeds():
+    table = made(base=np.zeros(4), arm=np.full(4, 0.9))
+    columns = dict(table.columns) | {"diverged": np.zeros(8, bool)}
+    table = Table(columns, table.axes, {}, np.array([]))
+    (found,) = jinit.compare(table, "steps_to_target", baseline="base")
+    assert found.result.more_pairs < 10
+    assert "10,000" not in found.sentence
+
+
+def test_a_metric_the_task_lacks_is_neither_zero_nor_a_verdict():
+    columns = {
+        "dataset": np.repeat(np.array(["digits", "linear_teacher"], object), 6),
+        "initializer": np.tile(np.repeat(np.array(["a", "b"], object), 3), 2),
+        "seed": np.tile(np.arange(3), 4),
+        "test_accuracy": np.array([0.5] * 3 + [0.6] * 3 + [math.nan] * 6),
+        "steps_to_target": np.ones(12),
+        "diverged": np.zeros(12, bool),
+    }
+    table = Table(columns, ("dataset", "initializer", "seed"), {}, np.array([]))
+    assert np.isnan(jinit.summarize(table)[-1].metric.estimate)
+    assert [c.cell for c in jinit.compare(table, baseline="a")] == [{"dataset": "digits"}]
+    stream = io.StringIO()
+    terminal.print_table(table, baseline="a", stream=stream)
+    assert ".000" not in stream.getvalue()
+
+
+def test_crossed_data_seeds_are_averaged_before_pairing():
+    rng = np.random.default_rng(0)
+    columns = {
+        "initializer": np.repeat(np.array(["a", "b"], object), 24),
+        "seed": np.tile(np.repeat(np.arange(3), 8), 2),
+        "data_seed": np.tile(np.arange(8), 6),
+        "test_accuracy": rng.uniform(size=48),
+        "diverged": np.zeros(48, bool),
+    }
+    table = Table(columns, ("initializer", "seed", "data_seed"), {}, np.array([]))
+    assert jinit.compare(table, baseline="a")[0].result.pairs == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 142])
+def test_the_verdict_is_never_cut_off(width, monkeypatch):
+    monkeypatch.setattr(terminal, "_console_width", lambda stream: width)
+    stream = io.StringIO()
+    terminal.print_table(ARMS, baseline="base", stream=stream)
+    text = stream.getvalue()
+    assert "wins" in text
+    assert "…" not in text.replace("1, …", "")
+    assert max(map(len, text.splitlines()[:12])) <= width
+
+
+def test_settings_travel_with_a_parquet_file(tmp_path):
+    import pyarrow.parquet
+
+    table = Table(ARMS.columns, ARMS.axes, {}, np.array([]), {"grid": {"depth": 3}})
+    table.to_parquet(tmp_path / "runs.parquet")
+    metadata = pyarrow.parquet.read_schema(tmp_path / "runs.parquet").metadata
+    assert json.loads(metadata[b"jinit"]) == {"grid": {"depth": 3}}
