@@ -67,9 +67,22 @@ def _vector(leaf: str) -> NamedInitializer:
 
 
 def _torch(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """kaiming_uniform with a = √5, which is U[±1/√n], for kernels and, with their n, biases."""
+    """kaiming_uniform with a = √5, which is U[±1/√n], for kernels and, with their n, biases.
+
+    torch reads the second axis as inputs, which in a transposed convolution are its outputs.
+    """
+    if "Transpose" in made.layer:
+        fan_in = made.fan_out if made.kind == "bias" else math.prod(shape[1:])
+        return fan_in_uniform(fan_in=fan_in), made
+    return _equinox(made, leaf, shape)
+
+
+def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """U[±1/√n] for kernels and biases, recurrent cells with n = hidden; embeddings N(0, 1)."""
     if made.kind == "vector":
         return _vector(leaf), made
+    if made.layer == "NonDynamicallyQuantizableLinear" and made.kind == "bias":
+        return zeros, made  # the output projection of attention
     if made.layer == "MultiheadAttention":
         bias = made.kind == "bias"
         return (zeros if bias else glorot_uniform()), (made if bias else _whole(made))
@@ -81,11 +94,6 @@ def _torch(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
     if made.kind == "bias":
         return fan_in_uniform(fan_in=made.fan_in), made
     return fan_in_uniform(), made
-
-
-def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """As torch: U[±1/√n], recurrent cells with n = hidden; embeddings N(0, 1)."""
-    return _torch(made, leaf, shape)
 
 
 def _keras(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
@@ -102,8 +110,8 @@ def _keras(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
     whole = Layout(made.kind, made.layer)
     if made.kind == "recurrent":
         return orthogonal(), whole
-    # Keras reads the last two axes as in and out, whatever the layer makes of them.
-    return glorot_uniform(), whole
+    # But for EinsumDense, Keras reads the last two axes as in and out, whatever the layer does.
+    return glorot_uniform(), made if made.layer == "EinsumDense" else whole
 
 
 def _flax(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
