@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         theory,
         train,
     )
+    from jinit.parameters.audit import audit
     from jinit.parameters.initialize import initialize
     from jinit.sweep import Grid, compare, plan, run, summarize
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Grid", "compare", "initialize", "plan", "run", "summarize",
+    "Grid", "audit", "compare", "initialize", "plan", "run", "summarize",
     "activations", "clipping", "data", "engine", "errors", "initializers",
     "models", "parameters", "report", "stats", "sweep", "theory", "train",
 ]  # fmt: skip
@@ -45,6 +46,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Grid": "jinit.sweep.grid",
+        "audit": "jinit.parameters.audit",
         "compare": "jinit.sweep.comparison",
         "initialize": "jinit.parameters.initialize",
         "plan": "jinit.sweep.planner",

@@ -1,6 +1,7 @@
 """Whole parameter trees, in any framework: rules, layouts, keys per leaf, draws."""
 
 from jinit.parameters import hosts
+from jinit.parameters.audit import Finding, audit
 from jinit.parameters.initialize import (
     fold_words,
     initialize,
@@ -12,6 +13,6 @@ from jinit.parameters.layout import HOSTS, Layout, layout
 from jinit.parameters.rules import Assignment, Layers, Rules, assign, matches, path_of
 
 __all__ = [
-    "Assignment", "Layers", "Layout", "Rules", "assign", "hosts", "initialize", "layout",
-    "HOSTS", "leaf_key", "fold_words", "matches", "path_of", "path_words", "reset_report",
+    "Assignment", "Finding", "Layers", "Layout", "Rules", "assign", "audit", "hosts", "initialize",
+    "HOSTS", "layout", "leaf_key", "fold_words", "matches", "path_of", "path_words", "reset_report",
 ]  # fmt: skip

@@ -87,6 +87,28 @@ class Layout:
         fan_out = receptive * kernel[-1] if self.fan_out is None else self.fan_out
         return Fans(float(fan_in), float(fan_out))
 
+    def fan_in_one(self, shape: tuple[int, ...]) -> bool:
+        """Whether a unit has a single incoming weight.
+
+        >>> Layout().fan_in_one((1, 5))
+        True
+        """
+        return all(math.prod(kernel[:-1]) == 1 for kernel in self.kernels(shape)[1])
+
+    def stacked(self, values: np.ndarray) -> np.ndarray:
+        """A leaf as ``(stacks, receptive field…, in, out)``, blocks still side by side.
+
+        >>> Layout(in_axes=(1,), out_axes=(0,)).stacked(np.zeros((3, 2))).shape
+        (1, 2, 3)
+        """
+        cut = _Cut.of(self, values.shape)
+        w = np.transpose(values, cut.order)
+        lead, size_in, groups = math.prod(cut.batch), math.prod(cut.inputs), cut.groups
+        split = (groups, size_in // groups, -1) if cut.groups_on == "in" else (size_in, groups, -1)
+        w = w.reshape(lead, *cut.receptive, *split)
+        w = np.moveaxis(w, -3 if cut.groups_on == "in" else -2, 1)
+        return w.reshape(cut.stacks, *cut.receptive, cut.size_in, -1)
+
     def fitted(self, initializer: Initializer, shape: tuple[int, ...]) -> Initializer:
         """The initializer with this leaf's fan_in, where it takes one and the shape hides it."""
         if (

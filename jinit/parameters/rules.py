@@ -120,6 +120,20 @@ def assign(
     return assignments
 
 
+def described_leaves(
+    tree: PyTree, host: str, layers: Layers | None
+) -> list[tuple[str, Any, Layout | None]]:
+    """(path, leaf, layout) of every leaf, in the tree's order.
+
+    >>> leaf = jax.ShapeDtypeStruct((3, 2), "float32")
+    >>> described_leaves({"kernel": leaf}, "flax", None)[0][2].kind
+    'kernel'
+    """
+    leaves = _leaves(tree)
+    layouts = _layouts(leaves, host, layers or {})
+    return [(path, leaf, layouts[path]) for path, leaf in leaves]
+
+
 def matches(pattern: str, path: str) -> bool:
     """Whether a pattern matches a path; ``*`` crosses ``/``, and ``*/kernel`` matches ``kernel``.
 
