@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas
 import pytest
 
 from jinit.cli import main
+from jinit.parameters import checkpoints
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
 
@@ -186,3 +188,67 @@ def test_more_bad_input(arguments, match, capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("jinit ")
+
+
+def test_describe_draws_a_picture(tmp_path, capsys):
+    for name, shape in (("fan_in_uniform", "10 1000"), ("zeros", "4 4"), ("sparse", "90 40")):
+        path = tmp_path / f"{name}.png"
+        assert main(["describe", name, "--shape", *shape.split(), "--plot", str(path)]) == 0
+        assert path.stat().st_size > 5000
+    assert main(["describe", "zeros", "--plot", str(tmp_path / "weights.bmp")]) == 2
+    assert "ending in .png" in capsys.readouterr().err
+
+
+def checkpoint(tmp_path, **arrays):
+    path = tmp_path / "model.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_audit_of_a_checkpoint(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    path = checkpoint(
+        tmp_path,
+        **{"fc.weight": rng.normal(size=(30, 400)) / 20, "head.weight": np.full((10, 30), 0.2)},
+    )
+    options = ["--host", "torch", "--layer", "*.weight=dense"]
+    assert main(["audit", path, *options]) == 1
+    text = capsys.readouterr().out
+    assert "head.weight  symmetric" in text
+    assert "1 finding in 2 arrays" in text
+    assert main(["audit", path, *options, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["leaf"] == "head.weight"
+    assert main(["audit", path, "--host", "torch"]) == 0
+    assert "fans not checked for fc.weight, head.weight" in capsys.readouterr().out
+    rules = ["--rule", "fc*=normal(stddev=0.05)", "--rule", "*=he_normal"]
+    assert main(["audit", path, *options, *rules]) == 1
+    assert "rule not applied" in capsys.readouterr().out
+
+
+def test_audit_reads_safetensors_and_refuses_everything_else(tmp_path, capsys):
+    header = {
+        "a.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+        "b.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [24, 28]},
+        "__metadata__": {"format": "pt"},
+    }
+    text = json.dumps(header).encode()
+    values = np.arange(6, dtype=np.float32).tobytes() + np.array([0x3F80, 0x4000], "<u2").tobytes()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + values)
+    arrays = checkpoints.load(path)
+    np.testing.assert_array_equal(arrays["a.weight"], np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(arrays["b.weight"].astype(np.float32), [1.0, 2.0])
+    path.write_bytes(path.read_bytes()[:-3])
+    (tmp_path / "code.npz").write_bytes(b"not a zip file")
+    np.savez(tmp_path / "pickle.npz", a=np.array([object()]))
+    for bad in ("model.safetensors", "code.npz", "pickle.npz", "none.npz", "model.pkl"):
+        assert main(["audit", str(tmp_path / bad)]) == 2
+        assert capsys.readouterr().err.startswith("jinit: checkpoint: got")
+    assert main(["audit", str(path), "--layer", "dense"]) == 2
+
+
+def test_safetensors_library_agrees(tmp_path):
+    library = pytest.importorskip("safetensors.numpy", reason="an independent writer")
+    arrays = {"w": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float16)}
+    library.save_file(arrays, tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(checkpoints.load(tmp_path / "w.safetensors")["w"], arrays["w"])

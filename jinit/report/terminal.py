@@ -6,11 +6,9 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any, TextIO
 
 from jinit import errors
-from jinit.initializers import Description
 from jinit.stats import Interval
 from jinit.sweep.comparison import Comparison, Summary, compare, summarize
 from jinit.sweep.planner import Plan
@@ -139,7 +137,7 @@ def print_table(
         table, metric, baseline=baseline, across=across
     )  # fmt: skip
     by_arm = {(tuple(c.cell.items()), c.arm): c for c in comparisons}
-    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
     target = table.settings.get("grid", {}).get("target_accuracy", "target")
     headings = [across, "diverged/runs", f"{_words(metric)} [95 %]", f"steps to {target}"]
     headings += [f"− {comparisons[0].baseline}", "verdict"] if comparisons else []
@@ -212,7 +210,7 @@ def plan_line(plan: Plan) -> str:
 
 def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """Prints the programs of a plan, longest first."""
-    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
+    console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
     console.print(plan_line(plan))
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     described = [{**program.labels, "clip": program.code["clip"]} for program in plan.programs]
@@ -230,44 +228,6 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
             f"{program.lane_bytes / 1024:,.0f}",
         )
     console.print(grid)
-
-
-def print_initializers(rows: Iterable[Any], stream: TextIO | None = None) -> None:
-    """Prints the registry: name, law, source, aliases."""
-    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "law of an entry", "source", "also called"):
-        grid.add_column(heading, overflow="fold")
-    for row in rows:
-        grid.add_row(row.name, row.formula, row.reference, ", ".join(row.aliases))
-    console.print(grid)
-    console.print("n = fan_in, m = fan_out, a = negative slope", style="dim")
-
-
-def print_description(found: Description, stream: TextIO | None = None) -> None:
-    """Prints what an initializer does to one shape, expected beside drawn."""
-    console = Console(file=stream or sys.stdout, width=_console_width(stream), highlight=False)
-    fans = "" if found.fans is None else (
-        f" · fan_in {found.fans.fan_in:g}, fan_out {found.fans.fan_out:g}"
-    )  # fmt: skip
-    console.print(f"[bold]{found.spec}[/bold]  {found.formula}  ({found.reference})", markup=True)
-    console.print(f"shape {found.shape}{fans} · {found.law.distribution}")
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "expected", "drawn"):
-        grid.add_column(heading, justify="right" if heading else "left")
-    law, draw = found.law, found.draw
-    grid.add_row("lower, min", _number(law.low), _number(draw.minimum))
-    grid.add_row("upper, max", _number(law.high), _number(draw.maximum))
-    grid.add_row("mean", _number(law.mean), _number(draw.mean))
-    grid.add_row("standard deviation", _number(law.stddev), _number(draw.stddev))
-    console.print(grid)
-    blocks = " ▁▂▃▄▅▆▇█"
-    peak = max(found.histogram)
-    bars = "".join(blocks[math.ceil(8 * count / peak)] for count in found.histogram)
-    console.print(f"{_number(draw.minimum)} │{bars}│ {_number(draw.maximum)}")
-    if found.spread:
-        pairs = ", ".join(f"{n} → {_number(stddev)}" for n, stddev in found.spread)
-        console.print(f"standard deviation by number of inputs: {pairs}")
 
 
 def interval_text(interval: Interval, sign: bool = False) -> str:
@@ -314,9 +274,9 @@ def _row(
     steps = summary.steps_to_target
     diverged = f"{summary.diverged}/{summary.runs}"
     row = [
-        ("  " if summary.cell else "") + _escaped(summary.arm),
+        ("  " if summary.cell else "") + escaped(summary.arm),
         f"[red]{diverged}[/red]" if summary.diverged else diverged,
-        _escaped(interval_text(summary.metric)),
+        escaped(interval_text(summary.metric)),
         f"{steps:g}" if math.isfinite(steps) else "not reached",
     ]
     if not comparisons:
@@ -324,16 +284,16 @@ def _row(
     if comparison is None:
         is_baseline = summary.arm == comparisons[0].baseline
         return [*row, "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else "—"]
-    difference = _escaped(interval_text(comparison.result.difference, sign=True))
+    difference = escaped(interval_text(comparison.result.difference, sign=True))
     return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
 
 
 def _cell_text(cell: dict[str, Any]) -> str:
     """``activation relu · depth 16``."""
-    return _escaped(" · ".join(f"{axis} {value}" for axis, value in cell.items()))
+    return escaped(" · ".join(f"{axis} {value}" for axis, value in cell.items()))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("[", "\\[")
 
 
@@ -363,7 +323,7 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if math.isinf(value):
         return "−∞" if value < 0 else "∞"
     return f"{value:.4g}".replace("-", "−")
@@ -371,7 +331,7 @@ def _number(value: float) -> str:
 
 def _fixed(value: float, sign: bool) -> str:
     if not math.isfinite(value):
-        return _number(value)
+        return number(value)
     if abs(value) >= 1000:
         return f"{value:.3g}"
     # -0.000 says nothing that 0.000 does not.
@@ -380,6 +340,6 @@ def _fixed(value: float, sign: bool) -> str:
     return text.replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else text
 
 
-def _console_width(stream: TextIO | None) -> int | None:
+def console_width(stream: TextIO | None) -> int | None:
     """A table keeps its shape in files and pipes; a terminal decides for itself."""
     return None if (stream or sys.stdout).isatty() else _WIDTH

@@ -178,7 +178,7 @@ def test_crossed_data_seeds_are_averaged_before_pairing():
 
 @pytest.mark.parametrize("width", [60, 80, 100, 142])
 def test_the_verdict_is_never_cut_off(width, monkeypatch):
-    monkeypatch.setattr(terminal, "_console_width", lambda stream: width)
+    monkeypatch.setattr(terminal, "console_width", lambda stream: width)
     stream = io.StringIO()
     terminal.print_table(ARMS, baseline="base", stream=stream)
     text = stream.getvalue()
