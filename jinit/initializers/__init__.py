@@ -1,6 +1,6 @@
 """Initializers for one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
 
-from jinit.initializers.base import NamedInitializer
+from jinit.initializers.base import NamedInitializer, scaled_by
 from jinit.initializers.bias import class_prior
 from jinit.initializers.constant import constant, identity, ones, ones_init, zeros, zeros_init
 from jinit.initializers.derived import (
@@ -57,5 +57,5 @@ __all__ = [
     "fan_in_normal", "fan_avg_normal", "fan_in_uniform",
     "scaled_for", "edge_of_chaos", "random_walk", "siren", "spectral", "mup", "mup_learning_rate",
     "orthogonal", "scaled_orthogonal", "delta_orthogonal", "hadamard", "looks_linear",
-    "sparse", "randomized_asymmetric", "class_prior",
+    "sparse", "randomized_asymmetric", "class_prior", "scaled_by",
 ]  # fmt: skip

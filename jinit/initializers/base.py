@@ -174,6 +174,41 @@ def fanned(body: Callable[..., Recipe]) -> Callable[..., NamedInitializer]:
     return named(factory)
 
 
+def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
+    """``factor`` times an initializer, its law with it.
+
+    Args:
+      initializer: a named one.
+      factor: > 0.
+
+    Returns:
+      An initializer named ``"0.5*he_normal"`` for a factor of 0.5; its arguments can still be
+      changed (a host may add a fan_in).
+
+    Raises:
+      ValueError: a factor that is not positive.
+
+    >>> from jinit import initializers
+    >>> half = scaled_by(initializers.he_normal(), 0.5)
+    >>> str(half), half.law((50, 10)).stddev
+    ('0.5*he_normal', 0.1)
+    """
+    errors.check_number("factor", factor, low=0.0, open_low=True, fix="use 'zeros' for 0")
+    recipe = initializer.recipe
+    scaled = replace(
+        recipe,
+        draw=lambda key, shape, dtype: recipe.draw(key, shape, dtype) * jnp.asarray(factor, dtype),
+        law=lambda shape: laws.times(recipe.law(shape), factor),
+    )
+
+    @functools.wraps(initializer.factory)
+    def factory(*args: Any, **kwargs: Any) -> NamedInitializer:
+        return scaled_by(initializer.factory(*args, **kwargs), factor)
+
+    name = f"{factor:g}*{initializer.name}"
+    return NamedInitializer(name, initializer.arguments, scaled, factory)
+
+
 def _packed(recipe: Recipe, kernel: KernelAxes) -> Recipe:
     """Several kernels packed along the out axis, block i drawn from ``fold_in(key, i)``."""
 

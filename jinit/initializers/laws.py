@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -155,6 +155,23 @@ def entries(values: np.ndarray) -> Law:
     if low == high:
         return constant(low)
     return Law("deterministic", float(values.mean()), float(values.std()), low, high)
+
+
+def times(law: Law, factor: float) -> Law:
+    """The law of ``factor`` times an entry, factor > 0.
+
+    >>> times(uniform(-1.0, 1.0), 0.5).high
+    0.5
+    """
+    return replace(
+        law,
+        mean=factor * law.mean,
+        stddev=factor * law.stddev,
+        low=factor * law.low,
+        high=factor * law.high,
+        parent=(factor * law.parent[0], factor * law.parent[1]),
+        components=tuple((weight, times(each, factor)) for weight, each in law.components),
+    )
 
 
 def truncated_moments(lower: float, upper: float) -> tuple[float, float]:

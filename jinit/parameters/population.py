@@ -1,0 +1,91 @@
+"""Populations of whole parameter trees, for evolutionary algorithms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.initializers import NamedInitializer
+from jinit.parameters.initialize import initialize
+from jinit.parameters.rules import Layers, Rules, assign
+from jinit.typing import Key, PyTree
+
+
+def population(
+    key: Key,
+    size: int,
+    shapes: PyTree,
+    rules: Rules,
+    *,
+    host: str = "flax",
+    layers: Layers | None = None,
+) -> PyTree:
+    """A stack of parameter trees, each drawn by the rules: leaves ``(size, …)``.
+
+    Member i is ``initialize(fold_in(key, i), …)``: a larger population begins with the smaller one.
+
+    Args:
+      key: one PRNG key.
+      size: members, ≥ 1.
+      shapes, rules, host, layers: as :func:`jinit.initialize`.
+
+    Returns:
+      A tree like ``shapes`` with a leading member axis, to vmap a fitness over.
+
+    Raises:
+      ValueError, TypeError: as :func:`jinit.initialize`; a size below 1; ``"keep"`` rules.
+
+    >>> shapes = {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}
+    >>> population(jax.random.key(0), 10, shapes, {"*": "he_normal"})["kernel"].shape
+    (10, 4, 3)
+    """
+    errors.check_integer("population size", size, low=1, fix="use 64")
+    for each in assign(shapes, rules, host=host, layers=layers):
+        if each.initializer is None:
+            raise errors.refusal(f"leaf {each.leaf!r}", "'keep'", "an initializer", "name one")
+
+    def member(number: Any) -> PyTree:
+        return initialize(jax.random.fold_in(key, number), shapes, rules, host=host, layers=layers)
+
+    return jax.vmap(member)(jnp.arange(size, dtype=jnp.uint32))
+
+
+def search_distribution(
+    shapes: PyTree, rules: Rules, *, host: str = "flax", layers: Layers | None = None
+) -> tuple[PyTree, PyTree]:
+    """Mean and σ of every parameter under the rules: where a Gaussian evolution strategy starts.
+
+    A strategy that samples mean + σ z then draws its first generation with the initializers'
+    variances, layer by layer, instead of one σ for all.
+
+    Args:
+      shapes, rules, host, layers: as :func:`jinit.initialize`.
+
+    Returns:
+      ``(mean, stddev)``, trees like ``shapes``.
+
+    Raises:
+      ValueError, TypeError: as :func:`jinit.initialize`; an initializer without a law.
+
+    >>> shapes = {"kernel": jax.ShapeDtypeStruct((50, 3), "float32")}
+    >>> float(search_distribution(shapes, {"*": "he_normal"})[1]["kernel"][0, 0])  # √(2/50)
+    0.20000000298023224
+    """
+    assignments = assign(shapes, rules, host=host, layers=layers)
+    means, stddevs = [], []
+    for each in assignments:
+        if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
+            raise errors.refusal(
+                f"leaf {each.leaf!r}", each.initializer, "an initializer with a law", "name one"
+            )
+        kernel = each.shape
+        if each.layout is not None and each.layout.kind in ("kernel", "recurrent", "embedding"):
+            kernel = each.layout.kernels(each.shape)[1][0]
+        mean = each.initializer.law(kernel).mean
+        means.append(jnp.full(each.shape, mean, each.dtype))
+        stddevs.append(jnp.full(each.shape, each.stddev, each.dtype))
+    tree = jax.tree.structure(shapes)
+    return jax.tree.unflatten(tree, means), jax.tree.unflatten(tree, stddevs)
