@@ -3,6 +3,7 @@
     python scripts/bench.py sweep                 # all contenders, all sizes, bench.json beside it
     python scripts/bench.py sweep --only a f      # two of them
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
+    python scripts/bench.py init                  # draws per second against JAX and PyTorch
 
 Ratios hold from machine to machine; absolute times do not. Run it on an idle machine.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import contenders
+import draws
 import jax
 from contenders import Run, Work
 
@@ -124,6 +126,39 @@ def memory(arguments: argparse.Namespace) -> None:
     )
 
 
+def init(arguments: argparse.Namespace) -> None:
+    """Draws per second of square kernels, one and 64 at a time, in alternating rounds."""
+    makers = {"jinit": draws.jinit_draw, "jax": draws.jax_draw, "torch": draws.torch_draw}
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed (pip install 'jinit[bench]'): no torch columns")
+        del makers["torch"]
+    results = {}
+    print("initializer               size  lanes   jinit draws/s   over jit(vmap)   over torch")
+    for kind in arguments.only:
+        for size in (64, 256, 1024):
+            for lanes in (1, 64):
+                runs = {name: make(kind, size, lanes) for name, make in makers.items()}
+                for run in runs.values():
+                    run()
+                seconds: dict[str, list[float]] = {name: [] for name in runs}
+                for _ in range(arguments.repeats):
+                    for name, run in runs.items():
+                        seconds[name].append(run())
+                ratios = {
+                    name: statistics.median(
+                        other / ours for other, ours in zip(times, seconds["jinit"], strict=True)
+                    )
+                    for name, times in seconds.items()
+                }
+                rate = lanes / statistics.median(seconds["jinit"])
+                results[f"{kind} {size} {lanes}"] = {"draws_per_second": rate, "faster_by": ratios}
+                row = f"{kind:<24}{size:6d}{lanes:7d}{rate:16,.0f}{ratios['jax']:15.2f} ×"
+                row += f"{ratios['torch']:11.2f} ×" if "torch" in ratios else ""
+                print(row, flush=True)
+    Path(arguments.out).write_text(json.dumps(results, indent=1))
+    print(f"\n{arguments.out} written")
+
+
 def main() -> None:
     """Parses the arguments."""
     parser = argparse.ArgumentParser(
@@ -136,6 +171,11 @@ def main() -> None:
     one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     one.add_argument("--out", default="bench.json", help="JSON file (default bench.json)")
     one.set_defaults(run=sweep)
+    two = commands.add_parser("init", help="draws per second against JAX and PyTorch")
+    two.add_argument("--only", nargs="+", default=list(draws.KINDS), choices=list(draws.KINDS))
+    two.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    two.add_argument("--out", default="bench-init.json", help="JSON file")
+    two.set_defaults(run=init)
     commands.add_parser("memory", help="peak memory").set_defaults(run=memory)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -148,9 +148,10 @@ def print_table(
     shown = _columns_that_fit(headings, rows, console.width)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for column in shown:
-        free = headings[column] in (across, "verdict")
-        justify: Any = "left" if free else "right"
-        grid.add_column(headings[column], justify=justify, no_wrap=not free, overflow="fold")
+        justify: Any = "left" if headings[column] in (across, "verdict") else "right"
+        # The verdict may wrap; the arm only where it alone is wider than the terminal.
+        wraps = headings[column] == "verdict" or (column == 0 and len(shown) <= 2)
+        grid.add_column(headings[column], justify=justify, no_wrap=not wraps, overflow="fold")
     last: Any = None
     for summary, row in zip(summaries, rows, strict=True):
         key = tuple(summary.cell.items())

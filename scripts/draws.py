@@ -1,0 +1,109 @@
+"""The ways to draw a batch of kernels that `bench.py init` times against each other.
+
+A contender is made for an initializer, a square size and a number of lanes; calling it draws all of
+them once and gives the seconds it took. jinit draws one lane under `jit` and many in tiles on every
+core; JAX under `jit(vmap)`; torch in a loop, in place, as its users do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jinit import engine, initializers
+
+Draw = Callable[[], float]
+# Initializer → (jinit spec, jax.nn.initializers, torch.nn.init).
+KINDS = {
+    "he_normal": (
+        "he_normal",
+        lambda: jax.nn.initializers.he_normal(),
+        lambda torch, w: torch.nn.init.kaiming_normal_(w),
+    ),
+    "truncated_normal": (
+        "truncated_normal(stddev=0.02)",
+        lambda: jax.nn.initializers.truncated_normal(0.02),
+        lambda torch, w: torch.nn.init.trunc_normal_(w, std=0.02, a=-0.04, b=0.04),
+    ),
+    "orthogonal": (
+        "orthogonal",
+        lambda: jax.nn.initializers.orthogonal(),
+        lambda torch, w: torch.nn.init.orthogonal_(w),
+    ),
+    "orthogonal, householder": (
+        "orthogonal(method=householder)",
+        lambda: jax.nn.initializers.orthogonal(),
+        lambda torch, w: torch.nn.init.orthogonal_(w),
+    ),
+}
+
+
+def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
+    """One lane: `jit`. Many: `engine.run`, in tiles on every core."""
+    init = initializers.get(KINDS[kind][0])
+
+    def draw(seed):
+        return init(jax.random.key(seed), (size, size))
+
+    if lanes == 1:
+        return _jitted(draw)
+    seeds = np.arange(lanes, dtype=np.uint32)
+    tile = 2 if size > 64 else 16
+    return _timed(lambda: engine.run(draw, seeds, tile=tile))
+
+
+def jax_draw(kind: str, size: int, lanes: int) -> Draw:
+    """`jit` of JAX's own, vmapped over the lanes."""
+    init = KINDS[kind][1]()
+
+    def draw(seed):
+        return init(jax.random.key(seed), (size, size))
+
+    if lanes == 1:
+        return _jitted(draw)
+    mapped = jax.jit(jax.vmap(draw))
+    seeds = np.arange(lanes, dtype=np.uint32)
+    return _timed(lambda: jax.block_until_ready(mapped(seeds)))
+
+
+def torch_draw(kind: str, size: int, lanes: int) -> Draw:
+    """A loop over tensors that are there already."""
+    import torch
+
+    fill = KINDS[kind][2]
+    weights = [torch.empty(size, size) for _ in range(lanes)]
+
+    def all_of_them() -> None:
+        for weight in weights:
+            fill(torch, weight)
+
+    return _timed(all_of_them)
+
+
+def _jitted(draw: Callable) -> Draw:
+    """Single draws are short: a hundred of them, or as many as fit in half a second."""
+    jitted = jax.jit(draw)
+    jax.block_until_ready(jitted(0))
+    start = time.perf_counter()
+    jax.block_until_ready(jitted(1))
+    repeats = max(1, min(100, int(0.5 / (time.perf_counter() - start))))
+
+    def run() -> float:
+        begin = time.perf_counter()
+        for seed in range(repeats):
+            jax.block_until_ready(jitted(seed))
+        return (time.perf_counter() - begin) / repeats
+
+    return run
+
+
+def _timed(work: Callable[[], object]) -> Draw:
+    def run() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return run

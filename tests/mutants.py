@@ -1,0 +1,133 @@
+"""Mistakes that the tests of initializers must notice: each mutant is jinit with one line changed.
+
+    python tests/mutants.py             # all of them, about 8 minutes on 2 cores
+    python tests/mutants.py he wrong    # those whose description has one of the words
+
+A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAWS, REGISTRY, JAX = (
+    f"tests/initializers/test_{name}.py" for name in ("laws", "registry", "against_jax")
+)
+TREES, HOSTS = "tests/parameters/test_parameters.py", "tests/parameters/test_hosts.py"
+GAINS = "tests/initializers/test_gains.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed line and the test file that must fail."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    killer: str
+
+
+M = Mutant
+SCALING, RANDOM, LAW = "initializers/scaling.py", "initializers/random.py", "initializers/laws.py"
+FANS, DERIVED, ORTHOGONAL = "initializers/fans.py", "initializers/derived.py", "initializers/orthogonal.py"  # fmt: skip
+SPARSE, STRUCTURED, BASE = "initializers/sparse.py", "initializers/structured.py", "initializers/base.py"  # fmt: skip
+LAYOUT, GAIN = "parameters/layout.py", "initializers/gains.py"
+MUTANTS = [
+    M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
+    M("he: σ × 1.01", SCALING, "return 2.0 / (1.0 + float(", "return 2.0402 / (1.0 + float(", LAWS),
+    M("he: leaky slope not squared", SCALING, "float(negative_slope) ** 2)", "float(negative_slope))", LAWS),
+    M("glorot: gain not squared", SCALING, "return float(gain) ** 2", "return float(gain)", LAWS),
+    M("glorot: fan_in for fan_avg", SCALING, 'scaled(kernel, _gain_squared(gain), "fan_avg", "uniform")', 'scaled(kernel, _gain_squared(gain), "fan_in", "uniform")', LAWS),
+    M("lecun: fan_out for fan_in", SCALING, 'scaled(kernel, 1.0, "fan_in", "truncated_normal")', 'scaled(kernel, 1.0, "fan_out", "truncated_normal")', LAWS),
+    M("fan_in_uniform: missing √3", SCALING, "scaled(kernel, 1.0 / 3.0,", "scaled(kernel, 1.0,", LAWS),
+    M("fan_avg_normal: truncated", SCALING, 'scaled(kernel, 1.0, "fan_avg", "normal")', 'scaled(kernel, 1.0, "fan_avg", "truncated_normal")', LAWS),
+    M("roles: fan_in ignored in the draw", SCALING, "and kernel.fan_in is None", "", LAWS),
+    M("roles: groups ignored in the draw", SCALING, "return kernel.groups == 1 and", "return True and", LAWS),
+    M("roles: transposed ignored in the draw", SCALING, "and not kernel.transposed and", "and", LAWS),
+    M("fans: swapped", FANS, "return Fans(backward, forward) if transposed", "return Fans(forward, backward) if transposed", LAWS),
+    M("fans: groups not divided", FANS, "size_out * receptive / groups", "size_out * receptive", LAWS),
+    M("fans: receptive field left out", FANS, "size_in * receptive, size_out", "size_in, size_out", REGISTRY),
+    M("fans: geometric mean is arithmetic", FANS, "math.sqrt(self.fan_in * self.fan_out)", "(self.fan_in + self.fan_out) / 2", LAWS),
+    M("law: uniform bound without √3", LAW, "bound = math.sqrt(3) * stddev", "bound = stddev", LAWS),
+    M("law: truncation not corrected", LAW, "parent = stddev / TRUNCATED_STDDEV", "parent = stddev", LAWS),
+    M("law: truncated density not normalized", LAW, "_bell(x, centre, scale) / normal_mass(low, high)", "_bell(x, centre, scale)", LAWS),
+    M("law: orthogonal exponent", LAW, "** ((n - 3) / 2)", "** ((n - 1) / 2)", LAWS),
+    M("truncated_normal: exact_std multiplies", RANDOM, "stddev / laws.truncated_moments(lower, upper)[1] if", "stddev * laws.truncated_moments(lower, upper)[1] if", LAWS),
+    M("normal: mean forgotten", RANDOM, "draw(key, shape, dtype) + jnp.asarray(mean, dtype)", "draw(key, shape, dtype)", LAWS),
+    M("uniform_range: one-sided", RANDOM, "jax.random.uniform(key, shape, dtype, low, high)", "jax.random.uniform(key, shape, dtype, 0.0, high)", LAWS),
+    M("parametrized: bounds of the wrong side", RANDOM, "max(lower, -5.3), min(upper, 5.3)", "-5.3, min(upper, 5.3)", LAWS),
+    M("random_walk: He's gain", DERIVED, "math.exp(1.2 / (max(n, 6) - 2.4))", "1", LAWS),
+    M("siren: first layer as the others", DERIVED, "1 / (3 * n) if is_first else", "2 / omega**2 if is_first else", LAWS),
+    M("siren: omega not squared", DERIVED, "2 / omega**2,", "2 / omega,", LAWS),
+    M("spectral: no minimum", DERIVED, "min(1.0, found.fan_out / found.fan_in)", "found.fan_out / found.fan_in", LAWS),
+    M("mup: output as hidden", DERIVED, 'base_fan_in / n if role == "output" else 1.0', "1.0", LAWS),
+    M("scaled_for: gain not squared", DERIVED, "scaled(kernel, factor**2,", "scaled(kernel, factor,", LAWS),
+    M("orthogonal: householder without its signs", ORTHOGONAL, "return q * -signs", "return q", LAWS),
+    M("orthogonal: reflections of Gaussian normals", ORTHOGONAL, "(signs * jnp.linalg.norm(x, axis=0))", "(0 * signs)", LAWS),
+    M("orthogonal: triangle read twice", ORTHOGONAL, "jnp.triu(packed[:k]).T", "jnp.tril(packed[:k])", LAWS),
+    M("scaled_orthogonal: widening not corrected", ORTHOGONAL, 'if keep == "variance" and columns > rows', "if False", LAWS),
+    M("orthogonal: columns and rows exchanged", ORTHOGONAL, "q if rows >= columns else q.T", "q", LAWS),
+    M("sparse: one key for values and places", SPARSE, "values, places = jax.random.split(key)", "values = places = key", LAWS),
+    M("sparse: k per input", SPARSE, "order = jnp.argsort(jax.random.bits(places, shape), axis=0)", "order = jnp.argsort(jax.random.bits(places, shape), axis=1)", LAWS),
+    M("asymmetric: Beta(1, 1)", SPARSE, "positive = jnp.sqrt(1 - ", "positive = (1 - ", LAWS),
+    M("asymmetric: always the bias", SPARSE, "jax.random.randint(place, shape[-1:], 0, n + 1)", "jax.numpy.full(shape[-1:], n)", LAWS),
+    M("dirac: groups ignored", STRUCTURED, "block = np.eye(size_in, size_out // groups)\n        return _at_centre(np.tile(block, groups), shape)", "return _at_centre(np.eye(size_in, size_out), shape)", LAWS),
+    M("hadamard: not normalized", STRUCTURED, "/ math.sqrt(order)", "", LAWS),
+    M("looks_linear: not mirrored", STRUCTURED, "w = jnp.concatenate([w, -w], axis=0)", "w = jnp.concatenate([w, w], axis=0)", LAWS),
+    M("fused: one key for all blocks", BASE, "recipe.draw(jax.random.fold_in(key, index), block, dtype)", "recipe.draw(key, block, dtype)", LAWS),
+    M("gain: forward for backward", GAIN, 'if convention == "forward" else _derivative', "if True else _derivative", GAINS),
+    M("trees: one key for all leaves", "parameters/initialize.py", "path_words([assignment.leaf for _, assignment in members])", 'path_words(["" for _ in members])', TREES),
+    M("layout: groups drawn from one key", LAYOUT, "jax.random.fold_in(base, stack) for stack", "base for stack", TREES),
+    M("layout: kernels put back transposed", LAYOUT, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
+    M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
+    M("hosts: strides not counted", "parameters/hosts/common.py", "return fan_in / math.prod(each)", "return fan_in", HOSTS),
+    M("hosts: Keras depthwise as a convolution", "parameters/hosts/keras_layers.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', HOSTS),
+]  # fmt: skip
+
+
+def survives(mutant: Mutant) -> str | None:
+    """What went wrong: the mutant lived, or its line is gone; None if it died."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "jinit", Path(folder) / "jinit")
+        file = Path(folder) / "jinit" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            return f"its line occurs {text.count(mutant.old)} times in {mutant.file}"
+        file.write_text(text.replace(mutant.old, mutant.new))
+        control = mutant.old == mutant.new
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p",
+                   "no:doctest", "-o", "addopts=", str(ROOT / mutant.killer)]  # fmt: skip
+        path = {"PYTHONPATH": folder}
+        done = subprocess.run(
+            command, cwd=folder, env=os.environ | path, capture_output=True, text=True, check=False
+        )
+        if control:
+            return None if done.returncode == 0 else f"pytest exit {done.returncode} unchanged"
+        # 1 is "some test failed"; anything else means that no test looked.
+        return None if done.returncode == 1 else f"pytest exit {done.returncode}: it lives"
+
+
+def main(words: list[str]) -> int:
+    """Runs the mutants, two at a time, and names the survivors."""
+    chosen = [m for m in MUTANTS if not words or any(word in m.what for word in words)]
+    alive = 0
+    with ThreadPoolExecutor(2) as pool:
+        for mutant, problem in zip(chosen, pool.map(survives, chosen), strict=True):
+            alive += problem is not None
+            print(f"{'dead ' if problem is None else 'ALIVE'}  {mutant.what}"
+                  + ("" if problem is None else f": {problem}"), flush=True)  # fmt: skip
+    print(f"{len(chosen) - alive} passed, {alive} failed")
+    return 1 if alive or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
