@@ -128,6 +128,7 @@ def plan(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
 
 def list_initializers(
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+    markdown: Annotated[bool, arg(help="print the README's table")] = False,
 ) -> int:
     """Lists every initializer: its law, its source, and what other libraries call it.
 
@@ -142,6 +143,9 @@ def list_initializers(
         return 0
     from jinit.report import explain
 
+    if markdown:
+        print(explain.markdown_table(rows))
+        return 0
     explain.print_initializers(rows)
     return 0
 

@@ -19,6 +19,16 @@ COMMANDS = [
 ]
 
 
+def test_the_inventory_is_the_registrys(capsys):
+    from jinit.cli import main
+
+    assert main(["initializers", "--markdown"]) == 0
+    table = capsys.readouterr().out.strip()
+    text = (ROOT / "README.md").read_text()
+    marker = "<!-- jinit initializers --markdown -->"
+    assert text.partition(marker)[2].partition("<!-- end -->")[0].strip() == table
+
+
 def test_there_are_blocks_of_each_kind():
     assert {language for language, _ in BLOCKS} == {"python", "bash", "text"}
     assert len(PYTHON) >= 4

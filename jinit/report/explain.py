@@ -33,6 +33,15 @@ def print_initializers(rows: Iterable[Any], stream: TextIO | None = None) -> Non
     console.print("n = fan_in, m = fan_out, a = negative slope", style="dim")
 
 
+def markdown_table(rows: Iterable[Any]) -> str:
+    """The registry as a Markdown table, one row per initializer."""
+    lines = ["| initializer | law of an entry | source | also called |", "|---|---|---|---|"]
+    for row in rows:
+        formula = row.formula.replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {formula} | {row.reference} | {', '.join(row.aliases)} |")
+    return "\n".join(lines)
+
+
 def print_description(found: Description, stream: TextIO | None = None) -> None:
     """Prints what an initializer does to one shape, expected beside drawn."""
     console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
