@@ -1,6 +1,8 @@
 """Bit for bit ``jax.nn.initializers`` wherever JAX has the same one."""
 
 import itertools
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jinit import initializers
 
 SHAPES = [(5, 7), (64, 32), (1, 1), (3, 3, 4, 6), (2, 5, 4), (7, 3, 3, 2, 4), (1, 9), (300, 2)]
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
+WITH_COMPLEX = [*DTYPES, jnp.complex64]
 FANNED = [
     f"{name}_{law}"
     for name in ("lecun", "glorot", "xavier", "he", "kaiming")
@@ -24,11 +27,11 @@ def same(ours, theirs, shape, dtype):
     a, b = ours(key, shape, dtype), theirs(key, shape, dtype)
     assert a.dtype == b.dtype
     assert a.shape == b.shape == shape
-    np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+    assert (a == b).all()
 
 
 @pytest.mark.parametrize("name", FANNED)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", WITH_COMPLEX)
 def test_scaled_by_fans(name, dtype):
     for shape, axes in itertools.product(SHAPES, AXES):
         if len(shape) < 3 and ("batch_axis" in axes or axes.get("in_axis") == (0, 1)):
@@ -41,7 +44,7 @@ def test_scaled_by_fans(name, dtype):
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"])
 @pytest.mark.parametrize("distribution", ["truncated_normal", "normal", "uniform"])
 def test_variance_scaling(mode, distribution):
-    for shape, dtype in itertools.product(SHAPES, DTYPES):
+    for shape, dtype in itertools.product(SHAPES, WITH_COMPLEX):
         arguments = (1.7, mode, distribution)
         theirs = jax.nn.initializers.variance_scaling(*arguments)
         same(initializers.variance_scaling(*arguments), theirs, shape, dtype)
@@ -65,10 +68,42 @@ def test_zeros_and_ones_are_initializers_themselves(name):
 
 
 @pytest.mark.parametrize("column_axis", [-1, 0, 1])
-def test_orthogonal(column_axis):
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_orthogonal(column_axis, dtype):
     for shape in SHAPES:
         theirs = jax.nn.initializers.orthogonal(1.5, column_axis)
-        same(initializers.orthogonal(1.5, column_axis), theirs, shape, jnp.float32)
+        same(initializers.orthogonal(1.5, column_axis), theirs, shape, dtype)
+
+
+def test_delta_orthogonal():
+    for shape in [(3, 4, 6), (3, 3, 4, 6), (2, 3, 3, 2, 4), (1, 1, 1)]:
+        theirs = jax.nn.initializers.delta_orthogonal(1.5)
+        same(initializers.delta_orthogonal(1.5), theirs, shape, jnp.float32)
+
+
+def test_float64():
+    """All shared names in double precision, in a process that has it."""
+    code = """
+import jax
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp
+from jinit import initializers
+for shape in [(5, 7), (3, 3, 4, 6), (2, 5, 4)]:
+    for name in ("lecun", "glorot", "he"):
+        for law in ("normal", "uniform"):
+            made = f"{name}_{law}"
+            ours, theirs = (getattr(m, made)() for m in (initializers, jax.nn.initializers))
+            a, b = (init(jax.random.key(1), shape, jnp.float64) for init in (ours, theirs))
+            assert a.dtype == jnp.float64 and (a == b).all(), name
+    for name, arguments in (("normal", (0.1,)), ("uniform", (0.1,)), ("truncated_normal", (0.1,)),
+                            ("orthogonal", ()), ("constant", (0.1,))):
+        ours, theirs = (getattr(m, name)(*arguments) for m in (initializers, jax.nn.initializers))
+        a, b = (init(jax.random.key(1), shape, jnp.float64) for init in (ours, theirs))
+        assert a.dtype == jnp.float64 and (a == b).all(), name
+q = initializers.orthogonal(method="householder")(jax.random.key(1), (40, 30), jnp.float64)
+assert float(abs(q.T @ q - jnp.eye(30)).max()) < 1e-14
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 
 
 def test_default_dtypes_and_positional_calls():
