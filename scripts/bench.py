@@ -143,6 +143,8 @@ def init(arguments: argparse.Namespace) -> None:
                 seconds: dict[str, list[float]] = {name: [] for name in runs}
                 for _ in range(arguments.repeats):
                     for name, run in runs.items():
+                        # PyTorch's threads spin for a while after their work.
+                        time.sleep(0.1)
                         seconds[name].append(run())
                 ratios = {
                     name: statistics.median(

@@ -1,8 +1,10 @@
 """The ways to draw a batch of kernels that `bench.py init` times against each other.
 
-A contender is made for an initializer, a square size and a number of lanes; calling it draws all of
-them once and gives the seconds it took. jinit draws one lane under `jit` and many in tiles on every
-core; JAX under `jit(vmap)`; torch in a loop, in place, as its users do.
+A contender is made for an initializer, a square size and a number of lanes; calling it draws all
+of them once and gives the seconds it took. jinit draws one lane under `jit`, many small ones under
+`jit(vmap)` and many large ones in tiles on every core (`engine.run`; the LAPACK calls of "qr" do not
+run side by side and stay under `jit(vmap)`); JAX under `jit(vmap)`; torch in a loop, in place, as
+its users do.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ KINDS = {
 
 
 def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
-    """One lane: `jit`. Many: `engine.run`, in tiles on every core."""
+    """The fastest of jinit's ways for this size; see the module."""
     init = initializers.get(KINDS[kind][0])
 
     def draw(seed):
@@ -51,8 +53,10 @@ def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
     if lanes == 1:
         return _jitted(draw)
     seeds = np.arange(lanes, dtype=np.uint32)
-    tile = 2 if size > 64 else 16
-    return _timed(lambda: engine.run(draw, seeds, tile=tile))
+    if size <= 64 or kind == "orthogonal":
+        mapped = jax.jit(jax.vmap(draw))
+        return _timed(lambda: jax.block_until_ready(mapped(seeds)))
+    return _timed(lambda: engine.run(draw, seeds, tile=8 if size <= 256 else 2))
 
 
 def jax_draw(kind: str, size: int, lanes: int) -> Draw:
