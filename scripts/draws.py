@@ -2,9 +2,9 @@
 
 A contender is made for an initializer, a square size and a number of lanes; calling it draws all
 of them once and gives the seconds it took. jinit draws one lane under `jit`, many small ones under
-`jit(vmap)` and many large ones in tiles on every core (`engine.run`; the LAPACK calls of "qr" do not
-run side by side and stay under `jit(vmap)`); JAX under `jit(vmap)`; torch in a loop, in place, as
-its users do.
+`jit(vmap)` and many large ones in tiles on every core with `engine.run` (the LAPACK calls of "qr"
+do not run side by side and stay under `jit(vmap)`); JAX draws under `jit(vmap)`; torch in a loop,
+in place, as its users do.
 """
 
 from __future__ import annotations
