@@ -11,6 +11,7 @@ import pytest
 
 from jinit import initializers
 
+pytestmark = pytest.mark.slow
 SHAPES = [(5, 7), (64, 32), (1, 1), (3, 3, 4, 6), (2, 5, 4), (7, 3, 3, 2, 4), (1, 9), (300, 2)]
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 WITH_COMPLEX = [*DTYPES, jnp.complex64]
@@ -40,7 +41,6 @@ def test_scaled_by_fans(name, dtype):
         same(made, getattr(jax.nn.initializers, name)(**axes), shape, dtype)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"])
 @pytest.mark.parametrize("distribution", ["truncated_normal", "normal", "uniform"])
 def test_variance_scaling(mode, distribution):

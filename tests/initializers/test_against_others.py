@@ -14,6 +14,7 @@ from flax import nnx
 
 from jinit import initializers, parameters
 
+pytestmark = pytest.mark.slow
 K = jax.random.key(0)
 # (receptive field…, in, out) in Flax and Keras, (out, in, receptive field…) in torch.
 CONVOLUTIONS = [(20, 30), (5, 20, 30), (3, 3, 20, 30), (3, 3, 3, 8, 12)]

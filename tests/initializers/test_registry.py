@@ -66,6 +66,7 @@ def test_aliases_are_distinct_and_reach_their_row():
             assert registry.row(alias) is row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_shape_dtype_jit_and_vmap(text):
     made, shape = initializers.get(text), shape_of(text)

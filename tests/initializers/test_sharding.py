@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import os
 os.environ["XLA_FLAGS"] = (
@@ -43,6 +45,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_sharded_draws():
     result = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=280, check=False

@@ -193,6 +193,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_models_are_left_in_peace(name):
     make, layers, host = HEALTHY[name]()
@@ -306,6 +307,7 @@ def test_rules_that_never_applied():
     assert {f.kind for f in jinit.audit(scaled, rules=rules)} == {"rule not applied"}
 
 
+@pytest.mark.slow
 def test_false_alarms_with_rules_are_rare():
     """400 healthy models of 3 kernels: family-wise 10⁻³ each, so 0 or 1 alarm (p = .06 for 2+)."""
     shapes = hosts.shapes(Perceptron(), jnp.zeros((1, 20)))

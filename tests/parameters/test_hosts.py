@@ -19,7 +19,7 @@ from flax import nnx
 from jinit import parameters
 from jinit.parameters import hosts
 
-RULES = {"*": "lecun_normal"}
+pytestmark = pytest.mark.slow
 DRAWS = 24
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 from jinit import parameters
 from jinit.parameters import hosts
 
+pytestmark = pytest.mark.slow
 ALPHA = 1e-3 / 120
 K = jax.random.key(0)
 
