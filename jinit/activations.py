@@ -5,6 +5,7 @@ A kink is a point where some derivative jumps. Gaussian quadrature splits there.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -75,6 +76,43 @@ def get(activation: ActivationLike) -> Activation:
     made = factory(**arguments)
     name = specs.write(spec.name, tuple(arguments.items()))
     return Activation(name, made.function, made.kinks)
+
+
+def elementwise(activation: ActivationLike) -> Activation:
+    """The activation, if it is a JAX function from an array of reals to one of the same shape.
+
+    Whole numbers and truth values it returns (a step function) become floats.
+
+    Raises:
+      TypeError: a function of the whole array, of more than one argument, of NumPy, or to complex
+        numbers; nothing is computed to find out.
+
+    >>> elementwise(lambda x: x > 0)(jnp.ones(2))
+    Array([1., 1.], dtype=float32)
+    """
+    found = get(activation)
+    problem = ""
+    for shape in ((3,), ()):
+        try:
+            out = jax.eval_shape(found.function, jax.ShapeDtypeStruct(shape, jnp.float32))
+            if getattr(out, "shape", None) != shape:
+                problem = f"shape {shape} became {getattr(out, 'shape', type(out).__name__)}"
+            elif jnp.issubdtype(out.dtype, jnp.complexfloating):
+                problem = "complex outputs"
+        except Exception as error:
+            problem = f"{type(error).__name__} for an array of shape {shape}"
+        if problem:
+            raise errors.wrong_type(
+                f"activation {found.name!r}",
+                problem,
+                "a JAX function of one real array, elementwise",
+                "write it with jax.numpy, for one number at a time",
+            )
+    if jnp.issubdtype(out.dtype, jnp.floating):
+        return found
+    return dataclasses.replace(
+        found, function=lambda x: jnp.asarray(found.function(x), jnp.result_type(x))
+    )
 
 
 def names() -> tuple[str, ...]:

@@ -115,7 +115,11 @@ def named(
 
     @functools.wraps(factory)
     def make(*args: Parameters.args, **kwargs: Parameters.kwargs) -> NamedInitializer:
-        bound = signature.bind(*args, **kwargs).arguments
+        try:
+            bound = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            known = ", ".join(signature.parameters)
+            raise errors.wrong_type(name, str(error), f"arguments {known}", "correct it") from None
         recipe = factory(*args, **kwargs)
         arguments = bound if recipe.arguments is None else recipe.arguments
         return NamedInitializer(name, tuple(map(_plain, arguments.items())), recipe, make)
@@ -255,6 +259,8 @@ def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
     name, value = item
     if name == "dtype" and value is not None:
         return name, _known_dtype(value).name
+    if isinstance(value, np.generic):
+        return name, value.item()
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
         value = np.asarray(value).tolist()
     return name, _tuples(value)

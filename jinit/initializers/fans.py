@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from jinit import errors
 from jinit.typing import Axis, Shape
@@ -225,5 +226,9 @@ def check_axes(shape: tuple[int, ...], in_axis: Axis, out_axis: Axis, batch_axis
             seen[axis % rank] = role
 
 
-def _several(axis: Axis) -> tuple[int, ...]:
-    return (axis,) if isinstance(axis, int) else tuple(axis)
+def _several(axis: Any) -> tuple[int, ...]:
+    if hasattr(axis, "__index__"):
+        return (axis.__index__(),)
+    if isinstance(axis, tuple | list):
+        return tuple(axis)
+    raise errors.wrong_type("axis", axis, "an int or several", "in_axis=-2, or in_axis=(0, 1)")

@@ -115,12 +115,21 @@ class _Leaf:
 
     @property
     def flat(self) -> np.ndarray:
+        if np.iscomplexobj(self.values):
+            return np.concatenate([self.values.real.ravel(), self.values.imag.ravel()])
         return np.asarray(self.values, np.float64).ravel()
+
+    @property
+    def arrangements(self) -> list[np.ndarray]:
+        """Its entries as they lie, and, for a matrix, transposed."""
+        turned = self.values.ndim == 2 and not np.iscomplexobj(self.values)
+        return [self.flat] + [np.asarray(self.values.T, np.float64).ravel()] * turned
 
 
 def _alone(leaf: _Leaf, host: str) -> Iterator[Finding]:
     """What one leaf shows by itself."""
-    if not np.issubdtype(leaf.values.dtype, np.floating) and leaf.values.dtype.name != "bfloat16":
+    kind = leaf.values.dtype
+    if not np.issubdtype(kind, np.inexact) and kind.name != "bfloat16":
         return
     flat = leaf.flat
     bad = int((~np.isfinite(flat)).sum())
@@ -188,6 +197,9 @@ def _fans(leaf: _Leaf, host: str) -> Iterator[Finding]:
         together = Fans(fans.fan_in, fans.fan_out * whole[-1] / kernel[-1])
         if explain(sigma, together, whole, tolerance) is not None:
             return
+        # torch and Equinox: U[±1/√hidden] for every kernel of a cell.
+        if abs(math.log(sigma * math.sqrt(3 * kernel[-1]))) < tolerance:
+            return
     for what, wrong in host_fans(leaf.layout, shape, fans):
         found = explain(sigma, wrong, shape, tolerance)
         if found is not None and not 0.67 < found.stddev_with(fans) / sigma < 1.5:
@@ -244,7 +256,8 @@ def _duplicates(leaves: list[_Leaf]) -> list[Finding]:
             continue
         for other in seen.get(flat.size, []):
             theirs = other.flat
-            cosine = flat @ theirs / math.sqrt((flat @ flat) * (theirs @ theirs))
+            scale = math.sqrt((flat @ flat) * (theirs @ theirs))
+            cosine = max((mine @ theirs / scale for mine in leaf.arrangements), key=abs)
             if abs(cosine) > 0.99:
                 ratio = math.copysign(math.sqrt((flat @ flat) / (theirs @ theirs)), cosine)
                 evidence = f"{ratio:.3g} × {other.path}, entry by entry (cosine {cosine:.4f})"

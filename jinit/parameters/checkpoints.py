@@ -59,7 +59,11 @@ def _npz(file: Path) -> dict[str, np.ndarray]:
 
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
+        for name, array in found.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"member {name!r} is no array")
+        return found
     except zipfile.BadZipFile as error:
         raise ValueError(str(error)) from None
 

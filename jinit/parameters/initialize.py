@@ -135,6 +135,8 @@ def fold_words(key: Key, words: Any) -> Key:
 def _kept_by(where: str | None, assignments: list[Assignment]) -> set[int]:
     if where is None:
         return set()
+    if not isinstance(where, str):
+        raise errors.wrong_type("where", where, "a path pattern", "where='head/*'")
     keep = {i for i, each in enumerate(assignments) if not matches(where, each.leaf)}
     if len(keep) == len(assignments):
         raise errors.refusal(

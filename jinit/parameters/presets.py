@@ -71,6 +71,8 @@ def _torch(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
 
     torch reads the second axis as inputs, which in a transposed convolution are its outputs.
     """
+    if made.layer == "Bilinear":
+        return fan_in_uniform(fan_in=made.fan_in or shape[1]), made
     if "Transpose" in made.layer:
         fan_in = made.fan_out if made.kind == "bias" else math.prod(shape[1:])
         return fan_in_uniform(fan_in=fan_in), made
@@ -89,7 +91,10 @@ def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInit
     if made.kind == "embedding":
         return normal(1.0), made
     if made.layer in _GATED:
-        hidden = shape[0] // max(1, len(made.fused)) if made.kind != "bias" else made.fan_out
+        hidden = made.fan_out
+        if made.kind != "bias":
+            # A projection (torch's proj_size) has hidden inputs, every other kernel hidden outputs.
+            hidden = shape[0] // len(made.fused) if made.fused else shape[1]
         return fan_in_uniform(fan_in=hidden), made
     if made.kind == "bias":
         return fan_in_uniform(fan_in=made.fan_in), made

@@ -189,6 +189,8 @@ def _layouts(leaves: list[tuple[str, Any]], host: str, layers: Layers) -> dict[s
         )
     named = {pattern: layout(given, host) for pattern, given in layers.items()}
     used: set[str] = set()
+    # A model that was asked has said all it knows: the rest is not guessed from names.
+    asked = any(isinstance(given, Layout) for given in layers.values())
     found: dict[str, Layout | None] = {}
     for path, leaf in leaves:
         pattern = path if path in named else next((p for p in named if matches(p, path)), None)
@@ -200,6 +202,8 @@ def _layouts(leaves: list[tuple[str, Any]], host: str, layers: Layers) -> dict[s
         usual = _LEAF_NAMES[host].get(word)
         if word in _VECTORS:
             usual = "vector"
+        elif asked:
+            usual = None
         elif len(leaf.shape) > 1 and word not in _BIASES and host in _CHANNELS_LAST:
             usual = usual or "conv"
         found[path] = None if usual is None else layout(usual, host)
@@ -332,5 +336,5 @@ def _unknown_layer(path: str, leaf: Any, rule: str) -> ValueError:
         f"leaf {path!r} of shape {tuple(leaf.shape)}",
         "no layer",
         f"a layer that says which axes are which, for {rule}",
-        f"layers=jinit.parameters.hosts.layers(model, x), or layers={{{path!r}: 'dense'}}",
+        f"layers={{**jinit.parameters.hosts.layers(model, x), {path!r}: 'dense'}} or what it is",
     )

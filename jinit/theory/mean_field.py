@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.activations import Activation, ActivationLike
-from jinit.activations import get as get_activation
+from jinit.activations import Activation, ActivationLike, elementwise
 from jinit.quadrature import expectation, find_kinks
 from jinit.typing import Array
 
@@ -106,6 +105,8 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
     known = _known(activation)
     at_zero = _slope_moment(known, 1e-12)
+    if not any(_slope_moment(known, q) > 0 for q in (1e-12, 1.0, 100.0)):
+        raise _nowhere(known, sigma_b)
     homogeneous = all(
         math.isclose(_slope_moment(known, q), at_zero, rel_tol=1e-5) for q in (1e-4, 1.0, 100.0)
     )
@@ -116,13 +117,17 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
         return _stable(known, 1 / math.sqrt(at_zero), 0.0, sigma_b)
     q = _bisect(lambda q: _bias_variance(known, q) - sigma_b**2)
     if q is None:
-        raise errors.refusal(
-            f"edge of chaos of {known.name}",
-            f"no critical point at sigma_b={sigma_b:g}",
-            "an activation and sigma_b with chi_1 = 1 somewhere",
-            "change sigma_b, or use scaled_for, which keeps the length at q = 1",
-        )
+        raise _nowhere(known, sigma_b)
     return _stable(known, 1 / math.sqrt(_slope_moment(known, q)), q, sigma_b)
+
+
+def _nowhere(activation: Activation, sigma_b: float) -> ValueError:
+    return errors.refusal(
+        f"edge of chaos of {activation.name}",
+        f"no critical point at sigma_b={sigma_b:g}",
+        "an activation and sigma_b with chi_1 = 1 somewhere",
+        "change sigma_b, or use scaled_for, which keeps the length at q = 1",
+    )
 
 
 def _stable(activation: Activation, sigma_w: float, q: float, sigma_b: float) -> float:
@@ -167,7 +172,7 @@ def _bisect(function: Callable[[float], float]) -> float | None:
 
 def _known(activation: ActivationLike) -> Activation:
     """The activation with its kinks found, once."""
-    found = get_activation(activation)
+    found = elementwise(activation)
     kinks = find_kinks(found.function) if found.kinks is None else found.kinks
     return Activation(found.name, found.function, kinks)
 

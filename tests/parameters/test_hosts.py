@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import jinit
 from jinit import parameters
 from jinit.parameters import hosts
 
@@ -29,7 +30,7 @@ def with_unit_variance(outputs):
     each = squares.reshape(len(squares), -1).mean(axis=1)
     error = each.std(ddof=1) / np.sqrt(len(each))
     assert abs(each.mean() - 1) < max(6 * error, 0.01), (each.mean(), error)
-    assert error < 0.08, "too few draws to tell"
+    assert error < 0.1, "too few draws to tell"
 
 
 def rules_for(layers):
@@ -59,7 +60,8 @@ X = {
 
 
 def example(name):
-    return jax.random.normal(jax.random.key(5), X[name])
+    x = jax.random.normal(jax.random.key(5), X[name])
+    return x / jnp.sqrt(jnp.mean(x**2))
 
 
 LINEN = {
@@ -346,3 +348,112 @@ def test_torch_attention_and_gates():
     lstm = hosts.layers(torch.nn.LSTM(3, 5))
     assert lstm["weight_hh_l0"].fused == (5,) * 4
     assert lstm["bias_hh_l0"].fan_in == 5
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.Dense(x.shape[-1], name="dense")(x), None
+
+
+class Scanned(nn.Module):
+    axis: int = 0
+
+    @nn.compact
+    def __call__(self, x):
+        scan = nn.scan(
+            Block, variable_axes={"params": self.axis}, split_rngs={"params": True}, length=6
+        )
+        return scan()(x, None)[0]
+
+
+VMapped = nn.vmap(
+    nn.Dense,
+    variable_axes={"params": 0},
+    split_rngs={"params": True},
+    axis_size=5,
+    in_axes=None,
+)
+LIFTED = {
+    "scan": lambda: Scanned(),
+    "scan along axis 1": lambda: Scanned(1),
+    "vmap": lambda: VMapped(40),
+    "einsum": lambda: nn.Einsum((24, 5, 6), "bi,iho->bho"),
+    "local": lambda: nn.ConvLocal(8, (3,), padding="VALID"),
+}
+
+
+@pytest.mark.parametrize("name", LIFTED)
+def test_linen_lifted_layers_and_einsum(name):
+    module, x = LIFTED[name](), example("conv1" if name == "local" else "dense")
+    layers = hosts.layers(module, x)
+    trees = drawn(hosts.shapes(module, x), layers, "flax")
+    with_unit_variance(jax.vmap(lambda params: module.apply({"params": params}, x))(trees))
+    if "scan" in name:
+        rules = {"*kernel": "orthogonal", "*": "zeros"}
+        made = parameters.initialize(K, hosts.shapes(module, x), rules, layers=layers)
+        (kernel,) = [leaf for leaf in jax.tree.leaves(made) if leaf.ndim == 3]
+        one = np.moveaxis(np.asarray(kernel), module.axis, 0)[3]
+        np.testing.assert_allclose(one.T @ one, np.eye(24), atol=1e-5)
+    findings = jinit.audit(module.init(K, x)["params"], layers=layers)
+    # Flax draws local and Einsum kernels with fans of the last two axes: traps, and found.
+    assert [finding.kind for finding in findings] in ([], ["wrong fan"])
+    assert findings == [] or name in ("einsum", "local")
+
+
+def test_other_stacked_layers():
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def many(key):
+        return nnx.Linear(32, 64, rngs=nnx.Rngs(params=key))
+
+    assert hosts.layers(many(jax.random.split(K, 5)))["kernel"].fans((5, 32, 64)).fan_in == 32
+    stack = hk.transform(lambda x: hk.experimental.layer_stack(6)(lambda x: hk.Linear(32)(x))(x))
+    found = hosts.layers(stack, jnp.zeros((2, 32)))
+    (kernel,) = [made for path, made in found.items() if path.endswith("/w")]
+    assert kernel.fans((6, 32, 32)).fan_in == 32
+    ensemble = eqx.filter_vmap(lambda key: eqx.nn.MLP(32, 16, 64, 2, key=key))
+    made = ensemble(jax.random.split(K, 5))
+    layers = hosts.layers(made)
+    assert layers["layers/0/weight"].fans((5, 64, 32)).fan_in == 32
+    assert jinit.audit(hosts.shapes(made), host="equinox", layers=layers) == []
+
+
+def test_what_a_model_does_not_say_is_not_guessed():
+    class Position(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x + self.param("pos", nn.initializers.normal(0.02), (1, 8, 24))
+            return nn.Dense(4)(x)
+
+    x = jnp.ones((2, 8, 24))
+    layers, shapes = hosts.layers(Position(), x), hosts.shapes(Position(), x)
+    with pytest.raises(ValueError, match=r"leaf 'pos'.*no layer"):
+        parameters.assign(shapes, {"*": "he_normal"}, layers=layers)
+    rules = {"pos": "normal(stddev=0.02)", "*kernel": "he_normal", "*bias": "zeros"}
+    assert parameters.assign(shapes, rules, layers=layers)
+    assert jinit.audit(Position().init(K, x)["params"], layers=layers) == []
+    norm = eqx.nn.Sequential([eqx.nn.Linear(8, 16, key=K), eqx.nn.BatchNorm(16, "b", mode="ema")])
+    tree = hosts.shapes(norm)
+    drawn_tree = parameters.initialize(
+        K, tree, "equinox", host="equinox", layers=hosts.layers(norm)
+    )
+    assert jax.tree.structure(drawn_tree) == jax.tree.structure(tree)
+    with pytest.raises(ValueError, match="inputs of the model"):
+        hosts.layers(nn.Dense(8))
+    with pytest.raises(TypeError, match="call the class"):
+        hosts.layers(nn.Dense)
+
+
+def test_torch_layers_with_projections_and_reparametrizations():
+    lstm = torch.nn.LSTM(30, 24, proj_size=8)
+    found = parameters.assign(hosts.shapes(lstm), "torch", host="torch", layers=hosts.layers(lstm))
+    for each in found:
+        value = dict(lstm.named_parameters())[each.leaf].detach().numpy()
+        assert value.std() == pytest.approx(each.stddev, rel=0.15), each.leaf
+    bilinear = torch.nn.Bilinear(16, 8, 32)
+    found = parameters.assign(
+        hosts.shapes(bilinear), "torch", host="torch", layers=hosts.layers(bilinear)
+    )
+    assert found[0].stddev == pytest.approx((1 / 48) ** 0.5)
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(16, 16))
+    assert hosts.layers(normed) is not None

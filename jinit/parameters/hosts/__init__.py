@@ -70,7 +70,18 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
     >>> layers(nn.Conv(8, (3, 3), feature_group_count=4), jnp.zeros((1, 8, 8, 4)))["kernel"].groups
     4
     """
-    found: dict[str, Layout] = _ROOMS[_room(model)].layers(model, *inputs)
+    room = _ROOMS[_room(model)]
+    try:
+        found: dict[str, Layout] = room.layers(model, *inputs)
+    except Exception as error:
+        if room not in (linen_layers, haiku_layers):
+            raise
+        raise errors.refusal(
+            "inputs of the model",
+            f"{len(inputs)} of them, with which it does not run ({type(error).__name__})",
+            "example inputs, arrays or jax.ShapeDtypeStruct",
+            f"hosts.layers(model, x); it said: {str(error).strip().partition(chr(10))[0][:120]}",
+        ) from error
     return found
 
 
@@ -102,6 +113,8 @@ def _room(model: Any) -> str:
     ):
         if comes_from(model, package, kind):
             return name
+    if isinstance(model, type):
+        raise errors.wrong_type("model", model.__name__, "an instance", "call the class first")
     raise errors.wrong_type(
         "model",
         type(model).__name__,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from jinit.parameters.layout import Layout
@@ -36,6 +38,67 @@ def bias_of(kernel: Layout, shape: Sequence[int]) -> Layout:
         (),
         fan_in=None if found is None else found.fan_in,
         fan_out=None if found is None else found.fan_out,
+    )
+
+
+def stacked(
+    made: Layout, own_rank: int, shape: Sequence[int], own_shape: Sequence[int] | None = None
+) -> Layout | None:
+    """The layout of a leaf that scan, vmap or layer_stack gave more axes than its layer knows.
+
+    The extra axes hold kernels of their own: they become batch axes. They lead, unless the layer's
+    own shape says where else they are.
+
+    Args:
+      made: the layout of the layer's own kernel.
+      own_rank: the rank of that kernel.
+      shape: of the leaf in the tree.
+      own_shape: of the kernel inside the lifted layer, where it can be seen.
+
+    Returns:
+      The layout of the leaf, or None if it has fewer axes than the layer's kernel.
+
+    >>> stacked(Layout(), 2, (6, 32, 32)).kernels((6, 32, 32))
+    (6, [(32, 32)])
+    """
+    extra = len(shape) - own_rank
+    if extra == 0:
+        return made
+    if extra < 0:
+        return None
+    places = tuple(range(extra))
+    if own_shape is not None:
+        for candidate in itertools.combinations(range(len(shape)), extra):
+            left = [size for axis, size in enumerate(shape) if axis not in candidate]
+            if left == list(own_shape):
+                places = candidate
+                break
+    kept = [axis for axis in range(len(shape)) if axis not in places]
+
+    def moved(axes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(kept[axis % own_rank] for axis in axes)
+
+    return replace(
+        made,
+        in_axes=moved(made.in_axes),
+        out_axes=moved(made.out_axes),
+        batch_axes=(*places, *moved(made.batch_axes)),
+    )
+
+
+def einsum(equation: str) -> Layout:
+    """``"abc,cde->abde"``: what is summed over is in, what is new is out, the rest is batch.
+
+    >>> einsum("abc,cde->abde").out_axes
+    (1, 2)
+    """
+    operands, output = equation.replace(" ", "").replace("...", "").split("->")
+    inputs, kernel = operands.split(",")
+    where = {label: axis for axis, label in enumerate(kernel)}
+    return Layout(
+        in_axes=tuple(a for label, a in where.items() if label in inputs and label not in output),
+        out_axes=tuple(a for label, a in where.items() if label not in inputs),
+        batch_axes=tuple(a for label, a in where.items() if label in inputs and label in output),
     )
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import jax
 
-from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, path, strided, vector
+from jinit.parameters.hosts.common import (
+    bias_of,
+    comes_from,
+    equal_blocks,
+    path,
+    stacked,
+    strided,
+    vector,
+)
 from jinit.parameters.layout import Layout, layout
 from jinit.parameters.rules import path_of
 from jinit.typing import PyTree
@@ -28,7 +36,14 @@ def shapes(model: Any, *inputs: Any) -> PyTree:
     """
     import equinox as eqx
 
-    return eqx.filter(model, eqx.is_inexact_array)
+    def is_state(node: Any) -> bool:
+        return comes_from(node, "equinox", "StateIndex")
+
+    # Running statistics are state, not parameters.
+    chosen = jax.tree.map(
+        lambda node: not is_state(node) and eqx.is_inexact_array(node), model, is_leaf=is_state
+    )
+    return eqx.filter(model, chosen)
 
 
 def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
@@ -58,23 +73,32 @@ def _describe(node: Any) -> dict[str, Layout]:
     name = type(node).__name__
     if is_a("GRUCell", "LSTMCell"):
         count = 3 if is_a("GRUCell") else 4
+        if node.weight_ih.ndim != 2:
+            return {}
         sizes = equal_blocks(node.weight_ih.shape[0], count)
         cell = replace(layout("dense", "equinox"), layer=name, fused=sizes)
         inner = replace(cell, kind="recurrent")
         bias = bias_of(inner, node.weight_hh.shape)
         return {"weight_ih": cell, "weight_hh": inner, "bias": bias, "bias_n": bias}
     if is_a("Embedding"):
-        return {"weight": replace(layout("embedding"), layer=name)}
+        lifted = stacked(replace(layout("embedding"), layer=name), 2, node.weight.shape)
+        return {} if lifted is None else {"weight": lifted}
     if is_a("Linear"):
         kernel = layout("dense", "equinox")
     elif is_a("ConvTranspose"):
         kernel = layout(f"transposed(groups={node.groups})", "equinox")
-        fans = kernel.fans(node.weight.shape)
+        dimensions = node.num_spatial_dims
+        fans = kernel.fans(node.weight.shape[-dimensions - 2 :])
         assert fans is not None
-        kernel = replace(kernel, fan_in=strided(fans.fan_in, node.stride, node.weight.ndim - 2))
+        kernel = replace(kernel, fan_in=strided(fans.fan_in, node.stride, dimensions))
     elif is_a("Conv"):
         kernel = layout(f"conv(groups={node.groups})", "equinox")
     else:
         return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
-    kernel = replace(kernel, layer=name)
-    return {"weight": kernel, "bias": bias_of(kernel, node.weight.shape)}
+    own_rank = 2 if is_a("Linear") else node.num_spatial_dims + 2
+    if is_a("Linear") or node.weight.ndim > own_rank:
+        kernel = replace(kernel, in_axes=(1,), out_axes=(0,))
+    lifted = stacked(replace(kernel, layer=name), own_rank, node.weight.shape)
+    if lifted is None:
+        return {}
+    return {"weight": lifted, "bias": bias_of(lifted, node.weight.shape)}

@@ -8,7 +8,15 @@ from typing import Any
 import jax
 
 from jinit import initializers
-from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, path, strided, vector
+from jinit.parameters.hosts.common import (
+    bias_of,
+    comes_from,
+    equal_blocks,
+    path,
+    stacked,
+    strided,
+    vector,
+)
 from jinit.parameters.layout import Layout, layout
 from jinit.typing import Initializer, PyTree
 
@@ -47,9 +55,14 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
     with hk.intercept_methods(record):
         tree = shapes(model, *inputs)
     found: dict[str, Layout] = {}
-    for place, module in seen.items():
-        cell = seen.get(place.rpartition("/")[0]) if "/" in place else None
-        for name, made in _describe(module, tree.get(place, {}), cell).items():
+    for place, leaves in tree.items():
+        # Inside layer_stack a module does not know the names around it.
+        names = [name for name in seen if place == name or place.endswith(f"/{name}")]
+        if not names:
+            continue
+        own = max(names, key=len)
+        cell = seen.get(own.rpartition("/")[0]) if "/" in own else None
+        for name, made in _describe(seen[own], leaves, cell).items():
             found[path(place, name)] = made
     return found
 
@@ -75,9 +88,10 @@ def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
         kernel = _gates("kernel", name, shape, 4) if packed else layout("dense")
     elif is_a("ConvNDTranspose"):
         kernel = layout("transposed", "haiku")
-        fans = kernel.fans(shape)
+        dimensions = len(module.kernel_shape)
+        fans = kernel.fans(shape[-dimensions - 2 :])
         assert fans is not None
-        kernel = replace(kernel, fan_in=strided(fans.fan_in, module.stride, len(shape) - 2))
+        kernel = replace(kernel, fan_in=strided(fans.fan_in, module.stride, dimensions))
     elif is_a("DepthwiseConv2D"):
         # (…, 1, channels · multiplier): every output has one input channel of its own.
         kernel = layout(f"conv(groups={shape[-1] // module.channel_multiplier})")
@@ -85,8 +99,11 @@ def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
         kernel = layout(f"conv(groups={module.feature_group_count})")
     else:
         return {leaf: made for leaf, made in found.items() if leaf not in ("w", "b")}
-    kernel = replace(kernel, layer=name)
-    return {**found, "w": kernel, "b": bias_of(kernel, shape)}
+    own_rank = 2 if is_a("Linear") else len(module.kernel_shape) + 2
+    lifted = stacked(replace(kernel, layer=name), own_rank, shape)
+    if lifted is None:
+        return {}
+    return {**found, "w": lifted, "b": bias_of(lifted, shape)}
 
 
 def _gates(kind: Any, layer: str, shape: tuple[int, ...], count: int) -> Layout:

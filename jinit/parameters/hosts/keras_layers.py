@@ -8,7 +8,14 @@ from typing import Any
 import jax
 
 from jinit import errors, initializers
-from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, strided, vector
+from jinit.parameters.hosts.common import (
+    bias_of,
+    comes_from,
+    einsum,
+    equal_blocks,
+    strided,
+    vector,
+)
 from jinit.parameters.layout import Layout, layout
 from jinit.typing import Initializer, PyTree
 
@@ -135,17 +142,5 @@ def _kernel(node: Any, shape: tuple[int, ...], is_a: Any) -> Layout | None:
     if is_a("BaseConv"):
         return layout(f"conv(groups={node.groups})", "keras")
     if is_a("EinsumDense"):
-        return _einsum(node.equation)
+        return einsum(node.equation)
     return layout("dense", "keras") if is_a("Dense") else None
-
-
-def _einsum(equation: str) -> Layout:
-    """``"abc,cde->abde"``: what is summed over is in, what is new is out, the rest is batch."""
-    operands, output = equation.replace(" ", "").replace("...", "").split("->")
-    inputs, kernel = operands.split(",")
-    where = {label: axis for axis, label in enumerate(kernel)}
-    return Layout(
-        in_axes=tuple(a for label, a in where.items() if label in inputs and label not in output),
-        out_axes=tuple(a for label, a in where.items() if label not in inputs),
-        batch_axes=tuple(a for label, a in where.items() if label in inputs and label in output),
-    )

@@ -7,7 +7,16 @@ from typing import Any
 
 import jax
 
-from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, path, strided, vector
+from jinit.parameters.hosts.common import (
+    bias_of,
+    comes_from,
+    einsum,
+    equal_blocks,
+    path,
+    stacked,
+    strided,
+    vector,
+)
 from jinit.parameters.layout import Layout, layout
 from jinit.typing import PyTree
 
@@ -33,22 +42,33 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
     """
     import flax.linen as nn
 
-    seen: dict[tuple[str, ...], Any] = {}
+    seen: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        seen[context.module.path] = context.module.clone(parent=None)
-        return call(*args, **kwargs)
+        result = call(*args, **kwargs)
+        # Inside scan and vmap a layer sees its own slice of the parameters.
+        own = context.module.variables.get("params", {})
+        leaves = {name: leaf for name, leaf in own.items() if hasattr(leaf, "shape")}
+        seen[context.module.path] = (context.module.clone(parent=None), leaves)
+        return result
 
     with nn.intercept_methods(record):
         tree = shapes(model, *inputs)
     found: dict[str, Layout] = {}
-    for place, module in seen.items():
+    for place, (module, own) in seen.items():
         node: Any = tree
         for part in place:
             node = node.get(part, {}) if hasattr(node, "get") else {}
-        leaves = {name: leaf for name, leaf in node.items() if hasattr(leaf, "shape")}
-        for name, made in describe(module, leaves).items():
-            found[path(*place, name)] = made
+        for name, made in describe(module, own).items():
+            leaf = node.get(name) if hasattr(node, "get") else None
+            if leaf is None or not hasattr(leaf, "shape"):
+                continue
+            lifted: Layout | None = made
+            if made.kind in ("kernel", "recurrent", "embedding"):
+                mine = tuple(own[name].shape)
+                lifted = stacked(made, len(mine), leaf.shape, mine)
+            if lifted is not None:
+                found[path(*place, name)] = lifted
     return found
 
 
@@ -64,13 +84,14 @@ def describe(module: Any, leaves: dict[str, Any]) -> dict[str, Layout]:
     named = {leaf: vector(name) for leaf in leaves if leaf in ("scale", "bias", "mean", "var")}
     kernel = leaves.get("kernel")
     if "embedding" in leaves:
-        return {**named, "embedding": replace(layout("embedding"), layer=name)}
+        made = stacked(layout("embedding"), 2, leaves["embedding"].shape)
+        return named if made is None else {**named, "embedding": replace(made, layer=name)}
     if kernel is None:
         return named
-    made = _kernel(module, kernel.shape)
-    if made is None:
+    found = _kernel(module, tuple(kernel.shape))
+    if found is None:
         return {}
-    made = replace(made, layer=name)
+    made = replace(found, layer=name)
     return {**named, "kernel": made, "bias": bias_of(made, kernel.shape)}
 
 
@@ -78,25 +99,38 @@ def _kernel(module: Any, shape: tuple[int, ...]) -> Layout | None:
     def is_a(*names: str) -> bool:
         return comes_from(module, "flax", *names)
 
-    if is_a("DenseGeneral", "LinearGeneral"):
-        batch = getattr(module, "batch_dims", None)
-        batch = dict(module.batch_axis) if batch is None else batch
+    if is_a("DenseGeneral"):
+        batch = module.batch_dims
         count_batch = len(batch) if hasattr(batch, "__len__") else 1
         axis = module.axis if isinstance(module.axis, tuple | list) else (module.axis,)
         count_out = len(shape) - count_batch - len(axis)
         return layout(f"dense(inputs={len(axis)}, outputs={count_out}, batch={count_batch})")
+    if is_a("LinearGeneral"):
+        counts = [len(module.in_features), len(module.out_features), len(dict(module.batch_axis))]
+        made = layout(f"dense(inputs={counts[0]}, outputs={counts[1]}, batch={counts[2]})")
+        return stacked(made, sum(counts), shape)
+    if is_a("Einsum"):
+        return einsum(module.einsum_str) if module.einsum_str else None
     if is_a("Dense", "Linear", "DenseParams"):
-        return layout("dense")
-    if is_a("ConvTranspose"):
-        made = layout("dense")
-        if module.transpose_kernel:
-            made = replace(made, in_axes=(-1,), out_axes=(-2,))
-        fans = made.fans(shape)
-        assert fans is not None
-        return replace(made, fan_in=strided(fans.fan_in, module.strides, len(shape) - 2))
-    if is_a("Conv", "ConvLocal"):
-        return layout(f"conv(groups={module.feature_group_count})")
-    return None
+        return stacked(layout("dense"), 2, shape)
+    if is_a("ConvLocal"):
+        # (positions…, taps · in, out): a kernel of its own at every position.
+        return Layout(batch_axes=tuple(range(len(shape) - 2)))
+    if not is_a("Conv", "ConvTranspose"):
+        return None
+    size = module.kernel_size
+    dimensions = 1 if isinstance(size, int) else len(size)
+    if is_a("Conv"):
+        made = layout(f"conv(groups={module.feature_group_count})")
+        return stacked(made, dimensions + 2, shape)
+    made = layout("dense")
+    if module.transpose_kernel:
+        made = replace(made, in_axes=(-1,), out_axes=(-2,))
+    lifted = stacked(made, dimensions + 2, shape)
+    fans = None if lifted is None else lifted.fans(shape)
+    if lifted is None or fans is None:
+        return None
+    return replace(lifted, fan_in=strided(fans.fan_in, module.strides, dimensions))
 
 
 def gates(made: dict[str, Layout], shape: tuple[int, ...], count: int, kind: Any) -> Layout:

@@ -53,6 +53,12 @@ def _describe(node: Any, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
         return _attention(name, own)
     if is_a("Embedding", "EmbeddingBag"):
         return {"weight": replace(layout("embedding"), layer=name)}
+    if is_a("Bilinear") and "weight" in own:
+        kernel = Layout(layer=name, in_axes=(1, 2), out_axes=(0,))
+        bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
+        return {"weight": kernel, "bias": bias}
+    if is_a("Linear", "_ConvNd") and "weight" not in own:
+        return {}  # reparametrized: its leaves are not a kernel
     if is_a("Linear"):
         kernel = layout("dense", "torch")
     elif is_a("_ConvNd"):
@@ -78,7 +84,7 @@ def _recurrent(name: str, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
     for leaf, shape in own.items():
         if leaf.startswith("weight"):
             kind: Any = "recurrent" if "_hh" in leaf else "kernel"
-            sizes = equal_blocks(shape[0], count)
+            sizes = () if "_hr" in leaf else equal_blocks(shape[0], count)
             found[leaf] = replace(layout("dense", "torch"), kind=kind, layer=name, fused=sizes)
     for leaf in own:
         if leaf.startswith("bias"):
