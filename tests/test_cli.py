@@ -145,11 +145,13 @@ def test_ctrl_c_prints_what_is_done():
     assert "zeros" in out
 
 
+@pytest.mark.slow
 def test_x64_sweeps():
     done = run("sweep", *TINY, env=os.environ | {"JAX_ENABLE_X64": "1"})
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_hang_exits_with_1():
     done = run("sweep", *TINY, "--hang-after", "0.01")
     assert done.returncode == 1
@@ -157,6 +159,7 @@ def test_a_hang_exits_with_1():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet():
     command = f"{sys.executable} -m jinit sweep {' '.join(TINY)} --json | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=200)

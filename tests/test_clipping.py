@@ -155,6 +155,7 @@ def test_bad_input(call, match):
 
 
 @pytest.mark.parametrize("kind", ["leaf_norm", "global_norm", "value"])
+@pytest.mark.slow
 def test_wider_dtypes_are_not_narrowed(kind):
     code = f"""
 import jax

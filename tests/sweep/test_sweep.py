@@ -317,6 +317,7 @@ def test_a_bias_rule_may_use_the_kernels_fan():
     assert np.isfinite(jinit.run(grid)["test_loss"]).all()
 
 
+@pytest.mark.slow
 def test_independent_noise_of_a_callable_does_not_depend_on_the_process():
     code = """
 import jax, jinit
