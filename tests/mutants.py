@@ -104,8 +104,8 @@ def survives(mutant: Mutant) -> str | None:
             return f"its line occurs {text.count(mutant.old)} times in {mutant.file}"
         file.write_text(text.replace(mutant.old, mutant.new))
         control = mutant.old == mutant.new
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p",
-                   "no:doctest", "-o", "addopts=", str(ROOT / mutant.killer)]  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+                   "-o", "addopts=", str(ROOT / mutant.killer)]  # fmt: skip
         path = {"PYTHONPATH": folder}
         done = subprocess.run(
             command, cwd=folder, env=os.environ | path, capture_output=True, text=True, check=False
