@@ -346,3 +346,13 @@ def test_a_bias_with_its_kernels_fan():
     values = np.asarray(made(jax.random.key(0), (5000,)))
     check_draw(values[:, None] * np.ones((1, 1)), uniform(0.1), independent=False)
     assert made.law((5000,)).high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (9, 6), (7, 5), (1, 1)])
+def test_every_reflection_has_numbers_of_its_own(n, m):
+    from jinit.initializers.orthogonal import _lower_gaussian
+
+    x = np.asarray(_lower_gaussian(jax.random.key(0), n, m, jnp.float32))
+    below = x[np.tril_indices(n, m=m)]
+    assert len(np.unique(below)) == below.size
+    assert not np.triu(x, 1).any()
