@@ -12,7 +12,6 @@ from jinit import errors
 from jinit.initializers import laws
 from jinit.initializers.base import Draw, Recipe, named
 from jinit.initializers.laws import Law
-from jinit.initializers.scaling import rademacher_signs
 from jinit.typing import Array, DType
 
 
@@ -112,7 +111,7 @@ def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Recipe:
     _check_positive("rademacher stddev", stddev)
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-        return rademacher_signs(key, shape, dtype) * jnp.asarray(stddev, dtype)
+        return jax.random.rademacher(key, shape, dtype) * jnp.asarray(stddev, dtype)
 
     return Recipe(draw, lambda shape: laws.centred("rademacher", float(stddev)), dtype=dtype)
 

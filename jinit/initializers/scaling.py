@@ -229,7 +229,7 @@ def scaled(kernel: KernelAxes, scale: float, mode: str, distribution: str) -> Re
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         if distribution == "rademacher":
-            return rademacher_signs(key, shape, dtype) * jnp.asarray(
+            return jax.random.rademacher(key, shape, dtype) * jnp.asarray(
                 math.sqrt(variance(shape)), dtype
             )
         if _as_jax(kernel):
@@ -239,15 +239,6 @@ def scaled(kernel: KernelAxes, scale: float, mode: str, distribution: str) -> Re
         return inner(key, (1, math.prod(shape)), dtype).reshape(shape)
 
     return Recipe(draw, law, dtypes="real" if distribution == "rademacher" else "complex")
-
-
-def rademacher_signs(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Independent ±1 with equal chances.
-
-    >>> sorted({float(sign) for sign in rademacher_signs(jax.random.key(0), (9,), "float32")})
-    [-1.0, 1.0]
-    """
-    return jax.random.rademacher(key, shape, dtype)
 
 
 def _as_jax(kernel: KernelAxes) -> bool:

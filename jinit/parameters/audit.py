@@ -85,7 +85,7 @@ def audit(
         _Leaf(path, np.asarray(leaf), made)
         for path, leaf, made in described_leaves(params, host, layers)
     ]
-    findings = [finding for leaf in leaves for finding in _alone(leaf, host)]
+    findings = [finding for leaf in leaves for finding in _alone(leaf)]
     findings += _zeros(leaves)
     findings += _duplicates(leaves)
     if rules is not None:
@@ -126,7 +126,7 @@ class _Leaf:
         return [self.flat] + [np.asarray(self.values.T, np.float64).ravel()] * turned
 
 
-def _alone(leaf: _Leaf, host: str) -> Iterator[Finding]:
+def _alone(leaf: _Leaf) -> Iterator[Finding]:
     """What one leaf shows by itself."""
     kind = leaf.values.dtype
     if not np.issubdtype(kind, np.inexact) and kind.name != "bfloat16":
@@ -144,7 +144,7 @@ def _alone(leaf: _Leaf, host: str) -> Iterator[Finding]:
         return
     if leaf.is_kernel and flat.size >= _LEAST_ENTRIES:
         yield from _mean(leaf)
-        yield from _fans(leaf, host)
+        yield from _fans(leaf)
 
 
 def _same_units(leaf: _Leaf) -> Finding | None:
@@ -179,7 +179,7 @@ def _mean(leaf: _Leaf) -> Iterator[Finding]:
         yield Finding("mean", leaf.path, evidence, fix)
 
 
-def _fans(leaf: _Leaf, host: str) -> Iterator[Finding]:
+def _fans(leaf: _Leaf) -> Iterator[Finding]:
     """σ against every usual rule with the true fans, then with the fans others would see."""
     assert leaf.layout is not None
     flat, shape = leaf.flat, leaf.values.shape

@@ -109,7 +109,7 @@ class Layout:
         w = np.moveaxis(w, -3 if cut.groups_on == "in" else -2, 1)
         return w.reshape(cut.stacks, *cut.receptive, cut.size_in, -1)
 
-    def fitted(self, initializer: Initializer, shape: tuple[int, ...]) -> Initializer:
+    def fitted(self, initializer: Initializer) -> Initializer:
         """The initializer with this leaf's fan_in, where it takes one and the shape hides it."""
         if (
             self.fan_in is None

@@ -287,7 +287,7 @@ def _assignment(
             raise _unknown_layer(path, leaf, str(initializer))
         try:
             if made is not None:
-                initializer = made.fitted(initializer, shape)
+                initializer = made.fitted(initializer)
             stddev = _law_stddev(initializer, made, shape)
         except ValueError as error:
             raise ValueError(f"leaf {path!r}, rule {rule!r}: {error}") from None

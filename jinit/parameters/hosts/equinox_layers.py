@@ -96,8 +96,6 @@ def _describe(node: Any) -> dict[str, Layout]:
     else:
         return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
     own_rank = 2 if is_a("Linear") else node.num_spatial_dims + 2
-    if is_a("Linear") or node.weight.ndim > own_rank:
-        kernel = replace(kernel, in_axes=(1,), out_axes=(0,))
     lifted = stacked(replace(kernel, layer=name), own_rank, node.weight.shape)
     if lifted is None:
         return {}
