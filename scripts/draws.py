@@ -56,7 +56,7 @@ def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
     if size <= 64 or kind == "orthogonal":
         mapped = jax.jit(jax.vmap(draw))
         return _timed(lambda: jax.block_until_ready(mapped(seeds)))
-    return _timed(lambda: engine.run(draw, seeds, tile=8 if size <= 256 else 2))
+    return _timed(lambda: engine.run(draw, seeds, tile=16 if size <= 256 else 2))
 
 
 def jax_draw(kind: str, size: int, lanes: int) -> Draw:

@@ -33,10 +33,10 @@ def orthogonal(
     - ``"qr"``: the sign-corrected QR decomposition of a Gaussian matrix, JAX's. Under vmap it runs
       one LAPACK call after another on CPU, and on accelerators it is latency-bound.
     - ``"householder"``: the product of the reflections such a decomposition would find, drawn
-      outright (Stewart 1980) and multiplied out in blocks I − V T Vᵀ (Puglisi 1992): half the
-      random numbers and matrix products alone, no LAPACK, half the operations. What limits it is
-      the chain of n/64 dependent blocks, and on CPU, for small matrices, the random numbers. Real
-      dtypes only.
+      outright (Stewart 1980) and multiplied out in blocks I − V T Vᵀ (Puglisi 1992): little more
+      than half the random numbers, matrix products alone, no LAPACK, half the operations. What
+      limits it is the chain of dependent blocks (8 to 16 of them), and on CPU the random numbers
+      and one pass over the matrix per block. Real dtypes only.
 
     Args:
       scale: multiplies Q, non-zero; an activation's gain.
@@ -148,35 +148,52 @@ def householder_product(key: Any, n: int, m: int, dtype: Any) -> Array:
     >>> bool(jnp.allclose(q.T @ q, jnp.eye(2), atol=1e-6))
     True
     """
-    x = _lower_gaussian(key, n, m, dtype)
-    signs = jnp.where(jnp.diagonal(x) < 0, -1, 1).astype(dtype)
-    v = x + jnp.eye(n, m, dtype=dtype) * (signs * jnp.linalg.norm(x, axis=0))
-    v = v * (math.sqrt(2) / jnp.linalg.norm(v, axis=0))
     size = _block_size(m)
-    blocks = -(-m // size)
-    # Columns of zeros reflect nothing.
-    v = jnp.pad(v, ((0, 0), (0, blocks * size - m)))
-    stacked = jnp.moveaxis(v.reshape(n, blocks, size), 1, 0)
-    gram = jnp.einsum("kni,knj->kij", stacked, stacked, precision="highest")
-    t = _unit_upper_inverse(gram)
-    q = jnp.zeros((n - blocks * size, 0) if n > blocks * size else (0, 0), dtype)
-    for block in reversed(range(blocks)):
-        start = block * size
-        columns = min(m, start + size) - start
-        corner = jnp.eye(n - start, columns, dtype=dtype)
-        if q.size:
-            rest = jnp.pad(q, ((n - start - q.shape[0], 0), (0, 0)))
-            corner = jnp.concatenate([corner, rest], axis=1)
-        reflectors = v[start:, start : start + size]
-        turned = jnp.matmul(reflectors.T, corner, precision="highest")
-        turned = jnp.matmul(t[block], turned, precision="highest")
-        q = corner - jnp.matmul(reflectors, turned, precision="highest")
-    return q * -signs
+    widths = [min(size, m - start) for start in range(0, m, size)]
+    counts = [(n - start) * width for start, width in zip(range(0, m, size), widths, strict=True)]
+    numbers = jax.random.normal(key, (sum(counts),), dtype)
+    q = jnp.zeros((n - m, 0), dtype)
+    signs: list[Array] = []
+    offset = sum(counts)
+    for width, count in zip(reversed(widths), reversed(counts), strict=True):
+        offset -= count
+        x = numbers[offset : offset + count].reshape(-1, width)
+        q, sign = _reflected(x, q)
+        signs.insert(0, sign)
+    return q * -jnp.concatenate(signs)
+
+
+def _reflected(x: Array, q: Array) -> tuple[Array, Array]:
+    """(H₁ … H_b [[I, 0], [0, q]], signs) for the reflections of x's columns below its diagonal.
+
+    V = (X + diag(sign · norm)) · diag(c). Only its top block differs from X, so the wide part of X
+    goes into the products as it is, and the norms and VᵀV follow from XᵀX, which is small.
+    """
+    width = x.shape[1]
+    top, bottom = jnp.tril(x[:width]), x[width:]
+    gram = _product(top.T, top) + _product(bottom.T, bottom)
+    norm = jnp.sqrt(jnp.diagonal(gram))
+    diagonal = jnp.diagonal(top)
+    sign = jnp.where(diagonal < 0, -1, 1).astype(x.dtype)
+    scale = jnp.sqrt(1 / (norm * (norm + jnp.abs(diagonal))))  # √2/|v|
+    scales = scale[:, None] * scale
+    # Right of the diagonal VᵀV has XᵀX and what the longer diagonal of the later column adds.
+    t = _unit_upper_inverse((gram + top.T * (sign * norm)) * scales) * scales
+    top = top + jnp.diag(sign * norm)
+    left = _product(t, top.T)
+    right = _product(_product(t, bottom.T), q)
+    above = [jnp.eye(width, dtype=x.dtype) - _product(top, left), -_product(top, right)]
+    below = [-_product(bottom, left), q - _product(bottom, right)]
+    return jnp.block([above, below]), sign
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
 
 
 def _block_size(m: int) -> int:
-    """Reflections applied at once: a few blocks, each wide enough for the matrix product."""
-    return 2 ** max(4, min(6, (m // 2).bit_length() - 1)) if m <= 1024 else m // 16
+    """Reflections applied at once: wide enough for matrix products, little drawn for nothing."""
+    return 2 ** min(6, max(4, (m // 8).bit_length() - 1)) if m <= 1024 else m // 16
 
 
 def _unit_upper_inverse(a: Array) -> Array:
@@ -191,9 +208,7 @@ def _unit_upper_inverse(a: Array) -> Array:
         first, last = (
             _unit_upper_inverse(block) for block in (a[..., :half, :half], a[..., half:, half:])
         )
-        middle = -jnp.matmul(
-            first, jnp.matmul(a[..., :half, half:], last, precision="highest"), precision="highest"
-        )
+        middle = -_product(first, _product(a[..., :half, half:], last))
         top = jnp.concatenate([first, middle], axis=-1)
         below = jnp.concatenate([jnp.zeros_like(a[..., half:, :half]), last], axis=-1)
         return jnp.concatenate([top, below], axis=-2)
@@ -201,24 +216,9 @@ def _unit_upper_inverse(a: Array) -> Array:
     power = jnp.triu(a, 1)
     inverse = identity - power
     for _ in range(3):
-        power = jnp.matmul(power, power, precision="highest")
-        inverse = jnp.matmul(inverse, identity + power, precision="highest")
+        power = _product(power, power)
+        inverse = _product(inverse, identity + power)
     return inverse
-
-
-def _lower_gaussian(key: Any, n: int, m: int, dtype: Any) -> Array:
-    """Independent N(0, 1) on and below the diagonal of (n, m), 0 above; no number is wasted.
-
-    The triangle of order 2k comes from a (2k + 1, k) rectangle: its upper part, transposed, is
-    the lower right block (the rectangular full packed format).
-    """
-    k = -(-m // 2)
-    numbers = jax.random.normal(key, ((2 * k + 1) * k + (n - m) * m,), dtype)
-    packed = numbers[: (2 * k + 1) * k].reshape(2 * k + 1, k)
-    first, second = jnp.tril(packed[1 : k + 1]), jnp.triu(packed[:k]).T
-    triangle = jnp.block([[first, jnp.zeros((k, k), dtype)], [packed[k + 1 :], second]])
-    rest = numbers[(2 * k + 1) * k :].reshape(n - m, m)
-    return jnp.concatenate([triangle[:m, :m], rest])
 
 
 def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:

@@ -348,11 +348,17 @@ def test_a_bias_with_its_kernels_fan():
     assert made.law((5000,)).high == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("n", "m"), [(6, 6), (9, 6), (7, 5), (1, 1)])
-def test_every_reflection_has_numbers_of_its_own(n, m):
-    from jinit.initializers.orthogonal import _lower_gaussian
-
-    x = np.asarray(_lower_gaussian(jax.random.key(0), n, m, jnp.float32))
-    below = x[np.tril_indices(n, m=m)]
-    assert len(np.unique(below)) == below.size
-    assert not np.triu(x, 1).any()
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (41, 20), (35, 34)])
+def test_columns_of_different_blocks_are_independent(n, m):
+    """Blocks of 16 reflections: one drawn twice, or left out, correlates far columns."""
+    keys = jax.random.split(jax.random.key(3), 4_000)
+    made = initializers.orthogonal(method="householder")
+    q = np.asarray(jax.jit(jax.vmap(lambda key: made(key, (n, m))))(keys), np.float64)
+    for near, far in [(0, 16), (1, 17), (3, 19), (0, m - 1)]:
+        # E q_ia² q_ib² = 1/n(n + 2), E q_ia q_ib q_ja q_jb = −1/(n − 1)n(n + 2).
+        squares = (q[:, :, near] ** 2 * q[:, :, far] ** 2).mean(axis=1)
+        crossed = q[:, 0, near] * q[:, 0, far] * q[:, 1, near] * q[:, 1, far]
+        reach = stats.norm.isf(PER_TEST / 2) / math.sqrt(len(keys))
+        expected = 1 / (n * (n + 2))
+        assert abs(squares.mean() - expected) < reach * squares.std()
+        assert abs(crossed.mean() + expected / (n - 1)) < reach * crossed.std()
