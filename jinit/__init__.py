@@ -1,7 +1,7 @@
 """Weight initialization for JAX: which initializer, why, and is the difference real or luck?
 
 Rooms, from the bottom up: ``activations``, ``initializers``, ``clipping``, ``data``, ``stats``,
-``engine``, ``theory``, ``models``, ``parameters``, ``train``, ``sweep``, ``report``.
+``engine``, ``theory``, ``models``, ``parameters``, ``train``, ``probes``, ``sweep``, ``report``.
 """
 
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         initializers,
         models,
         parameters,
+        probes,
         report,
         stats,
         sweep,
@@ -33,12 +34,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Grid", "audit", "compare", "initialize", "plan", "run", "summarize",
     "activations", "clipping", "data", "engine", "errors", "initializers",
-    "models", "parameters", "report", "stats", "sweep", "theory", "train",
+    "models", "parameters", "probes", "report", "stats", "sweep", "theory", "train",
 ]  # fmt: skip
 
 _ROOMS = (
     "activations", "clipping", "data", "engine", "errors", "initializers",
-    "models", "parameters", "report", "stats", "sweep", "theory", "train",
+    "models", "parameters", "probes", "report", "stats", "sweep", "theory", "train",
 )  # fmt: skip
 
 # Imported when first used: `jinit --help` answers at once, and JAX loads only when it is needed.

@@ -19,52 +19,7 @@ try:
 except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
 
-
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """How to run a sweep and what to do with its table."""
-
-    baseline: Annotated[
-        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
-    ] = None
-    metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
-    out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
-    json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
-    workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
-    tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
-    hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
-
-
-def _grid_options() -> type[Any]:
-    """A flag for every field of Grid, with its help and default; several values for an axis."""
-    kinds: dict[str, Any] = dict.fromkeys(("depth", "width", "batch_size"), int)
-    kinds |= dict.fromkeys(
-        ("gain", "learning_rate", "momentum", "weight_decay", "label_noise"), float
-    )
-    plain: dict[str, Any] = {
-        "residual": bool,
-        "steps": int,
-        "evaluations": int,
-        "target_accuracy": float,
-        "pairing": str,
-        "normalization": str | None,
-    }
-    options: list[tuple[str, Any, Any]] = []
-    for item in dataclasses.fields(Grid):
-        help_text, default = item.metadata["help"], item.default
-        kind = plain.get(item.name)
-        if kind is None:
-            one: Any = int if item.name.endswith("seeds") else kinds.get(item.name, str)
-            kind, default = tuple[one, ...], () if default is None else (default,)
-        if item.name.endswith("seeds"):
-            help_text += "; one number is how many, several are the seeds"
-        options.append(
-            (item.name, Annotated[kind, arg(help=help_text)], dataclasses.field(default=default))
-        )
-    return dataclasses.make_dataclass("GridOptions", options, frozen=True)
-
-
-GridOptions: Any = _grid_options()
+from jinit.options import GridOptions, ProbeOptions, RunOptions
 
 
 def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
@@ -218,6 +173,62 @@ def audit(
     return 1 if findings else 0
 
 
+def probe(options: ProbeOptions = ProbeOptions()) -> int:
+    """Shows what reaches each layer, forward and backward, before any training, and what it means.
+
+    Exit code 0 if the network is healthy, 1 if something is wrong.
+
+    Example: jinit probe --initializer glorot_uniform --activation sigmoid --depth 20 --width 64
+    """
+    errors.check_integer("depth", options.depth, low=0, fix="use 10")
+    errors.check_integer("seeds", options.seeds, low=1, fix="use 64")
+    errors.check_integer("batch_size", options.batch_size, low=2, fix="use 64")
+    from jinit import data, probes
+    from jinit.models import MLP
+    from jinit.report import plots
+    from jinit.report import profile as report
+
+    if options.plot is not None:
+        plots.check_picture(options.plot)
+    source = data.get(options.dataset)
+    if source.task == "regression":
+        raise errors.refusal("dataset", options.dataset, "one with classes", "try 'digits'")
+    x, labels = source.x_train[: options.batch_size], source.y_train[: options.batch_size]
+    model = MLP(
+        features=(*[options.width] * options.depth, source.outputs),
+        activation=options.activation,
+        residual=options.residual,
+        normalization=options.normalization,
+    )
+    captured = probes.capture(model, x)
+    rules = {"*/kernel": options.initializer, "*/bias": options.bias_initializer}
+    if options.normalization is not None and options.depth:
+        rules |= {"*/scale": "ones", "*/shift": "zeros"}
+    profile = probes.ensemble(
+        captured,
+        rules,
+        x,
+        probes.cross_entropy(labels),
+        seeds=options.seeds,
+        activation=options.activation,
+    )
+    findings = probes.verdict(captured, profile, activation=options.activation)
+    if options.json:
+        _dump(report.as_json(captured, profile, findings))
+    else:
+        report.print_profile(captured, profile, findings)
+    if options.plot is not None:
+        ax = plots.layer_profile(profile)
+        ax.set_title(
+            f"{options.initializer}, {options.activation}, {options.depth} × {options.width}",
+            loc="left",
+            fontsize=10,
+        )
+        plots.save(ax, options.plot)
+        print(f"picture written to {options.plot}", file=sys.stderr)
+    return 0 if findings[0].kind == "healthy" else 1
+
+
 def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
     """``PATTERN=VALUE`` options as a mapping; a spec's own ``=`` is left alone."""
     for text in given:
@@ -243,6 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "initializers": list_initializers,
         "describe": describe,
         "audit": audit,
+        "probe": probe,
     }
     try:
         return int(

@@ -78,7 +78,7 @@ MUTANTS = [
     M("scaled_orthogonal: widening not corrected", ORTHOGONAL, 'if keep == "variance" and columns > rows', "if False", LAWS),
     M("orthogonal: columns and rows exchanged", ORTHOGONAL, "q if rows >= columns else q.T", "q", LAWS),
     M("sparse: one key for values and places", SPARSE, "values, places = jax.random.split(key)", "values = places = key", LAWS),
-    M("sparse: k per input", SPARSE, "order = jnp.argsort(jax.random.bits(places, shape), axis=0)", "order = jnp.argsort(jax.random.bits(places, shape), axis=1)", LAWS),
+    M("sparse: k per input", SPARSE, "rank = jnp.argsort(order, axis=0)", "rank = jnp.argsort(order, axis=1)", LAWS),
     M("asymmetric: Beta(1, 1)", SPARSE, "positive = jnp.sqrt(1 - ", "positive = (1 - ", LAWS),
     M("asymmetric: always the bias", SPARSE, "jax.random.randint(place, shape[-1:], 0, n + 1)", "jax.numpy.full(shape[-1:], n)", LAWS),
     M("dirac: groups ignored", STRUCTURED, "block = np.eye(size_in, size_out // groups)\n        return _at_centre(np.tile(block, groups), shape)", "return _at_centre(np.eye(size_in, size_out), shape)", LAWS),

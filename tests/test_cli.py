@@ -208,6 +208,38 @@ def checkpoint(tmp_path, **arrays):
     return str(path)
 
 
+PROBE = ["probe", "--depth", "3", "--width", "16", "--seeds", "4", "--batch-size", "16"]
+
+
+def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
+    picture = tmp_path / "layers.svg"
+    assert main([*PROBE, "--plot", str(picture)]) == 0
+    text = capsys.readouterr().out
+    assert "hidden_2" in text
+    assert "healthy" in text
+    assert "backward" in picture.read_text()
+    assert main([*PROBE, "--initializer", "zeros", "--plot", str(tmp_path / "z.png")]) == 1
+    assert "symmetric  hidden_0: 100%" in capsys.readouterr().out
+
+
+def test_probe_as_json_and_bad_input(capsys):
+    assert main([*PROBE, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seeds"] == 4
+    assert [row["layer"] for row in found["layers"]][-1] == "output"
+    middle = found["layers"][0]["gradient_norm"]
+    assert middle["low"] <= middle["estimate"] <= middle["high"]
+    assert found["layers"][-1]["dead"]["estimate"] is None
+    assert found["findings"][0]["kind"] == "healthy"
+    for wrong in (["--depth", "-1"], ["--seeds", "0"], ["--batch-size", "1"], ["--width", "0"],
+                  ["--activation", "rellu"], ["--initializer", "he_norml"], ["--plot", "a.txt"],
+                  ["--dataset", "linear_teacher"]):  # fmt: skip
+        assert main([*PROBE, *wrong]) == 2, wrong
+        said = capsys.readouterr()
+        assert not said.out
+        assert len(said.err.strip().splitlines()) == 1
+
+
 def test_audit_of_a_checkpoint(tmp_path, capsys):
     rng = np.random.default_rng(0)
     path = checkpoint(

@@ -13,6 +13,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import Description
+from jinit.probes import Profile
 
 ORANGE, SKY, GREEN, BLUE, VERMILION, GREY = (
     "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#8A8A8A",
@@ -83,6 +84,39 @@ def weight_histogram(found: Description, ax: Any = None) -> Any:
     ax.set_title(found.spec, loc="left", fontsize=11, pad=22)
     ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=3,
               columnspacing=1.2, handlelength=1.4)  # fmt: skip
+    return ax
+
+
+def layer_profile(profile: Profile, ax: Any = None) -> Any:
+    """E z² forward and the mean squared gradient norm backward, layer by layer, on a log scale.
+
+    Args:
+      profile: from ``probes.ensemble``, ``(seeds, layers)``; lines are medians over seeds, bands
+        reach from the 10th to the 90th percentile.
+      ax: matplotlib axes; None makes a figure.
+
+    Returns:
+      The axes.
+    """
+    ax = new_axes() if ax is None else ax
+    depth = np.arange(1, np.shape(profile.mean)[-1] + 1)
+    gradient = np.asarray(profile.gradient_norm, float)
+    for values, colour, style, label in (
+        (np.asarray(profile.second_moment, float), BLUE, "-", "E z² (forward)"),
+        (gradient**2, VERMILION, (0, (5, 2)), "E‖∂L/∂z‖² (backward)"),
+    ):
+        # A log axis has no place for 0 or inf: the line ends where the signal does.
+        shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+        if np.isnan(shown).all():
+            ax.plot([], [], color=colour, ls=style, label=f"{label}: 0 or not finite everywhere")
+            continue
+        seen = ~np.isnan(shown).all(0)
+        low, middle, high = np.nanquantile(shown[:, seen], [0.1, 0.5, 0.9], axis=0)
+        ax.plot(depth[seen], middle, color=colour, ls=style, lw=1.8, label=label)
+        ax.fill_between(depth[seen], low, high, color=colour, alpha=0.18, lw=0)
+    ax.set(xlabel="layer (the last is the output)", ylabel="per layer", yscale="log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(frameon=False, fontsize=8)
     return ax
 
 

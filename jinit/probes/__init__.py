@@ -1,0 +1,21 @@
+"""Probes: what an initial network does to signals and gradients, layer by layer, and what it means.
+
+``capture`` opens any model; ``propagation`` measures one network, ``ensemble`` many seeds in one
+compiled program; ``verdict`` says what the numbers mean.
+"""
+
+from jinit.probes.capture import Captured, Layer, capture
+from jinit.probes.propagation import (
+    Profile,
+    cross_entropy,
+    duplicate_units,
+    ensemble,
+    propagation,
+    random_projection,
+)
+from jinit.probes.verdict import Finding, verdict
+
+__all__ = [
+    "Captured", "Finding", "Layer", "Profile", "capture", "cross_entropy", "duplicate_units",
+    "ensemble", "propagation", "random_projection", "verdict",
+]  # fmt: skip

@@ -1,0 +1,360 @@
+"""How far a signal and its gradient get at the start: numbers per layer, of one network or many."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jinit import engine, errors
+from jinit.activations import ActivationLike
+from jinit.activations import get as get_activation
+from jinit.parameters import initialize
+from jinit.parameters.rules import Layers, Rules, path_of
+from jinit.probes.capture import Captured, Layer
+from jinit.typing import Array, Key, PyTree
+
+Loss: TypeAlias = Callable[[Array], Array]
+"""``loss(outputs) -> scalar``, the mean over the batch."""
+
+# Where |φ′| is below this share of its largest value a unit counts as saturated.
+SATURATED = 0.05
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Profile:
+    """What goes through each layer; every array is ``(…, layers)``, the output layer last.
+
+    "Units" are the last axis of a pre-activation z (channels of a convolution); "inputs" are the
+    examples of the batch, and for convolutions also the places.
+
+    Attributes:
+      mean: of z over inputs and units.
+      second_moment: E z².
+      input_variance: variance over inputs, averaged over units.
+      unit_variance: variance over units of z averaged over inputs.
+      correlation: mean cosine between z of two different examples.
+      effective_rank: (tr C)² / tr C², C the covariance of z over examples; at most examples − 1.
+      saturated: share of z at which |φ′| ≤ 5 % of its largest value; NaN for the output layer and
+        where no activation was given.
+      dead: share of units with φ′ = 0 at every input; NaN as above.
+      gradient_norm: √E‖∂L/∂z‖², L one example's loss, E over examples.
+      kernel_gradient_norm, bias_gradient_norm: Frobenius norms of the gradient of the mean loss;
+        NaN without a bias.
+      kernel_norm: Frobenius norm of the kernel.
+      duplicates: share of units whose incoming weights and bias equal another unit's.
+    """
+
+    mean: Array
+    second_moment: Array
+    input_variance: Array
+    unit_variance: Array
+    correlation: Array
+    effective_rank: Array
+    saturated: Array
+    dead: Array
+    gradient_norm: Array
+    kernel_gradient_norm: Array
+    bias_gradient_norm: Array
+    kernel_norm: Array
+    duplicates: Array
+
+    def update_ratio(self, learning_rate: float) -> Array:
+        """‖η ∂L/∂W‖ / ‖W‖ of one step of SGD, dimensionless, ``(…, layers)``."""
+        return learning_rate * self.kernel_gradient_norm / self.kernel_norm
+
+
+def cross_entropy(labels: Array) -> Loss:
+    """The mean softmax cross-entropy against integer labels ``(batch,)``, as a loss of outputs.
+
+    >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
+    0.693...
+    """
+    return functools.partial(_cross_entropy, jnp.asarray(labels))
+
+
+def _cross_entropy(labels: Array, outputs: Array) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def random_projection(key: Key) -> Loss:
+    """Mean of v·f(x) with v ~ N(0, I) of its own per example: gradients of the network alone.
+
+    With it E‖∂L/∂z_l‖² is the mean squared Frobenius norm of the Jacobian from layer l to the
+    output, no loss in between.
+
+    >>> random_projection(jax.random.key(0))(jnp.zeros((2, 3))).shape
+    ()
+    """
+    return functools.partial(_random_projection, key)
+
+
+def _random_projection(key: Key, outputs: Array) -> Array:
+    v = jax.random.normal(key, outputs.shape, outputs.dtype)
+    return (v * outputs).sum() / outputs.shape[0]
+
+
+def propagation(
+    captured: Captured,
+    params: PyTree,
+    x: Array,
+    loss: Loss,
+    *,
+    activation: ActivationLike | None = None,
+) -> Profile:
+    """One network's profile: a forward and a backward pass; pure, so it jits and vmaps.
+
+    Args:
+      captured: from :func:`jinit.probes.capture`.
+      params: its parameters.
+      x: ``(batch, …)``, at least two examples.
+      loss: ``loss(outputs) -> scalar``, a mean over the batch.
+      activation: what follows every layer but the last, for ``saturated`` and ``dead``.
+
+    Returns:
+      A :class:`Profile` with arrays ``(layers,)`` in float32.
+
+    Raises:
+      ValueError: fewer than two examples, an unknown activation.
+
+    >>> from jinit.models import MLP
+    >>> from jinit.probes import capture
+    >>> x = jax.random.normal(jax.random.key(1), (16, 4))
+    >>> captured = capture(MLP(features=(8, 8, 3)), x)
+    >>> params = initialize(jax.random.key(0), captured.params, {"*": "zeros"})
+    >>> loss = random_projection(jax.random.key(2))
+    >>> propagation(captured, params, x, loss).second_moment
+    Array([0., 0., 0.], dtype=float32)
+    """
+    if x.shape[0] < 2:
+        raise errors.refusal("x", f"{x.shape[0]} example(s)", "at least 2", "pass a larger batch")
+    phi = None if activation is None else get_activation(activation)
+
+    def scalar(params: PyTree, taps: Any) -> tuple[Array, Any]:
+        outputs, values = captured.apply(params, x, taps)
+        return loss(outputs), values
+
+    _, shapes = jax.eval_shape(lambda p: captured.apply(p, x, None), params)
+    taps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    (gradient, tapped), values = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, taps)
+    stacks = {layer.value for layer in captured.layers if layer.index is not None}
+    seen = {}
+    for name, z in values.items():
+        last = name == captured.layers[-1].value
+        look = functools.partial(_signal, phi=None if last else phi)
+        seen[name] = (jax.vmap(look) if name in stacks else look)(z, tapped[name])
+    leaves, gradients = _by_path(params), _by_path(gradient)
+    weights = _weights(captured.layers, leaves, gradients)
+    rows = [
+        _at(seen[layer.value], layer.index) | own
+        for layer, own in zip(captured.layers, weights, strict=True)
+    ]
+    return Profile(**{
+        item.name: jnp.stack([row[item.name] for row in rows])
+        for item in dataclasses.fields(Profile)
+    })  # fmt: skip
+
+
+def ensemble(
+    captured: Captured,
+    rules: Rules,
+    x: Array,
+    loss: Loss,
+    *,
+    seeds: int | np.ndarray = 64,
+    activation: ActivationLike | None = None,
+    host: str = "flax",
+    layers: Layers | None = None,
+) -> Profile:
+    """The profiles of many networks that differ in the seed of their weights alone.
+
+    Network i has the key ``jax.random.key(seeds[i])``; all run in one compiled program.
+
+    Args:
+      captured, x, loss, activation: as :func:`propagation`.
+      rules, host, layers: how weights are drawn, as :func:`jinit.initialize`.
+      seeds: how many, or the seeds themselves.
+
+    Returns:
+      A :class:`Profile` with NumPy arrays ``(seeds, layers)``.
+
+    Raises:
+      ValueError: as :func:`propagation` and :func:`jinit.initialize`; no seeds.
+
+    >>> from jinit.models import MLP
+    >>> from jinit.probes import capture
+    >>> x = jax.random.normal(jax.random.key(1), (16, 4))
+    >>> captured, loss = capture(MLP(features=(8, 3)), x), random_projection(jax.random.key(2))
+    >>> profile = ensemble(captured, {"*/kernel": "he_normal", "*": "zeros"}, x, loss, seeds=3)
+    >>> profile.gradient_norm.shape
+    (3, 2)
+    """
+    if isinstance(seeds, int | np.integer):
+        errors.check_integer("seeds", seeds, low=1, fix="use 64")
+        seeds = np.arange(seeds)
+    seeds = np.asarray(seeds)
+    if seeds.ndim != 1 or not seeds.size or seeds.min() < 0 or seeds.max() >= 2**32:
+        raise errors.refusal("seeds", seeds, "whole numbers, 0 <= seed < 2**32", "use 64")
+    # Refused here, not inside a worker thread's trace.
+    jax.eval_shape(
+        lambda key: initialize(key, captured.params, rules, host=host, layers=layers),
+        jax.random.key(0),
+    )
+
+    network = _Network(captured, _Fixed(rules), _Fixed(layers), loss, activation, host)
+    found: Profile = engine.run(network, seeds.astype(np.uint32), x)
+    return found
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A mapping as part of a recipe: equal contents are equal, whatever the object."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.value) if isinstance(self.value, Mapping) else self.value)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """``(seed, x) -> Profile``; equal recipes are equal functions, so the engine compiles once."""
+
+    captured: Captured
+    rules: _Fixed
+    layers: _Fixed
+    loss: Loss
+    activation: ActivationLike | None
+    host: str
+
+    def __call__(self, seed: Array, x: Array) -> Profile:
+        params = initialize(
+            jax.random.key(seed),
+            self.captured.params,
+            self.rules.value,
+            host=self.host,
+            layers=self.layers.value,
+        )
+        return propagation(self.captured, params, x, self.loss, activation=self.activation)
+
+
+def _signal(z: Array, gradient: Array, *, phi: Any) -> dict[str, Array]:
+    """Everything about one layer's pre-activation ``(batch, …, units)`` and its gradient."""
+    z, gradient = z.astype(jnp.float32), gradient.astype(jnp.float32)
+    batch = z.shape[0]
+    flat = z.reshape(batch, -1)
+    units = z.reshape(-1, z.shape[-1])
+    centred = flat - flat.mean(0)
+    covariance = jnp.matmul(centred, centred.T, precision="highest")
+    # z as it is for angles: two inputs with one large common part are close to parallel.
+    gram = jnp.matmul(flat, flat.T, precision="highest")
+    length = jnp.sqrt(jnp.diagonal(gram))
+    cosine = gram / jnp.maximum(length[:, None] * length, _TINY)
+    trace = jnp.trace(covariance)
+    nan = jnp.float32(jnp.nan)
+    return {
+        "mean": flat.mean(),
+        "second_moment": (flat**2).mean(),
+        "input_variance": units.var(0).mean(),
+        "unit_variance": units.mean(0).var(),
+        "correlation": (cosine.sum() - jnp.trace(cosine)) / (batch * (batch - 1)),
+        "effective_rank": trace**2 / jnp.maximum((covariance**2).sum(), _TINY),
+        "saturated": nan if phi is None else (_slope(phi, units) <= SATURATED).mean(),
+        "dead": nan if phi is None else (_slope(phi, units) <= 0).all(0).mean(),
+        # The loss is a mean over the batch; one example's gradient is batch times as large.
+        "gradient_norm": batch * jnp.sqrt((gradient.reshape(batch, -1) ** 2).sum(1).mean()),
+    }
+
+
+def _slope(phi: Any, z: Array) -> Array:
+    """|φ′(z)| as a share of its largest value on [−10, 10]."""
+    derivative = jax.vmap(jax.grad(lambda u: phi(u)))
+    largest = jnp.abs(derivative(jnp.linspace(-10.0, 10.0, 2001))).max()
+    return jnp.abs(derivative(z.ravel())).reshape(z.shape) / largest
+
+
+def _weights(
+    layers: tuple[Layer, ...], leaves: dict[str, Any], gradients: dict[str, Any]
+) -> list[dict[str, Array]]:
+    """What concerns parameters alone, one vmapped computation for all layers of a shape."""
+    alike: dict[Any, list[int]] = {}
+    for place, layer in enumerate(layers):
+        bias = None if layer.bias is None else leaves[layer.bias].shape
+        alike.setdefault((leaves[layer.kernel].shape, bias), []).append(place)
+    rows: list[dict[str, Array]] = [{} for _ in layers]
+    for (_, bias), places in alike.items():
+        chosen = [layers[place] for place in places]
+
+        def stacked(tree: dict[str, Any], what: str, chosen: list[Layer] = chosen) -> Array:
+            return jnp.stack([tree[getattr(layer, what)] for layer in chosen])
+
+        kernel, biases = stacked(leaves, "kernel"), None
+        norms = {"bias_gradient_norm": jnp.full(len(places), jnp.nan)}
+        if bias is not None:
+            biases = stacked(leaves, "bias")
+            norms = {"bias_gradient_norm": _norms(stacked(gradients, "bias"))}
+        norms |= {
+            "kernel_norm": _norms(kernel),
+            "kernel_gradient_norm": _norms(stacked(gradients, "kernel")),
+            "duplicates": jax.vmap(duplicate_units, in_axes=(0, None if bias is None else 0))(
+                kernel, biases
+            ),
+        }
+        for row, place in enumerate(places):
+            rows[place] = {name: value[row] for name, value in norms.items()}
+    return rows
+
+
+def _norms(stack: Array) -> Array:
+    """Frobenius norms over all but the first axis, in float32."""
+    return jnp.linalg.norm(stack.astype(jnp.float32).reshape(stack.shape[0], -1), axis=1)
+
+
+def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float = 0.0) -> Array:
+    """Share of units, along the last axis, whose incoming weights equal another unit's.
+
+    Args:
+      kernel: ``(…, in, out)``.
+      bias: ``(out,)``, or None.
+      tolerance: 0 for bitwise equality; else units whose columns differ by at most this share of
+        the larger column's length count as near duplicates.
+
+    Returns:
+      A float32 scalar in [0, 1]; 0 for a single unit.
+
+    >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
+    0.666...
+    """
+    columns = kernel.reshape(-1, kernel.shape[-1])
+    if bias is not None and bias.shape == columns.shape[-1:]:
+        columns = jnp.concatenate([columns, bias[None]])
+    # Sorted by one fixed projection equal columns are neighbours, and near ones nearly so.
+    projection = jnp.cos(jnp.arange(columns.shape[0], dtype=columns.dtype))
+    order = jnp.argsort((columns * projection[:, None]).sum(0))
+    norms = jnp.linalg.norm(columns, axis=0)
+    ordered = columns[:, order]
+    near = _gap(ordered) <= tolerance * jnp.maximum(norms[order][1:], norms[order][:-1])
+    none = jnp.zeros(1, bool)
+    same = jnp.concatenate([none, near]) | jnp.concatenate([near, none])
+    return same.mean(dtype=jnp.float32)
+
+
+def _gap(ordered: Array) -> Array:
+    return jnp.linalg.norm(ordered[:, 1:] - ordered[:, :-1], axis=0)
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _at(values: dict[str, Array], index: int | None) -> dict[str, Array]:
+    return values if index is None else {name: value[index] for name, value in values.items()}

@@ -1,0 +1,259 @@
+"""What a profile means: named findings with evidence, threshold, source and a fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.activations import get as get_activation
+from jinit.probes.capture import Captured
+from jinit.probes.propagation import Profile
+
+# Three orders of magnitude between the first and the last hidden layer: one learning rate cannot
+# serve both. Fluctuations of a healthy ReLU net stay inside: log ‖h‖² has variance 5 Σ 1/n_l
+# (Hanin & Rolnick 2018, theorem 5), e^(±3) at depth 100 and width 64.
+FORWARD = 1e-3
+BACKWARD = 1e-3
+# Where two inputs have become parallel half of all ReLUs are off for the whole batch by symmetry
+# alone; a share beyond that has another cause.
+DEAD = 0.6
+SATURATED = 0.5
+# Share of z's second moment that still tells inputs apart, relative to the first layer's.
+COLLAPSED = 1e-3
+DUPLICATES = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a profile shows.
+
+    Attributes:
+      kind: ``"symmetric"``, ``"vanishing forward"``, ``"vanishing backward"``, ``"exploding
+        forward"``, ``"exploding backward"``, ``"dead units"``, ``"saturated"``, ``"collapsed"`` or
+        ``"healthy"``.
+      layer: where it shows first, or worst.
+      evidence: the numbers, medians over seeds.
+      threshold: what they were held against.
+      source: where the threshold comes from.
+      fix: what to do.
+    """
+
+    kind: str
+    layer: str
+    evidence: str
+    threshold: str
+    source: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.kind}: {self.evidence}; fix: {self.fix}"
+
+
+def verdict(
+    captured: Captured, profile: Profile, *, activation: ActivationLike | None = None
+) -> list[Finding]:
+    """Reads a profile; medians over seeds are held against fixed thresholds.
+
+    Args:
+      captured: names the layers.
+      profile: of one network, ``(layers,)``, or of many, ``(seeds, layers)``.
+      activation: what the profile was made with; ``saturated`` is looked for only where it is
+        bounded on both sides (a ReLU that is off is no saturation).
+
+    Returns:
+      Findings, forward before backward; a single ``"healthy"`` where there is nothing else. A
+      network without hidden layers is healthy unless its numbers are not finite.
+
+    Raises:
+      ValueError: a profile with another number of layers.
+
+    >>> import jax
+    >>> from jinit import probes
+    >>> from jinit.models import MLP
+    >>> x = jax.random.normal(jax.random.key(0), (32, 16))
+    >>> captured, loss = probes.capture(MLP(features=(16, 16, 4)), x), probes.random_projection(
+    ...     jax.random.key(1))
+    >>> profile = probes.ensemble(captured, {"*": "zeros"}, x, loss, seeds=2, activation="relu")
+    >>> [finding.kind for finding in verdict(captured, profile, activation="relu")]
+    ['symmetric', 'vanishing forward', 'vanishing backward']
+    """
+    names = [layer.name for layer in captured.layers]
+    if np.shape(profile.mean)[-1] != len(names):
+        raise errors.refusal(
+            "profile", f"{np.shape(profile.mean)[-1]} layers", f"{len(names)}: those of captured",
+            "make it with the same captured model",
+        )  # fmt: skip
+    medians = _Medians(names, profile)
+    found = [
+        _symmetric(medians),
+        *_forward(medians),
+        _collapsed(medians),
+        _dead(medians, activation),
+        _saturated(medians, activation),
+        _backward(medians),
+    ]
+    findings = [finding for finding in found if finding is not None]
+    return findings or [_healthy(medians)]
+
+
+class _Medians:
+    """Medians over seeds by attribute; hidden layers only, but for ``finite``."""
+
+    def __init__(self, names: list[str], profile: Profile) -> None:
+        self.names = names[:-1]
+        self._profile = profile
+        whole = np.asarray(profile.second_moment), np.asarray(profile.gradient_norm)
+        self.finite_forward, self.finite_backward = (
+            np.isfinite(part.reshape(-1, len(names))).all(0) for part in whole
+        )
+        self.all_names = names
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        values = np.asarray(getattr(self._profile, name), np.float64)
+        values = values.reshape(-1, values.shape[-1])[:, :-1]
+        with np.errstate(invalid="ignore"):
+            return np.median(values, axis=0)
+
+
+def _symmetric(m: _Medians) -> Finding | None:
+    if not m.names or m.duplicates.max() < DUPLICATES:
+        return None
+    worst = int(np.argmax(m.duplicates))
+    return Finding(
+        "symmetric",
+        m.names[worst],
+        f"{m.duplicates[worst]:.0%} of the units have another unit's weights and bias; they get "
+        "equal gradients and stay equal",
+        f"{DUPLICATES:.0%} of a layer's units",
+        "Goodfellow, Bengio & Courville 2016, section 8.4",
+        "draw the kernel at random, e.g. 'he_normal'",
+    )
+
+
+def _forward(m: _Medians) -> list[Finding | None]:
+    if not m.finite_forward.all():
+        return [_overflow("exploding forward", m, m.finite_forward, "second moment")]
+    if not m.names:
+        return []
+    moments = m.second_moment
+    first = moments[0]
+    text = f"between a factor of {FORWARD:g} and {1 / FORWARD:g} of the first hidden layer"
+    source = "He et al. 2015, section 2.2; Hanin & Rolnick 2018, theorem 5"
+    if not moments.min() > FORWARD * first:
+        layer = int(np.argmax(~(moments > FORWARD * first)))
+        shown = f"E z² falls from {first:.2g} to {moments[layer]:.2g} at this layer"
+        if not first > 0:
+            shown = "E z² is 0"
+        return [Finding("vanishing forward", m.names[layer], shown, text, source, _RAISE)]
+    if moments.max() > first / FORWARD:
+        layer = int(np.argmax(moments > first / FORWARD))
+        shown = f"E z² grows from {first:.2g} to {moments[layer]:.2g} at this layer"
+        return [Finding("exploding forward", m.names[layer], shown, text, source, _LOWER)]
+    return []
+
+
+def _collapsed(m: _Medians) -> Finding | None:
+    if len(m.names) < 2 or not m.finite_forward.all() or not m.second_moment.min() > 0:
+        return None
+    if m.second_moment.min() <= FORWARD * m.second_moment[0]:
+        # Nothing is left to tell apart: that is vanishing.
+        return None
+    share = m.input_variance / m.second_moment
+    if share.min() >= COLLAPSED * share[0]:
+        return None
+    layer = int(np.argmax(share < COLLAPSED * share[0]))
+    return Finding(
+        "collapsed",
+        m.names[layer],
+        f"only {share[layer]:.1g} of E z² differs between inputs ({share[0]:.1g} in the first "
+        f"layer), though E z² is {m.second_moment[layer]:.2g}",
+        f"{COLLAPSED:g} of the first layer's share",
+        "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
+        "an activation with φ(0) = 0 (tanh for sigmoid), or σ_w on the edge of chaos: "
+        "'edge_of_chaos'",
+    )
+
+
+def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
+    if not m.names or activation is None or _is_bounded(activation):
+        return None
+    if not m.second_moment.min() > 0 or not m.dead.max() > DEAD:
+        return None
+    layer = int(np.argmax(m.dead))
+    return Finding(
+        "dead units",
+        m.names[layer],
+        f"{m.dead[layer]:.0%} of the units have φ′ = 0 at every input",
+        f"{DEAD:.0%} (half are off by symmetry where inputs have become parallel)",
+        "Lu et al. 2020, section 2",
+        "zero or small positive biases, or 'leaky_relu'",
+    )
+
+
+def _saturated(m: _Medians, activation: ActivationLike | None) -> Finding | None:
+    if not m.names or activation is None or not _is_bounded(activation):
+        return None
+    if not m.saturated.max() > SATURATED:
+        return None
+    layer = int(np.argmax(m.saturated > SATURATED))
+    return Finding(
+        "saturated",
+        m.names[layer],
+        f"|φ′| is below 5 % of its largest value at {m.saturated[layer]:.0%} of all units and "
+        "inputs",
+        f"{SATURATED:.0%}",
+        "Glorot & Bengio 2010, section 3",
+        _LOWER,
+    )
+
+
+def _backward(m: _Medians) -> Finding | None:
+    if not m.finite_backward.all():
+        if not m.finite_forward.all():
+            return None  # Said already.
+        return _overflow("exploding backward", m, m.finite_backward, "gradient")
+    if len(m.names) < 2:
+        return None
+    norms = m.gradient_norm
+    ratio = norms[0] / norms[-1] if norms[-1] > 0 else 0.0
+    threshold = f"a ratio between {BACKWARD:g} and {1 / BACKWARD:g}"
+    shown = (
+        f"‖∂L/∂z‖ of the first hidden layer is {norms[0]:.2g}, of the last {norms[-1]:.2g}: "
+        f"a ratio of {ratio:.2g}"
+    )
+    source = "Glorot & Bengio 2010, section 4.2; Schoenholz et al. 2017, section 4"
+    if ratio <= BACKWARD:
+        return Finding("vanishing backward", m.names[0], shown, threshold, source, _RAISE)
+    if ratio >= 1 / BACKWARD:
+        return Finding("exploding backward", m.names[0], shown, threshold, source, _LOWER)
+    return None
+
+
+def _overflow(kind: str, m: _Medians, finite: np.ndarray, what: str) -> Finding:
+    layer = m.all_names[int(np.argmin(finite))]
+    shown = f"the {what} is not finite"
+    return Finding(kind, layer, shown, "finite numbers", "IEEE 754", _LOWER)
+
+
+def _healthy(m: _Medians) -> Finding:
+    if not m.names:
+        return Finding("healthy", m.all_names[-1], "no hidden layers", "—", "—", "—")
+    forward = m.second_moment[-1] / m.second_moment[0]
+    shown = f"E z² last/first {forward:.2g}"
+    if len(m.names) > 1:
+        shown += f", ‖∂L/∂z‖ first/last {m.gradient_norm[0] / m.gradient_norm[-1]:.2g}"
+    return Finding("healthy", m.names[-1], shown, "all thresholds met", "—", "none needed")
+
+
+def _is_bounded(activation: ActivationLike) -> bool:
+    phi = get_activation(activation)
+    ends = np.asarray([float(phi(jnp.float32(z))) for z in (-1e6, 1e6)])
+    return bool((np.abs(ends) < 1e3).all())
+
+
+_RAISE = "a larger σ_w: the activation's own rule, 'scaled_for(activation=…)', 'he_normal' for ReLU"
+_LOWER = "a smaller σ_w: the activation's own rule, 'scaled_for(activation=…)', or 'edge_of_chaos'"

@@ -1,0 +1,171 @@
+"""Every framework's layers are seen, in order, and a tap's gradient is the gradient."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jinit import probes
+from jinit.models import MLP
+from jinit.models.mlp import tapped_apply
+from jinit.probes.propagation import random_projection
+
+X = jax.random.normal(jax.random.key(5), (6, 4))
+
+
+class LinenNet(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.tanh(nn.Dense(5, name="first")(x))
+        return nn.Dense(3, name="last")(x)
+
+
+class NnxNet(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(4, 5, rngs=rngs)
+        self.last = nnx.Linear(5, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(jnp.tanh(self.first(x)))
+
+
+def haiku_net():
+    hk = pytest.importorskip("haiku")
+    return hk.transform(
+        lambda x: hk.Linear(3, name="last")(jnp.tanh(hk.Linear(5, name="first")(x)))
+    )
+
+
+def equinox_net():
+    eqx = pytest.importorskip("equinox")
+
+    class Net(eqx.Module):
+        first: eqx.nn.Linear
+        last: eqx.nn.Linear
+
+        def __call__(self, x):
+            return self.last(jnp.tanh(self.first(x)))
+
+    one, two = jax.random.split(jax.random.key(0))
+    return Net(eqx.nn.Linear(4, 5, key=one), eqx.nn.Linear(5, 3, key=two))
+
+
+def plain_net(params, x, tap):
+    z = tap("first", x @ params["first"]["kernel"] + params["first"]["bias"])
+    last = params["last"]
+    return tap("last", jnp.tanh(z) @ last["kernel"] + last["bias"])
+
+
+PLAIN_SHAPES = {
+    "first": {"kernel": jnp.zeros((4, 5)), "bias": jnp.zeros(5)},
+    "last": {"kernel": jnp.zeros((5, 3)), "bias": jnp.zeros(3)},
+}
+MODELS = {
+    "linen": lambda: (LinenNet(), None),
+    "nnx": lambda: (NnxNet(nnx.Rngs(0)), None),
+    "haiku": lambda: (haiku_net(), None),
+    "equinox": lambda: (equinox_net(), None),
+    "plain": lambda: (plain_net, PLAIN_SHAPES),
+}
+
+
+def filled(captured):
+    """Random parameters and, by the layers' names, the (in, out) kernels and biases in them."""
+    leaves, tree = jax.tree.flatten(captured.params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    params = jax.tree.unflatten(tree, drawn)
+    by_path = probes.propagation.__globals__["_by_path"](params)
+    found = []
+    for layer in captured.layers:
+        kernel = by_path[layer.kernel]
+        first_of_two = kernel.shape in ((4, 5), (5, 3))
+        found.append((kernel if first_of_two else kernel.T, by_path[layer.bias]))
+    return params, found
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_layers_of_every_framework(kind):
+    model, shapes = MODELS[kind]()
+    captured = probes.capture(model, X, shapes)
+    assert [layer.name for layer in captured.layers] == ["first", "last"]
+    params, ((w1, b1), (w2, b2)) = filled(captured)
+    outputs, values = captured.apply(params, X, None)
+    z1 = X @ w1 + b1
+    z2 = jnp.tanh(z1) @ w2 + b2
+    for seen, expected in ((values["first"], z1), (values["last"], z2), (outputs, z2)):
+        np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-5)
+
+    # By hand: L = mean over the batch of v·z2.
+    loss = random_projection(jax.random.key(2))
+    v = jax.random.normal(jax.random.key(2), z2.shape)
+    back = (v @ w2.T) * (1 - jnp.tanh(z1) ** 2)
+    profile = probes.propagation(captured, params, X, loss, activation="tanh")
+    norms = [jnp.sqrt((g**2).sum(1).mean()) for g in (back, v)]
+    np.testing.assert_allclose(profile.gradient_norm, norms, rtol=1e-5)
+    kernels = [jnp.linalg.norm(h.T @ g) / 6 for h, g in ((X, back), (jnp.tanh(z1), v))]
+    np.testing.assert_allclose(profile.kernel_gradient_norm, kernels, rtol=1e-5)
+    biases = [jnp.linalg.norm(g.mean(0)) for g in (back, v)]
+    np.testing.assert_allclose(profile.bias_gradient_norm, biases, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"residual": True}, {"normalization": "layer"}])
+@pytest.mark.parametrize("features", [(3,), (8, 3), (8, 8, 8, 3), (8, 6, 3)])
+def test_the_tapped_mlp_is_the_mlp(features, options):
+    model = MLP(features=features, activation="tanh", **options)
+    params = model.init(jax.random.key(0), X)["params"]
+    outputs, values = tapped_apply(model, params, X)
+    np.testing.assert_allclose(outputs, model.apply({"params": params}, X), rtol=1e-5, atol=1e-6)
+    names = [layer.name for layer in probes.capture(model, X).layers]
+    assert names == [*(f"hidden_{i}" for i in range(len(features) - 1)), "output"]
+    assert sum(z.shape[0] if z.ndim == 3 else 1 for z in values.values()) == len(features)
+
+
+def test_convolutions_and_shared_layers():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.relu(nn.Conv(6, (3, 3))(x))
+            same = nn.Dense(6)
+            return same(same(x).mean((1, 2)))
+
+    x = jax.random.normal(jax.random.key(0), (4, 5, 5, 2))
+    captured = probes.capture(Net(), x)
+    assert [layer.name for layer in captured.layers] == ["Conv_0", "Dense_0", "Dense_0#2"]
+    params = Net().init(jax.random.key(1), x)["params"]
+    profile = probes.propagation(captured, params, x, random_projection(jax.random.key(2)),
+                                 activation="relu")  # fmt: skip
+    assert np.isfinite(profile.second_moment).all()
+    z = np.asarray(captured.apply(params, x, None)[1]["Conv_0"], np.float64)
+    off = (z <= 0).all((0, 1, 2)).mean()
+    assert float(profile.dead[0]) == pytest.approx(off)
+    assert float(profile.input_variance[0]) == pytest.approx(
+        z.reshape(-1, 6).var(0).mean(), rel=1e-4
+    )
+
+
+def test_bad_models():
+    with pytest.raises(TypeError, match="allowed: a linen, nnx, Equinox or Haiku model"):
+        probes.capture(3, X)
+    with pytest.raises(TypeError, match="an example batch"):
+        probes.capture(LinenNet(), 3)
+    with pytest.raises(ValueError, match="the parameters of a plain apply"):
+        probes.capture(plain_net, X)
+    with pytest.raises(ValueError, match="no layer with a kernel was called"):
+        probes.capture(lambda params, x, tap: x, X, PLAIN_SHAPES)
+    with pytest.raises(ValueError, match="one of first, last"):
+        probes.capture(lambda params, x, tap: tap("middle", x), X, PLAIN_SHAPES)
+
+    class Scanned(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            body = nn.scan(
+                lambda module, x, _: (nn.Dense(4, name="dense")(x), None),
+                variable_axes={"params": 0}, split_rngs={"params": True}, length=3,
+            )  # fmt: skip
+            return body(self, x, None)[0]
+
+    with pytest.raises(ValueError, match="layer 'dense' inside scan"):
+        probes.capture(Scanned(), X)

@@ -1,0 +1,131 @@
+"""Labelled networks: every sick one is named, no healthy one is."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinit
+from jinit import probes
+from jinit.models import MLP
+
+SEEDS = 16
+# (activation, depth, kernel initializer, bias initializer) → what must be among the findings.
+SICK = [
+    (("relu", 3, "zeros", "zeros"), "symmetric"),
+    (("tanh", 3, "zeros", "zeros"), "symmetric"),
+    (("sigmoid", 3, "zeros", "zeros"), "symmetric"),
+    (("relu", 3, "constant(0.1)", "zeros"), "symmetric"),
+    (("tanh", 8, "ones", "ones"), "symmetric"),
+    (("relu", 8, "normal(0.01)", "zeros"), "vanishing forward"),
+    (("tanh", 8, "normal(0.01)", "zeros"), "vanishing forward"),
+    (("relu", 8, "fan_in_uniform", "zeros"), "vanishing forward"),
+    (("relu", 16, "fan_in_uniform", "zeros"), "vanishing forward"),
+    (("relu", 16, "glorot_uniform", "zeros"), "vanishing forward"),
+    (("relu", 30, "lecun_normal", "zeros"), "vanishing forward"),
+    (("relu", 16, "fan_in_uniform", "zeros"), "vanishing backward"),
+    (("tanh", 8, "normal(0.01)", "zeros"), "vanishing backward"),
+    (("tanh", 16, "fan_in_uniform", "zeros"), "vanishing backward"),
+    (("sigmoid", 8, "glorot_uniform", "zeros"), "vanishing backward"),
+    (("sigmoid", 16, "glorot_uniform", "zeros"), "vanishing backward"),
+    (("sigmoid", 8, "normal(0.01)", "zeros"), "vanishing backward"),
+    (("relu", 8, "normal(1.0)", "zeros"), "exploding forward"),
+    (("relu", 30, "normal(1.0)", "zeros"), "exploding forward"),
+    (("leaky_relu", 16, "normal(0.5)", "zeros"), "exploding forward"),
+    (("relu", 8, "normal(1.0)", "zeros"), "exploding backward"),
+    (("tanh", 16, "normal(1.0)", "zeros"), "exploding backward"),
+    (("relu", 3, "he_normal", "constant(-20.0)"), "dead units"),
+    (("relu", 8, "he_normal", "constant(-3.0)"), "dead units"),
+    (("tanh", 3, "normal(1.0)", "zeros"), "saturated"),
+    (("tanh", 8, "normal(2.0)", "zeros"), "saturated"),
+    (("sigmoid", 3, "normal(3.0)", "zeros"), "saturated"),
+    (("sigmoid", 8, "glorot_uniform", "zeros"), "collapsed"),
+    (("sigmoid", 16, "lecun_normal", "zeros"), "collapsed"),
+    (("tanh", 30, "normal(0.02)", "constant(1.0)"), "collapsed"),
+]
+HEALTHY = [
+    ("relu", 0, "zeros", "zeros"),
+    ("relu", 1, "he_normal", "zeros"),
+    ("relu", 3, "he_normal", "zeros"),
+    ("relu", 8, "he_normal", "zeros"),
+    ("relu", 8, "he_uniform", "zeros"),
+    ("relu", 16, "he_normal", "zeros"),
+    ("relu", 30, "he_normal", "zeros"),
+    ("relu", 3, "glorot_uniform", "zeros"),
+    ("leaky_relu", 16, "he_normal", "zeros"),
+    ("tanh", 3, "glorot_uniform", "zeros"),
+    ("tanh", 8, "glorot_uniform", "zeros"),
+    ("tanh", 16, "lecun_normal", "zeros"),
+    ("tanh", 16, "orthogonal", "zeros"),
+    ("tanh", 30, "orthogonal", "zeros"),
+    ("sigmoid", 1, "glorot_uniform", "zeros"),
+    ("sigmoid", 2, "glorot_uniform", "zeros"),
+    ("selu", 16, "lecun_normal", "zeros"),
+    ("gelu", 8, "he_normal", "zeros"),
+    ("silu", 8, "he_normal", "zeros"),
+    ("identity", 16, "orthogonal", "zeros"),
+]
+
+
+@functools.cache
+def examples():
+    x = jax.random.normal(jax.random.key(11), (32, 24))
+    return x, probes.cross_entropy(jnp.arange(32) % 10)
+
+
+@functools.cache
+def prober(activation, depth):
+    """One compiled program for all initializers of an activation and a depth."""
+    x, loss = examples()
+    captured = probes.capture(MLP(features=(32,) * depth + (10,), activation=activation), x)
+
+    def profile(params):
+        return probes.propagation(captured, params, x, loss, activation=activation)
+
+    return captured, jax.jit(jax.vmap(profile))
+
+
+def kinds(activation, depth, kernel, bias):
+    captured, profile = prober(activation, depth)
+    rules = {"*/kernel": kernel, "*/bias": bias}
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    params = jax.jit(jax.vmap(lambda key: jinit.initialize(key, captured.params, rules)))(keys)
+    return probes.verdict(captured, profile(params), activation=activation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "kind"), SICK)
+def test_sick_networks(network, kind):
+    found = {finding.kind: finding for finding in kinds(*network)}
+    assert kind in found
+    assert "healthy" not in found
+    names = {layer.name for layer in prober(*network[:2])[0].layers}
+    for finding in found.values():
+        assert finding.layer in names
+        assert all((finding.evidence, finding.threshold, finding.source, finding.fix))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", HEALTHY)
+def test_healthy_networks(network):
+    assert [finding.kind for finding in kinds(*network)] == ["healthy"]
+
+
+def test_one_of_each():
+    assert [f.kind for f in kinds("relu", 3, "he_normal", "zeros")] == ["healthy"]
+    found = kinds("relu", 3, "zeros", "zeros")
+    assert found[0].kind == "symmetric"
+    assert str(found[0]).startswith("hidden_0: symmetric: 100%")
+
+
+def test_one_network_alone_and_another_model():
+    captured, profile = prober("relu", 3)
+    rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
+    params = jinit.initialize(jax.random.key(0), captured.params, rules)
+    one = jax.tree.map(lambda leaf: leaf[0], profile(jax.tree.map(lambda p: p[None], params)))
+    assert np.shape(one.mean) == (4,)
+    assert [f.kind for f in probes.verdict(captured, one, activation="relu")] == ["healthy"]
+    with pytest.raises(ValueError, match="make it with the same captured model"):
+        probes.verdict(prober("relu", 1)[0], one)
