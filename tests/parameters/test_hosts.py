@@ -310,6 +310,57 @@ def test_initializers_go_into_other_peoples_layers():
     assert made["linear"]["w"].shape == (4, 3)
 
 
+# One token attends to itself alone, with weight 1: what comes out is out(value(x)).
+TOKEN = jax.random.normal(jax.random.key(5), (64, 1, 32))
+
+
+def test_what_comes_out_of_attention():
+    linen = nn.MultiHeadDotProductAttention(num_heads=4)
+    trees = drawn(hosts.shapes(linen, TOKEN), hosts.layers(linen, TOKEN), "flax")
+    with_unit_variance(jax.vmap(lambda params: linen.apply({"params": params}, TOKEN))(trees))
+
+    module = nnx.MultiHeadAttention(4, 32, decode=False, rngs=nnx.Rngs(0))
+    graph, _, rest = nnx.split(module, nnx.Param, ...)
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "flax")
+    with_unit_variance(jax.vmap(lambda params: nnx.merge(graph, params, rest)(TOKEN))(trees))
+
+    model = hk.without_apply_rng(
+        hk.transform(
+            lambda x: hk.MultiHeadAttention(4, 8, w_init=hk.initializers.Constant(1.0))(x, x, x)
+        )
+    )
+    trees = drawn(hosts.shapes(model, TOKEN), hosts.layers(model, TOKEN), "haiku")
+    with_unit_variance(jax.vmap(lambda params: model.apply(params, TOKEN))(trees))
+
+    module = eqx.nn.MultiheadAttention(4, 32, key=K)
+    static = eqx.partition(module, eqx.is_inexact_array)[1]
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "equinox")
+    with_unit_variance(
+        jax.vmap(lambda p: jax.vmap(eqx.combine(p, static))(TOKEN, TOKEN, TOKEN))(trees)
+    )
+
+    layer = keras.layers.MultiHeadAttention(4, 8)
+    layer.build(TOKEN.shape, TOKEN.shape)
+    trees = drawn(hosts.shapes(layer), hosts.layers(layer), "keras")
+
+    def outputs(params):
+        values = [params[variable.path] for variable in layer.trainable_variables]
+        return layer.stateless_call(values, [], TOKEN, TOKEN)[0]
+
+    with_unit_variance(jax.vmap(outputs)(trees))
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_every_projection_of_attention(part):
+    """Queries and keys meet in a softmax: their variance is taken where they leave their layer."""
+    from jinit import probes
+
+    model = nn.MultiHeadDotProductAttention(num_heads=4)
+    captured = probes.capture(model, TOKEN)
+    trees = drawn(captured.params, hosts.layers(model, TOKEN), "flax")
+    with_unit_variance(jax.vmap(lambda p: captured.apply(p, TOKEN, None)[1][part])(trees))
+
+
 torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
 TORCH = {
     "dense": (lambda: torch.nn.Linear(24, 30), "dense"),
@@ -340,6 +391,22 @@ def test_torch(name):
     with_unit_variance(
         y[..., cut:-cut, cut:-cut] if "transposed" in name or name == "strided" else y
     )
+
+
+def test_what_comes_out_of_torch_attention():
+    """Queries, keys and values are packed in one leaf: each has LeCun's variance of its own."""
+    module = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "torch")
+    x = torch.from_numpy(np.array(TOKEN))
+    outputs = []
+    for draw in range(DRAWS):
+        module.load_state_dict({n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()})
+        with torch.no_grad():
+            outputs.append(module(x, x, x)[0].numpy())
+    with_unit_variance(np.stack(outputs))
+    packed = np.asarray(trees["in_proj_weight"])
+    for block in np.split(packed, 3, axis=1):
+        with_unit_variance(block * np.sqrt(32))
 
 
 def test_torch_attention_and_gates():
