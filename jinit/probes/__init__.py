@@ -1,10 +1,18 @@
 """Probes: what an initial network does to signals and gradients, layer by layer, and what it means.
 
 ``capture`` opens any model; ``propagation`` measures one network, ``ensemble`` many seeds in one
-compiled program; ``verdict`` says what the numbers mean.
+compiled program; ``verdict`` says what the numbers mean. Jacobian and Hessian probes take any
+``apply`` or loss.
 """
 
 from jinit.probes.capture import Captured, Layer, capture
+from jinit.probes.curvature import hessian_largest_eigenvalue
+from jinit.probes.jacobian import (
+    empirical_ntk,
+    jacobian_largest_singular_value,
+    jacobian_singular_values,
+    ntk_condition_number,
+)
 from jinit.probes.propagation import (
     Profile,
     cross_entropy,
@@ -17,5 +25,7 @@ from jinit.probes.verdict import Finding, verdict
 
 __all__ = [
     "Captured", "Finding", "Layer", "Profile", "capture", "cross_entropy", "duplicate_units",
-    "ensemble", "propagation", "random_projection", "verdict",
+    "empirical_ntk", "ensemble", "hessian_largest_eigenvalue", "jacobian_largest_singular_value",
+    "jacobian_singular_values", "ntk_condition_number", "propagation", "random_projection",
+    "verdict",
 ]  # fmt: skip

@@ -1,0 +1,151 @@
+"""Jacobians: what a small step of the input, or of the parameters, does to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from jinit import errors
+from jinit.typing import Apply, Array, Key, PyTree
+
+# Jacobians of at most this many entries are made whole.
+LARGEST = 2**22
+
+
+def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
+    """All singular values of ∂f(x)/∂x at each example, largest first; exact.
+
+    Args:
+      apply: ``apply(params, x) -> outputs``, examples independent of each other.
+      params: its parameters.
+      x: ``(batch, …)``, floating point.
+
+    Returns:
+      ``(batch, min(inputs, outputs))``. All are 1 for a dynamical isometry.
+
+    Raises:
+      ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_value`.
+
+    Reference: Saxe, McClelland & Ganguli 2013, section 3; Pennington et al. 2017, section 2.
+
+    >>> apply = lambda params, x: x @ params
+    >>> jacobian_singular_values(apply, jnp.diag(jnp.array([3.0, 1.0])), jnp.zeros((1, 2)))
+    Array([[3., 1.]], dtype=float32)
+    """
+    one = _one(apply, params, x)
+    inputs, outputs = x[0].size, jax.eval_shape(one, x[0].ravel()).size
+    if inputs * outputs > LARGEST:
+        raise errors.refusal(
+            "Jacobian", f"{outputs} × {inputs} entries", f"at most {LARGEST}",
+            "use jacobian_largest_singular_value, which makes no matrix",
+        )  # fmt: skip
+    make = jax.jacfwd if inputs < outputs else jax.jacrev
+
+    def values(x: Array) -> Array:
+        return jnp.linalg.svd(make(one)(x), compute_uv=False)
+
+    return jax.vmap(values)(x.reshape(x.shape[0], -1))
+
+
+def jacobian_largest_singular_value(
+    key: Key, apply: Apply, params: PyTree, x: Array, *, iterations: int = 50
+) -> Array:
+    """The largest singular value at each example without making the matrix: power iteration.
+
+    Each iteration is one forward- and one reverse-mode product; the relative error falls like
+    (σ₂/σ₁)^(4·iterations) and the value is never too large.
+
+    Args:
+      key: of the first vector.
+      apply, params, x: as :func:`jacobian_singular_values`.
+      iterations: ≥ 1.
+
+    Returns:
+      ``(batch,)``.
+
+    >>> apply = lambda params, x: x @ params
+    >>> weights = jnp.diag(jnp.array([3.0, 1.0]))
+    >>> value = jacobian_largest_singular_value(
+    ...     jax.random.key(0), apply, weights, jnp.zeros((1, 2)), iterations=20)
+    >>> round(float(value[0]), 4)
+    3.0
+    """
+    errors.check_integer("iterations", iterations, low=1, fix="use 50")
+    one = _one(apply, params, x)
+
+    def largest(key: Key, x: Array) -> Array:
+        _, forward = jax.linearize(one, x)
+        backward = jax.linear_transpose(forward, x)
+
+        def step(_: int, v: Array) -> Array:
+            (turned,) = backward(forward(v))
+            return turned / jnp.maximum(jnp.linalg.norm(turned), _TINY)
+
+        v = jax.random.normal(key, x.shape, x.dtype)
+        v = jax.lax.fori_loop(0, iterations, step, v / jnp.linalg.norm(v))
+        return jnp.linalg.norm(forward(v))
+
+    keys = jax.random.split(key, x.shape[0])
+    return jax.vmap(largest)(keys, x.reshape(x.shape[0], -1))
+
+
+def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
+    """The empirical neural tangent kernel, averaged over outputs.
+
+    Θ_ij = 1/k Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩ over k outputs, examples i and j.
+
+    Args:
+      apply, params, x: as :func:`jacobian_singular_values`.
+
+    Returns:
+      ``(batch, batch)``, symmetric and positive semidefinite. Memory: batch × parameters.
+
+    Reference: Jacot, Gabriel & Hongler 2018, section 4.
+
+    >>> empirical_ntk(lambda params, x: x @ params, jnp.ones((2, 1)), jnp.eye(2))
+    Array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    outputs = jax.eval_shape(_one(apply, params, x), x[0].ravel()).size
+
+    def of_output(index: Array) -> Array:
+        def gradient(example: Array) -> Array:
+            found = jax.grad(lambda p: apply(p, example[None])[0].ravel()[index])(params)
+            return ravel_pytree(found)[0]
+
+        rows = jax.vmap(gradient)(x)
+        return jnp.matmul(rows, rows.T, precision="highest")
+
+    return jax.lax.map(of_output, jnp.arange(outputs)).mean(0)
+
+
+def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
+    """λ_max/λ_min of the empirical NTK: gradient descent needs about as many steps.
+
+    Args:
+      apply, params, x: as :func:`empirical_ntk`; two equal examples give a huge number or inf.
+
+    Returns:
+      A scalar ≥ 1; inf where the smallest eigenvalue is not positive. Above about 10⁶ it is
+      float32's rounding that shows.
+
+    Reference: Xiao, Pennington & Schoenholz 2020, section 3.
+
+    >>> apply = lambda params, x: x @ params
+    >>> float(ntk_condition_number(apply, jnp.ones((2, 1)), jnp.diag(jnp.array([1.0, 2.0]))))
+    4.0
+    """
+    values = jnp.linalg.eigvalsh(empirical_ntk(apply, params, x))
+    return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
+
+
+_TINY = 1e-30
+
+
+def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:
+    """The network on one flat example."""
+    shape = x.shape[1:]
+    return lambda flat: apply(params, flat.reshape(1, *shape))[0].ravel()

@@ -1,0 +1,99 @@
+"""Jacobians against their own matrices, curvature against the whole Hessian."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import jinit
+from jinit import probes
+from jinit.models import MLP
+
+X = jax.random.normal(jax.random.key(5), (6, 12))
+
+
+def made(features, initializer, **options):
+    model = MLP(features=features, **options)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), X)["params"]
+    rules = {"*/kernel": initializer, "*/bias": "zeros"}
+    params = jinit.initialize(jax.random.key(3), shapes, rules)
+    return (lambda params, x: model.apply({"params": params}, x)), params
+
+
+def test_a_deep_orthogonal_linear_network_is_an_isometry():
+    apply, params = made((12,) * 9, "orthogonal", activation="identity")
+    values = probes.jacobian_singular_values(apply, params, X)
+    assert values.shape == (6, 12)
+    np.testing.assert_allclose(values, 1, atol=1e-5)
+
+
+def test_gaussian_layers_spread_the_spectrum():
+    """σ² of a product of L Gaussian layers has mean 1 and a variance that grows like L."""
+    spread = []
+    for depth in (1, 8):
+        apply, params = made((12,) * depth, "lecun_normal", activation="identity")
+        spread.append(float((probes.jacobian_singular_values(apply, params, X) ** 2).var()))
+    assert spread[1] > 3 * spread[0]
+
+
+@pytest.mark.parametrize("features", [(20, 5), (8, 30), (12,)])
+def test_singular_values_are_those_of_the_matrix(features):
+    apply, params = made(features, "glorot_uniform", activation="tanh")
+    found = probes.jacobian_singular_values(apply, params, X)
+    largest = probes.jacobian_largest_singular_value(
+        jax.random.key(1), apply, params, X, iterations=300
+    )
+    for index, x in enumerate(X):
+        matrix = np.asarray(jax.jacobian(lambda x: apply(params, x[None])[0])(x), np.float64)
+        expected = np.linalg.svd(matrix, compute_uv=False)
+        np.testing.assert_allclose(found[index], expected, rtol=1e-4, atol=1e-5)
+        assert float(largest[index]) == pytest.approx(expected[0], rel=1e-3)
+
+
+def test_the_ntk_is_that_of_the_parameter_jacobian():
+    apply, params = made((9, 4), "he_normal")
+    flat, rebuild = ravel_pytree(params)
+    jacobian = np.asarray(jax.jacobian(lambda flat: apply(rebuild(flat), X))(flat), np.float64)
+    expected = np.einsum("iop,jop->ij", jacobian, jacobian) / 4
+    np.testing.assert_allclose(probes.empirical_ntk(apply, params, X), expected, rtol=1e-4)
+    condition = float(probes.ntk_condition_number(apply, params, X))
+    assert condition == pytest.approx(np.linalg.cond(expected), rel=1e-2)
+    twice = jnp.concatenate([X[:1], X[:1]])
+    assert float(probes.ntk_condition_number(apply, params, twice)) > 1e6
+
+
+def test_the_largest_eigenvalue_is_that_of_the_hessian():
+    apply, params = made((6, 6, 3), "glorot_uniform", activation="tanh")
+    flat, rebuild = ravel_pytree(params)
+
+    def loss(params):
+        return probes.cross_entropy(jnp.arange(6) % 3)(apply(params, X))
+
+    hessian = np.asarray(jax.hessian(lambda flat: loss(rebuild(flat)))(flat), np.float64)
+    expected = np.linalg.eigvalsh((hessian + hessian.T) / 2)[-1]
+    found = jax.jit(
+        lambda key: probes.hessian_largest_eigenvalue(key, loss, params, iterations=40)
+    )(jax.random.key(2))
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("curve", [[1.0, 1.0, 1.0], [-3.0, -2.0, -5.0], [0.0, 0.0, 2.0], [7.0]])
+def test_few_distinct_eigenvalues(curve):
+    """Lanczos breaks down when the subspace is invariant; no 0 may come from that."""
+    curve = jnp.array(curve)
+    found = probes.hessian_largest_eigenvalue(
+        jax.random.key(0), lambda p: 0.5 * (curve * p**2).sum(), jnp.ones(curve.size)
+    )
+    assert float(found) == pytest.approx(float(curve.max()), abs=1e-5)
+
+
+def test_bad_input():
+    apply, params = made((3,), "zeros")
+    with pytest.raises(ValueError, match="iterations"):
+        probes.jacobian_largest_singular_value(jax.random.key(0), apply, params, X, iterations=0)
+    with pytest.raises(ValueError, match="iterations"):
+        probes.hessian_largest_eigenvalue(jax.random.key(0), jnp.sum, jnp.ones(3), iterations=1)
+    wide = jnp.zeros((1, 3000))
+    with pytest.raises(ValueError, match="makes no matrix"):
+        probes.jacobian_singular_values(lambda params, x: jnp.tile(x, 2), None, wide)
