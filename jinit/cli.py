@@ -182,7 +182,6 @@ def probe(options: ProbeOptions = ProbeOptions()) -> int:
     """
     errors.check_integer("depth", options.depth, low=0, fix="use 10")
     errors.check_integer("seeds", options.seeds, low=1, fix="use 64")
-    errors.check_integer("batch_size", options.batch_size, low=2, fix="use 64")
     from jinit import data, probes
     from jinit.models import MLP
     from jinit.report import plots
@@ -193,6 +192,9 @@ def probe(options: ProbeOptions = ProbeOptions()) -> int:
     source = data.get(options.dataset)
     if source.task == "regression":
         raise errors.refusal("dataset", options.dataset, "one with classes", "try 'digits'")
+    errors.check_integer(
+        "batch_size", options.batch_size, low=2, high=len(source.x_train), fix="use 64"
+    )
     x, labels = source.x_train[: options.batch_size], source.y_train[: options.batch_size]
     model = MLP(
         features=(*[options.width] * options.depth, source.outputs),

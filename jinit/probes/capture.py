@@ -9,7 +9,7 @@ nnx and Equinox layers are wrapped in a copy, a plain apply takes the tap as an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +18,8 @@ import jax
 from jinit import errors
 from jinit.models import MLP
 from jinit.models.mlp import tapped_apply
-from jinit.parameters.rules import path_of
+from jinit.parameters import hosts
+from jinit.parameters.rules import Layers, path_of
 from jinit.probes import frameworks
 from jinit.probes.frameworks import Opened, Taps
 from jinit.typing import Array, PyTree
@@ -34,6 +35,9 @@ class Layer:
       index: its place in that entry, where the entry is a stack; None where it is not.
       kernel: path of its kernel.
       bias: path of its bias; None without one.
+      unit_axis: the axis of its value (without a stack's) along which its units lie.
+      kernel_unit_axis: the same of its kernel.
+      normalized: LayerNorm stands between this value and the activation.
     """
 
     name: str
@@ -41,6 +45,9 @@ class Layer:
     index: int | None
     kernel: str
     bias: str | None
+    unit_axis: int = -1
+    kernel_unit_axis: int = -1
+    normalized: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +59,17 @@ class Captured:
         adds nothing.
       params: shapes of the parameters.
       layers: in the order of their calls; the last one is the output layer.
+      unseen: paths of arrays of rank ≥ 2 that no layer shows: owned by a module that holds whole
+        layers too, second kernels of recurrent cells, layers that were not called.
+      host, layouts: what :func:`jinit.initialize` has to know of the parameters.
     """
 
     apply: Opened
     params: PyTree
     layers: tuple[Layer, ...]
+    unseen: tuple[str, ...] = ()
+    host: str = "flax"
+    layouts: Layers | None = None
 
 
 def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
@@ -75,7 +88,11 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
     Raises:
       TypeError: no such model, or an ``x`` that is not an array.
       ValueError: no layer with a kernel was called, a plain apply without ``params``, a tap name
-        that is no path of parameters, a layer inside ``scan`` (its value cannot leave the loop).
+        that is no path of parameters, a layer inside ``scan``, ``remat`` or the model's own
+        ``vmap`` (its value cannot leave), more outputs than one array.
+
+    Models with state (BatchNorm in training, dropout that draws) have to be put in inference mode
+    or wrapped in a plain apply.
 
     >>> import jax.numpy as jnp
     >>> model = MLP(features=(8, 3))
@@ -91,16 +108,19 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
             return tapped_apply(model, params, x, taps)
 
         return Captured(apply, shapes, _mlp_layers(model))
-    kind = frameworks.framework_of(model)
+    kind = "" if isinstance(model, type) else frameworks.framework_of(model)
+    host, layouts = kind if kind in ("equinox", "haiku") else "flax", None
     if isinstance(model, nn.Module):
         shapes, opened = frameworks.linen(model, x)
     elif kind == "nnx":
         shapes, opened = frameworks.nnx(model)
     elif kind == "equinox":
         shapes, opened = frameworks.equinox(model)
+        layouts = hosts.layers(model)
     elif kind == "haiku":
         shapes, opened = frameworks.haiku(model, x)
-    elif callable(model):
+        layouts = hosts.layers(model, x)
+    elif callable(model) and not isinstance(model, type):
         if params is None:
             raise errors.refusal(
                 "params", None, "the parameters of a plain apply", "capture(apply, x, params)"
@@ -112,18 +132,33 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
             "wrap your network in a function apply(params, x, tap)",
         )  # fmt: skip
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
-    return Captured(opened, shapes, _layers(opened, shapes, x))
+    layers = _layers(opened, shapes, x, kind)
+    seen = {layer.kernel for layer in layers}
+    unseen = tuple(
+        path
+        for path, leaf in _by_path(shapes).items()
+        if len(leaf.shape) > 1 and path not in seen and not _is_bias(path)
+    )
+    return Captured(opened, shapes, layers, unseen, host, layouts)
 
 
-def _layers(opened: Opened, shapes: PyTree, x: Array) -> tuple[Layer, ...]:
+def _layers(opened: Opened, shapes: PyTree, x: Array, kind: str) -> tuple[Layer, ...]:
     """The layers that a trace of the model meets."""
-    _, values = jax.eval_shape(lambda params, x: opened(params, x, None), shapes, x)
+    outputs, values = jax.eval_shape(lambda params, x: opened(params, x, None), shapes, x)
+    if not isinstance(outputs, jax.ShapeDtypeStruct):
+        raise errors.refusal(
+            "outputs", type(outputs).__name__, "one array", "return one from a wrapping apply"
+        )
     if not values:
         raise errors.refusal(
             "model", "no layer with a kernel was called", "at least one", "see jinit.probes.capture"
         )
-    leaves = {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(shapes)}
-    return tuple(_layer(name, leaves) for name in values)
+    leaves = _by_path(shapes)
+    made = tuple(_layer(name, leaves) for name in values)
+    if kind == "equinox":
+        # Channels first, and (out, in, …).
+        made = tuple(replace(layer, unit_axis=1, kernel_unit_axis=0) for layer in made)
+    return made
 
 
 def _layer(name: str, leaves: dict[str, Any]) -> Layer:
@@ -131,17 +166,24 @@ def _layer(name: str, leaves: dict[str, Any]) -> Layer:
     prefix = name.partition("#")[0]
     own = {path: leaf for path, leaf in leaves.items() if path.rpartition("/")[0] == prefix}
     kernels = sorted(
-        (path for path in own if len(own[path].shape) > 1), key=lambda path: -own[path].size
+        (path for path in own if len(own[path].shape) > 1 and not _is_bias(path)),
+        key=lambda path: -own[path].size,
     )
     if not kernels:
         raise errors.refusal(
             "tap name", name, "the path of a layer's parameters, one of "
             + ", ".join(sorted({p.rpartition("/")[0] or "''" for p in leaves})), "name the layer",
         )  # fmt: skip
-    biases = [
-        path for path in own if path not in kernels and path.rpartition("/")[2] in ("bias", "b")
-    ]
+    biases = [path for path in own if _is_bias(path)]
     return Layer(name, name, None, kernels[0], biases[0] if biases else None)
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _is_bias(path: str) -> bool:
+    return path.rpartition("/")[2] in ("bias", "b")
 
 
 def _mlp_layers(model: MLP) -> tuple[Layer, ...]:
@@ -157,6 +199,7 @@ def _mlp_layers(model: MLP) -> tuple[Layer, ...]:
                 index - 1 if stacked else None,
                 f"{name}/kernel",
                 f"{name}/bias" if model.use_bias else None,
+                normalized=model.normalization is not None and index < model.depth,
             )
         )
     return tuple(made)

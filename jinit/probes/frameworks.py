@@ -7,6 +7,7 @@ imported when a model of theirs is there.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -112,6 +113,8 @@ def haiku(model: Any, x: Any) -> tuple[PyTree, Opened]:
 
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
     owners = _owners(shapes)
+    # `without_apply_rng` takes the key away.
+    key = (None,) if len(inspect.signature(model.apply).parameters) > 2 else ()
 
     def apply(params: PyTree, x: Array, tap: Any) -> Array:
         def interceptor(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -119,7 +122,7 @@ def haiku(model: Any, x: Any) -> tuple[PyTree, Opened]:
             return tap(name, out) if context.method_name == "__call__" and name in owners else out
 
         with hk.intercept_methods(interceptor):
-            return model.apply(params, None, x)
+            return model.apply(params, *key, x)
 
     return shapes, plain(apply)
 
@@ -176,9 +179,9 @@ def equinox(model: Any) -> tuple[PyTree, Opened]:
 
     shapes, static = eqx.partition(model, eqx.is_inexact_array)
     places = {
-        path_of(path[:-1]): path[:-1]
-        for path, leaf in jax.tree.leaves_with_path(shapes)
-        if len(leaf.shape) > 1
+        _owner(path): path[:-1]
+        for path, _ in jax.tree.leaves_with_path(shapes)
+        if _owner(path) in _owners(shapes)
     }
 
     class Tapped(eqx.Module):
@@ -215,12 +218,24 @@ def _at(node: Any, path: Any) -> Any:
 
 
 def _owners(shapes: PyTree) -> set[str]:
-    """Paths of the layers that own an array of rank ≥ 2."""
-    return {
-        path_of(path[:-1])
-        for path, leaf in jax.tree.leaves_with_path(shapes)
-        if len(leaf.shape) > 1
+    """Paths of the layers that own an array of rank ≥ 2.
+
+    A module that owns one beside whole layers is left out: what it returns is not its kernel's.
+    """
+    owners = {
+        _owner(path) for path, leaf in jax.tree.leaves_with_path(shapes) if len(leaf.shape) > 1
     }
+    return {
+        owner
+        for owner in owners
+        if not any(other != owner and f"/{other}".startswith(f"/{owner}/".replace("//", "/"))
+                   for other in owners)
+    }  # fmt: skip
+
+
+def _owner(path: Any) -> str:
+    """The path of a leaf's layer; cut from the text, for a layer may be called ``value``."""
+    return path_of(path).rpartition("/")[0]
 
 
 def framework_of(model: Any) -> str:

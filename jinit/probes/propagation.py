@@ -118,7 +118,8 @@ def propagation(
       params: its parameters.
       x: ``(batch, …)``, at least two examples.
       loss: ``loss(outputs) -> scalar``, a mean over the batch.
-      activation: what follows every layer but the last, for ``saturated`` and ``dead``.
+      activation: what follows every layer but the last, for ``saturated`` and ``dead``; they mean
+        nothing where a normalization stands between (``models.MLP``'s own is taken into account).
 
     Returns:
       A :class:`Profile` with arrays ``(layers,)`` in float32.
@@ -135,22 +136,36 @@ def propagation(
     >>> propagation(captured, params, x, loss).second_moment
     Array([0., 0., 0.], dtype=float32)
     """
-    if x.shape[0] < 2:
-        raise errors.refusal("x", f"{x.shape[0]} example(s)", "at least 2", "pass a larger batch")
+    if not hasattr(x, "shape") or x.ndim < 1 or x.shape[0] < 2:
+        got = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
+        raise errors.refusal("x", got, "an array of at least 2 examples", "pass a larger batch")
+    wanted: Any = jax.tree.structure(captured.params)
+    if jax.tree.structure(params) != wanted:
+        raise errors.refusal(
+            "params", jax.tree.structure(params), f"the tree of captured.params, {wanted}",
+            "pass what belongs to the captured model (without Flax's outer 'params')",
+        )  # fmt: skip
     phi = None if activation is None else get_activation(activation)
 
     def scalar(params: PyTree, taps: Any) -> tuple[Array, Any]:
         outputs, values = captured.apply(params, x, taps)
         return loss(outputs), values
 
-    _, shapes = jax.eval_shape(lambda p: captured.apply(p, x, None), params)
+    outputs, shapes = jax.eval_shape(lambda p: captured.apply(p, x, None), params)
+    value = jax.eval_shape(loss, outputs)
+    if getattr(value, "shape", None) != ():
+        raise errors.refusal(
+            "loss", getattr(value, "shape", type(value).__name__), "a scalar of the outputs",
+            "take the mean over the batch",
+        )  # fmt: skip
     taps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     (gradient, tapped), values = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, taps)
     stacks = {layer.value for layer in captured.layers if layer.index is not None}
     seen = {}
     for name, z in values.items():
         last = name == captured.layers[-1].value
-        look = functools.partial(_signal, phi=None if last else phi)
+        layer = next(each for each in captured.layers if each.value == name)
+        look = functools.partial(_signal, phi=None if last else phi, layer=layer)
         seen[name] = (jax.vmap(look) if name in stacks else look)(z, tapped[name])
     leaves, gradients = _by_path(params), _by_path(gradient)
     weights = _weights(captured.layers, leaves, gradients)
@@ -172,7 +187,7 @@ def ensemble(
     *,
     seeds: int | np.ndarray = 64,
     activation: ActivationLike | None = None,
-    host: str = "flax",
+    host: str | None = None,
     layers: Layers | None = None,
 ) -> Profile:
     """The profiles of many networks that differ in the seed of their weights alone.
@@ -181,7 +196,8 @@ def ensemble(
 
     Args:
       captured, x, loss, activation: as :func:`propagation`.
-      rules, host, layers: how weights are drawn, as :func:`jinit.initialize`.
+      rules, host, layers: how weights are drawn, as :func:`jinit.initialize`; host and layers are
+        those of the captured model unless given.
       seeds: how many, or the seeds themselves.
 
     Returns:
@@ -202,8 +218,17 @@ def ensemble(
         errors.check_integer("seeds", seeds, low=1, fix="use 64")
         seeds = np.arange(seeds)
     seeds = np.asarray(seeds)
-    if seeds.ndim != 1 or not seeds.size or seeds.min() < 0 or seeds.max() >= 2**32:
+    if (
+        seeds.ndim != 1
+        or seeds.dtype.kind not in "iu"
+        or not seeds.size
+        or seeds.min() < 0
+        or seeds.max() >= 2**32
+    ):
         raise errors.refusal("seeds", seeds, "whole numbers, 0 <= seed < 2**32", "use 64")
+    if hasattr(x, "dtype") and not np.isfinite(np.asarray(x, np.float64)).all():
+        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
+    host, layers = host or captured.host, captured.layouts if layers is None else layers
     # Refused here, not inside a worker thread's trace.
     jax.eval_shape(
         lambda key: initialize(key, captured.params, rules, host=host, layers=layers),
@@ -247,8 +272,9 @@ class _Network:
         return propagation(self.captured, params, x, self.loss, activation=self.activation)
 
 
-def _signal(z: Array, gradient: Array, *, phi: Any) -> dict[str, Array]:
-    """Everything about one layer's pre-activation ``(batch, …, units)`` and its gradient."""
+def _signal(z: Array, gradient: Array, *, phi: Any, layer: Layer) -> dict[str, Array]:
+    """Everything about one layer's pre-activation ``(batch, …)`` and its gradient."""
+    z = jnp.moveaxis(z, layer.unit_axis, -1)
     z, gradient = z.astype(jnp.float32), gradient.astype(jnp.float32)
     batch = z.shape[0]
     flat = z.reshape(batch, -1)
@@ -259,7 +285,10 @@ def _signal(z: Array, gradient: Array, *, phi: Any) -> dict[str, Array]:
     gram = jnp.matmul(flat, flat.T, precision="highest")
     length = jnp.sqrt(jnp.diagonal(gram))
     cosine = gram / jnp.maximum(length[:, None] * length, _TINY)
-    trace = jnp.trace(covariance)
+    # Scale-free: the squares of very small or large covariances would leave float32.
+    spectrum = covariance / jnp.maximum(jnp.trace(covariance), _TINY)
+    entering = _standardized(z) if layer.normalized else z
+    slopes = None if phi is None else _slope(phi, entering.reshape(-1, z.shape[-1]))
     nan = jnp.float32(jnp.nan)
     return {
         "mean": flat.mean(),
@@ -267,12 +296,18 @@ def _signal(z: Array, gradient: Array, *, phi: Any) -> dict[str, Array]:
         "input_variance": units.var(0).mean(),
         "unit_variance": units.mean(0).var(),
         "correlation": (cosine.sum() - jnp.trace(cosine)) / (batch * (batch - 1)),
-        "effective_rank": trace**2 / jnp.maximum((covariance**2).sum(), _TINY),
-        "saturated": nan if phi is None else (_slope(phi, units) <= SATURATED).mean(),
-        "dead": nan if phi is None else (_slope(phi, units) <= 0).all(0).mean(),
+        "effective_rank": jnp.trace(spectrum) ** 2 / jnp.maximum((spectrum**2).sum(), _TINY),
+        "saturated": nan if slopes is None else (slopes <= SATURATED).mean(),
+        "dead": nan if slopes is None else (slopes <= 0).all(0).mean(),
         # The loss is a mean over the batch; one example's gradient is batch times as large.
         "gradient_norm": batch * jnp.sqrt((gradient.reshape(batch, -1) ** 2).sum(1).mean()),
     }
+
+
+def _standardized(z: Array) -> Array:
+    """LayerNorm at the start, scale 1 and shift 0."""
+    centred = z - z.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
 
 
 def _slope(phi: Any, z: Array) -> Array:
@@ -289,9 +324,10 @@ def _weights(
     alike: dict[Any, list[int]] = {}
     for place, layer in enumerate(layers):
         bias = None if layer.bias is None else leaves[layer.bias].shape
-        alike.setdefault((leaves[layer.kernel].shape, bias), []).append(place)
+        shape = leaves[layer.kernel].shape, layer.kernel_unit_axis
+        alike.setdefault((shape, bias), []).append(place)
     rows: list[dict[str, Array]] = [{} for _ in layers]
-    for (_, bias), places in alike.items():
+    for ((_, axis), bias), places in alike.items():
         chosen = [layers[place] for place in places]
 
         def stacked(tree: dict[str, Any], what: str, chosen: list[Layer] = chosen) -> Array:
@@ -306,7 +342,7 @@ def _weights(
             "kernel_norm": _norms(kernel),
             "kernel_gradient_norm": _norms(stacked(gradients, "kernel")),
             "duplicates": jax.vmap(duplicate_units, in_axes=(0, None if bias is None else 0))(
-                kernel, biases
+                jnp.moveaxis(kernel, axis + (axis >= 0), -1), biases
             ),
         }
         for row, place in enumerate(places):
@@ -335,8 +371,8 @@ def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float =
     0.666...
     """
     columns = kernel.reshape(-1, kernel.shape[-1])
-    if bias is not None and bias.shape == columns.shape[-1:]:
-        columns = jnp.concatenate([columns, bias[None]])
+    if bias is not None and bias.size == columns.shape[-1]:
+        columns = jnp.concatenate([columns, bias.reshape(1, -1)])
     # Sorted by one fixed projection equal columns are neighbours, and near ones nearly so.
     projection = jnp.cos(jnp.arange(columns.shape[0], dtype=columns.dtype))
     order = jnp.argsort((columns * projection[:, None]).sum(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -79,7 +80,7 @@ def verdict(
     ...     jax.random.key(1))
     >>> profile = probes.ensemble(captured, {"*": "zeros"}, x, loss, seeds=2, activation="relu")
     >>> [finding.kind for finding in verdict(captured, profile, activation="relu")]
-    ['symmetric', 'vanishing forward', 'vanishing backward']
+    ['symmetric', 'vanishing forward']
     """
     names = [layer.name for layer in captured.layers]
     if np.shape(profile.mean)[-1] != len(names):
@@ -90,9 +91,9 @@ def verdict(
     medians = _Medians(names, profile)
     found = [
         _symmetric(medians),
+        _dead(medians, activation),
         *_forward(medians),
         _collapsed(medians),
-        _dead(medians, activation),
         _saturated(medians, activation),
         _backward(medians),
     ]
@@ -111,6 +112,7 @@ class _Medians:
             np.isfinite(part.reshape(-1, len(names))).all(0) for part in whole
         )
         self.all_names = names
+        self.output_kernel_norm = float(np.median(np.asarray(profile.kernel_norm)[..., -1]))
 
     def __getattr__(self, name: str) -> np.ndarray:
         values = np.asarray(getattr(self._profile, name), np.float64)
@@ -174,16 +176,18 @@ def _collapsed(m: _Medians) -> Finding | None:
         f"{COLLAPSED:g} of the first layer's share",
         "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
         "an activation with φ(0) = 0 (tanh for sigmoid), or σ_w on the edge of chaos: "
-        "'edge_of_chaos'",
+        "'edge_of_chaos(activation=…)'",
     )
 
 
 def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
-    if not m.names or activation is None or _is_bounded(activation):
+    if not m.names or activation is None or not _is_rectifier(activation):
         return None
-    if not m.second_moment.min() > 0 or not m.dead.max() > DEAD:
+    # Where z is 0 everywhere the fault lies further up.
+    dead = np.where(m.second_moment > 0, m.dead, 0.0)
+    if not dead.max() > DEAD:
         return None
-    layer = int(np.argmax(m.dead))
+    layer = int(np.argmax(dead > DEAD))
     return Finding(
         "dead units",
         m.names[layer],
@@ -197,7 +201,7 @@ def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
 def _saturated(m: _Medians, activation: ActivationLike | None) -> Finding | None:
     if not m.names or activation is None or not _is_bounded(activation):
         return None
-    if not m.saturated.max() > SATURATED:
+    if _is_rectifier(activation) or not m.saturated.max() > SATURATED:
         return None
     layer = int(np.argmax(m.saturated > SATURATED))
     return Finding(
@@ -219,6 +223,8 @@ def _backward(m: _Medians) -> Finding | None:
     if len(m.names) < 2:
         return None
     norms = m.gradient_norm
+    if not m.output_kernel_norm > 0:
+        return None  # A zero output layer on purpose: gradients arrive after its first step.
     ratio = norms[0] / norms[-1] if norms[-1] > 0 else 0.0
     threshold = f"a ratio between {BACKWARD:g} and {1 / BACKWARD:g}"
     shown = (
@@ -244,9 +250,14 @@ def _healthy(m: _Medians) -> Finding:
         return Finding("healthy", m.all_names[-1], "no hidden layers", "—", "—", "—")
     forward = m.second_moment[-1] / m.second_moment[0]
     shown = f"E z² last/first {forward:.2g}"
-    if len(m.names) > 1:
+    if len(m.names) > 1 and m.gradient_norm[-1] > 0:
         shown += f", ‖∂L/∂z‖ first/last {m.gradient_norm[0] / m.gradient_norm[-1]:.2g}"
     return Finding("healthy", m.names[-1], shown, "all thresholds met", "—", "none needed")
+
+
+def _is_rectifier(activation: ActivationLike) -> bool:
+    """Whether φ is flat on the negative side, as ReLU and relu6 are."""
+    return float(jax.grad(get_activation(activation).function)(-0.5)) == 0
 
 
 def _is_bounded(activation: ActivationLike) -> bool:
@@ -256,4 +267,7 @@ def _is_bounded(activation: ActivationLike) -> bool:
 
 
 _RAISE = "a larger σ_w: the activation's own rule, 'scaled_for(activation=…)', 'he_normal' for ReLU"
-_LOWER = "a smaller σ_w: the activation's own rule, 'scaled_for(activation=…)', or 'edge_of_chaos'"
+_LOWER = (
+    "a smaller σ_w: the activation's own rule, 'scaled_for(activation=…)', or "
+    "'edge_of_chaos(activation=…)'"
+)

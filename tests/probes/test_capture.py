@@ -169,3 +169,54 @@ def test_bad_models():
 
     with pytest.raises(ValueError, match="layer 'dense' inside scan"):
         probes.capture(Scanned(), X)
+
+
+def test_equinox_units_are_channels():
+    eqx = pytest.importorskip("equinox")
+    mlp = eqx.nn.MLP(4, 3, 8, 2, key=jax.random.key(0))
+    same = jnp.tile(mlp.layers[1].weight[:1], (8, 1))
+    mlp = eqx.tree_at(lambda m: (m.layers[1].weight, m.layers[1].bias), mlp, (same, jnp.zeros(8)))
+    captured = probes.capture(mlp, X)
+    params = eqx.filter(mlp, eqx.is_inexact_array)
+    profile = probes.propagation(captured, params, X, random_projection(jax.random.key(1)))
+    np.testing.assert_allclose(profile.duplicates, [0, 1, 0])
+
+    conv = eqx.nn.Conv2d(2, 8, 3, key=jax.random.key(0))
+    conv = eqx.tree_at(lambda c: c.bias, conv, conv.bias.at[:6].set(-100.0))
+    x = jax.random.normal(jax.random.key(2), (5, 2, 6, 6))
+    model = eqx.nn.Sequential([conv, eqx.nn.Lambda(lambda z: jax.nn.relu(z).ravel()),
+                               eqx.nn.Linear(128, 3, key=jax.random.key(1))])  # fmt: skip
+    captured = probes.capture(model, x)
+    assert captured.layers[0].bias == "layers/0/bias"
+    params = eqx.filter(model, eqx.is_inexact_array)
+    profile = probes.propagation(
+        captured, params, x, random_projection(jax.random.key(1)), activation="relu"
+    )
+    assert float(profile.dead[0]) == 0.75
+    # The captured model knows how its weights are laid out.
+    rules = {"*/weight": "he_normal", "*/bias": "zeros"}
+    found = probes.ensemble(captured, rules, x, random_projection(jax.random.key(1)), seeds=2)
+    assert found.mean.shape == (2, 2)
+
+
+def test_attention_layers_and_modules_that_own_arrays():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x + self.param("place", nn.initializers.normal(), x.shape[1:])
+            return nn.Dense(4, name="last")(nn.SelfAttention(2, name="mix")(x).mean(1))
+
+    captured = probes.capture(Net(), jnp.ones((4, 6, 8)))
+    names = [layer.name for layer in captured.layers]
+    assert names == ["mix/query", "mix/key", "mix/value", "mix/out", "last"]
+    assert captured.unseen == ("place",)
+
+
+def test_haiku_without_a_key_and_a_class_for_a_model():
+    hk = pytest.importorskip("haiku")
+    captured = probes.capture(hk.without_apply_rng(haiku_net()), X)
+    assert [layer.name for layer in captured.layers] == ["first", "last"]
+    with pytest.raises(TypeError, match="a linen, nnx, Equinox or Haiku model"):
+        probes.capture(LinenNet, X)
+    with pytest.raises(ValueError, match="one array"):
+        probes.capture(lambda p, x, tap: (plain_net(p, x, tap), x), X, PLAIN_SHAPES)

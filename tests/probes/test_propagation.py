@@ -157,3 +157,26 @@ def test_bad_input():
             probes.ensemble(captured, {"*": "zeros"}, X, LOSS, seeds=seeds)
     with pytest.raises(ValueError, match="he_norml"):
         probes.ensemble(captured, {"*": "he_norml"}, X, LOSS)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_effective_rank_has_no_scale(scale):
+    captured, params = made((8, 3), bias="zeros", activation="identity")
+    scaled = jax.tree.map(lambda leaf: leaf * scale, params)
+    ranks = [probes.propagation(captured, p, X, LOSS).effective_rank[0] for p in (params, scaled)]
+    assert float(ranks[1]) == pytest.approx(float(ranks[0]), rel=1e-3)
+
+
+def test_mistakes_are_named():
+    captured, params = made((8, 3))
+    with pytest.raises(ValueError, match="outer 'params'"):
+        probes.propagation(captured, {"params": params}, X, LOSS)
+    with pytest.raises(ValueError, match="a scalar of the outputs"):
+        probes.propagation(captured, params, X, lambda outputs: outputs)
+    with pytest.raises(ValueError, match="x: got 'list'"):
+        probes.propagation(captured, params, [1.0, 2.0], LOSS)
+    with pytest.raises(ValueError, match="finite inputs"):
+        probes.ensemble(captured, {"*": "zeros"}, X.at[0, 0].set(jnp.nan), LOSS)
+    for seeds in ([0.5], [True, False]):
+        with pytest.raises(ValueError, match="seeds"):
+            probes.ensemble(captured, {"*": "zeros"}, X, LOSS, seeds=seeds)

@@ -129,3 +129,36 @@ def test_one_network_alone_and_another_model():
     assert [f.kind for f in probes.verdict(captured, one, activation="relu")] == ["healthy"]
     with pytest.raises(ValueError, match="make it with the same captured model"):
         probes.verdict(prober("relu", 1)[0], one)
+
+
+def findings_of(rules, seeds=2, **options):
+    x, loss = examples()
+    model = MLP(features=(16, 16, 16, 10), **options)
+    captured = probes.capture(model, x)
+    activation = options.get("activation", "relu")
+    profile = probes.ensemble(captured, rules, x, loss, seeds=seeds, activation=activation)
+    return {f.kind: f for f in probes.verdict(captured, profile, activation=activation)}
+
+
+BASE = {"*/kernel": "he_normal", "*/bias": "zeros"}
+
+
+def test_a_dead_layer_in_the_middle_is_named():
+    found = findings_of({"hidden_1/bias": "constant(-50.0)", **BASE})
+    assert found["dead units"].layer == "hidden_1"
+
+
+def test_a_zero_output_layer_is_a_choice():
+    assert list(findings_of({"output/kernel": "zeros", **BASE})) == ["healthy"]
+
+
+def test_relu6_dies_and_does_not_saturate():
+    assert list(findings_of(BASE, activation="relu6")) == ["healthy"]
+    assert "dead units" in findings_of(
+        {"hidden_1/bias": "constant(-50.0)", **BASE}, activation="relu6"
+    )
+
+
+def test_normalization_stands_before_the_activation():
+    rules = {"*/kernel": "normal(5.0)", "*/scale": "ones", "*": "zeros"}
+    assert "saturated" not in findings_of(rules, activation="tanh", normalization="layer")
