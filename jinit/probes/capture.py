@@ -136,7 +136,7 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
     seen = {layer.kernel for layer in layers}
     unseen = tuple(
         path
-        for path, leaf in _by_path(shapes).items()
+        for path, leaf in by_path(shapes).items()
         if len(leaf.shape) > 1 and path not in seen and not _is_bias(path)
     )
     return Captured(opened, shapes, layers, unseen, host, layouts)
@@ -153,7 +153,7 @@ def _layers(opened: Opened, shapes: PyTree, x: Array, kind: str) -> tuple[Layer,
         raise errors.refusal(
             "model", "no layer with a kernel was called", "at least one", "see jinit.probes.capture"
         )
-    leaves = _by_path(shapes)
+    leaves = by_path(shapes)
     made = tuple(_layer(name, leaves) for name in values)
     if kind == "equinox":
         # Channels first, and (out, in, …).
@@ -178,7 +178,12 @@ def _layer(name: str, leaves: dict[str, Any]) -> Layer:
     return Layer(name, name, None, kernels[0], biases[0] if biases else None)
 
 
-def _by_path(tree: PyTree) -> dict[str, Any]:
+def by_path(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by their paths.
+
+    >>> by_path({"dense": {"kernel": 1}})
+    {'dense/kernel': 1}
+    """
     return {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 

@@ -178,10 +178,11 @@ def equinox(model: Any) -> tuple[PyTree, Opened]:
     import equinox as eqx
 
     shapes, static = eqx.partition(model, eqx.is_inexact_array)
+    owners = _owners(shapes)
     places = {
         _owner(path): path[:-1]
         for path, _ in jax.tree.leaves_with_path(shapes)
-        if _owner(path) in _owners(shapes)
+        if _owner(path) in owners
     }
 
     class Tapped(eqx.Module):

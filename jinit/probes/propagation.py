@@ -17,8 +17,8 @@ from jinit import engine, errors
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.parameters import initialize
-from jinit.parameters.rules import Layers, Rules, path_of
-from jinit.probes.capture import Captured, Layer
+from jinit.parameters.rules import Layers, Rules
+from jinit.probes.capture import Captured, Layer, by_path
 from jinit.typing import Array, Key, PyTree
 
 Loss: TypeAlias = Callable[[Array], Array]
@@ -167,7 +167,7 @@ def propagation(
         layer = next(each for each in captured.layers if each.value == name)
         look = functools.partial(_signal, phi=None if last else phi, layer=layer)
         seen[name] = (jax.vmap(look) if name in stacks else look)(z, tapped[name])
-    leaves, gradients = _by_path(params), _by_path(gradient)
+    leaves, gradients = by_path(params), by_path(gradient)
     weights = _weights(captured.layers, leaves, gradients)
     rows = [
         _at(seen[layer.value], layer.index) | own
@@ -386,10 +386,6 @@ def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float =
 
 def _gap(ordered: Array) -> Array:
     return jnp.linalg.norm(ordered[:, 1:] - ordered[:, :-1], axis=0)
-
-
-def _by_path(tree: PyTree) -> dict[str, Any]:
-    return {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def _at(values: dict[str, Array], index: int | None) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from flax import nnx
 from jinit import probes
 from jinit.models import MLP
 from jinit.models.mlp import tapped_apply
+from jinit.probes.capture import by_path
 from jinit.probes.propagation import random_projection
 
 X = jax.random.normal(jax.random.key(5), (6, 4))
@@ -77,12 +78,12 @@ def filled(captured):
     keys = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
     params = jax.tree.unflatten(tree, drawn)
-    by_path = probes.propagation.__globals__["_by_path"](params)
+    leaves_of = by_path(params)
     found = []
     for layer in captured.layers:
-        kernel = by_path[layer.kernel]
+        kernel = leaves_of[layer.kernel]
         first_of_two = kernel.shape in ((4, 5), (5, 3))
-        found.append((kernel if first_of_two else kernel.T, by_path[layer.bias]))
+        found.append((kernel if first_of_two else kernel.T, leaves_of[layer.bias]))
     return params, found
 
 
