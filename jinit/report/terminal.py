@@ -139,10 +139,12 @@ def print_table(
     by_arm = {(tuple(c.cell.items()), c.arm): c for c in comparisons}
     console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
     target = table.settings.get("grid", {}).get("target_accuracy", "target")
-    headings = [across, "diverged/runs", f"{_words(metric)} [95 %]", f"steps to {target}"]
+    partly = any(0 < item.diverged < item.runs for item in summaries)
+    headings = [across, "diverged/runs", f"{_words(metric)} [95 %]"]
+    headings += ["without diverged"] * partly + [f"steps to {target}"]
     headings += [f"− {comparisons[0].baseline}", "verdict"] if comparisons else []
     rows = [
-        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons)
+        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons, partly)
         for item in summaries
     ]
     shown = _columns_that_fit(headings, rows, console.width)
@@ -246,7 +248,7 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
 
 
 # Which columns go first where a terminal is narrow; the arm and the verdict stay.
-_EXPENDABLE = (3, 1, 4, 2)
+_EXPENDABLE = ("steps to", "without", "diverged", "−", "")
 _VERDICT_WIDTH = 14
 
 
@@ -259,11 +261,13 @@ def _columns_that_fit(headings: list[str], rows: list[list[str]], width: int) ->
     if headings[-1] == "verdict":
         needed[-1] = _VERDICT_WIDTH
     shown = list(range(len(headings)))
-    for column in _EXPENDABLE:
+    for start in _EXPENDABLE:
         if sum(needed[i] + 2 for i in shown) <= width or len(shown) <= 2:
             break
-        if column in shown:
-            shown.remove(column)
+        leaving = [
+            i for i in shown[1:] if headings[i].startswith(start) and headings[i] != "verdict"
+        ]
+        shown = [i for i in shown if i not in leaving[:1]]
     return shown
 
 
@@ -271,6 +275,7 @@ def _row(
     summary: Summary,
     comparison: Comparison | None,
     comparisons: list[Comparison],
+    partly: bool,
 ) -> list[str]:
     steps = summary.steps_to_target
     diverged = f"{summary.diverged}/{summary.runs}"
@@ -278,6 +283,7 @@ def _row(
         ("  " if summary.cell else "") + escaped(summary.arm),
         f"[red]{diverged}[/red]" if summary.diverged else diverged,
         escaped(interval_text(summary.metric)),
+        *[escaped(interval_text(summary.without_diverged))] * partly,
         f"{steps:g}" if math.isfinite(steps) else "not reached",
     ]
     if not comparisons:

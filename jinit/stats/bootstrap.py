@@ -1,14 +1,18 @@
-"""Percentile bootstrap intervals for arrays in which inf means "never"."""
+"""Bootstrap intervals for arrays in which inf means "never"."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from jinit import errors
+from jinit.stats.location import Statistic
+
+# Replicates are made in pieces of about this many numbers, to stay in cache.
+_PIECE = 2**18
 
 
 @dataclass(frozen=True)
@@ -27,28 +31,41 @@ class Interval:
 
 def bootstrap(
     values: np.ndarray,
-    statistic: Callable[..., np.ndarray] = np.median,
+    statistic: Statistic = np.median,
     *,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    method: str = "percentile",
+    strata: np.ndarray | None = None,
 ) -> Interval:
-    """The percentile bootstrap interval of a statistic.
+    """The bootstrap interval of a statistic.
+
+    Both methods read quantiles of the replicates at tails that are widened for small samples,
+    α' = Φ(−√(n/(n−1)) · t_{1−α/2, n−1}): plain percentile intervals are too short by the factor
+    that separates n from n − 1 and a normal from a t quantile. ``"bca"`` also moves the tails for
+    the bias of the replicates and for the change of their spread with the parameter.
 
     Args:
       values: ``(n,)``, finite or inf; no NaN.
-      statistic: ``statistic(array, axis) -> array``, e.g. ``np.median`` or ``np.mean``.
+      statistic: ``statistic(array, axis=…) -> array``, e.g. ``np.median``, ``np.mean``, ``iqm``.
       confidence: nominal coverage, in (0, 1).
       resamples: bootstrap samples of size n.
       seed: of the resampling; one seed, one answer.
+      method: ``"percentile"``, or ``"bca"``, which is better for skewed statistics and needs finite
+        values. (Its acceleration comes from the jackknife, which is rough for medians.)
+      strata: ``(n,)`` labels; each stratum (a task, a data set) is resampled by itself and keeps
+        its size.
 
     Returns:
-      An :class:`Interval`.
+      An :class:`Interval`. Measured coverage: ``experiments/interval_calibration.py``.
 
     Raises:
-      ValueError: no values, NaN, a confidence outside (0, 1).
+      ValueError: no values, NaN, a confidence outside (0, 1), an unknown method, infinite values
+        with ``"bca"``, strata of another length.
 
-    Reference: Efron & Tibshirani 1993, section 13.3.
+    Reference: Efron 1987, eq. 2.3 (BCa); Davison & Hinkley 1997, section 3.2 (strata); Hesterberg
+    2015, section 5.3 (tails).
 
     >>> bootstrap(np.array([1.0, 1.0, 1.0]))
     Interval(estimate=1.0, low=1.0, high=1.0)
@@ -57,16 +74,93 @@ def bootstrap(
     most = math.nextafter(1.0, 0.0)
     errors.check_number("confidence", confidence, low=0.0, high=most, open_low=True, fix="use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
+    errors.check_choice("method", method, ("percentile", "bca"))
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise errors.refusal(
             "values", f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
             "one dimension, at least one value, no NaN", "use inf for 'never'",
         )  # fmt: skip
-    drawn = np.random.default_rng(seed).integers(0, values.size, size=(resamples, values.size))
+    if method == "bca" and not np.isfinite(values).all():
+        raise errors.refusal("values", "inf", "finite values for 'bca'", "method='percentile'")
+    groups = _groups(values, strata)
     with np.errstate(invalid="ignore"):
-        replicates = statistic(values[drawn], axis=1)
         estimate = float(statistic(values[None], axis=1)[0])
-    tail = (1 - confidence) / 2
+        replicates = _replicates(groups, statistic, resamples, seed)
+    if values.size == 1 or (replicates == replicates[0]).all():
+        return Interval(estimate, float(replicates.min()), float(replicates.max()))
+    tails = _widened(confidence, values.size, values.size - len(groups))
+    if method == "bca":
+        tails = _accelerated(tails, estimate, replicates, groups, statistic)
     # Nearest-rank quantiles: interpolating between a number and inf would give NaN.
-    low, high = np.quantile(replicates, [tail, 1 - tail], method="closest_observation")
+    low, high = np.quantile(replicates, tails, method="closest_observation")
     return Interval(estimate, float(low), float(high))
+
+
+def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
+    if strata is None:
+        return [values]
+    strata = np.asarray(strata)
+    if strata.shape != values.shape:
+        raise errors.refusal("strata", strata.shape, f"{values.shape}", "one label per value")
+    return [values[strata == label] for label in dict.fromkeys(strata.tolist())]
+
+
+def _replicates(
+    groups: list[np.ndarray], statistic: Statistic, resamples: int, seed: int
+) -> np.ndarray:
+    """``(resamples,)``: the statistic of samples drawn with replacement inside each group."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _PIECE // sum(group.size for group in groups))
+    found = []
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        # 32-bit positions are drawn and gathered faster than 64-bit ones.
+        drawn = [
+            group.take(rng.integers(0, group.size, size=(size, group.size), dtype=np.uint32))
+            for group in groups
+        ]
+        found.append(statistic(np.concatenate(drawn, axis=1), axis=1))
+    return np.concatenate(found)
+
+
+def _widened(confidence: float, size: int, freedom: int) -> tuple[float, float]:
+    if freedom < 1:
+        return (1 - confidence) / 2, (1 + confidence) / 2
+    from scipy import special
+
+    t = special.stdtrit(freedom, (1 + confidence) / 2)
+    tail = NormalDist().cdf(-math.sqrt(size / freedom) * t)
+    return tail, 1 - tail
+
+
+def _accelerated(
+    tails: tuple[float, float],
+    estimate: float,
+    replicates: np.ndarray,
+    groups: list[np.ndarray],
+    statistic: Statistic,
+) -> tuple[float, float]:
+    normal = NormalDist()
+    share = (np.mean(replicates < estimate) + np.mean(replicates <= estimate)) / 2
+    edge = 0.5 / replicates.size
+    bias = normal.inv_cdf(float(np.clip(share, edge, 1 - edge)))
+    # Influence of each value, from leaving it out.
+    cubes = squares = 0.0
+    for number, group in enumerate(groups):
+        if group.size < 2:
+            continue
+        others = np.concatenate([*groups[:number], *groups[number + 1 :], np.empty(0)])
+        without = group[(np.arange(group.size)[:, None] + np.arange(1, group.size)) % group.size]
+        left = statistic(
+            np.concatenate([without, np.broadcast_to(others, (group.size, others.size))], axis=1),
+            axis=1,
+        )
+        influence = (group.size - 1) * (left.mean() - left) / group.size
+        cubes, squares = cubes + (influence**3).sum(), squares + (influence**2).sum()
+    acceleration = cubes / (6 * squares**1.5) if squares else 0.0
+
+    def moved(tail: float) -> float:
+        z = bias + normal.inv_cdf(tail)
+        return normal.cdf(bias + z / (1 - acceleration * z))
+
+    return moved(tails[0]), moved(tails[1])

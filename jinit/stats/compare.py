@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Paired:
       pairs: number of pairs.
       difference: mean of (treatment − baseline) with its 95 % interval; the median where some
         values are inf.
-      p_value: two-sided Wilcoxon signed-rank test; 1 where no pair differs.
+      p_value: two-sided; 1 where no pair differs.
       probability_of_improvement: share of pairs in which the treatment is better, ties half.
       more_pairs: about how many further pairs would settle it at 80 % power; infinite gaps count
         as twice the largest finite one. inf where nothing differs, NaN for a single pair.
@@ -33,12 +34,29 @@ class Paired:
     more_pairs: float
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two arms out of many.
+
+    Attributes:
+      treatment, baseline: names of the arms.
+      result: the paired comparison, uncorrected.
+      p_value: Holm-corrected over all pairs of the call.
+    """
+
+    treatment: str
+    baseline: str
+    result: Paired
+    p_value: float
+
+
 def paired(
     treatment: np.ndarray,
     baseline: np.ndarray,
     *,
     higher_is_better: bool = True,
     alpha: float = 0.05,
+    test: str = "wilcoxon",
     seed: int = 0,
 ) -> Paired:
     """Compares two arms that share seeds.
@@ -47,19 +65,22 @@ def paired(
       treatment, baseline: ``(n,)``, same seed at the same place; inf for "never".
       higher_is_better: direction of improvement.
       alpha: two-sided error that ``more_pairs`` is reckoned for.
-      seed: of the bootstrap.
+      test: ``"wilcoxon"`` (:func:`signed_rank_p`), ``"sign"`` (:func:`sign_p`) or
+        ``"permutation"`` (:func:`permutation_p`).
+      seed: of the bootstrap and the permutations.
 
     Returns:
       A :class:`Paired`.
 
     Raises:
-      ValueError: lengths that differ, no pairs, NaN.
+      ValueError: lengths that differ, no pairs, NaN, an unknown test.
 
     Reference: Wilcoxon 1945; Bouthillier et al. 2021, section 4 (probability of improvement).
 
     >>> paired(np.array([3.0, 4.0, 5.0]), np.array([1.0, 2.0, 3.0])).difference.estimate
     2.0
     """
+    errors.check_choice("test", test, tuple(_TESTS))
     treatment, baseline = np.asarray(treatment, float), np.asarray(baseline, float)
     if treatment.shape != baseline.shape or treatment.ndim != 1 or not treatment.size:
         raise errors.refusal(
@@ -72,14 +93,60 @@ def paired(
     return Paired(
         pairs=gaps.size,
         difference=bootstrap(gaps, np.mean if finite else np.median, seed=seed),
-        p_value=signed_rank_p(gaps),
+        p_value=_TESTS[test](gaps, seed),
         probability_of_improvement=float(np.mean(np.where(gaps == 0, 0.5, better))),
         more_pairs=more_pairs(_finite(gaps), alpha=alpha),
     )
 
 
+def all_pairs(
+    arms: Mapping[str, np.ndarray],
+    *,
+    higher_is_better: bool = True,
+    test: str = "wilcoxon",
+    seed: int = 0,
+) -> list[Pair]:
+    """Every arm against every other, on shared seeds, with Holm's correction over all pairs.
+
+    Args:
+      arms: name → ``(n,)``, the same seed at the same place; inf for "never".
+      higher_is_better, test, seed: as :func:`paired`.
+
+    Returns:
+      A :class:`Pair` for each of the k(k−1)/2 pairs; the later arm is the treatment.
+
+    Raises:
+      ValueError: fewer than two arms; as :func:`paired`.
+
+    Reference: Holm 1979; Demšar 2006, section 3.2.2.
+
+    >>> seeds = np.arange(12.0)
+    >>> found = all_pairs({"a": seeds, "b": seeds + 1, "c": seeds + 3})
+    >>> [(pair.treatment, pair.baseline, round(pair.p_value, 4)) for pair in found]
+    [('b', 'a', 0.0015), ('c', 'a', 0.0015), ('c', 'b', 0.0015)]
+    """
+    if len(arms) < 2:
+        raise errors.refusal("arms", list(arms), "at least two", "name what is compared")
+    names = list(combinations(arms, 2))
+    alpha = 0.05 / len(names)
+    results = [
+        paired(
+            arms[treatment], arms[baseline],
+            higher_is_better=higher_is_better, alpha=alpha, test=test, seed=seed,
+        )
+        for baseline, treatment in names
+    ]  # fmt: skip
+    corrected = holm([result.p_value for result in results])
+    return [
+        Pair(treatment, baseline, result, p_value)
+        for (baseline, treatment), result, p_value in zip(names, results, corrected, strict=True)
+    ]
+
+
 def signed_rank_p(gaps: np.ndarray) -> float:
     """Two-sided p of the Wilcoxon signed-rank test; inf ranks above every number.
+
+    Reference: Wilcoxon 1945 (``scipy.stats.wilcoxon``).
 
     >>> round(signed_rank_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])), 5)
     0.03125
@@ -91,10 +158,116 @@ def signed_rank_p(gaps: np.ndarray) -> float:
     return float(stats.wilcoxon(_finite(gaps), zero_method="wilcox", method="auto").pvalue)
 
 
-def _finite(gaps: np.ndarray) -> np.ndarray:
-    """Infinite gaps at twice the largest finite one: their rank, without their size."""
-    top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=0.0) * 2
-    return np.clip(gaps, -(top or 1.0), top or 1.0)
+def sign_p(gaps: np.ndarray) -> float:
+    """Two-sided p of the sign test: only the direction of each difference counts; ties are dropped.
+
+    Reference: Conover 1999, section 3.4 (``scipy.stats.binomtest``).
+
+    >>> sign_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.inf]))
+    0.03125
+    """
+    if not np.any(gaps):
+        return 1.0
+    from scipy import stats
+
+    return float(stats.binomtest(int((gaps > 0).sum()), int((gaps != 0).sum())).pvalue)
+
+
+def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
+    """Two-sided p of the mean difference when each pair may be swapped; inf at twice the largest.
+
+    Exact where 2^n ≤ resamples.
+
+    Reference: Fisher 1935, section 21 (``scipy.stats.permutation_test``).
+
+    >>> permutation_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
+    0.03125
+    """
+    if not np.any(gaps):
+        return 1.0
+    from scipy import stats
+
+    found = stats.permutation_test(
+        (_finite(gaps),), np.mean, permutation_type="samples", vectorized=True,
+        n_resamples=resamples, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
+
+
+def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
+    """Hedges' g of paired differences: their mean in units of their own spread.
+
+    g = J · mean / s with s the sample standard deviation and J = 1 − 3/(4(n−1) − 1).
+
+    Args:
+      gaps: ``(n,)`` differences, finite, n ≥ 3.
+      seed: of the bootstrap.
+
+    Returns:
+      g with a 95 % BCa interval; ±inf where all differences are equal and not 0.
+
+    Raises:
+      ValueError: fewer than 3 differences, or not finite.
+
+    Reference: Hedges 1981, eq. 6e; Cohen 1988, section 2.3 (d_z).
+
+    >>> round(effect_size(np.array([1.0, 2.0, 3.0, 2.0])).estimate, 2)
+    1.78
+    """
+    gaps = np.asarray(gaps, np.float64)
+    if gaps.ndim != 1 or gaps.size < 3 or not np.isfinite(gaps).all():
+        raise errors.refusal(
+            "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
+            "one dimension, at least 3, finite", "probability_of_improvement takes inf",
+        )  # fmt: skip
+    small_sample = 1 - 3 / (4 * (gaps.size - 1) - 1)
+
+    def standardized(values: np.ndarray, axis: int) -> np.ndarray:
+        mean, spread = values.mean(axis), values.std(axis, ddof=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(mean == 0, 0.0, small_sample * mean / spread)
+
+    return bootstrap(gaps, standardized, method="bca", seed=seed)
+
+
+def probability_of_improvement(
+    treatment: np.ndarray, baseline: np.ndarray, *, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """P(X > Y) + P(X = Y)/2 for a run X of one arm and an independent run Y of the other.
+
+    The Mann-Whitney U over n·m; runs of each arm are resampled by themselves. For arms that share
+    seeds :attr:`Paired.probability_of_improvement` compares within pairs instead.
+
+    Args:
+      treatment, baseline: ``(n,)`` and ``(m,)``, higher is better; inf allowed.
+      resamples: bootstrap samples.
+      seed: of the resampling.
+
+    Raises:
+      ValueError: an empty arm, NaN.
+
+    Reference: Mann & Whitney 1947; Agarwal et al. 2021, section 4.3.
+
+    >>> probability_of_improvement(np.array([3.0, 4.0]), np.array([1.0, 2.0])).estimate
+    1.0
+    """
+    arms = [np.asarray(arm, np.float64) for arm in (treatment, baseline)]
+    for arm in arms:
+        if arm.ndim != 1 or not arm.size or np.isnan(arm).any():
+            raise errors.refusal(
+                "arm", f"shape {arm.shape}, {int(np.isnan(arm).sum())} NaN",
+                "one dimension, at least one value, no NaN", "use -inf for a diverged run",
+            )  # fmt: skip
+    mine = arms[0][:, None]
+    wins = np.where(mine == arms[1], 0.5, mine > arms[1])
+    rng = np.random.default_rng(seed)
+    # Resampling runs is weighting the rows and columns of the table of wins.
+    n, m = wins.shape
+    rows = rng.multinomial(n, np.full(n, 1 / n), resamples) / n
+    columns = rng.multinomial(m, np.full(m, 1 / m), resamples) / m
+    replicates = np.einsum("ri,ij,rj->r", rows, wins, columns, optimize=True)
+    low, high = np.quantile(replicates, [0.025, 0.975])
+    return Interval(float(wins.mean()), float(low), float(high))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -111,3 +284,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return [float(p) for p in adjusted]
+
+
+def _finite(gaps: np.ndarray) -> np.ndarray:
+    """Infinite gaps at twice the largest finite one: their rank, without their size."""
+    top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=0.0) * 2
+    return np.clip(gaps, -(top or 1.0), top or 1.0)
+
+
+_TESTS: dict[str, Callable[[np.ndarray, int], float]] = {
+    "wilcoxon": lambda gaps, seed: signed_rank_p(gaps),
+    "sign": lambda gaps, seed: sign_p(gaps),
+    "permutation": lambda gaps, seed: permutation_p(gaps, seed=seed),
+}

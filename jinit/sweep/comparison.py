@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from jinit import errors
-from jinit.stats import Interval, Paired, bootstrap, holm, paired
+from jinit.stats import Interval, Paired, bootstrap, holm, paired, wilson
 from jinit.sweep.table import LOWER_IS_BETTER, RANKABLE, Table
 
 ALPHA = 0.05
+_NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,11 @@ class Summary:
       cell: the value of each ``by`` axis.
       arm: the arm's name, e.g. the initializer.
       runs, diverged: how many, and how many stopped being finite.
-      metric: median of the metric with a 95 % bootstrap interval; diverged runs included. NaN
-        where the task has no such metric.
+      diverged_rate: share that diverged, with its Wilson interval.
+      metric: median of the metric with a 95 % bootstrap interval; diverged runs included, and what
+        is not finite as the worst. NaN where the task has no such metric.
+      without_diverged: the same over the runs that stayed finite; NaN where none did. Never read it
+        alone: it flatters an arm whose bad seeds diverged.
       steps_to_target: median; inf if at least half never reached it.
     """
 
@@ -33,7 +38,9 @@ class Summary:
     arm: str
     runs: int
     diverged: int
+    diverged_rate: Interval
     metric: Interval
+    without_diverged: Interval
     steps_to_target: float
 
 
@@ -105,35 +112,41 @@ def summarize(
     summaries = []
     for cell, rows in _cells(table, _by(table, by, across)):
         for arm in _unique(rows[across]):
-            mine = rows.select(**{across: arm})
-            summaries.append(
-                Summary(
-                    cell=cell,
-                    arm=arm,
-                    runs=len(mine),
-                    diverged=int(mine["diverged"].sum()),
-                    metric=_undefined(mine, metric)
-                    or bootstrap(_worst_for_nonfinite(mine[metric], metric)),
-                    steps_to_target=float(np.median(mine["steps_to_target"])),
-                )
-            )
+            summaries.append(_summary(cell, arm, rows.select(**{across: arm}), metric))
     return summaries
+
+
+def _summary(cell: dict[str, Any], arm: str, rows: Table, metric: str) -> Summary:
+    diverged = rows["diverged"].astype(bool)
+    values = _worst_for_nonfinite(rows[metric], metric)
+    kept = values[~diverged]
+    missing = _undefined(rows, metric)
+    return Summary(
+        cell=cell,
+        arm=arm,
+        runs=len(rows),
+        diverged=int(diverged.sum()),
+        diverged_rate=wilson(int(diverged.sum()), len(rows)),
+        metric=missing or bootstrap(values),
+        without_diverged=missing or (bootstrap(kept) if kept.size else _NOTHING),
+        steps_to_target=float(np.median(rows["steps_to_target"])),
+    )
 
 
 def compare(
     table: Table,
     metric: str = "test_accuracy",
     *,
-    baseline: str,
+    baseline: str | None = None,
     by: tuple[str, ...] | None = None,
     across: str = "initializer",
 ) -> list[Comparison]:
-    """Every arm against the baseline, paired on all other axes (the same seeds).
+    """Every arm against the baseline, or against every other, paired on the same seeds.
 
     Args:
       table: the runs.
       metric: a metric column; a value that is not finite counts as the worst.
-      baseline: an arm, by name or alias.
+      baseline: an arm, by name or alias; None compares all pairs of arms, each pair once.
       by: axes that make cells; default all that vary except the arms and seeds.
       across: the axis whose values are the arms.
 
@@ -153,36 +166,42 @@ def compare(
     """
     check_table(table)
     _check_metric(table, metric)
-    baseline = arm_name(_unique(table[across]), across, baseline)
-    cells = list(_cells(table, _by(table, by, across)))
-    count = sum(len(_unique(rows[across])) - 1 for _, rows in cells)
-    found: list[tuple[dict[str, Any], str, Paired, Table, Table]] = []
-    for cell, rows in cells:
-        if baseline not in _unique(rows[across]):
-            continue
-        base = rows.select(**{across: baseline})
-        for arm in _unique(rows[across]):
-            if arm == baseline:
-                continue
-            mine = rows.select(**{across: arm})
+    if baseline is not None:
+        baseline = arm_name(_unique(table[across]), across, baseline)
+    cells = [
+        (cell, rows, _pairs(_unique(rows[across]), baseline))
+        for cell, rows in _cells(table, _by(table, by, across))
+    ]
+    alpha = ALPHA / max(1, sum(len(pairs) for _, _, pairs in cells))
+    found: list[tuple[dict[str, Any], str, str, Paired, Table, Table]] = []
+    for cell, rows, pairs in cells:
+        for arm, other in pairs:
+            mine, base = (rows.select(**{across: name}) for name in (arm, other))
             if _undefined(mine, metric) or _undefined(base, metric):
                 continue
-            result = _paired(mine, base, metric, across, ALPHA / max(1, count))
-            found.append((cell, arm, result, mine, base))
-    corrected = holm([item[2].p_value for item in found])
+            result = _paired(mine, base, metric, across, alpha)
+            found.append((cell, arm, other, result, mine, base))
+    corrected = holm([item[3].p_value for item in found])
     return [
         Comparison(
             cell=cell,
             arm=arm,
-            baseline=baseline,
+            baseline=other,
             result=result,
             p_value=p_value,
             diverged=int(mine["diverged"].sum()),
             baseline_diverged=int(base["diverged"].sum()),
             verdict=_verdict(result, p_value, metric),
         )
-        for (cell, arm, result, mine, base), p_value in zip(found, corrected, strict=True)
+        for (cell, arm, other, result, mine, base), p_value in zip(found, corrected, strict=True)
     ]
+
+
+def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
+    """(arm, what it is compared with) in one cell."""
+    if baseline is None:
+        return [(later, earlier) for earlier, later in combinations(arms, 2)]
+    return [(arm, baseline) for arm in arms if arm != baseline and baseline in arms]
 
 
 def check_table(table: Any) -> None:
@@ -239,7 +258,7 @@ def _undefined(rows: Table, metric: str) -> Interval | None:
     """NaN where no run that stayed finite has this metric: the task does not define it."""
     values = np.asarray(rows[metric], float)[~rows["diverged"].astype(bool)]
     if values.size and np.isnan(values).all():
-        return Interval(math.nan, math.nan, math.nan)
+        return _NOTHING
     return None
 
 

@@ -55,6 +55,32 @@ def test_the_correction_counts_all_comparisons():
     assert [c.p_value for c in found] == pytest.approx(jinit.stats.holm(raw))
 
 
+def test_without_a_baseline_every_pair_is_compared_once():
+    found = jinit.compare(ARMS)
+    assert len({frozenset((c.arm, c.baseline)) for c in found}) == len(found) == 10
+    raw = [c.result.p_value for c in found]
+    assert [c.p_value for c in found] == pytest.approx(jinit.stats.holm(raw))
+    against_base = {c.arm: c for c in jinit.compare(ARMS, baseline="base")}
+    for one in (c for c in found if c.baseline == "base"):
+        # The same difference, under a stricter correction.
+        assert one.result.difference == against_base[one.arm].result.difference
+        assert one.p_value >= against_base[one.arm].p_value
+
+
+def test_diverged_runs_are_shown_with_and_without(capsys):
+    half = BASE.copy()
+    half[:8] = 0
+    table = made(base=BASE, half=half)
+    found = {s.arm: s for s in jinit.summarize(table)}
+    assert found["half"].diverged_rate == jinit.stats.wilson(8, 32)
+    assert found["half"].without_diverged == jinit.stats.bootstrap(BASE[8:])
+    assert found["base"].without_diverged == found["base"].metric
+    terminal.print_table(table, baseline="base")
+    assert "without diverged" in capsys.readouterr().out
+    terminal.print_table(made(base=BASE, dead=np.zeros(32)), baseline="base")
+    assert "without diverged" not in capsys.readouterr().out
+
+
 def test_summary():
     found = {s.arm: s for s in jinit.summarize(ARMS)}
     assert found["dead"].steps_to_target == math.inf

@@ -1,0 +1,68 @@
+"""Where a sample lies: statistics that a few bad runs cannot carry away, along any axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from jinit import errors
+
+Statistic: TypeAlias = Callable[..., np.ndarray]
+
+
+def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """The interquartile mean: the mean of the middle half.
+
+    ⌊n/4⌋ values are cut at each end. Nearly as efficient as the mean for normal scores, and nearly
+    as robust as the median: a quarter of the runs may diverge without moving it.
+
+    Args:
+      values: any shape, finite or inf ("never", "worst").
+      axis: the axis of the sample; None takes all values together.
+
+    Returns:
+      ``values.shape`` without ``axis``; float64.
+
+    Raises:
+      ValueError: no values along the axis.
+
+    Reference: Agarwal et al. 2021, section 4.2.
+
+    >>> float(iqm(np.array([0.0, 1.0, 2.0, 90.0])))
+    1.5
+    """
+    return trimmed_mean(values, axis, cut=0.25)
+
+
+def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.1) -> np.ndarray:
+    """The mean without the lowest and the highest ⌊cut · n⌋ values.
+
+    Args:
+      values: any shape, finite or inf.
+      axis: the axis of the sample; None takes all values together.
+      cut: share cut at each end, in [0, 0.5).
+
+    Returns:
+      ``values.shape`` without ``axis``; float64.
+
+    Raises:
+      ValueError: no values along the axis; a cut outside [0, 0.5).
+
+    Reference: Tukey 1962, section 14.
+
+    >>> float(trimmed_mean(np.arange(10.0), cut=0.2))
+    4.5
+    """
+    errors.check_number("cut", cut, low=0.0, high=0.499999, fix="use 0.1")
+    values = np.asarray(values, np.float64)
+    if axis is None:
+        values, axis = values.ravel(), 0
+    count = values.shape[axis]
+    if not count:
+        raise errors.refusal("values", values.shape, "at least one value", "give a sample")
+    low = int(cut * count)
+    ordered = np.sort(values, axis=axis) if low else values
+    middle = ordered.take(np.arange(low, count - low), axis=axis) if low else ordered
+    return np.asarray(middle.mean(axis=axis))
