@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json as json_format
 import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from jinit import errors
@@ -56,6 +58,12 @@ def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
     if options.out is not None:
         table.write(options.out)
         print(f"{len(table)} runs written to {options.out}", file=sys.stderr)
+    if options.plots is not None:
+        from jinit.report import plots
+
+        metric = terminal.metric_for(table, options.metric)
+        files = plots.save_all(table, options.plots, metric=metric, baseline=baseline)
+        print(f"{len(files)} files written to {options.plots}/", file=sys.stderr)
     return status
 
 
@@ -311,11 +319,28 @@ def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
     )
     if options.out is not None:
         check_output(options.out)
+    if options.plots is not None:
+        _check_folder(options.plots)
     arms = recipe.labels("initializer")
     if options.baseline is not None:
         return recipe, arm_name(arms, "initializer", options.baseline)
     default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
     return recipe, default if len(arms) > 1 else None
+
+
+def _check_folder(path: str) -> None:
+    """Makes the folder of pictures, or refuses it now and not after hours of training."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise errors.missing_extra("matplotlib", "lab", "--plots")
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.refusal(
+            "--plots", path, "a folder you may write", f"choose another ({error.strerror})"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise errors.refusal("--plots", path, "a folder you may write", "choose another")
 
 
 def _recipe(grid: Any) -> Grid:

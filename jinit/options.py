@@ -23,6 +23,9 @@ class RunOptions:
     ] = None
     metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
     out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
+    plots: Annotated[
+        str | None, arg(help="draw everything into DIR: PNG, SVG, and the numbers as CSV")
+    ] = None
     json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None

@@ -48,8 +48,10 @@ def test_every_command_has_help(command, capsys):
 
 def test_sweep_prints_a_table_and_writes_files(capsys, tmp_path):
     path = tmp_path / "runs.csv"
-    assert main([*SWEEP, "--out", str(path)]) == 0
+    assert main([*SWEEP, "--out", str(path), "--plots", str(tmp_path / "pictures")]) == 0
     printed = capsys.readouterr()
+    assert f"files written to {tmp_path / 'pictures'}/" in printed.err
+    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 5
     assert "he_normal" in printed.out
     assert "− zeros" in printed.out
     assert "6/6 runs" in printed.err
@@ -84,6 +86,8 @@ def test_initializers_and_describe(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["sweep", "--plots", "/proc/pictures"], "a folder you may write"),
+        (["sweep", "--plots", __file__], "a folder you may write"),
         (["sweep", "--initializer", "he_norml"], "did you mean 'he_normal'"),
         (["sweep", "--learning-rate", "-1"], "learning_rate: got -1.0"),
         (["sweep", "--learning-rate", "nan"], "learning_rate: got nan"),

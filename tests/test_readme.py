@@ -36,10 +36,10 @@ def test_there_are_blocks_of_each_kind():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python_block(code):
+def test_python_block(code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:jinit", "-c", code],
-        capture_output=True, text=True, timeout=240,
+        capture_output=True, text=True, timeout=240, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -101,6 +102,16 @@ class Table:
             for axis in self.axes
             if axis not in leave_out and len(set(self.columns[axis].tolist())) > 1
         )
+
+    @property
+    def plot(self) -> Any:
+        """Pictures of this table: ``table.plot.learning_curves()``, ``table.plot.ranking()``, ….
+
+        ``dir(table.plot)`` lists the kinds; arguments as in :mod:`jinit.report.plots`.
+        """
+        # Pictures stand on a higher floor: looked up when asked for, as pandas does it, so that
+        # nothing here imports upwards.
+        return importlib.import_module("jinit.report.plots.sweeps").TablePlots(self)
 
     def to_pandas(self) -> Any:
         """A ``pandas.DataFrame``, one row a run; curves as object columns ``curve_…``."""

@@ -1,12 +1,8 @@
-"""Pictures, with matplotlib: every function takes an ``ax`` and returns it, or makes a figure.
-
-Colours are Okabe and Ito's, told apart by colour-blind readers and in greyscale.
-"""
+"""Pictures of networks before training: weights, layers, singular values."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,29 +10,7 @@ import numpy as np
 from jinit import errors
 from jinit.initializers import Description
 from jinit.probes import Profile
-
-ORANGE, SKY, GREEN, BLUE, VERMILION, GREY = (
-    "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#8A8A8A",
-)  # fmt: skip
-
-
-def new_axes(width: float = 6.0, height: float = 3.6) -> Any:
-    """Axes of a new figure without the frame's top and right; no global state is touched.
-
-    Args:
-      width, height: inches.
-
-    Raises:
-      MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise errors.missing_extra("matplotlib", "lab", "plots") from None
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    ax = figure.add_subplot()
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+from jinit.report.plots.style import BLUE, GREY, SKY, VERMILION, line_style, new_axes, record
 
 
 def weight_histogram(found: Description, ax: Any = None) -> Any:
@@ -57,6 +31,7 @@ def weight_histogram(found: Description, ax: Any = None) -> Any:
     counts = np.asarray(found.histogram, float)
     heights = counts / counts.sum() / np.diff(edges)
     ax.stairs(heights, edges, fill=True, color=SKY, alpha=0.6, label=f"one draw of {found.shape}")
+    record(ax, "one draw", (edges[:-1] + edges[1:]) / 2, heights)
     law = found.law
     margin = 0.08 * (high - low or 1.0)
     left, right = max(low - margin, law.low), min(high + margin, law.high)
@@ -70,6 +45,7 @@ def weight_histogram(found: Description, ax: Any = None) -> Any:
                                ((left, law.low), (right, law.high)))  # fmt: skip
         density = np.concatenate([wall_low, density, wall_high])
         ax.plot(x, density, color=VERMILION, lw=1.8, label=_law_text(found))
+        record(ax, "density of the law", x, density)
     if density.any() and top > 10 * density.max():
         # Most entries are one number: the bar runs out of the picture, and the title says so.
         top = 4 * density.max()
@@ -114,33 +90,51 @@ def layer_profile(profile: Profile, ax: Any = None) -> Any:
         low, middle, high = np.nanquantile(shown[:, seen], [0.1, 0.5, 0.9], axis=0)
         ax.plot(depth[seen], middle, color=colour, ls=style, lw=1.8, label=label)
         ax.fill_between(depth[seen], low, high, color=colour, alpha=0.18, lw=0)
+        record(ax, label, depth[seen], middle, low, high)
     ax.set(xlabel="layer (the last is the output)", ylabel="per layer", yscale="log")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
 
-def check_picture(path: str | Path) -> str:
-    """``path`` if a picture can be written there.
+def singular_values(
+    values: np.ndarray, ax: Any = None, *, label: str = "Jacobian", log: bool = False
+) -> Any:
+    """The spectrum of a Jacobian or a kernel: singular values from large to small.
+
+    Args:
+      values: ``(k,)``, or ``(seeds, k)``: then the line is the median at each rank, and the band
+        reaches from the 10th to the 90th percentile.
+      ax: matplotlib axes; None makes a figure. Call it again with the same axes to compare.
+      label: of the legend.
+      log: logarithmic values; those that are 0 leave a gap.
+
+    Returns:
+      The axes.
 
     Raises:
-      ValueError: an ending other than .png, .svg or .pdf, a folder that does not exist.
-
-    >>> check_picture("weights.png")
-    'weights.png'
+      ValueError: no values, another rank, NaN.
     """
-    target = Path(path)
-    allowed = "a file ending in .png, .svg or .pdf in a folder that exists"
-    if target.suffix not in (".png", ".svg", ".pdf"):
-        raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem}.png")
-    if not target.parent.is_dir():
-        raise errors.refusal("picture", str(path), allowed, f"create {target.parent}")
-    return str(path)
-
-
-def save(ax: Any, path: str | Path) -> None:
-    """Writes the figure that holds ``ax``."""
-    ax.figure.savefig(check_picture(path))
+    values = np.asarray(values, float)
+    if values.ndim not in (1, 2) or not values.size or np.isnan(values).any():
+        raise errors.refusal(
+            "singular values", f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
+            "(k,) or (seeds, k), no NaN", "probes.jacobian_singular_values(...)",
+        )  # fmt: skip
+    ax = new_axes() if ax is None else ax
+    values = -np.sort(-np.atleast_2d(values), axis=1)
+    rank = np.arange(1, values.shape[1] + 1) / values.shape[1]
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+    if log:
+        middle = np.where(middle > 0, middle, np.nan)
+        ax.set_yscale("log")
+    style = line_style(len(ax.lines))
+    ax.plot(rank, middle, lw=1.8, label=label, color=style["color"], ls=style["linestyle"])
+    ax.fill_between(rank, low, high, color=style["color"], alpha=0.2, lw=0)
+    ax.set(xlabel="rank / number of singular values", ylabel="singular value", xlim=(0, 1))
+    record(ax, label, rank, middle, low, high)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
 
 
 def _law_text(found: Description) -> str:

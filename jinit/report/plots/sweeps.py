@@ -1,0 +1,359 @@
+"""Pictures of a sweep. Each draws one panel per cell; diverged runs are never left out."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jinit import errors, stats
+from jinit.report.plots.panels import panels
+from jinit.report.plots.style import GREY, record, save
+from jinit.sweep.comparison import arm_name, compare, summarize
+from jinit.sweep.table import LOWER_IS_BETTER, Table
+
+_BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
+
+
+def learning_curves(
+    table: Table, metric: str = "test_accuracy", ax: Any = None, *, across: str = "initializer"
+) -> Any:
+    """A metric against steps: the median over seeds, and a band over the middle half of them.
+
+    Args:
+      table: from :func:`jinit.run`.
+      metric: one of ``table.curves``.
+      ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The axes; an array where there are several cells.
+
+    Raises:
+      ValueError: an unknown metric or axis; several cells on one ``ax``.
+    """
+    if metric not in table.curves:
+        raise errors.unknown_name("curve", metric, table.curves, "table.curves")
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        for arm, style in styles.items():
+            values = _worst_for_nan(rows.take(rows[across] == arm).curves[metric], metric)
+            if not len(values):
+                continue
+            low, middle, high = _quantiles(values, [0.25, 0.5, 0.75])
+            line = {name: value for name, value in style.items() if name != "marker"}
+            panel.plot(rows.curve_steps, _shown(middle), lw=1.6, label=str(arm), **line)
+            finite = np.isfinite(low) & np.isfinite(high)
+            panel.fill_between(rows.curve_steps, low, high, where=finite, color=style["color"],
+                               alpha=0.15, lw=0)  # fmt: skip
+            record(panel, str(arm), rows.curve_steps, middle, low, high)
+        panel.set(xlabel="step", ylabel=_words(metric), xscale="log")
+        _plain_numbers(panel)
+        if metric in LOWER_IS_BETTER:
+            panel.set_yscale("log")
+
+    return panels(table, draw, ax, across=across)
+
+
+def ranking(
+    table: Table, metric: str = "test_accuracy", ax: Any = None, *, across: str = "initializer"
+) -> Any:
+    """A forest plot: every arm's median with its 95 % interval, the best at the top of its panel.
+
+    Args: as :func:`learning_curves`; metric: a column of the table.
+    """
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        found = summarize(rows, metric, by=(), across=across)
+        found.sort(key=lambda item: item.metric.estimate, reverse=metric not in LOWER_IS_BETTER)
+        _forest(panel, [(str(item.arm), item.metric, styles[item.arm]) for item in found])
+        panel.set_xlabel(f"{_words(metric)}, median [95 %]")
+
+    return panels(table, draw, ax, across=across, legend=False)
+
+
+def paired_differences(
+    table: Table,
+    metric: str = "test_accuracy",
+    ax: Any = None,
+    *,
+    baseline: str | None = None,
+    across: str = "initializer",
+) -> Any:
+    """A forest plot of mean paired differences to the baseline; filled where settled.
+
+    Args: as :func:`learning_curves`; baseline: an arm; default glorot_uniform or the first. Settled
+      means the verdict of :func:`jinit.compare` over the whole table.
+    """
+    arms = list(dict.fromkeys(table[across].tolist()))
+    default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
+    baseline = default if baseline is None else arm_name(arms, across, baseline)
+    compared = compare(table, metric, baseline=baseline, across=across)
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        mine = [
+            item for item in compared
+            if all((rows[axis] == value).all() for axis, value in item.cell.items())
+        ]  # fmt: skip
+        entries = []
+        for item in mine:
+            style = dict(styles[item.arm])
+            if item.verdict == "not settled":
+                style["markerfacecolor"] = "white"
+            entries.append((str(item.arm), item.result.difference, style))
+        _forest(panel, entries)
+        panel.axvline(0, color=GREY, lw=0.9, zorder=0)
+        panel.set_xlabel(f"{_words(metric)} − that of {baseline} [95 %]\n(hollow: not settled)")
+
+    return panels(table, draw, ax, across=across, legend=False)
+
+
+def learning_rate_sensitivity(
+    table: Table, metric: str = "test_accuracy", ax: Any = None, *, across: str = "initializer"
+) -> Any:
+    """A metric against the learning rate: median and 95 % interval; what a bad choice costs.
+
+    Args: as :func:`learning_curves`.
+
+    Raises:
+      ValueError: a single learning rate; as :func:`learning_curves`.
+    """
+    if "learning_rate" not in table.varying():
+        raise errors.refusal(
+            "learning rates", "one", "a table with several", "Grid(learning_rate=(0.01, 0.1, 1.0))"
+        )
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        for arm, style in styles.items():
+            found = summarize(rows.select(**{across: arm}), metric, by=("learning_rate",),
+                              across=across)  # fmt: skip
+            found.sort(key=lambda item: item.cell["learning_rate"])
+            rates = np.array([item.cell["learning_rate"] for item in found])
+            middle = np.array([item.metric.estimate for item in found])
+            low, high = (np.array([getattr(item.metric, end) for item in found])
+                         for end in ("low", "high"))  # fmt: skip
+            panel.plot(rates, _shown(middle), lw=1.4, markersize=4, label=str(arm), **style)
+            finite = np.isfinite(low) & np.isfinite(high)
+            panel.fill_between(rates, low, high, where=finite, color=style["color"], alpha=0.15,
+                               lw=0)  # fmt: skip
+            record(panel, str(arm), rates, middle, low, high)
+        panel.set(xlabel="learning rate", ylabel=_words(metric), xscale="log")
+        _plain_numbers(panel)
+        if metric in LOWER_IS_BETTER:
+            panel.set_yscale("log")
+
+    return panels(table, draw, ax, across=across, inside=("learning_rate",))
+
+
+def survival(table: Table, ax: Any = None, *, across: str = "initializer") -> Any:
+    """The share of runs not yet at the target accuracy, with a 95 % band; lower is faster.
+
+    Runs that never get there, diverged ones among them, stay in: their curve does not reach 0.
+
+    Args: as :func:`learning_curves`.
+    """
+    horizon = float(table.settings.get("grid", {}).get("steps") or table.curve_steps[-1])
+    target = table.settings.get("grid", {}).get("target_accuracy", "target")
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        for arm, style in styles.items():
+            mine = rows.take(rows[across] == arm)
+            if not len(mine):
+                continue
+            found = stats.kaplan_meier(mine["steps_to_target"], horizon=horizon)
+            steps = np.concatenate([[1.0], found.times, [horizon]])
+            share, low, high = (
+                np.concatenate([[1.0], part, part[-1:] if part.size else [1.0]])
+                for part in (found.share, found.low, found.high)
+            )
+            line = {name: value for name, value in style.items() if name != "marker"}
+            panel.plot(steps, share, drawstyle="steps-post", lw=1.6, label=str(arm), **line)
+            panel.fill_between(
+                steps, low, high, step="post", color=style["color"], alpha=0.13, lw=0
+            )
+            record(panel, str(arm), steps, share, low, high)
+        panel.set(
+            xlabel="step", ylabel=f"share not yet at {target}", xscale="log", ylim=(-0.02, 1.02)
+        )
+        _plain_numbers(panel)
+
+    return panels(table, draw, ax, across=across)
+
+
+def divergence_rates(table: Table, ax: Any = None, *, across: str = "initializer") -> Any:
+    """The share of runs that diverged, with its Wilson interval.
+
+    Args: as :func:`learning_curves`.
+    """
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        entries = []
+        for arm, style in styles.items():
+            diverged = rows.take(rows[across] == arm)["diverged"].astype(bool)
+            if diverged.size:
+                rate = stats.wilson(int(diverged.sum()), diverged.size)
+                entries.append((str(arm), rate, style))
+        _forest(panel, entries)
+        panel.set(xlabel="share of runs that diverged [95 %]", xlim=(-0.03, 1.03))
+
+    return panels(table, draw, ax, across=across, legend=False)
+
+
+def performance_profile(
+    table: Table, metric: str = "test_accuracy", ax: Any = None, *, across: str = "initializer"
+) -> Any:
+    """The share of runs above each score, with a 95 % band; higher is better everywhere.
+
+    Args: as :func:`learning_curves`; of a metric where lower is better, the share below.
+    """
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+
+    def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
+        scores = sign * _worst_for_nan(rows[metric], metric)
+        finite = scores[np.isfinite(scores)]
+        thresholds = np.unique(finite) if finite.size else np.zeros(1)
+        # Just below the smallest score every curve is at its full height.
+        margin = 0.02 * (np.ptp(thresholds) or 1.0)
+        thresholds = np.concatenate([[thresholds[0] - margin], thresholds])
+        for arm, style in styles.items():
+            mine = scores[rows[across] == arm]
+            if not mine.size:
+                continue
+            found = stats.performance_profile(mine, thresholds)
+            x = sign * found.thresholds
+            line = {name: value for name, value in style.items() if name != "marker"}
+            panel.plot(x, found.share, drawstyle="steps-post", lw=1.6, label=str(arm), **line)
+            panel.fill_between(x, found.low, found.high, step="post", color=style["color"],
+                               alpha=0.13, lw=0)  # fmt: skip
+            record(panel, str(arm), x, found.share, found.low, found.high)
+        beyond = "below" if sign < 0 else "above"
+        panel.set(xlabel=f"τ, {_words(metric)}", ylabel=f"share of runs {beyond} τ",
+                  ylim=(-0.02, 1.02))  # fmt: skip
+
+    return panels(table, draw, ax, across=across)
+
+
+# What `Table.plot` offers and `--plots` writes.
+KINDS: dict[str, Callable[..., Any]] = {
+    draw.__name__: draw
+    for draw in (
+        learning_curves,
+        ranking,
+        paired_differences,
+        learning_rate_sensitivity,
+        survival,
+        divergence_rates,
+        performance_profile,
+    )
+}
+
+
+class TablePlots:
+    """``table.plot``: each kind of picture as a method, with the table filled in."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        """The picture of this kind; arguments as in :mod:`jinit.report.plots`."""
+        if kind not in KINDS:
+            raise AttributeError(str(errors.unknown_name("plot", kind, KINDS, "dir(table.plot)")))
+        return functools.partial(KINDS[kind], self._table)
+
+    def __dir__(self) -> list[str]:
+        return sorted(KINDS)
+
+
+def save_all(
+    table: Table,
+    folder: str | Path,
+    *,
+    metric: str = "test_accuracy",
+    baseline: str | None = None,
+    across: str = "initializer",
+) -> list[Path]:
+    """Every picture that the table can fill, as PNG and SVG, with the numbers beside it as CSV.
+
+    Args:
+      table: from :func:`jinit.run`.
+      folder: made if it does not exist.
+      metric: of the pictures that show one.
+      baseline: of the paired differences.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The files written.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    curve = metric if metric in table.curves else "test_loss"
+    options: dict[str, dict[str, Any]] = {
+        "learning_curves": {"metric": curve},
+        "ranking": {"metric": metric},
+        "paired_differences": {"metric": metric, "baseline": baseline},
+        "learning_rate_sensitivity": {"metric": metric},
+        "survival": {},
+        "divergence_rates": {},
+        "performance_profile": {"metric": metric},
+    }
+    if len(set(table[across].tolist())) < 2:
+        del options["paired_differences"]
+    if "learning_rate" not in table.varying():
+        del options["learning_rate_sensitivity"]
+    if np.isnan(table["test_accuracy"].astype(float)).all():
+        # Steps to a target accuracy need an accuracy.
+        del options["survival"]
+    written: list[Path] = []
+    for kind, given in options.items():
+        axes = KINDS[kind](table, across=across, **given)
+        written += save(axes, target / f"{kind}.png", formats=("png", "svg"))
+    return written
+
+
+def _forest(panel: Any, entries: list[tuple[str, stats.Interval, dict[str, Any]]]) -> None:
+    """Estimates with intervals on rows, the first at the top, each with its name."""
+    places = -np.arange(len(entries))
+    for place, (name, interval, style) in zip(places, entries, strict=True):
+        middle, low, high = interval.estimate, interval.low, interval.high
+        record(panel, name, [int(-place) + 1], [middle], [low], [high])
+        if not math.isfinite(middle):
+            text = "  " + ("no value" if math.isnan(middle) else "∞" if middle > 0 else "−∞")
+            panel.text(0, place, text, transform=panel.get_yaxis_transform(), va="center",
+                       fontsize=7, color=GREY)  # fmt: skip
+            continue
+        ends = [[middle - low if math.isfinite(low) else 0], [max(high, middle) - middle
+                if math.isfinite(high) else 0]]  # fmt: skip
+        look = {key: value for key, value in style.items() if key != "linestyle"}
+        panel.errorbar([middle], [place], xerr=ends, **look, **_BAR)
+    panel.xaxis.label.set_size(9)
+    panel.set_yticks(places, [name for name, _, _ in entries], fontsize=8)
+    panel.set_ylim(-len(entries) + 0.4, 0.6)
+    panel.grid(axis="x", lw=0.4, alpha=0.5)
+
+
+def _plain_numbers(panel: Any) -> None:
+    """1, 10, 100 on a logarithmic x axis instead of powers."""
+    panel.xaxis.set_major_formatter("{x:g}")
+
+
+def _worst_for_nan(values: np.ndarray, metric: str) -> np.ndarray:
+    worst = math.inf if metric in LOWER_IS_BETTER else 0.0
+    return np.where(np.isfinite(values), values, worst)
+
+
+def _quantiles(values: np.ndarray, shares: list[float]) -> Any:
+    # Nearest rank: interpolating between a number and inf would give NaN.
+    return np.quantile(values, shares, axis=0, method="closest_observation")
+
+
+def _shown(values: np.ndarray) -> np.ndarray:
+    """Where the median is not finite the line ends."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")

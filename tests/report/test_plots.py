@@ -1,0 +1,144 @@
+"""Pictures: every kind of table, the numbers beside them, styles that can be told apart."""
+
+import csv
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+import jinit
+from jinit.report import plots
+from jinit.sweep import Table
+
+ARMS = ("zeros", "glorot_uniform", "he_normal")
+
+
+def made(depths=(2, 8), rates=(0.1,), seeds=12):
+    """A table as a sweep makes it, in which he_normal diverges on three seeds."""
+    rng = np.random.default_rng(0)
+    rows = list(itertools.product(depths, rates, ARMS, range(seeds)))
+    level = {"zeros": 0.1, "glorot_uniform": 0.8, "he_normal": 0.85}
+    accuracy = np.array([level[arm] + 0.02 * rng.normal() for _, _, arm, _ in rows])
+    diverged = np.array([arm == "he_normal" and seed < 3 for _, _, arm, seed in rows])
+    accuracy[diverged] = np.nan
+    columns = {
+        "initializer": np.array([arm for _, _, arm, _ in rows], object),
+        "depth": np.array([depth for depth, _, _, _ in rows]),
+        "learning_rate": np.array([rate for _, rate, _, _ in rows]),
+        "seed": np.array([seed for _, _, _, seed in rows]),
+        "test_accuracy": accuracy,
+        "test_loss": np.where(diverged, np.nan, 1 - accuracy),
+        "diverged": diverged,
+        "steps_to_target": np.where(accuracy > 0.8, 100.0, np.inf),
+    }
+    steps = np.array([1, 10, 100, 300])
+    curves = {
+        name: columns[name][:, None] * np.array([0.2, 0.5, 0.9, 1.0])
+        for name in ("test_accuracy", "test_loss")
+    }
+    axes = ("initializer", "depth", "learning_rate", "seed")
+    return Table(columns, axes, curves, steps, {"grid": {"steps": 300, "target_accuracy": 0.8}})
+
+
+@pytest.mark.parametrize("kind", plots.KINDS)
+def test_every_kind_has_a_panel_per_cell_and_takes_an_ax(kind):
+    rates = (0.01, 0.1) if kind == "learning_rate_sensitivity" else (0.1,)
+    axes = getattr(made(rates=rates).plot, kind)()
+    assert [ax.get_title(loc="left") for ax in axes] == ["depth 2", "depth 8"]
+    mine = plots.new_axes()
+    one = made(rates=rates).select(depth=2)
+    assert getattr(one.plot, kind)(ax=mine) is mine
+    assert mine.lines or mine.containers
+    with pytest.raises(ValueError, match=r"select\(depth"):
+        getattr(made(rates=rates).plot, kind)(ax=plots.new_axes())
+    with pytest.raises(ValueError, match="initialiser"):
+        getattr(one.plot, kind)(across="initialiser")
+
+
+def test_the_numbers_drawn_are_the_statistics():
+    table = made(depths=(2,))
+    summaries = {item.arm: item for item in jinit.summarize(table)}
+    drawn = {row[0]: row for row in table.plot.ranking().drawn_numbers}
+    for arm, item in summaries.items():
+        assert drawn[arm][2:] == (item.metric.estimate, item.metric.low, item.metric.high)
+    # Best first, diverged runs counted as the worst.
+    assert list(drawn) == sorted(summaries, key=lambda arm: -summaries[arm].metric.estimate)
+    differences = {row[0]: row for row in table.plot.paired_differences().drawn_numbers}
+    for item in jinit.compare(table, baseline="glorot_uniform"):
+        assert differences[item.arm][2] == item.result.difference.estimate
+    rates = {row[0]: row[2] for row in table.plot.divergence_rates().drawn_numbers}
+    assert rates == {"zeros": 0, "glorot_uniform": 0, "he_normal": 0.25}
+    curve = [row for row in table.plot.survival().drawn_numbers if row[0] == "zeros"]
+    assert {row[2] for row in curve} == {1.0}
+    last = [row for row in table.plot.learning_curves().drawn_numbers if row[1] == 300]
+    values = np.nan_to_num(table.curves["test_accuracy"][:, -1])
+    for arm, _, middle, *_ in last:
+        mine = values[table["initializer"] == arm]
+        assert sorted(mine)[5] <= middle <= sorted(mine)[6]
+
+
+def test_rows_of_a_forest_carry_their_own_names():
+    # The order differs between the cells; each panel names its rows itself.
+    table = made()
+    flipped = (table["depth"] == 8) & (table["initializer"] == "zeros")
+    table.columns["test_accuracy"][flipped] = 0.99
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in table.plot.ranking()]
+    assert names[0][-1] == names[1][0] == "zeros"
+
+
+def test_settled_differences_are_filled():
+    ax = made(depths=(2,)).plot.paired_differences()
+    faces = [container.lines[0].get_markerfacecolor() for container in ax.containers]
+    verdicts = [c.verdict for c in jinit.compare(made(depths=(2,)), baseline="glorot_uniform")]
+    assert [face == "white" for face in faces] == [v == "not settled" for v in verdicts]
+
+
+def test_losses_and_times_that_never_come():
+    table = made(depths=(2,))
+    table.columns["test_loss"][:] = np.where(table["initializer"] == "zeros", np.nan, 0.5)
+    for kind in ("ranking", "paired_differences", "performance_profile", "learning_curves"):
+        getattr(table.plot, kind)("test_loss")
+    table.plot.ranking("steps_to_target")
+    with pytest.raises(ValueError, match="curve"):
+        table.plot.learning_curves("steps_to_target")
+    with pytest.raises(ValueError, match="learning rates"):
+        table.plot.learning_rate_sensitivity()
+    with pytest.raises(AttributeError, match="did you mean 'ranking'"):
+        _ = table.plot.rankings
+    assert set(dir(table.plot)) == set(plots.KINDS)
+
+
+def test_everything_is_written_with_its_numbers(tmp_path):
+    files = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "new" / "folder")
+    assert {file.suffix for file in files} == {".png", ".svg", ".csv"}
+    assert {file.stem for file in files} == set(plots.KINDS)
+    assert all(file.stat().st_size for file in files)
+    with (tmp_path / "new" / "folder" / "ranking.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["panel", "series", "x", "y", "low", "high"]
+    assert {row["panel"] for row in rows} == {
+        f"depth {depth}, learning rate {rate}" for depth in (2, 8) for rate in (0.01, 0.1)
+    }
+    again = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "again")
+    for one, other in zip(files, again, strict=True):
+        assert one.suffix == ".svg" or one.read_bytes() == other.read_bytes()
+
+
+def test_singular_values_and_what_they_refuse():
+    ax = plots.singular_values(np.random.default_rng(0).random((5, 8)), label="a", log=True)
+    assert plots.singular_values(np.ones(8), ax, label="b") is ax
+    assert len({line.get_linestyle() for line in ax.lines}) == 2
+    with pytest.raises(ValueError, match="NaN"):
+        plots.singular_values(np.array([np.nan]))
+
+
+def test_arms_differ_without_colour_and_for_colour_blind_readers():
+    styles = [plots.line_style(number) for number in range(35)]
+    assert len({(s["color"], str(s["linestyle"])) for s in styles}) == 35
+    # In greyscale the first arms differ by dash where their lightness is close.
+    lightness = [np.dot(to_rgb(s["color"]), (0.2126, 0.7152, 0.0722)) for s in styles[:7]]
+    for i, j in itertools.combinations(range(7), 2):
+        near = abs(lightness[i] - lightness[j]) < 0.12
+        assert not near or styles[i]["marker"] != styles[j]["marker"]
+        assert not near or str(styles[i]["linestyle"]) != str(styles[j]["linestyle"])
