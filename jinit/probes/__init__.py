@@ -6,6 +6,7 @@ compiled program; ``verdict`` says what the numbers mean. Jacobian and Hessian p
 """
 
 from jinit.probes.capture import Captured, Layer, capture
+from jinit.probes.coordinates import CoordinateCheck, coordinate_check
 from jinit.probes.curvature import hessian_largest_eigenvalue
 from jinit.probes.jacobian import (
     empirical_ntk,
@@ -16,16 +17,16 @@ from jinit.probes.jacobian import (
 from jinit.probes.propagation import (
     Profile,
     cross_entropy,
-    duplicate_units,
     ensemble,
     propagation,
     random_projection,
 )
+from jinit.probes.symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes.verdict import Finding, verdict
 
 __all__ = [
-    "Captured", "Finding", "Layer", "Profile", "capture", "cross_entropy", "duplicate_units",
-    "empirical_ntk", "ensemble", "hessian_largest_eigenvalue", "jacobian_largest_singular_value",
-    "jacobian_singular_values", "ntk_condition_number", "propagation", "random_projection",
-    "verdict",
+    "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry", "capture",
+    "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk", "ensemble",
+    "hessian_largest_eigenvalue", "jacobian_largest_singular_value", "jacobian_singular_values",
+    "ntk_condition_number", "propagation", "random_projection", "symmetry", "verdict",
 ]  # fmt: skip

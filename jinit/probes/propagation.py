@@ -19,6 +19,7 @@ from jinit.activations import get as get_activation
 from jinit.parameters import initialize
 from jinit.parameters.rules import Layers, Rules
 from jinit.probes.capture import Captured, Layer, by_path
+from jinit.probes.symmetry import duplicate_units
 from jinit.typing import Array, Key, PyTree
 
 Loss: TypeAlias = Callable[[Array], Array]
@@ -353,39 +354,6 @@ def _weights(
 def _norms(stack: Array) -> Array:
     """Frobenius norms over all but the first axis, in float32."""
     return jnp.linalg.norm(stack.astype(jnp.float32).reshape(stack.shape[0], -1), axis=1)
-
-
-def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float = 0.0) -> Array:
-    """Share of units, along the last axis, whose incoming weights equal another unit's.
-
-    Args:
-      kernel: ``(…, in, out)``.
-      bias: ``(out,)``, or None.
-      tolerance: 0 for bitwise equality; else units whose columns differ by at most this share of
-        the larger column's length count as near duplicates.
-
-    Returns:
-      A float32 scalar in [0, 1]; 0 for a single unit.
-
-    >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
-    0.666...
-    """
-    columns = kernel.reshape(-1, kernel.shape[-1])
-    if bias is not None and bias.size == columns.shape[-1]:
-        columns = jnp.concatenate([columns, bias.reshape(1, -1)])
-    # Sorted by one fixed projection equal columns are neighbours, and near ones nearly so.
-    projection = jnp.cos(jnp.arange(columns.shape[0], dtype=columns.dtype))
-    order = jnp.argsort((columns * projection[:, None]).sum(0))
-    norms = jnp.linalg.norm(columns, axis=0)
-    ordered = columns[:, order]
-    near = _gap(ordered) <= tolerance * jnp.maximum(norms[order][1:], norms[order][:-1])
-    none = jnp.zeros(1, bool)
-    same = jnp.concatenate([none, near]) | jnp.concatenate([near, none])
-    return same.mean(dtype=jnp.float32)
-
-
-def _gap(ordered: Array) -> Array:
-    return jnp.linalg.norm(ordered[:, 1:] - ordered[:, :-1], axis=0)
 
 
 def _at(values: dict[str, Array], index: int | None) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +79,8 @@ def fit(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     config: FitConfig,
-) -> tuple[TrainState, dict[str, Array]]:
+    watch: Callable[[PyTree], PyTree] | None = None,
+) -> tuple[TrainState, dict[str, Any]]:
     """Trains one network; vmap it for many.
 
     Step i draws its minibatch with ``fold_in(key, i)``, so that two runs with one key see the same
@@ -90,6 +92,8 @@ def fit(
       key: PRNG key of the data order.
       apply, loss, optimizer: as in :func:`make_train_step`; the optimizer may hold traced numbers.
       config: the shape of the run.
+      watch: ``watch(params) -> pytree`` of arrays, looked at wherever the test set is; it cannot
+        change the run. Probes are such functions.
 
     Returns:
       The final :class:`TrainState`, and metrics: scalars ``train_loss``, ``train_accuracy``,
@@ -100,7 +104,8 @@ def fit(
       ``clip_fraction`` (share of steps that the clip changed, NaN without a clip), and curves
       ``(evaluations,)``:
       ``curve_train_loss`` (mean over the minibatches since the point before), ``curve_test_loss``,
-      ``curve_test_accuracy``, ``curve_gradient_norm``.
+      ``curve_test_accuracy``, ``curve_gradient_norm``; with ``watch`` its values under
+      ``watched``, a leading ``(evaluations,)`` on each.
 
     Raises:
       ValueError: a batch larger than the training set.
@@ -136,17 +141,19 @@ def fit(
 
     def segment(
         carry: tuple[TrainState, _Progress], bounds: tuple[Array, Array]
-    ) -> tuple[tuple[TrainState, _Progress], dict[str, Array]]:
+    ) -> tuple[tuple[TrainState, _Progress], dict[str, Any]]:
         start, stop = bounds
         state, progress = jax.lax.fori_loop(start, stop, train, carry)
         test_loss, test_accuracy = _evaluate(state.params, data.x_test, data.y_test, apply, loss)
         reached = (test_accuracy >= config.target_accuracy) & (progress.steps_to_target < 0)
-        curves = {
+        curves: dict[str, Any] = {
             "curve_train_loss": progress.loss_sum / (stop - start),
             "curve_test_loss": test_loss,
             "curve_test_accuracy": test_accuracy,
             "curve_gradient_norm": progress.gradient_norm,
         }
+        if watch is not None:
+            curves["watched"] = watch(state.params)
         first = jnp.where(reached, stop, progress.steps_to_target)
         return (state, _Progress(zero, progress.gradient_norm, first)), curves
 
