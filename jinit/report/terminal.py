@@ -343,8 +343,8 @@ def _fixed(value: float, sign: bool) -> str:
         return f"{value:.3g}"
     # -0.000 says nothing that 0.000 does not.
     value = 0.0 if abs(value) < 0.0005 else value
-    text = f"{value:+.3f}" if sign else f"{value:.3f}"
-    return text.replace("0.", ".", 1).replace("-", "−") if abs(value) < 1 else text
+    text = (f"{value:+.3f}" if sign else f"{value:.3f}").replace("-", "−")
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def console_width(stream: TextIO | None) -> int | None:

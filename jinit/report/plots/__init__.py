@@ -1,5 +1,6 @@
 """Pictures, with matplotlib: every function takes an ``ax`` and returns it, or makes a figure."""
 
+from jinit.report.plots.forest import forest
 from jinit.report.plots.initial import layer_profile, singular_values, weight_histogram
 from jinit.report.plots.style import (
     BLUE,
@@ -40,6 +41,7 @@ __all__ = [
     "VERMILION",
     "check_picture",
     "divergence_rates",
+    "forest",
     "layer_profile",
     "learning_curves",
     "learning_rate_sensitivity",

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from jinit import errors, stats
+from jinit.report.plots.forest import forest
 from jinit.report.plots.panels import panels
 from jinit.report.plots.style import GREY, record, save
 from jinit.sweep.comparison import arm_name, compare, summarize
 from jinit.sweep.table import LOWER_IS_BETTER, Table
-
-_BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
 
 
 def learning_curves(
@@ -70,7 +69,8 @@ def ranking(
     def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
         found = summarize(rows, metric, by=(), across=across)
         found.sort(key=lambda item: item.metric.estimate, reverse=metric not in LOWER_IS_BETTER)
-        _forest(panel, [(str(item.arm), item.metric, styles[item.arm]) for item in found])
+        forest(panel, [str(item.arm) for item in found], [item.metric for item in found],
+               [styles[item.arm] for item in found])  # fmt: skip
         panel.set_xlabel(f"{_words(metric)}, median [95 %]")
 
     return panels(table, draw, ax, across=across, legend=False)
@@ -99,13 +99,9 @@ def paired_differences(
             item for item in compared
             if all((rows[axis] == value).all() for axis, value in item.cell.items())
         ]  # fmt: skip
-        entries = []
-        for item in mine:
-            style = dict(styles[item.arm])
-            if item.verdict == "not settled":
-                style["markerfacecolor"] = "white"
-            entries.append((str(item.arm), item.result.difference, style))
-        _forest(panel, entries)
+        forest(panel, [str(item.arm) for item in mine],
+               [item.result.difference for item in mine], [styles[item.arm] for item in mine],
+               hollow=[item.verdict == "not settled" for item in mine])  # fmt: skip
         panel.axvline(0, color=GREY, lw=0.9, zorder=0)
         panel.set_xlabel(f"{_words(metric)} − that of {baseline} [95 %]\n(hollow: not settled)")
 
@@ -191,13 +187,13 @@ def divergence_rates(table: Table, ax: Any = None, *, across: str = "initializer
     """
 
     def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
-        entries = []
-        for arm, style in styles.items():
+        found = {}
+        for arm in styles:
             diverged = rows.take(rows[across] == arm)["diverged"].astype(bool)
             if diverged.size:
-                rate = stats.wilson(int(diverged.sum()), diverged.size)
-                entries.append((str(arm), rate, style))
-        _forest(panel, entries)
+                found[arm] = stats.wilson(int(diverged.sum()), diverged.size)
+        forest(panel, [str(arm) for arm in found], list(found.values()),
+               [styles[arm] for arm in found])  # fmt: skip
         panel.set(xlabel="share of runs that diverged [95 %]", xlim=(-0.03, 1.03))
 
     return panels(table, draw, ax, across=across, legend=False)
@@ -312,27 +308,6 @@ def save_all(
         axes = KINDS[kind](table, across=across, **given)
         written += save(axes, target / f"{kind}.png", formats=("png", "svg"))
     return written
-
-
-def _forest(panel: Any, entries: list[tuple[str, stats.Interval, dict[str, Any]]]) -> None:
-    """Estimates with intervals on rows, the first at the top, each with its name."""
-    places = -np.arange(len(entries))
-    for place, (name, interval, style) in zip(places, entries, strict=True):
-        middle, low, high = interval.estimate, interval.low, interval.high
-        record(panel, name, [int(-place) + 1], [middle], [low], [high])
-        if not math.isfinite(middle):
-            text = "  " + ("no value" if math.isnan(middle) else "∞" if middle > 0 else "−∞")
-            panel.text(0, place, text, transform=panel.get_yaxis_transform(), va="center",
-                       fontsize=7, color=GREY)  # fmt: skip
-            continue
-        ends = [[middle - low if math.isfinite(low) else 0], [max(high, middle) - middle
-                if math.isfinite(high) else 0]]  # fmt: skip
-        look = {key: value for key, value in style.items() if key != "linestyle"}
-        panel.errorbar([middle], [place], xerr=ends, **look, **_BAR)
-    panel.xaxis.label.set_size(9)
-    panel.set_yticks(places, [name for name, _, _ in entries], fontsize=8)
-    panel.set_ylim(-len(entries) + 0.4, 0.6)
-    panel.grid(axis="x", lw=0.4, alpha=0.5)
 
 
 def _plain_numbers(panel: Any) -> None:

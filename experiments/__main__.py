@@ -1,0 +1,102 @@
+"""``python -m experiments``: list, run or check the experiments, and print their table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from experiments import harness
+
+EXAMPLES = """examples:
+  python -m experiments list
+  python -m experiments run zero_weights                # the committed result, made anew
+  python -m experiments run zero_weights --scale small  # seconds; into experiments/results/small
+  python -m experiments all --scale full
+  python -m experiments table --write                   # into README.md and experiments/README.md
+"""
+PAGES = {harness.FOLDER.parent / "README.md": "experiments/", harness.FOLDER / "README.md": ""}
+START, END = "<!-- python -m experiments table -->", "<!-- end of table -->"
+
+
+def show_list() -> None:
+    """One line per experiment, with its committed verdict."""
+    for name in harness.names():
+        module = harness.load(name)
+        file = harness.RESULTS / f"{name}.json"
+        verdict = json.loads(file.read_text())["verdict"]["kind"] if file.exists() else "not run"
+        print(f"{module.NUMBER or '':>2}  {name:<24} {verdict:<20} {module.TITLE}")
+
+
+def run(names: list[str], scale: harness.Scale, folder: Path) -> int:
+    """Runs experiments one after the other; a failed one does not stop the others."""
+    failed = 0
+    for number, name in enumerate(names, 1):
+        module = harness.load(name)
+        print(f"[{number}/{len(names)}] {name}: {module.TITLE} ({scale.name})", flush=True)
+        start = time.perf_counter()
+        try:
+            verdict = harness.run(name, scale, folder)
+        except Exception as error:
+            if len(names) == 1:
+                raise
+            failed += 1
+            print(f"    failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            continue
+        print(f"    {verdict.kind}. {verdict.answer}")
+        print(f"    {time.perf_counter() - start:.0f} s; {folder / name}.json, .png", flush=True)
+    return 1 if failed else 0
+
+
+def write_tables() -> None:
+    """Puts the table into both pages."""
+    for page, prefix in PAGES.items():
+        before, _, rest = page.read_text().partition(START)
+        after = rest.partition(END)[2]
+        page.write_text(f"{before}{START}\n{harness.markdown_table(prefix)}\n{END}{after}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments", description="Claims of the source article, measured.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every experiment with its verdict")
+    one = commands.add_parser("run", help="run one experiment")
+    one.add_argument("name", help="as `list` prints it")
+    every = commands.add_parser("all", help="run every experiment")
+    for command in (one, every):
+        command.add_argument("--scale", choices=("small", "full"), default="full",
+                             help="small: seconds, few seeds; full: minutes (default)")  # fmt: skip
+        command.add_argument("--out", type=Path, help="folder for results")
+    table = commands.add_parser("table", help="print the table of verdicts")
+    table.add_argument("--write", action="store_true", help="put it into both README files")
+    options = parser.parse_args(argv)
+    try:
+        if options.command == "list":
+            show_list()
+        elif options.command == "table":
+            if options.write:
+                write_tables()
+            else:
+                print(harness.markdown_table("experiments/"))
+        else:
+            scale = harness.Scale(options.scale)
+            folder = options.out or scale(harness.RESULTS / "small", harness.RESULTS)
+            chosen = [options.name] if options.command == "run" else harness.names()
+            return run(chosen, scale, folder)
+    except ValueError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("experiments: interrupted; finished results are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

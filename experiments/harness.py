@@ -1,0 +1,215 @@
+"""What all experiments share: scales, verdicts, result files, and training that is looked at.
+
+An experiment is a module with ``NUMBER`` (its place in the table; None: not a claim), ``TITLE``,
+``CLAIM`` (the article's words), ``WHERE`` (in the article), ``TEST`` (the rule, fixed before the
+runs) and three functions: ``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and
+``draw(numbers) -> axes``. A verdict depends on the numbers alone: it can be checked from the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jinit
+from jinit import data, engine, models, probes, stats
+from jinit.report import plots
+from jinit.report.terminal import interval_text
+from jinit.sweep.network import run_key
+from jinit.train import FitConfig, fit, losses
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+HOLDS, LIMITED, FAILS = "holds", "holds with a limit", "does not hold"
+NOT_EXPERIMENTS = ("__init__", "__main__", "harness", "evolution")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """``small`` runs in continuous integration, ``full`` makes the committed results."""
+
+    name: str
+
+    def __call__(self, small: Any, full: Any) -> Any:
+        """The value for this scale."""
+        return small if self.name == "small" else full
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the test says: ``kind`` is HOLDS, LIMITED or FAILS; ``answer`` has the numbers."""
+
+    kind: str
+    answer: str
+
+
+def names() -> list[str]:
+    """All experiments, claims first in their order."""
+    found = [path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_EXPERIMENTS]
+    return sorted(found, key=lambda name: (load(name).NUMBER or math.inf, name))
+
+
+def load(name: str) -> ModuleType:
+    """The module of an experiment.
+
+    Raises:
+      ValueError: no such experiment.
+    """
+    if name in NOT_EXPERIMENTS or not (FOLDER / f"{name}.py").is_file():
+        raise jinit.errors.unknown_name("experiment", name, names(), "python -m experiments list")
+    return importlib.import_module(f"experiments.{name}")
+
+
+def run(name: str, scale: Scale, folder: Path) -> Verdict:
+    """Measures, decides, draws, and writes ``NAME.json`` and ``NAME.png`` into the folder."""
+    module = load(name)
+    start = time.perf_counter()
+    numbers = plain(module.measure(scale))
+    verdict = module.decide(numbers)
+    result = {
+        "experiment": name,
+        "claim": module.CLAIM,
+        "where": module.WHERE,
+        "test": module.TEST,
+        "scale": scale.name,
+        "verdict": asdict(verdict),
+        "seconds": round(time.perf_counter() - start, 1),
+        "versions": {
+            "jinit": jinit.__version__, "jax": jax.__version__, "numpy": np.__version__,
+            "python": platform.python_version(), "platform": jax.default_backend(),
+        },
+        "numbers": numbers,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    axes = module.draw(numbers)
+    plots.save(axes, folder / f"{name}.png")
+    # Last, and in one move: a file that is there is whole.
+    unfinished = folder / f"{name}.json.part"
+    unfinished.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    unfinished.replace(folder / f"{name}.json")
+    return verdict
+
+
+def plain(value: Any) -> Any:
+    """Arrays, intervals and NumPy numbers as JSON has them, floats to 6 digits, inf as text."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(asdict(value))
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
+    return value
+
+
+def interval(value: dict[str, Any]) -> stats.Interval:
+    """An interval from a file's numbers."""
+    return stats.Interval(*(float(value[end]) for end in ("estimate", "low", "high")))
+
+
+def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:
+    """``.912 [.897, .925]``."""
+    return interval_text(value if isinstance(value, stats.Interval) else interval(value), sign)
+
+
+def markdown_table(prefix: str = "") -> str:
+    """The table of all claims, from the result files.
+
+    Args:
+      prefix: path from the page to ``experiments/``.
+    """
+    rows = ["| | claim | verdict | measured | |", "|---|---|---|---|---|"]
+    for name in names():
+        module = load(name)
+        if module.NUMBER is None:
+            continue
+        found = json.loads((RESULTS / f"{name}.json").read_text())["verdict"]
+        links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
+        rows.append(
+            f"| {module.NUMBER} | {module.TITLE} | **{found['kind']}** | {found['answer']} | "
+            f"{links} |"
+        )
+    return "\n".join(rows)
+
+
+def profile(
+    initializer: str,
+    activation: str,
+    *,
+    depth: int,
+    width: int,
+    seeds: int,
+    batch: int = 64,
+    jacobian: bool = False,
+) -> probes.Profile:
+    """``(seeds, layers)``: what an MLP on the digits does to signals before any training.
+
+    Args:
+      jacobian: gradients of the network alone (a random projection), without the loss.
+    """
+    digits = data.get("digits")
+    x = jnp.asarray(digits.x_train[:batch])
+    captured = _captured(activation, depth, width, batch)
+    loss = (
+        probes.random_projection(jax.random.key(7))
+        if jacobian
+        else probes.cross_entropy(jnp.asarray(digits.y_train[:batch]))
+    )
+    rules = {"*/kernel": initializer, "*/bias": "zeros"}
+    return probes.ensemble(captured, rules, x, loss, seeds=seeds, activation=activation)
+
+
+@functools.cache
+def _captured(activation: str, depth: int, width: int, batch: int) -> probes.Captured:
+    model = models.MLP(features=(*[width] * depth, 10), activation=activation)
+    return probes.capture(model, jnp.asarray(data.get("digits").x_train[:batch]))
+
+
+def follow(
+    model: models.MLP,
+    rules: dict[str, str],
+    watch: Callable[[Any], Any],
+    optimizer: Any,
+    *,
+    seeds: int,
+    config: FitConfig,
+    dataset: str = "digits",
+) -> dict[str, Any]:
+    """Trains many networks and looks into each at every evaluation.
+
+    Args:
+      watch: ``watch(params) -> pytree``, see :func:`jinit.train.fit`.
+      optimizer: an optax transform.
+
+    Returns:
+      The metrics of ``fit`` with leading ``(seeds,)``; ``watched`` has ``(seeds, evaluations)``;
+      ``start`` is ``watch`` of the initial parameters.
+    """
+    source, network = data.get(dataset), models.as_model(model)
+    shapes = network.shapes(source.x_train[:1])
+
+    def train(seed: Any, source: data.Dataset) -> dict[str, Any]:
+        params = jinit.initialize(run_key(seed, "init"), shapes, rules)
+        _, metrics = fit(
+            params, source, run_key(seed, "data"), apply=network.apply,
+            loss=losses.get(None, source.task), optimizer=optimizer, config=config, watch=watch,
+        )  # fmt: skip
+        return {**metrics, "start": watch(params)}
+
+    return engine.run(train, np.arange(seeds, dtype=np.uint32), source)

@@ -1,0 +1,123 @@
+"""Does every initializer of the package that the article names exist here, with its definition?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+import jinit
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict
+from jinit import initializers, stats
+from jinit.report import plots
+
+NUMBER = 10
+TITLE = "Every initializer of the KotlinDL package exists here and matches its definition"
+WHERE = "last section, the package to import from"
+CLAIM = (
+    "To initialize the weights of your custom neural network using different methods, one can "
+    "import these initializers from the following package: "
+    "org.jetbrains.kotlinx.dl.api.core.initializer."
+)
+TEST = (
+    "The 16 classes of the package by their own names. Random ones: all entries of a 40 × 60 "
+    "kernel, over all seeds, against the definition written down independently with scipy; a "
+    "Kolmogorov-Smirnov test per seed, combined by Fisher's method, Holm-corrected, must not "
+    "reject at 1 %, and entries must lie in the support. Others: exact equality. Holds if all 16 "
+    "pass; with a limit if at least 14; else not."
+)
+IN, OUT = 40, 60
+TRUNCATED = 0.87962566103423978
+
+
+def _cut(sigma: float):
+    """N(0, σ²) cut at 2σ′, where σ′ makes the standard deviation after the cut σ."""
+    return scipy_stats.truncnorm(-2, 2, 0, sigma / TRUNCATED)
+
+
+def _uniform(bound: float):
+    return scipy_stats.uniform(-bound, 2 * bound)
+
+
+# Class of the package → the spec that names it here, and its definition.
+DEFINITIONS = {
+    "Zeros": ("Zeros", 0.0),
+    "Ones": ("Ones", 1.0),
+    "Constant": ("Constant(value=0.3)", 0.3),
+    "Identity": ("Identity", np.eye(IN, OUT)),
+    "RandomNormal": ("RandomNormal(stddev=1.0)", scipy_stats.norm()),
+    "RandomUniform": ("RandomUniform(low=0.0, high=1.0)", scipy_stats.uniform(0, 1)),
+    "TruncatedNormal": ("TruncatedNormal(stddev=1.0)", scipy_stats.truncnorm(-2, 2)),
+    "ParametrizedTruncatedNormal": (
+        "ParametrizedTruncatedNormal(mean=0.5, stddev=2.0, p1=-1.0, p2=3.0)",
+        scipy_stats.truncnorm(-0.75, 1.25, 0.5, 2.0),
+    ),
+    "GlorotNormal": ("GlorotNormal", _cut(math.sqrt(2 / (IN + OUT)))),
+    "GlorotUniform": ("GlorotUniform", _uniform(math.sqrt(6 / (IN + OUT)))),
+    "HeNormal": ("HeNormal", _cut(math.sqrt(2 / IN))),
+    "HeUniform": ("HeUniform", _uniform(math.sqrt(6 / IN))),
+    "LeCunNormal": ("LeCunNormal", _cut(math.sqrt(1 / IN))),
+    "LeCunUniform": ("LeCunUniform", _uniform(math.sqrt(3 / IN))),
+    "VarianceScaling": (
+        "VarianceScaling(scale=1.5, mode=fan_out, distribution=truncated_normal)",
+        _cut(math.sqrt(1.5 / OUT)),
+    ),
+    "Orthogonal": ("Orthogonal", None),
+}
+
+
+def measure(scale: Scale) -> dict:
+    keys = [jinit.sweep.network.run_key(seed, "init") for seed in range(scale(8, 64))]
+    rows = {}
+    for name, (spec, definition) in DEFINITIONS.items():
+        init = initializers.get(spec)
+        draws = np.stack([np.asarray(init(key, (IN, OUT)), np.float64) for key in keys])
+        if not hasattr(definition, "cdf"):
+            exact = (
+                np.abs(draws @ draws.swapaxes(1, 2) - np.eye(IN)).max() < 1e-5
+                if name == "Orthogonal" else (draws == np.float32(definition)).all()
+            )  # fmt: skip
+            rows[name] = {"spec": str(init), "exact": bool(exact), "p": None}
+        else:
+            low, high = definition.support()
+            p = [scipy_stats.kstest(draw.ravel(), definition.cdf).pvalue for draw in draws]
+            inside = (draws >= low - 1e-6).all() and (draws <= high + 1e-6).all()
+            combined = float(scipy_stats.combine_pvalues(p, "fisher").pvalue)
+            rows[name] = {"spec": str(init), "exact": bool(inside), "p": combined}
+    corrected = iter(stats.holm([row["p"] for row in rows.values() if row["p"] is not None]))
+    for row in rows.values():
+        row["p"] = None if row["p"] is None else next(corrected)
+    return {"rows": rows, "seeds": len(keys)}
+
+
+def decide(found: dict) -> Verdict:
+    rows = found["rows"]
+    good = [
+        name
+        for name, row in rows.items()
+        if row["exact"] and (row["p"] is None or row["p"] >= 0.01)
+    ]
+    p_values = [row["p"] for row in rows.values() if row["p"] is not None]
+    answer = (
+        f"{len(good)} of {len(rows)} match ({found['seeds']} seeds; least corrected p "
+        f"{min(p_values):.2g}). The package's own uniform variance scaling multiplies U[0, 1), as "
+        "read in its source: one-sided weights, not the U[−limit, limit] of its documentation, "
+        "which is what jinit draws"
+    )
+    if len(good) == len(rows):
+        return Verdict(HOLDS, answer)
+    return Verdict(LIMITED if len(good) >= 14 else FAILS, answer)
+
+
+def draw(found: dict):
+    rows = {name: row for name, row in found["rows"].items() if row["p"] is not None}
+    ax = plots.new_axes(6.0, 3.4)
+    names, p = list(rows), [row["p"] for row in rows.values()]
+    ax.barh(range(len(names)), p, color=plots.SKY)
+    ax.axvline(0.01, color=plots.VERMILION, lw=1, ls=(0, (4, 2)))
+    plots.record(ax, "corrected p", range(len(names)), p)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlabel="Holm-corrected p that draws follow the definition (dashed: 1 %)", xlim=(0, 1.02))
+    return ax

@@ -1,0 +1,91 @@
+"""Do random weights break the symmetry, and beat zeros?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import jinit
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile, text
+from jinit.report import plots
+
+NUMBER = 3
+TITLE = "Random weights break the symmetry and beat zeros"
+WHERE = "Random Initialization"
+CLAIM = (
+    "This technique in general helps to break the symmetry … and this technique performs better "
+    "than zero initialization."
+)
+TEST = (
+    "Digits, width 64, SGD at 0.1. The symmetry is broken if no two units of a layer have equal "
+    "weights, on any seed. An arm beats zeros if `compare` says so (Wilcoxon on shared seeds, "
+    "Holm over all cells, p < .05). Holds if every random arm does both in every cell (3 "
+    "activations × 2 depths); with a limit if the activation's own heuristic (He for ReLU, Xavier "
+    "for tanh) does so at both depths; otherwise it does not."
+)
+ARMS = (
+    "normal(stddev=0.01)",
+    "normal(stddev=1.0)",
+    "fan_in_uniform",
+    "glorot_uniform",
+    "he_normal",
+)
+
+
+def measure(scale: Scale) -> dict:
+    seeds = scale(12, 64)
+    grid = jinit.Grid(
+        initializer=("zeros", *ARMS),
+        activation=scale(("relu", "tanh"), ("relu", "tanh", "sigmoid")),
+        depth=(2, 8), steps=scale(100, 400), seeds=seeds,
+    )  # fmt: skip
+    rows = [
+        {
+            "arm": item.arm, **item.cell, "difference": item.result.difference,
+            "p": item.p_value, "verdict": item.verdict, "diverged": item.diverged,
+        }
+        for item in jinit.compare(jinit.run(grid), baseline="zeros")
+    ]  # fmt: skip
+    equal = {
+        arm: float(np.max(profile(arm, "relu", depth=2, width=64, seeds=seeds).duplicates))
+        for arm in ARMS
+    }
+    return {"rows": rows, "equal_units": equal}
+
+
+def decide(found: dict) -> Verdict:
+    rows = found["rows"]
+    wins = [row for row in rows if row["verdict"] == "wins"]
+    heuristic = [
+        row["verdict"] for row in rows
+        if (row["arm"], row["activation"]) in (("he_normal", "relu"), ("glorot_uniform", "tanh"))
+    ]  # fmt: skip
+    broken = all(share == 0 for share in found["equal_units"].values())
+    rest = [
+        f"{row['arm']} ({row['activation']}, depth {row['depth']})"
+        for row in rows if row["verdict"] != "wins"
+    ]  # fmt: skip
+    typical = next(
+        row
+        for row in wins
+        if (row["arm"], row["activation"], row["depth"]) == ("he_normal", "relu", 2)
+    )
+    answer = (
+        f"equal units: {'none in any random arm' if broken else 'some'}; random beats zeros in "
+        f"{len(wins)} of {len(rows)} cells (He, ReLU, depth 2: {text(typical['difference'], True)})"
+        + (f"; not in: {', '.join(rest)}" if rest else "")
+    )
+    if not broken or set(heuristic) != {"wins"}:
+        return Verdict(FAILS, answer)
+    return Verdict(HOLDS if len(wins) == len(rows) else LIMITED, answer)
+
+
+def draw(found: dict):
+    rows = found["rows"]
+    ax = plots.new_axes(7.0, 0.8 + 0.19 * len(rows))
+    names = [f"{row['activation']}, depth {row['depth']}: {row['arm']}" for row in rows]
+    plots.forest(
+        ax, names, [interval(row["difference"]) for row in rows],
+        hollow=[row["verdict"] == "not settled" for row in rows],
+    )  # fmt: skip
+    ax.set_xlabel("test accuracy − that of zeros [95 %] (hollow: not settled)")
+    return ax

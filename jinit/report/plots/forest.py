@@ -1,0 +1,61 @@
+"""The forest plot: estimates with intervals, one named row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jinit.report.plots.style import BLUE, GREY, new_axes, record
+from jinit.stats import Interval
+
+_BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
+
+
+def forest(
+    ax: Any,
+    names: Sequence[str],
+    intervals: Sequence[Interval],
+    styles: Sequence[dict[str, Any]] | None = None,
+    *,
+    hollow: Sequence[bool] | None = None,
+) -> Any:
+    """Estimates with their intervals, the first row at the top.
+
+    A value that is not finite is written instead of drawn; an infinite end is left open.
+
+    Args:
+      ax: matplotlib axes; None makes a figure.
+      names, intervals: one per row.
+      styles: colour and marker of each row, from :func:`line_style`; None draws all alike.
+      hollow: rows to draw with an empty marker.
+
+    Returns:
+      The axes.
+    """
+    ax = new_axes(6.0, 0.9 + 0.25 * len(names)) if ax is None else ax
+    styles = [{"color": BLUE, "marker": "o"}] * len(names) if styles is None else styles
+    hollow = [False] * len(names) if hollow is None else hollow
+    places = -np.arange(len(names))
+    for row, (place, name, interval, style, empty) in enumerate(
+        zip(places, names, intervals, styles, hollow, strict=True), 1
+    ):
+        middle, low, high = interval.estimate, interval.low, interval.high
+        record(ax, name, [row], [middle], [low], [high])
+        if not math.isfinite(middle):
+            text = "  no value" if math.isnan(middle) else "  ∞" if middle > 0 else "  −∞"
+            ax.text(0, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7,
+                    color=GREY)  # fmt: skip
+            continue
+        ends = [[max(0.0, middle - low) if math.isfinite(low) else 0.0],
+                [max(0.0, high - middle) if math.isfinite(high) else 0.0]]  # fmt: skip
+        look = {key: value for key, value in style.items() if key != "linestyle"}
+        look |= {"markerfacecolor": "white"} if empty else {}
+        ax.errorbar([middle], [place], xerr=ends, **look, **_BAR)
+    ax.set_yticks(places, list(names), fontsize=8)
+    ax.set_ylim(-len(names) + 0.4, 0.6)
+    ax.grid(axis="x", lw=0.4, alpha=0.5)
+    ax.xaxis.label.set_size(9)
+    return ax
