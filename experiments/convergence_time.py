@@ -48,8 +48,7 @@ def measure(scale: Scale) -> dict:
         times = {arm: table.select(initializer=arm)["steps_to_target"] for arm in arms}
         for arm in arms:
             curve = stats.kaplan_meier(times[arm], horizon=horizon)
-            name = f"{activation}, {arm}"
-            curves[name] = dataclasses.asdict(curve)
+            curves[name := f"{activation}, {arm}"] = dataclasses.asdict(curve)
             row = {"activation": activation, "arm": arm,
                    "mean": stats.restricted_mean(times[arm], horizon=horizon)}  # fmt: skip
             if arm in NAIVE:
@@ -81,13 +80,12 @@ def _drawing() -> dict[str, float]:
 def decide(found: dict) -> Verdict:
     compared = [row for row in found["rows"] if "p" in row]
     faster = [row for row in compared if row["p"] < 0.05 and row["difference"]["high"] < 0]
-    parts = []
-    for row in found["rows"]:
-        if row["arm"] == HEURISTIC[row["activation"]]:
-            name = f"{row['activation']}, {row['arm']}"
-            parts.append(
-                f"{name} {text(row['mean'])} steps ({found['seconds'][name] * 1e3:.3g} ms)"
-            )
+    names = [f"{activation}, {arm}" for activation, arm in HEURISTIC.items()]
+    means = {f"{row['activation']}, {row['arm']}": row["mean"] for row in found["rows"]}
+    parts = [
+        f"{name} {text(means[name])} steps ({found['seconds'][name] * 1e3:.3g} ms)"
+        for name in names if name in means
+    ]  # fmt: skip
     slower = ", ".join(f"{text(row['difference'], True)} ({row['arm']}, {row['activation']})"
                        for row in compared)  # fmt: skip
     cost = found["drawing"]
@@ -101,20 +99,15 @@ def decide(found: dict) -> Verdict:
 
 
 def draw(found: dict):
-    activations = list(dict.fromkeys(row["activation"] for row in found["rows"]))
+    activations = sorted({row["activation"] for row in found["rows"]})
     figure = plots.new_figure(4.6 * len(activations), 3.6)
     axes = np.ravel(figure.subplots(1, len(activations), sharey=True))
     for ax, activation in zip(axes, activations, strict=True):
         for number, row in enumerate(r for r in found["rows"] if r["activation"] == activation):
             curve = found["curves"][f"{activation}, {row['arm']}"]
+            curve = stats.Survival(**{name: np.array(values) for name, values in curve.items()})
             style = plots.line_style(number)
-            steps = [1.0, *curve["times"], found["horizon"]]
-            share, low, high = ([1.0, *part, (part or [1.0])[-1]] for part in
-                                (curve["share"], curve["low"], curve["high"]))  # fmt: skip
-            ax.plot(steps, share, drawstyle="steps-post", color=style["color"],
-                    ls=style["linestyle"], label=row["arm"])  # fmt: skip
-            ax.fill_between(steps, low, high, step="post", color=style["color"], alpha=0.13, lw=0)
-            plots.record(ax, row["arm"], steps, share, low, high)
+            plots.survival_curve(ax, curve, found["horizon"], label=row["arm"], style=style)
         ax.set(xlabel="step", xscale="log", ylim=(-0.02, 1.02))
         ax.set_title(activation, loc="left", fontsize=9)
         ax.legend(frameon=False, fontsize=7)

@@ -93,11 +93,8 @@ def measure(scale: Scale) -> dict:
 
 def decide(found: dict) -> Verdict:
     rows = found["rows"]
-    good = [
-        name
-        for name, row in rows.items()
-        if row["exact"] and (row["p"] is None or row["p"] >= 0.01)
-    ]
+    rejected = {name for name, row in rows.items() if row["p"] is not None and row["p"] < 0.01}
+    good = [name for name, row in rows.items() if row["exact"] and name not in rejected]
     p_values = [row["p"] for row in rows.values() if row["p"] is not None]
     answer = (
         f"{len(good)} of {len(rows)} match ({found['seeds']} seeds; least corrected p "

@@ -1,4 +1,4 @@
-"""ReLU and leaky ReLU against sigmoid and tanh: vanishing gradients and dead units."""
+"""Do ReLU and leaky ReLU keep gradients from vanishing, and do their units die?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logistic regression, a linear SVM and a neural network through one train loop."""
+"""Do logistic regression, a linear SVM and a neural network learn in one train loop?"""
 
 from __future__ import annotations
 

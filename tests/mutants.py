@@ -1,6 +1,6 @@
-"""Mistakes that the tests of initializers must notice: each mutant is jinit with one line changed.
+"""Mistakes that the tests must notice: each mutant is jinit with one line changed.
 
-    python tests/mutants.py             # all of them, about 8 minutes on 2 cores
+    python tests/mutants.py             # all of them, about 15 minutes on 2 cores
     python tests/mutants.py he wrong    # those whose description has one of the words
 
 A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
@@ -23,6 +23,10 @@ LAWS, REGISTRY, JAX = (
 )
 TREES, HOSTS = "tests/parameters/test_parameters.py", "tests/parameters/test_hosts.py"
 GAINS = "tests/initializers/test_gains.py"
+STATS, SURVIVAL, RATES = (
+    f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
+)
+SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ M = Mutant
 SCALING, RANDOM, LAW = "initializers/scaling.py", "initializers/random.py", "initializers/laws.py"
 FANS, DERIVED, ORTHOGONAL = "initializers/fans.py", "initializers/derived.py", "initializers/orthogonal.py"  # fmt: skip
 SPARSE, STRUCTURED, BASE = "initializers/sparse.py", "initializers/structured.py", "initializers/base.py"  # fmt: skip
+COMPARE, BOOTSTRAP, TIMES = "stats/compare.py", "stats/bootstrap.py", "stats/survival.py"
 LAYOUT, GAIN = "parameters/layout.py", "initializers/gains.py"
 MUTANTS = [
     M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
@@ -92,6 +97,23 @@ MUTANTS = [
     M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
     M("hosts: strides not counted", "parameters/hosts/common.py", "return fan_in / math.prod(each)", "return fan_in", HOSTS),
     M("hosts: Keras depthwise as a convolution", "parameters/hosts/keras_layers.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', HOSTS),
+    M("holm: Bonferroni of the rest only", COMPARE, "(len(p_values) - rank) * p_values[index]", "(len(p_values) - rank - 1) * p_values[index]", STATS),
+    M("holm: not monotone", COMPARE, "max(running, min(1.0,", "max(0.0, min(1.0,", STATS),
+    M("wilcoxon: one-sided", COMPARE, 'zero_method="wilcox", method="auto")', 'alternative="greater")', STATS),
+    M("effect size: no small-sample factor", COMPARE, "small_sample * mean / spread", "mean / spread", STATS),
+    M("probability of improvement: ties are losses", COMPARE, "np.where(mine == arms[1], 0.5, mine > arms[1])", "(mine > arms[1]) * 1.0", STATS),
+    M("bootstrap: tails not widened", BOOTSTRAP, "math.sqrt(size / freedom) * t", "1.0 * t * 0 + 1.959964", STATS),
+    M("bootstrap: strata mixed", BOOTSTRAP, "if strata is None:", "if True:", STATS),
+    M("bca: no acceleration", BOOTSTRAP, "cubes / (6 * squares**1.5) if squares", "0.0 if squares", STATS),
+    M("iqm: a quarter in all", "stats/location.py", "trimmed_mean(values, axis, cut=0.25)", "trimmed_mean(values, axis, cut=0.125)", STATS),
+    M("kaplan-meier: those who left stay at risk", TIMES, 'np.searchsorted(np.sort(times), at, side="left")', "np.searchsorted(np.sort(times[arrived]), at)", SURVIVAL),
+    M("restricted mean: runs that never arrive left out", TIMES, "at, [float(horizon)]])", "at, at[-1:]])", SURVIVAL),
+    M("restricted mean: variance without the area", TIMES, "(beyond**2 * term)", "(beyond * term)", SURVIVAL),
+    M("critical difference: √2 forgotten", "stats/ranks.py", "/ math.sqrt(2)", "/ 1", RATES),
+    M("profile: at least instead of above", "stats/profiles.py", "scores[:, :, None] > thresholds", "scores[:, :, None] >= thresholds", RATES),
+    M("variance: residual not taken off", "stats/variance.py", "(mean_squares[:, 0] - residual) / columns", "mean_squares[:, 0] / columns", RATES),
+    M("near duplicates: a unit is near itself", "probes/symmetry.py", "& ~jnp.eye(len(squares), dtype=bool)", "", SYMMETRY),
+    M("coordinate check: sum instead of mean", "probes/coordinates.py", "(gap.astype(jnp.float32) ** 2).mean()", "(gap.astype(jnp.float32) ** 2).sum()", SYMMETRY),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from jinit.probes.coordinates import CoordinateCheck, coordinate_check
 from jinit.probes.curvature import hessian_largest_eigenvalue
 from jinit.probes.jacobian import (
     empirical_ntk,
-    jacobian_largest_singular_value,
+    jacobian_largest_singular_values,
     jacobian_singular_values,
     ntk_condition_number,
 )
@@ -27,6 +27,6 @@ from jinit.probes.verdict import Finding, verdict
 __all__ = [
     "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry", "capture",
     "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk", "ensemble",
-    "hessian_largest_eigenvalue", "jacobian_largest_singular_value", "jacobian_singular_values",
+    "hessian_largest_eigenvalue", "jacobian_largest_singular_values", "jacobian_singular_values",
     "ntk_condition_number", "propagation", "random_projection", "symmetry", "verdict",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
       ``(batch, min(inputs, outputs))``. All are 1 for a dynamical isometry.
 
     Raises:
-      ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_value`.
+      ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_values`.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; Pennington et al. 2017, section 2.
 
@@ -40,7 +41,7 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
     if inputs * outputs > LARGEST:
         raise errors.refusal(
             "Jacobian", f"{outputs} × {inputs} entries", f"at most {LARGEST}",
-            "use jacobian_largest_singular_value, which makes no matrix",
+            "use jacobian_largest_singular_values, which makes no matrix",
         )  # fmt: skip
     make = jax.jacfwd if inputs < outputs else jax.jacrev
 
@@ -50,43 +51,53 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
     return jax.vmap(values)(x.reshape(x.shape[0], -1))
 
 
-def jacobian_largest_singular_value(
-    key: Key, apply: Apply, params: PyTree, x: Array, *, iterations: int = 50
+def jacobian_largest_singular_values(
+    key: Key, apply: Apply, params: PyTree, x: Array, *, count: int = 1, iterations: int = 50
 ) -> Array:
-    """The largest singular value at each example without making the matrix: power iteration.
+    """The largest singular values at each example without making the matrix: subspace iteration.
 
-    Each iteration is one forward- and one reverse-mode product; the relative error falls like
-    (σ₂/σ₁)^(4·iterations) and the value is never too large.
+    Each iteration is ``count`` forward- and reverse-mode products and a QR of inputs × count; value
+    i has a relative error that falls like (σ_{count+1}/σ_i)^(4·iterations), and is too large by rounding
+    at most.
 
     Args:
-      key: of the first vector.
+      key: of the first subspace.
       apply, params, x: as :func:`jacobian_singular_values`.
+      count: how many, at least 1 and at most the smaller of inputs and outputs.
       iterations: ≥ 1.
 
     Returns:
-      ``(batch,)``.
+      ``(batch, count)``, largest first.
+
+    Raises:
+      ValueError: a count out of range, no iterations.
+
+    Reference: Halko, Martinsson & Tropp 2011, algorithm 4.4.
 
     >>> apply = lambda params, x: x @ params
-    >>> weights = jnp.diag(jnp.array([3.0, 1.0]))
-    >>> value = jacobian_largest_singular_value(
-    ...     jax.random.key(0), apply, weights, jnp.zeros((1, 2)), iterations=20)
-    >>> round(float(value[0]), 4)
-    3.0
+    >>> weights = jnp.diag(jnp.array([3.0, 2.0, 1.0]))
+    >>> values = jacobian_largest_singular_values(
+    ...     jax.random.key(0), apply, weights, jnp.zeros((1, 3)), count=2)
+    >>> [round(float(value), 3) for value in values[0]]
+    [3.0, 2.0]
     """
     errors.check_integer("iterations", iterations, low=1, fix="use 50")
     one = _one(apply, params, x)
+    most = min(x[0].size, jax.eval_shape(one, x[0].ravel()).size)
+    errors.check_integer("count", count, low=1, high=most, fix=f"at most {most} here")
 
     def largest(key: Key, x: Array) -> Array:
         _, forward = jax.linearize(one, x)
-        backward = jax.linear_transpose(forward, x)
+        backward: Any = jax.linear_transpose(forward, x)
+        ahead = jax.vmap(forward, in_axes=1, out_axes=1)
+        back = jax.vmap(lambda u: backward(u)[0], in_axes=1, out_axes=1)
 
-        def step(_: int, v: Array) -> Array:
-            (turned,) = backward(forward(v))
-            return turned / jnp.maximum(jnp.linalg.norm(turned), _TINY)
+        def step(_: int, basis: Array) -> Array:
+            return jnp.linalg.qr(back(ahead(basis)))[0]
 
-        v = jax.random.normal(key, x.shape, x.dtype)
-        v = jax.lax.fori_loop(0, iterations, step, v / jnp.linalg.norm(v))
-        return jnp.linalg.norm(forward(v))
+        start, _ = jnp.linalg.qr(jax.random.normal(key, (x.size, count), x.dtype))
+        basis = jax.lax.fori_loop(0, iterations, step, start)
+        return jnp.linalg.svd(ahead(basis), compute_uv=False)
 
     keys = jax.random.split(key, x.shape[0])
     return jax.vmap(largest)(keys, x.reshape(x.shape[0], -1))
@@ -140,9 +151,6 @@ def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
     """
     values = jnp.linalg.eigvalsh(empirical_ntk(apply, params, x))
     return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
-
-
-_TINY = 1e-30
 
 
 def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ class Table:
     def to_csv(self, path: str | Path) -> None:
         """Writes a CSV file: axes and metrics, without curves."""
         check_output(path, (".csv",))
-        self.to_pandas()[list(self.columns)].to_csv(path, index=False)
+        frame = self.to_pandas()[list(self.columns)]
+        _write_whole(path, lambda file: frame.to_csv(file, index=False))
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes a Parquet file: curves as list columns, settings as JSON in the metadata."""
@@ -152,12 +154,23 @@ class Table:
         table = pyarrow.Table.from_pandas(self.to_pandas(), preserve_index=False)
         metadata = {b"jinit": json.dumps(dict(self.settings)).encode()}
         described = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-        pyarrow.parquet.write_table(described, path)
+        _write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
 
     def write(self, path: str | Path) -> None:
         """Writes ``path`` in the format its ending names: ``.csv`` or ``.parquet``."""
         ending = Path(check_output(path)).suffix
         (self.to_csv if ending == ".csv" else self.to_parquet)(path)
+
+
+def _write_whole(path: str | Path, write: Callable[[str], None]) -> None:
+    """A file that is there is complete: it is written under another name and renamed."""
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        write(str(unfinished))
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv")) -> str:

@@ -28,6 +28,7 @@ from jinit.report.plots.sweeps import (
     ranking,
     save_all,
     survival,
+    survival_curve,
 )
 
 __all__ = [
@@ -57,5 +58,6 @@ __all__ = [
     "save_all",
     "singular_values",
     "survival",
+    "survival_curve",
     "weight_histogram",
 ]

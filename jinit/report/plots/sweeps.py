@@ -161,23 +161,40 @@ def survival(table: Table, ax: Any = None, *, across: str = "initializer") -> An
             if not len(mine):
                 continue
             found = stats.kaplan_meier(mine["steps_to_target"], horizon=horizon)
-            steps = np.concatenate([[1.0], found.times, [horizon]])
-            share, low, high = (
-                np.concatenate([[1.0], part, part[-1:] if part.size else [1.0]])
-                for part in (found.share, found.low, found.high)
-            )
-            line = {name: value for name, value in style.items() if name != "marker"}
-            panel.plot(steps, share, drawstyle="steps-post", lw=1.6, label=str(arm), **line)
-            panel.fill_between(
-                steps, low, high, step="post", color=style["color"], alpha=0.13, lw=0
-            )
-            record(panel, str(arm), steps, share, low, high)
+            survival_curve(panel, found, horizon, label=str(arm), style=style)
         panel.set(
             xlabel="step", ylabel=f"share not yet at {target}", xscale="log", ylim=(-0.02, 1.02)
         )
         _plain_numbers(panel)
 
     return panels(table, draw, ax, across=across)
+
+
+def survival_curve(
+    ax: Any, found: stats.Survival, horizon: float, *, label: str, style: dict[str, Any]
+) -> Any:
+    """One Kaplan-Meier curve with its band, from step 1 to the horizon.
+
+    Args:
+      ax: matplotlib axes.
+      found: from :func:`jinit.stats.kaplan_meier`.
+      horizon: the last step at which anyone looked.
+      label: of the legend.
+      style: from :func:`line_style`.
+
+    Returns:
+      The axes.
+    """
+    steps = np.concatenate([[1.0], found.times, [horizon]])
+    share, low, high = (
+        np.concatenate([[1.0], part, part[-1:] if part.size else [1.0]])
+        for part in (found.share, found.low, found.high)
+    )
+    line = {name: value for name, value in style.items() if name != "marker"}
+    ax.plot(steps, share, drawstyle="steps-post", lw=1.6, label=label, **line)
+    ax.fill_between(steps, low, high, step="post", color=style["color"], alpha=0.13, lw=0)
+    record(ax, label, steps, share, low, high)
+    return ax
 
 
 def divergence_rates(table: Table, ax: Any = None, *, across: str = "initializer") -> Any:

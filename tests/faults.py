@@ -1,0 +1,106 @@
+"""What may go wrong from outside: interrupts, kills, full disks, broken pipes. For the full tier.
+
+python -m pytest tests/faults.py
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas
+import pytest
+
+SWEEP = [sys.executable, "-m", "jinit", "sweep", "--dataset", "xor", "--depth", "1", "3",
+         "--width", "8", "--steps", "3000", "--seeds", "200",
+         "--initializer", "he_normal", "zeros"]  # fmt: skip
+DELAYS = (0.3, 1, 2, 3, 4, 6, 8, 12)
+
+
+def start(*more, **options):
+    return subprocess.Popen(
+        [*SWEEP, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+def test_an_interrupt_at_any_moment_is_quiet_and_keeps_what_is_finished(delay):
+    process = start("--json")
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    # While Python itself is starting nothing of ours can catch it.
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    if process.returncode != -signal.SIGINT and "importlib" not in err:
+        assert "Traceback" not in err
+    if out.strip():
+        found = json.loads(out)
+        runs = found["columns"]["test_accuracy"]
+        assert 0 < len(runs) <= 800
+        assert all(0 <= accuracy <= 1 for accuracy in runs)
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+def test_a_kill_leaves_no_half_written_file(delay, tmp_path):
+    path = tmp_path / "runs.parquet"
+    process = start("--out", str(path))
+    time.sleep(delay)
+    process.kill()
+    process.communicate(timeout=60)
+    if path.exists():
+        assert len(pandas.read_parquet(path)) == 800
+
+
+@pytest.mark.parametrize("name", ["runs.parquet", "runs.csv"])
+def test_a_disk_without_room_costs_the_file_but_not_the_table(name, tmp_path):
+    path = tmp_path / name
+    # At most 4 KiB per file; the signal is ignored, so writing fails with an error instead.
+    limited = [
+        "bash",
+        "-c",
+        'trap "" XFSZ; ulimit -f 4; exec "$@"',
+        "-",
+        *SWEEP,
+        "--out",
+        str(path),
+    ]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 1
+    assert "he_normal" in done.stdout
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_that_cannot_be_written_cost_no_table(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "learning_curves.png").mkdir()
+    done = subprocess.run(
+        [*SWEEP, "--plots", str(folder)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "he_normal" in done.stdout
+    assert "cannot write" in done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error():
+    process = start()
+    process.stdout.close()
+    _, err = process.stderr.read(), process.wait(timeout=200)
+    assert process.returncode in (0, 1)
+    assert "Traceback" not in str(err)
+
+
+def test_an_experiment_that_is_killed_leaves_no_half_result(tmp_path):
+    command = [sys.executable, "-m", "experiments", "run", "kotlindl", "--scale", "small", "--out"]
+    for delay in (1, 3, 5, 7):
+        process = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        if (tmp_path / "kotlindl.json").exists():
+            json.loads((tmp_path / "kotlindl.json").read_text())
