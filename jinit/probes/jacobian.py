@@ -57,8 +57,8 @@ def jacobian_largest_singular_values(
     """The largest singular values at each example without making the matrix: subspace iteration.
 
     Each iteration is ``count`` forward- and reverse-mode products and a QR of inputs × count; value
-    i has a relative error that falls like (σ_{count+1}/σ_i)^(4·iterations), and is too large by rounding
-    at most.
+    i has a relative error that falls like (σ_{count+1}/σ_i)^(4·iterations); but for rounding it is
+    never too large.
 
     Args:
       key: of the first subspace.
@@ -88,15 +88,15 @@ def jacobian_largest_singular_values(
 
     def largest(key: Key, x: Array) -> Array:
         _, forward = jax.linearize(one, x)
-        backward: Any = jax.linear_transpose(forward, x)
-        ahead = jax.vmap(forward, in_axes=1, out_axes=1)
-        back = jax.vmap(lambda u: backward(u)[0], in_axes=1, out_axes=1)
+        backward = jax.linear_transpose(forward, x)
+        ahead: Any = jax.vmap(forward, in_axes=1, out_axes=1)
+        back: Any = jax.vmap(lambda u: backward(u)[0], in_axes=1, out_axes=1)
 
         def step(_: int, basis: Array) -> Array:
             return jnp.linalg.qr(back(ahead(basis)))[0]
 
-        start, _ = jnp.linalg.qr(jax.random.normal(key, (x.size, count), x.dtype))
-        basis = jax.lax.fori_loop(0, iterations, step, start)
+        start = jax.random.normal(key, (x.size, count), x.dtype)
+        basis = jax.lax.fori_loop(0, iterations, step, jnp.linalg.qr(start)[0])
         return jnp.linalg.svd(ahead(basis), compute_uv=False)
 
     keys = jax.random.split(key, x.shape[0])
