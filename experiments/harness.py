@@ -78,7 +78,7 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
     module = load(name)
     start = time.perf_counter()
     numbers = plain(module.measure(scale))
-    verdict = module.decide(numbers)
+    verdict = module.decide(restored(numbers))
     result = {
         "experiment": name,
         "claim": module.CLAIM,
@@ -94,7 +94,7 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
         "numbers": numbers,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    axes = module.draw(numbers)
+    axes = module.draw(restored(numbers))
     plots.save(axes, folder / f"{name}.png")
     # Last, and in one move: a file that is there is whole.
     unfinished = folder / f"{name}.json.part"
@@ -118,9 +118,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def restored(value: Any) -> Any:
+    """What :func:`plain` wrote, with its infinities and NaN as numbers again."""
+    if isinstance(value, dict):
+        return {key: restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restored(item) for item in value]
+    return float(value) if value in ("inf", "-inf", "nan") else value
+
+
 def interval(value: dict[str, Any]) -> stats.Interval:
     """An interval from a file's numbers."""
-    return stats.Interval(*(float(value[end]) for end in ("estimate", "low", "high")))
+    return stats.Interval(value["estimate"], value["low"], value["high"])
 
 
 def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:

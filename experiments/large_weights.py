@@ -63,13 +63,16 @@ def decide(found: dict) -> Verdict:
     explodes = [row["explosion"]["low"] > 1 for row in rows]
     fails = [row["diverged"]["low"] > 0.5 or row["difference"]["high"] < -0.1 for row in rows]
     both = sum(a and b for a, b in zip(explodes, fails, strict=True))
-    answer = "; ".join(
-        f"{row['activation']}, {'N(0, 1)' if row['arm'] == LARGE[0] else 'U[0, 2)'}: "
-        + ("no gradient at all" if row["by_layer"][-1] < -37 else
-           f"gradient grows by 10^{text(row['explosion'], True)}")
-        + f", {row['diverged']['estimate']:.0%} diverge, accuracy {text(row['accuracy'])}"
-        for row in rows
-    )  # fmt: skip
+    parts = []
+    for row in rows:
+        law = "N(0, 1)" if row["arm"] == LARGE[0] else "U[0, 2)"
+        grows = f"gradient ×10^{text(row['explosion'], True)}"
+        if row["by_layer"][-1] < -37:
+            grows = "no gradient at all"
+        lost = f", {row['diverged']['estimate']:.0%} diverge" if row["diverged"]["estimate"] else ""
+        accuracy = row["accuracy"]["estimate"]
+        parts.append(f"{row['activation']} {law}: {grows}{lost}, accuracy {accuracy:.2f}")
+    answer = f"both in {both} of {len(rows)} networks. {'; '.join(parts)}"
     if both == len(rows):
         return Verdict(HOLDS, answer)
     return Verdict(LIMITED if both else FAILS, answer)
@@ -81,9 +84,10 @@ def draw(found: dict):
     for ax, activation in zip(axes, HEURISTIC, strict=True):
         for number, row in enumerate(r for r in found["rows"] if r["activation"] == activation):
             values = np.array(row["by_layer"]) - row["by_layer"][-1]
-            layer = np.arange(1, len(values) + 1)
-            ax.plot(layer, values, ms=4, label=row["arm"].replace("_range", ""),
-                    **plots.line_style(number))  # fmt: skip
+            layer, name = np.arange(1, len(values) + 1), row["arm"].replace("_range", "")
+            if row["by_layer"][-1] < -37:
+                values, name = values * np.nan, f"{name}: none at all"
+            ax.plot(layer, values, ms=4, label=name, **plots.line_style(number))
             plots.record(ax, row["arm"], layer, values)
         ax.set(xlabel="hidden layer")
         ax.set_title(activation, loc="left", fontsize=9)

@@ -22,13 +22,9 @@ TEST = (
     "activations × 2 depths); with a limit if the activation's own heuristic (He for ReLU, Xavier "
     "for tanh) does so at both depths; otherwise it does not."
 )
-ARMS = (
-    "normal(stddev=0.01)",
-    "normal(stddev=1.0)",
-    "fan_in_uniform",
-    "glorot_uniform",
-    "he_normal",
-)
+SHORT = {"normal(stddev=0.01)": "N(0, .01²)", "normal(stddev=1.0)": "N(0, 1)",
+         "fan_in_uniform": "U[±1/√n]", "glorot_uniform": "Xavier", "he_normal": "He"}  # fmt: skip
+ARMS = tuple(SHORT)
 
 
 def measure(scale: Scale) -> dict:
@@ -60,10 +56,10 @@ def decide(found: dict) -> Verdict:
         if (row["arm"], row["activation"]) in (("he_normal", "relu"), ("glorot_uniform", "tanh"))
     ]  # fmt: skip
     broken = all(share == 0 for share in found["equal_units"].values())
-    rest = [
-        f"{row['arm']} ({row['activation']}, depth {row['depth']})"
-        for row in rows if row["verdict"] != "wins"
-    ]  # fmt: skip
+    rest: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] != "wins":
+            rest.setdefault(f"{row['activation']} {row['depth']}", []).append(SHORT[row["arm"]])
     typical = next(
         row
         for row in wins
@@ -72,7 +68,7 @@ def decide(found: dict) -> Verdict:
     answer = (
         f"equal units: {'none in any random arm' if broken else 'some'}; random beats zeros in "
         f"{len(wins)} of {len(rows)} cells (He, ReLU, depth 2: {text(typical['difference'], True)})"
-        + (f"; not in: {', '.join(rest)}" if rest else "")
+        + "".join(f"; not at {cell} layers: {', '.join(arms)}" for cell, arms in rest.items())
     )
     if not broken or set(heuristic) != {"wins"}:
         return Verdict(FAILS, answer)

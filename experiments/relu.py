@@ -40,7 +40,8 @@ def measure(scale: Scale) -> dict:
     for activation, heuristic in HEURISTIC.items():
         for depth in depths:
             seen = profile(heuristic, activation, depth=depth, width=scale(64, 128), seeds=seeds)
-            norms = np.log10(np.asarray(seen.gradient_norm, float))[:, :depth]
+            # Below float32's smallest number a gradient is 0: the ratio is then a bound.
+            norms = np.log10(np.maximum(np.asarray(seen.gradient_norm, float), 1e-38))[:, :depth]
             found["ratio"][f"{activation}, depth {depth}"] = {
                 "log10": stats.bootstrap(norms[:, 0] - norms[:, -1], np.mean),
                 "by_layer": np.median(norms, axis=0),

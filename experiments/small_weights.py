@@ -65,11 +65,11 @@ def decide(found: dict) -> Verdict:
     stops = [name for name, row in rows.items() if row["accuracy"]["high"] < 0.2]
     others = [name for name in rows if name not in shrinks]
     answer = (
-        "log10 of |dW|, first over last hidden layer: "
+        "log10 |dW|, first over last hidden layer: "
         + ", ".join(f"{name} {text(row['log10_ratio'], True)}" for name, row in rows.items())
-        + f". Training stops for {', '.join(stops) or 'none'}. The gradient of z shrinks backwards "
-        "for all, but activations shrink forwards as much, and dW is their product: it is even "
-        f"over the layers for {', '.join(others) or 'none'}"
+        + f". Training stops for {len(stops)} of {len(rows)}. The gradient of z shrinks backwards, "
+        "but activations shrink forwards as much, and dW is their product: even for "
+        f"{', '.join(others) or 'none'}"
     )
     if not shrinks or not stops:
         return Verdict(FAILS, answer)

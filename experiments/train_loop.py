@@ -52,6 +52,8 @@ def measure(scale: Scale) -> dict:
     rows, accuracy = [], {}
     for dataset in scale(("two_moons",), ("breast_cancer", "two_moons", "digits")):
         for model, options in MODELS.items():
+            if dataset == "digits" and model == "svm":
+                options = options | {"loss": "multiclass_hinge"}
             grid = jinit.Grid(
                 dataset=dataset, width=32, steps=scale(300, 3000), evaluations=4, learning_rate=0.1,
                 seeds=scale(12, 64), **options,
