@@ -67,7 +67,8 @@ def measure(scale: Scale) -> dict:
 def decide(found: dict) -> Verdict:
     mean, sigma = interval(found["mean"]), interval(found["sigma"])
     numbers = (
-        found["low"] >= -0.3163 and found["high"] <= 0.3163 and mean.low >= -0.01 and mean.high <= 0.01
+        found["low"] >= -0.3163 and found["high"] <= 0.3163
+        and mean.low >= -0.01 and mean.high <= 0.01
         and sigma.low >= 0.175 and sigma.high <= 0.19
     )  # fmt: skip
     deepest = max(found["depths"], key=int)
