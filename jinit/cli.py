@@ -24,25 +24,25 @@ except ImportError:
 from jinit.options import GridOptions, ProbeOptions, RunOptions
 
 
-def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
+def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """Trains every combination of the axes on every seed and says which initializer wins.
 
     Example: jinit sweep --dataset digits --initializer glorot_uniform he_normal orthogonal
     --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
     """
-    recipe, baseline = _checked(grid, options)
+    recipe, baseline = _checked(grid, output)
     from jinit.report import terminal
     from jinit.sweep.runner import SweepInterrupted, run
 
     status = 0
     try:
-        with terminal.SweepProgress(options.metric) as progress:
+        with terminal.SweepProgress(output.metric) as progress:
             table = run(
                 recipe,
                 progress=progress,
-                workers=options.workers,
-                tile=options.tile,
-                hang_after=options.hang_after,
+                workers=output.workers,
+                tile=output.tile,
+                hang_after=output.hang_after,
             )
     except SweepInterrupted as interrupted:
         print(interrupted, file=sys.stderr)
@@ -51,33 +51,33 @@ def sweep(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
         table, status = interrupted.table, 130
         if baseline not in table["initializer"]:
             baseline = None
-    if options.json:
-        _dump(terminal.as_json(table, metric=options.metric, baseline=baseline))
+    if output.json:
+        _dump(terminal.as_json(table, metric=output.metric, baseline=baseline))
     else:
-        terminal.print_table(table, metric=options.metric, baseline=baseline)
-    if options.out is not None:
-        table.write(options.out)
-        print(f"{len(table)} runs written to {options.out}", file=sys.stderr)
-    if options.plots is not None:
+        terminal.print_table(table, metric=output.metric, baseline=baseline)
+    if output.out is not None:
+        table.write(output.out)
+        print(f"{len(table)} runs written to {output.out}", file=sys.stderr)
+    if output.plots is not None:
         from jinit.report import plots
 
-        metric = terminal.metric_for(table, options.metric)
-        files = plots.save_all(table, options.plots, metric=metric, baseline=baseline)
-        print(f"{len(files)} files written to {options.plots}/", file=sys.stderr)
+        metric = terminal.metric_for(table, output.metric)
+        files = plots.save_all(table, output.plots, metric=metric, baseline=baseline)
+        print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
     return status
 
 
-def plan(grid: GridOptions, options: RunOptions = RunOptions()) -> int:
+def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """Prints the programs, FLOPs, memory and rough time of a sweep; trains nothing.
 
     Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
     """
-    recipe, _ = _checked(grid, options)
+    recipe, _ = _checked(grid, output)
     from jinit.report import terminal
     from jinit.sweep.planner import plan as make_plan
 
-    made = make_plan(recipe, tile=options.tile, workers=options.workers)
-    if options.json:
+    made = make_plan(recipe, tile=output.tile, workers=output.workers)
+    if output.json:
         fields = ("name", "runs", "tile", "lane_bytes", "flops")
         programs = [{name: getattr(item, name) for name in fields} for item in made.programs]
         totals = {
@@ -181,61 +181,61 @@ def audit(
     return 1 if findings else 0
 
 
-def probe(options: ProbeOptions = ProbeOptions()) -> int:
+def probe(network: ProbeOptions = ProbeOptions()) -> int:
     """Shows what reaches each layer, forward and backward, before any training, and what it means.
 
     Exit code 0 if the network is healthy, 1 if something is wrong.
 
     Example: jinit probe --initializer glorot_uniform --activation sigmoid --depth 20 --width 64
     """
-    errors.check_integer("depth", options.depth, low=0, fix="use 10")
-    errors.check_integer("seeds", options.seeds, low=1, fix="use 64")
+    errors.check_integer("depth", network.depth, low=0, fix="use 10")
+    errors.check_integer("seeds", network.seeds, low=1, fix="use 64")
     from jinit import data, probes
     from jinit.models import MLP
     from jinit.report import plots
     from jinit.report import profile as report
 
-    if options.plot is not None:
-        plots.check_picture(options.plot)
-    source = data.get(options.dataset)
+    if network.plot is not None:
+        plots.check_picture(network.plot)
+    source = data.get(network.dataset)
     if source.task == "regression":
-        raise errors.refusal("dataset", options.dataset, "one with classes", "try 'digits'")
+        raise errors.refusal("dataset", network.dataset, "one with classes", "try 'digits'")
     errors.check_integer(
-        "batch_size", options.batch_size, low=2, high=len(source.x_train), fix="use 64"
+        "batch_size", network.batch_size, low=2, high=len(source.x_train), fix="use 64"
     )
-    x, labels = source.x_train[: options.batch_size], source.y_train[: options.batch_size]
+    x, labels = source.x_train[: network.batch_size], source.y_train[: network.batch_size]
     model = MLP(
-        features=(*[options.width] * options.depth, source.outputs),
-        activation=options.activation,
-        residual=options.residual,
-        normalization=options.normalization,
+        features=(*[network.width] * network.depth, source.outputs),
+        activation=network.activation,
+        residual=network.residual,
+        normalization=network.normalization,
     )
     captured = probes.capture(model, x)
-    rules = {"*/kernel": options.initializer, "*/bias": options.bias_initializer}
-    if options.normalization is not None and options.depth:
+    rules = {"*/kernel": network.initializer, "*/bias": network.bias_initializer}
+    if network.normalization is not None and network.depth:
         rules |= {"*/scale": "ones", "*/shift": "zeros"}
     profile = probes.ensemble(
         captured,
         rules,
         x,
         probes.cross_entropy(labels),
-        seeds=options.seeds,
-        activation=options.activation,
+        seeds=network.seeds,
+        activation=network.activation,
     )
-    findings = probes.verdict(captured, profile, activation=options.activation)
-    if options.json:
+    findings = probes.verdict(captured, profile, activation=network.activation)
+    if network.json:
         _dump(report.as_json(captured, profile, findings))
     else:
         report.print_profile(captured, profile, findings)
-    if options.plot is not None:
+    if network.plot is not None:
         ax = plots.layer_profile(profile)
         ax.set_title(
-            f"{options.initializer}, {options.activation}, {options.depth} × {options.width}",
+            f"{network.initializer}, {network.activation}, {network.depth} × {network.width}",
             loc="left",
             fontsize=10,
         )
-        plots.save(ax, options.plot)
-        print(f"picture written to {options.plot}", file=sys.stderr)
+        plots.save(ax, network.plot)
+        print(f"picture written to {network.plot}", file=sys.stderr)
     return 0 if findings[0].kind == "healthy" else 1
 
 

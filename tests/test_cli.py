@@ -224,6 +224,10 @@ def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     assert "backward" in picture.read_text()
     assert main([*PROBE, "--initializer", "zeros", "--plot", str(tmp_path / "z.png")]) == 1
     assert "symmetric  hidden_0: 100%" in capsys.readouterr().out
+    main([*PROBE, "--initializer", "zeros", "--seeds", "1"])
+    text = capsys.readouterr().out
+    assert "one seed" in text
+    assert "interval" not in text
 
 
 def test_probe_as_json_and_bad_input(capsys):

@@ -84,6 +84,10 @@ def cross_entropy(labels: Array) -> Loss:
 
 
 def _cross_entropy(labels: Array, outputs: Array) -> Array:
+    if labels.shape != outputs.shape[:-1]:
+        raise errors.refusal(
+            "labels", labels.shape, f"{outputs.shape[:-1]}: one per example", "labels of this batch"
+        )
     return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
 
 
@@ -126,7 +130,8 @@ def propagation(
       A :class:`Profile` with arrays ``(layers,)`` in float32.
 
     Raises:
-      ValueError: fewer than two examples, an unknown activation.
+      ValueError: fewer than two examples, an unknown activation, parameters of another tree, a
+        loss that is not a scalar or does not fit the outputs.
 
     >>> from jinit.models import MLP
     >>> from jinit.probes import capture

@@ -84,15 +84,16 @@ def print_profile(
     ]  # fmt: skip
     main = [name for name in names if name in _MAIN]
     grid = _grid(captured, found, main, shown, _with_interval)
+    seeds = np.shape(profile.mean)[0]
     intervals_shown = " with 95 % intervals"
-    if console.measure(grid).maximum > console.width:
-        # Narrow: medians alone, of everything.
+    if seeds < 2 or console.measure(grid).maximum > console.width:
+        # One network has no spread; a narrow terminal has no room: medians alone, of everything.
         grid = _grid(captured, found, names, shown, _median)
         intervals_shown = ""
     console.print(grid)
-    seeds = np.shape(profile.mean)[0]
+    what = "one seed" if seeds == 1 else f"medians over {seeds} seeds"
     more = f", {len(shown)} of {count} layers (--json has all)" if len(shown) < count else ""
-    console.print(f"medians over {seeds} seeds{intervals_shown}{more}", style="dim")
+    console.print(f"{what}{intervals_shown}{more}", style="dim")
     for finding in findings:
         style = "green" if finding.kind == "healthy" else "red"
         console.print(

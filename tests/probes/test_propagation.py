@@ -180,3 +180,10 @@ def test_mistakes_are_named():
     for seeds in ([0.5], [True, False]):
         with pytest.raises(ValueError, match="seeds"):
             probes.ensemble(captured, {"*": "zeros"}, X, LOSS, seeds=seeds)
+
+
+def test_labels_of_another_batch_are_refused_by_name():
+    captured = probes.capture(MLP(features=(4, 3)), X)
+    params = jinit.initialize(jax.random.key(0), captured.params, {"*": "zeros"})
+    with pytest.raises(ValueError, match="one per example"):
+        probes.propagation(captured, params, X, probes.cross_entropy(jnp.zeros(3, int)))
