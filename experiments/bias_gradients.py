@@ -39,8 +39,10 @@ def measure(scale: Scale) -> dict:
     for name in chosen:
         activation, initializer = NETWORKS[name]
         seen = profile(initializer, activation, depth=depth, width=width, seeds=seeds)
-        bias = 2 * np.log2(np.asarray(seen.bias_gradient_norm, float)[:, :depth])
-        signal = 2 * np.log2(np.asarray(seen.gradient_norm, float)[:, :depth])
+        bias, signal = (
+            2 * np.log2(np.maximum(np.asarray(values, float)[:, :depth], 1e-38))
+            for values in (seen.bias_gradient_norm, seen.gradient_norm)
+        )
         found["networks"][name] = {
             "log2_ratio": stats.bootstrap(bias[:, 0] - bias[:, -1], np.mean),
             "by_layer": np.median(bias, axis=0),

@@ -306,7 +306,7 @@ def _signal(z: Array, gradient: Array, *, phi: Any, layer: Layer) -> dict[str, A
         "saturated": nan if slopes is None else (slopes <= SATURATED).mean(),
         "dead": nan if slopes is None else (slopes <= 0).all(0).mean(),
         # The loss is a mean over the batch; one example's gradient is batch times as large.
-        "gradient_norm": batch * jnp.sqrt((gradient.reshape(batch, -1) ** 2).sum(1).mean()),
+        "gradient_norm": batch**0.5 * _norms(gradient[None])[0],
     }
 
 
@@ -357,8 +357,14 @@ def _weights(
 
 
 def _norms(stack: Array) -> Array:
-    """Frobenius norms over all but the first axis, in float32."""
-    return jnp.linalg.norm(stack.astype(jnp.float32).reshape(stack.shape[0], -1), axis=1)
+    """Frobenius norms over all but the first axis, in float32; entries may be tiny or huge.
+
+    Gradients of deep networks reach 1e-30, whose squares float32 does not hold.
+    """
+    flat = stack.astype(jnp.float32).reshape(stack.shape[0], -1)
+    largest = jnp.abs(flat).max(axis=1, keepdims=True)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    return scale[:, 0] * jnp.linalg.norm(flat / scale, axis=1)
 
 
 def _at(values: dict[str, Array], index: int | None) -> dict[str, Array]:

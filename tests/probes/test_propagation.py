@@ -187,3 +187,16 @@ def test_labels_of_another_batch_are_refused_by_name():
     params = jinit.initialize(jax.random.key(0), captured.params, {"*": "zeros"})
     with pytest.raises(ValueError, match="one per example"):
         probes.propagation(captured, params, X, probes.cross_entropy(jnp.zeros(3, int)))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_norms_of_gradients_whose_squares_float32_does_not_hold(scale):
+    captured, params = made((8, 3), activation="identity")
+    found, scaled = (
+        probes.propagation(captured, params, X, lambda outputs, f=f: f * LOSS(outputs))
+        for f in (1.0, scale)
+    )
+    for name in ("gradient_norm", "kernel_gradient_norm", "bias_gradient_norm"):
+        np.testing.assert_allclose(
+            getattr(scaled, name) / np.float32(scale), getattr(found, name), rtol=1e-5
+        )
