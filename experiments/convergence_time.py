@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, text
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict
 from jinit import models, stats
 from jinit.report import plots
 
@@ -29,7 +29,9 @@ TEST = (
     "against N(0, 1), N(0, 0.01²) and U[±1/√n] for both activations; with a limit if against "
     "some; else not."
 )
-NAIVE = ("normal(stddev=1.0)", "normal(stddev=0.01)", "fan_in_uniform")
+SHORT = {"normal(stddev=1.0)": "N(0, 1)", "normal(stddev=0.01)": "N(0, .01²)",
+         "fan_in_uniform": "U[±1/√n]"}  # fmt: skip
+NAIVE = tuple(SHORT)
 HEURISTIC = {"relu": "he_normal", "tanh": "glorot_uniform"}
 
 
@@ -77,22 +79,24 @@ def _drawing() -> dict[str, float]:
     return found
 
 
+def _steps(row: dict) -> str:
+    return f"{row['estimate']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"
+
+
 def decide(found: dict) -> Verdict:
     compared = [row for row in found["rows"] if "p" in row]
     faster = [row for row in compared if row["p"] < 0.05 and row["difference"]["high"] < 0]
-    names = [f"{activation}, {arm}" for activation, arm in HEURISTIC.items()]
     means = {f"{row['activation']}, {row['arm']}": row["mean"] for row in found["rows"]}
-    parts = [
-        f"{name} {text(means[name])} steps ({found['seconds'][name] * 1e3:.3g} ms)"
-        for name in names if name in means
-    ]  # fmt: skip
-    slower = ", ".join(f"{text(row['difference'], True)} ({row['arm']}, {row['activation']})"
-                       for row in compared)  # fmt: skip
-    cost = found["drawing"]
+    names = [f"{activation}, {arm}" for activation, arm in HEURISTIC.items()]
+    seconds = found["seconds"]
+    parts = [f"{n} {_steps(means[n])} ({seconds[n] * 1e3:.3g} ms)" for n in names if n in means]
+    gaps = "; ".join(f"{_steps(row['difference'])} ({row['activation']}, {SHORT[row['arm']]})"
+                     for row in compared)  # fmt: skip
+    he, q = (found["drawing"][arm] * 1e3 for arm in ("he_normal", "orthogonal"))
     answer = (
-        f"restricted mean: {'; '.join(parts)}; differences to naive arms: {slower}; faster in "
-        f"{len(faster)} of {len(compared)}. Drawing one network's weights: He "
-        f"{cost['he_normal'] * 1e3:.2g} ms, orthogonal {cost['orthogonal'] * 1e3:.2g} ms"
+        f"mean steps to the target: {', '.join(parts)}; against naive arms, counted at the horizon "
+        f"of {found['horizon']} where they never arrive: {gaps}; faster in {len(faster)} of "
+        f"{len(compared)}. Drawing one network's weights: He {he:.2g} ms, orthogonal {q:.2g} ms"
     )
     kind = HOLDS if len(faster) == len(compared) else LIMITED if faster else FAILS
     return Verdict(kind, answer)
