@@ -23,9 +23,9 @@ CLAIM = (
 TEST = (
     "ReLU, σ_w² = 3, 20 hidden layers of 64, digits. At rate 0.1 and threshold 1, an arm rescues "
     "if no clip leaves most runs diverged (Wilson interval above .5) and the 95 % interval of the "
-    "arm's median accuracy lies above .70. If clipping weights as printed rescues, the claim "
-    "holds; if only clipping gradients does, by the norm of each weight's or of the whole "
-    "gradient, it holds with a limit (act on gradients); if neither, it does not."
+    "arm's median accuracy lies above .50, five times chance. If clipping weights as printed "
+    "rescues, the claim holds; if only clipping gradients does, by the norm of each weight's or "
+    "of the whole gradient, it holds with a limit (act on gradients); if neither, it does not."
 )
 SPEC = "variance_scaling(scale=3.0, mode=fan_in, distribution=normal)"
 
@@ -69,7 +69,7 @@ def measure(scale: Scale) -> dict:
     )  # fmt: skip
     accuracy = np.nan_to_num(weights["test_accuracy"])
     # Fewer steps learn less: the small scale has a bar of its own.
-    return {"rows": rows, "weights": stats.bootstrap(accuracy), "bar": scale(0.4, 0.7)}
+    return {"rows": rows, "weights": stats.bootstrap(accuracy), "bar": scale(0.4, 0.5)}
 
 
 def decide(found: dict) -> Verdict:

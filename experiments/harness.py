@@ -148,7 +148,13 @@ def markdown_table(prefix: str = "") -> str:
         module = load(name)
         if module.NUMBER is None:
             continue
-        found = json.loads((RESULTS / f"{name}.json").read_text())["verdict"]
+        file = RESULTS / f"{name}.json"
+        if not file.exists():
+            rows.append(
+                f"| {module.NUMBER} | {module.TITLE} | not run | | [script]({prefix}{name}.py) |"
+            )
+            continue
+        found = json.loads(file.read_text())["verdict"]
         links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
         rows.append(
             f"| {module.NUMBER} | {module.TITLE} | **{found['kind']}** | {found['answer']} | "

@@ -22,10 +22,10 @@ CLAIM = (
 )
 TEST = (
     "The 16 classes of the package by their own names. Random ones: all entries of a 40 × 60 "
-    "kernel, over all seeds, against the definition written down independently with scipy; a "
-    "Kolmogorov-Smirnov test per seed, combined by Fisher's method, Holm-corrected, must not "
-    "reject at 1 %, and entries must lie in the support. Others: exact equality. Holds if all 16 "
-    "pass; with a limit if at least 14; else not."
+    "kernel, over all seeds, against the definition in the package's documentation, written down "
+    "independently with scipy; a Kolmogorov-Smirnov test per seed, combined by Fisher's method, "
+    "Holm-corrected, must not reject at 1 %, and entries must lie in the support. Others: exact "
+    "equality. Holds if all 16 pass; with a limit if at least 14; else not."
 )
 IN, OUT = 40, 60
 TRUNCATED = 0.87962566103423978

@@ -16,11 +16,11 @@ CLAIM = (
     "than zero initialization."
 )
 TEST = (
-    "Digits, width 64, SGD at 0.1. The symmetry is broken if no two units of a layer have equal "
-    "weights, on any seed. An arm beats zeros if `compare` says so (Wilcoxon on shared seeds, "
-    "Holm over all cells, p < .05). Holds if every random arm does both in every cell (3 "
-    "activations × 2 depths); with a limit if the activation's own heuristic (He for ReLU, Xavier "
-    "for tanh) does so at both depths; otherwise it does not."
+    "Digits, width 64, SGD at 0.1. The symmetry is broken if, at the start, no two units of a "
+    "layer have equal weights, on any seed. An arm beats zeros if `compare` says so (Wilcoxon on "
+    "shared seeds, Holm over all cells, p < .05). Holds if every random arm does both in every "
+    "cell (3 activations × 2 depths); with a limit if the activation's own heuristic (He for "
+    "ReLU, Xavier for tanh) does so at both depths; otherwise it does not."
 )
 SHORT = {"normal(stddev=0.01)": "N(0, .01²)", "normal(stddev=1.0)": "N(0, 1)",
          "fan_in_uniform": "U[±1/√n]", "glorot_uniform": "Xavier", "he_normal": "He"}  # fmt: skip
@@ -60,14 +60,11 @@ def decide(found: dict) -> Verdict:
     for row in rows:
         if row["verdict"] != "wins":
             rest.setdefault(f"{row['activation']} {row['depth']}", []).append(SHORT[row["arm"]])
-    typical = next(
-        row
-        for row in wins
-        if (row["arm"], row["activation"], row["depth"]) == ("he_normal", "relu", 2)
-    )
+    he = [row for row in rows if (row["arm"], row["activation"]) == ("he_normal", "relu")]
     answer = (
         f"equal units: {'none in any random arm' if broken else 'some'}; random beats zeros in "
-        f"{len(wins)} of {len(rows)} cells (He, ReLU, depth 2: {text(typical['difference'], True)})"
+        f"{len(wins)} of {len(rows)} cells (He, ReLU: "
+        f"{', '.join(text(row['difference'], True) for row in he)})"
         + "".join(f"; not at {cell} layers: {', '.join(arms)}" for cell, arms in rest.items())
     )
     if not broken or set(heuristic) != {"wins"}:

@@ -26,9 +26,9 @@ TEST = (
     "width 128. Let R be the ratio of ‖∂L/∂z‖, first over last hidden layer. Gradients do not "
     "vanish if the 95 % interval of log10 R over seeds lies above −1 at depth 8 and at depth 32. "
     "A unit is dead after training (4 × 64, SGD at rates 0.1 and 1) if φ′ = 0 on all of 256 "
-    "training examples. Holds if gradients vanish for neither ReLU, vanish for sigmoid, and no "
-    "unit of either ReLU dies; with a limit if plain ReLU units die; does not hold if a leaky "
-    "unit dies or a ReLU's gradient vanishes."
+    "training examples. Holds if gradients vanish for neither ReLU, sink below 10^−3 for sigmoid "
+    "at the greater depth, and no unit of either ReLU dies on any seed; with a limit if plain "
+    "ReLU units die; does not hold if a leaky unit dies or a ReLU's gradient vanishes."
 )
 HEURISTIC = {"relu": "he_normal", "leaky_relu": "he_normal", "tanh": "glorot_uniform",
              "sigmoid": "glorot_uniform"}  # fmt: skip
@@ -74,7 +74,7 @@ def decide(found: dict) -> Verdict:
     sigmoid_vanishes = ratio[f"sigmoid, depth {deep}"]["high"] < -3
     dead = {name: row["after"] for name, row in found["dead"].items()}
     leaky_lives = all(row["high"] == 0 for name, row in dead.items() if name.startswith("leaky"))
-    relu_dies = any(row["low"] > 0 for name, row in dead.items() if name.startswith("relu"))
+    relu_dies = any(row["estimate"] > 0 for name, row in dead.items() if name.startswith("relu"))
     answer = (
         f"log10 of the gradient, first over last hidden layer of {deep}: "
         + ", ".join(f"{name} {text(ratio[f'{name}, depth {deep}'], True)}" for name in HEURISTIC)

@@ -11,7 +11,7 @@ from jinit.report import plots
 from jinit.train import FitConfig
 
 NUMBER = 4
-TITLE = "Very small weights: |dW| shrinks backwards for any activation, early layers learn slowest"
+TITLE = "Very small weights: |dW| shrinks backwards for any activation, and training stops"
 WHERE = "Random Initialization, vanishing gradients"
 CLAIM = (
     "If the weights initialized are very small then in case of deep networks, for any activation "
@@ -64,16 +64,21 @@ def decide(found: dict) -> Verdict:
     shrinks = [name for name, row in rows.items() if row["log10_ratio"]["high"] < -0.5]
     stops = [name for name, row in rows.items() if row["accuracy"]["high"] < 0.2]
     others = [name for name in rows if name not in shrinks]
+    both = [name for name in shrinks if name in stops]
+    sinks = all(row["log10_ratio_of_z"]["high"] < -0.5 for row in rows.values())
     answer = (
         "log10 |dW|, first over last hidden layer: "
         + ", ".join(f"{name} {text(row['log10_ratio'], True)}" for name, row in rows.items())
-        + f". Training stops for {len(stops)} of {len(rows)}. The gradient of z shrinks backwards, "
-        "but activations shrink forwards as much, and dW is their product: even for "
-        f"{', '.join(others) or 'none'}"
+        + f". Training stops for {len(stops)} of {len(rows)}"
     )
-    if not shrinks or not stops:
+    if sinks and others:
+        answer += (
+            ". The gradient of z sinks backwards for all, but dW is its product with the "
+            f"activations, which shrink forwards: it is even for {', '.join(others)}"
+        )
+    if not both:
         return Verdict(FAILS, answer)
-    return Verdict(HOLDS if len(shrinks) == len(stops) == len(rows) else LIMITED, answer)
+    return Verdict(HOLDS if len(both) == len(rows) else LIMITED, answer)
 
 
 def draw(found: dict):

@@ -62,12 +62,12 @@ def decide(found: dict) -> Verdict:
     rows = found["rows"]
     broken = [row for row in rows if not harmless(row)]
     same = sum(map(equivalent, rows))
-    better = [row for row in rows if row["difference"]["low"] > margin]
     worst = min(rows, key=lambda row: row["difference"]["low"])
     answer = (
-        f"zero biases are within ±{margin} of the others in {same} of {len(rows)} cells, better by "
-        f"more in {len(better)}; least favourable: {text(worst['difference'], sign=True)} against "
-        f"{worst['other']} ({worst['activation']}, depth {worst['depth']}; 90 % interval)"
+        f"zero biases are worse by {margin} or more in {len(broken)} of {len(rows)} cells, "
+        f"equivalent within ±{margin} in {same}; least favourable: "
+        f"{text(worst['difference'], sign=True)} against {worst['other']} ({worst['activation']}, "
+        f"depth {worst['depth']}; 90 % interval)"
     )
     if not broken:
         return Verdict(HOLDS, answer)

@@ -56,7 +56,8 @@ def test_small_runs_agree_with_the_committed_verdict(name, tmp_path):
     result = json.loads((tmp_path / f"{name}.json").read_text())
     assert result["verdict"]["answer"] == found.answer
     assert (tmp_path / f"{name}.png").exists()
-    assert found.kind == COMMITTED[name]["verdict"]["kind"], found.answer
+    if harness.load(name).NUMBER is not None:
+        assert found.kind == COMMITTED[name]["verdict"]["kind"], found.answer
 
 
 def test_the_command(capsys):

@@ -93,7 +93,9 @@ def jacobian_largest_singular_values(
         back: Any = jax.vmap(lambda u: backward(u)[0], in_axes=1, out_axes=1)
 
         def step(_: int, basis: Array) -> Array:
-            return jnp.linalg.qr(back(ahead(basis)))[0]
+            # Orthonormal after each half: σ² may be beyond float32 where σ is not.
+            images: Array = jnp.linalg.qr(ahead(basis))[0]
+            return jnp.linalg.qr(back(images))[0]
 
         start = jax.random.normal(key, (x.size, count), x.dtype)
         basis = jax.lax.fori_loop(0, iterations, step, jnp.linalg.qr(start)[0])

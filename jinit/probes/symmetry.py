@@ -13,7 +13,7 @@ from jinit.probes.capture import Captured, by_path
 from jinit.typing import Array, PyTree
 
 # Distances come from float32 inner products: closer than this they are rounding.
-_CLOSEST = 1e-3
+_CLOSEST = 1e-2
 _FLOAT32 = np.finfo(np.float32)
 
 
@@ -88,14 +88,14 @@ def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float =
     Args:
       kernel: ``(…, in, out)``.
       bias: ``(out,)``, or None.
-      tolerance: 0 for bitwise equality; else at least 1e-3: units whose columns lie within this
+      tolerance: 0 for bitwise equality; else at least 0.01: units whose columns lie within this
         share of the longer one's length are near duplicates. All pairs are looked at.
 
     Returns:
       A float32 scalar in [0, 1]; 0 for a single unit.
 
     Raises:
-      ValueError: a tolerance between 0 and 1e-3, where float32 cannot tell, or negative.
+      ValueError: a tolerance between 0 and 0.01, where float32 cannot tell, or negative.
 
     >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
     0.666...
@@ -109,9 +109,11 @@ def duplicate_units(kernel: Array, bias: Array | None = None, tolerance: float =
 
 
 def _equal(columns: Array) -> Array:
-    # Sorted by one fixed projection equal columns are neighbours.
-    projection = jnp.cos(jnp.arange(columns.shape[0], dtype=columns.dtype))
-    order = jnp.argsort((columns * projection[:, None]).sum(0))
+    # Sorted by one fixed projection equal columns are neighbours. In half precision different
+    # columns would share a projection.
+    wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
+    projection = jnp.cos(jnp.arange(columns.shape[0], dtype=wide.dtype))
+    order = jnp.argsort((wide * projection[:, None]).sum(0))
     ordered = columns[:, order]
     same = (ordered[:, 1:] == ordered[:, :-1]).all(0)
     none = jnp.zeros(1, bool)
@@ -119,7 +121,9 @@ def _equal(columns: Array) -> Array:
 
 
 def _near(columns: Array, tolerance: float) -> Array:
-    gram = jnp.matmul(columns.T, columns, precision="highest")
+    wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
+    wide = wide / jnp.maximum(jnp.abs(wide).max(), jnp.finfo(wide.dtype).tiny)  # type: ignore[no-untyped-call]
+    gram = jnp.matmul(wide.T, wide, precision="highest")
     squares = jnp.diagonal(gram)
     distances = squares[:, None] + squares - 2 * gram
     longer = jnp.maximum(squares[:, None], squares)

@@ -25,7 +25,8 @@ except ImportError:
     raise errors.missing_extra("rich", "lab", "printing tables") from None
 
 _WIDTH = 142
-_STYLES = {"wins": "bold green", "loses": "red", "not settled": "yellow", "baseline": "dim"}
+_STYLES = {"wins": "bold green", "loses": "red", "not settled": "yellow", "baseline": "dim",
+           "higher": "bold", "lower": "bold"}  # fmt: skip
 
 
 class SweepProgress:
@@ -284,7 +285,7 @@ def _row(
         f"[red]{diverged}[/red]" if summary.diverged else diverged,
         escaped(interval_text(summary.metric)),
         *[escaped(interval_text(summary.without_diverged))] * partly,
-        f"{steps:g}" if math.isfinite(steps) else "not reached",
+        "—" if math.isnan(steps) else f"{steps:g}" if math.isfinite(steps) else "not reached",
     ]
     if not comparisons:
         return row

@@ -20,11 +20,11 @@ class Paired:
     Attributes:
       pairs: number of pairs.
       difference: mean of (treatment − baseline) with its 95 % interval; the median where some
-        values are inf.
+        differences are inf.
       p_value: two-sided; 1 where no pair differs.
       probability_of_improvement: share of pairs in which the treatment is better, ties half.
       more_pairs: about how many further pairs would settle it at 80 % power; infinite gaps count
-        as twice the largest finite one. inf where nothing differs, NaN for a single pair.
+        as twice the largest finite one. inf where the mean difference is 0, NaN for a single pair.
     """
 
     pairs: int
@@ -146,11 +146,18 @@ def all_pairs(
 def signed_rank_p(gaps: np.ndarray) -> float:
     """Two-sided p of the Wilcoxon signed-rank test; inf ranks above every number.
 
+    Args:
+      gaps: ``(n,)`` paired differences; zeros are dropped, all zeros give 1.
+
+    Raises:
+      ValueError: no gaps, NaN, another rank.
+
     Reference: Wilcoxon 1945 (``scipy.stats.wilcoxon``).
 
     >>> round(signed_rank_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])), 5)
     0.03125
     """
+    gaps = _checked(gaps)
     if not np.any(gaps):
         return 1.0
     from scipy import stats
@@ -161,11 +168,14 @@ def signed_rank_p(gaps: np.ndarray) -> float:
 def sign_p(gaps: np.ndarray) -> float:
     """Two-sided p of the sign test: only the direction of each difference counts; ties are dropped.
 
+    Args: and Raises: as :func:`signed_rank_p`.
+
     Reference: Conover 1999, section 3.4 (``scipy.stats.binomtest``).
 
     >>> sign_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.inf]))
     0.03125
     """
+    gaps = _checked(gaps)
     if not np.any(gaps):
         return 1.0
     from scipy import stats
@@ -176,14 +186,23 @@ def sign_p(gaps: np.ndarray) -> float:
 def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
     """Two-sided p of the mean difference when each pair may be swapped; inf at twice the largest.
 
-    Exact where 2^n ≤ resamples.
+    Exact where 2^n ≤ resamples; 1 for a single pair.
+
+    Args:
+      gaps: ``(n,)`` paired differences.
+      resamples: random swaps where there are too many to try all.
+      seed: of the swaps.
+
+    Raises:
+      ValueError: as :func:`signed_rank_p`.
 
     Reference: Fisher 1935, section 21 (``scipy.stats.permutation_test``).
 
     >>> permutation_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
     0.03125
     """
-    if not np.any(gaps):
+    gaps = _checked(gaps)
+    if gaps.size < 2 or not np.any(gaps):
         return 1.0
     from scipy import stats
 
@@ -204,7 +223,8 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
       seed: of the bootstrap.
 
     Returns:
-      g with a 95 % BCa interval; ±inf where all differences are equal and not 0.
+      g with a 95 % BCa interval; ±inf where all differences are equal and not 0. An end is inf
+      where resamples of few distinct differences often have no spread.
 
     Raises:
       ValueError: fewer than 3 differences, or not finite.
@@ -224,6 +244,8 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
 
     def standardized(values: np.ndarray, axis: int) -> np.ndarray:
         mean, spread = values.mean(axis), values.std(axis, ddof=1)
+        # Equal values have a spread of rounding.
+        spread = np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(mean == 0, 0.0, small_sample * mean / spread)
 
@@ -235,8 +257,9 @@ def probability_of_improvement(
 ) -> Interval:
     """P(X > Y) + P(X = Y)/2 for a run X of one arm and an independent run Y of the other.
 
-    The Mann-Whitney U over n·m; runs of each arm are resampled by themselves. For arms that share
-    seeds :attr:`Paired.probability_of_improvement` compares within pairs instead.
+    The Mann-Whitney U over n·m; runs of each arm are resampled by themselves (95 % percentile
+    interval: short for few runs, and of no width where one arm wins every time). For arms that
+    share seeds :attr:`Paired.probability_of_improvement` compares within pairs instead.
 
     Args:
       treatment, baseline: ``(n,)`` and ``(m,)``, higher is better; inf allowed.
@@ -284,6 +307,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return [float(p) for p in adjusted]
+
+
+def _checked(gaps: np.ndarray) -> np.ndarray:
+    gaps = np.asarray(gaps, np.float64)
+    if gaps.ndim != 1 or not gaps.size or np.isnan(gaps).any():
+        raise errors.refusal(
+            "gaps", f"shape {gaps.shape}, {int(np.isnan(gaps).sum())} NaN",
+            "one dimension, at least one, no NaN", "use inf for 'never'",
+        )  # fmt: skip
+    return gaps
 
 
 def _finite(gaps: np.ndarray) -> np.ndarray:

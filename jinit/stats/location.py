@@ -15,8 +15,8 @@ Statistic: TypeAlias = Callable[..., np.ndarray]
 def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """The interquartile mean: the mean of the middle half.
 
-    ⌊n/4⌋ values are cut at each end. Nearly as efficient as the mean for normal scores, and nearly
-    as robust as the median: a quarter of the runs may diverge without moving it.
+    ⌊n/4⌋ values are cut at each end. Nearly as efficient as the mean for normal scores, and robust:
+    however bad a quarter of the runs is, it moves no further than to the mean of other runs.
 
     Args:
       values: any shape, finite or inf ("never", "worst").
@@ -26,7 +26,7 @@ def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
       ``values.shape`` without ``axis``; float64.
 
     Raises:
-      ValueError: no values along the axis.
+      ValueError: no values along the axis, NaN.
 
     Reference: Agarwal et al. 2021, section 4.2.
 
@@ -42,13 +42,14 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
     Args:
       values: any shape, finite or inf.
       axis: the axis of the sample; None takes all values together.
-      cut: share cut at each end, in [0, 0.5).
+      cut: share cut at each end, in [0, 0.5); cut · n is rounded down as a float (0.29 · 100 cuts
+        28).
 
     Returns:
       ``values.shape`` without ``axis``; float64.
 
     Raises:
-      ValueError: no values along the axis; a cut outside [0, 0.5).
+      ValueError: no values along the axis, NaN; a cut outside [0, 0.5).
 
     Reference: Tukey 1962, section 14.
 
@@ -57,6 +58,8 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
     """
     errors.check_number("cut", cut, low=0.0, high=0.499999, fix="use 0.1")
     values = np.asarray(values, np.float64)
+    if np.isnan(values).any():
+        raise errors.refusal("values", "NaN", "numbers, inf allowed", "use inf for 'never'")
     if axis is None:
         values, axis = values.ravel(), 0
     count = values.shape[axis]

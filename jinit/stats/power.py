@@ -25,7 +25,7 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
       Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0, NaN where n < 2.
 
     Raises:
-      ValueError: alpha or power outside (0, 1).
+      ValueError: alpha or power outside (0, 1); gaps that are not finite.
 
     Reference: Lehr 1992; Cohen 1988, section 2.3.
 
@@ -34,6 +34,12 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     """
     for name, value in (("alpha", alpha), ("power", power)):
         errors.check_number(name, value, low=0.0, high=0.999999, open_low=True, fix="use 0.05, 0.8")
+    gaps = np.asarray(gaps, np.float64)
+    if gaps.ndim != 1 or not np.isfinite(gaps).all():
+        raise errors.refusal(
+            "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
+            "one dimension, finite", "give paired differences",
+        )  # fmt: skip
     if gaps.size < 2:
         return math.nan
     if not gaps.mean():

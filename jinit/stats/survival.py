@@ -101,9 +101,10 @@ def restricted_mean(
     confidence: float = 0.95,
     censored: np.ndarray | None = None,
 ) -> Interval:
-    """The mean of min(time, horizon), ∫₀^h S(t) dt, with a normal interval.
+    """The mean of min(time, horizon), ∫₀^h S(t) dt, with a Student interval.
 
-    Unlike the median it is finite and uses every run, however many never arrive.
+    Unlike the median it is finite and uses every run, however many never arrive. The interval is
+    short for few runs of which few arrive, and has no width where all runs are alike.
 
     Args: as :func:`kaplan_meier`.
 
@@ -111,15 +112,17 @@ def restricted_mean(
       Steps; an :class:`Interval` within [0, horizon].
 
     Raises:
-      ValueError: as :func:`kaplan_meier`.
+      ValueError: as :func:`kaplan_meier`; fewer than two runs.
 
     Reference: Irwin 1949; Klein & Moeschberger 2003, eq. 4.5.1 and 4.5.2 (variance).
 
     >>> restricted_mean(np.array([10.0, 20.0, np.inf, np.inf]), horizon=100).estimate
     57.5
     """
-    mean, variance = _restricted_mean(*_checked(times, horizon, censored), horizon)
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
+    checked = _checked(times, horizon, censored)
+    quantile = _student(confidence, checked[0].size - 1)
+    mean, variance = _restricted_mean(*checked, horizon)
+    half = quantile * math.sqrt(variance)
     return Interval(mean, max(0.0, mean - half), min(float(horizon), mean + half))
 
 
@@ -135,10 +138,10 @@ def compare_times(
 
     Returns:
       A :class:`TimeDifference`. The arms are treated as independent, which for arms that share
-      seeds is on the safe side.
+      seeds is on the safe side. Its interval is that of :func:`restricted_mean`, with its limits.
 
     Raises:
-      ValueError: as :func:`kaplan_meier`.
+      ValueError: as :func:`kaplan_meier`; fewer than two runs in an arm.
 
     Reference: Mantel 1966 (log-rank, ``scipy.stats.logrank``); Royston & Parmar 2013 (difference of
     restricted means).
@@ -154,7 +157,8 @@ def compare_times(
     (mean, variance), (base_mean, base_variance) = (
         _restricted_mean(*arm, horizon) for arm in checked
     )
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance + base_variance)
+    freedom = min(times.size for times, _ in checked) - 1
+    half = _student(confidence, freedom) * math.sqrt(variance + base_variance)
     gap = mean - base_mean
     if not any(arrived.any() for _, arrived in checked):
         return TimeDifference(Interval(gap, gap - half, gap + half), 1.0)
@@ -167,6 +171,18 @@ def compare_times(
     # Where everyone arrives at one and the same step the statistic is 0 / 0: no difference seen.
     p_value = 1.0 if math.isnan(p_value) else p_value
     return TimeDifference(Interval(gap, gap - half, gap + half), p_value)
+
+
+def _student(confidence: float, freedom: int) -> float:
+    """The quantile of an interval's half width."""
+    errors.check_number(
+        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
+    )
+    if freedom < 1:
+        raise errors.refusal("times", "one run", "at least two: one has no spread", "add seeds")
+    from scipy import special
+
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def _checked(
@@ -207,4 +223,6 @@ def _restricted_mean(times: np.ndarray, arrived: np.ndarray, horizon: float) -> 
     left = at_risk - events
     # The last arrival may leave nobody: no area lies beyond it.
     term = np.divide(events, at_risk * left, out=np.zeros_like(events), where=left > 0)
-    return float(areas.sum()), float((beyond**2 * term).sum())
+    # n/(n − 1), as for any mean: Greenwood's formula divides by n.
+    correction = times.size / max(1, times.size - 1)
+    return float(areas.sum()), float((beyond**2 * term).sum()) * correction

@@ -15,6 +15,10 @@ from jinit.stats import Interval, Paired, bootstrap, holm, paired, wilson
 from jinit.sweep.table import LOWER_IS_BETTER, RANKABLE, Table
 
 ALPHA = 0.05
+# Where a task has these, diverged runs have them too: outputs that are not finite count as wrong.
+_ALWAYS_NUMBERS = ("train_accuracy", "test_accuracy", "clip_fraction")
+# Metrics without a better end: an arm has more or less of them.
+NEUTRAL = ("clip_fraction", "gradient_norm")
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
@@ -31,7 +35,7 @@ class Summary:
         is not finite as the worst. NaN where the task has no such metric.
       without_diverged: the same over the runs that stayed finite; NaN where none did. Never read it
         alone: it flatters an arm whose bad seeds diverged.
-      steps_to_target: median; inf if at least half never reached it.
+      steps_to_target: median; inf if at least half never reached it, NaN without an accuracy.
     """
 
     cell: dict[str, Any]
@@ -53,7 +57,8 @@ class Comparison:
       result: the paired comparison, uncorrected.
       p_value: Holm-corrected over all comparisons of the call.
       diverged, baseline_diverged: counts.
-      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``.
+      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``; for a metric without a better end
+        (``clip_fraction``, ``gradient_norm``) ``"higher"`` or ``"lower"``.
     """
 
     cell: dict[str, Any]
@@ -80,7 +85,8 @@ class Comparison:
             return "not settled (no difference seen)"
         if more > 10_000:
             return "not settled (over 10,000 more seeds)"
-        return f"not settled (about {_rounded(max(more, 1))} more seeds)"
+        count = _rounded(max(more, 1))
+        return f"not settled (about {count} more seed{'s' if count > 1 else ''})"
 
 
 def summarize(
@@ -129,8 +135,15 @@ def _summary(cell: dict[str, Any], arm: str, rows: Table, metric: str) -> Summar
         diverged_rate=wilson(int(diverged.sum()), len(rows)),
         metric=missing or bootstrap(values),
         without_diverged=missing or (bootstrap(kept) if kept.size else _NOTHING),
-        steps_to_target=float(np.median(rows["steps_to_target"])),
+        steps_to_target=_median_steps(rows),
     )
+
+
+def _median_steps(rows: Table) -> float:
+    """NaN where the task has no accuracy, so that no target can be reached."""
+    if "test_accuracy" in rows.columns and _undefined(rows, "test_accuracy"):
+        return math.nan
+    return float(np.median(rows["steps_to_target"]))
 
 
 def compare(
@@ -250,16 +263,30 @@ def _verdict(result: Paired, p_value: float, metric: str) -> str:
     # An end that is NaN (half −∞, half +∞) excludes nothing.
     if p_value >= ALPHA or not (difference.low > 0 or difference.high < 0):
         return "not settled"
+    if metric in NEUTRAL:
+        return "higher" if difference.estimate > 0 else "lower"
     better = difference.estimate < 0 if metric in LOWER_IS_BETTER else difference.estimate > 0
     return "wins" if better else "loses"
 
 
+def undefined(rows: Table, metric: str) -> bool:
+    """Whether no run has this metric, because its task does not define it.
+
+    >>> rows = Table({"test_accuracy": np.array([np.nan]), "diverged": np.array([False])}, (), {},
+    ...              np.array([]))
+    >>> undefined(rows, "test_accuracy")
+    True
+    """
+    return _undefined(rows, metric) is not None
+
+
 def _undefined(rows: Table, metric: str) -> Interval | None:
-    """NaN where no run that stayed finite has this metric: the task does not define it."""
-    values = np.asarray(rows[metric], float)[~rows["diverged"].astype(bool)]
-    if values.size and np.isnan(values).all():
-        return _NOTHING
-    return None
+    """NaN where no run has this metric: the task does not define it."""
+    values = np.asarray(rows[metric], float)
+    if metric not in _ALWAYS_NUMBERS:
+        # A loss of a diverged run is NaN because it diverged.
+        values = values[~rows["diverged"].astype(bool)]
+    return _NOTHING if values.size and np.isnan(values).all() else None
 
 
 def _worst_for_nonfinite(values: np.ndarray, metric: str) -> np.ndarray:

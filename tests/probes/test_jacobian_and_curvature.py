@@ -51,6 +51,15 @@ def test_singular_values_are_those_of_the_matrix(features):
         np.testing.assert_allclose(largest[index], expected[:3], rtol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e20])
+def test_singular_values_whose_squares_float32_does_not_hold(scale):
+    weights = jnp.diag(jnp.array([3.0, 2.0, 1.0])) * scale
+    found = probes.jacobian_largest_singular_values(
+        jax.random.key(0), lambda w, x: x @ w, weights, jnp.zeros((1, 3)), count=2
+    )
+    np.testing.assert_allclose(found[0], np.array([3.0, 2.0]) * scale, rtol=1e-4)
+
+
 def test_the_ntk_is_that_of_the_parameter_jacobian():
     apply, params = made((9, 4), "he_normal")
     flat, rebuild = ravel_pytree(params)

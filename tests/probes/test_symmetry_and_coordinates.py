@@ -29,7 +29,7 @@ def test_rank_and_duplicates_against_numpy():
     assert found.near_duplicates.tolist() == [np.float32(4 / 20)]
 
 
-@pytest.mark.parametrize("tolerance", [1e-3, 0.01, 0.3])
+@pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
 def test_near_duplicates_against_all_pairs(tolerance):
     rng = np.random.default_rng(1)
     kernel = rng.normal(size=(5, 40))
@@ -40,6 +40,20 @@ def test_near_duplicates_against_all_pairs(tolerance):
     expected = (near & ~np.eye(40, dtype=bool)).any(0).mean()
     found = probes.duplicate_units(jnp.asarray(kernel, jnp.float32), tolerance=tolerance)
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_bitwise_duplicates_in_half_precision(dtype):
+    kernel = jax.random.normal(jax.random.key(0), (64, 512)).astype(dtype)
+    assert probes.duplicate_units(jnp.concatenate([kernel, kernel], 1)) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_near_duplicates_at_any_scale(scale):
+    kernel = scale * jax.random.normal(jax.random.key(0), (16, 24))
+    assert probes.duplicate_units(kernel, tolerance=0.01) == 0
+    twins = jnp.concatenate([kernel, kernel * 1.005], 1)
+    assert probes.duplicate_units(twins, tolerance=0.01) == 1
 
 
 def test_a_tolerance_that_float32_cannot_tell_is_refused():

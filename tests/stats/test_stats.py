@@ -242,6 +242,14 @@ def test_more_pairs_settles_it_at_the_stated_power():
         (lambda: stats.all_pairs({"a": np.ones(3)}), "at least two"),
         (lambda: stats.trimmed_mean(np.ones(3), cut=0.5), "cut"),
         (lambda: stats.iqm(np.array([])), "at least one"),
+        (lambda: stats.iqm(np.array([1.0, np.nan])), "NaN"),
+        (lambda: stats.signed_rank_p([1.0, np.nan]), "NaN"),
+        (lambda: stats.sign_p([np.nan]), "NaN"),
+        (lambda: stats.permutation_p([np.nan, 1, 2, 3, 4]), "NaN"),
+        (lambda: stats.more_pairs([np.nan, 1.0]), "not finite"),
+        (lambda: stats.restricted_mean([1.0], horizon=5), "at least two"),
+        (lambda: stats.restricted_mean([1.0, 2.0], horizon=5, confidence=95), "confidence"),
+        (lambda: stats.compare_times([1.0], [2.0], horizon=5), "at least two"),
         (lambda: stats.effect_size(np.array([1.0, 2.0])), "at least 3"),
         (lambda: stats.probability_of_improvement(np.array([np.nan]), np.ones(2)), "NaN"),
         (lambda: stats.kaplan_meier(np.array([-1.0]), horizon=5), "negative"),
@@ -258,3 +266,17 @@ def test_more_pairs_settles_it_at_the_stated_power():
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_few_and_equal_values():
+    assert stats.paired([1.0], [0.0], test="permutation").p_value == 1
+    assert stats.signed_rank_p([1, 2, 3, 4, 5, 6]) == stats.signed_rank_p(np.arange(1.0, 7.0))
+    assert stats.effect_size([0.1] * 7).estimate == math.inf
+    # Resamples without any spread must not break the interval of the others.
+    found = stats.effect_size([0.02, 0.02, 0.02, 0.03, 0.02])
+    assert found.low <= found.estimate <= found.high
+    for values in ([1.0, 2.0], [1.0, 1.0, 5.0]):
+        found = stats.bootstrap(values, np.mean, method="bca", confidence=0.999)
+        assert min(values) <= found.low <= found.high <= max(values)
+    labelled = stats.bootstrap([1.0, 2.0, 3.0], np.mean, strata=[np.nan, np.nan, 1])
+    assert labelled.estimate == 2

@@ -81,6 +81,22 @@ def test_diverged_runs_are_shown_with_and_without(capsys):
     assert "without diverged" not in capsys.readouterr().out
 
 
+def test_a_metric_without_a_better_end_is_not_won():
+    table = made(base=BASE, more=BASE)
+    table.columns["gradient_norm"] = np.where(table["initializer"] == "more", 2.0, 1.0)
+    assert [c.verdict for c in jinit.compare(table, "gradient_norm", baseline="base")] == ["higher"]
+
+
+def test_a_task_without_accuracy_has_none_even_where_all_runs_diverged():
+    table = made(base=BASE, dead=np.zeros(32))
+    table.columns["test_accuracy"][:] = math.nan
+    table.columns["steps_to_target"][:] = math.inf
+    for summary in jinit.summarize(table, "test_loss"):
+        assert math.isnan(summary.steps_to_target)
+    dead = table.select(initializer="dead")
+    assert jinit.sweep.comparison.undefined(dead, "test_accuracy")
+
+
 def test_summary():
     found = {s.arm: s for s in jinit.summarize(ARMS)}
     assert found["dead"].steps_to_target == math.inf
