@@ -156,10 +156,10 @@ def markdown_table(prefix: str = "") -> str:
             continue
         found = json.loads(file.read_text())["verdict"]
         links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
-        rows.append(
-            f"| {module.NUMBER} | {module.TITLE} | **{found['kind']}** | {found['answer']} | "
-            f"{links} |"
-        )
+        cells = (module.TITLE, f"**{found['kind']}**", found["answer"])
+        # |dW| would end a cell.
+        shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
+        rows.append(f"| {module.NUMBER} | {shown} | {links} |")
     return "\n".join(rows)
 
 
