@@ -79,9 +79,10 @@ def decide(found: dict) -> Verdict:
 
 
 def draw(found: dict):
-    figure = plots.new_figure(9.0, 3.4)
-    axes = figure.subplots(1, 3, sharey=True)
-    for ax, activation in zip(axes, HEURISTIC, strict=True):
+    activations = list(dict.fromkeys(row["activation"] for row in found["rows"]))
+    figure = plots.new_figure(3.0 * len(activations), 3.4)
+    axes = figure.subplots(1, len(activations), sharey=True)
+    for ax, activation in zip(axes, activations, strict=True):
         for number, row in enumerate(r for r in found["rows"] if r["activation"] == activation):
             values = np.array(row["by_layer"]) - row["by_layer"][-1]
             layer, name = np.arange(1, len(values) + 1), row["arm"].replace("_range", "")
