@@ -7,7 +7,9 @@ import importlib.util
 import json as json_format
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -354,8 +356,16 @@ def _recipe(grid: Any) -> Grid:
 
 
 def _dump(value: Any) -> None:
-    """Strict JSON on stdout: NaN and inf become null."""
-    print(json_format.dumps(_plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+    """Strict JSON on stdout, whole or not at all: NaN and inf become null."""
+    text = json_format.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Ctrl-C while it is written would leave half of it to whoever reads.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
+    try:
+        print(text, flush=True)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _plain(value: Any) -> Any:

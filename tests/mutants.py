@@ -104,7 +104,7 @@ MUTANTS = [
     M("probability of improvement: ties are losses", COMPARE, "np.where(mine == arms[1], 0.5, mine > arms[1])", "(mine > arms[1]) * 1.0", STATS),
     M("bootstrap: tails not widened", BOOTSTRAP, "math.sqrt(size / freedom) * t", "1.0 * t * 0 + 1.959964", STATS),
     M("bootstrap: strata mixed", BOOTSTRAP, "if strata is None:", "if True:", STATS),
-    M("bca: no acceleration", BOOTSTRAP, "cubes / (6 * squares**1.5) if squares", "0.0 if squares", STATS),
+    M("bca: no acceleration", BOOTSTRAP, "cubes / (6 * squares**1.5) if 0 < squares", "0.0 if 0 < squares", STATS),
     M("iqm: a quarter in all", "stats/location.py", "trimmed_mean(values, axis, cut=0.25)", "trimmed_mean(values, axis, cut=0.125)", STATS),
     M("kaplan-meier: those who left stay at risk", TIMES, 'np.searchsorted(np.sort(times), at, side="left")', "np.searchsorted(np.sort(times[arrived]), at)", SURVIVAL),
     M("restricted mean: runs that never arrive left out", TIMES, "at, [float(horizon)]])", "at, at[-1:]])", SURVIVAL),

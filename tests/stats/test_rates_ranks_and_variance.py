@@ -69,6 +69,8 @@ def test_performance_profile_is_the_share_above():
     assert found.low[0] == 1
     assert found.high[-1] == 0
     assert stats.performance_profile(np.array([-np.inf, 1.0]), np.zeros(1)).share[0] == 0.5
+    # Above means above: a score at the threshold does not count.
+    assert stats.performance_profile(np.array([0.5, 1.0]), np.array([0.5])).share[0] == 0.5
     # Resampling the runs of each task themselves gives the same band.
     drawn = scores[rng.integers(0, 30, (2000, 30, 4)), np.arange(4)]
     band = np.quantile((drawn > 0.5).mean((1, 2)), [0.025, 0.975])
