@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,25 @@ from jinit.typing import Array
 # Mass of N(0, 1) beyond 12 is 4e-33: nothing that float64 can see.
 _REACH = 12.0
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_T = TypeVar("_T")
+
+
+def in_float64(function: Callable[..., _T], *args: Any) -> _T:
+    """``function(*args)``, with JAX computing in float64 whatever the caller's setting.
+
+    Runs in a thread of its own, which has no trace: the answer is concrete inside jit and vmap.
+
+    >>> in_float64(lambda: str(jnp.ones(2).dtype))
+    'float64'
+    """
+
+    def run() -> _T:
+        # JAX before 0.8 has it in jax.experimental only, later ones in jax only.
+        with (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64(True):
+            return function(*args)
+
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(run).result()
 
 
 def expectation(function: Callable[[Array], Array], kinks: tuple[float, ...] = ()) -> float:

@@ -17,7 +17,7 @@ from jinit.initializers.fans import KernelAxes
 from jinit.initializers.gains import gain
 from jinit.initializers.laws import Law
 from jinit.initializers.scaling import scaled
-from jinit.theory.mean_field import edge_of_chaos as critical_sigma_w
+from jinit.theory.critical import edge_of_chaos as critical_sigma_w
 from jinit.typing import Array
 
 ROLES = ("input", "hidden", "output")

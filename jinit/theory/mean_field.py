@@ -1,200 +1,360 @@
-"""Mean field theory of wide networks: how squared length and gradients change from layer to layer.
+"""Mean field theory of wide networks: how lengths, angles and gradients change layer by layer.
 
 A layer with weights N(0, σ_w²/n) and biases N(0, σ_b²) maps the pre-activations' variance q to
-V(q) = σ_w² E[φ(√q z)²] + σ_b², and multiplies squared gradients by χ₁ = σ_w² E[φ′(√q z)²].
+V(q) = σ_w² E[φ(√q z)²] + σ_b², two inputs' correlation c to C(c), and multiplies squared gradients
+by χ₁ = σ_w² E[φ′(√q z)²]. Numbers go in as arrays or tracers; every map jits, vmaps and is
+differentiable.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
-from jinit.activations import Activation, ActivationLike, elementwise
-from jinit.quadrature import expectation, find_kinks
+from jinit.activations import ActivationLike
+from jinit.theory.moments import Table, cross_moments, floating, moments, pair, read, table
 from jinit.typing import Array
 
+# q* = 0 and ∞ stand for limits: maps are evaluated this close to them.
+_SMALL, _LARGE = 1e-12, 1e12
+# Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
+_NEWTON = 12
 
-def susceptibility(activation: ActivationLike, sigma_w: float, q: float) -> float:
-    """χ₁ = σ_w² E[φ′(√q z)²], z ~ N(0, 1): growth of a squared gradient through one layer.
 
-    Args:
-      activation: a name, a spec string or an elementwise callable.
-      sigma_w: standard deviation of the weights times √n, > 0.
-      q: variance of the pre-activations, ≥ 0.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DepthScales:
+    """Where an infinitely wide network settles and how fast; all arrays of one shape.
 
-    Returns:
-      χ₁, dimensionless; below 1 ordered (gradients vanish), above 1 chaotic (they explode).
-
-    Raises:
-      ValueError: a sigma_w that is not positive, a negative q, an unknown activation.
-
-    Reference: Poole et al. 2016, equation 5.
-
-    >>> round(susceptibility("relu", 2**0.5, 1.0), 6)
-    1.0
+    Attributes:
+      q_star: variance of deep layers' pre-activations; 0 where the signal dies, inf where it grows.
+      c_star: correlation of deep layers' pre-activations of two different inputs, from c = 0.
+      chi_1: growth of a squared gradient a layer.
+      xi_q: layers in which the distance to q_star falls by e.
+      xi_c: layers in which the distance to c_star falls by e; inf on the edge of chaos.
+      xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by e; negative: it vanishes.
+      trainable_depth: 6 ξ_c (Schoenholz et al. 2017, section 5), in layers; 6/|ln χ₁| where q_star
+        is 0 or inf.
     """
-    errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
-    errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
-    return sigma_w**2 * _slope_moment(_known(activation), q)
+
+    q_star: Array
+    c_star: Array
+    chi_1: Array
+    xi_q: Array
+    xi_c: Array
+    xi_gradient: Array
+    trainable_depth: Array
 
 
-def length_fixed_point(
-    activation: ActivationLike, sigma_w: float, sigma_b: float = 0.0, *, start: float = 1.0
-) -> float:
-    """q*, where q = σ_w² E[φ(√q z)²] + σ_b²: the variance that deep layers settle at.
+def length_map(activation: ActivationLike, q: Any, sigma_w: Any, sigma_b: Any = 0.0) -> Array:
+    """V(q) = σ_w² E[φ(√q z)²] + σ_b²: the variance of the next layer's pre-activations.
 
     Args:
-      activation: a name, a spec string or an elementwise callable.
-      sigma_w, sigma_b: > 0 and ≥ 0.
-      start: variance of the first layer's pre-activations; decides between several fixed points.
+      activation: a name, a spec string or any elementwise callable.
+      q: variance of this layer's pre-activations, ≥ 0.
+      sigma_w, sigma_b: standard deviations, weights times √n; ≥ 0. All broadcast, may be traced.
 
     Returns:
-      q*; 0.0 where the signal dies, inf where it grows for ever.
+      V(q), shaped as the arguments broadcast; accuracy as :func:`jinit.theory.moments`.
 
     Raises:
       ValueError: a number out of range, an unknown activation.
 
     Reference: Poole et al. 2016, equation 3.
 
-    >>> round(length_fixed_point("tanh", 1.760955**0.5, 0.05**0.5), 3)
-    0.57
+    >>> float(length_map("relu", 3.0, 2**0.5))  # doctest: +ELLIPSIS
+    3.0...
     """
-    errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
-    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
-    errors.check_number("start", start, low=0.0, fix="use 1.0")
-    known = _known(activation)
-    q = float(start)
-    for _ in range(2000):
-        following = sigma_w**2 * _square_moment(known, q) + sigma_b**2
-        if following > 1e6:
-            return math.inf
-        if following < 1e-12:
-            return 0.0
-        if abs(following - q) <= 1e-9 * q:
-            return following
-        q = following
-    return q if q > 1e-3 else 0.0
+    check_sigmas(sigma_w, sigma_b)
+    return jnp.square(sigma_w) * moments(activation, q).second + jnp.square(sigma_b)
 
 
-def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
-    """σ_w on the critical line: χ₁ = 1 at the fixed point q*(σ_w, σ_b).
+def correlation_map(
+    activation: ActivationLike, c: Any, q: Any, sigma_w: Any, sigma_b: Any = 0.0
+) -> Array:
+    """C(c) = (σ_w² E[φ(u₁)φ(u₂)] + σ_b²) / V(q): the correlation of two inputs one layer on.
 
-    The line is traced by q: σ_w = 1/√E[φ′(√q z)²], and then σ_b² = q − σ_w² E[φ(√q z)²]. The
-    answer is the σ_w of the q at which σ_b² is the one asked for.
+    Args:
+      activation: a name, a spec string or any elementwise callable.
+      c: correlation of the two pre-activations, in [−1, 1].
+      q: their variance, > 0.
+      sigma_w, sigma_b: as :func:`length_map`. All broadcast, may be traced.
+
+    Returns:
+      The next correlation; accuracy as :func:`jinit.theory.cross_moments`.
+
+    Raises:
+      ValueError: a number out of range, an unknown activation, one that jumps.
+
+    Reference: Poole et al. 2016, equation 5.
+
+    >>> round(float(correlation_map("relu", 0.0, 1.0, 2**0.5)), 5)  # 1 / pi
+    0.31831
+    """
+    errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
+    difference = cross_moments(activation, q, c).difference
+    length = length_map(activation, q, sigma_w, sigma_b)
+    return 1 - jnp.square(sigma_w) * difference / length
+
+
+def susceptibility(activation: ActivationLike, sigma_w: Any, q: Any) -> Array:
+    """χ₁ = σ_w² E[φ′(√q z)²], z ~ N(0, 1): growth of a squared gradient through one layer.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      sigma_b: standard deviation of the biases, ≥ 0.
+      sigma_w: standard deviation of the weights times √n, ≥ 0.
+      q: variance of the pre-activations, ≥ 0.
 
     Returns:
-      σ_w, dimensionless (weights are N(0, σ_w²/n)); relative error about 1e-6.
+      χ₁, dimensionless; below 1 ordered (gradients vanish), above 1 chaotic (they explode).
 
     Raises:
-      ValueError: no critical point at this σ_b, or one whose q* is not stable (gelu and silu at
-        small σ_b); a negative σ_b; an unknown activation.
+      ValueError: a negative number, an unknown activation.
 
-    Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
+    Reference: Poole et al. 2016, equation 5.
 
-    >>> round(edge_of_chaos("tanh", 0.05**0.5) ** 2, 4)
-    1.761
+    >>> round(float(susceptibility("relu", 2**0.5, 1.0)), 6)
+    1.0
     """
-    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
-    known = _known(activation)
-    at_zero = _slope_moment(known, 1e-12)
-    if not any(_slope_moment(known, q) > 0 for q in (1e-12, 1.0, 100.0)):
-        raise _nowhere(known, sigma_b)
-    homogeneous = all(
-        math.isclose(_slope_moment(known, q), at_zero, rel_tol=1e-5) for q in (1e-4, 1.0, 100.0)
+    check_sigmas(sigma_w, 0.0)
+    return jnp.square(sigma_w) * moments(activation, q).slope_second
+
+
+def length_fixed_point(
+    activation: ActivationLike, sigma_w: Any, sigma_b: Any = 0.0, *, start: Any = 1.0
+) -> Array:
+    """q*, where q = V(q): the variance that deep layers settle at.
+
+    The first fixed point in the direction in which V moves the start: bracketed on the grid of
+    tabulated moments, then Newton's method inside the bracket. Differentiable where 0 < q* < ∞.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced.
+      start: variance of the first layer's pre-activations, > 0; decides between fixed points.
+
+    Returns:
+      q*; 0.0 where the signal dies, inf where it grows for ever, the start where V keeps it.
+
+    Raises:
+      ValueError: a number out of range, an unknown activation.
+
+    Reference: Poole et al. 2016, equation 3.
+
+    >>> round(float(length_fixed_point("tanh", 1.760955**0.5, 0.05**0.5)), 3)
+    0.57
+    """
+    check_sigmas(sigma_w, sigma_b)
+    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
+    known = table(activation)
+    return settled_length(known, *(floating(x) for x in (sigma_w, sigma_b, start)))
+
+
+def correlation_fixed_point(
+    activation: ActivationLike, sigma_w: Any, sigma_b: Any, q: Any
+) -> Array:
+    """c*, where deep layers' correlation settles from c ≥ 0: below 1 in the chaotic phase.
+
+    C is a power series with coefficients ≥ 0: on [0, 1] it has one fixed point below 1 where its
+    slope at 1 exceeds 1, and none where it does not.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      sigma_w, sigma_b: as :func:`length_map`.
+      q: the variance at which lengths have settled, > 0.
+
+    Returns:
+      c*, in [0, 1]; 1.0 in the ordered phase.
+
+    Raises:
+      ValueError: a number out of range, an unknown activation, one that jumps.
+
+    Reference: Poole et al. 2016, equation 5.
+
+    >>> round(float(correlation_fixed_point("tanh", 2.0, 0.3, 2.5)), 4)
+    0.2452
+    """
+    check_sigmas(sigma_w, sigma_b)
+    errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
+    known = table(activation)
+    arguments = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q)))
+    gap, _ = jnp.vectorize(
+        lambda w, b, q: settled_gap(functools.partial(pair, known), known, w, b, q),
+        signature="(),(),()->(),()",
+    )(*arguments)
+    return 1 - gap
+
+
+def depth_scales(
+    activation: ActivationLike, sigma_w: Any, sigma_b: Any = 0.0, *, start: Any = 1.0
+) -> DepthScales:
+    """Fixed points, χ₁ and the depths over which a signal, an angle and a gradient change.
+
+    ξ_q = −1/ln V′(q*), ξ_c = −1/ln C′(c*), ξ_gradient = 1/ln χ₁. At q* = 0 or ∞ the limits of the
+    maps there are meant.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced. For grids of many points
+        :func:`jinit.theory.phase_diagram` is faster.
+      start: variance of the first layer's pre-activations, > 0.
+
+    Returns:
+      :class:`DepthScales`.
+
+    Raises:
+      ValueError: a number out of range, an unknown activation, one that jumps.
+
+    Reference: Schoenholz et al. 2017, equations 6 to 9.
+
+    >>> found = depth_scales("tanh", 1.0, 0.05**0.5)
+    >>> round(float(found.trainable_depth), 1)
+    21.8
+    """
+    known = table(activation)
+    q = length_fixed_point(activation, sigma_w, sigma_b, start=start)
+    arguments = jnp.broadcast_arrays(floating(sigma_w), floating(sigma_b), q)
+    solve = functools.partial(settled_gap, functools.partial(pair, known), known)
+    gap, slope = jnp.vectorize(solve, signature="(),(),()->(),()")(*arguments)
+    return scales(known, arguments[0], q, gap, slope)
+
+
+def settled_gap(
+    pair_at: Callable[[Array, Array], tuple[Array, Array]],
+    known: Table,
+    sigma_w: Array,
+    sigma_b: Array,
+    q: Array,
+) -> tuple[Array, Array]:
+    """1 − c* and C′(c*) at one point; ``pair_at(√q, gap)`` is :func:`jinit.theory.moments.pair`.
+
+    The gap obeys gap = gap · h(gap) with h = σ_w² q P/V(q) falling in gap: Newton's method on
+    h = 1, inside a bracket.
+
+    >>> known = table("tanh")
+    >>> point = jnp.asarray(2.0), jnp.asarray(0.5), jnp.asarray(1.0)
+    >>> gap, slope = settled_gap(functools.partial(pair, known), known, *point)
+    >>> 0 < float(gap) < 1, float(slope) < 1
+    (True, True)
+    """
+    length, q = q, jnp.clip(q, _SMALL, _LARGE)
+    found = read(known, q)
+    factor = sigma_w**2 * q / (sigma_w**2 * found.second + sigma_b**2)
+    # An activation that is linear far out keeps the angle of nearly parallel inputs there.
+    linear = jnp.isinf(length) & (known.beyond[0, 1] == 0)
+    at_one = jnp.where(linear, 1.0, factor * found.slope_second)
+    s = jnp.sqrt(q)
+
+    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+        low, high, gap = state
+        share, slope = (factor * value for value in pair_at(s, gap))
+        low, high = jnp.where(share > 1, gap, low), jnp.where(share > 1, high, gap)
+        newton = gap * (1 - (share - 1) / jnp.minimum(slope - share, -1e-300))
+        inside = (newton > low) & (newton < high)
+        # Gaps span decades: the middle is the geometric one.
+        return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high))), None
+
+    start = (jnp.full_like(q, np.finfo(q.dtype).eps), jnp.ones_like(q), jnp.full_like(q, 0.5))
+    (_, _, gap), _ = jax.lax.scan(step, start, None, length=_NEWTON)
+    slope = factor * pair_at(s, gap)[1]
+    # Rounding of the table must not make a chaotic phase of a critical one.
+    chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
+    return jnp.where(chaotic, gap, 0.0), jnp.where(chaotic, slope, at_one)
+
+
+def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> DepthScales:
+    """Depth scales from a fixed point: q*, 1 − c* and C′(c*); arrays of one shape.
+
+    >>> one = jnp.asarray(1.0)
+    >>> float(scales(table("identity"), one, one, 0 * one, one).xi_c)
+    inf
+    """
+    at = jnp.clip(q, _SMALL, _LARGE)
+    found = read(known, at)
+    growth = sigma_w**2 * found.growth
+    chi_1 = sigma_w**2 * found.slope_second
+    interior = (q > 0) & jnp.isfinite(q)
+    xi_c = _depth(slope)
+    xi_gradient = 1 / jnp.where(_is_one(chi_1), 0.0, jnp.log(chi_1))
+    return DepthScales(
+        q_star=q,
+        c_star=1 - gap,
+        chi_1=chi_1,
+        xi_q=_depth(growth),
+        xi_c=xi_c,
+        xi_gradient=xi_gradient,
+        trainable_depth=6 * jnp.where(interior, xi_c, jnp.abs(xi_gradient)),
     )
-    if homogeneous and not sigma_b:
-        return 1 / math.sqrt(at_zero)  # φ′ does not depend on scale: (leaky) ReLU, linear
-    if not sigma_b and float(abs(_at(known, 0.0))) < 1e-7 and at_zero > 0:
-        # φ(0) = 0: the length dies out at q* = 0, where χ₁ = σ_w² φ′(0)².
-        return _stable(known, 1 / math.sqrt(at_zero), 0.0, sigma_b)
-    q = _bisect(lambda q: _bias_variance(known, q) - sigma_b**2)
-    if q is None:
-        raise _nowhere(known, sigma_b)
-    return _stable(known, 1 / math.sqrt(_slope_moment(known, q)), q, sigma_b)
 
 
-def _nowhere(activation: Activation, sigma_b: float) -> ValueError:
-    return errors.refusal(
-        f"edge of chaos of {activation.name}",
-        f"no critical point at sigma_b={sigma_b:g}",
-        "an activation and sigma_b with chi_1 = 1 somewhere",
-        "change sigma_b, or use scaled_for, which keeps the length at q = 1",
-    )
+def _depth(slope: Array) -> Array:
+    """−1/ln |slope|; inf at 1, negative where the point repels."""
+    return jnp.where(_is_one(slope), jnp.inf, -1 / jnp.log(jnp.abs(slope)))
 
 
-def _stable(activation: Activation, sigma_w: float, q: float, sigma_b: float) -> float:
-    """σ_w if the length map V brings lengths near its fixed point q back to it."""
+def _is_one(x: Array) -> Array:
+    return jnp.abs(x - 1) < (1e-10 if x.dtype == jnp.float64 else 1e-5)
 
-    def growth(at: float) -> float:
-        return (sigma_w**2 * _square_moment(activation, at) + sigma_b**2) / at - 1
 
-    above, below = (growth(1.01 * q), growth(0.99 * q)) if q else (growth(1e-3), 0.0)
-    if above > 1e-5 or below < -1e-5:
-        raise errors.refusal(
-            f"edge of chaos of {activation.name}",
-            f"an unstable fixed point q*={q:.3g} at sigma_b={sigma_b:g}",
-            "a critical point whose length map is stable",
-            "raise sigma_b, or use scaled_for, which keeps the length at q = 1",
+def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
+    """:func:`length_fixed_point` from a table that is at hand, unchecked.
+
+    >>> round(float(settled_length(table("relu"), *map(jnp.asarray, (1.0, 1.0, 1.0)))), 5)
+    2.0
+    """
+    find = jnp.vectorize(functools.partial(_settled_length, known))
+    found: Array = find(sigma_w, sigma_b, start)
+    return found
+
+
+def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
+    def excess(q: Array) -> tuple[Array, Array]:
+        found = read(known, q)
+        return (
+            sigma_w**2 * found.second + sigma_b**2 - q,
+            sigma_w**2 * found.growth - 1,
         )
-    return sigma_w
+
+    nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
+    at_nodes = jax.lax.stop_gradient(excess(nodes)[0])
+    at_start = jax.lax.stop_gradient(excess(start)[0])
+    up = at_start > 0
+    # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
+    above = (nodes > start) & (at_nodes <= 0)
+    below = (nodes < start) & (at_nodes >= 0)
+    at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
+    low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
+    high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
+
+    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+        low, high, q = state
+        value, slope = excess(q)
+        low, high = jnp.where(value > 0, q, low), jnp.where(value > 0, high, q)
+        newton = q - value / jnp.where(slope == 0, 1.0, slope)
+        inside = (newton >= low) & (newton <= high)
+        return (low, high, jnp.where(inside, newton, (low + high) / 2)), None
+
+    (_, _, q), _ = jax.lax.scan(step, (low, high, (low + high) / 2), None, length=_NEWTON)
+    q = jax.lax.stop_gradient(q)
+    # One more step, outside of stop_gradient: dq*/dσ by the implicit function theorem.
+    value, slope = excess(q)
+    q = q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
+    tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
+    q = jnp.where(jnp.where(up, above.any(), below.any()), q, jnp.where(up, jnp.inf, 0.0))
+    return jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
 
 
-def _bias_variance(activation: Activation, q: float) -> float:
-    """σ_b² of the critical point whose fixed point is q."""
-    slope = _slope_moment(activation, q)
-    return q - _square_moment(activation, q) / slope if slope > 0 else math.nan
+def check_sigmas(sigma_w: Any, sigma_b: Any) -> None:
+    """Standard deviations are finite and not negative.
 
-
-def _bisect(function: Callable[[float], float]) -> float | None:
-    """The first root on a logarithmic grid of q in [1e-6, 1e4]."""
-    grid = [10 ** (-6 + 10 * i / 60) for i in range(61)]
-    values = [function(q) for q in grid]
-    for low, high, at_low, at_high in zip(grid, grid[1:], values, values[1:], strict=False):
-        if not (at_low <= 0 < at_high or at_high <= 0 < at_low):
-            continue
-        for _ in range(60):
-            middle = math.sqrt(low * high)
-            if (function(middle) > 0) == (at_high > 0):
-                high = middle
-            else:
-                low = middle
-        return math.sqrt(low * high)
-    return None
-
-
-def _known(activation: ActivationLike) -> Activation:
-    """The activation with its kinks found, once."""
-    found = elementwise(activation)
-    kinks = find_kinks(found.function) if found.kinks is None else found.kinks
-    return Activation(found.name, found.function, kinks)
-
-
-def _at(activation: Activation, x: float) -> float:
-    return expectation(lambda z: activation.function(0 * z + x))
-
-
-def _square_moment(activation: Activation, q: float) -> float:
-    root = math.sqrt(q)
-    return expectation(lambda z: activation.function(root * z) ** 2, _scaled(activation, root))
-
-
-def _slope_moment(activation: Activation, q: float) -> float:
-    root = math.sqrt(q)
-
-    def slope(z: Array) -> Array:
-        return jax.vmap(jax.grad(lambda x: jnp.sum(activation.function(x))))(root * z) ** 2
-
-    return expectation(slope, _scaled(activation, root))
-
-
-def _scaled(activation: Activation, root: float) -> tuple[float, ...]:
-    """The kinks of z ↦ φ(√q z)."""
-    return tuple(kink / root for kink in activation.kinks or () if root > 0)
+    >>> check_sigmas(1.0, 0.0)
+    """
+    errors.check_number("sigma_w", sigma_w, low=0.0, fix="use 1.0")
+    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")

@@ -1,15 +1,17 @@
-"""Mean field numbers against scipy's own quadrature and root finder."""
+"""Mean field numbers against scipy's quadrature and root finder, and against sampled networks."""
 
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, optimize, special
 
 from jinit import theory
-from jinit.quadrature import find_kinks
+from jinit.activations import get as get_activation
+from jinit.quadrature import find_kinks, in_float64
 
 FUNCTIONS = {
     "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
@@ -72,3 +74,184 @@ def test_the_length_dies_and_explodes():
 )
 def test_kinks(function, kinks):
     assert find_kinks(function) == pytest.approx(kinks, abs=2e-6)
+
+
+def in64(function, *args, **kwargs):
+    return in_float64(lambda: jax.tree.map(np.asarray, function(*args, **kwargs)))
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [("tanh", 1.0, 0.05**0.5), ("tanh", 2.0, 0.05**0.5), ("erf", 1.8, 0.3), ("erf", 2.5, 0.1),
+     ("sigmoid", 3.0, 0.5)],
+)  # fmt: skip
+def test_depth_scales_against_scipy(name, sigma_w, sigma_b):
+    """An own solution of the same equations: brentq on Gauss–Hermite sums, doubled integrals."""
+    value, slope = FUNCTIONS[name]
+    q = optimize.brentq(
+        lambda q: sigma_w**2 * mean(lambda x: value(x) ** 2, q) + sigma_b**2 - q, 1e-4, 50
+    )
+    z, w = np.polynomial.hermite_e.hermegauss(150)
+    w = w / w.sum()
+
+    def double(function, c):
+        first = math.sqrt(q) * z[:, None]
+        second = math.sqrt(q) * (c * z[:, None] + math.sqrt(max(1 - c * c, 0)) * z)
+        return (w[:, None] * w * function(first) * function(second)).sum()
+
+    chi_1 = sigma_w**2 * mean(lambda x: slope(x) ** 2, q)
+    c = 1.0
+    if chi_1 > 1:
+        c = optimize.brentq(
+            lambda c: (sigma_w**2 * double(value, c) + sigma_b**2) / q - c, -0.2, 1 - 1e-5
+        )
+    found = in64(theory.depth_scales, name, sigma_w, sigma_b)
+    assert found.q_star == pytest.approx(q, rel=1e-8)
+    assert found.chi_1 == pytest.approx(chi_1, rel=1e-8)
+    assert found.c_star == pytest.approx(c, abs=1e-6)
+    at_c = chi_1 if c == 1 else sigma_w**2 * double(slope, c)
+    assert found.xi_c == pytest.approx(-1 / math.log(at_c), rel=1e-4)
+    growth = mean(lambda x: value(x) ** 2, q * 1.0001) - mean(lambda x: value(x) ** 2, q * 0.9999)
+    assert found.xi_q == pytest.approx(-1 / math.log(sigma_w**2 * growth / (0.0002 * q)), rel=1e-4)
+    assert found.xi_gradient == pytest.approx(1 / math.log(chi_1), rel=1e-6)
+
+
+def test_published_depth_scales_of_tanh():
+    """6 ξ_c at σ_b² = 0.05 (Schoenholz et al. 2017, figure 5), computed with mpmath elsewhere."""
+    sigma_w = np.sqrt([1.0, 1.4, 1.76, 2.5, 4.0])
+    found = in64(theory.depth_scales, "tanh", sigma_w, 0.05**0.5)
+    np.testing.assert_allclose(found.trainable_depth, [21.8, 64.4, 29470, 70.8, 41.9], rtol=2e-3)
+    assert theory.edge_of_chaos("tanh", 0.05**0.5) ** 2 == pytest.approx(1.760955, abs=5e-7)
+
+
+def test_correlations_of_relu_on_its_edge():
+    """l² (1 − c_l) → 9π²/2 from c = 0 (Hayou et al. 2019); 43.1297325 at l = 1,000."""
+    found = in64(theory.propagate, "relu", 2**0.5, depth=1001)
+    assert found.gap[1000] * 1000**2 == pytest.approx(43.1297325, rel=1e-7)
+    assert theory.critical_rate("relu") == 0.0
+
+
+def test_correlations_of_tanh_on_its_edge_fall_as_beta_over_l():
+    sigma_w = theory.edge_of_chaos("tanh", 0.3)
+    beta = theory.critical_rate("tanh", 0.3)
+    found = in64(theory.propagate, "tanh", sigma_w, 0.3, depth=4001, tabulated=True)
+    # 1/gap grows by 1/β a layer, whatever the start.
+    assert 1000 / (1 / found.gap[4000] - 1 / found.gap[3000]) == pytest.approx(beta, rel=2e-3)
+
+
+def test_fixed_points_are_all_found_with_their_stability():
+    points = theory.length_fixed_points("tanh", 1.5)
+    assert [p.kind for p in points] == ["unstable", "stable"]
+    assert points[1].value == pytest.approx(
+        optimize.brentq(lambda q: 2.25 * mean(lambda x: np.tanh(x) ** 2, q) - q, 0.1, 9), rel=1e-9
+    )
+    assert [p.value for p in theory.length_fixed_points("relu", 1.0)] == [0.0]
+    (critical,) = theory.length_fixed_points("relu", 2**0.5)
+    assert (critical.value, critical.kind) == (0.0, "marginal")
+    # V is convex for gelu: an attracting and a repelling length.
+    kinds = [p.kind for p in theory.length_fixed_points("gelu", 1.45, 0.1)]
+    assert kinds == ["stable", "unstable"]
+    correlations = theory.correlation_fixed_points("tanh", 2.0, 0.0, 2.0)
+    assert [round(p.value, 6) for p in correlations] == [1.0, 0.0, -1.0]
+    assert [p.kind for p in correlations] == ["unstable", "stable", "unstable"]
+
+
+def test_no_critical_point_is_said():
+    with pytest.raises(ValueError, match="no critical point"):
+        theory.edge_of_chaos("softplus")
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_an_unstable_critical_point_is_said(name):
+    with pytest.raises(ValueError, match="unstable"):
+        theory.edge_of_chaos(name, 0.05)
+
+
+@pytest.mark.parametrize("sigma_b", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("name", ["tanh", "erf", "softsign", "lecun_tanh", "hard_tanh", "sin"])
+def test_critical_sigma_b_is_the_inverse(name, sigma_b):
+    sigma_w = theory.edge_of_chaos(name, sigma_b)
+    assert theory.critical_sigma_b(name, sigma_w) == pytest.approx(sigma_b, rel=1e-6)
+
+
+def test_a_phase_diagram_is_the_scales_point_by_point():
+    sigma_w, sigma_b = np.array([0.8, 1.3, 1.9, 3.0]), np.array([0.0, 0.2, 0.7])
+    for name in ("tanh", "relu", "softplus"):
+        found = theory.phase_diagram(name, sigma_w, sigma_b).scales
+        alone = in64(theory.depth_scales, name, sigma_w, sigma_b[:, None])
+        np.testing.assert_allclose(found.q_star, alone.q_star, rtol=1e-12)
+        np.testing.assert_allclose(1 - found.c_star, 1 - alone.c_star, rtol=2e-5, atol=1e-9)
+        np.testing.assert_allclose(found.xi_c, alone.xi_c, rtol=1e-4)
+
+
+def test_the_table_of_correlations_is_the_integral():
+    depth = 30
+    for name, sigma_w in (("tanh", 1.7), ("gelu", 1.4), ("relu", 1.2)):
+        table, whole = (
+            in64(theory.propagate, name, sigma_w, 0.1, depth=depth, tabulated=tabulated)
+            for tabulated in (True, False)
+        )
+        np.testing.assert_allclose(table.gap, whole.gap, rtol=1e-4)
+        np.testing.assert_array_equal(table.q, whole.q)
+
+
+def test_maps_jit_vmap_and_have_derivatives():
+    def settled(sigma_w):
+        return theory.length_fixed_point("tanh", sigma_w, 0.2)
+
+    def check():
+        step = 1e-5
+        numeric = (settled(1.5 + step) - settled(1.5 - step)) / (2 * step)
+        return float(jax.grad(settled)(1.5)), float(numeric)
+
+    by_grad, numeric = in_float64(check)
+    assert by_grad == pytest.approx(numeric, rel=1e-6)
+    sigma_w = jnp.linspace(1.2, 2.0, 5)
+    lanes = jax.jit(jax.vmap(lambda w: theory.depth_scales("tanh", w, 0.1).xi_c))(sigma_w)
+    np.testing.assert_allclose(lanes, theory.depth_scales("tanh", sigma_w, 0.1).xi_c, rtol=1e-4)
+    gradient = jax.grad(lambda w: theory.propagate("gelu", w, depth=6, tabulated=True).gap[-1])(1.4)
+    ends = [theory.propagate("gelu", w, depth=6, tabulated=True).gap[-1] for w in (1.401, 1.399)]
+    assert float(gradient) == pytest.approx(float(ends[0] - ends[1]) / 0.002, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [("relu", 2**0.5, 0.0), ("tanh", 1.3, 0.2), ("tanh", 2.5, 0.1), ("gelu", 1.4, 0.1),
+     ("erf", 1.5, 0.1), ("sigmoid", 2.0, 0.3), ("hard_tanh", 1.4, 0.1), ("softsign", 1.8, 0.2),
+     ("leaky_relu(0.2)", 1.3, 0.1), ("sin", 1.2, 0.2)],
+)  # fmt: skip
+def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigma_b):
+    """512 units, 64 networks, 64 layers: lengths, correlations and factors of gradients."""
+    width, networks, depth = 512, 64, 64
+    phi = get_activation(name).function
+
+    def network(key):
+        keys = jax.random.split(key, depth + 1)
+        start = jax.random.normal(keys[0], (2, width))
+        mixed = jnp.stack([start[0], 0.6 * start[0] + 0.8 * start[1]])
+
+        def layer(h, key):
+            inner, outer = jax.random.split(key)
+            w = jax.random.normal(inner, (width, width)) * sigma_w / width**0.5
+            following = phi(h) @ w + sigma_b * jax.random.normal(outer, (width,))
+            slopes = jax.vmap(jax.grad(lambda x: phi(x)))(h[0])
+            return following, (jnp.mean(h[0] ** 2), jnp.mean(h[0] * h[1]), jnp.mean(slopes**2))
+
+        return jax.lax.scan(layer, mixed, keys[1:])[1]
+
+    length, product, slope = jax.jit(jax.vmap(network))(
+        jax.random.split(jax.random.key(3), networks)
+    )
+    expected = theory.propagate(name, sigma_w, sigma_b, depth=depth, q=1.0, c=0.6)
+    cross = expected.q * expected.correlation
+    for at in (1, 3, 7, 15, 31, 63):
+        for sample, value in (
+            (length, expected.q[at]),
+            (product, cross[at]),
+            (slope, expected.chi[at] / sigma_w**2),
+        ):
+            seen = np.asarray(sample, np.float64)[:, at]
+            error = seen.std(ddof=1) / math.sqrt(networks)
+            # The next order of 1/width, which grows with depth.
+            bias = 3 * (at + 1) / width * abs(float(value)) * 0.25
+            assert abs(seen.mean() - value) < 4 * error + bias + 1e-6, at

@@ -1,0 +1,269 @@
+"""Gaussian moments against closed forms, scipy's adaptive quadrature and Mehler's expansion."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, special
+
+from jinit import activations, theory
+from jinit.quadrature import find_kinks, in_float64
+from jinit.theory.moments import table
+
+NAMES = activations.names()
+
+
+def numpy_of(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
+def moments64(activation, q):
+    return in_float64(lambda: numpy_of(theory.moments(activation, jnp.asarray(q, jnp.float64))))
+
+
+def cross64(activation, q, c):
+    return in_float64(
+        lambda: numpy_of(
+            theory.cross_moments(activation, *(jnp.asarray(x, jnp.float64) for x in (q, c)))
+        )
+    )
+
+
+@functools.cache
+def pointwise(name):
+    """φ, φ′ and φ″ as float functions, in float64."""
+    phi = activations.get(name).function
+    orders = phi, jax.grad(phi), jax.grad(jax.grad(phi))
+
+    def at(order):
+        compiled = jax.jit(jax.vmap(orders[order]))
+        return lambda x: in_float64(lambda: np.asarray(compiled(jnp.asarray(x, jnp.float64))))
+
+    return [at(order) for order in range(3)]
+
+
+def reference(name, q, of, kinks):
+    """E of(φ(u), φ′(u), φ″(u), u), by scipy's 61-point Gauss–Kronrod rule on every piece."""
+    points = np.array([-40, -12, -8, -5, -3, -1.5, -0.7, 0, 0.7, 1.5, 3, 5, 8, 12, 40.0])
+    inner = np.array([-3, -1, -0.3, 0.3, 1, 3]) / math.sqrt(q)
+    cuts = np.unique(np.concatenate([points, inner, np.asarray(kinks) / math.sqrt(q)]))
+    cuts = cuts[np.abs(cuts) <= 40]
+    phis = pointwise(name)
+
+    def integrand(z):
+        u = math.sqrt(q) * z
+        values = [phi(u) for phi in phis]
+        return of(*values, u) * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    return sum(integrate.fixed_quad(integrand, a, b, n=61)[0] for a, b in itertools.pairwise(cuts))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("q", [1e-3, 0.3, 1.0, 9.0])
+def test_every_activation_against_scipy(name, q):
+    kinks = activations.get(name).kinks
+    found = moments64(name, q)
+    wanted = {
+        "mean": lambda f, d, e, u: f,
+        "second": lambda f, d, e, u: f**2,
+        "fourth": lambda f, d, e, u: f**4,
+        "slope_second": lambda f, d, e, u: d**2,
+        "slope_fourth": lambda f, d, e, u: d**4,
+        "growth": lambda f, d, e, u: u * f * d / q,
+    }
+    if math.isfinite(found.curvature_second):
+        wanted["curvature_second"] = lambda f, d, e, u: e**2
+    scale = reference(name, q, wanted["second"], kinks) ** 0.5
+    for what, of in wanted.items():
+        expected = reference(name, q, of, kinks)
+        # Odd moments and the growth of a saturated length may vanish: then against their size.
+        floor = 1e-9 * {"mean": scale, "growth": found.slope_second}.get(what, 0)
+        assert getattr(found, what) == pytest.approx(expected, rel=1e-8, abs=floor), what
+
+
+def test_closed_forms():
+    q = np.array([1e-8, 1e-3, 0.2, 1.0, 7.0, 400.0])
+    relu, identity = moments64("relu", q), moments64("identity", q)
+    np.testing.assert_allclose(relu.second, q / 2, rtol=1e-12)
+    np.testing.assert_allclose(relu.fourth, 1.5 * q**2, rtol=1e-12)
+    np.testing.assert_allclose(relu.mean, np.sqrt(q / 2 / np.pi), rtol=1e-12)
+    np.testing.assert_allclose(relu.slope_second, 0.5, rtol=1e-12)
+    np.testing.assert_allclose(relu.growth, 0.5, rtol=1e-12)
+    assert np.isinf(relu.curvature_second).all()
+    np.testing.assert_allclose(identity.fourth, 3 * q**2, rtol=1e-12)
+    leaky = moments64("leaky_relu(0.3)", q)
+    np.testing.assert_allclose(leaky.second, q * (1 + 0.09) / 2, rtol=1e-12)
+    erf = moments64("erf", q)
+    np.testing.assert_allclose(erf.second, 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q)), rtol=1e-10)
+    np.testing.assert_allclose(erf.slope_second, 4 / np.pi / np.sqrt(1 + 4 * q), rtol=1e-10)
+    sine = moments64("sin", q[:-1])
+    np.testing.assert_allclose(sine.second, -np.expm1(-2 * q[:-1]) / 2, rtol=1e-10)
+    np.testing.assert_allclose(sine.growth, np.exp(-2 * q[:-1]), rtol=1e-8, atol=1e-10)
+
+
+def test_selu_is_normalized():
+    found = moments64("selu", 1.0)
+    assert abs(found.mean) < 1e-8
+    assert found.second == pytest.approx(1, abs=1e-8)
+
+
+@pytest.mark.parametrize("q", [0.1, 1.0, 30.0])
+def test_cross_moments_closed_forms(q):
+    c = np.array([-1, -0.999, -0.5, 0.0, 0.3, 0.9, 1 - 1e-6, 1.0])
+    angle = np.arccos(c)
+    relu = cross64("relu", q, c)
+    np.testing.assert_allclose(
+        relu.value, q * (np.sin(angle) + (np.pi - angle) * c) / (2 * np.pi), atol=1e-10 * q
+    )
+    np.testing.assert_allclose(relu.slope, (np.pi - angle) / (2 * np.pi), atol=1e-9)
+    erf = cross64("erf", q, c)
+    x = 2 * q * c / (1 + 2 * q)
+    np.testing.assert_allclose(erf.value, 2 / np.pi * np.arcsin(x), atol=1e-10)
+    np.testing.assert_allclose(
+        erf.slope, 4 / np.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2), atol=1e-9
+    )
+    linear = cross64("identity", q, c)
+    np.testing.assert_allclose(linear.value, q * c, atol=1e-10 * q)
+    # E (u − v)² / 2 of nearly equal inputs has its own digits: no cancellation.
+    assert cross64("identity", q, 1 - 1e-13).difference == pytest.approx(q * 1e-13, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("c", [-0.4, 0.0, 0.45])
+def test_cross_moments_against_mehler(name, c):
+    """E φ(u₁)φ(u₂) = Σ a_k² c^k with a_k = E φ(√q z) He_k(z)/√k!."""
+    q, terms = 1.7, 48
+    kinks = np.asarray(activations.get(name).kinks) / math.sqrt(q)
+    cuts = np.unique(np.concatenate([np.arange(-14, 15), kinks]))
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half, centre = np.diff(cuts)[:, None] / 2, (cuts[1:] + cuts[:-1])[:, None] / 2
+    z, w = (centre + half * nodes).ravel(), (half * weights).ravel()
+    w = w * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    hermite = [np.ones_like(z), z]
+    for k in range(2, terms):
+        hermite.append((z * hermite[-1] - math.sqrt(k - 1) * hermite[-2]) / math.sqrt(k))
+    found = cross64(name, q, c)
+    for what, order in (("value", 0), ("slope", 1)):
+        values = pointwise(name)[order](math.sqrt(q) * z)
+        a = np.array([(w * values * h).sum() for h in hermite])
+        expected = (a**2 * c ** np.arange(terms)).sum()
+        assert getattr(found, what) == pytest.approx(expected, rel=1e-8, abs=1e-10), what
+
+
+def test_value_slope_and_difference_agree():
+    q, c = 2.0, np.array([0.2, 0.7])
+    found = cross64("gelu", q, c)
+    step = 1e-4
+    ahead, behind = cross64("gelu", q, c + step), cross64("gelu", q, c - step)
+    np.testing.assert_allclose(
+        (ahead.value - behind.value) / (2 * step) / q, found.slope, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        moments64("gelu", q).second - found.value, found.difference, rtol=1e-9
+    )
+
+
+def test_float32_is_close_and_traced():
+    q = jnp.array([1e-4, 0.5, 3.0])
+    single = jax.jit(lambda q: theory.moments("tanh", q))(q)
+    double = moments64("tanh", q)
+    for what in ("second", "slope_second", "growth", "fourth"):
+        np.testing.assert_allclose(getattr(single, what), getattr(double, what), rtol=1e-5)
+    assert single.second.dtype == jnp.float32
+    cross = jax.jit(jax.vmap(lambda c: theory.cross_moments("tanh", 2.0, c).value))
+    np.testing.assert_allclose(
+        cross(jnp.array([0.1, 0.9])), cross64("tanh", 2.0, [0.1, 0.9]).value, rtol=2e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sigmoid"])
+def test_derivatives_against_finite_differences(name):
+    def at(q):
+        return theory.moments(name, q).second
+
+    def check():
+        q, step = jnp.float64(1.3), 1e-5
+        numeric = (at(q + step) - at(q - step)) / (2 * step)
+        return float(jax.grad(at)(q)), float(theory.moments(name, q).growth), float(numeric)
+
+    by_grad, growth, numeric = in_float64(check)
+    assert by_grad == pytest.approx(numeric, rel=1e-6)
+    assert growth == pytest.approx(numeric, rel=1e-6)
+
+
+def test_a_users_callable_with_kinks_nobody_named():
+    def bent(x):
+        return jnp.where(x > 0.37, 2 * x - 0.37, x) + 0.5
+
+    q, cut = 1.0, 0.37
+    assert find_kinks(bent) == pytest.approx((cut,), abs=1e-6)
+    at = moments64(bent, q)
+    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
+    tail = special.ndtr(-cut)
+    # φ = u + .5 + (u − k)₊
+    assert at.mean == pytest.approx(0.5 + density - cut * tail, rel=1e-6)
+    assert at.slope_second == pytest.approx(1 + 3 * tail, rel=1e-6)
+
+
+def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
+    assert np.isnan(moments64("sin", 1e5).second)
+    assert np.isnan(cross64("sin", 900.0, 0.5).value)
+    growing = moments64(jnp.exp, np.array([1.0, 1e6]))
+    assert growing.second[0] == pytest.approx(math.exp(2), rel=5e-9)
+    assert np.isnan(growing.second[1])
+
+
+def test_beyond_the_table_the_power_law_goes_on():
+    q = np.array([1e8, 1e20])
+    np.testing.assert_allclose(moments64("relu", q).second, q / 2, rtol=1e-9)
+    np.testing.assert_allclose(moments64("tanh", q).second, 1, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: theory.moments("relu", -1.0), "q: got -1.0"),
+        (lambda: theory.moments("rellu", 1.0), "did you mean 'relu'"),
+        (
+            lambda: theory.cross_moments("relu", 1.0, 1.5),
+            r"c: got 1.5; allowed: a number in \[-1, 1\]",
+        ),
+        (lambda: theory.cross_moments("relu", 0.0, 0.5), "q: got 0.0"),
+        (lambda: theory.cross_moments(jnp.sign, 1.0, 0.5), "a jump at 0"),
+        (lambda: theory.moments(lambda x: 1 / x, 1.0), "finite"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_table_is_made_once():
+    assert table("tanh") is table("tanh")
+    assert table("leaky_relu(0.2)") is table("leaky_relu(negative_slope=0.2)")
+    other = activations.get("tanh")
+    assert table(other) is table(other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_critical_points_of_the_catalogue_to_eight_digits(name):
+    """By scipy's rule alone: lengths stay at q*, and χ₁ is 1 there; or the reason is said."""
+    sigma_b = 0.3
+    kinks = activations.get(name).kinks
+    try:
+        sigma_w = theory.edge_of_chaos(name, sigma_b)
+    except ValueError as error:
+        said = {"identity": "no critical", "relu": "no critical", "leaky_relu": "no critical",
+                "softplus": "no critical", "gelu": "unstable", "silu": "unstable"}  # fmt: skip
+        assert said[name] in str(error)
+        return
+    q = float(in_float64(lambda: theory.length_fixed_point(name, sigma_w, sigma_b)))
+    assert sigma_w**2 * reference(name, q, lambda f, d, e, u: d**2, kinks) == pytest.approx(
+        1, rel=1e-8
+    )
+    length = sigma_w**2 * reference(name, q, lambda f, d, e, u: f**2, kinks) + sigma_b**2
+    assert length == pytest.approx(q, rel=1e-8)
