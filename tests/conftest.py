@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from pathlib import Path
 
 # Before JAX starts. Two host devices: a result that leaks to the wrong device shows. LLVM level 1,
 # as the engine uses it: the same bits, and tests that mostly compile take a third of the time.
@@ -31,6 +32,21 @@ def assert_same_bits():
     if jax.__version_info__ >= (0, 9):
         return np.testing.assert_array_equal
     return lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(autouse=True)
+def few_memory_maps():
+    """Forgets compiled programs before a long session runs into the kernel's limit.
+
+    Linux allows a process 65,530 memory maps; every compiled program takes several, and past the
+    limit LLVM ends the process with a segmentation fault.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ class Table:
       name, function, kinks: of the activation.
       at_zero: φ(0).
       bends: whether φ′ jumps somewhere.
+      jump: where φ itself jumps; None: nowhere.
       values: ``(points, 9)`` over x, √q = SCALE sinh(x): E dᵏ/√qᵏ for d = φ − φ(0) and k = 1 … 4,
         E φ′², E φ′⁴, E φ″², E z d φ′/√q, E z φ′.
       beyond: ``(3, 9)``, p, A and B: past the table a column goes on as √qᵖ (A + B/√q).
@@ -176,6 +177,7 @@ class Table:
     kinks: tuple[float, ...]
     at_zero: float
     bends: bool
+    jump: float | None
     values: np.ndarray
     beyond: np.ndarray
 
@@ -249,12 +251,8 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
         raise errors.refusal(
             f"{name}(0)", at_zero, "a finite number", "use an activation that is defined there"
         )
-    bends = any(
-        abs(float(slope(jnp.asarray(k + 1e-6))) - float(slope(jnp.asarray(k - 1e-6)))) > 1e-4
-        or abs(float(function(jnp.asarray(k + 1e-9))) - float(function(jnp.asarray(k - 1e-9))))
-        > 1e-6
-        for k in kinks
-    )
+    jump = next((k for k in kinks if _step(function, k, 1e-9) > 1e-6), None)
+    bends = jump is not None or any(_step(slope, k, 1e-6) > 1e-4 for k in kinks)
     s = Table.nodes()
     coarse, fine = (_moments_at(function, kinks, s[1:], order) for order in (16, 24))
     coarse, fine = (np.concatenate([_AT_ZERO @ each[:6], each]) for each in (coarse, fine))
@@ -264,7 +262,13 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
     unresolved = unresolved[:, [1, 3, 4]].any(1)
     if unresolved.any():
         fine[np.argmax(unresolved) :] = np.nan
-    return Table(name, function, kinks, at_zero, bends, fine, _beyond(s, fine))
+    return Table(name, function, kinks, at_zero, bends, jump, fine, _beyond(s, fine))
+
+
+def _step(function: Callable[[Array], Array], at: float, apart: float) -> float:
+    """|f(x + δ) − f(x − δ)|."""
+    ends = [float(function(jnp.asarray(at + side * apart))) for side in (1, -1)]
+    return abs(ends[0] - ends[1])
 
 
 def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -321,52 +325,75 @@ def pair(known: Table, s: Array, gap: Array) -> tuple[Array, Array]:
     >>> round(float(first), 5), round(float(second), 5)
     (1.0, 1.0)
     """
-    for kink in known.kinks:
-        ends = known.function(jnp.asarray([kink - 1e-4, kink + 1e-4]))
-        if not isinstance(ends, jax.core.Tracer) and abs(float(ends[1] - ends[0])) > 0.05:
-            raise errors.refusal(
-                f"correlations under {known.name}", f"a jump at {kink:g}",
-                "a continuous activation: chi_1 is infinite at a jump", "smooth the jump",
-            )  # fmt: skip
     s, gap = jnp.broadcast_arrays(s, gap)
-    flat = jax.vmap(functools.partial(_pair, known))(s.ravel(), gap.ravel())
-    return flat[0].reshape(s.shape), flat[1].reshape(s.shape)
+    difference, slope, _ = integrate_pair(known, s, s, gap)
+    # Where the gap is below rounding error, φ(u₁) − φ(u₂) is too, and the limit is meant.
+    return difference / (s**2 * jnp.maximum(gap, 2 * _floor(s) ** 2)), slope
 
 
-def _pair(known: Table, s: Array, gap: Array) -> tuple[Array, Array]:
-    kinks = np.asarray(known.kinks)
-    bends = jnp.asarray(np.unique(np.concatenate([kinks, _BENDS])), s.dtype) / s
-    # Below, φ(u₁) − φ(u₂) is rounding error, and the limit is reached.
-    floor = 1e-9 if s.dtype == jnp.float64 else 3e-5
+def integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Array, Array, Array]:
+    """½E(φ(u₁)−φ(u₂))², E φ′(u₁)φ′(u₂), E φ(u₁)φ(u₂) for uᵢ ~ N(0, sᵢ²), correlation 1 − gap.
+
+    Args:
+      known: the activation.
+      s_1, s_2, gap: of one shape.
+
+    Raises:
+      ValueError: an activation that jumps.
+
+    >>> one = jnp.asarray(1.0)
+    >>> [round(float(x), 5) for x in integrate_pair(table("identity"), one, 2 * one, 0.5 * one)]
+    [1.5, 1.0, 1.0]
+    """
+    if known.jump is not None:
+        raise errors.refusal(
+            f"correlations under {known.name}", f"a jump at {known.jump:g}",
+            "a continuous activation: chi_1 is infinite at a jump", "smooth the jump",
+        )  # fmt: skip
+    found = jax.vmap(functools.partial(_integrate_pair, known))(
+        s_1.ravel(), s_2.ravel(), gap.ravel()
+    )
+    return tuple(x.reshape(s_1.shape) for x in found)  # type: ignore[return-value]
+
+
+def _floor(s: Array) -> float:
+    """The smallest b = √(gap/2) at which φ(u₁) − φ(u₂) still has digits."""
+    return 1e-9 if s.dtype == jnp.float64 else 3e-5
+
+
+def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Array, ...]:
+    dtype = s_1.dtype
+    kinks = jnp.asarray(known.kinks, dtype)
+    bends = jnp.asarray(np.unique(np.concatenate([known.kinks, _BENDS])), dtype)
+    floor = _floor(s_1)
     b = jnp.maximum(jnp.sqrt(gap / 2), floor)
     a = jnp.sqrt(jnp.maximum(1 - gap / 2, 0.0))
     # The inner integral runs over the variable with the larger factor: its cuts stay in reach.
     large, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    sign = jnp.where(a >= b, 1.0, -1.0).astype(s.dtype)
-    crossings = jnp.asarray(kinks, s.dtype) / s
-    cuts = ((crossings[:, None] - sign * crossings) / (2 * jnp.maximum(small, floor))).ravel()
-    outer = jnp.concatenate([cuts, bends / jnp.maximum(small, floor)])
-    r, at_r = _panels(outer)
+    sign = jnp.where(a >= b, 1.0, -1.0).astype(dtype)
+    crossings = (kinks / s_1)[:, None] - sign * kinks / s_2
+    cuts = jnp.concatenate([crossings.ravel() / 2, bends / s_1, bends / s_2])
+    r, at_r = _panels(cuts / jnp.maximum(small, floor))
     both = jax.vmap(jax.value_and_grad(lambda x: jnp.sum(known.function(x))))
 
     def panel(sums: Array, node: tuple[Array, Array]) -> tuple[Array, None]:
         def inner(r: Array) -> Array:
-            p, at_p = _panels(
-                jnp.concatenate([(bends - small * r) / large, (sign * bends + small * r) / large])
-            )
-            p, at_p = p.ravel(), at_p.ravel()
-            value_1, slope_1 = both(s * (large * p + small * r))
-            value_2, slope_2 = both(sign * s * (large * p - small * r))
-            apart = (value_1 - value_2) / s
-            return jnp.stack([apart**2, slope_1 * slope_2, value_1**2]) @ at_p
+            cuts = [(bends / s_1 - small * r) / large, (sign * bends / s_2 + small * r) / large]
+            p, at_p = (x.ravel() for x in _panels(jnp.concatenate(cuts)))
+            value_1, slope_1 = both(s_1 * (large * p + small * r))
+            value_2, slope_2 = both(sign * s_2 * (large * p - small * r))
+            # In units of the lengths: squares of small ones would leave float32.
+            one, two = value_1 / s_1, value_2 / s_1
+            return jnp.stack([(one - two) ** 2, slope_1 * slope_2, one * two, one**2]) @ at_p
 
         r, at_r = node
         return sums + at_r @ jax.vmap(inner)(r), None
 
-    (squares, slopes, one), _ = jax.lax.scan(panel, jnp.zeros(3, s.dtype), (r, at_r))
-    known_one = read(known, s**2).second
-    resolved = jnp.abs(one - known_one) <= (1e-7 if s.dtype == jnp.float64 else 1e-4) * known_one
-    return tuple(jnp.where(resolved, x, jnp.nan) for x in (squares / (4 * b**2), slopes))
+    sums, _ = jax.lax.scan(panel, jnp.zeros(4, dtype), (r, at_r))
+    alone = read(known, s_1**2).second / s_1**2
+    resolved = jnp.abs(sums[3] - alone) <= (1e-7 if dtype == jnp.float64 else 1e-4) * alone
+    scale = jnp.stack([s_1**2 / 2, jnp.ones_like(s_1), s_1**2])
+    return tuple(jnp.where(resolved, x, jnp.nan) for x in sums[:3] * scale)
 
 
 def _panels(cuts: Array) -> tuple[Array, Array]:

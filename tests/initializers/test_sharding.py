@@ -29,7 +29,9 @@ for kind in (AxisType.Auto, AxisType.Explicit):
         whole = jax.jit(lambda key: made(key, shape))(key)
         split = made(key, shape, out_sharding=sharding)
         assert split.sharding.is_equivalent_to(sharding, len(shape)), name
-        np.testing.assert_array_equal(np.asarray(split), np.asarray(whole), err_msg=name)
+        # Before JAX 0.9 XLA's vector code differs in the last bit with the length of the array.
+        rtol = 0 if jax.__version_info__ >= (0, 9) else 1e-6
+        np.testing.assert_allclose(np.asarray(split), np.asarray(whole), rtol=rtol, err_msg=name)
         assert split.addressable_shards[0].data.size * 8 == split.size, name
 
 big, sharding = (4096, 512), NamedSharding(mesh, P("d"))
