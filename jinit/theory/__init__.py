@@ -18,7 +18,8 @@ from jinit.theory.mean_field import (
     susceptibility,
 )
 from jinit.theory.moments import CrossMoments, Moments, cross_moments, moments
-from jinit.theory.propagation import PhaseDiagram, Propagation, phase_diagram, propagate
+from jinit.theory.phase import PhaseDiagram, phase_diagram
+from jinit.theory.propagation import Propagation, propagate
 
 __all__ = [
     "CrossMoments", "DepthScales", "FixedPoint", "Moments", "PhaseDiagram", "Propagation",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -271,10 +270,7 @@ def _point(value: float, slope: float) -> FixedPoint:
 
 def _read(known: Table, q: Any) -> Moments:
     """The moments in NumPy."""
-    found: Moments = in_float64(
-        lambda: jax.tree.map(np.asarray, read(known, jnp.asarray(q, jnp.float64)))
-    )
-    return found
+    return in_float64(lambda: read(known, jnp.asarray(q, jnp.float64)))
 
 
 def _roots(function: Callable[[np.ndarray], np.ndarray], grid: np.ndarray) -> list[float]:

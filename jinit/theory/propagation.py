@@ -1,35 +1,23 @@
-"""Lengths, correlations and gradients through every layer, and phase diagrams."""
+"""Lengths, correlations and gradients through every layer, of plain and of residual networks."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.quadrature import in_float64
-from jinit.theory.mean_field import (
-    DepthScales,
-    check_sigmas,
-    scales,
-    settled_gap,
-    settled_length,
-)
-from jinit.theory.moments import Table, floating, lagrange, pair, read, table
+from jinit.theory.correlations import reader
+from jinit.theory.mean_field import check_sigmas
+from jinit.theory.moments import Table, floating, pair, read, table
 from jinit.typing import Array
 
-# √q = 0.25 sinh(x) up to 30, and the angle θ = sinh(t)/30 up to π.
-_SCALE, _LARGEST, _ANGLE = 0.25, 30.0, 30.0
-_LENGTHS, _ANGLES = 64, 96
-_STEP_S = math.asinh(_LARGEST / _SCALE) / (_LENGTHS - 1)
-_STEP_T = math.asinh(math.pi * _ANGLE) / (_ANGLES - 1)
+_TINY = 1e-30
 
 
 @jax.tree_util.register_dataclass
@@ -40,24 +28,17 @@ class Propagation:
     Attributes:
       q: variance of the pre-activations.
       gap: 1 − correlation of two inputs' pre-activations, accurate when the correlation is near 1.
-      chi: σ_w² E φ′² at this layer's q: growth of a squared gradient from the layer above to here.
+      log_gradient: ln of the squared gradient at each layer's pre-activation, over the last one's.
     """
 
     q: Array
     gap: Array
-    chi: Array
+    log_gradient: Array
 
     @property
     def correlation(self) -> Array:
         """Of the pre-activations of two different inputs, in [−1, 1]."""
         return 1 - self.gap
-
-    @property
-    def log_gradient(self) -> Array:
-        """ln of the squared gradient at each layer's pre-activation, over the last layer's."""
-        log = jnp.log(self.chi[..., :-1])
-        down = jnp.flip(jnp.cumsum(jnp.flip(log, -1), -1), -1)
-        return jnp.concatenate([down, jnp.zeros_like(self.q[..., :1])], -1)
 
 
 def propagate(
@@ -70,9 +51,10 @@ def propagate(
     c: Any = 0.0,
     tabulated: bool = False,
 ) -> Propagation:
-    """Variances, correlations and gradient factors of the first ``depth`` layers.
+    """Variances, correlations and gradients of the first ``depth`` layers of a plain network.
 
-    q_{l+1} = V(q_l); c_{l+1} = C(c_l) at q_l; χ_l = σ_w² E φ′(√q_l z)².
+    q_{l+1} = V(q_l); c_{l+1} = C(c_l) at q_l; a squared gradient grows by σ_w² E φ′(√q_l z)² from
+    layer l + 1 to layer l.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -100,132 +82,111 @@ def propagate(
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
     known = table(activation)
-    pair_at = _reader(known) if tabulated else functools.partial(pair, known)
-    sigma_w, sigma_b, q, gap = jnp.broadcast_arrays(
-        *(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c)))
-    )
-
-    def layer(state: tuple[Array, Array], nothing: None) -> tuple[tuple[Array, Array], Propagation]:
-        q, gap = state
-        at_q = read(known, q)
-        following = sigma_w**2 * at_q.second + sigma_b**2
-        share = pair_at(jnp.sqrt(jnp.maximum(q, 1e-30)), gap)[0]
-        # Where the signal has died or overflowed angles stay.
-        factor = jnp.where((q > 0) & jnp.isfinite(following), q / following, 1 / share)
-        here = Propagation(q, gap, sigma_w**2 * at_q.slope_second)
-        return (following, jnp.clip(sigma_w**2 * gap * share * factor, 0.0, 2.0)), here
-
-    layers = jax.lax.scan(layer, (q, gap), None, length=depth)[1]
-    found: Propagation = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), layers)
-    return found
+    values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
+    w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])
+    return through(known, w, b, values[2], values[3], Architecture(tabulated=tabulated))
 
 
 @dataclass(frozen=True)
-class PhaseDiagram:
-    """Depth scales on a grid; rows are σ_b, columns σ_w.
+class Architecture:
+    """What else a layer does.
 
     Attributes:
-      activation: its name.
-      sigma_w: ``(columns,)``. sigma_b: ``(rows,)``.
-      scales: :class:`DepthScales` with NumPy arrays ``(rows, columns)``.
+      residual: h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
+      residual_first: from the first, whose input then is as wide as the layer.
+      branch_scale: factor of the branch.
+      normalized: φ sees z_l standardized over units (LayerNorm at its start).
+      tabulated: see :func:`propagate`.
     """
 
-    activation: str
-    sigma_w: np.ndarray
-    sigma_b: np.ndarray
-    scales: DepthScales
+    residual: bool = False
+    residual_first: bool = False
+    branch_scale: float = 1.0
+    normalized: bool = False
+    tabulated: bool = False
 
 
-def phase_diagram(
-    activation: ActivationLike, sigma_w: Any, sigma_b: Any, *, start: float = 1.0
-) -> PhaseDiagram:
-    """q*, c*, χ₁ and the depth scales on a grid of σ_w and σ_b.
+class _Stream(NamedTuple):
+    """E h², E h and ½E(h₁ − h₂)² over units, for two inputs of one length."""
 
-    Args:
-      activation: a name, a spec string or an elementwise callable.
-      sigma_w: ``(columns,)``, > 0. sigma_b: ``(rows,)``, ≥ 0.
-      start: variance of the first layer's pre-activations, > 0.
+    square: Array
+    mean: Array
+    difference: Array
 
-    Returns:
-      :class:`PhaseDiagram`, computed in float64; c* and ξ_c from a table, relative error of
-      1 − c* about 1e-6 for √q* ≤ 30.
 
-    Raises:
-      ValueError: a grid that is not one-dimensional, a number out of range, an unknown activation,
-        one that jumps.
+def through(
+    known: Table, sigma_w: Array, sigma_b: Array, q: Array, gap: Array, architecture: Architecture
+) -> Propagation:
+    """:func:`propagate` with a σ of its own for each layer, ``(depth, …)``, and skips.
 
-    Reference: Schoenholz et al. 2017, figure 1.
+    A residual stream adds squares, E h φ = E h E φ because a layer's weights do not know the stream
+    (Yang & Schoenholz 2017, theorem 1); gradients add too.
 
-    >>> found = phase_diagram("tanh", [1.0, 2.0], [0.05**0.5])
-    >>> found.scales.trainable_depth.round(1).tolist()
-    [[21.8, 41.9]]
+    >>> one = jnp.ones(3)
+    >>> plain = through(table("identity"), one, 0 * one, *jnp.array([1.0, 0.5]), Architecture())
+    >>> skip = Architecture(residual=True)
+    >>> grown = through(table("relu"), 2**0.5 * one, 0 * one, *jnp.array([1.0, 0.5]), skip)
+    >>> plain.q.tolist(), [round(q, 3) for q in grown.q.tolist()]
+    ([1.0, 1.0, 1.0], [1.0, 1.0, 2.637])
     """
-    axes = [np.asarray(x, np.float64) for x in (sigma_w, sigma_b)]
-    for name, axis in zip(("sigma_w", "sigma_b"), axes, strict=True):
-        if axis.ndim != 1 or not axis.size:
-            raise errors.refusal(name, axis.shape, "a list of numbers", "np.linspace(0.5, 3, 200)")
-    check_sigmas(*axes)
-    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
-    known = table(activation)
-    correlations(known)
-    found = in_float64(
-        lambda: jax.tree.map(np.asarray, _diagram(known, *(jnp.asarray(x) for x in axes), start))
-    )
-    return PhaseDiagram(known.name, axes[0], axes[1], found)
+    pair_at = reader(known) if architecture.tabulated else functools.partial(pair, known)
+    zero = jnp.zeros_like(q)
+    stream = _Stream(zero, zero, zero)
+    if architecture.residual_first:
+        square = jnp.maximum(q - sigma_b[0] ** 2, 0.0) / sigma_w[0] ** 2
+        stream = _Stream(square, zero, q * gap / sigma_w[0] ** 2)
+    step = functools.partial(_layer, known, pair_at, architecture)
+
+    def layer(state: Any, sigmas: Any) -> tuple[Any, tuple[Array, ...]]:
+        q, gap, stream = state
+        stream, slope = step(stream, q, gap)
+        sigma_w, sigma_b = sigmas
+        following = sigma_w**2 * stream.square + sigma_b**2
+        # Where the signal has died or overflowed angles stay.
+        ratio = sigma_w**2 * stream.difference / following
+        apart = jnp.where((following > 0) & jnp.isfinite(ratio), jnp.clip(ratio, 0.0, 2.0), gap)
+        return (following, apart, stream), (q, gap, slope)
+
+    # A layer's own σ made its q: the loop needs the next layer's, and the last one's is not used.
+    after = tuple(jnp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
+    _, (lengths, gaps, slopes) = jax.lax.scan(layer, (q, gap, stream), after)
+    log_gradient = _backward(slopes, sigma_w, architecture)
+    return Propagation(*(jnp.moveaxis(x, 0, -1) for x in (lengths, gaps, log_gradient)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _diagram(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> DepthScales:
-    solve = functools.partial(settled_gap, _reader(known), known)
-
-    def row(sigma_b: Array) -> DepthScales:
-        q = settled_length(known, sigma_w, sigma_b, start)
-        gap, slope = jax.vmap(solve, in_axes=(0, None, 0))(sigma_w, sigma_b, q)
-        return scales(known, sigma_w, q, gap, slope)
-
-    found: DepthScales = jax.lax.map(row, sigma_b)
-    return found
-
-
-def correlations(known: Table) -> np.ndarray:
-    """``(lengths, angles, 2)``: what :func:`pair` gives over E φ′², on a grid of √q and the angle.
-
-    >>> bool(abs(correlations(table("identity")) - 1).max() < 1e-9)
-    True
-    """
-    return _correlations(known)
-
-
-@functools.lru_cache(32)
-def _correlations(known: Table) -> np.ndarray:
-    s = np.maximum(_SCALE * np.sinh(_STEP_S * np.arange(_LENGTHS)), 1e-6)
-    angle = np.sinh(_STEP_T * np.arange(_ANGLES)) / _ANGLE
-    gap = 2 * np.sin(angle / 2) ** 2
-
-    def row(s: Array) -> Array:
-        shares = jnp.stack(pair(known, s, jnp.asarray(gap)), -1)
-        return shares / read(known, s**2).slope_second
-
-    found = in_float64(lambda: np.array(jax.jit(lambda s: jax.lax.map(row, s))(jnp.asarray(s))))
-    # The limit itself, for the difference of two equal numbers.
-    found[:, 0] = np.where(np.isnan(found[:, 0]), np.nan, 1.0)
-    return found
+def _layer(
+    known: Table,
+    pair_at: Callable[[Array, Array], tuple[Array, Array]],
+    architecture: Architecture,
+    stream: _Stream,
+    q: Array,
+    gap: Array,
+) -> tuple[_Stream, Array]:
+    """The stream after one layer, and the squared slope of its branch at z."""
+    seen = jnp.ones_like(q) if architecture.normalized else q
+    at = read(known, seen)
+    share = pair_at(jnp.sqrt(jnp.maximum(seen, _TINY)), gap)[0]
+    scale = architecture.branch_scale if architecture.residual else 1.0
+    slope = scale**2 * at.slope_second
+    if architecture.normalized:
+        slope = slope / jnp.maximum(q, _TINY)
+    branch = _Stream(scale**2 * at.second, scale * at.mean, scale**2 * seen * gap * share)
+    if not architecture.residual:
+        return branch, slope
+    square = stream.square + branch.square + 2 * stream.mean * branch.mean
+    mean, difference = stream.mean + branch.mean, stream.difference + branch.difference
+    return _Stream(square, mean, difference), slope
 
 
-def _reader(known: Table) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """:func:`pair` from the table: six points by six."""
-    values = correlations(known)
+def _backward(slopes: Array, sigma_w: Array, architecture: Architecture) -> Array:
+    """ln E‖∂L/∂z_l‖² over the last layer's, which is linear: its pre-activation is the output."""
 
-    def at(s: Array, gap: Array) -> tuple[Array, Array]:
-        s, gap = jnp.broadcast_arrays(s, gap)
-        angle = 2 * jnp.arcsin(jnp.sqrt(jnp.clip(gap / 2, 0.0, 1.0)))
-        row, across = lagrange(jnp.arcsinh(jnp.minimum(s, _LARGEST) / _SCALE) / _STEP_S, _LENGTHS)
-        column, down = lagrange(jnp.arcsinh(angle * _ANGLE) / _STEP_T, _ANGLES)
-        near = jnp.asarray(values, s.dtype)[
-            row[..., None, None] + jnp.arange(6)[:, None], column[..., None, None] + jnp.arange(6)
-        ]
-        shares = jnp.einsum("...i,...j,...ijk->...k", across, down, near)
-        slope_second = read(known, s**2).slope_second
-        return shares[..., 0] * slope_second, shares[..., 1] * slope_second
+    def layer(at_h: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
+        slope, sigma_w = here
+        at_z = at_h + jnp.log(slope)
+        before = at_z + 2 * jnp.log(sigma_w)
+        return jnp.logaddexp(at_h, before) if architecture.residual else before, at_z
 
-    return at
+    below = slopes[:-1], sigma_w[:-1]
+    _, at_z = jax.lax.scan(layer, 2 * jnp.log(sigma_w[-1]), below, reverse=True)
+    return jnp.concatenate([at_z, jnp.zeros_like(slopes[:1])])
