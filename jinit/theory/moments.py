@@ -48,6 +48,7 @@ class Moments:
       slope_second: E φ′².
       slope_fourth: E φ′⁴.
       curvature_second: E φ″²; inf where φ′ jumps.
+      mixed: E φ² φ′².
       growth: d E φ² / dq; right for kinks too, where it is not E[φ′² + φφ″].
     """
 
@@ -57,6 +58,7 @@ class Moments:
     slope_second: Array
     slope_fourth: Array
     curvature_second: Array
+    mixed: Array
     growth: Array
 
 
@@ -109,7 +111,7 @@ def read(known: Table, q: Array) -> Moments:
     """
     s = jnp.sqrt(jnp.maximum(q, 1e-30))
     columns = jnp.moveaxis(known.rows(s), -1, 0)
-    m1, m2, m3, m4, slope_second, slope_fourth, curvature, growth, tilt = columns
+    m1, m2, m3, m4, slope_second, slope_fourth, curvature, growth, tilt, mix1, mix2 = columns
     zero = known.at_zero
     if zero:
         growth = growth + zero * tilt / s
@@ -121,6 +123,7 @@ def read(known: Table, q: Array) -> Moments:
         slope_second=slope_second,
         slope_fourth=slope_fourth,
         curvature_second=jnp.full_like(s, jnp.inf) if known.bends else curvature,
+        mixed=zero**2 * slope_second + 2 * zero * s * mix1 + s**2 * mix2,
         growth=growth,
     )
 
@@ -167,9 +170,9 @@ class Table:
       at_zero: φ(0).
       bends: whether φ′ jumps somewhere.
       jump: where φ itself jumps; None: nowhere.
-      values: ``(points, 9)`` over x, √q = SCALE sinh(x): E dᵏ/√qᵏ for d = φ − φ(0) and k = 1 … 4,
-        E φ′², E φ′⁴, E φ″², E z d φ′/√q, E z φ′.
-      beyond: ``(3, 9)``, p, A and B: past the table a column goes on as √qᵖ (A + B/√q).
+      values: ``(points, 11)`` over x, √q = SCALE sinh(x): E dᵏ/√qᵏ for d = φ − φ(0) and k = 1 … 4,
+        E φ′², E φ′⁴, E φ″², E z d φ′/√q, E z φ′, E dᵏφ′²/√qᵏ for k = 1, 2.
+      beyond: ``(3, 11)``, p, A and B: past the table a column goes on as √qᵖ (A + B/√q).
     """
 
     name: str
@@ -187,7 +190,7 @@ class Table:
         return _SCALE * np.sinh(_STEP * np.arange(_POINTS))
 
     def rows(self, s: Array) -> Array:
-        """The columns at s = √q, ``(…, 9)``: Lagrange interpolation through six points."""
+        """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
         place = jnp.arcsinh(jnp.minimum(s, _LARGEST) / _SCALE) / _STEP
         first, weights = lagrange(place, _POINTS)
         values = jnp.asarray(self.values, s.dtype)
@@ -307,6 +310,7 @@ def _moments_at(
         (value, slope), (_, curvature) = jax.jvp(first, (x,), (jnp.ones_like(x),))
         d = (value - function(jnp.zeros(()))) / s[:, None]
         powers = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
+        powers += [d * slope**2, (d * slope) ** 2]
         return jnp.stack([(w * power).sum(1) for power in powers], 1)
 
     return np.array(sums(jnp.asarray(s), jnp.asarray(z), jnp.asarray(w)))

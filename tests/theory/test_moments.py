@@ -74,6 +74,7 @@ def test_every_activation_against_scipy(name, q):
         "slope_second": lambda f, d, e, u: d**2,
         "slope_fourth": lambda f, d, e, u: d**4,
         "growth": lambda f, d, e, u: u * f * d / q,
+        "mixed": lambda f, d, e, u: (f * d) ** 2,
     }
     if math.isfinite(found.curvature_second):
         wanted["curvature_second"] = lambda f, d, e, u: e**2

@@ -1,0 +1,180 @@
+"""Singular values of a deep network's Jacobian, and whether they can all be near one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.quadrature import in_float64
+from jinit.theory.critical import critical_bias_variance
+from jinit.theory.mean_field import check_sigmas
+from jinit.theory.moments import floating, read, table
+from jinit.typing import Array
+
+WEIGHTS = ("gaussian", "orthogonal")
+# E φ′⁴/(E φ′²)² − 1 below this at some stable critical point counts as "as small as you like".
+_ATTAINABLE = 1e-2
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class JacobianSpectrum:
+    """Eigenvalues of J Jᵀ, J the Jacobian of ``depth`` layers, in the limit of wide layers.
+
+    Attributes:
+      log_mean: ln of their mean, depth · ln χ₁.
+      variance: of the eigenvalues divided by their mean.
+    """
+
+    log_mean: Array
+    variance: Array
+
+
+@dataclass(frozen=True)
+class Isometry:
+    """Whether all singular values of a deep Jacobian can be brought near 1.
+
+    Attributes:
+      attainable: with orthogonal weights, at a stable critical point.
+      variance_per_layer: the smallest E φ′⁴/(E φ′²)² − 1 found on the critical line.
+      reason: one sentence.
+    """
+
+    attainable: bool
+    variance_per_layer: float
+    reason: str
+
+
+def jacobian_spectrum(
+    activation: ActivationLike, sigma_w: Any, q: Any, *, depth: int, weights: str = "gaussian"
+) -> JacobianSpectrum:
+    """Mean and variance of the squared singular values of a deep Jacobian.
+
+    mean = χ₁^L and variance/mean² = L (μ₂/μ₁² − 1 − s₁) with μ_k = E φ′(√q z)^{2k}; s₁ = −1 for
+    Gaussian and 0 for orthogonal weights.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      sigma_w: standard deviation of the weights times √n, > 0; q: variance of the pre-activations,
+        > 0, the same at every layer. Both broadcast, may be traced.
+      depth: number of layers L, ≥ 1.
+      weights: ``"gaussian"`` or ``"orthogonal"``.
+
+    Returns:
+      :class:`JacobianSpectrum`.
+
+    Raises:
+      ValueError: a number out of range, an unknown activation or kind of weights.
+
+    Reference: Pennington, Schoenholz & Ganguli 2018, equation 22.
+
+    >>> float(jacobian_spectrum("relu", 2**0.5, 1.0, depth=10, weights="orthogonal").variance)
+    10.0
+    """
+    check_sigmas(sigma_w, 0.0)
+    errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_choice("weights", weights, WEIGHTS)
+    sigma_w, q = jnp.broadcast_arrays(floating(sigma_w), floating(q))
+    at = read(table(activation), q)
+    ratio = at.slope_fourth / at.slope_second**2
+    per_layer = ratio - 1 if weights == "orthogonal" else ratio
+    return JacobianSpectrum(depth * jnp.log(sigma_w**2 * at.slope_second), depth * per_layer)
+
+
+def isometry(activation: ActivationLike) -> Isometry:
+    """Whether dynamical isometry is attainable, and why not where it is not.
+
+    A point on the critical line makes the mean squared singular value 1; the spread per layer,
+    E φ′⁴/(E φ′²)² − 1 with orthogonal weights, must then be as small as one likes somewhere on it.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+
+    Returns:
+      :class:`Isometry`. Gaussian weights add 1 a layer: never.
+
+    Raises:
+      ValueError: an unknown activation.
+
+    Reference: Pennington, Schoenholz & Ganguli 2017, section 2.5.
+
+    >>> isometry("relu").attainable, isometry("tanh").attainable
+    (False, True)
+    """
+    q, spread = _critical_line(activation)
+    name = table(activation).name
+    if not len(q):
+        return Isometry(False, math.inf, f"{name} has no stable critical point")
+    best = int(np.argmin(spread))
+    smallest = float(spread[best])
+    if smallest < _ATTAINABLE:
+        reason = f"orthogonal weights on the critical line of {name}, at small q"
+        return Isometry(True, smallest, reason)
+    reason = (
+        f"E phi'^4 / (E phi'^2)^2 of {name} stays above {1 + smallest:.3g} on its critical line"
+    )
+    return Isometry(False, smallest, reason)
+
+
+def isometric_point(
+    activation: ActivationLike, depth: int, variance: float = 0.25
+) -> tuple[float, float]:
+    """(σ_w, σ_b) on the critical line at which the singular values spread by no more than asked.
+
+    Solves L (E φ′⁴/(E φ′²)² − 1) = variance for q with orthogonal weights; then σ_w = 1/√E φ′² and
+    σ_b² = q − σ_w² E φ².
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      depth: number of layers L, ≥ 1.
+      variance: of the squared singular values of the whole Jacobian, > 0.
+
+    Returns:
+      σ_w and σ_b, for ``scaled orthogonal`` weights and normal biases.
+
+    Raises:
+      ValueError: isometry is not attainable, a number out of range, an unknown activation.
+
+    Reference: Pennington, Schoenholz & Ganguli 2017, section 3.
+
+    >>> sigma_w, sigma_b = isometric_point("tanh", 100, 0.17)
+    >>> bool(1.0 < sigma_w**2 < 1.05 and 0 < sigma_b < 0.02)
+    True
+    """
+    errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_number("variance", variance, low=0.0, open_low=True, fix="use 0.25")
+    q, spread = _critical_line(activation)
+    known = table(activation)
+    enough = depth * spread <= variance
+    if not enough.any():
+        raise errors.refusal(
+            f"isometry of {known.name} at depth {depth}",
+            f"a variance of {depth * spread.min() if len(q) else math.inf:.3g} at best",
+            f"{variance:g}", "a smooth saturating activation such as tanh, or fewer layers",
+        )  # fmt: skip
+    # The largest q that is good enough: the least linear network.
+    at = float(q[np.flatnonzero(enough)[-1]])
+    found = in_float64(lambda: read(known, jnp.asarray(at)))
+    sigma_w = 1 / math.sqrt(float(found.slope_second))
+    return sigma_w, math.sqrt(max(float(critical_bias_variance(known, at)), 0.0))
+
+
+def _critical_line(activation: ActivationLike) -> tuple[np.ndarray, np.ndarray]:
+    """q of stable critical points, ascending, and E φ′⁴/(E φ′²)² − 1 there."""
+    known = table(activation)
+    q = np.geomspace(1e-6, 10.0, 1401)
+    at = in_float64(lambda: read(known, jnp.asarray(q)))
+    bias = critical_bias_variance(known, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = np.asarray(at.growth) / np.asarray(at.slope_second)
+        spread = np.asarray(at.slope_fourth) / np.asarray(at.slope_second) ** 2 - 1
+    stable = (bias >= -1e-9 * q) & (growth <= 1 + 1e-6) & np.isfinite(spread)
+    return q[stable], spread[stable]

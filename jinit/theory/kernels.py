@@ -1,0 +1,195 @@
+"""Kernels of an infinitely wide MLP: of its outputs at the start (NNGP), of its training (NTK)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.theory.mean_field import check_sigmas
+from jinit.theory.moments import Table, floating, integrate_pair, table
+from jinit.typing import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Kernels:
+    """Of the outputs at inputs i and j.
+
+    Attributes:
+      nngp: ``(n, n)``, covariance of the outputs of random networks.
+      ntk: ``(n, n)``, Σ ∂f(x_i)/∂θ ∂f(x_j)/∂θ, the same for every wide network.
+    """
+
+    nngp: Array
+    ntk: Array
+
+
+def kernels(
+    activation: ActivationLike,
+    x: Any,
+    *,
+    depth: int,
+    sigma_w: Any = 2**0.5,
+    sigma_b: Any = 0.0,
+) -> Kernels:
+    """NNGP and NTK of an MLP with ``depth`` hidden layers, in the NTK parameterization.
+
+    K¹ = σ_w² x·x′/d + σ_b², Θ¹ = K¹; K ← σ_w² E[φ(u)φ(u′)] + σ_b², Θ ← K + σ_w² E[φ′(u)φ′(u′)] Θ
+    with (u, u′) ~ N(0, K). Closed forms for relu, leaky_relu, erf and identity, else
+    two-dimensional quadrature at every layer and pair.
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+      x: ``(n, d)`` inputs, none of them zero where σ_b = 0.
+      depth: number of hidden layers, ≥ 0.
+      sigma_w, sigma_b: weights are N(0, σ_w²/fan_in), biases N(0, σ_b²); may be traced.
+
+    Returns:
+      :class:`Kernels` in x's dtype.
+
+    Raises:
+      ValueError: x of another rank, a number out of range, an unknown activation.
+
+    Reference: Lee et al. 2018, equation 5; Jacot et al. 2018, theorem 1; Cho & Saul 2009.
+
+    >>> found = kernels("relu", jnp.eye(2) * 2**0.5, depth=3)
+    >>> round(float(found.nngp[0, 0]), 4), round(float(found.ntk[0, 0]), 4)  # NTK: depth + 1
+    (2.0, 8.0)
+    """
+    x = floating(x)
+    if x.ndim != 2:
+        raise errors.refusal("x", x.shape, "(inputs, features)", "x.reshape(len(x), -1)")
+    errors.check_integer("depth", depth, low=0, fix="use 3")
+    check_sigmas(sigma_w, sigma_b)
+    dual = _dual(table(activation))
+    w, b = jnp.square(floating(sigma_w)), jnp.square(floating(sigma_b))
+    start = w * jnp.matmul(x, x.T, precision="highest") / x.shape[1] + b
+
+    def layer(state: tuple[Array, Array], nothing: None) -> tuple[tuple[Array, Array], None]:
+        nngp, ntk = state
+        value, slope = dual(nngp)
+        nngp = w * value + b
+        return (nngp, nngp + w * slope * ntk), None
+
+    (nngp, ntk), _ = jax.lax.scan(layer, (start, start), None, length=depth)
+    return Kernels(nngp, ntk)
+
+
+def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -> Array:
+    """Mean squared loss of gradient descent on a network that stays at its kernel.
+
+    The residual f − y obeys r_{t+1} = (1 − η Θ/n) r_t for the loss ½ mean r²; it starts at −y, the
+    mean over networks.
+
+    Args:
+      ntk: ``(n, n)``. targets: ``(n,)`` or ``(n, outputs)``.
+      learning_rate: η, ≥ 0; may be traced.
+      steps: how many, ≥ 1.
+
+    Returns:
+      ``(steps + 1,)``: ½ mean r² before each step and at the end.
+
+    Raises:
+      ValueError: shapes that do not fit, a number out of range.
+
+    Reference: Lee et al. 2019, equation 10; Jacot et al. 2018, section 5.
+
+    >>> linearized_loss(jnp.eye(2) * 2, jnp.ones(2), learning_rate=0.5, steps=2).tolist()
+    [0.5, 0.125, 0.03125]
+    """
+    ntk, targets = floating(ntk), floating(targets)
+    if ntk.ndim != 2 or ntk.shape[0] != ntk.shape[1] or targets.shape[:1] != ntk.shape[:1]:
+        raise errors.refusal(
+            "ntk and targets",
+            (ntk.shape, targets.shape),
+            "(n, n) and (n,)",
+            "pass one set of inputs",
+        )
+    errors.check_integer("steps", steps, low=1, fix="use 100")
+    errors.check_number("learning_rate", learning_rate, low=0.0, fix="use 0.1")
+    n = ntk.shape[0]
+    values, vectors = jnp.linalg.eigh(ntk)
+    parts = (vectors.T @ targets.reshape(n, -1)) ** 2
+    decay = jnp.abs(1 - learning_rate * values / n)
+    times = jnp.arange(steps + 1)[:, None]
+    return (decay ** (2 * times) @ parts).sum(1) / (2 * targets.size)
+
+
+def condition_number(kernel: Any) -> Array:
+    """λ_max/λ_min of a kernel: steps of gradient descent until its slowest direction is learnt.
+
+    Args:
+      kernel: ``(n, n)``, symmetric.
+
+    Returns:
+      A scalar ≥ 1; inf where the smallest eigenvalue is not positive.
+
+    >>> float(condition_number(jnp.diag(jnp.array([4.0, 1.0]))))
+    4.0
+    """
+    values = jnp.linalg.eigvalsh(floating(kernel))
+    return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
+
+
+def _dual(known: Table) -> Callable[[Array], tuple[Array, Array]]:
+    """``(n, n)`` covariance of pre-activations → E φφ′ and E φ′φ′."""
+    if known.name in ("identity", "relu") or known.name.startswith("leaky_relu"):
+        right, left = (float(known.function(jnp.asarray(s))) * s for s in (1.0, -1.0))
+        return functools.partial(_piecewise_linear, right, left)
+    if known.name == "erf":
+        return _erf
+    return functools.partial(_quadrature, known)
+
+
+def _cosines(k: Array) -> tuple[Array, Array]:
+    """√(k_ii k_jj) and 1 − k_ij/√(k_ii k_jj)."""
+    length = jnp.sqrt(jnp.diagonal(k))
+    sizes = length[:, None] * length
+    gap = jnp.clip(1 - k / jnp.maximum(sizes, 1e-30), 0.0, 2.0)
+    # Of an input with itself: exactly none.
+    return sizes, gap * (1 - jnp.eye(len(k), dtype=k.dtype))
+
+
+def _piecewise_linear(right: float, left: float, k: Array) -> tuple[Array, Array]:
+    """φ(x) = right·x for x > 0, left·x else = ½(right+left) x + ½(right−left)|x|."""
+    sizes, gap = _cosines(k)
+    angle = 2 * jnp.arcsin(jnp.sqrt(gap / 2))
+    c = 1 - gap
+    even, odd = (right - left) ** 2 / 4, (right + left) ** 2 / 4
+    absolute = 2 * (jnp.sin(angle) + (math.pi / 2 - angle) * c) / math.pi
+    sign = 1 - 2 * angle / math.pi
+    return sizes * (odd * c + even * absolute), odd + even * sign
+
+
+def _erf(k: Array) -> tuple[Array, Array]:
+    grown = jnp.sqrt(1 + 2 * jnp.diagonal(k))
+    scale = grown[:, None] * grown
+    value = 2 / math.pi * jnp.arcsin(jnp.clip(2 * k / scale, -1.0, 1.0))
+    return value, 4 / math.pi / jnp.sqrt(jnp.maximum(scale**2 - (2 * k) ** 2, 1e-30))
+
+
+def _quadrature(known: Table, k: Array) -> tuple[Array, Array]:
+    n = len(k)
+    rows, columns = jnp.triu_indices(n)
+    length = jnp.sqrt(jnp.diagonal(k))
+    _, gap = _cosines(k)
+
+    def at(pair: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        _, slope, value = integrate_pair(known, *pair)
+        return value, slope
+
+    found = jax.lax.map(at, (length[rows], length[columns], gap[rows, columns]), batch_size=16)
+
+    def full(x: Array) -> Array:
+        upper = jnp.zeros((n, n), k.dtype).at[rows, columns].set(x)
+        return upper + jnp.triu(upper, 1).T
+
+    return full(found[0]), full(found[1])

@@ -1,0 +1,277 @@
+"""What an MLP will do at its start, layer by layer, from the law of its weights alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.quadrature import in_float64
+from jinit.theory.finite_width import fluctuations
+from jinit.theory.mean_field import DepthScales, depth_scales
+from jinit.theory.moments import table
+from jinit.theory.propagation import Architecture, Propagation, through
+
+# Beyond three orders of magnitude one learning rate cannot serve the first and the last layer.
+_FAR = math.log(1e3)
+_PARALLEL = 1e-3
+
+
+class Network(Protocol):
+    """What is read of a network; :class:`jinit.models.MLP` has it.
+
+    Attributes:
+      features: widths, the outputs last.
+      activation: after every hidden layer.
+      residual, normalization, use_bias: as the MLP's.
+      kernel_init, bias_init: initializers with a ``law``, or a constant 0 for the bias.
+    """
+
+    features: tuple[int, ...]
+    activation: ActivationLike
+    residual: bool
+    normalization: str | None
+    use_bias: bool
+    kernel_init: Any
+    bias_init: Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row a layer, the output layer last; arrays are ``(layers,)`` in float64.
+
+    Attributes:
+      names: ``hidden_0 … output``.
+      fan_in, width: of each layer.
+      sigma_w, sigma_b: √(fan_in Var W) and √Var b.
+      second_moment: E z² over networks, units and inputs.
+      second_moment_band: ``(2, layers)``, where 95 % of networks of this width lie; NaN where the
+        theory has no width (residual or normalized networks).
+      correlation: of z between two inputs.
+      gradient: E‖∂L/∂z‖² over the output layer's.
+      gradient_band: ``(2, layers)``, as second_moment_band.
+      scales: depth scales of the hidden layers if there are two alike, else None.
+      findings: sentences, the worst first; one saying that nothing is wrong where nothing is.
+      notes: what the theory leaves out here.
+    """
+
+    names: tuple[str, ...]
+    fan_in: np.ndarray
+    width: np.ndarray
+    sigma_w: np.ndarray
+    sigma_b: np.ndarray
+    second_moment: np.ndarray
+    second_moment_band: np.ndarray
+    correlation: np.ndarray
+    gradient: np.ndarray
+    gradient_band: np.ndarray
+    scales: DepthScales | None
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -> Prediction:
+    """Expected lengths, correlations and gradients of every layer, before anything is drawn.
+
+    Args:
+      network: an MLP; its layers' fans give σ_w = √(fan_in Var W) by the law of ``kernel``.
+      x: a batch ``(n, …)``, of which the mean squared entry and the mean cosine are used; or the
+        number of input features, then of unit second moment and uncorrelated.
+      kernel, bias: initializers that have a ``law``; the default are the network's own.
+
+    Returns:
+      :class:`Prediction`, in float64.
+
+    Raises:
+      ValueError: kernels whose mean is not 0 or whose variance is, an unknown activation.
+      TypeError: an initializer without a law, an x of another type.
+
+    Reference: Poole et al. 2016; Schoenholz et al. 2017; Hanin & Rolnick 2018.
+
+    >>> from types import SimpleNamespace as Net
+    >>> class Law: mean, stddev, distribution = 0.0, (2 / 64) ** 0.5, "normal"
+    >>> he = Net(law=lambda shape: Law)
+    >>> net = Net(features=(64, 64, 64), activation="relu", residual=False, normalization=None,
+    ...           use_bias=False, kernel_init=he, bias_init=None)
+    >>> predict(net, 64).second_moment.round(3).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    start, cosine, features = _inputs(x)
+    widths = [int(width) for width in network.features]
+    fans = [features, *widths[:-1]]
+    shapes = list(zip(fans, widths, strict=True))
+    kernels = [_law(network.kernel_init if kernel is None else kernel, s, "kernel") for s in shapes]
+    sigma_w = np.sqrt(fans) * _deviations(kernels, "kernel")
+    sigma_b = np.zeros(len(widths))
+    if network.use_bias:
+        given = network.bias_init if bias is None else bias
+        biases = [_law(given, (width,), "bias") for width in widths]
+        # A constant bias shifts all units alike; as a second moment it is the same.
+        sigma_b = np.hypot([law.stddev for law in biases], [law.mean for law in biases])
+    q = float(sigma_w[0] ** 2 * start + sigma_b[0] ** 2)
+    gap = float(sigma_w[0] ** 2 * start * (1 - cosine) / q) if q else 0.0
+    architecture = Architecture(
+        residual=network.residual,
+        residual_first=network.residual and fans[0] == widths[0],
+        normalized=network.normalization is not None,
+    )
+    found = _propagated(network.activation, sigma_w, sigma_b, q, gap, architecture)
+    plain = not (network.residual or architecture.normalized)
+    orthogonal = all(law.distribution == "orthogonal" for law in kernels)
+    spread = _spread(network.activation, widths, sigma_w, sigma_b, q, orthogonal) if plain else None
+    scales = None
+    if plain and len(widths) > 2 and np.ptp(sigma_w[1:-1]) < 1e-9 and np.ptp(sigma_b[1:-1]) < 1e-9:
+        scales = in_float64(
+            lambda: depth_scales(network.activation, sigma_w[1], sigma_b[1], start=max(q, 1e-6))
+        )
+    gradient = np.exp(np.minimum(found.log_gradient, 690.0))
+    names = (*(f"hidden_{i}" for i in range(len(widths) - 1)), "output")
+    return Prediction(
+        names=names,
+        fan_in=np.asarray(fans),
+        width=np.asarray(widths),
+        sigma_w=sigma_w,
+        sigma_b=sigma_b,
+        second_moment=np.asarray(found.q),
+        second_moment_band=_band(np.asarray(found.q), spread and spread[0]),
+        correlation=1 - np.asarray(found.gap),
+        gradient=gradient,
+        gradient_band=_band(gradient, spread and spread[1]),
+        scales=scales,
+        findings=_findings(found, spread, scales, names),
+        notes=_notes(kernels, network, plain, orthogonal),
+    )
+
+
+def _inputs(x: Any) -> tuple[float, float, int]:
+    """Mean squared entry, mean cosine between inputs, and the number of features."""
+    if isinstance(x, int | np.integer) and not isinstance(x, bool):
+        return 1.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
+    if not hasattr(x, "shape") or len(x.shape) < 2:
+        raise errors.wrong_type("x", x, "a batch (n, …) or a number of features", "pass 64")
+    flat = np.asarray(x, np.float64).reshape(len(x), -1)
+    if not np.isfinite(flat).all():
+        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
+    square = float((flat**2).mean())
+    if square == 0:
+        raise errors.refusal("x", "all zeros", "inputs that are not all zero", "pass real data")
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = flat / np.maximum(length, 1e-300)
+    n = len(flat)
+    cosine = (unit @ unit.T).sum() - (unit**2).sum()
+    return square, float(np.clip(cosine / (n * (n - 1)), -1, 1)) if n > 1 else 1.0, flat.shape[1]
+
+
+def _law(initializer: Any, shape: tuple[int, ...], what: str) -> Any:
+    if not hasattr(initializer, "law"):
+        raise errors.wrong_type(
+            what, initializer, "an initializer with a law", "jinit.initializers.get('he_normal')"
+        )
+    return initializer.law(shape)
+
+
+def _deviations(laws: Sequence[Any], what: str) -> np.ndarray:
+    for law in laws:
+        if abs(law.mean) > 1e-3 * law.stddev or not law.stddev > 0:
+            raise errors.refusal(
+                f"{what} law", f"mean {law.mean:g}, standard deviation {law.stddev:g}",
+                "mean 0 and a positive deviation: the theory is of random weights",
+                "probe such a network instead: jinit probe",
+            )  # fmt: skip
+    return np.array([law.stddev for law in laws])
+
+
+def _propagated(
+    activation: ActivationLike,
+    sigma_w: np.ndarray,
+    sigma_b: np.ndarray,
+    q: float,
+    gap: float,
+    architecture: Architecture,
+) -> Propagation:
+    known = table(activation)
+    run = jax.jit(lambda w, b, q, gap: through(known, w, b, q, gap, architecture))
+    return in_float64(lambda: run(*(jnp.asarray(x) for x in (sigma_w, sigma_b, q, gap))))
+
+
+def _spread(
+    activation: ActivationLike,
+    widths: Sequence[int],
+    sigma_w: np.ndarray,
+    sigma_b: np.ndarray,
+    q: float,
+    orthogonal: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    found = in_float64(
+        lambda: fluctuations(activation, widths, sigma_w, sigma_b, q=q, orthogonal=orthogonal)
+    )
+    return np.asarray(found.length), np.asarray(found.gradient)
+
+
+def _band(mean: np.ndarray, variance: np.ndarray | None) -> np.ndarray:
+    """Where 95 % of networks lie: log-normal with this mean."""
+    if variance is None:
+        return np.full((2, len(mean)), np.nan)
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    return mean * np.exp(-variance / 2 + np.outer([-1.96, 1.96], deviation))
+
+
+def _findings(
+    found: Propagation,
+    spread: tuple[np.ndarray, np.ndarray] | None,
+    scales: DepthScales | None,
+    names: tuple[str, ...],
+) -> tuple[str, ...]:
+    q, gap, gradient = (np.asarray(x)[:-1] for x in (found.q, found.gap, found.log_gradient))
+    sentences = []
+    if len(q) > 1:
+        with np.errstate(divide="ignore"):
+            forward, backward = np.log(q[-1]) - np.log(q[0]), gradient[0] - gradient[-1]
+        for change, what, where in (
+            (forward, "the signal", f"from {names[0]} to {names[len(q) - 1]}"),
+            (backward, "the gradient", f"from {names[len(q) - 1]} down to {names[0]}"),
+        ):
+            if abs(change) > _FAR:
+                verb = "explodes" if change > 0 else "vanishes"
+                sentences.append(
+                    f"{what} {verb}: its square changes by a factor {_power(change)} {where}"
+                )
+        if gap[-1] < _PARALLEL * max(gap[0], 1e-12):
+            sentences.append(
+                f"inputs become parallel: 1 - correlation falls from {gap[0]:.2g} to {gap[-1]:.2g}"
+            )
+        if scales is not None and float(scales.trainable_depth) < len(q):
+            depth = float(scales.trainable_depth)
+            sentences.append(f"trainable to about {depth:.3g} layers (6 xi_c); this has {len(q)}")
+        if spread is not None and spread[0][-2] > 1:
+            sentences.append(
+                "networks differ: the variance of ln E z² over seeds reaches "
+                f"{spread[0][-2]:.2g}; wider layers lower it"
+            )
+    return tuple(sentences) or ("healthy: nothing vanishes, explodes or collapses",)
+
+
+def _power(change: float) -> str:
+    return f"10^{change / math.log(10):.3g}"
+
+
+def _notes(
+    kernels: Sequence[Any], network: Network, plain: bool, orthogonal: bool
+) -> tuple[str, ...]:
+    notes = []
+    if not plain:
+        notes.append("bands are for plain networks: a residual or normalized one has none here")
+    if orthogonal:
+        notes.append("orthogonal weights: means as for independent ones of the same variance")
+    elif any(law.distribution not in ("normal", "truncated_normal") for law in kernels):
+        notes.append("weights are not normal: true in the limit of wide layers")
+    if network.normalization is not None:
+        notes.append("normalization: scale 1 and shift 0, as at the start")
+    return tuple(notes)
