@@ -80,3 +80,57 @@ class ProbeOptions:
     batch_size: Annotated[int, arg(help="examples, from the head of the training split")] = 64
     plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """A network of one kind of hidden layer, for the theory alone."""
+
+    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
+    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    depth: Annotated[int, arg(help="number of hidden layers")] = 10
+    width: Annotated[int, arg(help="units of a hidden layer")] = 64
+    inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
+    outputs: Annotated[int, arg(help="units of the output layer")] = 10
+    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+    plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseOptions:
+    """A grid of σ_w² and σ_b², and the point to mark on it."""
+
+    activation: Annotated[str, arg(help="a name or a spec string")] = "tanh"
+    out: Annotated[str, arg(help="the picture: FILE.png, .svg or .pdf")] = "phase.png"
+    weight_variance: Annotated[
+        tuple[float, float], arg(help="σ_w² (fan_in × Var W) from … to …")
+    ] = (0.25, 4.0)
+    bias_variance: Annotated[tuple[float, float], arg(help="σ_b² from … to …")] = (0.0, 0.5)
+    points: Annotated[int, arg(help="of the grid, along each side")] = 200
+    initializer: Annotated[
+        str | None, arg(help="mark where its weights lie, for a layer of --width")
+    ] = None
+    bias_initializer: Annotated[str, arg(help="of the biases, for the mark")] = "zeros"
+    width: Annotated[int, arg(help="of the layer whose weights are marked")] = 256
+    json: Annotated[bool, arg(help="print the critical line and the mark as JSON")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommendOptions:
+    """A network that needs an initializer."""
+
+    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    depth: Annotated[int, arg(help="number of hidden layers")] = 10
+    width: Annotated[int, arg(help="units of a hidden layer")] = 64
+    inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
+    outputs: Annotated[int, arg(help="units of the output layer")] = 10
+    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+    initializer: Annotated[
+        tuple[str, ...], arg(help="candidates; default: the field's, and those the theory derives")
+    ] = ()
+    seeds: Annotated[int, arg(help="networks to measure per candidate")] = 16
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False

@@ -21,12 +21,13 @@ from jinit.probes.propagation import (
     propagation,
     random_projection,
 )
+from jinit.probes.recommend import Candidate, recommend
 from jinit.probes.symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes.verdict import Finding, verdict
 
 __all__ = [
-    "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry", "capture",
-    "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk", "ensemble",
+    "Candidate", "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry",
+    "capture", "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk", "ensemble",
     "hessian_largest_eigenvalue", "jacobian_largest_singular_values", "jacobian_singular_values",
-    "ntk_condition_number", "propagation", "random_projection", "symmetry", "verdict",
+    "ntk_condition_number", "propagation", "random_projection", "recommend", "symmetry", "verdict",
 ]  # fmt: skip

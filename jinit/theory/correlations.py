@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.quadrature import in_float64
-from jinit.theory.moments import Table, lagrange, pair, read
+from jinit.theory.moments import pair, read
+from jinit.theory.tables import Table, lagrange
 from jinit.typing import Array
 
 # √q = 0.25 sinh(x) up to 30, and the angle θ = sinh(t)/30 up to π.
@@ -25,7 +26,7 @@ _STEP_T = math.asinh(math.pi * _ANGLE) / (_ANGLES - 1)
 def correlations(known: Table) -> np.ndarray:
     """``(lengths, angles, 2)``: what :func:`pair` gives over E φ′², on a grid of √q and the angle.
 
-    >>> from jinit.theory.moments import table
+    >>> from jinit.theory.tables import table
     >>> bool(abs(correlations(table("identity")) - 1).max() < 1e-9)
     True
     """
@@ -46,7 +47,7 @@ def correlations(known: Table) -> np.ndarray:
 def reader(known: Table) -> Callable[[Array, Array], tuple[Array, Array]]:
     """``pair_at(√q, gap)`` from the table: six points by six.
 
-    >>> from jinit.theory.moments import table
+    >>> from jinit.theory.tables import table
     >>> first, second = reader(table("relu"))(jnp.asarray(1.0), jnp.asarray(1.0))
     >>> round(float(first), 5), round(float(second), 5)  # (1 − 1/π)/2, 1/4
     (0.34085, 0.25)

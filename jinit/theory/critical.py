@@ -14,7 +14,8 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import Moments, Table, pair, read, table
+from jinit.theory.moments import Moments, pair, read
+from jinit.theory.tables import Table, table
 
 # Wider than the error of a tabulated moment, 1e-9.
 _TOLERANCE = 1e-7

@@ -6,6 +6,7 @@ a Markov chain: q_{l+1} = σ_w² mean φ(√q_l z)² + σ_b², z of n_l units.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.quadrature import in_float64
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import Table, floating, read, table
+from jinit.theory.moments import read
 from jinit.theory.propagation import Architecture, through
+from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
 
@@ -101,11 +103,12 @@ def fluctuations(
     depth = len(widths)
     n = jnp.asarray(widths, floating(q).dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))
-    return _fluctuations(known, n, sigma_w, sigma_b, floating(q), orthogonal=orthogonal)
+    return _fluctuations(known, n, sigma_w, sigma_b, floating(q), orthogonal)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 5))
 def _fluctuations(
-    known: Table, n: Array, sigma_w: Array, sigma_b: Array, q: Array, *, orthogonal: bool
+    known: Table, n: Array, sigma_w: Array, sigma_b: Array, q: Array, orthogonal: bool
 ) -> Fluctuations:
     def layer(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         q, variance = state

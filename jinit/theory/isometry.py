@@ -15,7 +15,8 @@ from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.critical import critical_bias_variance
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import floating, read, table
+from jinit.theory.moments import read
+from jinit.theory.tables import floating, table
 from jinit.typing import Array
 
 WEIGHTS = ("gaussian", "orthogonal")

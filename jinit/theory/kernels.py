@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import Table, floating, integrate_pair, table
+from jinit.theory.moments import integrate_pair
+from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory.moments import Table, cross_moments, floating, moments, pair, read, table
+from jinit.theory.moments import cross_moments, moments, pair, read
+from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
 # q* = 0 and ∞ stand for limits: maps are evaluated this close to them.
@@ -183,12 +184,7 @@ def correlation_fixed_point(
     """
     check_sigmas(sigma_w, sigma_b)
     errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
-    known = table(activation)
-    arguments = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q)))
-    gap, _ = jnp.vectorize(
-        lambda w, b, q: settled_gap(functools.partial(pair, known), known, w, b, q),
-        signature="(),(),()->(),()",
-    )(*arguments)
+    gap, _ = _settled_gaps(table(activation), *(floating(x) for x in (sigma_w, sigma_b, q)))
     return 1 - gap
 
 
@@ -218,12 +214,23 @@ def depth_scales(
     >>> round(float(found.trainable_depth), 1)
     21.8
     """
-    known = table(activation)
     q = length_fixed_point(activation, sigma_w, sigma_b, start=start)
-    arguments = jnp.broadcast_arrays(floating(sigma_w), floating(sigma_b), q)
+    return _depth_scales(table(activation), floating(sigma_w), floating(sigma_b), q)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _depth_scales(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> DepthScales:
+    gap, slope = _settled_gaps(known, sigma_w, sigma_b, q)
+    return scales(known, jnp.broadcast_to(sigma_w, q.shape), q, gap, slope)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tuple[Array, Array]:
     solve = functools.partial(settled_gap, functools.partial(pair, known), known)
-    gap, slope = jnp.vectorize(solve, signature="(),(),()->(),()")(*arguments)
-    return scales(known, arguments[0], q, gap, slope)
+    found: tuple[Array, Array] = jnp.vectorize(solve, signature="(),(),()->(),()")(
+        sigma_w, sigma_b, q
+    )
+    return found
 
 
 def settled_gap(
@@ -303,6 +310,7 @@ def _is_one(x: Array) -> Array:
     return jnp.abs(x - 1) < (1e-10 if x.dtype == jnp.float64 else 1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
     """:func:`length_fixed_point` from a table that is at hand, unchecked.
 
@@ -346,6 +354,8 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
     # One more step, outside of stop_gradient: dq*/dσ by the implicit function theorem.
     value, slope = excess(q)
     q = q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
+    # Newton's method ends close to a fixed point at 0, not on it.
+    q = jnp.where(q < 1e-20, 0.0, q)
     tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
     q = jnp.where(jnp.where(up, above.any(), below.any()), q, jnp.where(up, jnp.inf, 0.0))
     return jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)

@@ -21,7 +21,7 @@ from jinit.theory.mean_field import (
     settled_gap,
     settled_length,
 )
-from jinit.theory.moments import Table, table
+from jinit.theory.tables import Table, table
 from jinit.typing import Array
 
 

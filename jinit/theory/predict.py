@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,8 +15,8 @@ from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.finite_width import fluctuations
 from jinit.theory.mean_field import DepthScales, depth_scales
-from jinit.theory.moments import table
 from jinit.theory.propagation import Architecture, Propagation, through
+from jinit.theory.tables import table
 
 # Beyond three orders of magnitude one learning rate cannot serve the first and the last layer.
 _FAR = math.log(1e3)
@@ -197,8 +196,9 @@ def _propagated(
     architecture: Architecture,
 ) -> Propagation:
     known = table(activation)
-    run = jax.jit(lambda w, b, q, gap: through(known, w, b, q, gap, architecture))
-    return in_float64(lambda: run(*(jnp.asarray(x) for x in (sigma_w, sigma_b, q, gap))))
+    return in_float64(
+        lambda: through(known, *(jnp.asarray(x) for x in (sigma_w, sigma_b, q, gap)), architecture)
+    )
 
 
 def _spread(

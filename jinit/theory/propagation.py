@@ -14,7 +14,8 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.theory.correlations import reader
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import Table, floating, pair, read, table
+from jinit.theory.moments import pair, read
+from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
 _TINY = 1e-30
@@ -114,6 +115,7 @@ class _Stream(NamedTuple):
     difference: Array
 
 
+@functools.partial(jax.jit, static_argnums=(0, 5))
 def through(
     known: Table, sigma_w: Array, sigma_b: Array, q: Array, gap: Array, architecture: Architecture
 ) -> Propagation:

@@ -157,9 +157,9 @@ def test_the_printed_table_has_every_cell(table):
 
 
 def test_json_is_strict(table):
-    from jinit.cli import _plain
+    from jinit.cli.output import plain
 
-    text = json.dumps(_plain(terminal.as_json(table, baseline="zeros")), allow_nan=False)
+    text = json.dumps(plain(terminal.as_json(table, baseline="zeros")), allow_nan=False)
     found = json.loads(text)
     assert len(found["columns"]["seed"]) == 16
     assert found["comparisons"][0]["verdict"] in ("wins", "loses", "not settled")

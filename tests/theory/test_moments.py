@@ -12,7 +12,7 @@ from scipy import integrate, special
 
 from jinit import activations, theory
 from jinit.quadrature import find_kinks, in_float64
-from jinit.theory.moments import table
+from jinit.theory.tables import table
 
 NAMES = activations.names()
 

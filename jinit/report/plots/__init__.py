@@ -30,6 +30,7 @@ from jinit.report.plots.sweeps import (
     survival,
     survival_curve,
 )
+from jinit.report.plots.theory import critical_line, phase_diagram, prediction
 
 __all__ = [
     "BLUE",
@@ -41,6 +42,7 @@ __all__ = [
     "SKY",
     "VERMILION",
     "check_picture",
+    "critical_line",
     "divergence_rates",
     "forest",
     "layer_profile",
@@ -52,6 +54,8 @@ __all__ = [
     "open_frame",
     "paired_differences",
     "performance_profile",
+    "phase_diagram",
+    "prediction",
     "ranking",
     "record",
     "save",

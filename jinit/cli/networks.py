@@ -1,0 +1,176 @@
+"""``jinit probe``, ``predict``, ``phase`` and ``recommend``: networks before any training."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from jinit import errors
+from jinit.cli.output import dump
+from jinit.options import PhaseOptions, PredictOptions, ProbeOptions, RecommendOptions
+
+
+def probe(network: ProbeOptions = ProbeOptions()) -> int:
+    """Shows what reaches each layer, forward and backward, before any training, and what it means.
+
+    Exit code 0 if the network is healthy, 1 if something is wrong.
+
+    Example: jinit probe --initializer glorot_uniform --activation sigmoid --depth 20 --width 64
+    """
+    errors.check_integer("depth", network.depth, low=0, fix="use 10")
+    errors.check_integer("seeds", network.seeds, low=1, fix="use 64")
+    from jinit import data, probes
+    from jinit.models import MLP
+    from jinit.report import plots
+    from jinit.report import profile as report
+
+    if network.plot is not None:
+        plots.check_picture(network.plot)
+    source = data.get(network.dataset)
+    if source.task == "regression":
+        raise errors.refusal("dataset", network.dataset, "one with classes", "try 'digits'")
+    errors.check_integer(
+        "batch_size", network.batch_size, low=2, high=len(source.x_train), fix="use 64"
+    )
+    x, labels = source.x_train[: network.batch_size], source.y_train[: network.batch_size]
+    model = MLP(
+        features=(*[network.width] * network.depth, source.outputs),
+        activation=network.activation,
+        residual=network.residual,
+        normalization=network.normalization,
+    )
+    captured = probes.capture(model, x)
+    rules = {"*/kernel": network.initializer, "*/bias": network.bias_initializer}
+    if network.normalization is not None and network.depth:
+        rules |= {"*/scale": "ones", "*/shift": "zeros"}
+    profile = probes.ensemble(
+        captured,
+        rules,
+        x,
+        probes.cross_entropy(labels),
+        seeds=network.seeds,
+        activation=network.activation,
+    )
+    findings = probes.verdict(captured, profile, activation=network.activation)
+    if network.json:
+        dump(report.as_json(captured, profile, findings))
+    else:
+        report.print_profile(captured, profile, findings)
+    if network.plot is not None:
+        ax = plots.layer_profile(profile)
+        ax.set_title(
+            f"{network.initializer}, {network.activation}, {network.depth} × {network.width}",
+            loc="left",
+            fontsize=10,
+        )
+        plots.save(ax, network.plot)
+        print(f"picture written to {network.plot}", file=sys.stderr)
+    return 0 if findings[0].kind == "healthy" else 1
+
+
+def predict(network: PredictOptions = PredictOptions()) -> int:
+    """Says what theory expects of every layer: lengths, correlations, gradients. Draws nothing.
+
+    Exit code 0 if the network is healthy, 1 if something is wrong.
+
+    Example: jinit predict --activation tanh --initializer he_normal --depth 100 --width 256
+    """
+    model, features = _network(network)
+    from jinit import initializers, theory
+    from jinit.report import forecast
+
+    if network.plot is not None:
+        from jinit.report import plots
+
+        plots.check_picture(network.plot)
+    kernel, bias = (initializers.get(x) for x in (network.initializer, network.bias_initializer))
+    found = theory.predict(model, features, kernel=kernel, bias=bias)
+    if network.json:
+        dump(forecast.prediction_json(found))
+    else:
+        forecast.print_prediction(found)
+    if network.plot is not None:
+        title = f"{network.initializer}, {network.activation}, {network.depth} × {network.width}"
+        plots.save(plots.prediction(found, title=title), network.plot)
+        print(f"picture written to {network.plot}", file=sys.stderr)
+    return 0 if found.findings[0].startswith("healthy") else 1
+
+
+def phase(grid: PhaseOptions = PhaseOptions()) -> int:
+    """Draws the phase diagram of an activation: edge of chaos, depth scales, and your point.
+
+    Example: jinit phase --activation tanh --initializer he_normal --out phase.png
+    """
+    import numpy as np
+
+    errors.check_integer("points", grid.points, low=2, high=2000, fix="use 200")
+    from jinit import initializers, theory
+    from jinit.report import plots
+
+    plots.check_picture(grid.out)
+    sides = []
+    for name, (low, high), least in (
+        ("weight_variance", grid.weight_variance, 1e-6),
+        ("bias_variance", grid.bias_variance, 0.0),
+    ):
+        errors.check_number(name, low, low=least, fix="a variance, from small to large")
+        errors.check_number(name, high, low=low, open_low=True, fix="from small to large")
+        sides.append(np.sqrt(np.linspace(low, high, grid.points)))
+    mark = None
+    if grid.initializer is not None:
+        errors.check_integer("width", grid.width, low=1, fix="use 256")
+        law = initializers.get(grid.initializer).law((grid.width, grid.width))  # type: ignore[attr-defined]
+        bias = initializers.get(grid.bias_initializer).law((grid.width,))  # type: ignore[attr-defined]
+        mark = (grid.width * law.stddev**2, bias.stddev**2 + bias.mean**2, grid.initializer)
+    found = theory.phase_diagram(grid.activation, *sides)
+    files = plots.save(plots.phase_diagram(found, mark=mark), grid.out)
+    if grid.json:
+        scales = None
+        if mark is not None:
+            at = theory.depth_scales(grid.activation, mark[0] ** 0.5, mark[1] ** 0.5)
+            scales = {name: float(value) for name, value in dataclasses.asdict(at).items()}
+        line = plots.critical_line(found)
+        names = [str(file) for file in files]
+        dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
+              "critical_line": line})  # fmt: skip
+    else:
+        print(f"{found.activation}: {' and '.join(str(file) for file in files)} written")
+    return 0
+
+
+def recommend(network: RecommendOptions = RecommendOptions()) -> int:
+    """Ranks initializers for a network by theory and by measuring; says why and prints the code.
+
+    Example: jinit recommend --activation gelu --depth 50 --width 512
+    """
+    model, features = _network(network)
+    from jinit import probes
+    from jinit.report import forecast
+
+    found = probes.recommend(model, features, candidates=network.initializer, seeds=network.seeds)
+    if network.json:
+        dump([dataclasses.asdict(each) for each in found])
+    else:
+        forecast.print_candidates(found)
+    return 0
+
+
+def _network(options: Any) -> tuple[Any, int]:
+    """The MLP of the options and its number of input features."""
+    errors.check_integer("depth", options.depth, low=0, fix="use 10")
+    for name in ("width", "outputs"):
+        errors.check_integer(name, getattr(options, name), low=1, fix="use 64")
+    features = options.width if options.inputs is None else options.inputs
+    errors.check_integer("inputs", features, low=1, fix="use 64")
+    from jinit.models import MLP
+
+    widths = (*[options.width] * options.depth, options.outputs)
+    model = MLP(
+        features=widths,
+        activation=options.activation,
+        residual=options.residual,
+        normalization=options.normalization,
+    )
+    model._check()
+    return model, features

@@ -1,0 +1,116 @@
+"""``jinit initializers``, ``jinit describe`` and ``jinit audit``: about weights alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Annotated
+
+from jinit import errors
+from jinit.cli.output import dump
+
+try:
+    import tyro
+    from tyro.conf import arg
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+
+def list_initializers(
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+    markdown: Annotated[bool, arg(help="print the README's table")] = False,
+) -> int:
+    """Lists every initializer: its law, its source, and what other libraries call it.
+
+    Example: jinit initializers
+    """
+    from jinit.initializers import registry
+
+    rows = [registry.row(name) for name in registry.names()]
+    if json:
+        fields = ("name", "formula", "reference", "aliases")
+        dump([{name: getattr(row, name) for name in fields} for row in rows])
+        return 0
+    from jinit.report import explain
+
+    if markdown:
+        print(explain.markdown_table(rows))
+        return 0
+    explain.print_initializers(rows)
+    return 0
+
+
+def describe(
+    name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
+    shape: Annotated[
+        tuple[int, ...], arg(help="receptive field…, in, out; a dense layer is: in out")
+    ] = (10, 1000),
+    seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
+    plot: Annotated[
+        str | None, arg(help="draw the histogram over the law's density: FILE.png")
+    ] = None,
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+) -> int:
+    """Explains an initializer for one shape: law, source, expected numbers beside a real draw.
+
+    Example: jinit describe fan_in_uniform --shape 10 1000
+    """
+    from jinit.initializers import describe as describe_initializer
+
+    found = describe_initializer(name, shape, seed=seed)
+    if plot is not None:
+        from jinit.report import plots
+
+        plots.check_picture(plot)
+    if json:
+        dump(dataclasses.asdict(found))
+    else:
+        from jinit.report import explain
+
+        explain.print_description(found)
+    if plot is not None:
+        plots.save(plots.weight_histogram(found), plot)
+        print(f"picture written to {plot}", file=sys.stderr)
+    return 0
+
+
+def audit(
+    checkpoint: Annotated[
+        tyro.conf.Positional[str], arg(help="a .safetensors or .npz file of initial weights")
+    ],
+    host: Annotated[str, arg(help="axis order: flax, haiku, keras, equinox or torch")] = "flax",
+    layer: Annotated[
+        tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
+    ] = (),
+    rule: Annotated[
+        tuple[str, ...], arg(help="PATTERN=INITIALIZER the weights should follow, in order")
+    ] = (),
+    json: Annotated[bool, arg(help="print JSON instead of sentences")] = False,
+) -> int:
+    """Says what is wrong with initial weights: wrong fans, dead symmetry, duplicated leaves, NaN.
+
+    Exit code 0 if nothing is, 1 if something is.
+
+    Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
+    """
+    from jinit.parameters import audit as find
+    from jinit.parameters import checkpoints
+
+    layers, rules = (_pairs(what, given) for what, given in (("layer", layer), ("rule", rule)))
+    arrays = checkpoints.load(checkpoint)
+    findings = find(arrays, host=host, layers=layers, rules=rules or None)
+    if json:
+        dump([dataclasses.asdict(finding) for finding in findings])
+    else:
+        from jinit.report import explain
+
+        explain.print_findings(findings, arrays, host=host, layers=layers)
+    return 1 if findings else 0
+
+
+def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
+    """``PATTERN=VALUE`` options as a mapping; a spec's own ``=`` is left alone."""
+    for text in given:
+        if "=" not in text.partition("(")[0]:
+            raise errors.refusal(f"--{what}", text, "PATTERN=NAME", f"--{what} '*kernel=dense'")
+    return dict(text.split("=", 1) for text in given)

@@ -1,0 +1,186 @@
+"""Which initializer a network should have: by theory, and by measuring networks of that kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from jinit import errors, initializers, theory
+from jinit.activations import get as get_activation
+from jinit.models import MLP
+from jinit.probes.capture import capture
+from jinit.probes.propagation import ensemble, random_projection
+
+# One decade of a squared size, in either pass, counts as much as a change of 1 of ln 10.
+_COMMON = ("lecun_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One initializer for one network; the smaller the score, the better.
+
+    Attributes:
+      initializer: its spec string.
+      bias_initializer: of the biases that belong to it.
+      score: |ln forward| + |ln backward| + the spread √Var of one network, measured; the factors by
+        which E z² and E‖∂L/∂z‖² change from the first to the last hidden layer.
+      forward, backward: ln of those factors by theory; NaN where the theory refuses.
+      measured_forward, measured_backward: the same, means over seeds of the logarithms.
+      spread: standard deviation over seeds of ln E z² of the last hidden layer.
+      correlation: of two inputs at the last hidden layer, measured.
+      reason: one sentence.
+      code: the line that makes it.
+    """
+
+    initializer: str
+    bias_initializer: str
+    score: float
+    forward: float
+    backward: float
+    measured_forward: float
+    measured_backward: float
+    spread: float
+    correlation: float
+    reason: str
+    code: str
+
+
+def recommend(
+    model: MLP,
+    features: int,
+    *,
+    candidates: Sequence[str] = (),
+    seeds: int = 16,
+    batch_size: int = 32,
+) -> list[Candidate]:
+    """Ranks initializers for a network: what theory expects and what sampled networks do.
+
+    Args:
+      model: the MLP; its own initializers play no part.
+      features: number of input features.
+      candidates: spec strings; empty: the field's defaults, ``scaled_for`` the activation, scaled
+        orthogonal ones, and ``edge_of_chaos`` where the activation has one.
+      seeds: networks to measure per candidate, ≥ 2.
+      batch_size: inputs, N(0, 1), ≥ 2.
+
+    Returns:
+      Candidates, the best first. A signal that vanishes or overflows has score inf.
+
+    Raises:
+      ValueError: a network without hidden layers, an unknown initializer, numbers out of range.
+
+    >>> model = MLP(features=(32,) * 8 + (2,))
+    >>> best = recommend(model, 32, candidates=("he_normal", "lecun_normal"))
+    >>> best[0].initializer, round(best[1].forward / math.log(2))
+    ('he_normal', -7)
+    """
+    errors.check_integer("features", features, low=1, fix="use 64")
+    errors.check_integer("seeds", seeds, low=2, fix="use 16")
+    errors.check_integer("batch_size", batch_size, low=2, fix="use 32")
+    if model.depth < 1:
+        raise errors.refusal("depth", 0, "at least one hidden layer", "use depth 2 or more")
+    chosen = _candidates(model, candidates)
+    x = jax.random.normal(jax.random.key(0), (batch_size, features))
+    captured = capture(model, x)
+    found = []
+    for spec, bias in chosen:
+        rules = {"*/kernel": spec, "*/bias": bias}
+        if model.normalization is not None:
+            rules |= {"*/scale": "ones", "*/shift": "zeros"}
+        loss = random_projection(jax.random.key(1))
+        profile = ensemble(captured, rules, x, loss, seeds=seeds)
+        found.append(_judged(model, x, spec, bias, profile))
+    return sorted(found, key=lambda each: each.score)
+
+
+def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Kernels and the biases that belong to them, each once."""
+    if given:
+        return [(str(initializers.get(spec)), "zeros") for spec in given]
+    name = get_activation(model.activation).name
+    chosen = [(str(initializers.get(spec)), "zeros") for spec in _COMMON]
+    if not isinstance(model.activation, str):
+        return chosen
+    chosen.append((f"scaled_for({name})", "zeros"))
+    chosen.append((f"scaled_orthogonal({name})", "zeros"))
+    for sigma_b in (0.0, 0.1, 0.3, 1.0):
+        try:
+            sigma_w = theory.edge_of_chaos(model.activation, sigma_b)
+        except ValueError:
+            continue  # none, or an unstable one
+        bias = f"normal({sigma_b:g})" if sigma_b else "zeros"
+        chosen.append((f"edge_of_chaos({name}, sigma_b={sigma_b:g})", bias))
+        chosen.append((f"orthogonal({sigma_w:.6g})", bias))
+    if theory.isometry(model.activation).attainable:
+        sigma_w, sigma_b = theory.isometric_point(model.activation, model.depth)
+        chosen.append((f"orthogonal({sigma_w:.6g})", f"normal({sigma_b:.3g})"))
+    kept: list[tuple[str, str]] = []
+    for spec, bias in chosen:
+        pair = str(initializers.get(spec)), bias
+        if pair not in kept:
+            kept.append(pair)
+    return kept
+
+
+def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: object) -> Candidate:
+    square = np.log(np.maximum(np.asarray(profile.second_moment, np.float64), 1e-300))  # type: ignore[attr-defined]
+    slope = 2 * np.log(np.maximum(np.asarray(profile.gradient_norm, np.float64), 1e-300))  # type: ignore[attr-defined]
+    last = model.depth - 1
+    forward = float((square[:, last] - square[:, 0]).mean())
+    backward = float((slope[:, 0] - slope[:, last]).mean())
+    spread = float(square[:, last].std(ddof=1))
+    expected = _expected(model, x, spec, bias)
+    score = abs(forward) + abs(backward) + spread
+    correlation = float(np.asarray(profile.correlation)[:, last].mean())  # type: ignore[attr-defined]
+    return Candidate(
+        initializer=spec,
+        bias_initializer=bias,
+        score=score if math.isfinite(score) else math.inf,
+        forward=expected[0],
+        backward=expected[1],
+        measured_forward=forward,
+        measured_backward=backward,
+        spread=spread,
+        correlation=correlation,
+        reason=_reason(forward, backward, spread, correlation),
+        code=_code(spec, bias),
+    )
+
+
+def _expected(model: MLP, x: jax.Array, spec: str, bias: str) -> tuple[float, float]:
+    try:
+        found = theory.predict(model, x, kernel=initializers.get(spec), bias=initializers.get(bias))
+    except (ValueError, TypeError):
+        # Constants, deterministic kernels: no theory of random weights.
+        return math.nan, math.nan
+    last = model.depth - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (
+            float(np.log(found.second_moment[last] / found.second_moment[0])),
+            float(np.log(found.gradient[0] / found.gradient[last])),
+        )
+
+
+def _reason(forward: float, backward: float, spread: float, correlation: float) -> str:
+    parts = []
+    for value, what in ((forward, "signal"), (backward, "gradient")):
+        if not math.isfinite(value) or abs(value) > 600:
+            parts.append(f"{what} leaves float32")
+        elif abs(value) > math.log(10):
+            verb = "grows" if value > 0 else "shrinks"
+            parts.append(f"{what} {verb} 10^{abs(value) / math.log(10):.1f}")
+    if not parts:
+        parts.append("keeps signal and gradient within a factor 10")
+    if spread > 1:
+        parts.append(f"seeds differ by e^{spread:.1f}")
+    if correlation > 0.999:
+        parts.append("inputs become parallel")
+    return "; ".join(parts)
+
+
+def _code(spec: str, bias: str) -> str:
+    return f'jinit.initialize(key, shapes, {{"*/kernel": "{spec}", "*/bias": "{bias}"}})'

@@ -1,0 +1,98 @@
+"""Pictures of what theory says: a phase diagram, and a prediction layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jinit.report.plots.style import BLUE, GREY, ORANGE, VERMILION, new_axes, record
+from jinit.theory import PhaseDiagram, Prediction
+
+
+def phase_diagram(
+    found: PhaseDiagram, *, mark: tuple[float, float, str] | None = None, ax: Any = None
+) -> Any:
+    """Depth to which a signal gets (6 ξ_c) over σ_w² and σ_b², with the edge of chaos.
+
+    Args:
+      found: from :func:`jinit.theory.phase_diagram`.
+      mark: σ_w², σ_b² and a name: a point of the user's.
+      ax: matplotlib axes; None makes a figure.
+
+    Returns:
+      The axes.
+    """
+    ax = new_axes(6.2, 4.2) if ax is None else ax
+    x, y = found.sigma_w**2, found.sigma_b**2
+    depth = np.clip(np.asarray(found.scales.trainable_depth), 1.0, 1e4)
+    colours = ax.pcolormesh(x, y, np.log10(depth), cmap="Blues", vmin=0, vmax=4, rasterized=True)
+    bar = ax.figure.colorbar(colours, ax=ax, ticks=range(5))
+    bar.set_label("layers a signal survives, 6 ξ_c")
+    bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
+    lines = ax.contour(x, y, depth, levels=[10, 30, 100, 300], colors=GREY, linewidths=0.8)
+    ax.clabel(lines, fmt="%d", fontsize=7)
+    edge = critical_line(found)
+    if edge:
+        across, up = np.array(edge).T
+        ax.plot(across, up, color=VERMILION, lw=2)
+        middle = len(edge) // 2
+        ax.annotate("edge of chaos", (across[middle], up[middle]), color=VERMILION, fontsize=9,
+                    xytext=(8, 0), textcoords="offset points", va="center",
+                    bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
+        record(ax, "edge of chaos", across, up)
+    chi = np.asarray(found.scales.chi_1)
+    for name, inside in (("ordered", chi < 1), ("chaotic", chi > 1)):
+        if inside.any():
+            rows, columns = np.nonzero(inside)
+            at = x[int(np.median(columns))], y[int(np.quantile(rows, 0.8))]
+            shade = np.log10(depth)[int(np.quantile(rows, 0.8)), int(np.median(columns))]
+            ax.text(*at, name, fontsize=10, ha="center", color="white" if shade > 2.2 else "black")
+    if mark is not None:
+        ax.plot(*mark[:2], "o", color=ORANGE, mec="black", ms=8, clip_on=False, zorder=5)
+        ax.annotate(mark[2], mark[:2], xytext=(8, 8), textcoords="offset points", fontsize=9,
+                    bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
+        record(ax, mark[2], [mark[0]], [mark[1]])
+    ax.set(xlabel="σ_w² = fan_in · Var W", ylabel="σ_b² = Var b", xlim=(x[0], x[-1]),
+           ylim=(y[0], y[-1]))  # fmt: skip
+    ax.set_title(found.activation, loc="left", fontsize=11)
+    return ax
+
+
+def critical_line(found: PhaseDiagram) -> list[tuple[float, float]]:
+    """σ_w² and σ_b² where χ₁ crosses 1, row by row of the grid."""
+    x, points = found.sigma_w**2, []
+    for row, sigma_b in zip(np.asarray(found.scales.chi_1), found.sigma_b, strict=True):
+        for i in np.flatnonzero((row[:-1] < 1) & (row[1:] >= 1)):
+            share = (1 - row[i]) / (row[i + 1] - row[i])
+            points.append((float(x[i] + share * (x[i + 1] - x[i])), float(sigma_b**2)))
+    return points
+
+
+def prediction(found: Prediction, *, title: str = "", ax: Any = None) -> Any:
+    """E z² and the squared gradient by layer on a log scale, with bands of single networks.
+
+    Args:
+      found: from :func:`jinit.theory.predict`.
+      title: above the axes.
+      ax: matplotlib axes; None makes a figure.
+
+    Returns:
+      The axes.
+    """
+    ax = new_axes() if ax is None else ax
+    layer = np.arange(1, len(found.names) + 1)
+    for mean, band, colour, style, label in (
+        (found.second_moment, found.second_moment_band, BLUE, "-", "E z² (forward)"),
+        (found.gradient, found.gradient_band, VERMILION, (0, (5, 2)), "‖∂L/∂z‖² (backward)"),
+    ):
+        shown = np.where(np.isfinite(mean) & (mean > 0), mean, np.nan)
+        ax.plot(layer, shown, color=colour, ls=style, lw=1.8, label=label)
+        low, high = (np.where(np.isfinite(end) & (end > 0), end, np.nan) for end in band)
+        ax.fill_between(layer, low, high, color=colour, alpha=0.18, lw=0)
+        record(ax, label, layer, shown, low, high)
+    ax.set(xlabel="layer (the last is the output)", ylabel="expected", yscale="log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
