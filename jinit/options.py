@@ -132,5 +132,5 @@ class RecommendOptions:
     initializer: Annotated[
         tuple[str, ...], arg(help="candidates; default: the field's, and those the theory derives")
     ] = ()
-    seeds: Annotated[int, arg(help="networks to measure per candidate")] = 16
+    seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

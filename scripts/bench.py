@@ -4,6 +4,7 @@
     python scripts/bench.py sweep --only a f      # two of them
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
+    python scripts/bench.py theory                # phase diagram and propagation against a loop
 
 Ratios hold from machine to machine; absolute times do not. Run it on an idle machine.
 """
@@ -25,6 +26,7 @@ from typing import Any
 import contenders
 import draws
 import jax
+import theories
 from contenders import Run, Work
 
 SIZES = {
@@ -161,6 +163,13 @@ def init(arguments: argparse.Namespace) -> None:
     print(f"\n{arguments.out} written")
 
 
+def theory(arguments: argparse.Namespace) -> None:
+    """The phase diagram and the layers of many points, warm, beside a NumPy and SciPy loop."""
+    print("what                          jinit, warm    loop (from a part)    faster by")
+    for what, mine, loop in theories.measure():
+        print(f"{what:<30}{mine:9.3f} s{loop:20.0f} s{loop / mine:13,.0f} ×")
+
+
 def main() -> None:
     """Parses the arguments."""
     parser = argparse.ArgumentParser(
@@ -178,6 +187,7 @@ def main() -> None:
     two.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     two.add_argument("--out", default="bench-init.json", help="JSON file")
     two.set_defaults(run=init)
+    commands.add_parser("theory", help="theory against a loop").set_defaults(run=theory)
     commands.add_parser("memory", help="peak memory").set_defaults(run=memory)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -148,12 +148,25 @@ def recommend(network: RecommendOptions = RecommendOptions()) -> int:
     from jinit import probes
     from jinit.report import forecast
 
-    found = probes.recommend(model, features, candidates=network.initializer, seeds=network.seeds)
+    found = probes.recommend(
+        model,
+        features,
+        candidates=network.initializer,
+        seeds=network.seeds,
+        progress=_say if sys.stderr.isatty() else None,
+    )
     if network.json:
         dump([dataclasses.asdict(each) for each in found])
     else:
         forecast.print_candidates(found)
     return 0
+
+
+def _say(done: int, of: int, name: str) -> None:
+    """One line that is written over."""
+    print(f"\r\x1b[2K[{done + 1}/{of}] {name}", end="", file=sys.stderr, flush=True)
+    if done + 1 == of:
+        print(file=sys.stderr)
 
 
 def _network(options: Any) -> tuple[Any, int]:

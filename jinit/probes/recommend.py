@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -12,10 +12,10 @@ import numpy as np
 from jinit import errors, initializers, theory
 from jinit.activations import get as get_activation
 from jinit.models import MLP
+from jinit.parameters import initialize
 from jinit.probes.capture import capture
-from jinit.probes.propagation import ensemble, random_projection
+from jinit.probes.propagation import Profile, propagation, random_projection
 
-# One decade of a squared size, in either pass, counts as much as a change of 1 of ln 10.
 _COMMON = ("lecun_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
 
 
@@ -56,6 +56,7 @@ def recommend(
     candidates: Sequence[str] = (),
     seeds: int = 16,
     batch_size: int = 32,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Candidate]:
     """Ranks initializers for a network: what theory expects and what sampled networks do.
 
@@ -66,6 +67,7 @@ def recommend(
         orthogonal ones, and ``edge_of_chaos`` where the activation has one.
       seeds: networks to measure per candidate, ≥ 2.
       batch_size: inputs, N(0, 1), ≥ 2.
+      progress: called as ``progress(done, of, initializer)`` before each candidate.
 
     Returns:
       Candidates, the best first. A signal that vanishes or overflows has score inf.
@@ -85,15 +87,23 @@ def recommend(
         raise errors.refusal("depth", 0, "at least one hidden layer", "use depth 2 or more")
     chosen = _candidates(model, candidates)
     x = jax.random.normal(jax.random.key(0), (batch_size, features))
-    captured = capture(model, x)
+    captured, loss = capture(model, x), random_projection(jax.random.key(1))
+    measure = jax.jit(lambda params: propagation(captured, params, x, loss))
     found = []
-    for spec, bias in chosen:
+    for done, (spec, bias) in enumerate(chosen):
+        if progress is not None:
+            progress(done, len(chosen), spec)
         rules = {"*/kernel": spec, "*/bias": bias}
         if model.normalization is not None:
             rules |= {"*/scale": "ones", "*/shift": "zeros"}
-        loss = random_projection(jax.random.key(1))
-        profile = ensemble(captured, rules, x, loss, seeds=seeds)
-        found.append(_judged(model, x, spec, bias, profile))
+        # Leaf by leaf: a program that draws all leaves of a candidate would take longer to compile
+        # than to run.
+        profiles = [
+            measure(initialize(jax.random.key(seed), captured.params, rules))
+            for seed in range(seeds)
+        ]
+        stacked: Profile = jax.tree.map(lambda *rows: np.stack(rows), *profiles)
+        found.append(_judged(model, x, spec, bias, stacked))
     return sorted(found, key=lambda each: each.score)
 
 
@@ -126,16 +136,16 @@ def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
     return kept
 
 
-def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: object) -> Candidate:
-    square = np.log(np.maximum(np.asarray(profile.second_moment, np.float64), 1e-300))  # type: ignore[attr-defined]
-    slope = 2 * np.log(np.maximum(np.asarray(profile.gradient_norm, np.float64), 1e-300))  # type: ignore[attr-defined]
+def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) -> Candidate:
+    square = np.log(np.maximum(np.asarray(profile.second_moment, np.float64), 1e-300))
+    slope = 2 * np.log(np.maximum(np.asarray(profile.gradient_norm, np.float64), 1e-300))
     last = model.depth - 1
     forward = float((square[:, last] - square[:, 0]).mean())
     backward = float((slope[:, 0] - slope[:, last]).mean())
     spread = float(square[:, last].std(ddof=1))
     expected = _expected(model, x, spec, bias)
     score = abs(forward) + abs(backward) + spread
-    correlation = float(np.asarray(profile.correlation)[:, last].mean())  # type: ignore[attr-defined]
+    correlation = float(np.asarray(profile.correlation)[:, last].mean())
     return Candidate(
         initializer=spec,
         bias_initializer=bias,

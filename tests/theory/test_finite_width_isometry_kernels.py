@@ -58,14 +58,14 @@ def sampled(name, widths, sigma_w, sigma_b, networks, orthogonal=False):
      ("relu", 2**0.5, 0.0, True), ("erf", 1.5, 0.1, False)],
 )  # fmt: skip
 def test_fluctuations_against_sampled_networks(name, sigma_w, sigma_b, orthogonal):
-    widths, networks = (100,) * 8, 4000
+    widths, networks = (100,) * 8, 2000
     length, gradient = sampled(name, widths, sigma_w, sigma_b, networks, orthogonal)
     found = theory.fluctuations(name, widths, sigma_w, sigma_b, orthogonal=orthogonal)
-    # A variance of 4,000 has a standard error of 2 %; the next order in 1/width is some percent.
+    # A variance of 2,000 has a standard error of 3 %; the next order in 1/width is some percent.
     for at in (2, 4, 7):
-        assert length[:, at].var() == pytest.approx(float(found.length[at]), rel=0.12), at
+        assert length[:, at].var() == pytest.approx(float(found.length[at]), rel=0.15), at
     for at in (0, 3, 5):
-        assert gradient[:, at].var() == pytest.approx(float(found.gradient[at]), rel=0.15), at
+        assert gradient[:, at].var() == pytest.approx(float(found.gradient[at]), rel=0.18), at
 
 
 def test_log_length_is_exact():

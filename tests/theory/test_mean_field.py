@@ -221,8 +221,8 @@ def test_maps_jit_vmap_and_have_derivatives():
      ("leaky_relu(0.2)", 1.3, 0.1), ("sin", 1.2, 0.2)],
 )  # fmt: skip
 def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigma_b):
-    """512 units, 64 networks, 64 layers: lengths, correlations and factors of gradients."""
-    width, networks, depth = 512, 64, 64
+    """256 units, 32 networks, 64 layers: lengths, correlations and factors of gradients."""
+    width, networks, depth = 256, 32, 64
     phi = get_activation(name).function
 
     def network(key):

@@ -1,0 +1,88 @@
+"""What ``bench.py theory`` compares with: the same numbers by a NumPy and SciPy loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from scipy import optimize
+
+from jinit import theory
+
+_Z, _W = np.polynomial.hermite_e.hermegauss(80)
+_W = _W / _W.sum()
+
+
+def _mean(function: Callable[[np.ndarray], np.ndarray], q: float) -> float:
+    return float(_W @ function(np.sqrt(q) * _Z))
+
+
+def _product(function: Callable[[np.ndarray], np.ndarray], q: float, c: float) -> float:
+    first = np.sqrt(q) * _Z[:, None]
+    second = np.sqrt(q) * (c * _Z[:, None] + np.sqrt(max(1 - c * c, 0.0)) * _Z)
+    return float(_W @ (function(first) * function(second)) @ _W)
+
+
+def loop_phase(sigma_w: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
+    """c* of tanh on a grid: fixed points by iteration and brentq, 80-point Gauss–Hermite."""
+    found = np.ones((len(sigma_b), len(sigma_w)))
+    for i, b in enumerate(sigma_b):
+        for j, w in enumerate(sigma_w):
+            q = 1.0
+            for _ in range(200):
+                q = w**2 * _mean(lambda x: np.tanh(x) ** 2, q) + b**2
+            chi = w**2 * _mean(lambda x: np.cosh(x) ** -4.0, q)
+            if chi > 1 + 1e-6:
+                found[i, j] = optimize.brentq(
+                    lambda c, w=w, b=b, q=q: (w**2 * _product(np.tanh, q, c) + b**2) / q - c,
+                    -1e-3, 1 - 1e-6, xtol=1e-8,
+                )  # fmt: skip
+    return found
+
+
+def loop_layers(sigma_w: np.ndarray, depth: int) -> np.ndarray:
+    """q and c of tanh through the layers, one point after the other."""
+    found = np.empty((len(sigma_w), depth))
+    for j, w in enumerate(sigma_w):
+        q, c = 1.0, 0.5
+        for layer in range(depth):
+            found[j, layer] = c
+            following = w**2 * _mean(lambda x: np.tanh(x) ** 2, q) + 0.05
+            c = (w**2 * _product(np.tanh, q, c) + 0.05) / following
+            q = following
+    return found
+
+
+def seconds(call: Callable[[], object], repeats: int = 3) -> float:
+    """The median of a few calls, the first left out."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def measure() -> list[tuple[str, float, float]]:
+    """What, jinit's seconds, the loop's seconds scaled up from a part of the grid."""
+    w, b = np.sqrt(np.linspace(1.0, 4.0, 200)), np.sqrt(np.linspace(0.01, 0.5, 200))
+    rows = []
+    mine = seconds(lambda: theory.phase_diagram("tanh", w, b).scales.xi_c)
+    start = time.perf_counter()
+    part = loop_phase(w[::25], b[::25])
+    rows.append(("phase diagram, 200 × 200", mine, (time.perf_counter() - start) * 40_000 / 64))
+    same = theory.phase_diagram("tanh", w[::25], b[::25]).scales.c_star
+    assert np.abs(same - part).max() < 1e-4
+    points = np.sqrt(np.linspace(1.0, 4.0, 1000)).astype(np.float32)
+    run = jax.jit(
+        lambda w: theory.propagate("tanh", w, 0.05**0.5, depth=1000, c=0.5, tabulated=True)
+    )
+    mine = seconds(lambda: run(points))
+    start = time.perf_counter()
+    part = loop_layers(points[::250], 50)
+    rows.append(("1,000 points × 1,000 layers", mine, (time.perf_counter() - start) * 1e6 / 200))
+    assert np.abs(np.asarray(run(points).correlation)[::250, :50] - part).max() < 1e-3
+    return rows

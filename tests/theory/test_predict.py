@@ -1,0 +1,163 @@
+"""Predictions against sampled networks and what the commands print of them."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jinit import initializers, probes, theory
+from jinit.cli import main
+from jinit.models import MLP
+
+
+def measured(model, rules, x, seeds):
+    captured = probes.capture(model, x)
+    return probes.ensemble(
+        captured, rules, x, probes.random_projection(jax.random.key(2)), seeds=seeds
+    )
+
+
+@pytest.mark.parametrize(
+    ("activation", "kernel", "bias", "options"),
+    [("relu", "he_normal", "zeros", {}), ("tanh", "fan_in_normal(k=2.0)", "normal(0.2)", {}),
+     ("gelu", "lecun_normal", "normal(0.3)", {}), ("relu", "orthogonal(1.4142)", "zeros", {}),
+     ("relu", "glorot_normal", "zeros", {"residual": True}),
+     ("tanh", "lecun_normal", "zeros", {"residual": True}),
+     ("relu", "lecun_normal", "zeros", {"normalization": "layer"}),
+     ("tanh", "he_normal", "normal(0.1)", {"normalization": "layer", "residual": True})],
+)  # fmt: skip
+def test_predictions_against_sampled_networks(activation, kernel, bias, options):
+    model = MLP(features=(128,) * 6 + (16,), activation=activation, **options)
+    direction = jax.random.normal(jax.random.key(0), (8, 96))
+    common = jax.random.normal(jax.random.key(1), (1, 96))
+    # Equal lengths and equal angles between all inputs: the means say all there is.
+    q, _ = jnp.linalg.qr(jnp.concatenate([common, direction]).T)
+    x = 96**0.5 * (0.7 * q[:, :1] + math.sqrt(1 - 0.49) * q[:, 1:]).T
+    rules = {"*/kernel": kernel, "*/bias": bias, "*/scale": "ones", "*/shift": "zeros"}
+    rules = rules if model.normalization else {k: rules[k] for k in ("*/kernel", "*/bias")}
+    seeds = 128
+    seen = measured(model, rules, x, seeds)
+    made = initializers.get(kernel), initializers.get(bias)
+    found = theory.predict(model, x, kernel=made[0], bias=made[1])
+    square = np.asarray(seen.second_moment, float)
+    error = square.std(0, ddof=1) / seeds**0.5 / found.second_moment
+    # What is left of order depth/width, beside the error of the mean.
+    assert np.all(np.abs(square.mean(0) / found.second_moment - 1) < 4 * error + 0.06)
+    correlation = np.asarray(seen.correlation, float).mean(0)
+    np.testing.assert_allclose(correlation, found.correlation, atol=0.05)
+    gradient = np.asarray(seen.gradient_norm, float) ** 2 / 16
+    error = gradient.std(0, ddof=1) / seeds**0.5 / found.gradient
+    assert np.all(np.abs(gradient.mean(0) / found.gradient - 1) < 4 * error + 0.1)
+
+
+def test_bands_hold_95_percent_of_networks():
+    model = MLP(features=(64,) * 12 + (1,), activation="relu", use_bias=False)
+    x = jax.random.normal(jax.random.key(0), (4, 64))
+    x = x / jnp.linalg.norm(x, axis=1, keepdims=True) * 8
+    seen = measured(model, {"*": "he_normal"}, x[:2], 400)
+    found = theory.predict(model, x, kernel=initializers.get("he_normal"))
+    low, high = found.second_moment_band
+    # Two inputs are averaged, which the band of one input knows nothing of: the band is wide.
+    inside = (seen.second_moment[:, :-1] > low[:-1]) & (seen.second_moment[:, :-1] < high[:-1])
+    assert np.all(inside.mean(0) > 0.93)
+    low, high = found.gradient_band
+    last = np.asarray(seen.gradient_norm, float)[:, -1:] ** 2
+    ratio = (np.asarray(seen.gradient_norm, float) ** 2 / last)[:, :-1]
+    inside = (ratio > low[:-1]) & (ratio < high[:-1])
+    assert np.all(inside.mean(0) > 0.9)
+
+
+def test_findings_say_what_is_wrong():
+    def of(activation, kernel, depth, width=64):
+        model = MLP(features=(width,) * depth + (10,), activation=activation)
+        return " ".join(theory.predict(model, width, kernel=initializers.get(kernel)).findings)
+
+    assert "healthy" in of("relu", "he_normal", 10)
+    assert "signal vanishes" in of("relu", "lecun_normal", 30)
+    assert "gradient vanishes" in of("sigmoid", "glorot_uniform", 10)
+    assert "inputs become parallel" in of("sigmoid", "glorot_uniform", 10)
+    assert "gradient explodes" in of("tanh", "fan_in_normal(k=9.0)", 20)
+    assert "networks differ" in of("relu", "he_normal", 40, width=20)
+    assert "trainable to about" in of("tanh", "fan_in_normal(k=0.7)", 40)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: theory.predict(m, 8, kernel=initializers.get("zeros")), "kernel law"),
+        (lambda m: theory.predict(m, 8, kernel=initializers.get("ones")), "kernel law"),
+        (lambda m: theory.predict(m, 0), "x: got 0"),
+        (lambda m: theory.predict(m, np.zeros((3, 8))), "all zeros"),
+        (lambda m: theory.predict(m, np.full((3, 8), np.nan)), "NaN"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(MLP(features=(4, 4, 2)))
+    with pytest.raises(TypeError, match="law"):
+        theory.predict(MLP(features=(4, 2)), 8, kernel="he_normal")
+
+
+def test_recommend_puts_what_keeps_the_signal_first():
+    found = probes.recommend(
+        MLP(features=(48,) * 12 + (4,)), 48, seeds=4,
+        candidates=("lecun_normal", "he_normal", "normal(0.01)"),
+    )  # fmt: skip
+    assert found[0].initializer == "he_normal"
+    assert found[0].score < found[1].score < found[2].score
+    assert found[1].forward / math.log(2) == pytest.approx(-11, abs=1e-6)
+    assert found[1].measured_forward == pytest.approx(found[1].forward, abs=2)
+    assert '"*/kernel": "he_normal"' in found[0].code
+
+
+@pytest.mark.slow
+def test_recommend_knows_the_theorys_candidates():
+    names = {each.initializer.partition("(")[0] for each in probes.recommend(
+        MLP(features=(16, 16, 2), activation="tanh"), 16, seeds=2)}  # fmt: skip
+    assert {"he_normal", "edge_of_chaos", "scaled_for", "orthogonal"} <= names
+
+
+def test_the_predict_command(capsys, tmp_path):
+    assert main(["predict", "--depth", "30", "--activation", "tanh", "--initializer",
+                 "fan_in_normal(k=9.0)", "--plot", str(tmp_path / "p.png")]) == 1  # fmt: skip
+    out = capsys.readouterr().out
+    assert "chaotic" in out
+    assert "gradient explodes" in out
+    assert (tmp_path / "p.csv").read_text().count("\n") == 1 + 2 * 31
+    assert main(["predict", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["layers"]) == 11
+    assert found["findings"] == ["healthy: nothing vanishes, explodes or collapses"]
+    assert main(["predict", "--initializer", "zeros"]) == 2
+    assert main(["predict", "--depth", "-1"]) == 2
+
+
+@pytest.mark.slow
+def test_the_phase_command(capsys, tmp_path):
+    file = tmp_path / "phase.png"
+    assert main(["phase", "--out", str(file), "--points", "40", "--initializer", "he_normal",
+                 "--json"]) == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    assert found["mark"][:2] == [pytest.approx(2.0), 0.0]
+    assert found["scales"]["chi_1"] == pytest.approx(1.106, abs=1e-3)
+    line = dict(map(reversed, found["critical_line"]))
+    for sigma_b_squared, sigma_w_squared in line.items():
+        exact = theory.edge_of_chaos("tanh", sigma_b_squared**0.5) ** 2
+        assert sigma_w_squared == pytest.approx(exact, abs=0.02)
+    assert file.stat().st_size > 10_000
+    assert main(["phase", "--out", str(tmp_path / "x.txt")]) == 2
+    assert main(["phase", "--out", str(file), "--weight-variance", "2", "1"]) == 2
+
+
+def test_the_recommend_command(capsys):
+    arguments = ["recommend", "--depth", "6", "--width", "16", "--seeds", "2", "--initializer"]
+    assert main([*arguments, "he_normal", "lecun_normal"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("he_normal") < out.index("lecun_normal")
+    assert "jinit.initialize(key, shapes" in out
+    assert main([*arguments, "he_normal", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["initializer"] == "he_normal"
+    assert main(["recommend", "--depth", "0"]) == 2
