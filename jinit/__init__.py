@@ -1,7 +1,8 @@
 """Weight initialization for JAX: which initializer, why, and is the difference real or luck?
 
 Rooms, from the bottom up: ``activations``, ``initializers``, ``clipping``, ``data``, ``stats``,
-``engine``, ``theory``, ``models``, ``parameters``, ``train``, ``probes``, ``sweep``, ``report``.
+``engine``, ``theory``, ``models``, ``parameters``, ``train``, ``probes``, ``calibrate``, ``sweep``,
+``report``.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from jinit._lazy import attach
 if TYPE_CHECKING:
     from jinit import (
         activations,
+        calibrate,
         clipping,
         data,
         engine,
@@ -33,12 +35,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Grid", "audit", "compare", "initialize", "plan", "run", "summarize",
-    "activations", "clipping", "data", "engine", "errors", "initializers",
+    "activations", "calibrate", "clipping", "data", "engine", "errors", "initializers",
     "models", "parameters", "probes", "report", "stats", "sweep", "theory", "train",
 ]  # fmt: skip
 
 _ROOMS = (
-    "activations", "clipping", "data", "engine", "errors", "initializers",
+    "activations", "calibrate", "clipping", "data", "engine", "errors", "initializers",
     "models", "parameters", "probes", "report", "stats", "sweep", "theory", "train",
 )  # fmt: skip
 

@@ -1,0 +1,15 @@
+"""Calibration: initial weights adjusted to a network and its data, before any training.
+
+Every function is ``(key, model, params, batch, …) -> (params, trace)``: pure, of a fixed number of
+steps, so that it jits and vmaps; the model is anything that :func:`jinit.probes.capture` opens.
+"""
+
+from jinit.calibrate.common import Trace
+from jinit.calibrate.learned import gradient_quotient, gradinit, metainit
+from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
+from jinit.calibrate.rates import between_layers
+
+__all__ = [
+    "Trace", "analytic", "between_layers", "gradient_quotient", "gradinit", "lsuv", "metainit",
+    "output_bias", "within_layer",
+]  # fmt: skip

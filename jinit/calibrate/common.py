@@ -1,0 +1,103 @@
+"""What all calibrations share: a model opened at its layers, factors on kernels, and the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.parameters.rules import path_of
+from jinit.probes import Captured, capture
+from jinit.typing import Array, PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Trace:
+    """What a calibration did; arrays are ``(layers,)``, in the order of the captured layers.
+
+    Attributes:
+      before, after: the quantity that it sets, e.g. the variance of pre-activations.
+      iterations: steps that were taken.
+      converged: whether the goal was reached.
+    """
+
+    before: Array
+    after: Array
+    iterations: Array
+    converged: Array
+
+
+def opened(model: Any, params: PyTree, batch: Array) -> Captured:
+    """The captured model; every kernel must belong to one layer.
+
+    Raises:
+      TypeError, ValueError: as :func:`jinit.probes.capture`; a kernel that two layers share.
+
+    >>> from jinit.models import MLP
+    >>> len(opened(MLP(features=(4, 2)), None, jnp.zeros((3, 5))).layers)
+    2
+    """
+    captured = model if isinstance(model, Captured) else capture(model, batch, params)
+    kernels = [layer.kernel for layer in captured.layers]
+    if len(set(kernels)) < len(kernels):
+        shared = next(name for name in kernels if kernels.count(name) > 1)
+        raise errors.refusal(
+            "model", f"layers that share {shared!r}", "a kernel for each layer",
+            "calibrate has no one scale for two layers: draw such a network by a rule",
+        )  # fmt: skip
+    return captured
+
+
+def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]:
+    """z of every layer in float32, units last.
+
+    >>> from jinit.models import MLP
+    >>> import jax
+    >>> model, x = MLP(features=(4, 2)), jnp.ones((3, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> [z.shape for z in pre_activations(opened(model, params, x), params, x)]
+    [(3, 4), (3, 2)]
+    """
+    _, values = captured.apply(params, x, None)
+    found = []
+    for layer in captured.layers:
+        z = values[layer.value]
+        z = z if layer.index is None else z[layer.index]
+        found.append(jnp.moveaxis(z, layer.unit_axis, -1).astype(jnp.float32))
+    return found
+
+
+def adjusted(
+    params: PyTree, factors: Mapping[str, Array], shifts: Mapping[str, Array] | None = None
+) -> PyTree:
+    """The tree with some leaves multiplied, then shifted; dtypes stay.
+
+    >>> adjusted({"w": jnp.ones(2)}, {"w": 3.0})
+    {'w': Array([3., 3.], dtype=float32)}
+    """
+    shifts = {} if shifts is None else shifts
+
+    def one(path: Any, leaf: Any) -> Any:
+        name = path_of(path)
+        if name not in factors and name not in shifts:
+            return leaf
+        changed = leaf * factors.get(name, 1.0) + shifts.get(name, 0.0)
+        return changed.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
+def along(factor: Array, axis: int, rank: int) -> Array:
+    """A vector over units, shaped to multiply a kernel of this rank.
+
+    >>> along(jnp.ones(3), -1, 2).shape, along(jnp.ones(3), 0, 4).shape
+    ((1, 3), (3, 1, 1, 1))
+    """
+    shape = [1] * rank
+    shape[axis] = factor.shape[0]
+    return factor.reshape(shape)

@@ -1,0 +1,255 @@
+"""Calibrations that set the mean and variance of pre-activations: on data, or from theory alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors, theory
+from jinit.calibrate.common import Trace, adjusted, along, opened, pre_activations
+from jinit.models import MLP
+from jinit.parameters.rules import path_of
+from jinit.typing import Array, Key, PyTree
+
+
+def lsuv(
+    key: Key,
+    model: Any,
+    params: PyTree,
+    batch: Array,
+    *,
+    tolerance: float = 0.1,
+    iterations: int = 10,
+) -> tuple[PyTree, Trace]:
+    """Layer-sequential unit variance: each kernel divided by the deviation of its layer's output.
+
+    Layer after layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, Var over inputs and units.
+
+    Args:
+      key: not used: the batch decides. Draw ``params`` with ``orthogonal``, as the paper does.
+      model, params: what :func:`jinit.probes.capture` opens, and its parameters.
+      batch: ``(batch, …)``, at least two examples.
+      tolerance: > 0. iterations: the most per layer, ≥ 1.
+
+    Returns:
+      Parameters, and a :class:`Trace` of the variances. A layer whose output is constant keeps its
+      kernel and has not converged.
+
+    Raises:
+      ValueError: a number out of range; as :func:`jinit.probes.capture`.
+
+    Reference: Mishkin & Matas 2016, algorithm 1.
+
+    >>> import jinit
+    >>> model, x = MLP(features=(32, 32, 4)), jax.random.normal(jax.random.key(1), (64, 16))
+    >>> params = jinit.initialize(jax.random.key(0), model.init(jax.random.key(0), x)["params"],
+    ...     {"*/kernel": "orthogonal", "*/bias": "zeros"})
+    >>> params, trace = lsuv(jax.random.key(0), model, params, x)
+    >>> bool(trace.converged.all()), bool(abs(trace.after - 1).max() <= 0.1)
+    (True, True)
+    """
+    errors.check_number("tolerance", tolerance, low=0.0, open_low=True, fix="use 0.1")
+    errors.check_integer("iterations", iterations, low=1, fix="use 10")
+    captured = opened(model, params, batch)
+    kernels = [layer.kernel for layer in captured.layers]
+
+    def variances(scales: Array) -> Array:
+        changed = adjusted(params, dict(zip(kernels, scales, strict=True)))
+        return jnp.stack([z.var() for z in pre_activations(captured, changed, batch)])
+
+    def layer(state: tuple[Array, Array], place: Array) -> tuple[tuple[Array, Array], None]:
+        scales, counts = state
+
+        def unfinished(state: tuple[Array, Array, Array]) -> Array:
+            _, count, variance = state
+            off = jnp.abs(variance - 1) > tolerance
+            return off & (count < iterations) & (variance > 0) & jnp.isfinite(variance)
+
+        def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            scales, count, variance = state
+            scales = scales.at[place].mul(jax.lax.rsqrt(variance))
+            return scales, count + 1, variances(scales)[place]
+
+        start = scales, jnp.zeros((), jnp.int32), variances(scales)[place]
+        scales, count, _ = jax.lax.while_loop(unfinished, step, start)
+        return (scales, counts.at[place].set(count)), None
+
+    count = len(kernels)
+    start = jnp.ones(count), jnp.zeros(count, jnp.int32)
+    (scales, counts), _ = jax.lax.scan(layer, start, jnp.arange(count))
+    after = variances(scales)
+    trace = Trace(variances(jnp.ones(count)), after, counts, jnp.abs(after - 1) <= tolerance)
+    return adjusted(params, dict(zip(kernels, scales, strict=True))), trace
+
+
+def within_layer(
+    key: Key, model: Any, params: PyTree, batch: Array, *, iterations: int = 2
+) -> tuple[PyTree, Trace]:
+    """Every unit's pre-activation gets mean 0 and deviation 1 over the batch, layer after layer.
+
+    W_j ← W_j/σ_j, b_j ← (b_j − μ_j)/σ_j. The same point as data-dependent initialization of weight
+    normalization (Salimans & Kingma 2016, equation 6), which writes σ_j into g_j.
+
+    Args:
+      key: not used: the batch decides.
+      model, params: as :func:`lsuv`; every layer needs a bias.
+      batch: ``(batch, …)``, at least two examples.
+      iterations: passes through all layers; one is exact but for rounding.
+
+    Returns:
+      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| in each layer;
+      units that do not vary over the batch keep their kernel.
+
+    Raises:
+      ValueError: a layer without bias, a number out of range; as :func:`jinit.probes.capture`.
+
+    Reference: Krähenbühl et al. 2016, algorithm 1.
+
+    >>> import jinit
+    >>> model, x = MLP(features=(8, 3)), jax.random.normal(jax.random.key(1), (32, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> params, trace = within_layer(jax.random.key(0), model, params, x)
+    >>> bool(trace.after.max() < 1e-4)
+    True
+    """
+    errors.check_integer("iterations", iterations, low=1, fix="use 2")
+    captured = opened(model, params, batch)
+    for each in captured.layers:
+        if each.bias is None:
+            raise errors.refusal(
+                "model", f"{each.name} without a bias", "a bias in every layer",
+                "use lsuv, which sets variances alone",
+            )  # fmt: skip
+
+    def moments(params: PyTree) -> list[tuple[Array, Array]]:
+        flat = [z.reshape(-1, z.shape[-1]) for z in pre_activations(captured, params, batch)]
+        return [(z.mean(0), z.std(0)) for z in flat]
+
+    def distances(params: PyTree) -> Array:
+        return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s in moments(params)])
+
+    ranks = {path_of(path): leaf.ndim for path, leaf in jax.tree.leaves_with_path(params)}
+
+    def layer(params: PyTree, place: Array) -> tuple[PyTree, None]:
+        factors, shifts = {}, {}
+        for index, (each, (mean, deviation)) in enumerate(
+            zip(captured.layers, moments(params), strict=True)
+        ):
+            mine = (index == place) & (deviation > 0)
+            scale = jnp.where(mine, 1 / jnp.where(deviation > 0, deviation, 1.0), 1.0)
+            factors[each.kernel] = along(scale, each.kernel_unit_axis, ranks[each.kernel])
+            assert each.bias is not None
+            factors[each.bias] = scale
+            shifts[each.bias] = jnp.where(index == place, -mean * scale, 0.0)
+        return adjusted(params, factors, shifts), None
+
+    count = len(captured.layers)
+    order = jnp.tile(jnp.arange(count), iterations)
+    before = distances(params)
+    changed, _ = jax.lax.scan(layer, params, order)
+    after = distances(changed)
+    steps = jnp.full(count, iterations, jnp.int32)
+    return changed, Trace(before, after, steps, after < 1e-3)
+
+
+def analytic(
+    key: Key, model: MLP, params: PyTree, batch: Array, *, target: float = 1.0
+) -> tuple[PyTree, Trace]:
+    """Kernels rescaled so that theory expects every pre-activation to have this second moment.
+
+    W_l ← W_l √(target/(fan_in · mean W_l² · E h²)), E h² the batch's mean square for the first
+    layer and E φ(z)², z ~ N(0, target), after; biases are left as they are and counted in.
+
+    Args:
+      key: not used.
+      model: a plain :class:`jinit.models.MLP` (no skips).
+      params: its parameters.
+      batch: ``(batch, …)``; only its mean square is used.
+      target: E z² of every layer, > 0.
+
+    Returns:
+      Parameters, and a :class:`Trace` of the expected second moments.
+
+    Raises:
+      TypeError: not an MLP. ValueError: a residual one, a target that is not positive.
+
+    Reference: Bingham & Miikkulainen 2023, section 3.
+
+    >>> model, x = MLP(features=(64, 64, 4)), jax.random.normal(jax.random.key(1), (32, 64))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> _, trace = analytic(jax.random.key(0), model, params, x)
+    >>> trace.after.round(3).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    if not isinstance(model, MLP):
+        raise errors.wrong_type("model", model, "a jinit.models.MLP", "use lsuv, on data")
+    if model.residual:
+        raise errors.refusal("model", "residual=True", "a plain MLP", "use lsuv, on data")
+    errors.check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
+    seen = 1.0 if model.normalization is not None else target
+    entering = theory.moments(model.activation, seen).second
+    names = [layer.name for layer in opened(model, params, batch).layers]
+    factors, before, after = {}, [], []
+    square = jnp.mean(jnp.square(batch.astype(jnp.float32)))
+    for name in names:
+        kernel = params[name]["kernel"]
+        weights = kernel.shape[0] * jnp.mean(jnp.square(kernel.astype(jnp.float32))) * square
+        bias = jnp.mean(jnp.square(params[name]["bias"])) if model.use_bias else jnp.zeros(())
+        scale = jnp.sqrt(jnp.maximum(target - bias, 0.0) / jnp.maximum(weights, 1e-30))
+        factors[f"{name}/kernel"] = scale
+        before.append(weights + bias)
+        after.append(scale**2 * weights + bias)
+        square = entering
+    reached = jnp.stack(after)
+    steps = jnp.ones(len(names), jnp.int32)
+    converged = jnp.abs(reached - target) <= 1e-3 * target
+    return adjusted(params, factors), Trace(jnp.stack(before), reached, steps, converged)
+
+
+def output_bias(
+    key: Key, model: Any, params: PyTree, batch: Array, labels: Array, *, smoothing: float = 1.0
+) -> tuple[PyTree, Trace]:
+    """The output bias that makes the mean output on the batch the log-frequency of each class.
+
+    b_k ← b_k + ln p_k − mean f_k(x), p_k = (count_k + smoothing)/(n + smoothing · classes): the
+    loss starts near the entropy of the labels.
+
+    Args:
+      key: not used.
+      model, params: as :func:`lsuv`; the output layer needs a bias.
+      batch: ``(batch, …)``. labels: ``(batch,)`` integers below the number of outputs.
+      smoothing: pseudo-count, > 0.
+
+    Returns:
+      Parameters, and a :class:`Trace` of one entry: the largest |mean output − ln p| before, after.
+
+    Raises:
+      ValueError: an output layer without bias, labels that do not fit the batch.
+
+    Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
+
+    >>> model, x = MLP(features=(4, 2)), jax.random.normal(jax.random.key(1), (8, 3))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> _, trace = output_bias(jax.random.key(0), model, params, x, jnp.zeros(8, int))
+    >>> bool(trace.after.max() < 1e-5)
+    True
+    """
+    errors.check_number("smoothing", smoothing, low=0.0, open_low=True, fix="use 1.0")
+    captured = opened(model, params, batch)
+    bias = captured.layers[-1].bias
+    if bias is None:
+        raise errors.refusal("model", "an output layer without bias", "one with", "use_bias=True")
+    if labels.shape != batch.shape[:1]:
+        raise errors.refusal("labels", labels.shape, f"{batch.shape[:1]}", "labels of this batch")
+
+    def outputs(params: PyTree) -> Array:
+        return captured.apply(params, batch, None)[0].reshape(len(labels), -1).mean(0)
+
+    mean = outputs(params)
+    counts = jnp.bincount(labels, length=mean.shape[0]) + smoothing
+    wanted = jnp.log(counts / counts.sum())
+    changed = adjusted(params, {}, {bias: wanted - mean})
+    before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
+    return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4)

@@ -1,0 +1,195 @@
+"""Every calibration by the property that its paper promises."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jinit
+from jinit import activations, calibrate, probes
+from jinit.models import MLP
+
+KEY = jax.random.key(3)
+
+
+def drawn(model, x, kernel="he_normal", bias="zeros", seed=0):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    return jinit.initialize(jax.random.key(seed), shapes, {"*/kernel": kernel, "*/bias": bias})
+
+
+@pytest.fixture(scope="module")
+def x(digits):
+    return jnp.asarray(digits.x_train[:256])
+
+
+@pytest.mark.parametrize("name", activations.names())
+def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
+    model = MLP(features=(64,) * 20 + (10,), activation=name)
+    params = drawn(model, x, "orthogonal")
+    run = jax.jit(lambda params: calibrate.lsuv(KEY, model, params, x))
+    changed, trace = run(params)
+    assert bool(trace.converged.all())
+    assert int(trace.iterations.max()) <= 10
+    np.testing.assert_allclose(trace.after, 1, atol=0.1)
+    captured = probes.capture(model, x)
+    values = captured.apply(changed, x, None)[1]
+    np.testing.assert_allclose(values["output"].var(), trace.after[-1], rtol=1e-4)
+    for layer in ("hidden_0", "hidden_7", "output"):
+        kernel = np.asarray(changed[layer]["kernel"], np.float64)
+        gram = kernel.T @ kernel
+        scale = np.trace(gram) / len(gram)
+        np.testing.assert_allclose(gram, scale * np.eye(len(gram)), atol=1e-5 * scale)
+    np.testing.assert_array_equal(changed["hidden_3"]["bias"], params["hidden_3"]["bias"])
+
+
+def test_lsuv_says_where_it_cannot(x):
+    model = MLP(features=(16, 16, 4))
+    params = drawn(model, x, "zeros")
+    changed, trace = calibrate.lsuv(KEY, model, params, x)
+    assert not bool(trace.converged.any())
+    assert np.isfinite(jax.tree.leaves(changed)[0]).all()
+
+
+def test_calibrations_jit_and_vmap_over_networks(x):
+    model = MLP(features=(32, 32, 4), activation="tanh")
+    many = jax.vmap(lambda seed: drawn_traced(model, x, seed))(jnp.arange(3))
+    found, trace = jax.jit(jax.vmap(lambda params: calibrate.lsuv(KEY, model, params, x)))(many)
+    alone, _ = calibrate.lsuv(KEY, model, jax.tree.map(lambda leaf: leaf[1], many), x)
+    np.testing.assert_allclose(
+        found["hidden_1"]["kernel"][1], alone["hidden_1"]["kernel"], rtol=1e-5
+    )
+    assert trace.after.shape == (3, 3)
+
+
+def drawn_traced(model, x, seed):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    rules = {"*/kernel": "lecun_normal", "*/bias": "zeros"}
+    return jinit.initialize(jax.random.key(seed), shapes, rules)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+def test_within_layer_standardizes_every_unit(name, x):
+    model = MLP(features=(48,) * 6 + (10,), activation=name)
+    changed, trace = jax.jit(lambda p: calibrate.within_layer(KEY, model, p, x))(drawn(model, x))
+    values = probes.capture(model, x).apply(changed, x, None)[1]
+    for z in (values["hidden_0"], *values["hidden"], values["output"]):
+        z = np.asarray(z, np.float64)
+        assert np.abs(z.mean(0)).max() <= 1e-5
+        np.testing.assert_allclose(z.std(0), 1, atol=1e-4)
+    assert bool(trace.converged.all())
+
+
+def test_between_layers_gives_one_rate_and_keeps_the_function(x):
+    model = MLP(features=(48,) * 8 + (10,))
+    params, _ = calibrate.within_layer(KEY, model, drawn(model, x), x)
+    changed, trace = jax.jit(lambda p: calibrate.between_layers(KEY, model, p, x))(params)
+    assert float(trace.after.max() / trace.after.min()) <= 1.1
+    assert float(trace.before.max() / trace.before.min()) > 1.3
+    apply = probes.capture(model, x).apply
+    before, after = apply(params, x, None)[0], apply(changed, x, None)[0]
+    np.testing.assert_allclose(after, before, atol=1e-4 * float(jnp.abs(before).max()))
+
+
+def test_the_gradient_quotient_of_a_quadratic_in_closed_form():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(6, 6))
+    a, at = a @ a.T / 6, rng.normal(size=6)
+    g = a @ at
+    expected = np.abs((g - a @ g) / (g + 1e-5 * np.where(g >= 0, 1, -1)) - 1).mean()
+    found = calibrate.gradient_quotient(lambda p: p @ jnp.asarray(a, jnp.float32) @ p / 2,
+                                        jnp.asarray(at, jnp.float32))  # fmt: skip
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_metainit_halves_the_gradient_quotient_and_helps_training(x, digits):
+    model = MLP(features=(64,) * 20 + (10,), activation="tanh")
+    params = jax.tree.map(lambda leaf: 3 * leaf, drawn(model, x, "lecun_normal"))
+    noise = jax.random.normal(KEY, (64, x.shape[1]))
+    changed, trace = jax.jit(lambda p: calibrate.metainit(KEY, model, p, noise))(params)
+    assert float(trace.after[0]) <= 0.5 * float(trace.before[0])
+    assert bool(trace.converged[0])
+    for layer in ("hidden_0", "hidden_9"):
+        ratio = np.asarray(changed[layer]["kernel"] / params[layer]["kernel"])
+        np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-4)
+    loss = probes.cross_entropy(jnp.asarray(digits.y_train[:256]))
+    assert after_training(model, changed, x, loss) < after_training(model, params, x, loss)
+
+
+def after_training(model, params, x, loss, steps=200):
+    """The smallest loss over learning rates after gradient descent on the whole batch."""
+
+    def of(params):
+        return loss(model.apply({"params": params}, x))
+
+    def trained(rate):
+        def step(params, _):
+            gradient = jax.grad(of)(params)
+            return jax.tree.map(lambda w, g: w - rate * g, params, gradient), None
+
+        return of(jax.lax.scan(step, params, None, length=steps)[0])
+
+    losses = jax.jit(jax.vmap(trained))(jnp.array([0.003, 0.01, 0.03, 0.1, 0.3]))
+    return float(jnp.nanmin(losses))
+
+
+def test_gradinit_lowers_the_loss_after_one_step(x, digits):
+    model = MLP(features=(48,) * 6 + (10,))
+    loss = probes.cross_entropy(jnp.asarray(digits.y_train[:256]))
+    run = jax.jit(lambda p: calibrate.gradinit(KEY, model, p, x, loss, steps=60)[1])
+    lowered = 0
+    for seed in range(10):
+        factor = (0.3, 3.0)[seed % 2]
+        params = jax.tree.map(lambda leaf: factor * leaf, drawn(model, x, seed=seed))  # noqa: B023
+        trace = run(params)
+        lowered += float(trace.after[0]) < float(trace.before[0]) and bool(trace.converged[0])
+    assert lowered >= 9
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
+def test_analytic_calibration_is_what_wide_networks_measure(name):
+    model = MLP(features=(2048,) * 4 + (64,), activation=name)
+    x = jax.random.normal(jax.random.key(1), (16, 256))
+    params = drawn(model, x, "lecun_uniform")
+    changed, trace = calibrate.analytic(KEY, model, params, x)
+    np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+    values = probes.capture(model, x).apply(changed, x, None)[1]
+    seen = [float(jnp.mean(z**2)) for z in (values["hidden_0"], *values["hidden"])]
+    np.testing.assert_allclose(seen, 1, atol=0.08)
+
+
+def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
+    labels = jnp.asarray(np.where(digits.y_train[:256] < 8, 0, digits.y_train[:256]))
+    model = MLP(features=(32, 10))
+    params = drawn(model, x, "normal(0.01)")
+    changed, _ = calibrate.output_bias(KEY, model, params, x, labels)
+    loss = optax.softmax_cross_entropy_with_integer_labels(
+        model.apply({"params": changed}, x), labels
+    ).mean()
+    counts = np.bincount(np.asarray(labels), minlength=10)
+    smooth = (counts + 1) / (counts + 1).sum()
+    entropy = -(counts / counts.sum() * np.log(smooth)).sum()
+    assert float(loss) == pytest.approx(entropy, abs=0.02)
+    assert float(loss) < math.log(10) - 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x, tolerance=0.0), "tolerance: got 0.0"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x, iterations=0), "iterations: got 0"),
+        (lambda m, p, x: calibrate.metainit(KEY, m, p, x, momentum=1.0), "momentum"),
+        (lambda m, p, x: calibrate.analytic(KEY, m, p, x, target=0.0), "target"),
+        (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.zeros(3, int)), "labels"),
+    ],
+)
+def test_bad_input_is_refused(call, message, x):
+    model = MLP(features=(8, 4))
+    with pytest.raises(ValueError, match=message):
+        call(model, drawn(model, x), x)
+    bare = MLP(features=(8, 4), use_bias=False)
+    params = jinit.initialize(KEY, jax.eval_shape(bare.init, KEY, x)["params"], {"*": "he_normal"})
+    with pytest.raises(ValueError, match="hidden_0 without a bias"):
+        calibrate.within_layer(KEY, bare, params, x)
