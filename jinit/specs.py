@@ -106,6 +106,9 @@ def write(name: str, kwargs: tuple[tuple[str, Any], ...], args: tuple[Any, ...] 
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return node.id
+    if isinstance(node, ast.Call):
+        # A spec inside a spec, lsuv(he_normal(mode=fan_out)): its text, parsed by who takes it.
+        return str(parse(ast.unparse(node)))
     return ast.literal_eval(node)
 
 

@@ -221,11 +221,11 @@ class Grid:
 
     def _check_names(self) -> None:
         # Imported here, so that building the parser of the command line does not load JAX.
-        from jinit import activations, clipping, data, initializers
+        from jinit import activations, calibrate, clipping, data, initializers
         from jinit.train import losses, optimizers
 
         for name, get in (
-            ("initializer", initializers.get),
+            ("initializer", lambda value: _kernel_initializer(value, calibrate, initializers)),
             ("bias_initializer", initializers.get),
             ("activation", activations.get),
         ):
@@ -252,6 +252,12 @@ class Grid:
                 f"at most {MOST_RUNS:,}",
                 f"{' × '.join(factors)} = {self.runs:,}; shorten an axis or split the grid",
             )
+
+
+def _kernel_initializer(value: Any, calibrate: Any, initializers: Any) -> Any:
+    """An initializer, or a calibration of what one draws: ``"lsuv(orthogonal)"``."""
+    calibration = calibrate.split(value)[1]
+    return initializers.get(value) if calibration is None else calibration
 
 
 def _each(value: Any, get: Callable[[Any], Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import clipping, errors, models, parameters
+from jinit import calibrate, clipping, errors, models, parameters
 from jinit import data as datasets
 from jinit.data import Dataset
 from jinit.engine import cost, executors, tiles
@@ -186,7 +186,7 @@ def _program(
     if sources.rules is None:
         _check_biases(grid, shapes)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
-        parameters.assign(shapes, rules(kernel, bias))
+        parameters.assign(shapes, rules(calibrate.split(kernel)[0], bias))
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
     flops, lane_bytes = _costs(network, shapes, dataset)

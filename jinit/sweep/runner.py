@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import engine
+from jinit import calibrate, engine
 from jinit.engine.jobs import HANG_AFTER
 from jinit.engine.program import Program
 from jinit.engine.tiles import cut
+from jinit.sweep.calibrated import CalibratedWeights
 from jinit.sweep.grid import Grid, settings
 from jinit.sweep.network import LANE_NUMBERS, RulesFor
 from jinit.sweep.planner import Plan, PlannedProgram, lane_shapes, plan
@@ -152,7 +153,7 @@ class NetworkLanes:
         self._index = LaneIndex(grid, program.numbers)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
-            Weights(program.shapes, program.rules(*pair), _salt(grid, names))
+            _weights(program, pair, _salt(grid, names))
             for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
 
@@ -173,6 +174,17 @@ class NetworkLanes:
                 params = drawn if params is None else _merged(chosen, drawn, params)
         scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
         return {"params": params, "data_seed": lanes["data_seed"].astype(np.uint32), **scalars}
+
+
+def _weights(
+    program: PlannedProgram, pair: tuple[Any, Any], salt: str
+) -> Weights | CalibratedWeights:
+    kernel, calibration = calibrate.split(pair[0])
+    weights = Weights(program.shapes, program.rules(kernel, pair[1]), salt)
+    if calibration is None:
+        return weights
+    model, x = program.network.model, program.dataset.x_train
+    return CalibratedWeights(weights, calibration, model, program.shapes, x)
 
 
 class LaneIndex:

@@ -1,0 +1,96 @@
+"""Calibrations by name: ``"lsuv(orthogonal)"``, a calibration of weights that a rule has drawn."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jinit import errors, initializers, specs
+from jinit.calibrate.common import Trace
+from jinit.calibrate.learned import metainit
+from jinit.calibrate.moments import analytic, lsuv, within_layer
+from jinit.calibrate.rates import between_layers
+from jinit.typing import Array, Initializer, Key, PyTree
+
+# Those that need nothing but a batch.
+_FUNCTIONS: dict[str, Callable[..., tuple[PyTree, Trace]]] = {
+    function.__name__: function
+    for function in (lsuv, within_layer, between_layers, metainit, analytic)
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An initializer of the kernels, and what is done to them afterwards.
+
+    Attributes:
+      name: of the calibration.
+      initializer: draws the kernels.
+      arguments: of the calibration, as ``(name, value)`` pairs.
+    """
+
+    name: str
+    initializer: Initializer
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return specs.write(self.name, self.arguments, (specs.label(self.initializer),))
+
+    def __call__(self, key: Key, model: Any, params: PyTree, batch: Array) -> tuple[PyTree, Trace]:
+        """Calibrates parameters that :attr:`initializer` has drawn."""
+        return _FUNCTIONS[self.name](key, model, params, batch, **dict(self.arguments))
+
+
+def names() -> tuple[str, ...]:
+    """The calibrations that can stand in a spec string.
+
+    >>> names()
+    ('lsuv', 'within_layer', 'between_layers', 'metainit', 'analytic')
+    """
+    return tuple(_FUNCTIONS)
+
+
+def get(text: str) -> Calibration:
+    """The calibration for a spec string: ``name(initializer, option=…)``.
+
+    Args:
+      text: e.g. ``"lsuv(orthogonal)"`` or ``"lsuv(he_normal(mode=fan_out), tolerance=0.05)"``.
+
+    Returns:
+      A :class:`Calibration`; ``str(get(text))`` is its canonical spec string.
+
+    Raises:
+      ValueError: an unknown name, no initializer, an argument it does not take.
+
+    >>> str(get("lsuv(kaiming_normal_, tolerance=0.05)"))
+    'lsuv(he_normal, tolerance=0.05)'
+    """
+    spec = specs.parse(text, "calibration")
+    if spec.name not in _FUNCTIONS:
+        raise errors.unknown_name("calibration", spec.name, names(), "jinit.calibrate.names()")
+    if len(spec.args) != 1:
+        raise errors.refusal(
+            f"calibration {spec.name!r}", text, "one initializer and named options",
+            f"{spec.name}(orthogonal)",
+        )  # fmt: skip
+    options = inspect.signature(_FUNCTIONS[spec.name]).parameters
+    allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
+    for name, _ in spec.kwargs:
+        errors.check_choice(f"option of {spec.name}", name, allowed)
+    return Calibration(spec.name, initializers.get(spec.args[0]), spec.kwargs)
+
+
+def split(initializer: Any) -> tuple[Any, Calibration | None]:
+    """What draws the kernels, and the calibration after it if the text names one.
+
+    >>> split("lsuv(orthogonal)")[1].name, split("he_normal")
+    ('lsuv', ('he_normal', None))
+    """
+    if isinstance(initializer, Calibration):
+        return initializer.initializer, initializer
+    if isinstance(initializer, str) and initializer.partition("(")[0].strip() in _FUNCTIONS:
+        found = get(initializer)
+        return found.initializer, found
+    return initializer, None

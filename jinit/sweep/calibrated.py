@@ -1,0 +1,77 @@
+"""Initial weights that are calibrated after they are drawn: ``"lsuv(orthogonal)"`` in a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinit import errors
+from jinit.calibrate import Calibration
+from jinit.engine.program import Program, cached
+from jinit.models import Model
+from jinit.sweep.network import run_key
+from jinit.sweep.weights import Weights
+from jinit.typing import Array, PyTree
+
+# From the head of the training split; more examples change a variance by some percent.
+BATCH = 256
+
+
+class CalibratedWeights:
+    """Draws as :class:`Weights` does, then calibrates each network on one batch."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        calibration: Calibration,
+        model: Model,
+        shapes: PyTree,
+        x: np.ndarray,
+    ) -> None:
+        self._weights = weights
+        self._shapes = shapes
+        self._batch = np.asarray(x[:BATCH])
+        module = getattr(model.apply, "module", None)
+        if module is None:
+            raise errors.refusal(
+                f"initializer {str(calibration)!r}", f"the model {model.name!r}",
+                "a Flax module: calibration looks into its layers", "pass model=YourModule()",
+            )  # fmt: skip
+        self._calibrate = _Calibrate(calibration, module)
+        self._program: Program | None = None
+
+    def programs(self, width: int) -> Sequence[Program]:
+        """The programs that :meth:`draw` calls for tiles of this width."""
+        lane = {"params": self._shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
+        name = f"calibrate {self._calibrate.calibration}"
+        self._program = cached(self._calibrate, lane, (self._batch,), width=width, name=name)
+        return [*self._weights.programs(width), self._program]
+
+    def draw(self, seeds: np.ndarray, device: Any) -> PyTree:
+        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
+        assert self._program is not None
+        lanes = {"params": self._weights.draw(seeds, device), "seed": seeds}
+        width, parts = self._program.width, []
+        for start in range(0, len(seeds), width):
+            rows = np.minimum(np.arange(start, start + width), len(seeds) - 1)
+            tile = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], lanes)
+            found = self._program(tile, (self._batch,), device)
+            count = min(width, len(seeds) - start)
+            parts.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], found))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+@dataclass(frozen=True)
+class _Calibrate:
+    """``({params, seed}, batch) -> params``; equal recipes are equal functions."""
+
+    calibration: Calibration
+    module: Any
+
+    def __call__(self, lane: Mapping[str, Any], batch: Array) -> PyTree:
+        key = run_key(lane["seed"], "calibrate")
+        return self.calibration(key, self.module, lane["params"], batch)[0]

@@ -1,0 +1,90 @@
+"""Calibrations as values of a sweep's initializer axis."""
+
+import jax
+import numpy as np
+import pytest
+
+import jinit
+from jinit import calibrate, models
+from jinit.cli import main
+from jinit.sweep.calibrated import BATCH
+from jinit.sweep.network import run_key
+
+GRID = {
+    "dataset": "digits", "depth": 4, "width": 16, "activation": "tanh", "steps": 20,
+    "evaluations": 2,
+}  # fmt: skip
+
+
+def test_a_calibrated_arm_runs_beside_its_own_initializer():
+    arms = ("orthogonal", "lsuv(orthogonal)", "within_layer(he_normal)")
+    table = jinit.run(jinit.Grid(initializer=arms, seeds=5, **GRID))
+    assert list(dict.fromkeys(table["initializer"])) == list(arms)
+    assert not table["diverged"].any()
+    losses = [table.select(initializer=arm)["test_loss"] for arm in arms]
+    assert not np.allclose(losses[0], losses[1])
+    # Seeds and tiles are as in any sweep: a run alone is the run among others.
+    alone = jinit.run(jinit.Grid(initializer="lsuv(orthogonal)", seeds=(3, 1), **GRID))
+    np.testing.assert_allclose(alone["test_loss"], losses[1][[3, 1]].astype(float), rtol=1e-6)
+    verdicts = jinit.compare(table, "test_loss", baseline="lsuv(orthogonal)")
+    assert len(verdicts) == 2
+
+
+def test_its_weights_are_those_of_the_function(digits):
+    grid = jinit.Grid(initializer="lsuv(orthogonal, tolerance=0.01)", seeds=2, **GRID)
+    assert grid.initializer == "lsuv(orthogonal, tolerance=0.01)"
+    from jinit.sweep.planner import plan
+    from jinit.sweep.runner import NetworkLanes
+
+    (program,) = plan(grid).programs
+    lanes = NetworkLanes(grid, program)
+    lanes.programs(program.tile)
+    drawn = lanes.take(np.array([1]), None)["params"]
+    model = models.MLP(features=(16,) * 4 + (10,), activation="tanh")
+    x = digits.x_train[:BATCH]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    rules = {"*/kernel": "orthogonal", "*/bias": "zeros"}
+    params = jinit.initialize(run_key(1, "init"), shapes, rules)
+    expected, trace = calibrate.lsuv(run_key(1, "calibrate"), model, params, x, tolerance=0.01)
+    np.testing.assert_allclose(
+        drawn["hidden_2"]["kernel"][0], expected["hidden_2"]["kernel"], rtol=1e-5
+    )
+    assert bool(trace.converged.all())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lsuv", "one initializer and named options"),
+        ("lsuv(orthogonall)", "did you mean 'orthogonal'"),
+        ("lsuv(orthogonal, tol=1)", "tolerance"),
+        ("lsuw(orthogonal)", "lsuw"),
+    ],
+)
+def test_bad_specs_are_refused_before_anything_runs(text, message):
+    with pytest.raises(ValueError, match=message):
+        jinit.Grid(initializer=text)
+
+
+def test_specs_nest_and_print_back():
+    text = "lsuv(he_normal(mode=fan_out), tolerance=0.05)"
+    made = calibrate.get(text)
+    assert str(calibrate.get(str(made))) == str(made)
+    assert made.initializer.with_arguments is not None
+    assert str(calibrate.get("lsuv(kaiming_normal_)")) == "lsuv(he_normal)"
+
+
+def test_a_model_that_cannot_be_opened_is_refused():
+    shapes = {"w": jax.ShapeDtypeStruct((64, 10), "float32")}
+    model = models.functional(shapes, lambda params, x: x @ params["w"])
+    grid = jinit.Grid(dataset="digits", initializer="lsuv(orthogonal)", steps=2, seeds=2)
+    rules = lambda kernel, bias: {"w": kernel}  # noqa: E731
+    with pytest.raises(ValueError, match="a Flax module"):
+        jinit.run(grid, model=model, rules=rules)
+
+
+def test_the_command_takes_it(capsys):
+    arguments = ["sweep", "--dataset", "xor", "--depth", "2", "--width", "8", "--steps", "5",
+                 "--seeds", "2", "--initializer", "he_normal", "lsuv(orthogonal)"]  # fmt: skip
+    assert main(arguments) == 0
+    assert "lsuv(orthogonal)" in capsys.readouterr().out
