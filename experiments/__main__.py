@@ -55,13 +55,14 @@ def write_tables() -> None:
     for page, prefix in PAGES.items():
         before, _, rest = page.read_text().partition(START)
         after = rest.partition(END)[2]
-        page.write_text(f"{before}{START}\n{harness.markdown_table(prefix)}\n{END}{after}")
+        page.write_text(f"{before}{START}\n{harness.markdown_tables(prefix)}\n{END}{after}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments", description="Claims of the source article, measured.",
+        prog="python -m experiments",
+        description="Claims of the source article and published results, measured.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             if options.write:
                 write_tables()
             else:
-                print(harness.markdown_table("experiments/"))
+                print(harness.markdown_tables("experiments/"))
         else:
             scale = harness.Scale(options.scale)
             folder = options.out or scale(harness.RESULTS / "small", harness.RESULTS)

@@ -1,9 +1,10 @@
 """What all experiments share: scales, verdicts, result files, and training that is looked at.
 
-An experiment is a module with ``NUMBER`` (its place in the table; None: not a claim), ``TITLE``,
-``CLAIM`` (the article's words), ``WHERE`` (in the article), ``TEST`` (the rule, fixed before the
-runs) and three functions: ``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and
-``draw(numbers) -> axes``. A verdict depends on the numbers alone: it can be checked from the file.
+An experiment is a module with ``NUMBER`` (its place in the table; None: not a claim of the
+article), ``TITLE``, ``PAPER`` (of a published result), ``CLAIM`` (the article's words, or what the
+paper found), ``WHERE`` (it stands), ``TEST`` (the rule, fixed before the runs) and three functions:
+``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and ``draw(numbers) -> axes``. A
+verdict depends on the numbers alone: it can be checked from the file.
 """
 
 from __future__ import annotations
@@ -137,29 +138,35 @@ def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:
     return interval_text(value if isinstance(value, stats.Interval) else interval(value), sign)
 
 
-def markdown_table(prefix: str = "") -> str:
-    """The table of all claims, from the result files.
+def markdown_tables(prefix: str = "") -> str:
+    """The tables of all claims and of all published results, from the result files.
 
     Args:
       prefix: path from the page to ``experiments/``.
     """
-    rows = ["| | claim | verdict | measured | |", "|---|---|---|---|---|"]
-    for name in names():
+    claims = [name for name in names() if load(name).NUMBER is not None]
+    papers = [name for name in names() if hasattr(load(name), "PAPER")]
+    found = [
+        _markdown_table("claim", {name: str(load(name).NUMBER) for name in claims}, prefix),
+        _markdown_table("result", {name: load(name).PAPER for name in papers}, prefix),
+    ]
+    return "\n\n".join(found)
+
+
+def _markdown_table(what: str, labels: dict[str, str], prefix: str) -> str:
+    rows = [f"| | {what} | verdict | measured | |", "|---|---|---|---|---|"]
+    for name, label in labels.items():
         module = load(name)
-        if module.NUMBER is None:
-            continue
         file = RESULTS / f"{name}.json"
         if not file.exists():
-            rows.append(
-                f"| {module.NUMBER} | {module.TITLE} | not run | | [script]({prefix}{name}.py) |"
-            )
+            rows.append(f"| {label} | {module.TITLE} | not run | | [script]({prefix}{name}.py) |")
             continue
         found = json.loads(file.read_text())["verdict"]
         links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
         cells = (module.TITLE, f"**{found['kind']}**", found["answer"])
         # |dW| would end a cell.
         shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        rows.append(f"| {module.NUMBER} | {shown} | {links} |")
+        rows.append(f"| {label} | {shown} | {links} |")
     return "\n".join(rows)
 
 

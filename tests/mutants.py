@@ -26,6 +26,11 @@ GAINS = "tests/initializers/test_gains.py"
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
 )
+MOMENTS, FIELD, WIDTH, PREDICT = (
+    f"tests/theory/test_{name}.py"
+    for name in ("moments", "mean_field", "finite_width_isometry_kernels", "predict")
+)
+CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 
 
@@ -114,6 +119,25 @@ MUTANTS = [
     M("variance: residual not taken off", "stats/variance.py", "(mean_squares[:, 0] - residual) / columns", "mean_squares[:, 0] / columns", RATES),
     M("near duplicates: a unit is near itself", "probes/symmetry.py", "& ~jnp.eye(len(squares), dtype=bool)", "", SYMMETRY),
     M("coordinate check: sum instead of mean", "probes/coordinates.py", "(gap.astype(jnp.float32) ** 2).mean()", "(gap.astype(jnp.float32) ** 2).sum()", SYMMETRY),
+    M("moments: cubes forgotten", "theory/moments.py", "+ 4 * zero * d3 ", "", MOMENTS),
+    M("moments: growth without the tilt", "theory/moments.py", "growth = growth + zero * tilt / s", "growth = growth + 0 * tilt", MOMENTS),
+    M("table: kinks are not cut", "theory/tables.py", "np.concatenate([kinks, *[(-(2.0**k)", "np.concatenate([[0.0], *[(-(2.0**k)", MOMENTS),
+    M("pair: inner cuts of one input only", "theory/moments.py", "(sign * bends / s_2 + small * r) / large]", "(bends / s_1 - small * r) / large]", MOMENTS),
+    M("pair: large and small of the angle swapped", "theory/moments.py", "large, small = jnp.maximum(a, b), jnp.minimum(a, b)", "large, small = a, b", MOMENTS),
+    M("fixed point: downwards takes the first", "theory/mean_field.py", "len(nodes) - 1 - jnp.argmax(below[::-1])", "jnp.argmax(below)", FIELD),
+    M("xi_q: of the slope of the correlation map", "theory/mean_field.py", "xi_q=_depth(growth)", "xi_q=_depth(slope)", FIELD),
+    M("critical rate: half", "theory/critical.py", "2 * found.slope_second / (q * found.curvature_second)", "found.slope_second / (q * found.curvature_second)", FIELD),
+    M("residual: E h E φ forgotten", "theory/propagation.py", " + 2 * stream.mean * branch.mean", "", PREDICT),
+    M("residual: skip carries no gradient", "theory/propagation.py", "jnp.logaddexp(at_h, before) if architecture.residual else before", "before", PREDICT),
+    M("layer norm: slope not divided by the deviation", "theory/propagation.py", "slope = slope / jnp.maximum(q, _TINY)", "slope = slope * 1.0", PREDICT),
+    M("fluctuations: backward without χ² of the weights", "theory/finite_width.py", "3 * at.slope_fourth", "1 * at.slope_fourth", WIDTH),
+    M("fluctuations: orthogonal as Gaussian", "theory/finite_width.py", "noise - 2 * share**2, backward - 2", "noise, backward", WIDTH),
+    M("isometry: Gaussian as orthogonal", "theory/isometry.py", 'ratio - 1 if weights == "orthogonal" else ratio', "ratio - 1", WIDTH),
+    M("ntk: last layer's kernel only", "theory/kernels.py", "(nngp, nngp + w * slope * ntk)", "(nngp, nngp)", WIDTH),
+    M("lsuv: divides by the variance", "calibrate/moments.py", "mul(jax.lax.rsqrt(variance))", "mul(1 / variance)", CALIBRATE),
+    M("between layers: biases stay", "calibrate/rates.py", "layer.bias: grown[i]", "layer.bias: 1.0", CALIBRATE),
+    M("gradient quotient: no Hessian", "calibrate/learned.py", "(g - hg) / (g", "(g) / (g", CALIBRATE),
+    M("calibrated sweep: not calibrated", "sweep/runner.py", "if calibration is None:", "if True:", CALIBRATED),
 ]  # fmt: skip
 
 

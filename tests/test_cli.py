@@ -132,7 +132,7 @@ def test_everything_diverging_still_prints_and_exits_0(capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_prints_what_is_done():
-    command = [sys.executable, "-m", "jinit", "sweep", "--seeds", "2000", "--width", "32",
+    command = [sys.executable, "-m", "jinit", "sweep", "--seeds", "20000", "--width", "32",
                "--initializer", "zeros", "he_normal", "--steps", "2000"]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

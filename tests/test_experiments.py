@@ -45,7 +45,7 @@ def test_the_committed_verdict_follows_from_the_committed_numbers(name):
 @pytest.mark.parametrize("page", command.PAGES)
 def test_tables_are_fresh(page):
     inside = page.read_text().partition(command.START)[2].partition(command.END)[0]
-    assert inside.strip() == harness.markdown_table(command.PAGES[page])
+    assert inside.strip() == harness.markdown_tables(command.PAGES[page])
 
 
 @pytest.mark.slow

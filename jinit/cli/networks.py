@@ -53,10 +53,16 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
         activation=network.activation,
     )
     findings = probes.verdict(captured, profile, activation=network.activation)
+    against = _against_theory(network, model, x, profile) if network.theory else None
     if network.json:
-        dump(report.as_json(captured, profile, findings))
+        found = report.as_json(captured, profile, findings)
+        dump(found if against is None else found | {"theory": dataclasses.asdict(against)})
     else:
         report.print_profile(captured, profile, findings)
+        if against is not None:
+            from jinit.report import forecast
+
+            forecast.print_beside(against)
     if network.plot is not None:
         ax = plots.layer_profile(profile)
         ax.set_title(
@@ -67,6 +73,14 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
         plots.save(ax, network.plot)
         print(f"picture written to {network.plot}", file=sys.stderr)
     return 0 if findings[0].kind == "healthy" else 1
+
+
+def _against_theory(network: ProbeOptions, model: Any, x: Any, profile: Any) -> Any:
+    from jinit import initializers, probes, theory
+
+    errors.check_integer("seeds", network.seeds, low=2, fix="use 64 with --theory")
+    kernel, bias = (initializers.get(x) for x in (network.initializer, network.bias_initializer))
+    return probes.beside(profile, theory.predict(model, x, kernel=kernel, bias=bias))
 
 
 def predict(network: PredictOptions = PredictOptions()) -> int:

@@ -55,6 +55,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         metric = terminal.metric_for(table, output.metric)
         files = plots.save_all(table, output.plots, metric=metric, baseline=baseline)
         print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
+        missing = [kind for kind in plots.KINDS if kind not in {file.stem for file in files}]
+        if missing:
+            print(f"not drawn, this sweep cannot fill them: {', '.join(missing)}", file=sys.stderr)
     return status
 
 

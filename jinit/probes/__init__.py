@@ -5,6 +5,7 @@ compiled program; ``verdict`` says what the numbers mean. Jacobian and Hessian p
 ``apply`` or loss.
 """
 
+from jinit.probes.beside import Beside, beside
 from jinit.probes.capture import Captured, Layer, capture
 from jinit.probes.coordinates import CoordinateCheck, coordinate_check
 from jinit.probes.curvature import hessian_largest_eigenvalue
@@ -26,8 +27,9 @@ from jinit.probes.symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes.verdict import Finding, verdict
 
 __all__ = [
-    "Candidate", "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry",
-    "capture", "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk", "ensemble",
+    "Beside", "Candidate", "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry",
+    "beside", "capture", "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk",
+    "ensemble",
     "hessian_largest_eigenvalue", "jacobian_largest_singular_values", "jacobian_singular_values",
     "ntk_condition_number", "propagation", "random_projection", "recommend", "symmetry", "verdict",
 ]  # fmt: skip

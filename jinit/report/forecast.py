@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from jinit import errors
-from jinit.probes.recommend import Candidate
+from jinit.probes import Beside, Candidate
 from jinit.report.terminal import console_width, escaped
 from jinit.theory import DepthScales, Prediction
 
@@ -59,6 +59,29 @@ def print_prediction(found: Prediction, stream: TextIO | None = None) -> None:
         console.print(f"[bold {style}]•[/] {escaped(sentence)}")
     for note in found.notes:
         console.print(escaped(f"note: {note}"), style="dim")
+
+
+def print_beside(found: Beside, stream: TextIO | None = None) -> None:
+    """Prints measured means beside theory, and where they part."""
+    console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("layer")
+    for heading in ("E z²", "theory", "corr.", "theory", "‖∂L/∂z‖²", "theory"):
+        grid.add_column(heading, justify="right")
+    count = len(found.names)
+    shown = sorted(set(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int).tolist()))
+    columns = (
+        found.second_moment, found.expected_second_moment, found.correlation,
+        found.expected_correlation, found.gradient, found.expected_gradient,
+    )  # fmt: skip
+    for i in shown:
+        grid.add_row(escaped(found.names[i]), *(_number(column[i]) for column in columns))
+    console.print(grid)
+    console.print("means over networks; gradients over the output's", style="dim")
+    for sentence in found.parts:
+        console.print(f"[bold red]•[/] {escaped(sentence)}")
+    if not found.parts:
+        console.print("[bold green]•[/] as theory expects, at every layer")
 
 
 def _scales_text(scales: DepthScales) -> str:

@@ -142,3 +142,40 @@ def test_arms_differ_without_colour_and_for_colour_blind_readers():
         near = abs(lightness[i] - lightness[j]) < 0.12
         assert not near or styles[i]["marker"] != styles[j]["marker"]
         assert not near or str(styles[i]["linestyle"]) != str(styles[j]["linestyle"])
+
+
+def test_a_metric_that_no_run_has_is_refused_not_drawn_as_zero():
+    table = made(depths=(2,))
+    for name in ("test_accuracy",):
+        table.columns[name][:] = np.nan
+        table.curves[name][:] = np.nan
+    table.columns["diverged"][:] = False
+    for kind in ("learning_curves", "performance_profile", "survival"):
+        with pytest.raises(ValueError, match="a metric these runs have"):
+            getattr(table.plot, kind)()
+
+
+def test_one_arm_has_no_paired_differences_and_one_seed_no_interval():
+    with pytest.raises(ValueError, match="at least two"):
+        made(depths=(2,)).select(initializer="zeros").plot.paired_differences()
+    assert "one seed" in made(depths=(2,), seeds=1).plot.ranking("test_loss").get_xlabel()
+    assert "[95 %]" in made(depths=(2,)).plot.ranking("test_loss").get_xlabel()
+
+
+def test_what_is_not_finite_is_said_in_the_legend_and_at_the_margin():
+    table = made(depths=(2,))
+    table.curves["test_loss"][table["initializer"] == "zeros"] = np.nan
+    ax = table.plot.learning_curves("test_loss")
+    labels = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert labels == ["zeros (not finite)", "glorot_uniform", "he_normal"]
+    open_ended = plots.forest(None, ["a"], [jinit.stats.Interval(1.0, 0.5, np.inf)])
+    assert [text.get_text() for text in open_ended.texts] == ["∞ →"]
+
+
+def test_long_names_are_shortened_where_they_are_written():
+    long = "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)"
+    ax = plots.forest(None, [long], [jinit.stats.Interval(1.0, 0.5, 2.0)])
+    (label,) = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(label) == 34
+    assert label.startswith("variance_scaling")
+    assert ax.drawn_numbers[0][0] == long

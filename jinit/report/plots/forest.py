@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jinit.report.plots.style import BLUE, GREY, new_axes, record
+from jinit.report.plots.style import BLUE, GREY, new_axes, record, short
 from jinit.stats import Interval
 
 _BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
@@ -24,7 +24,7 @@ def forest(
 ) -> Any:
     """Estimates with their intervals, the first row at the top.
 
-    A value that is not finite is written instead of drawn; an infinite end is left open.
+    A value that is not finite is written instead of drawn, and an infinite end at the margin.
 
     Args:
       ax: matplotlib axes; None makes a figure.
@@ -54,7 +54,12 @@ def forest(
         look = {key: value for key, value in style.items() if key != "linestyle"}
         look |= {"markerfacecolor": "white"} if empty else {}
         ax.errorbar([middle], [place], xerr=ends, **look, **_BAR)
-    ax.set_yticks(places, list(names), fontsize=8)
+        for end, at, side, sign in ((low, 0.0, "left", "← "), (high, 1.0, "right", " →")):
+            if not math.isfinite(end):
+                mark = "?" if math.isnan(end) else "∞"
+                ax.text(at, place + 0.28, mark + sign if at else sign + mark, fontsize=7, ha=side,
+                        va="center", color=GREY, transform=ax.get_yaxis_transform())  # fmt: skip
+    ax.set_yticks(places, [short(name) for name in names], fontsize=8)
     ax.set_ylim(-len(names) + 0.4, 0.6)
     ax.grid(axis="x", lw=0.4, alpha=0.5)
     ax.xaxis.label.set_size(9)

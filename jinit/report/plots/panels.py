@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
-from jinit.report.plots.style import line_style, new_figure, open_frame
+from jinit.report.plots.style import line_style, new_figure, open_frame, short
 from jinit.sweep.table import Table
 
 MOST_PANELS = 24
@@ -55,24 +55,25 @@ def panels(
         )  # fmt: skip
     arms = list(dict.fromkeys(table[across].tolist()))
     styles = {arm: line_style(number) for number, arm in enumerate(arms)}
-    axes = _grid(len(cells), len(arms) if legend else 0) if ax is None else np.array([ax])
+    longest = max(len(short(arm)) for arm in arms)
+    axes = _grid(len(cells), len(arms) if legend else 0, longest) if ax is None else np.array([ax])
     for cell, panel in zip(cells, axes, strict=False):
         chosen = dict(zip(by, cell, strict=True))
         draw(table.select(**chosen) if chosen else table, panel, styles)
         if chosen:
             title = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in chosen.items())
-            panel.set_title(title, loc="left", fontsize=9)
+            panel.set_title(short(title, 46), loc="left", fontsize=9)
     if legend:
-        _legend(axes[0], own_figure=ax is None, arms=len(arms))
+        _legend(axes[0], own_figure=ax is None, longest=longest)
     return axes[0] if len(cells) == 1 else axes
 
 
-def _grid(cells: int, legend: int) -> np.ndarray:
+def _grid(cells: int, legend: int, longest: int) -> np.ndarray:
     columns = min(cells, 3 if cells != 4 else 2)
     rows = math.ceil(cells / columns)
     width = 6.0 if columns == 1 else (3.4 if legend else 4.2) * columns + 0.6
     height = 3.6 if cells == 1 else 2.7 * rows
-    figure = new_figure(width, height + 0.2 * math.ceil(legend / _legend_columns(width)))
+    figure = new_figure(width, height + 0.2 * math.ceil(legend / _legend_columns(width, longest)))
     # Rows of different panels are different arms: only values share an axis.
     drawn = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=legend > 0).ravel()
     for spare in drawn[cells:]:
@@ -86,16 +87,17 @@ def _grid(cells: int, legend: int) -> np.ndarray:
     return np.array(drawn[:cells])
 
 
-def _legend_columns(width: float) -> int:
-    return max(1, int(width // 2.1))
+def _legend_columns(width: float, longest: int) -> int:
+    """How many names of this length fit side by side, in inches at 8 points."""
+    return max(1, int(width // (0.75 + 0.07 * longest)))
 
 
-def _legend(ax: Any, *, own_figure: bool, arms: int) -> None:
+def _legend(ax: Any, *, own_figure: bool, longest: int) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
     if own_figure:
-        columns = min(arms, _legend_columns(ax.figure.get_figwidth()))
+        columns = min(len(labels), _legend_columns(ax.figure.get_figwidth(), longest))
         ax.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False,
                          fontsize=8, handlelength=2.6)  # fmt: skip
     else:

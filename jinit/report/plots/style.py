@@ -67,6 +67,17 @@ def line_style(number: int) -> dict[str, Any]:
     }
 
 
+def short(name: object, most: int = 34) -> str:
+    """A name that fits where it is written: its middle is left out if it is longer.
+
+    >>> short("variance_scaling(scale=2.0, mode=fan_out)", 21)
+    'variance_s…e=fan_out)'
+    """
+    text = str(name)
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
+
+
 def record(
     ax: Any,
     series: str,

@@ -13,8 +13,8 @@ import numpy as np
 from jinit import errors, stats
 from jinit.report.plots.forest import forest
 from jinit.report.plots.panels import panels
-from jinit.report.plots.style import GREY, record, save
-from jinit.sweep.comparison import arm_name, compare, summarize
+from jinit.report.plots.style import GREY, record, save, short
+from jinit.sweep.comparison import arm_name, compare, summarize, undefined
 from jinit.sweep.table import LOWER_IS_BETTER, Table
 
 
@@ -33,10 +33,11 @@ def learning_curves(
       The axes; an array where there are several cells.
 
     Raises:
-      ValueError: an unknown metric or axis; several cells on one ``ax``.
+      ValueError: an unknown metric or axis, one that no run has; several cells on one ``ax``.
     """
     if metric not in table.curves:
         raise errors.unknown_name("curve", metric, table.curves, "table.curves")
+    _check_defined(table, metric)
 
     def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
         for arm, style in styles.items():
@@ -45,7 +46,7 @@ def learning_curves(
                 continue
             low, middle, high = _quantiles(values, [0.25, 0.5, 0.75])
             line = {name: value for name, value in style.items() if name != "marker"}
-            panel.plot(rows.curve_steps, _shown(middle), lw=1.6, label=str(arm), **line)
+            panel.plot(rows.curve_steps, _shown(middle), lw=1.6, label=_label(arm, middle), **line)
             finite = np.isfinite(low) & np.isfinite(high)
             panel.fill_between(rows.curve_steps, low, high, where=finite, color=style["color"],
                                alpha=0.15, lw=0)  # fmt: skip
@@ -71,7 +72,7 @@ def ranking(
         found.sort(key=lambda item: item.metric.estimate, reverse=metric not in LOWER_IS_BETTER)
         forest(panel, [str(item.arm) for item in found], [item.metric for item in found],
                [styles[item.arm] for item in found])  # fmt: skip
-        panel.set_xlabel(f"{_words(metric)}, median [95 %]")
+        panel.set_xlabel(f"{_words(metric)}, {_of_seeds(rows, across, 'median [95 %]')}")
 
     return panels(table, draw, ax, across=across, legend=False)
 
@@ -90,6 +91,8 @@ def paired_differences(
       means the verdict of :func:`jinit.compare` over the whole table.
     """
     arms = list(dict.fromkeys(table[across].tolist()))
+    if len(arms) < 2:
+        raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline beside")
     default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
     baseline = default if baseline is None else arm_name(arms, across, baseline)
     compared = compare(table, metric, baseline=baseline, across=across)
@@ -103,7 +106,10 @@ def paired_differences(
                [item.result.difference for item in mine], [styles[item.arm] for item in mine],
                hollow=[item.verdict == "not settled" for item in mine])  # fmt: skip
         panel.axvline(0, color=GREY, lw=0.9, zorder=0)
-        panel.set_xlabel(f"{_words(metric)} − that of {baseline} [95 %]\n(hollow: not settled)")
+        panel.set_xlabel(
+            f"{_words(metric)} − that of {short(baseline, 24)},\n"
+            f"{_of_seeds(rows, across, 'mean [95 %]')} (hollow: not settled)"
+        )
 
     return panels(table, draw, ax, across=across, legend=False)
 
@@ -132,7 +138,8 @@ def learning_rate_sensitivity(
             middle = np.array([item.metric.estimate for item in found])
             low, high = (np.array([getattr(item.metric, end) for item in found])
                          for end in ("low", "high"))  # fmt: skip
-            panel.plot(rates, _shown(middle), lw=1.4, markersize=4, label=str(arm), **style)
+            panel.plot(rates, _shown(middle), lw=1.4, markersize=4, label=_label(arm, middle),
+                       **style)  # fmt: skip
             finite = np.isfinite(low) & np.isfinite(high)
             panel.fill_between(rates, low, high, where=finite, color=style["color"], alpha=0.15,
                                lw=0)  # fmt: skip
@@ -152,6 +159,7 @@ def survival(table: Table, ax: Any = None, *, across: str = "initializer") -> An
 
     Args: as :func:`learning_curves`.
     """
+    _check_defined(table, "test_accuracy")
     horizon = float(table.settings.get("grid", {}).get("steps") or table.curve_steps[-1])
     target = table.settings.get("grid", {}).get("target_accuracy", "target")
 
@@ -223,6 +231,7 @@ def performance_profile(
 
     Args: as :func:`learning_curves`; of a metric where lower is better, the share below.
     """
+    _check_defined(table, metric)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
 
     def draw(rows: Table, panel: Any, styles: dict[Any, dict[str, Any]]) -> None:
@@ -239,7 +248,7 @@ def performance_profile(
             found = stats.performance_profile(mine, thresholds)
             x = sign * found.thresholds
             line = {name: value for name, value in style.items() if name != "marker"}
-            panel.plot(x, found.share, drawstyle="steps-post", lw=1.6, label=str(arm), **line)
+            panel.plot(x, found.share, drawstyle="steps-post", lw=1.6, label=short(arm), **line)
             panel.fill_between(x, found.low, found.high, step="post", color=style["color"],
                                alpha=0.13, lw=0)  # fmt: skip
             record(panel, str(arm), x, found.share, found.low, found.high)
@@ -303,7 +312,7 @@ def save_all(
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    curve = metric if metric in table.curves else "test_loss"
+    curve = metric if metric in table.curves and not undefined(table, metric) else "test_loss"
     options: dict[str, dict[str, Any]] = {
         "learning_curves": {"metric": curve},
         "ranking": {"metric": metric},
@@ -325,6 +334,23 @@ def save_all(
         axes = KINDS[kind](table, across=across, **given)
         written += save(axes, target / f"{kind}.png", formats=("png", "svg"))
     return written
+
+
+def _check_defined(table: Table, metric: str) -> None:
+    # Curves of what has no column (gradient norms) are there for every task.
+    if metric in table.columns and undefined(table, metric):
+        raise errors.refusal("metric", metric, "a metric these runs have", "use test_loss")
+
+
+def _label(arm: Any, middle: np.ndarray) -> str:
+    """Of the legend; an arm whose median never is a number has no line, and that is said."""
+    return short(arm) if np.isfinite(middle).any() else f"{short(arm, 22)} (not finite)"
+
+
+def _of_seeds(rows: Table, across: str, what: str) -> str:
+    """What an estimate is; one run an arm has no interval."""
+    counts = [int((rows[across] == arm).sum()) for arm in set(rows[across].tolist())]
+    return what if max(counts) > 1 else "one seed"
 
 
 def _plain_numbers(panel: Any) -> None:

@@ -1,0 +1,94 @@
+"""Do the modes of a deep linear network learn along the sigmoidal curves of the exact solution?"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.harness import FAILS, HOLDS, Scale, Verdict
+from jinit.report import plots
+
+NUMBER = None
+PAPER = "Saxe, McClelland & Ganguli 2013"
+TITLE = "Modes of a linear network learn one after the other, along exact sigmoids"
+WHERE = "equations 6 to 8, figure 3"
+CLAIM = (
+    "From balanced weights aligned with the singular vectors of the data every mode of a deep "
+    "linear network follows its own sigmoid, with time constant 1/s: large singular values first."
+)
+TEST = (
+    "Formula: u(t) = s e^{2st}/(e^{2st} − 1 + s/a₀). A linear network 32-32-32 of two weight "
+    "matrices, Y = A X with X white and singular values "
+    "3, 2, 1, .5; weights start balanced and aligned at strength a₀ = .01; gradient descent at "
+    "rate 1e-3. (a) the largest distance of a mode's strength from the formula is below 1 % of s; "
+    "(b) the time at which a mode is half learnt is within 1 % of ln(s/a₀ − 1)/(2s). Holds if "
+    "both; else not."
+)
+MODES, START, RATE, SIZE = (3.0, 2.0, 1.0, 0.5), 0.01, 1e-3, 32
+
+
+def measure(scale: Scale) -> dict:
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(SIZE, SIZE)))[0] for _ in range(2))
+    s = np.zeros(SIZE)
+    s[: len(MODES)] = MODES
+    target = jnp.asarray(left @ np.diag(s) @ right.T, jnp.float32)
+    middle = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))[0]
+    root = np.diag(np.where(s > 0, START**0.5, 0.0))
+    first = jnp.asarray(middle @ root @ right.T, jnp.float32)
+    second = jnp.asarray(left @ root @ middle.T, jnp.float32)
+    steps, every = 12_000, 40
+
+    def step(state, nothing):
+        first, second = state
+        error = second @ first - target
+        return (first - RATE * second.T @ error, second - RATE * error @ first.T), None
+
+    def block(state, nothing):
+        state, _ = jax.lax.scan(step, state, None, length=every)
+        strength = jnp.diagonal(jnp.asarray(left.T, jnp.float32) @ state[1] @ state[0]
+                                @ jnp.asarray(right, jnp.float32))  # fmt: skip
+        return state, strength[: len(MODES)]
+
+    run = jax.jit(lambda state: jax.lax.scan(block, state, None, length=steps // every)[1])
+    with jax.default_matmul_precision("highest"):
+        strengths = np.asarray(run((first, second)), np.float64).T
+    time = RATE * every * np.arange(1, steps // every + 1)
+    rows = []
+    for s_k, strength in zip(MODES, strengths, strict=True):
+        grown = np.exp(2 * s_k * time)
+        exact = s_k * grown / (grown - 1 + s_k / START)
+        rows.append({
+            "s": s_k, "strength": strength[::5], "exact": exact[::5],
+            "error": np.abs(strength - exact).max() / s_k,
+            "half": float(np.interp(s_k / 2, strength, time)),
+            "half_exact": float(np.log(s_k / START - 1) / (2 * s_k)),
+        })  # fmt: skip
+    return {"rows": rows, "time": time[::5]}
+
+
+def decide(found: dict) -> Verdict:
+    rows = found["rows"]
+    passed = all(
+        row["error"] < 0.01 and abs(row["half"] / row["half_exact"] - 1) < 0.01 for row in rows
+    )
+    parts = [
+        f"s = {row['s']:g}: half at {row['half']:.4f} (exact {row['half_exact']:.4f}), largest "
+        f"error {100 * row['error']:.2f} %"
+        for row in rows
+    ]
+    return Verdict(HOLDS if passed else FAILS, "; ".join(parts))
+
+
+def draw(found: dict):
+    ax = plots.new_axes(5.6, 3.6)
+    for number, row in enumerate(found["rows"]):
+        style = plots.line_style(number)
+        ax.plot(found["time"], row["exact"], color=style["color"], lw=3, alpha=0.35)
+        ax.plot(found["time"], row["strength"], color=style["color"], ls=style["linestyle"],
+                label=f"s = {row['s']:g}")  # fmt: skip
+        plots.record(ax, f"s = {row['s']:g}", found["time"], row["strength"])
+    ax.set(xlabel="time = rate × steps", ylabel="strength of the mode", xlim=(0, None))
+    ax.legend(frameon=False, fontsize=8, title="thin: measured, wide: exact", title_fontsize=8)
+    return ax
