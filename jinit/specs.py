@@ -32,12 +32,14 @@ class Spec:
         return write(self.name, self.kwargs, self.args)
 
 
-def parse(text: str, kind: str = "spec") -> Spec:
+def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
     """Parses ``name`` or ``name(1.0, option=word)``; bare words are strings.
 
     Args:
       text: the spec string.
       kind: what it names ("initializer", "clip", …), for the error message.
+      nested: whether arguments may be specs themselves, as in ``lsuv(he_normal(mode=fan_out))``:
+        they come back as text.
 
     Returns:
       The :class:`Spec`; ``parse(str(spec)) == spec``.
@@ -64,8 +66,8 @@ def parse(text: str, kind: str = "spec") -> Spec:
     if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
         raise malformed
     try:
-        args = tuple(_literal(node) for node in tree.args)
-        kwargs = tuple((str(item.arg), _literal(item.value)) for item in tree.keywords)
+        args = tuple(_literal(node, nested) for node in tree.args)
+        kwargs = tuple((str(item.arg), _literal(item.value, nested)) for item in tree.keywords)
     except (ValueError, TypeError):
         raise malformed from None
     if any(item.arg is None for item in tree.keywords):
@@ -103,11 +105,10 @@ def write(name: str, kwargs: tuple[tuple[str, Any], ...], args: tuple[Any, ...] 
     return f"{name}({', '.join(parts)})" if parts else name
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr, nested: bool) -> Any:
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Call):
-        # A spec inside a spec, lsuv(he_normal(mode=fan_out)): its text, parsed by who takes it.
+    if nested and isinstance(node, ast.Call):
         return str(parse(ast.unparse(node)))
     return ast.literal_eval(node)
 

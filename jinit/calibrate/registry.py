@@ -67,7 +67,7 @@ def get(text: str) -> Calibration:
     >>> str(get("lsuv(kaiming_normal_, tolerance=0.05)"))
     'lsuv(he_normal, tolerance=0.05)'
     """
-    spec = specs.parse(text, "calibration")
+    spec = specs.parse(text, "calibration", nested=True)
     if spec.name not in _FUNCTIONS:
         raise errors.unknown_name("calibration", spec.name, names(), "jinit.calibrate.names()")
     if len(spec.args) != 1:

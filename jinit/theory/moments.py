@@ -174,6 +174,7 @@ def pair(known: Table, s: Array, gap: Array) -> tuple[Array, Array]:
     return difference / (s**2 * jnp.maximum(gap, 2 * _floor(s) ** 2)), slope
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Array, Array, Array]:
     """½E(φ(u₁)−φ(u₂))², E φ′(u₁)φ′(u₂), E φ(u₁)φ(u₂) for uᵢ ~ N(0, sᵢ²), correlation 1 − gap.
 

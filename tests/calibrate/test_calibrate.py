@@ -104,6 +104,7 @@ def test_the_gradient_quotient_of_a_quadratic_in_closed_form():
     assert float(found) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.full
 def test_metainit_halves_the_gradient_quotient_and_helps_training(x, digits):
     model = MLP(features=(64,) * 20 + (10,), activation="tanh")
     params = jax.tree.map(lambda leaf: 3 * leaf, drawn(model, x, "lecun_normal"))
@@ -148,6 +149,7 @@ def test_gradinit_lowers_the_loss_after_one_step(x, digits):
     assert lowered >= 9
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
 def test_analytic_calibration_is_what_wide_networks_measure(name):
     model = MLP(features=(2048,) * 4 + (64,), activation=name)

@@ -52,20 +52,21 @@ def sampled(name, widths, sigma_w, sigma_b, networks, orthogonal=False):
     return [np.asarray(x, np.float64) for x in run(jax.random.split(jax.random.key(5), networks))]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b", "orthogonal"),
     [("relu", 2**0.5, 0.0, False), ("tanh", 1.4, 0.2, False), ("identity", 1.0, 0.0, False),
      ("relu", 2**0.5, 0.0, True), ("erf", 1.5, 0.1, False)],
 )  # fmt: skip
 def test_fluctuations_against_sampled_networks(name, sigma_w, sigma_b, orthogonal):
-    widths, networks = (100,) * 8, 2000
+    widths, networks = (100,) * 8, 1000
     length, gradient = sampled(name, widths, sigma_w, sigma_b, networks, orthogonal)
     found = theory.fluctuations(name, widths, sigma_w, sigma_b, orthogonal=orthogonal)
-    # A variance of 2,000 has a standard error of 3 %; the next order in 1/width is some percent.
+    # A variance of 1,000 has a standard error of 4.5 %; the next order in 1/width is some percent.
     for at in (2, 4, 7):
-        assert length[:, at].var() == pytest.approx(float(found.length[at]), rel=0.15), at
+        assert length[:, at].var() == pytest.approx(float(found.length[at]), rel=0.18), at
     for at in (0, 3, 5):
-        assert gradient[:, at].var() == pytest.approx(float(found.gradient[at]), rel=0.18), at
+        assert gradient[:, at].var() == pytest.approx(float(found.gradient[at]), rel=0.2), at
 
 
 def test_log_length_is_exact():
@@ -169,6 +170,7 @@ def test_kernels_by_quadrature_are_the_closed_forms(name):
     np.testing.assert_allclose(closed.ntk, numeric.ntk, rtol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "tanh"])
 def test_kernels_against_the_empirical_ones_of_a_wide_network(name):
     width, depth, sigma_w, sigma_b = 4096, 2, 1.4, 0.1

@@ -53,6 +53,7 @@ def test_predictions_against_sampled_networks(activation, kernel, bias, options)
     assert np.all(np.abs(gradient.mean(0) / found.gradient - 1) < 4 * error + 0.1)
 
 
+@pytest.mark.full
 def test_bands_hold_95_percent_of_networks():
     model = MLP(features=(64,) * 12 + (1,), activation="relu", use_bias=False)
     x = jax.random.normal(jax.random.key(0), (4, 64))
@@ -113,6 +114,7 @@ def test_recommend_puts_what_keeps_the_signal_first():
     assert '"*/kernel": "he_normal"' in found[0].code
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_recommend_knows_the_theorys_candidates():
     names = {each.initializer.partition("(")[0] for each in probes.recommend(
@@ -135,6 +137,7 @@ def test_the_predict_command(capsys, tmp_path):
     assert main(["predict", "--depth", "-1"]) == 2
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_phase_command(capsys, tmp_path):
     file = tmp_path / "phase.png"
