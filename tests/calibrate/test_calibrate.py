@@ -25,7 +25,13 @@ def x(digits):
     return jnp.asarray(digits.x_train[:256])
 
 
-@pytest.mark.parametrize("name", activations.names())
+COMMON = ("relu", "tanh", "sigmoid")
+OTHERS = [name for name in activations.names() if name not in COMMON]
+
+
+@pytest.mark.parametrize(
+    "name", [*COMMON, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)]
+)
 def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
     model = MLP(features=(64,) * 20 + (10,), activation=name)
     params = drawn(model, x, "orthogonal")

@@ -14,7 +14,11 @@ from jinit import activations, theory
 from jinit.quadrature import find_kinks, in_float64
 from jinit.theory.tables import table
 
-NAMES = activations.names()
+COMMON = ("relu", "tanh", "gelu", "sigmoid", "hard_tanh", "sin")
+NAMES = [
+    name if name in COMMON else pytest.param(name, marks=pytest.mark.full)
+    for name in activations.names()
+]
 
 
 def numpy_of(tree):
