@@ -84,11 +84,9 @@ class ProbeOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictOptions:
-    """A network of one kind of hidden layer, for the theory alone."""
+class NetworkOptions:
+    """An MLP of one kind of hidden layer."""
 
-    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
-    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
     activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
@@ -96,6 +94,14 @@ class PredictOptions:
     outputs: Annotated[int, arg(help="units of the output layer")] = 10
     residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
     normalization: Annotated[str | None, arg(help="layer, or none")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """The law of the weights, and what to do with the prediction."""
+
+    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
     plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
@@ -121,15 +127,8 @@ class PhaseOptions:
 
 @dataclasses.dataclass(frozen=True)
 class RecommendOptions:
-    """A network that needs an initializer."""
+    """Which initializers to rank, and how."""
 
-    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
-    depth: Annotated[int, arg(help="number of hidden layers")] = 10
-    width: Annotated[int, arg(help="units of a hidden layer")] = 64
-    inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
-    outputs: Annotated[int, arg(help="units of the output layer")] = 10
-    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
-    normalization: Annotated[str | None, arg(help="layer, or none")] = None
     initializer: Annotated[
         tuple[str, ...], arg(help="candidates; default: the field's, and those the theory derives")
     ] = ()

@@ -8,9 +8,9 @@ from jinit.calibrate.common import Trace
 from jinit.calibrate.learned import gradient_quotient, gradinit, metainit
 from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
 from jinit.calibrate.rates import between_layers
-from jinit.calibrate.registry import Calibration, get, names, split
+from jinit.calibrate.registry import Calibration, get, names, resolve, split
 
 __all__ = [
     "Calibration", "Trace", "analytic", "between_layers", "get", "gradient_quotient", "gradinit",
-    "lsuv", "metainit", "names", "output_bias", "split", "within_layer",
+    "lsuv", "metainit", "names", "output_bias", "resolve", "split", "within_layer",
 ]  # fmt: skip

@@ -82,6 +82,19 @@ def get(text: str) -> Calibration:
     return Calibration(spec.name, initializers.get(spec.args[0]), spec.kwargs)
 
 
+def resolve(initializer: Any) -> Initializer | Calibration:
+    """An initializer, or a calibration of what one draws, from a spec string or as it is.
+
+    Raises:
+      ValueError, TypeError: as :func:`jinit.initializers.get` and :func:`get`.
+
+    >>> str(resolve("kaiming_normal_")), str(resolve("lsuv(kaiming_normal_)"))
+    ('he_normal', 'lsuv(he_normal)')
+    """
+    drawn, calibration = split(initializer)
+    return initializers.get(drawn) if calibration is None else calibration
+
+
 def split(initializer: Any) -> tuple[Any, Calibration | None]:
     """What draws the kernels, and the calibration after it if the text names one.
 

@@ -8,7 +8,13 @@ from typing import Any
 
 from jinit import errors
 from jinit.cli.output import dump
-from jinit.options import PhaseOptions, PredictOptions, ProbeOptions, RecommendOptions
+from jinit.options import (
+    NetworkOptions,
+    PhaseOptions,
+    PredictOptions,
+    ProbeOptions,
+    RecommendOptions,
+)
 
 
 def probe(network: ProbeOptions = ProbeOptions()) -> int:
@@ -83,7 +89,9 @@ def _against_theory(network: ProbeOptions, model: Any, x: Any, profile: Any) -> 
     return probes.beside(profile, theory.predict(model, x, kernel=kernel, bias=bias))
 
 
-def predict(network: PredictOptions = PredictOptions()) -> int:
+def predict(
+    network: NetworkOptions = NetworkOptions(), options: PredictOptions = PredictOptions()
+) -> int:
     """Says what theory expects of every layer: lengths, correlations, gradients. Draws nothing.
 
     Exit code 0 if the network is healthy, 1 if something is wrong.
@@ -94,20 +102,20 @@ def predict(network: PredictOptions = PredictOptions()) -> int:
     from jinit import initializers, theory
     from jinit.report import forecast
 
-    if network.plot is not None:
+    if options.plot is not None:
         from jinit.report import plots
 
-        plots.check_picture(network.plot)
-    kernel, bias = (initializers.get(x) for x in (network.initializer, network.bias_initializer))
+        plots.check_picture(options.plot)
+    kernel, bias = (initializers.get(x) for x in (options.initializer, options.bias_initializer))
     found = theory.predict(model, features, kernel=kernel, bias=bias)
-    if network.json:
+    if options.json:
         dump(forecast.prediction_json(found))
     else:
         forecast.print_prediction(found)
-    if network.plot is not None:
-        title = f"{network.initializer}, {network.activation}, {network.depth} × {network.width}"
-        plots.save(plots.prediction(found, title=title), network.plot)
-        print(f"picture written to {network.plot}", file=sys.stderr)
+    if options.plot is not None:
+        title = f"{options.initializer}, {network.activation}, {network.depth} × {network.width}"
+        plots.save(plots.prediction(found, title=title), options.plot)
+        print(f"picture written to {options.plot}", file=sys.stderr)
     return 0 if found.findings[0].startswith("healthy") else 1
 
 
@@ -153,7 +161,9 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
     return 0
 
 
-def recommend(network: RecommendOptions = RecommendOptions()) -> int:
+def recommend(
+    network: NetworkOptions = NetworkOptions(), options: RecommendOptions = RecommendOptions()
+) -> int:
     """Ranks initializers for a network by theory and by measuring; says why and prints the code.
 
     Example: jinit recommend --activation gelu --depth 50 --width 512
@@ -165,11 +175,11 @@ def recommend(network: RecommendOptions = RecommendOptions()) -> int:
     found = probes.recommend(
         model,
         features,
-        candidates=network.initializer,
-        seeds=network.seeds,
+        candidates=options.initializer,
+        seeds=options.seeds,
         progress=_say if sys.stderr.isatty() else None,
     )
-    if network.json:
+    if options.json:
         dump([dataclasses.asdict(each) for each in found])
     else:
         forecast.print_candidates(found)
@@ -183,7 +193,7 @@ def _say(done: int, of: int, name: str) -> None:
         print(file=sys.stderr)
 
 
-def _network(options: Any) -> tuple[Any, int]:
+def _network(options: NetworkOptions) -> tuple[Any, int]:
     """The MLP of the options and its number of input features."""
     errors.check_integer("depth", options.depth, low=0, fix="use 10")
     for name in ("width", "outputs"):

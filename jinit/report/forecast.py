@@ -12,7 +12,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.probes import Beside, Candidate
-from jinit.report.terminal import console_width, escaped
+from jinit.report.terminal import console_width, escaped, rows_shown
 from jinit.theory import DepthScales, Prediction
 
 try:
@@ -38,7 +38,7 @@ def print_prediction(found: Prediction, stream: TextIO | None = None) -> None:
     for heading in ("σ_w", "E z²", "95 % of networks", "1 − corr.", "‖∂L/∂z‖²", "95 % of networks"):
         grid.add_column(heading, justify="right")
     count = len(found.names)
-    shown = sorted(set(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int).tolist()))
+    shown = rows_shown(count, _ROWS)
     for i in shown:
         grid.add_row(
             found.names[i],
@@ -69,7 +69,7 @@ def print_beside(found: Beside, stream: TextIO | None = None) -> None:
     for heading in ("E z²", "theory", "corr.", "theory", "‖∂L/∂z‖²", "theory"):
         grid.add_column(heading, justify="right")
     count = len(found.names)
-    shown = sorted(set(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int).tolist()))
+    shown = rows_shown(count, _ROWS)
     columns = (
         found.second_moment, found.expected_second_moment, found.correlation,
         found.expected_correlation, found.gradient, found.expected_gradient,

@@ -11,7 +11,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.probes import Captured, Finding, Profile
-from jinit.report.terminal import console_width, escaped
+from jinit.report.terminal import console_width, escaped, rows_shown
 from jinit.stats import Interval, bootstrap
 
 try:
@@ -77,7 +77,7 @@ def print_profile(
     console = Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
     found = intervals(profile)
     count = len(captured.layers)
-    shown = sorted(set(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int).tolist()))
+    shown = rows_shown(count, _ROWS)
     names = [
         name for name in COLUMNS
         if not all(np.isnan(each.estimate) for each in found[name])

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+import numpy as np
+
 from jinit import errors
 from jinit.stats import Interval
 from jinit.sweep.comparison import Comparison, Summary, compare, summarize
@@ -346,6 +348,11 @@ def _fixed(value: float, sign: bool) -> str:
     value = 0.0 if abs(value) < 0.0005 else value
     text = (f"{value:+.3f}" if sign else f"{value:.3f}").replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def rows_shown(count: int, most: int) -> list[int]:
+    """At most so many of the rows 0 … count − 1, evenly spread, with the first and the last."""
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
 def console_width(stream: TextIO | None) -> int | None:

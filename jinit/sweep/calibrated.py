@@ -14,7 +14,7 @@ from jinit.calibrate import Calibration
 from jinit.engine.program import Program, cached
 from jinit.models import Model
 from jinit.sweep.network import run_key
-from jinit.sweep.weights import Weights
+from jinit.sweep.weights import Weights, in_batches
 from jinit.typing import Array, PyTree
 
 # From the head of the training split; more examples change a variance by some percent.
@@ -55,14 +55,7 @@ class CalibratedWeights:
         """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
         assert self._program is not None
         lanes = {"params": self._weights.draw(seeds, device), "seed": seeds}
-        width, parts = self._program.width, []
-        for start in range(0, len(seeds), width):
-            rows = np.minimum(np.arange(start, start + width), len(seeds) - 1)
-            tile = jax.tree.map(lambda leaf, rows=rows: np.asarray(leaf)[rows], lanes)
-            found = self._program(tile, (self._batch,), device)
-            count = min(width, len(seeds) - start)
-            parts.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], found))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        return in_batches(self._program, lanes, (self._batch,), device)
 
 
 @dataclass(frozen=True)

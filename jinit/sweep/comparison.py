@@ -323,10 +323,10 @@ def arm_name(arms: Sequence[Any], across: str, baseline: Any) -> Any:
     if baseline in arms:
         return baseline
     if across == "initializer":
-        from jinit import calibrate, initializers
+        from jinit import calibrate
 
         try:
-            canonical = str(calibrate.split(baseline)[1] or initializers.get(baseline))
+            canonical = str(calibrate.resolve(baseline))
         except (ValueError, TypeError):
             canonical = baseline
         if canonical in arms:

@@ -225,7 +225,7 @@ class Grid:
         from jinit.train import losses, optimizers
 
         for name, get in (
-            ("initializer", lambda value: _kernel_initializer(value, calibrate, initializers)),
+            ("initializer", calibrate.resolve),
             ("bias_initializer", initializers.get),
             ("activation", activations.get),
         ):
@@ -252,12 +252,6 @@ class Grid:
                 f"at most {MOST_RUNS:,}",
                 f"{' × '.join(factors)} = {self.runs:,}; shorten an axis or split the grid",
             )
-
-
-def _kernel_initializer(value: Any, calibrate: Any, initializers: Any) -> Any:
-    """An initializer, or a calibration of what one draws: ``"lsuv(orthogonal)"``."""
-    calibration = calibrate.split(value)[1]
-    return initializers.get(value) if calibration is None else calibration
 
 
 def _each(value: Any, get: Callable[[Any], Any]) -> Any:

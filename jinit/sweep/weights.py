@@ -80,11 +80,11 @@ class Weights:
     def draw(self, seeds: np.ndarray, device: Any) -> PyTree:
         """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
         assert self._keys is not None
-        keys = _in_batches(self._keys, {"seed": seeds}, (self._words,), device)
+        keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
         leaves: list[Any] = [None] * self._tree.num_leaves
         for draw, positions in self._groups.items():
             flat = keys[:, positions].reshape(-1, 2)
-            drawn = _in_batches(self._programs[draw], {"key": flat}, (), device)
+            drawn = in_batches(self._programs[draw], {"key": flat}, (), device)
             drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
                 leaves[position] = drawn[:, place]
@@ -118,14 +118,19 @@ class _DrawLeaf:
         return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
 
 
-def _in_batches(
-    program: Program, lanes: Mapping[str, np.ndarray], shared: tuple[Any, ...], device: Any
-) -> np.ndarray:
-    """Runs a program over any number of lanes, the last batch padded."""
-    count = len(next(iter(lanes.values())))
+def in_batches(program: Program, lanes: PyTree, shared: tuple[Any, ...], device: Any) -> Any:
+    """Runs a program over any number of lanes, the last batch padded; NumPy leaves out.
+
+    >>> one = jax.ShapeDtypeStruct((), "float32")
+    >>> program = cached(abs, one, (), width=2, name="abs")
+    >>> in_batches(program, np.array([-1, 2, -3], np.float32), (), None).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    count = len(jax.tree.leaves(lanes)[0])
     parts = []
     for start in range(0, count, program.width):
         rows = np.minimum(np.arange(start, start + program.width), count - 1)
-        part = program({name: leaf[rows] for name, leaf in lanes.items()}, shared, device)
-        parts.append(part[: count - start])
-    return np.concatenate(parts)
+        tile = jax.tree.map(lambda leaf, rows=rows: leaf[rows], lanes)
+        found = program(tile, shared, device)
+        parts.append(jax.tree.map(lambda leaf, most=count - start: leaf[:most], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

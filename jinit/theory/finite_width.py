@@ -21,9 +21,8 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.quadrature import in_float64
-from jinit.theory.mean_field import check_sigmas
+from jinit.theory.mean_field import check_sigmas, length_map
 from jinit.theory.moments import read
-from jinit.theory.propagation import Architecture, through
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
@@ -170,13 +169,16 @@ def failure_modes(
     >>> round(found.log_mean_length / math.log(2)), round(found.length_variance, 3)
     (-10, 1.0)
     """
-    known = table(activation)
     found = in_float64(lambda: fluctuations(activation, widths, sigma_w, sigma_b, q=jnp.ones(())))
     depth = len(widths)
 
     def last_length() -> Array:
-        w, b = (jnp.broadcast_to(jnp.asarray(x, float), (depth,)) for x in (sigma_w, sigma_b))
-        return through(known, w, b, jnp.ones(()), jnp.ones(()), Architecture()).q[-1]
+        q = jnp.ones(())
+        w, b = (np.broadcast_to(np.asarray(x, float), (depth,)) for x in (sigma_w, sigma_b))
+        # The first layer's pre-activations are given; each later layer maps their variance.
+        for layer in range(1, depth):
+            q = length_map(activation, q, w[layer], b[layer])
+        return q
 
     return FailureModes(
         math.log(in_float64(last_length)),

@@ -18,6 +18,8 @@ from jinit.theory.moments import integrate_pair
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
+_CLOSED = ("identity", "relu", "leaky_relu", "erf")
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -142,12 +144,14 @@ def condition_number(kernel: Any) -> Array:
 
 def _dual(known: Table) -> Callable[[Array], tuple[Array, Array]]:
     """``(n, n)`` covariance of pre-activations → E φφ′ and E φ′φ′."""
-    if known.name in ("identity", "relu") or known.name.startswith("leaky_relu"):
+    kind = known.name.partition("(")[0]
+    if kind not in _CLOSED or known is not table(known.name):
+        # A user's function may have any name: only the catalogue's own have closed forms.
+        return functools.partial(_quadrature, known)
+    if kind != "erf":
         right, left = (float(known.function(jnp.asarray(s))) * s for s in (1.0, -1.0))
         return functools.partial(_piecewise_linear, right, left)
-    if known.name == "erf":
-        return _erf
-    return functools.partial(_quadrature, known)
+    return _erf
 
 
 def _cosines(k: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
-from jinit.theory.correlations import correlations, reader
+from jinit.theory.correlations import reader
 from jinit.theory.mean_field import (
     DepthScales,
     check_sigmas,
@@ -72,7 +72,6 @@ def phase_diagram(
     check_sigmas(*axes)
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
-    correlations(known)
     found = in_float64(lambda: _diagram(known, *(jnp.asarray(x) for x in axes), start))
     return PhaseDiagram(known.name, axes[0], axes[1], found)
 

@@ -107,7 +107,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     fans = [features, *widths[:-1]]
     shapes = list(zip(fans, widths, strict=True))
     kernels = [_law(network.kernel_init if kernel is None else kernel, s, "kernel") for s in shapes]
-    sigma_w = np.sqrt(fans) * _deviations(kernels, "kernel")
+    sigma_w = np.sqrt(fans) * _deviations(kernels)
     sigma_b = np.zeros(len(widths))
     if network.use_bias:
         given = network.bias_init if bias is None else bias
@@ -176,11 +176,11 @@ def _law(initializer: Any, shape: tuple[int, ...], what: str) -> Any:
     return initializer.law(shape)
 
 
-def _deviations(laws: Sequence[Any], what: str) -> np.ndarray:
+def _deviations(laws: Sequence[Any]) -> np.ndarray:
     for law in laws:
         if abs(law.mean) > 1e-3 * law.stddev or not law.stddev > 0:
             raise errors.refusal(
-                f"{what} law", f"mean {law.mean:g}, standard deviation {law.stddev:g}",
+                "kernel law", f"mean {law.mean:g}, standard deviation {law.stddev:g}",
                 "mean 0 and a positive deviation: the theory is of random weights",
                 "probe such a network instead: jinit probe",
             )  # fmt: skip

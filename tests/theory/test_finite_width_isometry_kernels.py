@@ -241,3 +241,12 @@ def test_linearized_loss_is_gradient_descent_on_the_kernel():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_users_function_is_not_taken_for_the_catalogues_by_its_name():
+    def erf(x):
+        return jnp.tanh(x)
+
+    x = jnp.asarray(INPUTS[:2], jnp.float32)
+    mine, tanh = (theory.kernels(name, x, depth=1, sigma_b=0.1) for name in (erf, "tanh"))
+    np.testing.assert_allclose(mine.ntk, tanh.ntk, rtol=1e-5)
