@@ -77,7 +77,7 @@ class ProbeOptions:
     normalization: Annotated[str | None, arg(help="layer, or none")] = None
     seeds: Annotated[int, arg(help="how many networks")] = 64
     dataset: Annotated[str, arg(help="where inputs and labels come from")] = "digits"
-    batch_size: Annotated[int, arg(help="examples, from the head of the training split")] = 64
+    batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
     theory: Annotated[bool, arg(help="also what theory expects, and where the two part")] = False
     plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

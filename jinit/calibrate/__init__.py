@@ -5,12 +5,14 @@ steps, so that it jits and vmaps; the model is anything that :func:`jinit.probes
 """
 
 from jinit.calibrate.common import Trace
+from jinit.calibrate.identity import antisymmetric, fixup, rezero, skipinit
 from jinit.calibrate.learned import gradient_quotient, gradinit, metainit
 from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
 from jinit.calibrate.rates import between_layers
 from jinit.calibrate.registry import Calibration, get, names, resolve, split
 
 __all__ = [
-    "Calibration", "Trace", "analytic", "between_layers", "get", "gradient_quotient", "gradinit",
-    "lsuv", "metainit", "names", "output_bias", "resolve", "split", "within_layer",
+    "Calibration", "Trace", "analytic", "antisymmetric", "between_layers", "fixup", "get",
+    "gradient_quotient", "gradinit", "lsuv", "metainit", "names", "output_bias", "resolve",
+    "rezero", "skipinit", "split", "within_layer",
 ]  # fmt: skip

@@ -73,7 +73,9 @@ def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]
 
 
 def adjusted(
-    params: PyTree, factors: Mapping[str, Array], shifts: Mapping[str, Array] | None = None
+    params: PyTree,
+    factors: Mapping[str, Array | float],
+    shifts: Mapping[str, Array] | None = None,
 ) -> PyTree:
     """The tree with some leaves multiplied, then shifted; dtypes stay.
 

@@ -211,10 +211,11 @@ def analytic(
 def output_bias(
     key: Key, model: Any, params: PyTree, batch: Array, labels: Array, *, smoothing: float = 1.0
 ) -> tuple[PyTree, Trace]:
-    """The output bias that makes the mean output on the batch the log-frequency of each class.
+    """The output bias that makes the mean output on the batch the log-frequencies of the classes.
 
-    b_k ← b_k + ln p_k − mean f_k(x), p_k = (count_k + smoothing)/(n + smoothing · classes): the
-    loss starts near the entropy of the labels.
+    b_k ← b_k + ln p_k − mean f_k(x), p_k = (count_k + smoothing)/(n + smoothing · classes), so that
+    the loss of small weights starts at the entropy of the labels; for a single output the log-odds
+    of class 1 take the place of ln p_k.
 
     Args:
       key: not used.
@@ -223,10 +224,10 @@ def output_bias(
       smoothing: pseudo-count, > 0.
 
     Returns:
-      Parameters, and a :class:`Trace` of one entry: the largest |mean output − ln p| before, after.
+      Parameters, and a :class:`Trace` of one entry: the largest |mean output − goal| before, after.
 
     Raises:
-      ValueError: an output layer without bias, labels that do not fit the batch.
+      ValueError: an output layer without bias, labels that are not the integers of this batch.
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
 
@@ -241,15 +242,19 @@ def output_bias(
     bias = captured.layers[-1].bias
     if bias is None:
         raise errors.refusal("model", "an output layer without bias", "one with", "use_bias=True")
-    if labels.shape != batch.shape[:1]:
-        raise errors.refusal("labels", labels.shape, f"{batch.shape[:1]}", "labels of this batch")
+    if labels.shape != batch.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise errors.refusal(
+            "labels", f"{labels.dtype}{list(labels.shape)}", f"class numbers {batch.shape[:1]}",
+            "pass the integer labels of this batch",
+        )  # fmt: skip
 
     def outputs(params: PyTree) -> Array:
         return captured.apply(params, batch, None)[0].reshape(len(labels), -1).mean(0)
 
     mean = outputs(params)
-    counts = jnp.bincount(labels, length=mean.shape[0]) + smoothing
+    counts = jnp.bincount(labels, length=max(2, len(mean))) + smoothing
     wanted = jnp.log(counts / counts.sum())
+    wanted = wanted if len(mean) > 1 else wanted[1:] - wanted[:1]
     changed = adjusted(params, {}, {bias: wanted - mean})
     before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
     return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4)

@@ -9,16 +9,19 @@ from typing import Any
 
 from jinit import errors, initializers, specs
 from jinit.calibrate.common import Trace
-from jinit.calibrate.learned import metainit
-from jinit.calibrate.moments import analytic, lsuv, within_layer
+from jinit.calibrate.identity import antisymmetric, fixup, rezero, skipinit
+from jinit.calibrate.learned import gradinit, metainit
+from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
 from jinit.calibrate.rates import between_layers
 from jinit.typing import Array, Initializer, Key, PyTree
 
-# Those that need nothing but a batch.
 _FUNCTIONS: dict[str, Callable[..., tuple[PyTree, Trace]]] = {
     function.__name__: function
-    for function in (lsuv, within_layer, between_layers, metainit, analytic)
-}
+    for function in (
+        lsuv, within_layer, between_layers, metainit, gradinit, fixup, skipinit, rezero,
+        antisymmetric, analytic, output_bias,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,35 @@ class Calibration:
     def __str__(self) -> str:
         return specs.write(self.name, self.arguments, (specs.label(self.initializer),))
 
-    def __call__(self, key: Key, model: Any, params: PyTree, batch: Array) -> tuple[PyTree, Trace]:
-        """Calibrates parameters that :attr:`initializer` has drawn."""
-        return _FUNCTIONS[self.name](key, model, params, batch, **dict(self.arguments))
+    def __call__(
+        self,
+        key: Key,
+        model: Any,
+        params: PyTree,
+        batch: Array,
+        labels: Array,
+        loss: Callable[[Array, Array], Array],
+    ) -> tuple[PyTree, Trace]:
+        """Calibrates parameters that :attr:`initializer` has drawn.
+
+        Args:
+          key, model, params, batch: as every calibration.
+          labels: of the batch; only ``output_bias`` and ``gradinit`` look at them.
+          loss: ``loss(outputs, labels) -> scalar``; only ``gradinit`` needs it.
+        """
+        options = dict(self.arguments)
+        if self.name == "gradinit":
+            options["loss"] = lambda outputs: loss(outputs, labels)
+        if self.name == "output_bias":
+            options["labels"] = labels
+        return _FUNCTIONS[self.name](key, model, params, batch, **options)
 
 
 def names() -> tuple[str, ...]:
     """The calibrations that can stand in a spec string.
 
-    >>> names()
-    ('lsuv', 'within_layer', 'between_layers', 'metainit', 'analytic')
+    >>> names()[:5]
+    ('lsuv', 'within_layer', 'between_layers', 'metainit', 'gradinit')
     """
     return tuple(_FUNCTIONS)
 

@@ -39,7 +39,7 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     errors.check_integer(
         "batch_size", network.batch_size, low=2, high=len(source.x_train), fix="use 64"
     )
-    x, labels = source.x_train[: network.batch_size], source.y_train[: network.batch_size]
+    x, labels = source.spread(network.batch_size)
     model = MLP(
         features=(*[network.width] * network.depth, source.outputs),
         activation=network.activation,

@@ -22,7 +22,7 @@ from jinit.sweep.network import LANE_NUMBERS, RulesFor
 from jinit.sweep.planner import Plan, PlannedProgram, lane_shapes, plan
 from jinit.sweep.table import CURVES, Table
 from jinit.sweep.weights import Weights
-from jinit.train import FitConfig, Status
+from jinit.train import FitConfig, Status, losses
 from jinit.typing import PyTree
 
 
@@ -183,8 +183,10 @@ def _weights(
     weights = Weights(program.shapes, program.rules(kernel, pair[1]), salt)
     if calibration is None:
         return weights
-    model, x = program.network.model, program.dataset.x_train
-    return CalibratedWeights(weights, calibration, model, program.shapes, x)
+    loss = losses.get(program.network.loss, program.dataset.task)
+    return CalibratedWeights(
+        weights, calibration, program.network.model, program.shapes, program.dataset, loss
+    )
 
 
 class LaneIndex:

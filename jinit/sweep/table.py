@@ -83,7 +83,11 @@ class Table:
         for column, value in values.items():
             keep &= self[column] == value
         if not keep.any():
-            raise errors.refusal("rows", values, "values in the table", "look at table.columns")
+            there = {name: list(dict.fromkeys(self[name].tolist()))[:12] for name in values}
+            raise errors.refusal(
+                "rows", values, f"values that stand in the table together, such as {there}",
+                "labels are canonical: grid.labels(axis) has them",
+            )  # fmt: skip
         return self.take(keep)
 
     def take(self, rows: np.ndarray) -> Table:

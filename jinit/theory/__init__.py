@@ -36,14 +36,15 @@ from jinit.theory.mean_field import (
 from jinit.theory.moments import CrossMoments, Moments, cross_moments, moments
 from jinit.theory.phase import PhaseDiagram, phase_diagram
 from jinit.theory.predict import Prediction, predict
-from jinit.theory.propagation import Propagation, propagate
+from jinit.theory.propagation import Architecture, Propagation, propagate
 
 __all__ = [
-    "CrossMoments", "DepthScales", "FailureModes", "FixedPoint", "Fluctuations", "Isometry",
-    "JacobianSpectrum", "Kernels", "Moments", "PhaseDiagram", "Prediction", "Propagation",
-    "condition_number", "correlation_fixed_point", "correlation_fixed_points", "correlation_map",
-    "critical_rate", "critical_sigma_b", "cross_moments", "depth_scales", "edge_of_chaos",
-    "failure_modes", "fluctuations", "isometric_point", "isometry", "jacobian_spectrum", "kernels",
-    "length_fixed_point", "length_fixed_points", "length_map", "linearized_loss", "log_length",
-    "moments", "phase_diagram", "predict", "propagate", "random_walk_gain", "susceptibility",
+    "Architecture", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint", "Fluctuations",
+    "Isometry", "JacobianSpectrum", "Kernels", "Moments", "PhaseDiagram", "Prediction",
+    "Propagation", "condition_number", "correlation_fixed_point", "correlation_fixed_points",
+    "correlation_map", "critical_rate", "critical_sigma_b", "cross_moments", "depth_scales",
+    "edge_of_chaos", "failure_modes", "fluctuations", "isometric_point", "isometry",
+    "jacobian_spectrum", "kernels", "length_fixed_point", "length_fixed_points", "length_map",
+    "linearized_loss", "log_length", "moments", "phase_diagram", "predict", "propagate",
+    "random_walk_gain", "susceptibility",
 ]  # fmt: skip

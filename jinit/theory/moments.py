@@ -210,8 +210,9 @@ def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[A
     kinks = jnp.asarray(known.kinks, dtype)
     bends = jnp.asarray(np.unique(np.concatenate([known.kinks, _BENDS])), dtype)
     floor = _floor(s_1)
-    b = jnp.maximum(jnp.sqrt(gap / 2), floor)
-    a = jnp.sqrt(jnp.maximum(1 - gap / 2, 0.0))
+    # Floors below the roots: at equal and at opposite inputs these have no derivative.
+    b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))
+    a = jnp.sqrt(jnp.maximum(1 - gap / 2, floor**2))
     # The inner integral runs over the variable with the larger factor: its cuts stay in reach.
     large, small = jnp.maximum(a, b), jnp.minimum(a, b)
     sign = jnp.where(a >= b, 1.0, -1.0).astype(dtype)

@@ -42,6 +42,26 @@ class Propagation:
         return 1 - self.gap
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a layer does beside W, b and φ; the default is nothing.
+
+    Attributes:
+      residual: h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
+      residual_first: from the first, whose input then is as wide as the layer.
+      branch_scale: factor of a residual branch, e.g. L^(−1/2).
+      sigma_v: a residual branch ends linearly, branch_scale · V φ(z_l), V's entries N(0, σ_v²/n)
+        (:class:`jinit.models.ResidualMLP`); None: it ends in φ.
+      normalized: φ sees z_l standardized over units (LayerNorm at its start).
+    """
+
+    residual: bool = False
+    residual_first: bool = False
+    branch_scale: float = 1.0
+    sigma_v: float | None = None
+    normalized: bool = False
+
+
 def propagate(
     activation: ActivationLike,
     sigma_w: Any,
@@ -50,9 +70,10 @@ def propagate(
     depth: int,
     q: Any = 1.0,
     c: Any = 0.0,
+    architecture: Architecture = Architecture(),
     tabulated: bool = False,
 ) -> Propagation:
-    """Variances, correlations and gradients of the first ``depth`` layers of a plain network.
+    """Variances, correlations and gradients of the first ``depth`` layers of a network.
 
     q_{l+1} = V(q_l); c_{l+1} = C(c_l) at q_l; a squared gradient grows by σ_w² E φ′(√q_l z)² from
     layer l + 1 to layer l.
@@ -62,6 +83,7 @@ def propagate(
       sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced.
       depth: number of layers, ≥ 1.
       q, c: variance and correlation of the first layer's pre-activations.
+      architecture: residual branches and their scale, LayerNorm; a plain network without.
       tabulated: reads correlations from a table (made once an activation, which takes seconds)
         instead of integrating at every layer: for many points. Relative error of the gap 1e-6 for
         c > −0.9 and √q ≤ 30, beyond which angles change as they do there.
@@ -77,34 +99,24 @@ def propagate(
     >>> found = propagate("relu", 2**0.5, depth=3)
     >>> [round(c, 3) for c in found.correlation.tolist()]
     [0.0, 0.318, 0.494]
+    >>> branches = Architecture(residual=True, residual_first=True, sigma_v=1.0)
+    >>> propagate("relu", 2**0.5, depth=4, architecture=branches).q.round(4).tolist()
+    [1.0, 2.0, 4.0, 8.0]
     """
     check_sigmas(sigma_w, sigma_b)
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
+    for name in ("branch_scale", "sigma_v"):
+        value = getattr(architecture, name)
+        if value is not None:
+            errors.check_number(name, value, low=0.0, fix="use 1.0")
+            if value != getattr(Architecture(), name) and not architecture.residual:
+                raise errors.refusal(name, value, "residual=True: no branch to scale", "set both")
     known = table(activation)
     values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
     w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])
-    return through(known, w, b, values[2], values[3], Architecture(tabulated=tabulated))
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What else a layer does.
-
-    Attributes:
-      residual: h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
-      residual_first: from the first, whose input then is as wide as the layer.
-      branch_scale: factor of the branch.
-      normalized: φ sees z_l standardized over units (LayerNorm at its start).
-      tabulated: see :func:`propagate`.
-    """
-
-    residual: bool = False
-    residual_first: bool = False
-    branch_scale: float = 1.0
-    normalized: bool = False
-    tabulated: bool = False
+    return through(known, w, b, values[2], values[3], architecture, tabulated)
 
 
 class _Stream(NamedTuple):
@@ -115,9 +127,15 @@ class _Stream(NamedTuple):
     difference: Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def through(
-    known: Table, sigma_w: Array, sigma_b: Array, q: Array, gap: Array, architecture: Architecture
+    known: Table,
+    sigma_w: Array,
+    sigma_b: Array,
+    q: Array,
+    gap: Array,
+    architecture: Architecture,
+    tabulated: bool = False,
 ) -> Propagation:
     """:func:`propagate` with a σ of its own for each layer, ``(depth, …)``, and skips.
 
@@ -131,7 +149,7 @@ def through(
     >>> plain.q.tolist(), [round(q, 3) for q in grown.q.tolist()]
     ([1.0, 1.0, 1.0], [1.0, 1.0, 2.637])
     """
-    pair_at = reader(known) if architecture.tabulated else functools.partial(pair, known)
+    pair_at = reader(known) if tabulated else functools.partial(pair, known)
     zero = jnp.zeros_like(q)
     stream = _Stream(zero, zero, zero)
     if architecture.residual_first:
@@ -175,6 +193,11 @@ def _layer(
     branch = _Stream(scale**2 * at.second, scale * at.mean, scale**2 * seen * gap * share)
     if not architecture.residual:
         return branch, slope
+    if architecture.sigma_v is not None:
+        # V forgets the mean of φ.
+        variance = architecture.sigma_v**2
+        branch = _Stream(variance * branch.square, 0 * branch.mean, variance * branch.difference)
+        slope = variance * slope
     square = stream.square + branch.square + 2 * stream.mean * branch.mean
     mean, difference = stream.mean + branch.mean, stream.difference + branch.difference
     return _Stream(square, mean, difference), slope

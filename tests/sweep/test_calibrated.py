@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import calibrate, models
+from jinit import calibrate, data, models
 from jinit.cli import main
 from jinit.sweep.calibrated import BATCH
 from jinit.sweep.network import run_key
@@ -41,7 +41,7 @@ def test_its_weights_are_those_of_the_function(digits):
     lanes.programs(program.tile)
     drawn = lanes.take(np.array([1]), None)["params"]
     model = models.MLP(features=(16,) * 4 + (10,), activation="tanh")
-    x = digits.x_train[:BATCH]
+    x, _ = digits.spread(BATCH)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
     rules = {"*/kernel": "orthogonal", "*/bias": "zeros"}
     params = jinit.initialize(run_key(1, "init"), shapes, rules)
@@ -50,6 +50,38 @@ def test_its_weights_are_those_of_the_function(digits):
         drawn["hidden_2"]["kernel"][0], expected["hidden_2"]["kernel"], rtol=1e-5
     )
     assert bool(trace.converged.all())
+
+
+def test_calibrations_that_look_at_labels_take_the_sweeps_own():
+    arms = ("normal(0.001)", "output_bias(normal(0.001))", "gradinit(normal(0.001), steps=9)")
+    grid = {**GRID, "dataset": "breast_cancer", "depth": 1, "steps": 1, "learning_rate": 1e-6}
+    grid = jinit.Grid(initializer=arms, seeds=4, **grid)
+    table, labels = jinit.run(grid), grid.labels("initializer")
+    start = [table.select(initializer=arm)["train_loss"].astype(float) for arm in labels]
+    share = data.get("breast_cancer").y_train.mean()
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    np.testing.assert_allclose(start[0], np.log(2), atol=1e-3)
+    np.testing.assert_allclose(start[1], entropy, atol=3e-3)
+    assert not np.array_equal(start[2], start[0])
+    regression = {"dataset": "linear_teacher", "depth": 1, "width": 8, "steps": 2}
+    with pytest.raises(ValueError, match="class numbers"):
+        jinit.run(jinit.Grid(initializer="output_bias(he_normal)", **regression))
+
+
+def test_residual_and_doubled_networks_start_at_chance(digits):
+    deep = models.ResidualMLP(width=16, blocks=12, outputs=10)
+    arms = ("he_normal", "fixup(he_normal)", "skipinit(he_normal)")
+    grid = {**GRID, "steps": 1, "learning_rate": 1e-6, "seeds": 3}
+    del grid["depth"], grid["width"], grid["activation"]
+    table = jinit.run(jinit.Grid(initializer=arms, **grid), model=deep)
+    start = {arm: table.select(initializer=arm)["train_loss"].astype(float) for arm in arms}
+    np.testing.assert_allclose(start["fixup(he_normal)"], np.log(10), rtol=1e-3)
+    assert (start["skipinit(he_normal)"] < start["he_normal"] / 10).all()
+    doubled = models.Antisymmetric(models.MLP(features=(16, 16, 10)))
+    table = jinit.run(jinit.Grid(initializer="antisymmetric(he_normal)", **grid), model=doubled)
+    np.testing.assert_allclose(table["train_loss"].astype(float), np.log(10), rtol=1e-3)
+    with pytest.raises(ValueError, match=r"model=jinit\.models\.Antisymmetric"):
+        jinit.run(jinit.Grid(initializer="antisymmetric(he_normal)", **grid))
 
 
 @pytest.mark.parametrize(

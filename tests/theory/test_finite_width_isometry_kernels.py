@@ -223,6 +223,27 @@ def test_linearized_loss_is_gradient_descent_on_the_kernel():
     assert float(theory.condition_number(kernel)) == pytest.approx(values[-1] / values[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["relu", "erf", "leaky_relu(0.2)", "tanh"])
+def test_kernels_jit_and_have_derivatives(name):
+    def trace(sigma_w):
+        return jnp.sum(theory.kernels(name, jnp.asarray(INPUTS[:3]), depth=2, sigma_w=sigma_w).ntk)
+
+    def check():
+        slope = jax.jit(jax.grad(trace))(1.3)
+        assert float(jax.jit(trace)(1.3)) == pytest.approx(float(trace(1.3)), rel=1e-12)
+        return slope, (trace(1.3 + 1e-4) - trace(1.3 - 1e-4)) / 2e-4
+
+    slope, difference = in_float64(check)
+    assert float(slope) == pytest.approx(float(difference), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["relu", "erf"])
+def test_kernels_of_large_inputs_keep_their_slope(name):
+    x = np.array([[300.0, -200.0], [250.0, 10.0]], np.float32)
+    exact = in_float64(lambda: np.asarray(theory.kernels(name, x.astype(float), depth=1).ntk))
+    np.testing.assert_allclose(theory.kernels(name, x, depth=1).ntk, exact, rtol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

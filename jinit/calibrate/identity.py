@@ -1,0 +1,180 @@
+"""Networks that start as less than they are: branches that add nothing, outputs that are 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.calibrate.common import Trace, adjusted, opened, pre_activations
+from jinit.models import as_model
+from jinit.parameters import matches, residual
+from jinit.probes.capture import by_path
+from jinit.typing import Array, Key, PyTree
+
+
+def fixup(
+    key: Key,
+    model: Any,
+    params: PyTree,
+    batch: Array,
+    *,
+    branches: Sequence[Sequence[str]] | None = None,
+) -> tuple[PyTree, Trace]:
+    """Fixup: branch kernels × L^(−1/(2m − 2)), the last of each branch and the output layer's 0.
+
+    m is a branch's number of layers, L the number of branches. Draw the kernels with ``he_normal``
+    first, as the paper does; biases and scalars are left as they are.
+
+    Args:
+      key: not used.
+      model, params: what :func:`jinit.probes.capture` opens, and its parameters.
+      batch: ``(batch, …)``.
+      branches: paths of the kernels of each branch, first to last, two or more; None: what
+        ``model.branches()`` says (:class:`jinit.models.ResidualMLP`).
+
+    Returns:
+      Parameters, and a :class:`Trace` of E z² of what each branch's last layer adds: 0 after, so
+      that the stream's length grows by exactly 1 a branch (zero biases, which
+      ``jinit.initialize`` draws unless told otherwise, given).
+
+    Raises:
+      ValueError: no branches given or known, fewer than two kernels in one, a path that is no
+        captured kernel; as :func:`jinit.probes.capture`.
+
+    Reference: Zhang, Dauphin & Ma 2019, section 3.
+
+    >>> from jinit.models import ResidualMLP
+    >>> model, x = ResidualMLP(width=32, blocks=4, outputs=3), jnp.ones((8, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> _, trace = fixup(jax.random.key(0), model, params, x)
+    >>> bool((trace.before > 0).all()), trace.after.tolist()
+    (True, [0.0, 0.0, 0.0, 0.0])
+    """
+    captured = opened(model, params, batch)
+    kernels = [layer.kernel for layer in captured.layers]
+    if branches is None:
+        if not hasattr(model, "branches"):
+            raise errors.refusal(
+                "branches", None, "the kernels of each branch of this model",
+                "branches=[('block_0/first/kernel', 'block_0/last/kernel'), …]",
+            )  # fmt: skip
+        branches = model.branches()
+    factors = {kernels[-1]: 0.0}
+    for branch in branches:
+        if isinstance(branch, str) or len(branch) < 2:
+            raise errors.refusal("branch", branch, "two or more kernels", "('first', 'last')")
+        for path in branch:
+            errors.check_choice("kernel of a branch", path, kernels)
+        roles = residual.fixup(len(branches), len(branch))
+        factors |= dict.fromkeys(branch[:-1], roles["inner"]) | {branch[-1]: roles["last"]}
+    if not branches:
+        raise errors.refusal("branches", "none", "at least one", "draw a plain network by a rule")
+    last = [kernels.index(branch[-1]) for branch in branches]
+    changed = adjusted(params, factors)
+
+    def added(params: PyTree) -> Array:
+        z = pre_activations(captured, params, batch)
+        return jnp.stack([jnp.mean(jnp.square(z[place])) for place in last])
+
+    before, after = added(params), added(changed)
+    return changed, Trace(before, after, jnp.ones(len(last), jnp.int32), after == 0)
+
+
+def skipinit(
+    key: Key, model: Any, params: PyTree, batch: Array, *, scales: str = "*/scale"
+) -> tuple[PyTree, Trace]:
+    """SkipInit: the learnable scalar on every branch starts at 0; kernels are left as drawn.
+
+    Args:
+      key, model, batch: not used: the tree decides.
+      params: parameters in which every branch has a scalar, as
+        :class:`jinit.models.ResidualMLP`'s.
+      scales: pattern of the scalars' paths; leaves of more than one entry (LayerNorm's scale) are
+        left alone.
+
+    Returns:
+      Parameters, and a :class:`Trace` of the scalars.
+
+    Raises:
+      ValueError: no scalar matches.
+
+    Reference: De & Smith 2020, section 3.
+
+    >>> from jinit.models import ResidualMLP
+    >>> model, x = ResidualMLP(width=8, blocks=2, outputs=3), jnp.ones((8, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> _, trace = skipinit(jax.random.key(0), model, params, x)
+    >>> trace.before.tolist(), trace.after.tolist()
+    ([1.0, 1.0], [0.0, 0.0])
+    """
+    leaves = by_path(params)
+    found = [path for path, leaf in leaves.items() if leaf.size == 1 and matches(scales, path)]
+    if not found:
+        raise errors.refusal(
+            "scales", scales, "a pattern that matches a scalar of every branch: of "
+            + (", ".join(path for path, leaf in leaves.items() if leaf.size == 1) or "none here"),
+            "multiply each branch by a learnable scalar, or use fixup",
+        )  # fmt: skip
+    before = jnp.stack([jnp.reshape(leaves[path], ()) for path in found]).astype(jnp.float32)
+    nothing: dict[str, Array | float] = dict.fromkeys(found, 0.0)
+    changed = adjusted(params, nothing)
+    after = jnp.zeros_like(before)
+    return changed, Trace(before, after, jnp.ones(len(found), jnp.int32), after == 0)
+
+
+def rezero(
+    key: Key, model: Any, params: PyTree, batch: Array, *, scales: str = "*/scale"
+) -> tuple[PyTree, Trace]:
+    """ReZero: as :func:`skipinit`, meant for networks without any normalization.
+
+    Args, Returns, Raises: as :func:`skipinit`.
+
+    Reference: Bachlechner et al. 2021, equation 1.
+
+    >>> params = {"block": {"scale": jnp.ones(())}}
+    >>> float(rezero(jax.random.key(0), None, params, None)[0]["block"]["scale"])
+    0.0
+    """
+    return skipinit(key, model, params, batch, scales=scales)
+
+
+def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[PyTree, Trace]:
+    """The part ``minus`` of a doubled network becomes a copy of ``plus``: the output starts at 0.
+
+    Args:
+      key: not used.
+      model: :class:`jinit.models.Antisymmetric` of any network, or any model whose parameters are
+        ``plus`` and ``minus`` and that subtracts one part's output from the other's.
+      params: its parameters.
+      batch: ``(batch, …)``.
+
+    Returns:
+      Parameters, and a :class:`Trace` of one entry, the outputs' mean square: 0 after.
+
+    Raises:
+      ValueError: parameters without two such parts of one shape.
+
+    Reference: Zhang, Xu, Luo & Ma 2020, section 4.
+
+    >>> from jinit.models import MLP, Antisymmetric
+    >>> model, x = Antisymmetric(MLP(features=(8, 3))), jnp.ones((4, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> _, trace = antisymmetric(jax.random.key(0), model, params, x)
+    >>> bool(trace.before[0] > 0), trace.after.tolist()
+    (True, [0.0])
+    """
+    parts = params if isinstance(params, dict) else {}
+    shapes = [jax.tree.map(jnp.shape, parts.get(name)) for name in ("plus", "minus")]
+    if set(parts) != {"plus", "minus"} or shapes[0] != shapes[1]:
+        raise errors.refusal(
+            "params", ", ".join(sorted(parts)) or type(params).__name__,
+            "two parts of one shape, plus and minus", "model=jinit.models.Antisymmetric(model)",
+        )  # fmt: skip
+    apply = as_model(model).apply
+    changed = {"plus": params["plus"], "minus": params["plus"]}
+    before, after = (jnp.mean(jnp.square(apply(p, batch)))[None] for p in (params, changed))
+    return changed, Trace(before, after, jnp.ones(1, jnp.int32), after == 0)
