@@ -43,9 +43,8 @@ def measure(scale: Scale) -> dict:
         grid = jinit.Grid(initializer=arms, activation=activation, depth=8, steps=horizon,
                           evaluations=scale(30, 120), seeds=scale(12, 64),
                           target_accuracy=scale(0.7, 0.9))  # fmt: skip
-        start = time.perf_counter()
-        table = jinit.run(grid)
-        # All arms run in one program, at one speed: machine seconds per step of one network.
+        jinit.run(grid)  # compiles; all arms of the next are one program and run at one speed
+        start, table = time.perf_counter(), jinit.run(grid)
         per_step = (time.perf_counter() - start) / (len(table) * horizon)
         times = {arm: table.select(initializer=arm)["steps_to_target"] for arm in arms}
         for arm in arms:

@@ -175,7 +175,7 @@ def profile(
     activation: str,
     *,
     depth: int,
-    width: int,
+    width: int | tuple[int, ...],
     seeds: int,
     batch: int = 64,
     jacobian: bool = False,
@@ -183,11 +183,13 @@ def profile(
     """``(seeds, layers)``: what an MLP on the digits does to signals before any training.
 
     Args:
+      width: of the hidden layers; several take turns.
       jacobian: gradients of the network alone (a random projection), without the loss.
     """
     digits = data.get("digits")
     x = jnp.asarray(digits.x_train[:batch])
-    captured = _captured(activation, depth, width, batch)
+    widths = (width,) if isinstance(width, int) else width
+    captured = _captured(activation, depth, widths, batch)
     loss = (
         probes.random_projection(jax.random.key(7))
         if jacobian
@@ -198,8 +200,9 @@ def profile(
 
 
 @functools.cache
-def _captured(activation: str, depth: int, width: int, batch: int) -> probes.Captured:
-    model = models.MLP(features=(*[width] * depth, 10), activation=activation)
+def _captured(activation: str, depth: int, widths: tuple[int, ...], batch: int) -> probes.Captured:
+    hidden = (widths * depth)[:depth]
+    model = models.MLP(features=(*hidden, 10), activation=activation)
     return probes.capture(model, jnp.asarray(data.get("digits").x_train[:batch]))
 
 

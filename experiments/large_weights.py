@@ -72,7 +72,15 @@ def decide(found: dict) -> Verdict:
         lost = f", {row['diverged']['estimate']:.0%} diverge" if row["diverged"]["estimate"] else ""
         accuracy = row["accuracy"]["estimate"]
         parts.append(f"{row['activation']} {law}: {grows}{lost}, accuracy {accuracy:.2f}")
-    answer = f"both in {both} of {len(rows)} networks. {'; '.join(parts)}"
+    large, usual = (
+        [row["rises"]["estimate"] for row in found["rows"] if (row["arm"] in LARGE) == which]
+        for which in (True, False)
+    )
+    answer = (
+        f"both in {both} of {len(rows)} networks. {'; '.join(parts)}. Oscillation: the test loss "
+        f"rises at {min(large):.0%} to {max(large):.0%} of evaluations, with the heuristics at "
+        f"{min(usual):.0%} to {max(usual):.0%}"
+    )
     if both == len(rows):
         return Verdict(HOLDS, answer)
     return Verdict(LIMITED if both else FAILS, answer)

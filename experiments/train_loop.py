@@ -41,9 +41,10 @@ def _reference(dataset: str, model: str) -> float:
     from sklearn.svm import LinearSVC
 
     source = data.get(dataset)
-    made = LogisticRegression(C=1e3, max_iter=2000) if model == "logistic" else LinearSVC(C=10.0)
+    logistic = LogisticRegression(C=1e3, max_iter=100_000)
+    made = logistic if model == "logistic" else LinearSVC(C=10.0, max_iter=1_000_000)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("error", ConvergenceWarning)
         made.fit(source.x_train, np.ravel(source.y_train))
     return float(made.score(source.x_test, np.ravel(source.y_test)))
 

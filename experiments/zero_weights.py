@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, follow, text
-from jinit import data, models, probes, stats
+from jinit import models, stats
 from jinit.report import plots
 from jinit.train import FitConfig
 
@@ -34,7 +34,6 @@ def measure(scale: Scale) -> dict:
     seeds, steps = scale(8, 64), scale(100, 500)
     config = FitConfig(steps=steps, evaluations=12)
     optimizer, zeros = optax.sgd(0.1), {"*": "zeros"}
-    x = jnp.asarray(data.get("digits").x_train[:2])
     linear = follow(models.MLP(features=(10,)), zeros, lambda p: 0.0, optimizer, seeds=seeds,
                     config=config)["test_accuracy"]  # fmt: skip
     activations = scale(ACTIVATIONS[::2], ACTIVATIONS)
@@ -42,22 +41,22 @@ def measure(scale: Scale) -> dict:
              "activations": activations, "curve_steps": config.evaluation_steps()}  # fmt: skip
     for activation in activations:
         model = models.MLP(features=(32, 32, 10), activation=activation)
-        captured = probes.capture(model, x)
 
-        def watch(params, captured=captured):
-            moved = {
-                path: jnp.abs(leaf).max()
+        def watch(params):
+            leaves = {
+                jax.tree_util.keystr(path): leaf
                 for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             }
+            hidden = [jnp.ptp(leaf, axis=-1) for path, leaf in leaves.items() if "hidden" in path]
             return {
-                "duplicates": probes.symmetry(captured, params).duplicates[:-1].min(),
-                "moved": {jax.tree_util.keystr(path): value for path, value in moved.items()},
+                "spread": jnp.stack([spread.max() for spread in hidden]).max(),
+                "moved": {path: jnp.abs(leaf).max() for path, leaf in leaves.items()},
             }
 
         run = follow(model, zeros, watch, optimizer, seeds=seeds, config=config)
         moved = {path: float(value[:, -1].max()) for path, value in run["watched"]["moved"].items()}
         found[activation] = {
-            "symmetric": bool((run["watched"]["duplicates"] == 1).all()),
+            "symmetric": bool((run["watched"]["spread"] == 0).all()),
             "accuracy": stats.bootstrap(run["test_accuracy"], np.mean),
             "difference": stats.bootstrap(run["test_accuracy"] - linear, np.mean),
             "leaves_that_moved": [path for path, size in moved.items() if size > 0],

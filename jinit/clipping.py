@@ -247,6 +247,15 @@ def parse(spec: str) -> tuple[str, float]:
     return parsed.name, float(_check_threshold(parsed.name, arguments["threshold"]))
 
 
+def label(kind: str | None, threshold: float) -> str:
+    """What tables call a clip; ``kind`` None is no clipping.
+
+    >>> label("leaf_norm", 1.0), label(None, 0.0)
+    ('leaf_norm(1)', 'none')
+    """
+    return "none" if kind is None else f"{kind}({threshold:g})"
+
+
 def _one_threshold(factory: Any) -> Callable[..., Any]:
     return lambda threshold: factory(threshold)
 

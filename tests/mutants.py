@@ -30,6 +30,8 @@ MOMENTS, FIELD, WIDTH, PREDICT = (
     f"tests/theory/test_{name}.py"
     for name in ("moments", "mean_field", "finite_width_isometry_kernels", "predict")
 )
+RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_identity.py"
+PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 
@@ -137,6 +139,17 @@ MUTANTS = [
     M("lsuv: divides by the variance", "calibrate/moments.py", "mul(jax.lax.rsqrt(variance))", "mul(1 / variance)", CALIBRATE),
     M("between layers: biases stay", "calibrate/rates.py", "layer.bias: grown[i]", "layer.bias: 1.0", CALIBRATE),
     M("gradient quotient: no Hessian", "calibrate/learned.py", "(g - hg) / (g", "(g) / (g", CALIBRATE),
+    M("pair: the root of no gap is differentiated", "theory/moments.py", "b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))", "b = jnp.maximum(jnp.sqrt(gap / 2), floor)", WIDTH),
+    M("kernels: polynomial for float32 only", "theory/kernels.py", "jnp.float32 else 21", "jnp.float32 else 9", WIDTH),
+    M("kernels: erf's slope of an input with itself cancels", "theory/kernels.py", "jnp.where(jnp.eye(len(k), dtype=bool), least, rest)", "rest", WIDTH),
+    M("residual: V keeps the mean", "theory/propagation.py", "0 * branch.mean", "branch.mean", RESIDUAL),
+    M("residual: branch scale not squared", "theory/propagation.py", "slope = scale**2 * at.slope_second", "slope = scale * at.slope_second", RESIDUAL),
+    M("fixup: last kernel as drawn", "calibrate/identity.py", '{branch[-1]: roles["last"]}', "{branch[-1]: 1.0}", IDENTITY),
+    M("antisymmetric: nothing copied", "calibrate/identity.py", '"minus": params["plus"]', '"minus": params["minus"]', IDENTITY),
+    M("threefry: rotations of the wrong group", "prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
+    M("threefry: words of 64 bits swapped", "prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),
+    M("threefry: no 64-bit counters", "prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
+    M("ensemble: padding kept", "probes/propagation.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
     M("calibrated sweep: not calibrated", "sweep/runner.py", "if calibration is None:", "if True:", CALIBRATED),
 ]  # fmt: skip
 

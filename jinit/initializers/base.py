@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import errors, specs
+from jinit import errors, prng, specs
 from jinit.initializers import laws
 from jinit.initializers.fans import KernelAxes, check_shape
 from jinit.initializers.laws import Law
@@ -77,6 +77,7 @@ class NamedInitializer:
         dtype = _check_dtype(self, self.recipe.dtype if dtype is None else dtype)
         if self.recipe.dtypes != "any":  # constants need no key: JAX's take None for one
             check_key(key)
+            key = prng.unrolled(key)
         self.recipe.law(shape)
         if out_sharding is None:
             return self.recipe.draw(key, shape, dtype)

@@ -194,6 +194,11 @@ class Grid:
         >>> Grid(activation=("relu", abs)).labels("activation")
         ('relu', 'abs')
         """
+        if axis == "clip":
+            from jinit import clipping
+
+            rules = [(None, 0.0) if x is None else clipping.parse(x) for x in self.values(axis)]
+            return tuple(clipping.label(*rule) for rule in rules)
         labels: list[str] = []
         for text in map(specs.label, self.values(axis)):
             number = 1 + sum(label.partition("#")[0] == text for label in labels)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import calibrate, engine
+from jinit import calibrate, clipping, engine
 from jinit.engine.jobs import HANG_AFTER
 from jinit.engine.program import Program
 from jinit.engine.tiles import cut
@@ -292,7 +292,7 @@ def _axis_columns(
     thresholds = found.pop("clip_threshold")
     rule = program.code["clip"]
     columns = {axis: np.full(len(numbers), value, None) for axis, value in program.labels.items()}
-    clips = ["none" if rule is None else f"{rule}({threshold:g})" for threshold in thresholds]
+    clips = [clipping.label(rule, threshold) for threshold in thresholds]
     columns = {k: c.astype(object) if c.dtype.kind == "U" else c for k, c in columns.items()}
     return columns | {"clip": np.array(clips, object)} | found
 

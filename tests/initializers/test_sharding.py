@@ -40,7 +40,8 @@ for out in (None, sharding):
     draw = jax.jit(lambda key: initializers.he_normal()(key, big), out_shardings=out)
     memory = draw.lower(jax.random.key(0)).compile().memory_analysis()
     used.append(memory.temp_size_in_bytes + memory.output_size_in_bytes)
-assert used[1] < 4096 * 512 * 4 < used[0] and 4 * used[1] < used[0], used  # bytes on one device
+# Bytes on one device: the whole array alone, then an eighth of it.
+assert 4096 * 512 * 4 <= used[0] and 7 * used[1] < used[0], used
 inside = jax.jit(lambda key: initializers.he_normal()(key, big, out_sharding=sharding) * 2)
 assert inside(jax.random.key(0)).addressable_shards[0].data.shape == (512, 512)
 print("same")

@@ -111,6 +111,19 @@ def test_an_ensemble_is_its_networks():
             )
 
 
+def test_a_network_is_the_same_in_any_row():
+    captured = probes.capture(MLP(features=(8, 3)), X)
+    rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
+    many = probes.ensemble(captured, rules, X, LOSS, seeds=11)
+    few = probes.ensemble(captured, rules, X, LOSS, seeds=np.array([10, 4]))
+    for item in dataclasses.fields(many):
+        value = getattr(many, item.name)
+        assert value.shape == (11, 2)
+        np.testing.assert_allclose(
+            value[[10, 4]], getattr(few, item.name), rtol=1e-5, atol=1e-6, err_msg=item.name
+        )
+
+
 def test_a_second_ensemble_compiles_nothing():
     captured = probes.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}

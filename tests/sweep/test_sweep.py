@@ -331,3 +331,13 @@ print(jinit.run(grid)["test_loss"].tolist(), grid.labels("initializer"))
     )
     assert first.stdout == second.stdout
     assert "0x" not in first.stdout
+
+
+def test_labels_of_an_axis_are_what_the_table_says():
+    grid = jinit.Grid(
+        dataset="xor", clip=(None, "leaf_norm(1.0)", "value(0.25)"), activation=("relu", "tanh"),
+        depth=1, width=8, steps=2, seeds=2,
+    )  # fmt: skip
+    table = jinit.run(grid)
+    for axis in ("clip", "activation", "initializer"):
+        assert set(table[axis]) == set(grid.labels(axis))

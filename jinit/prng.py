@@ -1,0 +1,98 @@
+"""JAX's own random numbers in a third of the time: threefry whose rounds are not a loop.
+
+On CPU JAX lowers ``threefry2x32`` as a loop over groups of rounds, each a pass over the whole array
+that nothing fuses with. Written out, the twenty rounds fuse with one another and with what the bits
+become; bits, splits and folds are the same, and the program even compiles sooner.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+
+from jinit.typing import Array
+
+_JAX = jax.extend.random.threefry_prng_impl
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+def unrolled(key: Any) -> Any:
+    """A key that gives bit for bit what ``key`` gives, faster on CPU.
+
+    Args:
+      key: one PRNG key or a batch, typed or ``uint32`` words; may be traced.
+
+    Returns:
+      A typed key of the same stream for ``jax.random`` and ``jax.nn.initializers``. Keys that are
+      not threefry's, and all where ``jax_threefry_partitionable`` is off, come back as they are.
+
+    Reference: Salmon et al. 2011, section 4.3 (Threefry-2x32-20).
+
+    >>> key = jax.random.key(7)
+    >>> bool((jax.random.normal(unrolled(key), (3, 4)) == jax.random.normal(key, (3, 4))).all())
+    True
+    """
+    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        return key
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_UNROLLED)
+
+
+def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    """The block cipher on the 64-bit counters (high, low)."""
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
+    x, y = high + schedule[0], low + schedule[1]
+    for group in range(5):
+        for turn in _ROTATIONS[group % 2]:
+            x = x + y
+            y = x ^ ((y << np.uint32(turn)) | (y >> np.uint32(32 - turn)))
+        x = x + schedule[(group + 1) % 3]
+        y = y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
+
+
+def _counters(shape: tuple[int, ...]) -> Array:
+    """0, 1, … in row-major order, by axes: each device of a sharded array makes its own part."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    axes = (
+        jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride)
+        for axis, stride in enumerate(strides)
+    )
+    return functools.reduce(jnp.add, axes, jnp.zeros(shape, jnp.uint32))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
+    if math.prod(shape) >= 2**32:
+        return _JAX.random_bits(key, width, shape)
+    low = _counters(shape)
+    first, second = _threefry(key, jnp.zeros_like(low), low)
+    if width == 64:
+        return (first.astype(jnp.uint64) << np.uint64(32)) | second.astype(jnp.uint64)
+    return (first ^ second).astype(f"uint{width}")
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _split(key: Array, shape: tuple[int, ...]) -> Array:
+    low = _counters(shape)
+    return jnp.stack(_threefry(key, jnp.zeros_like(low), low), axis=-1)
+
+
+@functools.partial(jax.jit, inline=True)
+def _fold_in(key: Array, word: Array) -> Array:
+    return jnp.stack(_threefry(key, jnp.zeros_like(word), word))
+
+
+_UNROLLED = jax.extend.random.define_prng_impl(
+    key_shape=(2,), seed=_JAX.seed, split=_split, random_bits=_bits, fold_in=_fold_in,
+    name="unrolled threefry2x32", tag="unrolled",
+)  # fmt: skip

@@ -1,0 +1,109 @@
+"""Unrolled keys give JAX's bits, whatever asks for them."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+
+from jinit import prng
+
+SEEDS = st.integers(0, 2**32 - 1)
+SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+
+
+def words(keys):
+    return np.asarray(jax.random.key_data(keys))
+
+
+@hypothesis.given(SEEDS, SHAPES, st.sampled_from(["uint8", "uint16", "uint32"]))
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_bits(seed, shape, dtype):
+    key = jax.random.key(seed)
+    found = jax.random.bits(prng.unrolled(key), shape, dtype)
+    np.testing.assert_array_equal(found, jax.random.bits(key, shape, dtype))
+
+
+def test_bits_of_64():
+    with jax.enable_x64(True):
+        key = jax.random.key(3)
+        found = jax.random.bits(prng.unrolled(key), (5, 3), "uint64")
+        np.testing.assert_array_equal(found, jax.random.bits(key, (5, 3), "uint64"))
+
+
+@hypothesis.given(SEEDS, SEEDS)
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_keys_derived_from_it(seed, word):
+    key = jax.random.key(seed)
+    mine = prng.unrolled(key)
+    np.testing.assert_array_equal(words(jax.random.split(mine, 3)), words(jax.random.split(key, 3)))
+    found = jax.random.split(mine, (2, 3))
+    np.testing.assert_array_equal(words(found), words(jax.random.split(key, (2, 3))))
+    found = jax.random.fold_in(mine, np.uint32(word))
+    np.testing.assert_array_equal(words(found), words(jax.random.fold_in(key, np.uint32(word))))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        jax.random.normal, jax.random.uniform, jax.random.rademacher, jax.random.permutation,
+        lambda key, shape: jax.random.truncated_normal(key, -2.0, 2.0, shape),
+        lambda key, shape: jax.random.randint(key, shape, 0, 1000),
+        lambda key, shape: jax.random.orthogonal(key, 4),
+    ],
+)  # fmt: skip
+def test_draws_under_vmap_and_jit(draw):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shape = 7 if draw is jax.random.permutation else (4, 7)
+    mapped = jax.jit(jax.vmap(lambda key: draw(key, shape)))
+    expected = np.asarray(mapped(keys))
+    np.testing.assert_array_equal(mapped(prng.unrolled(keys)), expected)
+    loop = [draw(prng.unrolled(key), shape) for key in keys]
+    np.testing.assert_array_equal(loop, expected)
+
+
+def test_legacy_words_and_typed_keys_are_one_stream():
+    found = jax.random.normal(prng.unrolled(jax.random.PRNGKey(5)), (6,))
+    np.testing.assert_array_equal(found, jax.random.normal(jax.random.key(5), (6,)))
+
+
+def test_a_sharded_draw_needs_no_whole_array():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
+    parts = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+    shape = (8 * len(jax.devices()), 33)
+    key = prng.unrolled(jax.random.key(1))
+    run = jax.jit(lambda key: jax.random.bits(key, shape), out_shardings=parts)
+    np.testing.assert_array_equal(run(key), jax.random.bits(jax.random.key(1), shape))
+    program = run.lower(key).compile().as_text()
+    assert len(jax.devices()) > 1
+    assert f"u32[{shape[0]},{shape[1]}]" not in program
+    assert "all-gather" not in program
+
+
+def test_other_keys_come_back_as_they_are():
+    rbg = jax.random.key(0, impl="rbg")
+    assert prng.unrolled(rbg) is rbg
+    mine = prng.unrolled(jax.random.key(0))
+    assert prng.unrolled(mine) is mine
+    with jax.threefry_partitionable(False):
+        key = jax.random.key(0)
+        assert prng.unrolled(key) is key
+
+
+def test_it_is_not_a_loop():
+    def program(key):
+        run = jax.jit(lambda key: jax.random.normal(key, (64, 64)))
+        return run.lower(key).compile().as_text()
+
+    key = jax.random.key(0)
+    assert "while(" in program(key), "JAX unrolls threefry on CPU itself: jinit.prng can go"
+    assert "while(" not in program(prng.unrolled(key))
+
+
+def test_large_arrays_keep_jaxs_64_bit_counters():
+    # Shapes only: 16 GiB would have to be drawn.
+    shape = (2**16, 2**16)
+    program = jax.jit(lambda key: jax.random.bits(key, shape)).lower(
+        prng.unrolled(jax.random.key(0))
+    )
+    assert "ui64" in program.as_text()
