@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from jinit.typing import Array
 _SMALL, _LARGE = 1e-12, 1e12
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
+_Search: TypeAlias = tuple[Array, Array, Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -259,18 +260,18 @@ def settled_gap(
     at_one = jnp.where(linear, 1.0, factor * found.slope_second)
     s = jnp.sqrt(q)
 
-    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        low, high, gap = state
+    def step(state: _Search, nothing: None) -> tuple[_Search, None]:
+        low, high, gap, _ = state
         share, slope = (factor * value for value in pair_at(s, gap))
         low, high = jnp.where(share > 1, gap, low), jnp.where(share > 1, high, gap)
         newton = gap * (1 - (share - 1) / jnp.minimum(slope - share, -1e-300))
         inside = (newton > low) & (newton < high)
         # Gaps span decades: the middle is the geometric one.
-        return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high))), None
+        return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high)), slope), None
 
-    start = (jnp.full_like(q, np.finfo(q.dtype).eps), jnp.ones_like(q), jnp.full_like(q, 0.5))
-    (_, _, gap), _ = jax.lax.scan(step, start, None, length=_NEWTON)
-    slope = factor * pair_at(s, gap)[1]
+    tiny, one = jnp.full_like(q, np.finfo(q.dtype).eps), jnp.ones_like(q)
+    # The last step's slope is that at the fixed point: the step before it has arrived there.
+    (_, _, gap, slope), _ = jax.lax.scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
     # Rounding of the table must not make a chaotic phase of a critical one.
     chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
     return jnp.where(chaotic, gap, 0.0), jnp.where(chaotic, slope, at_one)
@@ -331,8 +332,8 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
         )
 
     nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
-    at_nodes = jax.lax.stop_gradient(excess(nodes)[0])
-    at_start = jax.lax.stop_gradient(excess(start)[0])
+    at_both = jax.lax.stop_gradient(excess(jnp.append(nodes, start))[0])
+    at_nodes, at_start = at_both[:-1], at_both[-1]
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
     above = (nodes > start) & (at_nodes <= 0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.quadrature import in_float64
+from jinit.quadrature import all_in_float64
 from jinit.theory.finite_width import fluctuations
 from jinit.theory.mean_field import DepthScales, depth_scales
 from jinit.theory.propagation import Architecture, Propagation, through
@@ -121,15 +121,10 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         residual_first=network.residual and fans[0] == widths[0],
         normalized=network.normalization is not None,
     )
-    found = _propagated(network.activation, sigma_w, sigma_b, q, gap, architecture)
-    plain = not (network.residual or architecture.normalized)
     orthogonal = all(law.distribution == "orthogonal" for law in kernels)
-    spread = _spread(network.activation, widths, sigma_w, sigma_b, q, orthogonal) if plain else None
-    scales = None
-    if plain and len(widths) > 2 and np.ptp(sigma_w[1:-1]) < 1e-9 and np.ptp(sigma_b[1:-1]) < 1e-9:
-        scales = in_float64(
-            lambda: depth_scales(network.activation, sigma_w[1], sigma_b[1], start=max(q, 1e-6))
-        )
+    found, spread, scales = _computed(
+        network.activation, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
+    )
     gradient = np.exp(np.minimum(found.log_gradient, 690.0))
     names = (*(f"hidden_{i}" for i in range(len(widths) - 1)), "output")
     return Prediction(
@@ -145,7 +140,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         gradient_band=_band(gradient, spread and spread[1]),
         scales=scales,
         findings=_findings(found, spread, scales, names),
-        notes=_notes(kernels, network, plain, orthogonal),
+        notes=_notes(kernels, network, spread is not None, orthogonal),
     )
 
 
@@ -187,32 +182,38 @@ def _deviations(laws: Sequence[Any]) -> np.ndarray:
     return np.array([law.stddev for law in laws])
 
 
-def _propagated(
-    activation: ActivationLike,
-    sigma_w: np.ndarray,
-    sigma_b: np.ndarray,
-    q: float,
-    gap: float,
-    architecture: Architecture,
-) -> Propagation:
-    known = table(activation)
-    return in_float64(
-        lambda: through(known, *(jnp.asarray(x) for x in (sigma_w, sigma_b, q, gap)), architecture)
-    )
-
-
-def _spread(
+def _computed(
     activation: ActivationLike,
     widths: Sequence[int],
     sigma_w: np.ndarray,
     sigma_b: np.ndarray,
-    q: float,
+    start: tuple[float, float],
+    architecture: Architecture,
     orthogonal: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    found = in_float64(
-        lambda: fluctuations(activation, widths, sigma_w, sigma_b, q=q, orthogonal=orthogonal)
-    )
-    return np.asarray(found.length), np.asarray(found.gradient)
+) -> tuple[Propagation, tuple[np.ndarray, np.ndarray] | None, DepthScales | None]:
+    """Layers, their variances at finite width, and depth scales where all layers are alike."""
+    plain = not (architecture.residual or architecture.normalized)
+    alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
+    known = table(activation)
+
+    def layers() -> Propagation:
+        return through(known, *map(jnp.asarray, (sigma_w, sigma_b, *start)), architecture)
+
+    def spread() -> tuple[Any, Any] | None:
+        if not plain:
+            return None
+        found = fluctuations(
+            activation, widths, sigma_w, sigma_b, q=start[0], orthogonal=orthogonal
+        )
+        return found.length, found.gradient
+
+    def scales() -> DepthScales | None:
+        if not (plain and alike):
+            return None
+        return depth_scales(activation, sigma_w[1], sigma_b[1], start=max(start[0], 1e-6))
+
+    found: Any = all_in_float64(layers, spread, scales)
+    return tuple(found)
 
 
 def _band(mean: np.ndarray, variance: np.ndarray | None) -> np.ndarray:

@@ -123,7 +123,7 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
     jump = next((k for k in kinks if _step(function, k, 1e-9) > 1e-6), None)
     bends = jump is not None or any(_step(slope, k, 1e-6) > 1e-4 for k in kinks)
     s = Table.nodes()
-    coarse, fine = (_moments_at(function, kinks, s[1:], order) for order in (16, 24))
+    coarse, fine = _moments_at(function, kinks, s[1:], (16, 24))
     coarse, fine = (np.concatenate([_AT_ZERO @ each[:6], each]) for each in (coarse, fine))
     size = np.maximum(np.abs(fine), 1e-30)
     with np.errstate(invalid="ignore"):
@@ -153,19 +153,18 @@ def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _moments_at(
-    function: Callable[[Array], Array], kinks: tuple[float, ...], s: np.ndarray, order: int
-) -> np.ndarray:
-    """The columns of the table at each s, by a rule of this order on every panel."""
-    nodes, weights = np.polynomial.legendre.leggauss(order)
+    function: Callable[[Array], Array],
+    kinks: tuple[float, ...],
+    s: np.ndarray,
+    orders: tuple[int, ...],
+) -> list[np.ndarray]:
+    """The columns of the table at each s, by rules of these orders on every panel."""
     bends = np.concatenate([kinks, *[(-(2.0**k), 2.0**k) for k in range(-1, 10)], [0.0]])
     edges = np.concatenate(
         [np.broadcast_to(np.arange(-24, 25) / 2, (len(s), 49)), bends / s[:, None]], 1
     )
     edges = np.sort(np.clip(edges, -12, 12), 1)
     centre, half = (edges[:, 1:] + edges[:, :-1]) / 2, (edges[:, 1:] - edges[:, :-1]) / 2
-    z = (centre[..., None] + half[..., None] * nodes).reshape(len(s), -1)
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    w = (half[..., None] * weights).reshape(len(s), -1) * density
 
     def first(x: Array) -> tuple[Array, Array]:
         return jax.jvp(function, (x,), (jnp.ones_like(x),))
@@ -179,7 +178,17 @@ def _moments_at(
         powers += [d * slope**2, (d * slope) ** 2]
         return jnp.stack([(w * power).sum(1) for power in powers], 1)
 
-    return np.array(sums(jnp.asarray(s), jnp.asarray(z), jnp.asarray(w)))
+    found = []
+    for order in orders:
+        nodes, weights = np.polynomial.legendre.leggauss(order)
+        # One program for all rules: nodes that only fill up weigh nothing.
+        filling = max(orders) - order
+        nodes, weights = np.append(nodes, nodes[:filling]), np.pad(weights, (0, filling))
+        z = (centre[..., None] + half[..., None] * nodes).reshape(len(s), -1)
+        density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        w = (half[..., None] * weights).reshape(len(s), -1) * density
+        found.append(np.array(sums(jnp.asarray(s), jnp.asarray(z), jnp.asarray(w))))
+    return found
 
 
 def floating(x: Any) -> Array:
