@@ -13,9 +13,12 @@ import time
 import pandas
 import pytest
 
-SWEEP = [sys.executable, "-m", "jinit", "sweep", "--dataset", "xor", "--depth", "1", "3",
-         "--width", "8", "--steps", "3000", "--seeds", "200",
-         "--initializer", "he_normal", "zeros"]  # fmt: skip
+# A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that.
+JINIT = [sys.executable, "-c", "import runpy, signal\n"
+         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+         "runpy.run_module('jinit', run_name='__main__', alter_sys=True)"]  # fmt: skip
+SWEEP = [*JINIT, "sweep", "--dataset", "xor", "--depth", "1", "3", "--width", "8",
+         "--steps", "3000", "--seeds", "200", "--initializer", "he_normal", "zeros"]  # fmt: skip
 # Earlier, Python is still loading libraries and nothing of ours can catch an interrupt.
 DELAYS = (1, 2, 3, 4, 6, 8, 12)
 

@@ -132,7 +132,11 @@ def test_everything_diverging_still_prints_and_exits_0(capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_prints_what_is_done():
-    command = [sys.executable, "-m", "jinit", "sweep", "--seeds", "20000", "--width", "32",
+    # A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that.
+    listening = ("import runpy, signal\n"
+                 "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+                 "runpy.run_module('jinit', run_name='__main__', alter_sys=True)")  # fmt: skip
+    command = [sys.executable, "-c", listening, "sweep", "--seeds", "20000", "--width", "32",
                "--initializer", "zeros", "he_normal", "--steps", "2000"]  # fmt: skip
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
