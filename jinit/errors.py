@@ -77,7 +77,7 @@ def check_number(
     0.1
     """
     allowed = _range_text(low, high, open_low)
-    if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
+    if _is_traced(value):
         return value
     if hasattr(value, "shape") and not isinstance(value, numbers.Number):
         for entry in value.ravel().tolist():
@@ -90,6 +90,25 @@ def check_number(
     if not math.isfinite(number) or too_low or number > high:
         raise refusal(what, value, allowed, fix)
     return value
+
+
+def check_scalar(
+    what: str, value: Any, *, low: float = -math.inf, open_low: bool = False, fix: str
+) -> float:
+    """Returns ``value`` as a ``float`` if it is one finite number in range that is known now.
+
+    Raises:
+      TypeError: not a number, an array of several, or a tracer. ValueError: out of range.
+
+    >>> check_scalar("sigma_w", 1, low=0.0, fix="use 1.0")
+    1.0
+    """
+    if _is_traced(value) or getattr(value, "shape", ()) != ():
+        raise wrong_type(
+            what, value, "one number, known before tracing",
+            "call this once per number, outside of jit, grad and vmap",
+        )  # fmt: skip
+    return float(check_number(what, value, low=low, open_low=open_low, fix=fix))
 
 
 def check_integer(what: str, value: Any, *, low: int, high: int | None = None, fix: str) -> int:
@@ -131,6 +150,10 @@ def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
     return MissingExtraError(
         f"{purpose} needs the package {package!r}; fix: pip install 'jinit[{extra}]'"
     )
+
+
+def _is_traced(value: Any) -> bool:
+    return any(kind.__name__ == "Tracer" for kind in type(value).__mro__)
 
 
 def _range_text(low: float, high: float, open_low: bool) -> str:

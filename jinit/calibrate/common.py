@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.parameters.rules import path_of
@@ -36,13 +37,23 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     """The captured model; every kernel must belong to one layer.
 
     Raises:
-      TypeError, ValueError: as :func:`jinit.probes.capture`; a kernel that two layers share.
+      TypeError, ValueError: as :func:`jinit.probes.capture`; a kernel that two layers share;
+        parameters of another model, a batch that is not finite.
 
     >>> from jinit.models import MLP
     >>> len(opened(MLP(features=(4, 2)), None, jnp.zeros((3, 5))).layers)
     2
     """
+    known = not isinstance(batch, jax.core.Tracer) and hasattr(batch, "shape")
+    if known and not np.isfinite(np.asarray(batch, np.float64)).all():
+        raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")
     captured = model if isinstance(model, Captured) else capture(model, batch, params)
+    wanted: Any = jax.tree.structure(captured.params)
+    if params is not None and jax.tree.structure(params) != wanted:
+        raise errors.refusal(
+            "params", jax.tree.structure(params), f"the tree of this model, {wanted}",
+            "pass what belongs to it (without Flax's outer 'params')",
+        )  # fmt: skip
     kernels = [layer.kernel for layer in captured.layers]
     if len(set(kernels)) < len(kernels):
         shared = next(name for name in kernels if kernels.count(name) > 1)

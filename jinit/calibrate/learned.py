@@ -164,6 +164,10 @@ def gradinit(
     >>> bool(trace.after[0] < trace.before[0])
     True
     """
+    if not callable(loss):
+        raise errors.wrong_type(
+            "loss", loss, "loss(outputs) -> scalar", "jinit.probes.cross_entropy(labels)"
+        )
     errors.check_integer("steps", steps, low=1, fix="use 100")
     for name, value in (("learning_rate", learning_rate), ("gradient_norm", gradient_norm)):
         errors.check_number(name, value, low=0.0, open_low=True, fix="use a positive number")

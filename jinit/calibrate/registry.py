@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ def get(text: str) -> Calibration:
             f"calibration {spec.name!r}", text, "one initializer and named options",
             f"{spec.name}(orthogonal)",
         )  # fmt: skip
+    if spec.args[0].partition("(")[0].strip() in _FUNCTIONS:
+        raise errors.refusal(
+            f"calibration {spec.name!r}", text, "one calibration of what an initializer draws",
+            f"{spec.name}(orthogonal)",
+        )  # fmt: skip
     options = inspect.signature(_FUNCTIONS[spec.name]).parameters
     allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
     for name, _ in spec.kwargs:
@@ -114,7 +120,17 @@ def resolve(initializer: Any) -> Initializer | Calibration:
     ('he_normal', 'lsuv(he_normal)')
     """
     drawn, calibration = split(initializer)
-    return initializers.get(drawn) if calibration is None else calibration
+    if calibration is not None:
+        return calibration
+    try:
+        return initializers.get(drawn)
+    except ValueError:
+        name = drawn.partition("(")[0].strip() if isinstance(drawn, str) else ""
+        if difflib.get_close_matches(name, names()):
+            raise errors.unknown_name(
+                "calibration", name, names(), "jinit.calibrate.names()"
+            ) from None
+        raise
 
 
 def split(initializer: Any) -> tuple[Any, Calibration | None]:

@@ -152,10 +152,10 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
         if mark is not None:
             at = theory.depth_scales(grid.activation, mark[0] ** 0.5, mark[1] ** 0.5)
             scales = {name: float(value) for name, value in dataclasses.asdict(at).items()}
-        line = plots.critical_line(found)
         names = [str(file) for file in files]
         dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
-              "critical_line": line})  # fmt: skip
+              "critical_line": plots.critical_line(found),
+              "divergence_line": plots.divergence_line(found)})  # fmt: skip
     else:
         print(f"{found.activation}: {' and '.join(str(file) for file in files)} written")
     return 0

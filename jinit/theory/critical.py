@@ -13,7 +13,6 @@ import numpy as np
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
-from jinit.theory.mean_field import check_sigmas
 from jinit.theory.moments import Moments, pair, read
 from jinit.theory.tables import Table, table
 
@@ -53,14 +52,14 @@ def length_fixed_points(
       5 % are not told apart. Where every length is a fixed point (critical ReLU) only 0, marginal.
 
     Raises:
-      ValueError: a number out of range, an unknown activation.
+      ValueError: a number out of range, an unknown activation. TypeError: an array or a tracer.
 
     Reference: Poole et al. 2016, section 3.
 
     >>> [(round(p.value, 4), p.kind) for p in length_fixed_points("tanh", 1.5)]
     [(0.0, 'unstable'), (0.7934, 'stable')]
     """
-    check_sigmas(sigma_w, sigma_b)
+    sigma_w, sigma_b = _checked(sigma_w, sigma_b)
     known = table(activation)
 
     def excess(q: np.ndarray) -> np.ndarray:
@@ -89,15 +88,16 @@ def correlation_fixed_points(
       Descending from 1, which always is one. At σ_b = 0 an odd activation has −1 too.
 
     Raises:
-      ValueError: a number out of range, an unknown activation, one that jumps.
+      ValueError: a number out of range, an unknown activation, one that jumps. TypeError: an array
+        or a tracer.
 
     Reference: Poole et al. 2016, section 4.
 
     >>> [(round(p.value, 4), p.kind) for p in correlation_fixed_points("tanh", 2.0, 0.3, 2.5)]
     [(1.0, 'unstable'), (0.2452, 'stable')]
     """
-    check_sigmas(sigma_w, sigma_b)
-    errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
+    sigma_w, sigma_b = _checked(sigma_w, sigma_b)
+    q = errors.check_scalar("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
     known = table(activation)
     factor = sigma_w**2 * q / (sigma_w**2 * float(_read(known, q).second) + sigma_b**2)
 
@@ -133,13 +133,14 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     Raises:
       ValueError: no critical point at this σ_b, or only one whose q* is not stable (gelu and silu
         at small σ_b); a negative σ_b; an unknown activation.
+      TypeError: a σ_b that is an array or traced.
 
     Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
 
     >>> round(edge_of_chaos("tanh", 0.05**0.5) ** 2, 6)
     1.760955
     """
-    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
+    sigma_b = errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0")
     known = table(activation)
     at_zero = float(_read(known, 0.0).slope_second)
     if not sigma_b and known.at_zero == 0 and at_zero > 0:
@@ -174,7 +175,7 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     >>> round(critical_sigma_b("tanh", 1.760955**0.5) ** 2, 6)
     0.05
     """
-    errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.5")
+    sigma_w = errors.check_scalar("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.5")
     known = table(activation)
     at_zero = float(_read(known, 0.0).slope_second)
     if known.at_zero == 0 and abs(sigma_w**2 * at_zero - 1) < _TOLERANCE:
@@ -235,6 +236,13 @@ def critical_rate(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     q = settled[0].value
     found = _read(known, q)
     return float(2 * found.slope_second / (q * found.curvature_second))
+
+
+def _checked(sigma_w: float, sigma_b: float) -> tuple[float, float]:
+    return (
+        errors.check_scalar("sigma_w", sigma_w, low=0.0, fix="use 1.0"),
+        errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0"),
+    )
 
 
 def _stable(known: Table, sigma_w: float, q: float, sigma_b: float, *, growth: float) -> float:

@@ -151,7 +151,7 @@ def isometric_point(
     True
     """
     errors.check_integer("depth", depth, low=1, fix="use 10")
-    errors.check_number("variance", variance, low=0.0, open_low=True, fix="use 0.25")
+    errors.check_scalar("variance", variance, low=0.0, open_low=True, fix="use 0.25")
     q, spread = _critical_line(activation)
     known = table(activation)
     enough = depth * spread <= variance

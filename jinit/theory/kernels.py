@@ -61,7 +61,7 @@ def kernels(
       :class:`Kernels` in x's dtype.
 
     Raises:
-      ValueError: x of another rank, a number out of range, an unknown activation.
+      ValueError: x of another rank or not finite, a number out of range, an unknown activation.
 
     Reference: Lee et al. 2018, equation 5; Jacot et al. 2018, theorem 1; Cho & Saul 2009.
 
@@ -72,6 +72,8 @@ def kernels(
     x = floating(x)
     if x.ndim != 2:
         raise errors.refusal("x", x.shape, "(inputs, features)", "x.reshape(len(x), -1)")
+    if not isinstance(x, jax.core.Tracer) and not np.isfinite(np.asarray(x)).all():
+        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
     errors.check_integer("depth", depth, low=0, fix="use 3")
     check_sigmas(sigma_w, sigma_b)
     dual = _dual(table(activation))

@@ -363,9 +363,16 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
 
 
 def check_sigmas(sigma_w: Any, sigma_b: Any) -> None:
-    """Standard deviations are finite and not negative.
+    """Standard deviations are finite, not negative, and of shapes that broadcast.
 
     >>> check_sigmas(1.0, 0.0)
     """
     errors.check_number("sigma_w", sigma_w, low=0.0, fix="use 1.0")
     errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
+    shapes = np.shape(sigma_w), np.shape(sigma_b)
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise errors.refusal(
+            "shapes of sigma_w and sigma_b", shapes, "two that broadcast", "sigma_w[:, None]"
+        ) from None

@@ -69,7 +69,7 @@ def phase_diagram(
     for name, axis in zip(("sigma_w", "sigma_b"), axes, strict=True):
         if axis.ndim != 1 or not axis.size:
             raise errors.refusal(name, axis.shape, "a list of numbers", "np.linspace(0.5, 3, 200)")
-    check_sigmas(*axes)
+    check_sigmas(axes[0][:, None], axes[1])
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
     found = in_float64(lambda: _diagram(known, *(jnp.asarray(x) for x in axes), start))

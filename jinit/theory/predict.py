@@ -90,7 +90,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
 
     Raises:
       ValueError: kernels whose mean is not 0 or whose variance is, an unknown activation.
-      TypeError: an initializer without a law, an x of another type.
+      TypeError: another model, an initializer without a law, an x of another type.
 
     Reference: Poole et al. 2016; Schoenholz et al. 2017; Hanin & Rolnick 2018.
 
@@ -102,6 +102,11 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     >>> predict(net, 64).second_moment.round(3).tolist()
     [2.0, 2.0, 2.0]
     """
+    if not hasattr(network, "features"):
+        raise errors.wrong_type(
+            "network", type(network).__name__, "a jinit.models.MLP",
+            "describe other networks to theory.propagate(…, architecture=…)",
+        )  # fmt: skip
     start, cosine, features = _inputs(x)
     widths = [int(width) for width in network.features]
     fans = [features, *widths[:-1]]

@@ -103,6 +103,10 @@ def propagate(
     >>> propagate("relu", 2**0.5, depth=4, architecture=branches).q.round(4).tolist()
     [1.0, 2.0, 4.0, 8.0]
     """
+    if not isinstance(architecture, Architecture):
+        raise errors.wrong_type(
+            "architecture", architecture, "an Architecture", "Architecture(residual=True)"
+        )
     check_sigmas(sigma_w, sigma_b)
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")

@@ -191,12 +191,18 @@ def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
         (lambda m, p, x: calibrate.metainit(KEY, m, p, x, momentum=1.0), "momentum"),
         (lambda m, p, x: calibrate.analytic(KEY, m, p, x, target=0.0), "target"),
         (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.zeros(3, int)), "labels"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x * jnp.nan), "batch: got 'NaN or inf'"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, {"a": x}, x), "the tree of this model"),
+        (lambda m, p, x: calibrate.get("lsuv(lsuv(he_normal))"), "one calibration"),
+        (lambda m, p, x: calibrate.resolve("lsvu(he_normal)"), "did you mean 'lsuv'"),
     ],
 )
 def test_bad_input_is_refused(call, message, x):
     model = MLP(features=(8, 4))
     with pytest.raises(ValueError, match=message):
         call(model, drawn(model, x), x)
+    with pytest.raises(TypeError, match="loss: got"):
+        calibrate.gradinit(KEY, model, drawn(model, x), x, jnp.zeros(3))
     bare = MLP(features=(8, 4), use_bias=False)
     params = jinit.initialize(KEY, jax.eval_shape(bare.init, KEY, x)["params"], {"*": "he_normal"})
     with pytest.raises(ValueError, match="hidden_0 without a bias"):

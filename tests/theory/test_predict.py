@@ -10,7 +10,8 @@ import pytest
 
 from jinit import initializers, probes, theory
 from jinit.cli import main
-from jinit.models import MLP
+from jinit.models import MLP, ResidualMLP
+from jinit.report import plots
 
 
 def measured(model, rules, x, seeds):
@@ -153,6 +154,36 @@ def test_the_phase_command(capsys, tmp_path):
     assert file.stat().st_size > 10_000
     assert main(["phase", "--out", str(tmp_path / "x.txt")]) == 2
     assert main(["phase", "--out", str(file), "--weight-variance", "2", "1"]) == 2
+
+
+def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
+    """ReLU's χ₁ passes 1 at σ_w² = 2, but only at σ_b = 0 has a length to be critical at."""
+    found = theory.phase_diagram("relu", np.sqrt([1.5, 1.9, 2.1, 2.5]), np.sqrt([0.1, 0.3]))
+    assert plots.critical_line(found) == []
+    assert np.array(plots.divergence_line(found)) == pytest.approx(np.array([[2, 0.1], [2, 0.3]]))
+    ax = plots.phase_diagram(found)
+    assert {text.get_text() for text in ax.texts} >= {"ordered", "lengths diverge"}
+    assert not {text.get_text() for text in ax.texts} & {"chaotic", "edge of chaos"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: jax.jit(lambda b: theory.edge_of_chaos("tanh", b))(0.1), TypeError, "known before tracing"),
+        (lambda x: theory.edge_of_chaos("tanh", np.ones(2)), TypeError, "one number"),
+        (lambda x: theory.length_fixed_points("tanh", -1.0), ValueError, "sigma_w: got -1.0"),
+        (lambda x: theory.depth_scales("tanh", np.ones(3), np.ones(2)), ValueError, "broadcast"),
+        (lambda x: theory.kernels("relu", x * np.nan, depth=1), ValueError, "NaN or inf"),
+        (
+            lambda x: theory.propagate("relu", 1.0, depth=2, architecture="residual"),
+            TypeError, "an Architecture",
+        ),
+        (lambda x: theory.predict(ResidualMLP(4, 2, 3), x), TypeError, "got 'ResidualMLP'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_by_name(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.ones((4, 3)))
 
 
 def test_the_recommend_command(capsys):

@@ -30,7 +30,7 @@ from jinit.report.plots.sweeps import (
     survival,
     survival_curve,
 )
-from jinit.report.plots.theory import critical_line, phase_diagram, prediction
+from jinit.report.plots.theory import critical_line, divergence_line, phase_diagram, prediction
 
 __all__ = [
     "BLUE",
@@ -43,6 +43,7 @@ __all__ = [
     "VERMILION",
     "check_picture",
     "critical_line",
+    "divergence_line",
     "divergence_rates",
     "forest",
     "layer_profile",

@@ -15,6 +15,8 @@ def phase_diagram(
 ) -> Any:
     """Depth to which a signal gets (6 ξ_c) over σ_w² and σ_b², with the edge of chaos.
 
+    Dashed is where lengths begin to grow for ever: no critical point, though χ₁ may pass 1 there.
+
     Args:
       found: from :func:`jinit.theory.phase_diagram`.
       mark: σ_w², σ_b² and a name: a point of the user's.
@@ -32,18 +34,22 @@ def phase_diagram(
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
     lines = ax.contour(x, y, depth, levels=[10, 30, 100, 300], colors=GREY, linewidths=0.8)
     ax.clabel(lines, fmt="%d", fontsize=7)
-    edge = critical_line(found)
-    if edge:
-        across, up = np.array(edge).T
-        ax.plot(across, up, color=VERMILION, lw=2)
-        middle = len(edge) // 2
-        ax.annotate("edge of chaos", (across[middle], up[middle]), color=VERMILION, fontsize=9,
+    for name, line, style in (
+        ("edge of chaos", critical_line(found), "-"),
+        ("lengths diverge", divergence_line(found), "--"),
+    ):
+        if not line:
+            continue
+        across, up = np.array(line).T
+        ax.plot(across, up, color=VERMILION, lw=2, ls=style)
+        middle = len(line) // 2
+        ax.annotate(name, (across[middle], up[middle]), color=VERMILION, fontsize=9,
                     xytext=(8, 0), textcoords="offset points", va="center",
                     bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
-        record(ax, "edge of chaos", across, up)
-    chi = np.asarray(found.scales.chi_1)
-    for name, inside in (("ordered", chi < 1), ("chaotic", chi > 1)):
-        if inside.any():
+        record(ax, name, across, up)
+    chi, settles = np.asarray(found.scales.chi_1), np.isfinite(found.scales.q_star)
+    for name, inside in (("ordered", chi < 1), ("chaotic", (chi > 1) & settles)):
+        if inside.mean() > 0.05:
             rows, columns = np.nonzero(inside)
             at = x[int(np.median(columns))], y[int(np.quantile(rows, 0.8))]
             shade = np.log10(depth)[int(np.quantile(rows, 0.8)), int(np.median(columns))]
@@ -60,12 +66,25 @@ def phase_diagram(
 
 
 def critical_line(found: PhaseDiagram) -> list[tuple[float, float]]:
-    """σ_w² and σ_b² where χ₁ crosses 1, row by row of the grid."""
-    x, points = found.sigma_w**2, []
-    for row, sigma_b in zip(np.asarray(found.scales.chi_1), found.sigma_b, strict=True):
-        for i in np.flatnonzero((row[:-1] < 1) & (row[1:] >= 1)):
-            share = (1 - row[i]) / (row[i + 1] - row[i])
-            points.append((float(x[i] + share * (x[i + 1] - x[i])), float(sigma_b**2)))
+    """σ_w² and σ_b² where χ₁ crosses 1 at a length that settles, row by row of the grid."""
+    chi, settles = np.asarray(found.scales.chi_1), np.isfinite(found.scales.q_star)
+    return _crossings(found, (chi[:, :-1] < 1) & (chi[:, 1:] >= 1) & settles[:, 1:])
+
+
+def divergence_line(found: PhaseDiagram) -> list[tuple[float, float]]:
+    """σ_w² and σ_b² from which on lengths grow for ever (q* = ∞), row by row of the grid."""
+    settles = np.isfinite(found.scales.q_star)
+    return _crossings(found, settles[:, :-1] & ~settles[:, 1:])
+
+
+def _crossings(found: PhaseDiagram, cells: np.ndarray) -> list[tuple[float, float]]:
+    """Points in cells of the grid: where χ₁ is 1 if it is so there, else the middle."""
+    x, chi = found.sigma_w**2, np.asarray(found.scales.chi_1)
+    points = []
+    for row, i in zip(*np.nonzero(cells), strict=True):
+        low, high = chi[row, i], chi[row, i + 1]
+        share = (1 - low) / (high - low) if low < 1 <= high else 0.5
+        points.append((float(x[i] + share * (x[i + 1] - x[i])), float(found.sigma_b[row] ** 2)))
     return points
 
 
