@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jinit import prng
+from jinit.quadrature import in_float64
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -25,10 +26,13 @@ def test_bits(seed, shape, dtype):
 
 
 def test_bits_of_64():
-    with jax.enable_x64(True):
+    def check():
         key = jax.random.key(3)
         found = jax.random.bits(prng.unrolled(key), (5, 3), "uint64")
         np.testing.assert_array_equal(found, jax.random.bits(key, (5, 3), "uint64"))
+        assert found.dtype == np.uint64
+
+    in_float64(check)
 
 
 @hypothesis.given(SEEDS, SEEDS)

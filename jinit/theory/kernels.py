@@ -14,6 +14,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
+from jinit.quadrature import in_float64
 from jinit.theory.mean_field import check_sigmas
 from jinit.theory.moments import integrate_pair
 from jinit.theory.tables import Table, floating, table
@@ -153,9 +154,8 @@ def _dual(known: Table) -> Callable[[Array], tuple[Array, Array]]:
         # A user's function may have any name: only the catalogue's own have closed forms.
         return functools.partial(_quadrature, known)
     if kind != "erf":
-        with jax.ensure_compile_time_eval():  # numbers also while the caller is being traced
-            right, left = (float(known.function(jnp.asarray(s))) * s for s in (1.0, -1.0))
-        return functools.partial(_piecewise_linear, right, left)
+        ends = in_float64(lambda: known.function(jnp.array([1.0, -1.0])))
+        return functools.partial(_piecewise_linear, float(ends[0]), -float(ends[1]))
     return _erf
 
 
