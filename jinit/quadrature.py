@@ -32,27 +32,18 @@ def in_float64(function: Callable[..., _T], *args: Any) -> _T:
     >>> in_float64(lambda: str(jnp.ones(2).dtype))
     'float64'
     """
-    return all_in_float64(lambda: function(*args))[0]
 
-
-def all_in_float64(*functions: Callable[[], _T]) -> list[_T]:
-    """Several functions as in :func:`in_float64`, side by side: one compiles while others do.
-
-    >>> all_in_float64(lambda: float(jnp.ones(())), lambda: str(jnp.ones(2).dtype))
-    [1.0, 'float64']
-    """
-
-    def run(function: Callable[[], _T]) -> _T:
+    def run() -> _T:
         # JAX before 0.8 has it in jax.experimental only, later ones in jax only.
         with (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64(True):
             found: _T = jax.tree.map(
                 lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf,
-                function(),
+                function(*args),
             )
             return found
 
-    with ThreadPoolExecutor(len(functions)) as fresh:
-        return list(fresh.map(run, functions))
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(run).result()
 
 
 def expectation(function: Callable[[Array], Array], kinks: tuple[float, ...] = ()) -> float:

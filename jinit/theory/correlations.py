@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.quadrature import in_float64
-from jinit.theory.moments import pair, read
+from jinit.theory.moments import Moments, pair, read
 from jinit.theory.tables import Table, lagrange
 from jinit.typing import Array
 
@@ -35,8 +35,8 @@ def correlations(known: Table) -> np.ndarray:
     gap = 2 * np.sin(angle / 2) ** 2
 
     def row(s: Array) -> Array:
-        shares = jnp.stack(pair(known, s, jnp.asarray(gap)), -1)
-        return shares / read(known, s**2).slope_second
+        at = read(known, s**2)
+        return jnp.stack(pair(known, at, s, jnp.asarray(gap)), -1) / at.slope_second
 
     found = in_float64(lambda: jax.jit(lambda s: jax.lax.map(row, s))(jnp.asarray(s))).copy()
     # The limit itself, for the difference of two equal numbers.
@@ -44,17 +44,18 @@ def correlations(known: Table) -> np.ndarray:
     return found
 
 
-def reader(known: Table) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """``pair_at(√q, gap)`` from the table: six points by six.
+def reader(known: Table) -> Callable[[Moments, Array, Array], tuple[Array, Array]]:
+    """``pair_at(read(known, q), √q, gap)`` from the table: six points by six.
 
     >>> from jinit.theory.tables import table
-    >>> first, second = reader(table("relu"))(jnp.asarray(1.0), jnp.asarray(1.0))
+    >>> one = jnp.asarray(1.0)
+    >>> first, second = reader(table("relu"))(read(table("relu"), one), one, one)
     >>> round(float(first), 5), round(float(second), 5)  # (1 − 1/π)/2, 1/4
     (0.34085, 0.25)
     """
     values = correlations(known)
 
-    def at(s: Array, gap: Array) -> tuple[Array, Array]:
+    def pair_at(at: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
         s, gap = jnp.broadcast_arrays(s, gap)
         angle = 2 * jnp.arcsin(jnp.sqrt(jnp.clip(gap / 2, 0.0, 1.0)))
         row, across = lagrange(jnp.arcsinh(jnp.minimum(s, _LARGEST) / _SCALE) / _STEP_S, _LENGTHS)
@@ -63,7 +64,6 @@ def reader(known: Table) -> Callable[[Array, Array], tuple[Array, Array]]:
             row[..., None, None] + jnp.arange(6)[:, None], column[..., None, None] + jnp.arange(6)
         ]
         shares = jnp.einsum("...i,...j,...ijk->...k", across, down, near)
-        slope_second = read(known, s**2).slope_second
-        return shares[..., 0] * slope_second, shares[..., 1] * slope_second
+        return shares[..., 0] * at.slope_second, shares[..., 1] * at.slope_second
 
-    return at
+    return pair_at

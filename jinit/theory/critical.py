@@ -15,6 +15,7 @@ from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.moments import Moments, pair, read
 from jinit.theory.tables import Table, table
+from jinit.typing import Array
 
 # Wider than the error of a tabulated moment, 1e-9.
 _TOLERANCE = 1e-7
@@ -102,10 +103,12 @@ def correlation_fixed_points(
     factor = sigma_w**2 * q / (sigma_w**2 * float(_read(known, q).second) + sigma_b**2)
 
     def shares(gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        at = in_float64(
-            lambda: pair(known, jnp.full(np.shape(gap), math.sqrt(q)), jnp.asarray(gap))
-        )
-        return factor * np.asarray(at[0]), factor * np.asarray(at[1])
+        def both() -> tuple[Array, Array]:
+            at = read(known, jnp.asarray(q))
+            return pair(known, at, jnp.asarray(math.sqrt(q)), jnp.asarray(gap))
+
+        share, slope = in_float64(both)
+        return factor * np.asarray(share), factor * np.asarray(slope)
 
     # gap' = gap · share(gap): below a gap of 1e-12 the limit χ₁ is meant.
     gaps = np.concatenate([np.geomspace(1e-12, 0.5, 60), np.linspace(0.52, 2.0, 75)])

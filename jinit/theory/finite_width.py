@@ -102,17 +102,26 @@ def fluctuations(
     depth = len(widths)
     n = jnp.asarray(widths, floating(q).dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))
-    return _fluctuations(known, n, sigma_w, sigma_b, floating(q), orthogonal)
+    return spreading(known, n, sigma_w, sigma_b, floating(q), orthogonal)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def _fluctuations(
+def spreading(
     known: Table, n: Array, sigma_w: Array, sigma_b: Array, q: Array, orthogonal: bool
 ) -> Fluctuations:
+    """:func:`fluctuations` from a table that is at hand, with arrays ``(layers,)``, unchecked.
+
+    >>> n, one, zero = jnp.full(3, 50.0), jnp.ones(3), jnp.zeros(3)
+    >>> spreading(table("identity"), n, one, zero, one[0], False).length.round(3).tolist()
+    [0.04, 0.08, 0.12]
+    """
+
     def layer(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         q, variance = state
         n, sigma_w, sigma_b = here
-        at = read(known, q)
+        step = 1e-3
+        nearby = read(known, q * jnp.exp(step * jnp.array([0.0, 1.0, -1.0], q.dtype)))
+        at = jax.tree.map(lambda moment: moment[0], nearby)
         following = sigma_w**2 * at.second + sigma_b**2
         share = q * sigma_w**2 * at.growth / following
         noise = sigma_w**4 * (at.fourth - at.second**2) / following**2
@@ -120,9 +129,7 @@ def _fluctuations(
         if orthogonal:
             # What |z|² explains of it, share² · 2, is fixed.
             noise, backward = noise - 2 * share**2, backward - 2
-        step = 1e-3
-        ends = [read(known, q * math.exp(side * step)).slope_second for side in (1, -1)]
-        tilt = jnp.log(ends[0] / ends[1]) / (2 * step)
+        tilt = jnp.log(nearby.slope_second[1] / nearby.slope_second[2]) / (2 * step)
         # φ² and φ′² of the same units: what makes the next length fresh moves this gradient too.
         common = at.mixed / jnp.maximum(at.second * at.slope_second, 1e-30) - 1
         common = common * sigma_w**2 * at.second / following

@@ -16,7 +16,7 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import integrate_pair
+from jinit.theory.moments import integrate_pair, read
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
@@ -211,14 +211,16 @@ def _arcsine(c: Array, rest: Array) -> tuple[Array, Array]:
 def _quadrature(known: Table, k: Array) -> tuple[Array, Array]:
     n = len(k)
     rows, columns = jnp.triu_indices(n)
-    length = jnp.sqrt(jnp.diagonal(k))
+    square = jnp.diagonal(k)
+    second, length = read(known, square).second, jnp.sqrt(square)
     _, gap = _cosines(k)
 
-    def at(pair: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def at(pair: tuple[Array, ...]) -> tuple[Array, Array]:
         _, slope, value = integrate_pair(known, *pair)
         return value, slope
 
-    found = jax.lax.map(at, (length[rows], length[columns], gap[rows, columns]), batch_size=16)
+    pairs = second[rows], length[rows], length[columns], gap[rows, columns]
+    found = jax.lax.map(at, pairs, batch_size=16)
 
     def full(x: Array) -> Array:
         upper = jnp.zeros((n, n), k.dtype).at[rows, columns].set(x)

@@ -19,7 +19,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory.moments import cross_moments, moments, pair, read
+from jinit.theory.moments import Moments, cross_moments, moments, pair, read
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
@@ -28,6 +28,7 @@ _SMALL, _LARGE = 1e-12, 1e12
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
 _Search: TypeAlias = tuple[Array, Array, Array, Array]
+_Three: TypeAlias = tuple[Array, Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -215,12 +216,20 @@ def depth_scales(
     >>> round(float(found.trainable_depth), 1)
     21.8
     """
-    q = length_fixed_point(activation, sigma_w, sigma_b, start=start)
-    return _depth_scales(table(activation), floating(sigma_w), floating(sigma_b), q)
+    check_sigmas(sigma_w, sigma_b)
+    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
+    known = table(activation)
+    return settled_scales(known, *(floating(x) for x in (sigma_w, sigma_b, start)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _depth_scales(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> DepthScales:
+def settled_scales(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> DepthScales:
+    """:func:`depth_scales` from a table that is at hand, unchecked.
+
+    >>> round(float(settled_scales(table("relu"), *map(jnp.asarray, (1.0, 1.0, 1.0))).q_star), 5)
+    2.0
+    """
+    q = settled_length(known, sigma_w, sigma_b, start)
     gap, slope = _settled_gaps(known, sigma_w, sigma_b, q)
     return scales(known, jnp.broadcast_to(sigma_w, q.shape), q, gap, slope)
 
@@ -235,13 +244,13 @@ def _settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tup
 
 
 def settled_gap(
-    pair_at: Callable[[Array, Array], tuple[Array, Array]],
+    pair_at: Callable[[Moments, Array, Array], tuple[Array, Array]],
     known: Table,
     sigma_w: Array,
     sigma_b: Array,
     q: Array,
 ) -> tuple[Array, Array]:
-    """1 − c* and C′(c*) at one point; ``pair_at(√q, gap)`` is :func:`jinit.theory.moments.pair`.
+    """1 − c* and C′(c*) at one point; ``pair_at`` as in :func:`jinit.theory.moments.pair`.
 
     The gap obeys gap = gap · h(gap) with h = σ_w² q P/V(q) falling in gap: Newton's method on
     h = 1, inside a bracket.
@@ -262,7 +271,7 @@ def settled_gap(
 
     def step(state: _Search, nothing: None) -> tuple[_Search, None]:
         low, high, gap, _ = state
-        share, slope = (factor * value for value in pair_at(s, gap))
+        share, slope = (factor * value for value in pair_at(found, s, gap))
         low, high = jnp.where(share > 1, gap, low), jnp.where(share > 1, high, gap)
         newton = gap * (1 - (share - 1) / jnp.minimum(slope - share, -1e-300))
         inside = (newton > low) & (newton < high)
@@ -324,16 +333,10 @@ def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
 
 
 def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
-    def excess(q: Array) -> tuple[Array, Array]:
-        found = read(known, q)
-        return (
-            sigma_w**2 * found.second + sigma_b**2 - q,
-            sigma_w**2 * found.growth - 1,
-        )
-
-    nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
-    at_both = jax.lax.stop_gradient(excess(jnp.append(nodes, start))[0])
-    at_nodes, at_start = at_both[:-1], at_both[-1]
+    grid = known.nodes()[::4] ** 2, known.second()[::4]
+    nodes, second = (jnp.asarray(x, start.dtype) for x in grid)
+    at_nodes = sigma_w**2 * second + sigma_b**2 - nodes
+    at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
     above = (nodes > start) & (at_nodes <= 0)
@@ -342,19 +345,22 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
     low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
     high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
 
-    def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        low, high, q = state
-        value, slope = excess(q)
-        low, high = jnp.where(value > 0, q, low), jnp.where(value > 0, high, q)
-        newton = q - value / jnp.where(slope == 0, 1.0, slope)
-        inside = (newton >= low) & (newton <= high)
-        return (low, high, jnp.where(inside, newton, (low + high) / 2)), None
+    def newton(q: Array, second: Array, growth: Array) -> tuple[Array, Array]:
+        value, slope = sigma_w**2 * second + sigma_b**2 - q, sigma_w**2 * growth - 1
+        return value, q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
 
-    (_, _, q), _ = jax.lax.scan(step, (low, high, (low + high) / 2), None, length=_NEWTON)
-    q = jax.lax.stop_gradient(q)
-    # One more step, outside of stop_gradient: dq*/dσ by the implicit function theorem.
-    value, slope = excess(q)
-    q = q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
+    def step(state: _Three, _: None) -> tuple[_Three, _Three]:
+        low, high, q = state
+        found = read(known, q)
+        value, following = newton(q, found.second, found.growth)
+        low, high = jnp.where(value > 0, q, low), jnp.where(value > 0, high, q)
+        inside = (following >= low) & (following <= high)
+        following = jnp.where(inside, following, (low + high) / 2)
+        return (low, high, following), (q, found.second, found.growth)
+
+    _, seen = jax.lax.scan(step, (low, high, (low + high) / 2), None, length=_NEWTON + 1)
+    # The last step again, of constants: dq*/dσ by the implicit function theorem.
+    _, q = newton(*(jax.lax.stop_gradient(x[-1]) for x in seen))
     # Newton's method ends close to a fixed point at 0, not on it.
     q = jnp.where(q < 1e-20, 0.0, q)
     tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6

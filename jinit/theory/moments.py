@@ -94,6 +94,7 @@ def moments(activation: ActivationLike, q: Any) -> Moments:
     return read(table(activation), floating(q))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def read(known: Table, q: Array) -> Moments:
     """:func:`moments` from a table that is at hand, unchecked.
 
@@ -150,13 +151,16 @@ def cross_moments(activation: ActivationLike, q: Any, c: Any) -> CrossMoments:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _cross_moments(known: Table, q: Array, c: Array) -> CrossMoments:
-    shares = pair(known, jnp.sqrt(q), 1 - c)
+    at = read(known, q)
+    shares = pair(known, at, jnp.sqrt(q), 1 - c)
     difference = q * (1 - c) * shares[0]
-    return CrossMoments(read(known, q).second - difference, shares[1], difference)
+    return CrossMoments(at.second - difference, shares[1], difference)
 
 
-def pair(known: Table, s: Array, gap: Array) -> tuple[Array, Array]:
+def pair(known: Table, at: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
     """½E(φ(u₁)−φ(u₂))²/(q·gap) and E φ′(u₁)φ′(u₂), at √q = s and correlation 1 − gap.
+
+    ``at`` is ``read(known, q)``, which callers have at hand.
 
     Both tend to E φ′² as the gap closes, and keep their relative accuracy there. NaN where the rule
     does not give E φ² of one input alone: the activation varies faster than it resolves.
@@ -164,29 +168,34 @@ def pair(known: Table, s: Array, gap: Array) -> tuple[Array, Array]:
     Raises:
       ValueError: an activation that jumps.
 
-    >>> first, second = pair(table("identity"), jnp.asarray(2.0), jnp.asarray(0.3))
+    >>> line, q = table("identity"), jnp.asarray(4.0)
+    >>> first, second = pair(line, read(line, q), jnp.sqrt(q), jnp.asarray(0.3))
     >>> round(float(first), 5), round(float(second), 5)
     (1.0, 1.0)
     """
-    s, gap = jnp.broadcast_arrays(s, gap)
-    difference, slope, _ = integrate_pair(known, s, s, gap)
+    s, gap, second = jnp.broadcast_arrays(s, gap, at.second)
+    difference, slope, _ = integrate_pair(known, second, s, None, gap)
     # Where the gap is below rounding error, φ(u₁) − φ(u₂) is too, and the limit is meant.
     return difference / (s**2 * jnp.maximum(gap, 2 * _floor(s) ** 2)), slope
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Array, Array, Array]:
+def integrate_pair(
+    known: Table, second: Array, s_1: Array, s_2: Array | None, gap: Array
+) -> tuple[Array, Array, Array]:
     """½E(φ(u₁)−φ(u₂))², E φ′(u₁)φ′(u₂), E φ(u₁)φ(u₂) for uᵢ ~ N(0, sᵢ²), correlation 1 − gap.
 
     Args:
       known: the activation.
-      s_1, s_2, gap: of one shape.
+      second: E φ(u₁)², which the rule must give again.
+      s_1, s_2, gap: of one shape, as second; s_2 None: both lengths are s_1.
 
     Raises:
       ValueError: an activation that jumps.
 
     >>> one = jnp.asarray(1.0)
-    >>> [round(float(x), 5) for x in integrate_pair(table("identity"), one, 2 * one, 0.5 * one)]
+    >>> found = integrate_pair(table("identity"), one, one, 2 * one, 0.5 * one)
+    >>> [round(float(x), 5) for x in found]
     [1.5, 1.0, 1.0]
     """
     if known.jump is not None:
@@ -195,7 +204,7 @@ def integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Ar
             "a continuous activation: chi_1 is infinite at a jump", "smooth the jump",
         )  # fmt: skip
     found = jax.vmap(functools.partial(_integrate_pair, known))(
-        s_1.ravel(), s_2.ravel(), gap.ravel()
+        second.ravel(), s_1.ravel(), None if s_2 is None else s_2.ravel(), gap.ravel()
     )
     return tuple(x.reshape(s_1.shape) for x in found)  # type: ignore[return-value]
 
@@ -205,8 +214,12 @@ def _floor(s: Array) -> float:
     return 1e-9 if s.dtype == jnp.float64 else 3e-5
 
 
-def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[Array, ...]:
+def _integrate_pair(
+    known: Table, second: Array, s_1: Array, s_2: Array | None, gap: Array
+) -> tuple[Array, ...]:
     dtype = s_1.dtype
+    ends = (s_1,) if s_2 is None else (s_1, s_2)
+    s_2 = ends[-1]
     kinks = jnp.asarray(known.kinks, dtype)
     bends = jnp.asarray(np.unique(np.concatenate([known.kinks, _BENDS])), dtype)
     floor = _floor(s_1)
@@ -217,7 +230,7 @@ def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[A
     large, small = jnp.maximum(a, b), jnp.minimum(a, b)
     sign = jnp.where(a >= b, 1.0, -1.0).astype(dtype)
     crossings = (kinks / s_1)[:, None] - sign * kinks / s_2
-    cuts = jnp.concatenate([crossings.ravel() / 2, bends / s_1, bends / s_2])
+    cuts = jnp.concatenate([crossings.ravel() / 2, *[bends / s for s in ends]])
     r, at_r = _panels(cuts / jnp.maximum(small, floor))
     both = jax.vmap(jax.value_and_grad(lambda x: jnp.sum(known.function(x))))
 
@@ -235,7 +248,7 @@ def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[A
         return sums + at_r @ jax.vmap(inner)(r), None
 
     sums, _ = jax.lax.scan(panel, jnp.zeros(4, dtype), (r, at_r))
-    alone = read(known, s_1**2).second / s_1**2
+    alone = second / s_1**2
     resolved = jnp.abs(sums[3] - alone) <= (1e-7 if dtype == jnp.float64 else 1e-4) * alone
     scale = jnp.stack([s_1**2 / 2, jnp.ones_like(s_1), s_1**2])
     return tuple(jnp.where(resolved, x, jnp.nan) for x in sums[:3] * scale)
@@ -243,7 +256,7 @@ def _integrate_pair(known: Table, s_1: Array, s_2: Array, gap: Array) -> tuple[A
 
 def _panels(cuts: Array) -> tuple[Array, Array]:
     """Nodes and weights of N(0, 1), ``(panels, 12)``, on panels that end at the cuts."""
-    base = jnp.linspace(-_REACH_2D, _REACH_2D, _PANELS_2D + 1, dtype=cuts.dtype)
+    base = jnp.asarray(np.linspace(-_REACH_2D, _REACH_2D, _PANELS_2D + 1), cuts.dtype)
     edges = jnp.sort(jnp.concatenate([base, jnp.clip(cuts, -_REACH_2D, _REACH_2D)]))
     centre, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
     nodes = centre[:, None] + half[:, None] * jnp.asarray(_NODES_2D, cuts.dtype)

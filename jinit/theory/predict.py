@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.quadrature import all_in_float64
-from jinit.theory.finite_width import fluctuations
-from jinit.theory.mean_field import DepthScales, depth_scales
+from jinit.quadrature import in_float64
+from jinit.theory.finite_width import Fluctuations, spreading
+from jinit.theory.mean_field import DepthScales, settled_scales
 from jinit.theory.propagation import Architecture, Propagation, through
-from jinit.theory.tables import table
+from jinit.theory.tables import Table, table
+from jinit.typing import Array
 
 # Beyond three orders of magnitude one learning rate cannot serve the first and the last layer.
 _FAR = math.log(1e3)
@@ -139,10 +142,10 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         sigma_w=sigma_w,
         sigma_b=sigma_b,
         second_moment=np.asarray(found.q),
-        second_moment_band=_band(np.asarray(found.q), spread and spread[0]),
+        second_moment_band=_band(np.asarray(found.q), None if spread is None else spread.length),
         correlation=1 - np.asarray(found.gap),
         gradient=gradient,
-        gradient_band=_band(gradient, spread and spread[1]),
+        gradient_band=_band(gradient, None if spread is None else spread.gradient),
         scales=scales,
         findings=_findings(found, spread, scales, names),
         notes=_notes(kernels, network, spread is not None, orthogonal),
@@ -195,43 +198,46 @@ def _computed(
     start: tuple[float, float],
     architecture: Architecture,
     orthogonal: bool,
-) -> tuple[Propagation, tuple[np.ndarray, np.ndarray] | None, DepthScales | None]:
+) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
     """Layers, their variances at finite width, and depth scales where all layers are alike."""
     plain = not (architecture.residual or architecture.normalized)
     alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
-    known = table(activation)
 
-    def layers() -> Propagation:
-        return through(known, *map(jnp.asarray, (sigma_w, sigma_b, *start)), architecture)
-
-    def spread() -> tuple[Any, Any] | None:
-        if not plain:
-            return None
-        found = fluctuations(
-            activation, widths, sigma_w, sigma_b, q=start[0], orthogonal=orthogonal
-        )
-        return found.length, found.gradient
-
-    def scales() -> DepthScales | None:
-        if not (plain and alike):
-            return None
-        return depth_scales(activation, sigma_w[1], sigma_b[1], start=max(start[0], 1e-6))
-
-    found: Any = all_in_float64(layers, spread, scales)
-    return tuple(found)
+    numbers = np.asarray(widths, float), sigma_w, sigma_b, *map(np.asarray, start)
+    return in_float64(
+        _program, table(activation), architecture, orthogonal, plain, plain and alike, *numbers
+    )
 
 
-def _band(mean: np.ndarray, variance: np.ndarray | None) -> np.ndarray:
+# One program: compiling takes longest, and its parts share what that costs.
+@functools.partial(jax.jit, static_argnums=range(5))
+def _program(
+    known: Table,
+    architecture: Architecture,
+    orthogonal: bool,
+    plain: bool,
+    alike: bool,
+    *numbers: Array,
+) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
+    n, w, b, q, gap = numbers
+    return (
+        through(known, w, b, q, gap, architecture),
+        spreading(known, n, w, b, q, orthogonal) if plain else None,
+        settled_scales(known, w[1], b[1], jnp.maximum(q, 1e-6)) if alike else None,
+    )
+
+
+def _band(mean: np.ndarray, variance: Array | None) -> np.ndarray:
     """Where 95 % of networks lie: log-normal with this mean."""
     if variance is None:
         return np.full((2, len(mean)), np.nan)
-    deviation = np.sqrt(np.maximum(variance, 0.0))
-    return mean * np.exp(-variance / 2 + np.outer([-1.96, 1.96], deviation))
+    deviation = np.sqrt(np.maximum(np.asarray(variance), 0.0))
+    return mean * np.exp(-(deviation**2) / 2 + np.outer([-1.96, 1.96], deviation))
 
 
 def _findings(
     found: Propagation,
-    spread: tuple[np.ndarray, np.ndarray] | None,
+    spread: Fluctuations | None,
     scales: DepthScales | None,
     names: tuple[str, ...],
 ) -> tuple[str, ...]:
@@ -256,10 +262,10 @@ def _findings(
         if scales is not None and float(scales.trainable_depth) < len(q):
             depth = float(scales.trainable_depth)
             sentences.append(f"trainable to about {depth:.3g} layers (6 xi_c); this has {len(q)}")
-        if spread is not None and spread[0][-2] > 1:
+        if spread is not None and spread.length[-2] > 1:
             sentences.append(
                 "networks differ: the variance of ln E z² over seeds reaches "
-                f"{spread[0][-2]:.2g}; wider layers lower it"
+                f"{spread.length[-2]:.2g}; wider layers lower it"
             )
     return tuple(sentences) or ("healthy: nothing vanishes, explodes or collapses",)
 

@@ -14,7 +14,7 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.theory.correlations import reader
 from jinit.theory.mean_field import check_sigmas
-from jinit.theory.moments import pair, read
+from jinit.theory.moments import Moments, pair, read
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
@@ -180,7 +180,7 @@ def through(
 
 def _layer(
     known: Table,
-    pair_at: Callable[[Array, Array], tuple[Array, Array]],
+    pair_at: Callable[[Moments, Array, Array], tuple[Array, Array]],
     architecture: Architecture,
     stream: _Stream,
     q: Array,
@@ -189,7 +189,7 @@ def _layer(
     """The stream after one layer, and the squared slope of its branch at z."""
     seen = jnp.ones_like(q) if architecture.normalized else q
     at = read(known, seen)
-    share = pair_at(jnp.sqrt(jnp.maximum(seen, _TINY)), gap)[0]
+    share = pair_at(at, jnp.sqrt(jnp.maximum(seen, _TINY)), gap)[0]
     scale = architecture.branch_scale if architecture.residual else 1.0
     slope = scale**2 * at.slope_second
     if architecture.normalized:

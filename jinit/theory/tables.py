@@ -23,6 +23,8 @@ _SCALE, _LARGEST, _POINTS = 0.25, 1000.0, 641
 _STEP = math.asinh(_LARGEST / _SCALE) / (_POINTS - 1)
 # The value at 0 of the polynomial through the next six points; there, d/√q would be 0/0.
 _AT_ZERO = np.array([[6.0, -15.0, 20.0, -15.0, 6.0, -1.0]])
+# Π (j − k) over k ≠ j: what each Lagrange polynomial of six points is divided by.
+_LAGRANGE = np.array([math.prod(j - k for k in range(6) if k != j) for j in range(6)], float)
 # Two Gauss–Legendre orders that differ by more have not resolved the activation.
 _RESOLVED = 1e-7
 
@@ -55,6 +57,12 @@ class Table:
         """√q at the points of the table."""
         return _SCALE * np.sinh(_STEP * np.arange(_POINTS))
 
+    def second(self) -> np.ndarray:
+        """E φ² at the points of the table."""
+        s = self.nodes()
+        square: np.ndarray = self.values[:, 1] * s**2
+        return self.at_zero**2 + 2 * self.at_zero * self.values[:, 0] * s + square
+
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
         place = jnp.arcsinh(jnp.minimum(s, _LARGEST) / _SCALE) / _STEP
@@ -76,13 +84,9 @@ def lagrange(place: Array, points: int) -> tuple[Array, Array]:
     """
     first = jnp.clip(jnp.floor(place).astype(jnp.int32) - 2, 0, points - 6)
     apart = (place - first)[..., None] - jnp.arange(6, dtype=place.dtype)
-    weights = []
-    for j in range(6):
-        others = [k for k in range(6) if k != j]
-        scale = math.prod(j - k for k in others)
-        product = functools.reduce(lambda a, b: a * b, [apart[..., k] for k in others])
-        weights.append(product / scale)
-    return first, jnp.stack(weights, -1)
+    # Every weight is a product over the other five: the node's own factor is 1.
+    factors = jnp.where(np.eye(6, dtype=bool), 1.0, apart[..., None, :])
+    return first, factors.prod(-1) / jnp.asarray(_LAGRANGE, place.dtype)
 
 
 def table(activation: ActivationLike) -> Table:
@@ -114,16 +118,20 @@ def _table(activation: ActivationLike) -> Table:
 
 
 def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float, ...]) -> Table:
-    slope = jax.grad(lambda x: jnp.sum(function(x)))
-    at_zero = float(function(jnp.zeros(())))
+    s = Table.nodes()
+    # Whether φ and φ′ step at a kink shows at two points close by.
+    near = [np.asarray(kinks) + side for apart in (1e-9, 1e-6) for side in (apart, -apart)]
+    (value, slope), (coarse, fine) = _moments_at(
+        function, kinks, s[1:], (16, 24), np.concatenate([[0.0], *near])
+    )
+    at_zero = float(value[0])
     if not math.isfinite(at_zero):
         raise errors.refusal(
             f"{name}(0)", at_zero, "a finite number", "use an activation that is defined there"
         )
-    jump = next((k for k in kinks if _step(function, k, 1e-9) > 1e-6), None)
-    bends = jump is not None or any(_step(slope, k, 1e-6) > 1e-4 for k in kinks)
-    s = Table.nodes()
-    coarse, fine = _moments_at(function, kinks, s[1:], (16, 24))
+    (right, left, *_), (*_, rising, falling) = (x[1:].reshape(4, -1) for x in (value, slope))
+    jumps = [k for k, step in zip(kinks, abs(right - left), strict=True) if step > 1e-6]
+    bends = bool(jumps) or bool((abs(rising - falling) > 1e-4).any())
     coarse, fine = (np.concatenate([_AT_ZERO @ each[:6], each]) for each in (coarse, fine))
     size = np.maximum(np.abs(fine), 1e-30)
     with np.errstate(invalid="ignore"):
@@ -131,13 +139,9 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
     unresolved = unresolved[:, [1, 3, 4]].any(1)
     if unresolved.any():
         fine[np.argmax(unresolved) :] = np.nan
-    return Table(name, function, kinks, at_zero, bends, jump, fine, _beyond(s, fine))
-
-
-def _step(function: Callable[[Array], Array], at: float, apart: float) -> float:
-    """|f(x + δ) − f(x − δ)|."""
-    ends = [float(function(jnp.asarray(at + side * apart))) for side in (1, -1)]
-    return abs(ends[0] - ends[1])
+    return Table(
+        name, function, kinks, at_zero, bends, next(iter(jumps), None), fine, _beyond(s, fine)
+    )
 
 
 def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -157,8 +161,9 @@ def _moments_at(
     kinks: tuple[float, ...],
     s: np.ndarray,
     orders: tuple[int, ...],
-) -> list[np.ndarray]:
-    """The columns of the table at each s, by rules of these orders on every panel."""
+    points: np.ndarray,
+) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """φ and φ′ at points, 0 first, and the columns at each s by rules of these orders."""
     bends = np.concatenate([kinks, *[(-(2.0**k), 2.0**k) for k in range(-1, 10)], [0.0]])
     edges = np.concatenate(
         [np.broadcast_to(np.arange(-24, 25) / 2, (len(s), 49)), bends / s[:, None]], 1
@@ -170,13 +175,20 @@ def _moments_at(
         return jax.jvp(function, (x,), (jnp.ones_like(x),))
 
     @jax.jit
-    def sums(s: Array, z: Array, w: Array) -> Array:
-        x = s[:, None] * z
+    def sums(s: Array, z: Array, w: Array) -> tuple[tuple[Array, Array], Array]:
+        ends, x = first(jnp.asarray(points, s.dtype)), s[:, None] * z
         (value, slope), (_, curvature) = jax.jvp(first, (x,), (jnp.ones_like(x),))
-        d = (value - function(jnp.zeros(()))) / s[:, None]
+        d = (value - ends[0][0]) / s[:, None]
         powers = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
         powers += [d * slope**2, (d * slope) ** 2]
-        return jnp.stack([(w * power).sum(1) for power in powers], 1)
+        # One reduction of all, which computes φ once.
+        columns = jax.lax.reduce(
+            [w * power for power in powers],
+            [np.zeros((), s.dtype)] * len(powers),
+            lambda one, other: [a + b for a, b in zip(one, other, strict=True)],
+            (1,),
+        )
+        return ends, jnp.stack(columns, 1)
 
     found = []
     for order in orders:
@@ -187,8 +199,9 @@ def _moments_at(
         z = (centre[..., None] + half[..., None] * nodes).reshape(len(s), -1)
         density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
         w = (half[..., None] * weights).reshape(len(s), -1) * density
-        found.append(np.array(sums(jnp.asarray(s), jnp.asarray(z), jnp.asarray(w))))
-    return found
+        ends, columns = sums(s, z, w)
+        found.append(np.array(columns))
+    return (np.asarray(ends[0]), np.asarray(ends[1])), found
 
 
 def floating(x: Any) -> Array:
