@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -149,34 +150,46 @@ def tapped_apply(
     >>> {name: z.shape for name, z in tapped_apply(model, params, jnp.zeros((5, 4)))[1].items()}
     {'hidden_0': (5, 8), 'hidden': (2, 5, 8), 'output': (5, 3)}
     """
-    # The module's arithmetic reads its options only, so it runs outside of Flax's scopes.
-    activation = get_activation(model.activation).function
-    layers = [params[f"hidden_{index}"] for index in range(model.depth)]
     found: OrderedDict[str, Array] = OrderedDict()
 
     def tapped(name: str, z: Array) -> Array:
-        z = z if taps is None else z + taps[name]
-        found[name] = z
-        return z
+        found[name] = z if taps is None else z + taps[name]
+        return found[name]
 
-    h = x.reshape(x.shape[0], -1)
-    alike = len(layers) > 1 and len(set(model.features[:-1])) == 1
-    for index, layer in enumerate(layers[:1] if alike else layers):
-        z = tapped(f"hidden_{index}", model._affine(h, layer))
-        h = model._close(h, z, layer, activation)
-    if alike:
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[1:])
-        zeros_like_z = jnp.zeros((len(layers) - 1, *h.shape), h.dtype)
+    if model.depth < 2 or len(set(model.features[:-1])) > 1:
+        return unrolled_apply(model, params, x, tapped), found
+    activation = get_activation(model.activation).function
+    first, *others = (params[f"hidden_{index}"] for index in range(model.depth))
+    x = x.reshape(x.shape[0], -1)
+    h = model._close(x, tapped("hidden_0", model._affine(x, first)), first, activation)
 
-        def body(h: Array, what: tuple[PyTree, Array]) -> tuple[Array, Array]:
-            layer, tap = what
-            z = model._affine(h, layer) + tap
-            return model._close(h, z, layer, activation), z
+    def body(h: Array, what: tuple[PyTree, Array]) -> tuple[Array, Array]:
+        layer, tap = what
+        z = model._affine(h, layer) + tap
+        return model._close(h, z, layer, activation), z
 
-        tap = zeros_like_z if taps is None else taps["hidden"]
-        h, found["hidden"] = jax.lax.scan(body, h, (stacked, tap))
-    outputs = tapped("output", model._affine(h, params["output"]))
-    return outputs, found
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
+    tap = jnp.zeros((len(others), *h.shape), h.dtype) if taps is None else taps["hidden"]
+    h, found["hidden"] = jax.lax.scan(body, h, (stacked, tap))
+    return tapped("output", model._affine(h, params["output"])), found
+
+
+def unrolled_apply(
+    model: MLP, params: PyTree, x: Array, tap: Callable[[str, Array], Array]
+) -> Array:
+    """``model.apply`` with every pre-activation replaced by ``tap(name of its layer, it)``.
+
+    >>> model = MLP(features=(8, 3))
+    >>> params = model.init(jax.random.key(0), jnp.zeros((1, 4)))["params"]
+    >>> unrolled_apply(model, params, jnp.ones((5, 4)), lambda name, z: 0 * z)[0].tolist()
+    [0.0, 0.0, 0.0]
+    """
+    # The module's arithmetic reads its options only, so it runs outside of Flax's scopes.
+    activation, h = get_activation(model.activation).function, x.reshape(x.shape[0], -1)
+    for index in range(model.depth):
+        layer = params[f"hidden_{index}"]
+        h = model._close(h, tap(f"hidden_{index}", model._affine(h, layer)), layer, activation)
+    return tap("output", model._affine(h, params["output"]))
 
 
 class _Layer(nn.Module):

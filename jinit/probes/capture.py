@@ -175,7 +175,10 @@ def _layer(name: str, leaves: dict[str, Any]) -> Layer:
             + ", ".join(sorted({p.rpartition("/")[0] or "''" for p in leaves})), "name the layer",
         )  # fmt: skip
     biases = [path for path in own if _is_bias(path)]
-    return Layer(name, name, None, kernels[0], biases[0] if biases else None)
+    # The scale and shift of a jinit MLP's layer are LayerNorm's; no other layer has them.
+    normalized = {f"{prefix}/scale", f"{prefix}/shift"} <= own.keys()
+    bias = biases[0] if biases else None
+    return Layer(name, name, None, kernels[0], bias, normalized=normalized)
 
 
 def by_path(tree: PyTree) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def plain(apply: Callable[..., Any]) -> Opened:
 
 
 def linen(model: Any, x: Any) -> tuple[PyTree, Opened]:
-    """A Flax linen module; calls are intercepted.
+    """A Flax linen module; calls are intercepted, a jinit MLP in it at each of its layers.
 
     >>> import flax.linen as nn, jax.numpy as jnp
     >>> shapes, opened = linen(nn.Dense(3), jnp.zeros((5, 4)))
@@ -85,15 +85,23 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened]:
     """
     import flax.linen as nn
 
-    from jinit.models import as_model
+    from jinit.models import MLP, as_model
+    from jinit.models.mlp import unrolled_apply
 
     shapes = as_model(model).shapes(x)
     owners = _owners(shapes)
 
     def apply(params: PyTree, x: Array, tap: Any) -> Array:
         def interceptor(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            out, name = call(*args, **kwargs), "/".join(context.module.path)
-            return tap(name, out) if context.method_name == "__call__" and name in owners else out
+            module, name = context.module, "/".join(context.module.path)
+            if context.method_name != "__call__":
+                return call(*args, **kwargs)
+            if isinstance(module, MLP):
+                # Its layers own parameters only: the arithmetic is the MLP's.
+                params, x = module.variables["params"], args[0] if args else kwargs["x"]
+                return unrolled_apply(module, params, x, lambda its, z: tap(f"{name}/{its}", z))
+            out = call(*args, **kwargs)
+            return tap(name, out) if name in owners else out
 
         with nn.intercept_methods(interceptor):
             return model.apply({"params": params}, x)

@@ -124,6 +124,28 @@ def test_the_tapped_mlp_is_the_mlp(features, options):
     assert sum(z.shape[0] if z.ndim == 3 else 1 for z in values.values()) == len(features)
 
 
+def test_an_mlp_inside_another_linen_module():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = MLP(features=(8, 8, 6), activation="tanh", normalization="layer")(nn.Dense(7)(x))
+            return nn.Dense(3)(MLP(features=(5,), name="last")(x=x))
+
+    captured = probes.capture(Net(), X)
+    assert not captured.unseen
+    assert [(layer.name, layer.normalized) for layer in captured.layers] == [
+        ("Dense_0", False), ("MLP_0/hidden_0", True), ("MLP_0/hidden_1", True),
+        ("MLP_0/output", False), ("last/output", False), ("Dense_1", False),
+    ]  # fmt: skip
+    params = Net().init(jax.random.key(1), X)["params"]
+    outputs, values = captured.apply(params, X, None)
+    np.testing.assert_array_equal(outputs, Net().apply({"params": params}, X))
+    inner = MLP(features=(8, 8, 6), activation="tanh", normalization="layer")
+    alone, expected = tapped_apply(inner, params["MLP_0"], values["Dense_0"])
+    np.testing.assert_allclose(values["MLP_0/hidden_1"], expected["hidden"][0], rtol=1e-5)
+    np.testing.assert_allclose(values["MLP_0/output"], alone, rtol=1e-5)
+
+
 def test_convolutions_and_shared_layers():
     class Net(nn.Module):
         @nn.compact
