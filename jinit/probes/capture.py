@@ -110,8 +110,9 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
         return Captured(apply, shapes, _mlp_layers(model))
     kind = "" if isinstance(model, type) else frameworks.framework_of(model)
     host, layouts = kind if kind in ("equinox", "haiku") else "flax", None
+    normalized: set[str] = set()
     if isinstance(model, nn.Module):
-        shapes, opened = frameworks.linen(model, x)
+        shapes, opened, normalized = frameworks.linen(model, x)
     elif kind == "nnx":
         shapes, opened = frameworks.nnx(model)
     elif kind == "equinox":
@@ -132,7 +133,10 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
             "wrap your network in a function apply(params, x, tap)",
         )  # fmt: skip
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
-    layers = _layers(opened, shapes, x, kind)
+    layers = tuple(
+        replace(layer, normalized=layer.name.partition("#")[0] in normalized)
+        for layer in _layers(opened, shapes, x, kind)
+    )
     seen = {layer.kernel for layer in layers}
     unseen = tuple(
         path
@@ -175,10 +179,7 @@ def _layer(name: str, leaves: dict[str, Any]) -> Layer:
             + ", ".join(sorted({p.rpartition("/")[0] or "''" for p in leaves})), "name the layer",
         )  # fmt: skip
     biases = [path for path in own if _is_bias(path)]
-    # The scale and shift of a jinit MLP's layer are LayerNorm's; no other layer has them.
-    normalized = {f"{prefix}/scale", f"{prefix}/shift"} <= own.keys()
-    bias = biases[0] if biases else None
-    return Layer(name, name, None, kernels[0], bias, normalized=normalized)
+    return Layer(name, name, None, kernels[0], biases[0] if biases else None)
 
 
 def by_path(tree: PyTree) -> dict[str, Any]:

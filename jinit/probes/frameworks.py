@@ -74,11 +74,13 @@ def plain(apply: Callable[..., Any]) -> Opened:
     return opened
 
 
-def linen(model: Any, x: Any) -> tuple[PyTree, Opened]:
+def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
     """A Flax linen module; calls are intercepted, a jinit MLP in it at each of its layers.
 
+    Also the names of layers whose values LayerNorm standardizes, which only an MLP tells.
+
     >>> import flax.linen as nn, jax.numpy as jnp
-    >>> shapes, opened = linen(nn.Dense(3), jnp.zeros((5, 4)))
+    >>> shapes, opened, _ = linen(nn.Dense(3), jnp.zeros((5, 4)))
     >>> params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
     >>> opened(params, jnp.ones((5, 4)), None)[0][0]
     Array([5., 5., 5.], dtype=float32)
@@ -88,7 +90,16 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened]:
     from jinit.models import MLP, as_model
     from jinit.models.mlp import unrolled_apply
 
-    shapes = as_model(model).shapes(x)
+    normalized: set[str] = set()
+
+    def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        module, name = context.module, "/".join(context.module.path)
+        if type(module) is MLP and module.normalization is not None:
+            normalized.update(f"{name}/hidden_{index}" for index in range(module.depth))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(watch):
+        shapes = as_model(model).shapes(x)
     owners = _owners(shapes)
 
     def apply(params: PyTree, x: Array, tap: Any) -> Array:
@@ -96,17 +107,18 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened]:
             module, name = context.module, "/".join(context.module.path)
             if context.method_name != "__call__":
                 return call(*args, **kwargs)
-            if isinstance(module, MLP):
+            # A subclass may compute something else: what it does with its layers stays unseen.
+            if type(module) is MLP:
                 # Its layers own parameters only: the arithmetic is the MLP's.
-                params, x = module.variables["params"], args[0] if args else kwargs["x"]
-                return unrolled_apply(module, params, x, lambda its, z: tap(f"{name}/{its}", z))
+                own, inputs = module.variables["params"], args[0] if args else kwargs["x"]
+                return unrolled_apply(module, own, inputs, lambda its, z: tap(f"{name}/{its}", z))
             out = call(*args, **kwargs)
             return tap(name, out) if name in owners else out
 
         with nn.intercept_methods(interceptor):
             return model.apply({"params": params}, x)
 
-    return shapes, plain(apply)
+    return shapes, plain(apply), normalized
 
 
 def haiku(model: Any, x: Any) -> tuple[PyTree, Opened]:

@@ -28,7 +28,7 @@ _SMALL, _LARGE = 1e-12, 1e12
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
 _Search: TypeAlias = tuple[Array, Array, Array, Array]
-_Three: TypeAlias = tuple[Array, Array, Array]
+_Bracket: TypeAlias = tuple[Array, Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -250,7 +250,7 @@ def settled_gap(
     sigma_b: Array,
     q: Array,
 ) -> tuple[Array, Array]:
-    """1 − c* and C′(c*) at one point; ``pair_at`` as in :func:`jinit.theory.moments.pair`.
+    """1 − c* and C′(c*) at one point; ``pair_at`` is ``moments.pair`` of this table.
 
     The gap obeys gap = gap · h(gap) with h = σ_w² q P/V(q) falling in gap: Newton's method on
     h = 1, inside a bracket.
@@ -349,7 +349,7 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
         value, slope = sigma_w**2 * second + sigma_b**2 - q, sigma_w**2 * growth - 1
         return value, q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
 
-    def step(state: _Three, _: None) -> tuple[_Three, _Three]:
+    def step(state: _Bracket, _: None) -> tuple[_Bracket, tuple[Array, ...]]:
         low, high, q = state
         found = read(known, q)
         value, following = newton(q, found.second, found.growth)

@@ -200,30 +200,23 @@ def _computed(
     orthogonal: bool,
 ) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
     """Layers, their variances at finite width, and depth scales where all layers are alike."""
-    plain = not (architecture.residual or architecture.normalized)
     alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
 
     numbers = np.asarray(widths, float), sigma_w, sigma_b, *map(np.asarray, start)
-    return in_float64(
-        _program, table(activation), architecture, orthogonal, plain, plain and alike, *numbers
-    )
+    return in_float64(_program, table(activation), architecture, orthogonal, alike, *numbers)
 
 
 # One program: compiling takes longest, and its parts share what that costs.
-@functools.partial(jax.jit, static_argnums=range(5))
+@functools.partial(jax.jit, static_argnums=range(4))
 def _program(
-    known: Table,
-    architecture: Architecture,
-    orthogonal: bool,
-    plain: bool,
-    alike: bool,
-    *numbers: Array,
+    known: Table, architecture: Architecture, orthogonal: bool, alike: bool, *numbers: Array
 ) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
     n, w, b, q, gap = numbers
+    plain = not (architecture.residual or architecture.normalized)
     return (
         through(known, w, b, q, gap, architecture),
         spreading(known, n, w, b, q, orthogonal) if plain else None,
-        settled_scales(known, w[1], b[1], jnp.maximum(q, 1e-6)) if alike else None,
+        settled_scales(known, w[1], b[1], jnp.maximum(q, 1e-6)) if plain and alike else None,
     )
 
 

@@ -146,6 +146,32 @@ def test_an_mlp_inside_another_linen_module():
     np.testing.assert_allclose(values["MLP_0/output"], alone, rtol=1e-5)
 
 
+def test_no_layer_is_taken_for_a_jinit_mlp():
+    class Doubled(MLP):
+        @nn.compact
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    class Scaled(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            kernel = self.param("kernel", nn.initializers.normal(), (x.shape[-1], 3))
+            scale = self.param("scale", nn.initializers.ones, (3,))
+            return x @ kernel * scale + self.param("shift", nn.initializers.zeros, (3,))
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Scaled()(Doubled(features=(5, 3))(x))
+
+    captured = probes.capture(Net(), X)
+    assert [(layer.name, layer.normalized) for layer in captured.layers] == [("Scaled_0", False)]
+    assert captured.unseen == ("Doubled_0/hidden_0/kernel", "Doubled_0/output/kernel")
+    params = Net().init(jax.random.key(1), X)["params"]
+    outputs, _ = captured.apply(params, X, None)
+    np.testing.assert_array_equal(outputs, Net().apply({"params": params}, X))
+
+
 def test_convolutions_and_shared_layers():
     class Net(nn.Module):
         @nn.compact
