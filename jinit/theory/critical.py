@@ -49,11 +49,13 @@ def length_fixed_points(
       sigma_w, sigma_b: standard deviations, weights times √n; ≥ 0.
 
     Returns:
-      Ascending, looked for in 1e-12 ≤ q ≤ 1e6, and 0 where φ(0) = 0 and σ_b = 0; two closer than
-      5 % are not told apart. Where every length is a fixed point (critical ReLU) only 0, marginal.
+      Ascending, looked for in 1e-12 ≤ q ≤ 1e6 as far as E φ² is known, and 0 where φ(0) = 0 and
+      σ_b = 0; two closer than 5 % (20 % below 1e-5) are not told apart. Where every length is a
+      fixed point (critical ReLU) only 0, marginal.
 
     Raises:
-      ValueError: a number out of range, an unknown activation. TypeError: an array or a tracer.
+      ValueError: a number out of range, an unknown activation; none found, and E φ² not known
+        everywhere. TypeError: an array or a tracer.
 
     Reference: Poole et al. 2016, section 3.
 
@@ -69,9 +71,12 @@ def length_fixed_points(
     def point(q: float) -> FixedPoint:
         return _point(q, float(sigma_w**2 * _read(known, q).growth))
 
-    found = [point(q) for q in _roots(excess, known.nodes()[1:] ** 2)]
+    grid = np.concatenate([np.geomspace(1e-13, 1e-5, 100), known.nodes()[1:] ** 2])
+    found = [point(q) for q in _roots(excess, np.unique(grid))]
     if known.at_zero == 0 and sigma_b == 0:
         found = [point(0.0), *(each for each in found if each.value > 1e-12)]
+    if not found and np.isnan(excess(grid)).any():
+        raise _unknown(known, "fixed points")
     return tuple(found)
 
 
@@ -152,7 +157,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
         return _stable(known, sigma_w, 0.0, sigma_b, growth=_growth_over(known, sigma_w, 1e-3))
     roots = _roots(lambda q: critical_bias_variance(known, q) - sigma_b**2, _GRID)
     if not roots:
-        raise _nowhere(known, f"sigma_b={sigma_b:g}")
+        raise _nowhere(known, f"sigma_b={sigma_b:g}", critical_bias_variance(known, _GRID))
     answers = [(1 / math.sqrt(float(_read(known, q).slope_second)), q) for q in roots]
     slopes = [sigma_w**2 * float(_read(known, q).growth) for sigma_w, q in answers]
     best = next((i for i, slope in enumerate(slopes) if slope < 1 + _TOLERANCE), 0)
@@ -187,7 +192,7 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     roots = _roots(lambda q: np.asarray(sigma_w**2 * _read(known, q).slope_second - 1), _GRID)
     roots = [q for q in roots if float(critical_bias_variance(known, q)) >= 0]
     if not roots:
-        raise _nowhere(known, f"sigma_w={sigma_w:g}")
+        raise _nowhere(known, f"sigma_w={sigma_w:g}", critical_bias_variance(known, _GRID))
     sigma_b = math.sqrt(float(critical_bias_variance(known, roots[0])))
     slope = sigma_w**2 * float(_read(known, roots[0]).growth)
     _stable(known, sigma_w, roots[0], sigma_b, growth=slope - 1)
@@ -195,7 +200,7 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
 
 
 def critical_bias_variance(known: Table, q: Any) -> np.ndarray:
-    """σ_b² of the critical point whose fixed point is q; NaN where φ has no slope.
+    """σ_b² of the critical point whose fixed point is q; −inf where φ has no slope.
 
     >>> found = critical_bias_variance(table("relu"), np.array([1.0]))
     >>> bool(abs(found[0]) < 1e-12)
@@ -203,7 +208,7 @@ def critical_bias_variance(known: Table, q: Any) -> np.ndarray:
     """
     found = _read(known, q)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return q - np.where(found.slope_second > 0, found.second / found.slope_second, np.nan)
+        return q - np.where(found.slope_second == 0, np.inf, found.second / found.slope_second)
 
 
 def critical_rate(activation: ActivationLike, sigma_b: float = 0.0) -> float:
@@ -265,12 +270,25 @@ def _growth_over(known: Table, sigma_w: float, q: float) -> float:
     return sigma_w**2 * float(_read(known, q).second) / q - 1
 
 
-def _nowhere(known: Table, where: str) -> ValueError:
+def _nowhere(known: Table, where: str, searched: np.ndarray) -> ValueError:
+    """Why there is no critical point, unless it may lie where the moments are not known."""
+    if np.isnan(searched).any():
+        return _unknown(known, f"a critical point at {where}")
     return errors.refusal(
         f"edge of chaos of {known.name}",
         f"no critical point at {where}",
         "an activation and a sigma with chi_1 = 1 somewhere",
         "change it, or use scaled_for, which keeps the length at q = 1",
+    )
+
+
+def _unknown(known: Table, what: str) -> ValueError:
+    first = _GRID[np.isnan(_read(known, _GRID).second + _read(known, _GRID).slope_second)]
+    return errors.refusal(
+        f"{what} of {known.name}",
+        f"none where its moments are known; they are not from q = {first.min():.3g} on",
+        "an activation whose moments can be integrated up to q = 1e4",
+        "use one that varies or grows less, or split its kinks by naming them",
     )
 
 

@@ -27,8 +27,9 @@ from jinit.typing import Array
 _SMALL, _LARGE = 1e-12, 1e12
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
-_Search: TypeAlias = tuple[Array, Array, Array, Array]
 _Bracket: TypeAlias = tuple[Array, Array, Array]
+_Search: TypeAlias = tuple[Array, Array, Array, Array]
+_PairAt: TypeAlias = Callable[[Moments, Array, Array], tuple[Array, Array]]
 
 
 @jax.tree_util.register_dataclass
@@ -244,7 +245,7 @@ def _settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tup
 
 
 def settled_gap(
-    pair_at: Callable[[Moments, Array, Array], tuple[Array, Array]],
+    pair_at: _PairAt,
     known: Table,
     sigma_w: Array,
     sigma_b: Array,
@@ -263,11 +264,24 @@ def settled_gap(
     """
     length, q = q, jnp.clip(q, _SMALL, _LARGE)
     found = read(known, q)
-    factor = sigma_w**2 * q / (sigma_w**2 * found.second + sigma_b**2)
+    # Without biases the angle does not depend on σ_w, nor on whether it is 0.
+    biases = sigma_b**2 / jnp.maximum(sigma_w**2, 1e-30)
+    factor = q / (found.second + biases)
     # An activation that is linear far out keeps the angle of nearly parallel inputs there.
     linear = jnp.isinf(length) & (known.beyond[0, 1] == 0)
     at_one = jnp.where(linear, 1.0, factor * found.slope_second)
-    s = jnp.sqrt(q)
+    # Rounding of the table must not make a chaotic phase of a critical one.
+    chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
+    gap, slope = _gap(pair_at, chaotic, factor, found, jnp.sqrt(q))
+    unknown = jnp.where(jnp.isnan(at_one), jnp.nan, 0.0)
+    return jnp.where(chaotic, gap, unknown), jnp.where(chaotic, slope, at_one)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _gap(
+    pair_at: _PairAt, chaotic: Array, factor: Array, found: Moments, s: Array
+) -> tuple[Array, Array]:
+    """The gap at which factor · P is 1 and factor · E φ′φ′ there; ½ where not chaotic."""
 
     def step(state: _Search, nothing: None) -> tuple[_Search, None]:
         low, high, gap, _ = state
@@ -278,12 +292,26 @@ def settled_gap(
         # Gaps span decades: the middle is the geometric one.
         return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high)), slope), None
 
-    tiny, one = jnp.full_like(q, np.finfo(q.dtype).eps), jnp.ones_like(q)
+    tiny, one = jnp.full_like(s, np.finfo(s.dtype).eps), jnp.ones_like(s)
     # The last step's slope is that at the fixed point: the step before it has arrived there.
     (_, _, gap, slope), _ = jax.lax.scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
-    # Rounding of the table must not make a chaotic phase of a critical one.
-    chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
-    return jnp.where(chaotic, gap, 0.0), jnp.where(chaotic, slope, at_one)
+    return jnp.where(chaotic, gap, 0.5), jnp.where(chaotic, slope, 0.0)
+
+
+@_gap.defjvp
+def _gap_jvp(pair_at: _PairAt, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """By the implicit function theorem, as the search itself has no useful derivative."""
+    gap, slope = _gap(pair_at, *primals)
+
+    def at(factor: Array, found: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
+        share, slope = pair_at(found, s, gap)
+        return factor * share, factor * slope
+
+    point, still = (*primals[1:], gap), jax.tree.map(jnp.zeros_like, primals[1:])
+    _, direct = jax.jvp(at, point, (*tangents[1:], jnp.zeros_like(gap)))
+    _, along = jax.jvp(at, point, (*still, jnp.ones_like(gap)))
+    moved = -direct[0] / along[0]
+    return (gap, slope), (moved, direct[1] + along[1] * moved)
 
 
 def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> DepthScales:
@@ -299,7 +327,7 @@ def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> 
     chi_1 = sigma_w**2 * found.slope_second
     interior = (q > 0) & jnp.isfinite(q)
     xi_c = _depth(slope)
-    xi_gradient = 1 / jnp.where(_is_one(chi_1), 0.0, jnp.log(chi_1))
+    xi_gradient = -_depth(chi_1)
     return DepthScales(
         q_star=q,
         c_star=1 - gap,
@@ -313,7 +341,9 @@ def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> 
 
 def _depth(slope: Array) -> Array:
     """−1/ln |slope|; inf at 1, negative where the point repels."""
-    return jnp.where(_is_one(slope), jnp.inf, -1 / jnp.log(jnp.abs(slope)))
+    critical = _is_one(slope)
+    # A number in its place, or the derivative would be NaN wherever this is not chosen.
+    return jnp.where(critical, jnp.inf, -1 / jnp.log(jnp.abs(jnp.where(critical, 0.5, slope))))
 
 
 def _is_one(x: Array) -> Array:
@@ -333,15 +363,17 @@ def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
 
 
 def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
-    grid = known.nodes()[::4] ** 2, known.second()[::4]
-    nodes, second = (jnp.asarray(x, start.dtype) for x in grid)
-    at_nodes = sigma_w**2 * second + sigma_b**2 - nodes
+    nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
+    at_nodes = sigma_w**2 * read(known, nodes).second + sigma_b**2 - nodes
     at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
-    above = (nodes > start) & (at_nodes <= 0)
-    below = (nodes < start) & (at_nodes >= 0)
+    # Where V is unknown, that may be the one.
+    above = (nodes > start) & ~(at_nodes > 0)
+    below = (nodes < start) & ~(at_nodes < 0)
+    crosses = jnp.where(up, above.any(), below.any())
     at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
+    unknown = crosses & jnp.isnan(at_nodes[jnp.where(up, at_or_over, at_or_under)])
     low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
     high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
 
@@ -364,8 +396,9 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
     # Newton's method ends close to a fixed point at 0, not on it.
     q = jnp.where(q < 1e-20, 0.0, q)
     tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
-    q = jnp.where(jnp.where(up, above.any(), below.any()), q, jnp.where(up, jnp.inf, 0.0))
-    return jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
+    q = jnp.where(crosses, q, jnp.where(up, jnp.inf, 0.0))
+    q = jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
+    return jnp.where(unknown | jnp.isnan(at_start), jnp.nan, q)
 
 
 def check_sigmas(sigma_w: Any, sigma_b: Any) -> None:

@@ -21,12 +21,17 @@ from jinit.typing import Array
 # √q = SCALE sinh(x): fine near 0, where x = √q / SCALE, and logarithmic beyond.
 _SCALE, _LARGEST, _POINTS = 0.25, 1000.0, 641
 _STEP = math.asinh(_LARGEST / _SCALE) / (_POINTS - 1)
-# The value at 0 of the polynomial through the next six points; there, d/√q would be 0/0.
-_AT_ZERO = np.array([[6.0, -15.0, 20.0, -15.0, 6.0, -1.0]])
+# The value at 0 of the polynomial through the next six points.
+_TOWARDS_ZERO = np.array([6.0, -15.0, 20.0, -15.0, 6.0, -1.0])
 # Π (j − k) over k ≠ j: what each Lagrange polynomial of six points is divided by.
 _LAGRANGE = np.array([math.prod(j - k for k in range(6) if k != j) for j in range(6)], float)
-# Two Gauss–Legendre orders that differ by more have not resolved the activation.
-_RESOLVED = 1e-7
+# A Gauss–Legendre rule of lower order and shorter reach that differs by more: the activation varies
+# faster than the rules resolve, or its mass lies where they do not reach.
+_RESOLVED, _REACH, _SHORTER = 1e-7, 12.0, 10.0
+# Columns that may vanish by symmetry, and the means of squares that bound each (Cauchy's
+# inequality): what is left of one that vanishes is rounding error of that size.
+_SIGNED, _BOUNDS = [0, 2, 7, 8, 9], [[1, 1], [1, 3], [1, 4], [4, 4], [10, 4]]
+_LOWEST = np.where(np.isin(np.arange(11), _SIGNED), -np.inf, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +41,21 @@ class Table:
     Attributes:
       name, function, kinks: of the activation.
       at_zero: φ(0).
+      bend: (φ′(0+) − φ′(0−))/√(2π), what a kink at 0 adds to E φ/√q and to E z φ′.
       bends: whether φ′ jumps somewhere.
       jump: where φ itself jumps; None: nowhere.
-      values: ``(points, 11)`` over x, √q = SCALE sinh(x): E dᵏ/√qᵏ for d = φ − φ(0) and k = 1 … 4,
-        E φ′², E φ′⁴, E φ″², E z d φ′/√q, E z φ′, E dᵏφ′²/√qᵏ for k = 1, 2.
-      beyond: ``(3, 11)``, p, A and B: past the table a column goes on as √qᵖ (A + B/√q).
+      values: ``(points, 11)`` over x, √q = SCALE sinh(x): (E d/√q − bend)/√q for d = φ − φ(0),
+        E dᵏ/√qᵏ for k = 2, 3, 4, E φ′², E φ′⁴, E φ″², E z d φ′/√q, (E z φ′ − bend)/√q,
+        E dᵏφ′²/√qᵏ for k = 1, 2; NaN from where a column is not resolved.
+      beyond: ``(4, 11)``, p, A, B and C: past the table a column goes on as
+        √qᵖ (A + B/√q + C/q).
     """
 
     name: str
     function: Callable[[Array], Array]
     kinks: tuple[float, ...]
     at_zero: float
+    bend: float
     bends: bool
     jump: float | None
     values: np.ndarray
@@ -57,22 +66,19 @@ class Table:
         """√q at the points of the table."""
         return _SCALE * np.sinh(_STEP * np.arange(_POINTS))
 
-    def second(self) -> np.ndarray:
-        """E φ² at the points of the table."""
-        s = self.nodes()
-        square: np.ndarray = self.values[:, 1] * s**2
-        return self.at_zero**2 + 2 * self.at_zero * self.values[:, 0] * s + square
-
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
         place = jnp.arcsinh(jnp.minimum(s, _LARGEST) / _SCALE) / _STEP
-        first, weights = lagrange(place, _POINTS)
+        start, weights = lagrange(place, _POINTS)
         values = jnp.asarray(self.values, s.dtype)
-        near = values[first[..., None] + jnp.arange(6)]
-        inside = jnp.einsum("...k,...kc->...c", weights, near)
-        power, limit, slope = jnp.asarray(self.beyond, s.dtype)
+        near = values[start[..., None] + jnp.arange(6)]
+        lowest = jnp.asarray(_LOWEST, s.dtype)
+        # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
+        inside = jnp.maximum(jnp.einsum("...k,...kc->...c", weights, near), lowest)
+        power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
         far = jnp.maximum(s, _LARGEST)[..., None]
-        return jnp.where(s[..., None] > _LARGEST, far**power * (limit + slope / far), inside)
+        outside = far**power * (limit + (first + second / far) / far)
+        return jnp.where(s[..., None] > _LARGEST, outside, inside)
 
 
 def lagrange(place: Array, points: int) -> tuple[Array, Array]:
@@ -119,41 +125,77 @@ def _table(activation: ActivationLike) -> Table:
 
 def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float, ...]) -> Table:
     s = Table.nodes()
-    # Whether φ and φ′ step at a kink shows at two points close by.
-    near = [np.asarray(kinks) + side for apart in (1e-9, 1e-6) for side in (apart, -apart)]
-    (value, slope), (coarse, fine) = _moments_at(
-        function, kinks, s[1:], (16, 24), np.concatenate([[0.0], *near])
+    # Whether φ and φ′ step at a kink shows at two points close by; kinks are known to about 1e-6,
+    # but one at 0 exactly.
+    near = [np.asarray(kinks) + side for side in (3e-6, -3e-6)]
+    (value, slope, curvature), (coarse, fine) = _moments_at(
+        function, kinks, s[1:], (16, 24), np.concatenate([[0.0, 1e-12, -1e-12], *near])
     )
     at_zero = float(value[0])
     if not math.isfinite(at_zero):
         raise errors.refusal(
             f"{name}(0)", at_zero, "a finite number", "use an activation that is defined there"
         )
-    (right, left, *_), (*_, rising, falling) = (x[1:].reshape(4, -1) for x in (value, slope))
-    jumps = [k for k, step in zip(kinks, abs(right - left), strict=True) if step > 1e-6]
-    bends = bool(jumps) or bool((abs(rising - falling) > 1e-4).any())
-    coarse, fine = (np.concatenate([_AT_ZERO @ each[:6], each]) for each in (coarse, fine))
-    size = np.maximum(np.abs(fine), 1e-30)
+    steps, turns = (abs(x[0] - x[1]) > 1e-4 for x in (y[3:].reshape(2, -1) for y in (value, slope)))
+    jump = next((kink for kink, step in zip(kinks, steps, strict=True) if step), None)
+    bend = float(slope[1] - slope[2]) / math.sqrt(2 * math.pi) if 0.0 in kinks else 0.0
+    for each in (coarse, fine):
+        each[:, [0, 8]] = (each[:, [0, 8]] - bend) / s[1:, None]
+    # A column is lost from the first √q on at which the rules part.
+    size = _sizes(fine, at_zero)
     with np.errstate(invalid="ignore"):
-        unresolved = ~(np.abs(coarse - fine) <= _RESOLVED * np.maximum(size, 1e-9 * size[:, 4:5]))
-    unresolved = unresolved[:, [1, 3, 4]].any(1)
-    if unresolved.any():
-        fine[np.argmax(unresolved) :] = np.nan
+        parted = ~(np.abs(coarse - fine) <= _RESOLVED * size)
+    parted[:, _SIGNED] |= parted[:, _BOUNDS].any(-1)
+    fine[np.maximum.accumulate(parted, 0)] = np.nan
+    # And about 0, if it does not tend to its limit there.
+    limit = _limits(*slope[1:3], *curvature[1:3])
+    tends = np.abs(_TOWARDS_ZERO @ fine[:6] - limit) <= 1e-3 * size[:6].max(0)
+    fine = np.concatenate([np.where(tends, limit, np.nan)[None], fine])
     return Table(
-        name, function, kinks, at_zero, bends, next(iter(jumps), None), fine, _beyond(s, fine)
-    )
+        name, function, kinks, at_zero, bend, jump is not None or bool(turns.any()), jump, fine,
+        _beyond(s, fine),
+    )  # fmt: skip
+
+
+def _limits(right: float, left: float, bent_right: float, bent_left: float) -> np.ndarray:
+    """The columns as √q → 0, from φ′ and φ″ on either side of 0."""
+    square, fourth = (right**2 + left**2) / 2, (right**4 + left**4) / 2
+    # E |z|³ and E |z| over half of the line.
+    odd, curvature = right**3 - left**3, (bent_right + bent_left) / 2
+    first, third = odd / math.sqrt(2 * math.pi), odd * math.sqrt(2 / math.pi)
+    squared = (bent_right**2 + bent_left**2) / 2
+    return np.array(
+        [curvature / 2, square, third, 3 * fourth, square, fourth, squared, square, curvature,
+         first, fourth]
+    )  # fmt: skip
+
+
+def _sizes(values: np.ndarray, at_zero: float) -> np.ndarray:
+    """The size of each column at each √q, against which its errors count."""
+    s = Table.nodes()[1:, None]
+    # Far below the value that a column has at √q = 1 it is tails, or rounding errors of φ(0).
+    ordinary = np.nan_to_num(np.abs(values[s[:, 0] <= 1])).max(0)
+    noise = np.zeros_like(ordinary)
+    noise[1], noise[3] = at_zero**2, at_zero**4
+    powers = np.array([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0])
+    floor = np.maximum(1e-10 * ordinary, noise * (2e-8 / s) ** powers)
+    size = np.maximum(np.abs(values), np.maximum(floor, 1e-300))
+    roots = np.sqrt(size[:, _BOUNDS])
+    roots[:, [0, 3], 1] = 1 / s
+    size[:, _SIGNED] = roots.prod(-1)
+    return size
 
 
 def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """p, A and B of s^p (A + B/s) through the last point of each column and one at half its s."""
-    half = int(np.searchsorted(s, s[-1] / 2))
+    """p, A, B and C of s^p (A + B/s + C/s²) through the last point and those at s/2 and s/4."""
+    at = [*(int(np.searchsorted(s, s[-1] / part)) for part in (4, 2)), -1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.log(values[-1] / values[half]) / math.log(s[-1] / s[half])
-        # A column that is zero by symmetry is rounding error, and has no power.
-        power = np.where(np.isfinite(power) & (np.abs(values[-1]) > 1e-14), np.round(power), 0.0)
-        ends = values[[half, -1]] / s[[half, -1], None] ** power
-    slope = (ends[0] - ends[1]) / (1 / s[half] - 1 / s[-1])
-    return np.stack([power, ends[1] - slope / s[-1], slope])
+        power = np.round(np.log(values[-1] / values[at[1]]) / math.log(s[-1] / s[at[1]]))
+        power = np.where(np.isfinite(power), power, 0.0)
+    terms = np.linalg.solve((1 / s[at, None]) ** np.arange(3), values[at] / s[at, None] ** power)
+    # A column that is zero by symmetry is rounding error, and stays zero.
+    nothing = np.abs(values[-1]) < 1e-12 * _sizes(values[1:], 0.0)[-1]
+    return np.concatenate([power[None], np.where(nothing, 0.0, terms)])
 
 
 def _moments_at(
@@ -162,22 +204,29 @@ def _moments_at(
     s: np.ndarray,
     orders: tuple[int, ...],
     points: np.ndarray,
-) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
-    """φ and φ′ at points, 0 first, and the columns at each s by rules of these orders."""
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """φ, φ′ and φ″ at points, 0 first, and the columns at each s by rules of these orders.
+
+    Every rule but that of the highest order stops at a shorter reach.
+    """
     bends = np.concatenate([kinks, *[(-(2.0**k), 2.0**k) for k in range(-1, 10)], [0.0]])
     edges = np.concatenate(
         [np.broadcast_to(np.arange(-24, 25) / 2, (len(s), 49)), bends / s[:, None]], 1
     )
-    edges = np.sort(np.clip(edges, -12, 12), 1)
+    edges = np.sort(np.clip(edges, -_REACH, _REACH), 1)
     centre, half = (edges[:, 1:] + edges[:, :-1]) / 2, (edges[:, 1:] - edges[:, :-1]) / 2
 
     def first(x: Array) -> tuple[Array, Array]:
         return jax.jvp(function, (x,), (jnp.ones_like(x),))
 
-    @jax.jit
-    def sums(s: Array, z: Array, w: Array) -> tuple[tuple[Array, Array], Array]:
-        ends, x = first(jnp.asarray(points, s.dtype)), s[:, None] * z
+    def second(x: Array) -> tuple[Array, Array, Array]:
         (value, slope), (_, curvature) = jax.jvp(first, (x,), (jnp.ones_like(x),))
+        return value, slope, curvature
+
+    @jax.jit
+    def sums(s: Array, z: Array, w: Array) -> tuple[tuple[Array, ...], Array]:
+        ends = second(jnp.asarray(points, s.dtype))
+        value, slope, curvature = second(s[:, None] * z)
         d = (value - ends[0][0]) / s[:, None]
         powers = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
         powers += [d * slope**2, (d * slope) ** 2]
@@ -199,9 +248,11 @@ def _moments_at(
         z = (centre[..., None] + half[..., None] * nodes).reshape(len(s), -1)
         density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
         w = (half[..., None] * weights).reshape(len(s), -1) * density
+        if order != max(orders):
+            w = np.where(np.abs(z) < _SHORTER, w, 0.0)
         ends, columns = sums(s, z, w)
         found.append(np.array(columns))
-    return (np.asarray(ends[0]), np.asarray(ends[1])), found
+    return [np.asarray(end) for end in ends], found
 
 
 def floating(x: Any) -> Array:
