@@ -127,6 +127,7 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
     import numpy as np
 
     errors.check_integer("points", grid.points, low=2, high=2000, fix="use 200")
+    errors.check_integer("width", grid.width, low=1, fix="use 256")
     from jinit import initializers, theory
     from jinit.report import plots
 
@@ -141,10 +142,16 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
         sides.append(np.sqrt(np.linspace(low, high, grid.points)))
     mark = None
     if grid.initializer is not None:
-        errors.check_integer("width", grid.width, low=1, fix="use 256")
         law = initializers.get(grid.initializer).law((grid.width, grid.width))  # type: ignore[attr-defined]
         bias = initializers.get(grid.bias_initializer).law((grid.width,))  # type: ignore[attr-defined]
         mark = (grid.width * law.stddev**2, bias.stddev**2 + bias.mean**2, grid.initializer)
+        for name, value, (low, high) in zip(
+            ("weight-variance", "bias-variance"), mark,
+            (grid.weight_variance, grid.bias_variance), strict=False,
+        ):  # fmt: skip
+            if not low <= value <= high:
+                print(f"{grid.initializer} is outside the picture: {value:.4g}; widen --{name}",
+                      file=sys.stderr)  # fmt: skip
     found = theory.phase_diagram(grid.activation, *sides)
     files = plots.save(plots.phase_diagram(found, mark=mark), grid.out)
     if grid.json:

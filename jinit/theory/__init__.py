@@ -1,8 +1,10 @@
 """What signal propagation theory says before anything is drawn. No sampling."""
 
 from jinit.theory.critical import (
+    CriticalLine,
     FixedPoint,
     correlation_fixed_points,
+    critical_line,
     critical_rate,
     critical_sigma_b,
     edge_of_chaos,
@@ -39,12 +41,12 @@ from jinit.theory.predict import Prediction, predict
 from jinit.theory.propagation import Architecture, Propagation, propagate
 
 __all__ = [
-    "Architecture", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint", "Fluctuations",
-    "Isometry", "JacobianSpectrum", "Kernels", "Moments", "PhaseDiagram", "Prediction",
-    "Propagation", "condition_number", "correlation_fixed_point", "correlation_fixed_points",
-    "correlation_map", "critical_rate", "critical_sigma_b", "cross_moments", "depth_scales",
-    "edge_of_chaos", "failure_modes", "fluctuations", "isometric_point", "isometry",
-    "jacobian_spectrum", "kernels", "length_fixed_point", "length_fixed_points", "length_map",
-    "linearized_loss", "log_length", "moments", "phase_diagram", "predict", "propagate",
-    "random_walk_gain", "susceptibility",
+    "Architecture", "CriticalLine", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint",
+    "Fluctuations", "Isometry", "JacobianSpectrum", "Kernels", "Moments", "PhaseDiagram",
+    "Prediction", "Propagation", "condition_number", "correlation_fixed_point",
+    "correlation_fixed_points", "correlation_map", "critical_line", "critical_rate",
+    "critical_sigma_b", "cross_moments", "depth_scales", "edge_of_chaos", "failure_modes",
+    "fluctuations", "isometric_point", "isometry", "jacobian_spectrum", "kernels",
+    "length_fixed_point", "length_fixed_points", "length_map", "linearized_loss", "log_length",
+    "moments", "phase_diagram", "predict", "propagate", "random_walk_gain", "susceptibility",
 ]  # fmt: skip

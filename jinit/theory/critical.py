@@ -199,6 +199,51 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     return sigma_b
 
 
+@dataclass(frozen=True, eq=False)
+class CriticalLine:
+    """Stable critical points, ascending in q; float64 arrays ``(points,)``, empty where none is.
+
+    Attributes:
+      q: q*, the variance of the pre-activations there.
+      sigma_w: where χ₁ = 1 at it. sigma_b: where it is the fixed point.
+    """
+
+    q: np.ndarray
+    sigma_w: np.ndarray
+    sigma_b: np.ndarray
+
+
+def critical_line(activation: ActivationLike) -> CriticalLine:
+    """The edge of chaos, traced by q: σ_w² = 1/E φ′² and σ_b² = q − σ_w² E φ².
+
+    Args:
+      activation: a name, a spec string or an elementwise callable.
+
+    Returns:
+      :class:`CriticalLine` on 10⁻⁶ ≤ q ≤ 10⁴, 200 points a decade, without those at which the
+      length map repels. ReLU's is one point at every q.
+
+    Raises:
+      ValueError: an unknown activation.
+
+    Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
+
+    >>> line = critical_line("tanh")
+    >>> at = np.searchsorted(line.q, 0.57)
+    >>> round(line.sigma_w[at] ** 2, 2), round(line.sigma_b[at] ** 2, 2)
+    (1.76, 0.05)
+    """
+    known = table(activation)
+    q = np.geomspace(1e-6, 1e4, 2001)
+    at, bias_variance = _read(known, q), critical_bias_variance(known, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = at.growth / at.slope_second
+    # Growth tends to 1 as q does to 0, stable or not: what counts is growth − 1 against q.
+    stable = (bias_variance >= -1e-9 * q) & (growth <= 1 + 1e-3 * q)
+    sigma_b = np.sqrt(np.maximum(bias_variance[stable], 0.0))
+    return CriticalLine(q[stable], 1 / np.sqrt(at.slope_second[stable]), sigma_b)
+
+
 def critical_bias_variance(known: Table, q: Any) -> np.ndarray:
     """σ_b² of the critical point whose fixed point is q; −inf where φ has no slope.
 

@@ -13,7 +13,7 @@ import numpy as np
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
-from jinit.theory.critical import critical_bias_variance
+from jinit.theory.critical import CriticalLine, critical_line
 from jinit.theory.mean_field import check_sigmas
 from jinit.theory.moments import read
 from jinit.theory.tables import floating, table
@@ -110,9 +110,9 @@ def isometry(activation: ActivationLike) -> Isometry:
     >>> isometry("relu").attainable, isometry("tanh").attainable
     (False, True)
     """
-    q, spread = _critical_line(activation)
+    line, spread = _along(activation)
     name = table(activation).name
-    if not len(q):
+    if not len(line.q):
         return Isometry(False, math.inf, f"{name} has no stable critical point at q up to 10^4")
     best = int(np.argmin(spread))
     smallest = float(spread[best])
@@ -150,31 +150,22 @@ def isometric_point(
     """
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_scalar("variance", variance, low=0.0, open_low=True, fix="use 0.25")
-    q, spread = _critical_line(activation)
-    known = table(activation)
+    line, spread = _along(activation)
     enough = depth * spread <= variance
     if not enough.any():
         raise errors.refusal(
-            f"isometry of {known.name} at depth {depth}",
-            f"a variance of {depth * spread.min() if len(q) else math.inf:.3g} at best",
+            f"isometry of {table(activation).name} at depth {depth}",
+            f"a variance of {depth * spread.min(initial=math.inf):.3g} at best",
             f"{variance:g}", "a smooth saturating activation such as tanh, or fewer layers",
         )  # fmt: skip
     # The largest q that is good enough: the least linear network.
-    at = float(q[np.flatnonzero(enough)[-1]])
-    found = in_float64(lambda: read(known, jnp.asarray(at)))
-    sigma_w = 1 / math.sqrt(float(found.slope_second))
-    return sigma_w, math.sqrt(max(float(critical_bias_variance(known, at)), 0.0))
+    at = np.flatnonzero(enough)[-1]
+    return float(line.sigma_w[at]), float(line.sigma_b[at])
 
 
-def _critical_line(activation: ActivationLike) -> tuple[np.ndarray, np.ndarray]:
-    """q of stable critical points, ascending, and E φ′⁴/(E φ′²)² − 1 there."""
-    known = table(activation)
-    q = np.geomspace(1e-6, 1e4, 2001)
-    at = in_float64(lambda: read(known, jnp.asarray(q)))
-    bias = critical_bias_variance(known, q)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.asarray(at.growth) / np.asarray(at.slope_second)
-        spread = np.asarray(at.slope_fourth) / np.asarray(at.slope_second) ** 2 - 1
-    # Growth tends to 1 as q does to 0, stable or not: what counts is growth − 1 against q.
-    stable = (bias >= -1e-9 * q) & (growth <= 1 + 1e-3 * q) & np.isfinite(spread)
-    return q[stable], spread[stable]
+def _along(activation: ActivationLike) -> tuple[CriticalLine, np.ndarray]:
+    """The critical line, and E φ′⁴/(E φ′²)² − 1 on it."""
+    line = critical_line(activation)
+    at = in_float64(lambda: read(table(activation), jnp.asarray(line.q)))
+    spread = np.asarray(at.slope_fourth) / np.asarray(at.slope_second) ** 2 - 1
+    return line, np.where(np.isnan(spread), np.inf, spread)

@@ -14,6 +14,7 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.correlations import reader
+from jinit.theory.critical import CriticalLine, critical_line
 from jinit.theory.mean_field import (
     DepthScales,
     check_sigmas,
@@ -33,12 +34,14 @@ class PhaseDiagram:
       activation: its name.
       sigma_w: ``(columns,)``. sigma_b: ``(rows,)``.
       scales: :class:`DepthScales` with NumPy arrays ``(rows, columns)``.
+      critical: the edge of chaos itself, not from the grid.
     """
 
     activation: str
     sigma_w: np.ndarray
     sigma_b: np.ndarray
     scales: DepthScales
+    critical: CriticalLine
 
 
 def phase_diagram(
@@ -73,7 +76,7 @@ def phase_diagram(
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
     found = in_float64(lambda: _diagram(known, *(jnp.asarray(x) for x in axes), start))
-    return PhaseDiagram(known.name, axes[0], axes[1], found)
+    return PhaseDiagram(known.name, axes[0], axes[1], found, critical_line(activation))
 
 
 @functools.partial(jax.jit, static_argnums=0)

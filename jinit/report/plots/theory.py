@@ -16,10 +16,11 @@ def phase_diagram(
     """Depth to which a signal gets (6 ξ_c) over σ_w² and σ_b², with the edge of chaos.
 
     Dashed is where lengths begin to grow for ever: no critical point, though χ₁ may pass 1 there.
+    White is where the theory has no number.
 
     Args:
       found: from :func:`jinit.theory.phase_diagram`.
-      mark: σ_w², σ_b² and a name: a point of the user's.
+      mark: σ_w², σ_b² and a name: a point of the user's; left out where it lies outside.
       ax: matplotlib axes; None makes a figure.
 
     Returns:
@@ -34,27 +35,30 @@ def phase_diagram(
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
     lines = ax.contour(x, y, depth, levels=[10, 30, 100, 300], colors=GREY, linewidths=0.8)
     ax.clabel(lines, fmt="%d", fontsize=7)
-    for name, line, style in (
-        ("edge of chaos", critical_line(found), "-"),
-        ("lengths diverge", divergence_line(found), "--"),
+    # One label to the left of its line and one to the right: the two may lie on each other.
+    for name, line, style, side in (
+        ("edge of chaos", critical_line(found), "-", "right"),
+        ("lengths diverge", divergence_line(found), "--", "left"),
     ):
         if not line:
             continue
         across, up = np.array(line).T
-        ax.plot(across, up, color=VERMILION, lw=2, ls=style)
-        middle = len(line) // 2
-        ax.annotate(name, (across[middle], up[middle]), color=VERMILION, fontsize=9,
-                    xytext=(8, 0), textcoords="offset points", va="center",
+        ax.plot(across, up, color=VERMILION, lw=2, ls=style, marker="." if len(line) == 1 else None)
+        middle = np.argmin(np.abs(up - (0.4 * y[0] + 0.6 * y[-1])))
+        at_foot = up[middle] - y[0] < 0.03 * (y[-1] - y[0])
+        offset = -8 if side == "right" else 8, 8 if at_foot else 0
+        ax.annotate(name, (across[middle], up[middle]), color=VERMILION, fontsize=9, ha=side,
+                    xytext=offset, textcoords="offset points", va="center",
                     bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
         record(ax, name, across, up)
     chi, settles = np.asarray(found.scales.chi_1), np.isfinite(found.scales.q_star)
     for name, inside in (("ordered", chi < 1), ("chaotic", (chi > 1) & settles)):
         if inside.mean() > 0.05:
             rows, columns = np.nonzero(inside)
-            at = x[int(np.median(columns))], y[int(np.quantile(rows, 0.8))]
-            shade = np.log10(depth)[int(np.quantile(rows, 0.8)), int(np.median(columns))]
+            row, column = int(np.quantile(rows, 0.85)), int(np.median(columns))
+            at, shade = (x[column], y[row]), np.log10(depth)[row, column]
             ax.text(*at, name, fontsize=10, ha="center", color="white" if shade > 2.2 else "black")
-    if mark is not None:
+    if mark is not None and x[0] <= mark[0] <= x[-1] and y[0] <= mark[1] <= y[-1]:
         ax.plot(*mark[:2], "o", color=ORANGE, mec="black", ms=8, clip_on=False, zorder=5)
         ax.annotate(mark[2], mark[:2], xytext=(8, 8), textcoords="offset points", fontsize=9,
                     bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5})  # fmt: skip
@@ -66,26 +70,24 @@ def phase_diagram(
 
 
 def critical_line(found: PhaseDiagram) -> list[tuple[float, float]]:
-    """σ_w² and σ_b² where χ₁ crosses 1 at a length that settles, row by row of the grid."""
-    chi, settles = np.asarray(found.scales.chi_1), np.isfinite(found.scales.q_star)
-    return _crossings(found, (chi[:, :-1] < 1) & (chi[:, 1:] >= 1) & settles[:, 1:])
+    """σ_w² and σ_b² of critical points within the diagram, exact, ascending in q*."""
+    points = np.stack([found.critical.sigma_w, found.critical.sigma_b], 1) ** 2
+    x, y = found.sigma_w**2, found.sigma_b**2
+    inside = (points >= (x[0], y[0])) & (points <= (x[-1], y[-1]))
+    points = points[inside.all(1)]
+    # One point at every q* (ReLU's) is one point.
+    new = np.append(True, np.abs(np.diff(points, axis=0)).max(1) > 1e-9)[: len(points)]
+    return [(float(a), float(b)) for a, b in points[new]]
 
 
 def divergence_line(found: PhaseDiagram) -> list[tuple[float, float]]:
-    """σ_w² and σ_b² from which on lengths grow for ever (q* = ∞), row by row of the grid."""
-    settles = np.isfinite(found.scales.q_star)
-    return _crossings(found, settles[:, :-1] & ~settles[:, 1:])
+    """σ_w² and σ_b² from which on lengths grow for ever (q* = ∞), row by row of the grid.
 
-
-def _crossings(found: PhaseDiagram, cells: np.ndarray) -> list[tuple[float, float]]:
-    """Points in cells of the grid: where χ₁ is 1 if it is so there, else the middle."""
-    x, chi = found.sigma_w**2, np.asarray(found.scales.chi_1)
-    points = []
-    for row, i in zip(*np.nonzero(cells), strict=True):
-        low, high = chi[row, i], chi[row, i + 1]
-        share = (1 - low) / (high - low) if low < 1 <= high else 0.5
-        points.append((float(x[i] + share * (x[i + 1] - x[i])), float(found.sigma_b[row] ** 2)))
-    return points
+    In the middle between the last σ_w² at which they settle and the first at which they do not.
+    """
+    x, lost = found.sigma_w**2, np.isinf(found.scales.q_star)
+    cells = zip(*np.nonzero(~lost[:, :-1] & lost[:, 1:]), strict=True)
+    return [(float(x[i] + x[i + 1]) / 2, float(found.sigma_b[row] ** 2)) for row, i in cells]
 
 
 def prediction(found: Prediction, *, title: str = "", ax: Any = None) -> Any:
