@@ -21,6 +21,8 @@ from jinit.typing import Array
 _TOLERANCE = 1e-7
 # Where critical points are looked for.
 _GRID = np.geomspace(1e-6, 1e4, 400)
+# σ_b² that is rounding error of q − σ_w² E φ² on that grid.
+_NO_BIAS = 3e-8
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
       sigma_b: standard deviation of the biases, ≥ 0.
 
     Returns:
-      σ_w, dimensionless (weights are N(0, σ_w²/n)); relative error about 1e-9.
+      σ_w, dimensionless (weights are N(0, σ_w²/n)); relative error about 1e-9. A σ_b below 3e-8
+      counts as 0.
 
     Raises:
       ValueError: no critical point at this σ_b, or only one whose q* is not stable (gelu and silu
@@ -151,8 +154,8 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     sigma_b = errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0")
     known = table(activation)
     at_zero = float(_read(known, 0.0).slope_second)
-    if not sigma_b and known.at_zero == 0 and at_zero > 0:
-        # The length dies out or stays: q* = 0, or any q where φ′ does not depend on scale.
+    if sigma_b < _NO_BIAS and known.at_zero == 0 and at_zero > 0:
+        # The length dies out or stays: q* ≈ 0, or any q where φ′ does not depend on scale.
         sigma_w = 1 / math.sqrt(at_zero)
         return _stable(known, sigma_w, 0.0, sigma_b, growth=_growth_over(known, sigma_w, 1e-3))
     roots = _roots(lambda q: critical_bias_variance(known, q) - sigma_b**2, _GRID)
@@ -230,8 +233,8 @@ def critical_line(activation: ActivationLike) -> CriticalLine:
 
     >>> line = critical_line("tanh")
     >>> at = np.searchsorted(line.q, 0.57)
-    >>> round(line.sigma_w[at] ** 2, 2), round(line.sigma_b[at] ** 2, 2)
-    (1.76, 0.05)
+    >>> round(float(line.sigma_w[at] ** 2), 2), round(float(line.sigma_b[at] ** 2), 2)
+    (1.77, 0.05)
     """
     known = table(activation)
     q = np.geomspace(1e-6, 1e4, 2001)
@@ -239,7 +242,7 @@ def critical_line(activation: ActivationLike) -> CriticalLine:
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = at.growth / at.slope_second
     # Growth tends to 1 as q does to 0, stable or not: what counts is growth − 1 against q.
-    stable = (bias_variance >= -1e-9 * q) & (growth <= 1 + 1e-3 * q)
+    stable = (bias_variance >= -1e-9 * q) & (growth <= 1 + 1e-3 * np.minimum(q, 1e-3))
     sigma_b = np.sqrt(np.maximum(bias_variance[stable], 0.0))
     return CriticalLine(q[stable], 1 / np.sqrt(at.slope_second[stable]), sigma_b)
 

@@ -157,6 +157,67 @@ def test_fixed_points_are_all_found_with_their_stability():
     assert [p.kind for p in correlations] == ["unstable", "stable", "unstable"]
 
 
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b", "q"),
+    [("tanh", 0.5, 1e-3, 1e-6 / 0.75), ("relu", 1.0, 1e-3, 2e-6), ("tanh", 0.1, 1e-6, 1e-12 / 0.99),
+     ("softplus", 1e-3, 0.0, 1e-6 * math.log(2) ** 2)],
+)  # fmt: skip
+def test_small_fixed_points_are_found(name, sigma_w, sigma_b, q):
+    (found,) = theory.length_fixed_points(name, sigma_w, sigma_b)
+    assert found.value == pytest.approx(q, rel=1e-5)
+    assert found.kind == "stable"
+
+
+def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
+    """cos: σ_w² E sin² = 1 and q = σ_w² E cos² + σ_b², by scipy's root finder."""
+    sigma_b = 0.3
+
+    def excess(q):
+        slope, value = -math.expm1(-2 * q) / 2, (1 + math.exp(-2 * q)) / 2
+        return q - value / slope - sigma_b**2
+
+    q = optimize.brentq(excess, 0.5, 3, xtol=1e-14)
+    sigma_w = (-math.expm1(-2 * q) / 2) ** -0.5
+    assert theory.edge_of_chaos(jnp.cos, sigma_b) == pytest.approx(sigma_w, rel=1e-9)
+    settled = in64(theory.length_fixed_point, jnp.cos, sigma_w, sigma_b)
+    assert settled == pytest.approx(q, rel=1e-9)
+    assert not theory.isometry(jnp.cos).attainable
+
+
+def test_where_moments_are_unknown_nothing_is_claimed():
+    assert np.isnan(in64(theory.length_fixed_point, "sin", 100.0, 0.3))
+    assert np.isnan(in64(theory.length_fixed_point, jnp.exp, 1.0))
+    found = theory.phase_diagram(lambda x: jnp.sin(30 * x), [3.0, 4.0], [0.0, 0.3])
+    for value in (found.scales.q_star, found.scales.c_star, found.scales.xi_c):
+        assert np.isnan(value).all()
+    for call in (theory.length_fixed_points, theory.edge_of_chaos):
+        arguments = (1.0, 40.0) if call is theory.length_fixed_points else (40.0,)
+        with pytest.raises(ValueError, match="none where its moments are known"):
+            call("sin", *arguments)
+
+
+def test_a_network_without_weights_or_biases_has_the_limits():
+    found = in64(theory.depth_scales, "tanh", 0.0, 0.0)
+    assert (found.q_star, found.c_star, found.xi_c) == (0, 1, math.inf)
+    assert not any(np.isnan(value) for value in jax.tree.leaves(found))
+
+
+def test_isometry_looks_at_large_lengths_and_at_their_stability():
+    """sigmoid's critical line begins at q* = 45.6; silu's at small q repels."""
+    assert "4.45" in theory.isometry("sigmoid").reason
+    assert not theory.isometry("silu").attainable
+    assert theory.edge_of_chaos("sigmoid") == pytest.approx(10.14926371, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["tanh", "selu", "gelu", "sigmoid", "hard_tanh"])
+def test_the_critical_line_is_that_of_its_points(name):
+    line = theory.critical_line(name)
+    chosen = np.flatnonzero((line.sigma_b > 1e-3) & (line.sigma_b < 50))[::100]
+    assert len(chosen) > 2
+    for i in chosen:
+        assert theory.edge_of_chaos(name, line.sigma_b[i]) == pytest.approx(line.sigma_w[i], 1e-8)
+
+
 def test_no_critical_point_is_said():
     with pytest.raises(ValueError, match="no critical point"):
         theory.edge_of_chaos("softplus")
@@ -216,6 +277,30 @@ def test_maps_jit_vmap_and_have_derivatives():
     gradient = jax.grad(lambda w: theory.propagate("gelu", w, depth=6, tabulated=True).gap[-1])(1.4)
     ends = [theory.propagate("gelu", w, depth=6, tabulated=True).gap[-1] for w in (1.401, 1.399)]
     assert float(gradient) == pytest.approx(float(ends[0] - ends[1]) / 0.002, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [("tanh", 1.2, 0.3), ("tanh", 2.0, 0.3), ("gelu", 1.3, 0.3), ("erf", 2.5, 0.1),
+     ("tanh", 0.5, 0.0)],
+)  # fmt: skip
+def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
+    def at(sigma_w):
+        found = theory.depth_scales(name, sigma_w, sigma_b)
+        return jnp.stack([found.xi_c, found.c_star, found.trainable_depth, found.q_star,
+                          found.chi_1, found.xi_q, found.xi_gradient])  # fmt: skip
+
+    def check():
+        step, values = 1e-5, at(sigma_w)
+        numeric = (at(sigma_w + step) - at(sigma_w - step)) / (2 * step)
+        return values, jax.jacrev(at)(sigma_w), jax.jacfwd(at)(sigma_w), numeric
+
+    values, backward, forward, numeric = map(np.asarray, in_float64(check))
+    finite = np.isfinite(values)
+    np.testing.assert_allclose(backward[finite], numeric[finite], rtol=1e-5, atol=1e-9)
+    # ξ_c is inf at every σ_w below 1 without biases: its derivative is 0, not NaN.
+    np.testing.assert_allclose(backward[~finite], 0)
+    np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.full

@@ -124,7 +124,7 @@ def test_cross_moments_closed_forms(q):
     np.testing.assert_allclose(
         relu.value, q * (np.sin(angle) + (np.pi - angle) * c) / (2 * np.pi), atol=1e-10 * q
     )
-    np.testing.assert_allclose(relu.slope, (np.pi - angle) / (2 * np.pi), atol=1e-9)
+    np.testing.assert_allclose(relu.slope, (np.pi - angle) / (2 * np.pi), atol=1e-10)
     erf = cross64("erf", q, c)
     x = 2 * q * c / (1 + 2 * q)
     np.testing.assert_allclose(erf.value, 2 / np.pi * np.arcsin(x), atol=1e-10)
@@ -216,15 +216,112 @@ def test_a_users_callable_with_kinks_nobody_named():
 def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
     assert np.isnan(moments64("sin", 1e5).second)
     assert np.isnan(cross64("sin", 900.0, 0.5).value)
-    growing = moments64(jnp.exp, np.array([1.0, 1e6]))
+    growing = moments64(jnp.exp, np.array([1.0, 16.0, 1e6]))
     assert growing.second[0] == pytest.approx(math.exp(2), rel=5e-9)
-    assert np.isnan(growing.second[1])
+    # E e^{2u} at q = 16 lies at u = 32, close to where the rules end.
+    assert np.isnan(growing.second[1:]).all()
+    assert np.isnan(growing.mean[1:]).all()
 
 
 def test_beyond_the_table_the_power_law_goes_on():
     q = np.array([1e8, 1e20])
     np.testing.assert_allclose(moments64("relu", q).second, q / 2, rtol=1e-9)
     np.testing.assert_allclose(moments64("tanh", q).second, 1, rtol=2e-3)
+    # elu: E φ² = q/2 + ½ − 2/√(2πq) + …; softplus: E φ² = q/2 + π²/6 √(2/(πq)) + …
+    np.testing.assert_allclose(moments64("elu", q).second, q / 2, rtol=2e-8)
+    np.testing.assert_allclose(moments64("softplus", q).second, q / 2, rtol=2e-8)
+    # Odd moments are 0 by symmetry, and rounding errors of theirs are not carried on.
+    far = moments64("sigmoid", np.array([1e8, 1e20, 1e300]))
+    np.testing.assert_array_equal(far.mean, 0.5)
+    np.testing.assert_allclose(far.fourth[:2], 0.5, rtol=2e-4)
+    np.testing.assert_array_equal(moments64("tanh", q).mean, 0)
+
+
+COSINE = {
+    "mean": lambda q: np.exp(-q / 2),
+    "second": lambda q: (1 + np.exp(-2 * q)) / 2,
+    "slope_second": lambda q: -np.expm1(-2 * q) / 2,
+    "growth": lambda q: -np.exp(-2 * q),
+    "curvature_second": lambda q: (1 + np.exp(-2 * q)) / 2,
+}
+SQUARE = {
+    "mean": lambda q: q,
+    "second": lambda q: 3 * q**2,
+    "fourth": lambda q: 105 * q**4,
+    "slope_second": lambda q: 4 * q,
+    "growth": lambda q: 6 * q,
+    "curvature_second": lambda q: 4 + 0 * q,
+    "mixed": lambda q: 60 * q**3,
+}
+BELL = {  # exp(−x²)
+    "mean": lambda q: (1 + 2 * q) ** -0.5,
+    "second": lambda q: (1 + 4 * q) ** -0.5,
+    "fourth": lambda q: (1 + 8 * q) ** -0.5,
+    "slope_second": lambda q: 4 * q * (1 + 4 * q) ** -1.5,
+    "growth": lambda q: -2 * (1 + 4 * q) ** -1.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("phi", "wanted", "largest"),
+    [
+        (jnp.cos, COSINE, 4.0),
+        (jnp.square, SQUARE, 1e5),
+        (lambda x: jnp.sqrt(2) * jnp.maximum(x, 0) * x, {"second": SQUARE["second"]}, 1e5),
+        (lambda x: jnp.exp(-jnp.square(x)), BELL, 1e4),
+        (lambda x: x + 1, {"second": lambda q: 1 + q, "growth": lambda q: 1 + 0 * q}, 1e5),
+    ],
+)  # fmt: skip
+def test_an_activation_whose_value_or_slope_vanishes_at_0(phi, wanted, largest):
+    q = np.geomspace(1e-6, largest, 40)
+    found = moments64(phi, q)
+    for what, of in wanted.items():
+        # Where a moment vanishes with q, errors count against its value at q = 1.
+        expected, floor = of(q), 1e-9 * abs(of(1.0))
+        np.testing.assert_allclose(getattr(found, what), expected, 2e-9, floor, err_msg=what)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "slope", "curvature"),
+    [
+        ("softplus", math.log(2), 0.5, 0.25),
+        ("sigmoid", 0.5, 0.25, 0.0),
+        ("tanh", 0.0, 1.0, 0.0),
+        ("gelu", 0.0, 0.5, math.sqrt(2 / math.pi)),
+    ],
+)
+def test_moments_at_no_variance_are_those_of_the_taylor_series(name, value, slope, curvature):
+    found = moments64(name, 0.0)
+    assert (found.mean, found.second) == (value, pytest.approx(value**2, rel=1e-15))
+    assert found.slope_second == pytest.approx(slope**2, rel=1e-12)
+    assert found.growth == pytest.approx(slope**2 + value * curvature, rel=1e-10)
+
+    mean, second = in_float64(
+        lambda: jax.jacrev(
+            lambda q: jnp.stack([theory.moments(name, q).mean, theory.moments(name, q).second])
+        )(0.0)
+    )
+    assert mean == pytest.approx(curvature / 2, abs=1e-10)
+    assert second == pytest.approx(found.growth, abs=1e-10)
+
+
+def test_a_kink_at_0_of_an_activation_that_is_not_0_there():
+    """E (1 + relu)² = 1 + 2√(q/2π) + q/2: the growth is infinite at q = 0."""
+    q = np.array([0.0, 1e-6, 0.01, 1.0, 1e4])
+    found = moments64(lambda x: jax.nn.relu(x) + 1, q)
+    np.testing.assert_allclose(found.second, 1 + 2 * np.sqrt(q / 2 / np.pi) + q / 2, rtol=1e-12)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found.growth, 0.5 + 1 / np.sqrt(2 * np.pi * q), rtol=1e-12)
+
+
+def test_a_column_that_is_not_known_takes_only_what_needs_it():
+    """E φ′² of √|x| is infinite and its mean singular at 0; E φ² is √(2q/π) and E φ⁴ is q."""
+    found = moments64(lambda x: jnp.sqrt(jnp.abs(x)), np.array([0.01, 1.0, 100.0]))
+    np.testing.assert_allclose(found.second, np.sqrt([0.02 / np.pi, 2 / np.pi, 200 / np.pi]), 1e-7)
+    np.testing.assert_allclose(found.fourth, [0.01, 1, 100], rtol=1e-6)
+    assert np.isnan(found.slope_second).all()
+    # A jump whose place float32 does not have is one too.
+    assert table(lambda x: jnp.where(x > 0.3, 1.0, 0.0)).jump == pytest.approx(0.3, abs=1e-6)
 
 
 @pytest.mark.parametrize(
