@@ -26,12 +26,15 @@ class Candidate:
     Attributes:
       initializer: its spec string.
       bias_initializer: of the biases that belong to it.
-      score: |ln forward| + |ln backward| + the spread √Var of one network, measured; the factors by
-        which E z² and E‖∂L/∂z‖² change from the first to the last hidden layer.
+      score: |ln forward| + |ln backward| + spread + angle, measured; forward and backward are the
+        factors by which E z² and E‖∂L/∂z‖² change from the first to the last hidden layer.
       forward, backward: ln of those factors by theory; NaN where the theory refuses.
       measured_forward, measured_backward: the same, means over seeds of the logarithms.
       spread: standard deviation over seeds of ln E z² of the last hidden layer.
-      correlation: of two inputs at the last hidden layer, measured.
+      angle: how much closer two inputs come: mean over seeds of ln (1 − c)/(1 − c′), ≥ 0, c and c′
+        their correlation at the first and last hidden layer.
+      correlation: c′, its mean over seeds.
+      dead: share of networks in which a signal or a gradient is 0.
       reason: one sentence.
       code: the line that makes it.
     """
@@ -44,7 +47,9 @@ class Candidate:
     measured_forward: float
     measured_backward: float
     spread: float
+    angle: float
     correlation: float
+    dead: float
     reason: str
     code: str
 
@@ -70,7 +75,8 @@ def recommend(
       progress: called as ``progress(done, of, initializer)`` before each candidate.
 
     Returns:
-      Candidates, the best first. A signal that vanishes or overflows has score inf.
+      Candidates, the best first. Where a signal or a gradient is 0 or overflows, the score is inf
+      and what was measured NaN.
 
     Raises:
       ValueError: a network without hidden layers, an unknown initializer, numbers out of range.
@@ -104,7 +110,7 @@ def recommend(
         ]
         stacked: Profile = jax.tree.map(lambda *rows: np.stack(rows), *profiles)
         found.append(_judged(model, x, spec, bias, stacked))
-    return sorted(found, key=lambda each: each.score)
+    return sorted(found, key=lambda each: (each.score, each.dead))
 
 
 def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
@@ -124,10 +130,10 @@ def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
             continue  # none, or an unstable one
         bias = f"normal({sigma_b:g})" if sigma_b else "zeros"
         chosen.append((f"edge_of_chaos({name}, sigma_b={sigma_b:g})", bias))
-        chosen.append((f"orthogonal({sigma_w:.6g})", bias))
+        chosen.append((_orthogonal(sigma_w), bias))
     if theory.isometry(model.activation).attainable:
         sigma_w, sigma_b = theory.isometric_point(model.activation, model.depth)
-        chosen.append((f"orthogonal({sigma_w:.6g})", f"normal({sigma_b:.3g})"))
+        chosen.append((_orthogonal(sigma_w), f"normal({sigma_b:.3g})"))
     kept: list[tuple[str, str]] = []
     for spec, bias in chosen:
         pair = str(initializers.get(spec)), bias
@@ -136,27 +142,48 @@ def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
     return kept
 
 
+def _orthogonal(sigma_w: float) -> str:
+    scale = f"{sigma_w:.6g}"
+    return "orthogonal" if scale == "1" else f"orthogonal({scale})"
+
+
 def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) -> Candidate:
-    square = np.log(np.maximum(np.asarray(profile.second_moment, np.float64), 1e-300))
-    slope = 2 * np.log(np.maximum(np.asarray(profile.gradient_norm, np.float64), 1e-300))
     last = model.depth - 1
-    forward = float((square[:, last] - square[:, 0]).mean())
-    backward = float((slope[:, 0] - slope[:, last]).mean())
-    spread = float(square[:, last].std(ddof=1))
+    length, norm = (
+        np.asarray(values, np.float64)[:, : last + 1]
+        for values in (profile.second_moment, profile.gradient_norm)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        square, slope = np.log(length), 2 * np.log(norm)
+        forward = float((square[:, last] - square[:, 0]).mean())
+        backward = float((slope[:, 0] - slope[:, last]).mean())
+        spread = float(square[:, last].std(ddof=1))
+    # No logarithm of a factor says that nothing gets through.
+    zero = {"signal": (length == 0).any(1), "gradient": (norm == 0).any(1)}
+    gone = [
+        f"{what} is 0 in {100 * share.mean():.0f} % of networks"
+        for what, share in zero.items()
+        if share.any()
+    ]
+    correlation = np.asarray(profile.correlation, np.float64)[:, : last + 1]
+    apart = np.log(np.maximum(1 - correlation, np.finfo(np.float32).eps))
+    angle = float(np.maximum(apart[:, 0] - apart[:, last], 0.0).mean())
     expected = _expected(model, x, spec, bias)
-    score = abs(forward) + abs(backward) + spread
-    correlation = float(np.asarray(profile.correlation)[:, last].mean())
+    score = abs(forward) + abs(backward) + spread + angle
+    parallel = float(correlation[:, last].mean())
     return Candidate(
         initializer=spec,
         bias_initializer=bias,
-        score=score if math.isfinite(score) else math.inf,
+        score=score if math.isfinite(score) and not gone else math.inf,
         forward=expected[0],
         backward=expected[1],
         measured_forward=forward,
         measured_backward=backward,
         spread=spread,
-        correlation=correlation,
-        reason=_reason(forward, backward, spread, correlation),
+        angle=angle,
+        correlation=parallel,
+        dead=float((zero["signal"] | zero["gradient"]).mean()),
+        reason="; ".join(gone) or _reason(forward, backward, spread, parallel),
         code=_code(spec, bias),
     )
 

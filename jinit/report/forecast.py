@@ -149,22 +149,30 @@ def print_candidates(found: Sequence[Candidate], stream: TextIO | None = None) -
             _decades(each.measured_forward),
             _decades(each.measured_backward),
             f"{_decades(each.forward)}, {_decades(each.backward)}",
-            f"{each.spread:.2f}",
+            "—" if math.isnan(each.spread) else f"{each.spread:.2f}",
             f"{each.correlation:.3f}",
             escaped(each.reason),
         )
     console.print(grid)
     console.print(
         "signal and gradient: factor on their squares through the hidden layers, measured (means "
-        "of logarithms); theory: both expected; spread: deviation of ln E z² over seeds",
+        "of logarithms); theory: both expected; spread: deviation of ln E z² over seeds; corr.: of "
+        "two inputs at the last hidden layer",
         style="dim",
     )
-    console.print(f"[bold green]{escaped(found[0].code)}[/]")
+    if math.isinf(found[0].score):
+        console.print(
+            "[bold red]none of these lets a signal and a gradient through every network[/]"
+        )
+    else:
+        console.print(f"[bold green]{escaped(found[0].code)}[/]")
 
 
 def _decades(log: float) -> str:
     if math.isnan(log):
         return "—"
+    if math.isinf(log):
+        return "0" if log < 0 else "inf"
     if abs(log) < math.log(1000):
         return f"{math.exp(log):.3g}"
     return f"10^{log / math.log(10):.1f}"

@@ -115,6 +115,32 @@ def test_recommend_puts_what_keeps_the_signal_first():
     assert '"*/kernel": "he_normal"' in found[0].code
 
 
+def test_recommend_puts_what_lets_nothing_through_last():
+    model = MLP(features=(32,) * 8 + (4,))
+    found = probes.recommend(
+        model, 32, seeds=4, candidates=("zeros", "normal(1e-30)", "ones", "he_normal")
+    )
+    assert [each.initializer for each in found[:2]] == ["he_normal", "ones"]
+    for each in found[2:]:
+        assert (each.score, each.dead) == (math.inf, 1.0)
+        assert each.reason.startswith("signal is 0 in 100 % of networks")
+
+
+def test_recommend_counts_inputs_that_become_parallel():
+    """He's ReLU brings inputs together, as 1/l²; a chaotic tanh network keeps them apart."""
+    relu, tanh = (
+        probes.recommend(MLP(features=(64,) * 20 + (4,), activation=activation), 64, seeds=4,
+                         candidates=("he_normal",))[0]
+        for activation in ("relu", "tanh")
+    )  # fmt: skip
+    closer = theory.propagate("relu", 2**0.5, depth=20, c=0.0).gap
+    assert relu.angle == pytest.approx(math.log(closer[0] / closer[19]), abs=0.7)
+    assert abs(tanh.angle) < 0.3
+    for each in (relu, tanh):
+        parts = abs(each.measured_forward), abs(each.measured_backward), each.spread, each.angle
+        assert each.score == pytest.approx(sum(parts))
+
+
 @pytest.mark.full
 @pytest.mark.slow
 def test_recommend_knows_the_theorys_candidates():
