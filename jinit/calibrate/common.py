@@ -13,6 +13,7 @@ import numpy as np
 from jinit import errors
 from jinit.parameters.rules import path_of
 from jinit.probes import Captured, capture
+from jinit.probes.capture import by_path
 from jinit.typing import Array, PyTree
 
 
@@ -38,7 +39,7 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
 
     Raises:
       TypeError, ValueError: as :func:`jinit.probes.capture`; a kernel that two layers share;
-        parameters of another model, a batch that is not finite.
+        parameters of another model or batch, or not finite; a batch that is not finite.
 
     >>> from jinit.models import MLP
     >>> len(opened(MLP(features=(4, 2)), None, jnp.zeros((3, 5))).layers)
@@ -48,12 +49,8 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     if known and not np.isfinite(np.asarray(batch, np.float64)).all():
         raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")
     captured = model if isinstance(model, Captured) else capture(model, batch, params)
-    wanted: Any = jax.tree.structure(captured.params)
-    if params is not None and jax.tree.structure(params) != wanted:
-        raise errors.refusal(
-            "params", jax.tree.structure(params), f"the tree of this model, {wanted}",
-            "pass what belongs to it (without Flax's outer 'params')",
-        )  # fmt: skip
+    if params is not None:
+        _check_params(params, captured.params)
     kernels = [layer.kernel for layer in captured.layers]
     if len(set(kernels)) < len(kernels):
         shared = next(name for name in kernels if kernels.count(name) > 1)
@@ -62,6 +59,35 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
             "calibrate has no one scale for two layers: draw such a network by a rule",
         )  # fmt: skip
     return captured
+
+
+def _check_params(params: PyTree, model: PyTree) -> None:
+    """They have the model's tree and shapes and, unless traced, are finite."""
+    wanted: Any = jax.tree.structure(model)
+    if jax.tree.structure(params) != wanted:
+        raise errors.refusal(
+            "params", jax.tree.structure(params), f"the tree of this model, {wanted}",
+            "pass what belongs to it (without Flax's outer 'params')",
+        )  # fmt: skip
+    leaves = zip(by_path(params).items(), by_path(model).values(), strict=True)
+    for (path, leaf), like in leaves:
+        if jnp.shape(leaf) != jnp.shape(like):
+            raise errors.refusal(
+                path, jnp.shape(leaf), f"{jnp.shape(like)}, what the model has on this batch",
+                "pass the parameters and a batch of the same model",
+            )  # fmt: skip
+        known = not isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        if known and not np.isfinite(np.asarray(leaf, np.float64)).all():
+            raise errors.refusal(path, "NaN or inf", "finite parameters", "draw them again")
+
+
+def check_several(batch: Array, why: str) -> None:
+    """At least two examples.
+
+    >>> check_several(jnp.ones((2, 5)), "a variance")
+    """
+    if batch.shape[0] < 2:
+        raise errors.refusal("batch", batch.shape, f"two examples or more: {why}", "pass more")
 
 
 def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]:

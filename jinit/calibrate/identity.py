@@ -100,7 +100,7 @@ def skipinit(
       Parameters, and a :class:`Trace` of the scalars.
 
     Raises:
-      ValueError: no scalar matches.
+      ValueError: no scalar matches. TypeError: a pattern that is no text.
 
     Reference: De & Smith 2020, section 3.
 
@@ -111,6 +111,8 @@ def skipinit(
     >>> trace.before.tolist(), trace.after.tolist()
     ([1.0, 1.0], [0.0, 0.0])
     """
+    if not isinstance(scales, str):
+        raise errors.wrong_type("scales", scales, "a pattern of paths", "scales='*/scale'")
     leaves = by_path(params)
     found = [path for path, leaf in leaves.items() if leaf.size == 1 and matches(scales, path)]
     if not found:

@@ -69,7 +69,7 @@ def metainit(
       key: of the random labels.
       model, params: as :func:`jinit.calibrate.lsuv`; φ must be smooth (for ReLU φ″ is 0).
       batch: ``(batch, …)``; the paper uses N(0, 1).
-      classes: number of random labels; None: the outputs'.
+      classes: number of random labels, 2 to the number of outputs; None: all of them.
       steps: ≥ 1. learning_rate: of ln‖W‖, > 0. momentum: in [0, 1).
 
     Returns:
@@ -77,7 +77,8 @@ def metainit(
       and after; converged if it fell by half.
 
     Raises:
-      ValueError: a number out of range; as :func:`jinit.probes.capture`.
+      ValueError: a number out of range, a model with one output; as :func:`jinit.probes.capture`.
+      TypeError: no key.
 
     Reference: Dauphin & Schoenholz 2019, algorithm 1 (with ln‖W‖ in place of ‖W‖).
 
@@ -94,7 +95,11 @@ def metainit(
     errors.check_number("momentum", momentum, low=0.0, high=0.999, fix="use 0.9")
     captured = opened(model, params, batch)
     outputs = jax.eval_shape(lambda p: captured.apply(p, batch, None)[0], params).shape[-1]
-    labels = jax.random.randint(key, batch.shape[:1], 0, classes or outputs)
+    if classes is None:
+        classes = outputs
+    errors.check_integer("classes", classes, low=2, high=outputs, fix="one per output")
+    errors.check_key(key)
+    labels = jax.random.randint(key, batch.shape[:1], 0, classes)
     kernels = [layer.kernel for layer in captured.layers]
 
     def loss(params: PyTree) -> Array:
@@ -151,7 +156,8 @@ def gradinit(
       :class:`Trace` of one entry, that loss before and after; converged if it fell.
 
     Raises:
-      ValueError: a number out of range; as :func:`jinit.probes.capture`.
+      ValueError: a number out of range, a loss that is not one number; as
+        :func:`jinit.probes.capture`.
 
     Reference: Zhu et al. 2021, equation 1 and algorithm 1.
 
@@ -179,6 +185,10 @@ def gradinit(
 
     def of(params: PyTree) -> Array:
         return loss(captured.apply(params, batch, None)[0])
+
+    shape = jax.eval_shape(of, params).shape
+    if shape:
+        raise errors.refusal("loss", f"an array {shape}", "one number", "the mean over the batch")
 
     def after_step(log: Array) -> tuple[Array, Array]:
         theta = scaled(log)

@@ -6,9 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors, theory
-from jinit.calibrate.common import Trace, adjusted, along, opened, pre_activations
+from jinit.calibrate.common import (
+    Trace,
+    adjusted,
+    along,
+    check_several,
+    opened,
+    pre_activations,
+)
 from jinit.models import MLP
 from jinit.parameters.rules import path_of
 from jinit.typing import Array, Key, PyTree
@@ -53,6 +61,7 @@ def lsuv(
     errors.check_number("tolerance", tolerance, low=0.0, open_low=True, fix="use 0.1")
     errors.check_integer("iterations", iterations, low=1, fix="use 10")
     captured = opened(model, params, batch)
+    check_several(batch, "Var z is over inputs too")
     kernels = [layer.kernel for layer in captured.layers]
 
     def variances(scales: Array) -> Array:
@@ -116,6 +125,7 @@ def within_layer(
     """
     errors.check_integer("iterations", iterations, low=1, fix="use 2")
     captured = opened(model, params, batch)
+    check_several(batch, "a unit's variance over them")
     for each in captured.layers:
         if each.bias is None:
             raise errors.refusal(
@@ -227,7 +237,8 @@ def output_bias(
       Parameters, and a :class:`Trace` of one entry: the largest |mean output − goal| before, after.
 
     Raises:
-      ValueError: an output layer without bias, labels that are not the integers of this batch.
+      ValueError: an output layer without bias; labels that are not integers, one an example, below
+        the number of classes. TypeError: labels that are no array.
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
 
@@ -242,19 +253,31 @@ def output_bias(
     bias = captured.layers[-1].bias
     if bias is None:
         raise errors.refusal("model", "an output layer without bias", "one with", "use_bias=True")
-    if labels.shape != batch.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise errors.refusal(
-            "labels", f"{labels.dtype}{list(labels.shape)}", f"class numbers {batch.shape[:1]}",
-            "pass the integer labels of this batch",
-        )  # fmt: skip
 
     def outputs(params: PyTree) -> Array:
-        return captured.apply(params, batch, None)[0].reshape(len(labels), -1).mean(0)
+        return captured.apply(params, batch, None)[0].reshape(batch.shape[0], -1).mean(0)
 
     mean = outputs(params)
-    counts = jnp.bincount(labels, length=max(2, len(mean))) + smoothing
+    classes = max(2, len(mean))
+    _check_labels(labels, batch.shape[0], classes)
+    counts = jnp.bincount(labels, length=classes) + smoothing
     wanted = jnp.log(counts / counts.sum())
     wanted = wanted if len(mean) > 1 else wanted[1:] - wanted[:1]
     changed = adjusted(params, {}, {bias: wanted - mean})
     before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
     return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4)
+
+
+def _check_labels(labels: Any, examples: int, classes: int) -> None:
+    """Integers in [0, classes), one an example; traced ones pass unread."""
+    fix = "pass the integer labels of this batch"
+    if not hasattr(labels, "dtype"):
+        raise errors.wrong_type("labels", labels, f"an array ({examples},) of integers", fix)
+    if labels.shape != (examples,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise errors.refusal(
+            "labels", f"{labels.dtype}{list(labels.shape)}", f"class numbers ({examples},)", fix
+        )
+    if not isinstance(labels, jax.core.Tracer):
+        outside = np.asarray(labels)[(labels < 0) | (labels >= classes)]
+        if outside.size:
+            raise errors.refusal("labels", int(outside[0]), f"0 to {classes - 1}", fix)

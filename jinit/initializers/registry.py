@@ -141,6 +141,11 @@ _BUILT_IN = (
 
 _ROWS: dict[str, Row] = {row.name: row for row in _BUILT_IN}
 _ALIASES: dict[str, str] = {alias: row.name for row in _BUILT_IN for alias in row.aliases}
+# What jinit.calibrate has: known here, where it is asked for first, only to say where to find it.
+CALIBRATIONS = (
+    "lsuv", "within_layer", "between_layers", "metainit", "gradinit", "fixup", "skipinit", "rezero",
+    "antisymmetric", "analytic", "output_bias",
+)  # fmt: skip
 
 
 def get(initializer: str | Initializer) -> Initializer:
@@ -183,6 +188,11 @@ def row(name: str) -> Row:
     canonical = _ALIASES.get(name, name)
     if canonical not in _ROWS:
         listing = "jinit.initializers.names()"
+        if name in CALIBRATIONS:
+            raise errors.refusal(
+                "initializer", name, "what draws a kernel from its shape alone",
+                f"{name} needs a model and data: jinit.calibrate.{name}, or a sweep's initializer",
+            )  # fmt: skip
         raise errors.unknown_name("initializer", name, _ROWS, listing, _ALIASES)
     return _ROWS[canonical]
 

@@ -27,7 +27,6 @@ from jinit.theory.isometry import (
 )
 from jinit.theory.kernels import Kernels, condition_number, kernels, linearized_loss
 from jinit.theory.mean_field import (
-    DepthScales,
     correlation_fixed_point,
     correlation_map,
     depth_scales,
@@ -39,6 +38,7 @@ from jinit.theory.moments import CrossMoments, Moments, cross_moments, moments
 from jinit.theory.phase import PhaseDiagram, phase_diagram
 from jinit.theory.predict import Prediction, predict
 from jinit.theory.propagation import Architecture, Propagation, propagate
+from jinit.theory.settled import DepthScales
 
 __all__ = [
     "Architecture", "CriticalLine", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint",

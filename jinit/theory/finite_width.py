@@ -84,7 +84,8 @@ def fluctuations(
       layers up to the next power of 1/width, else off by about a fifth where the values reach ½.
 
     Raises:
-      ValueError: a width below 1, a number out of range, an unknown activation.
+      ValueError: a width below 1, a number out of range or of another shape, an unknown activation.
+      TypeError: widths or numbers that are none.
 
     Reference: Hanin & Rolnick 2018, theorem 5; Hanin 2018, theorem 1; Yang & Schoenholz 2017.
 
@@ -92,6 +93,8 @@ def fluctuations(
     >>> round(float(found.length[10] - 2 / 50), 4)  # 5 · 10/50
     1.0
     """
+    if not hasattr(widths, "__len__"):
+        raise errors.wrong_type("widths", widths, "one per layer", "widths=[64, 64, 10]")
     if not len(widths):
         raise errors.refusal("widths", tuple(widths), "at least one layer", "widths=[64, 64, 10]")
     for width in widths:
@@ -100,6 +103,14 @@ def fluctuations(
     errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
     depth = len(widths)
+    for name, value, allowed in (
+        ("sigma_w", sigma_w, ((), (depth,))), ("sigma_b", sigma_b, ((), (depth,))), ("q", q, ((),))
+    ):  # fmt: skip
+        if np.shape(value) not in allowed:
+            text = " or ".join(map(str, allowed))
+            raise errors.refusal(
+                f"shape of {name}", np.shape(value), text, "jax.vmap over several networks"
+            )
     n = jnp.asarray(widths, floating(q).dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))
     return spreading(known, n, sigma_w, sigma_b, floating(q), orthogonal)

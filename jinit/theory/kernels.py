@@ -70,7 +70,7 @@ def kernels(
     >>> round(float(found.nngp[0, 0]), 4), round(float(found.ntk[0, 0]), 4)  # NTK: depth + 1
     (2.0, 8.0)
     """
-    x = floating(x)
+    x = floating(x, "x")
     if x.ndim != 2:
         raise errors.refusal("x", x.shape, "(inputs, features)", "x.reshape(len(x), -1)")
     if not isinstance(x, jax.core.Tracer) and not np.isfinite(np.asarray(x)).all():
@@ -106,15 +106,16 @@ def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -
       ``(steps + 1,)``: ½ mean r² before each step and at the end.
 
     Raises:
-      ValueError: shapes that do not fit, a number out of range.
+      ValueError: shapes that do not fit, a kernel that is not symmetric or not finite, a number out
+        of range.
 
     Reference: Lee et al. 2019, equation 10; Jacot et al. 2018, section 5.
 
     >>> linearized_loss(jnp.eye(2) * 2, jnp.ones(2), learning_rate=0.5, steps=2).tolist()
     [0.5, 0.125, 0.03125]
     """
-    ntk, targets = floating(ntk), floating(targets)
-    if ntk.ndim != 2 or ntk.shape[0] != ntk.shape[1] or targets.shape[:1] != ntk.shape[:1]:
+    ntk, targets = _symmetric("ntk", ntk), floating(targets, "targets")
+    if targets.shape[:1] != ntk.shape[:1]:
         raise errors.refusal(
             "ntk and targets",
             (ntk.shape, targets.shape),
@@ -140,11 +141,28 @@ def condition_number(kernel: Any) -> Array:
     Returns:
       A scalar ≥ 1; inf where the smallest eigenvalue is not positive.
 
+    Raises:
+      ValueError: not square, not symmetric or not finite. TypeError: not an array.
+
     >>> float(condition_number(jnp.diag(jnp.array([4.0, 1.0]))))
     4.0
     """
-    values = jnp.linalg.eigvalsh(floating(kernel))
+    values = jnp.linalg.eigvalsh(_symmetric("kernel", kernel))
     return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
+
+
+def _symmetric(what: str, kernel: Any) -> Array:
+    """A kernel as an array; unless it is traced, finite and symmetric up to rounding."""
+    kernel = floating(kernel, what)
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+        raise errors.refusal(what, kernel.shape, "(n, n)", "pass the kernel of one set of inputs")
+    if not isinstance(kernel, jax.core.Tracer):
+        known = np.asarray(kernel, np.float64)
+        if not np.isfinite(known).all():
+            raise errors.refusal(what, "NaN or inf", "a finite kernel", "clean the inputs")
+        if np.abs(known - known.T).max(initial=0.0) > 1e-3 * np.abs(known).max(initial=0.0):
+            raise errors.refusal(what, "not symmetric", "a kernel", "pass Θ or K, not a Jacobian")
+    return kernel
 
 
 def _dual(known: Table) -> Callable[[Array], tuple[Array, Array]]:

@@ -15,14 +15,9 @@ from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.correlations import reader
 from jinit.theory.critical import CriticalLine, critical_line
-from jinit.theory.mean_field import (
-    DepthScales,
-    check_sigmas,
-    scales,
-    settled_gap,
-    settled_length,
-)
-from jinit.theory.tables import Table, table
+from jinit.theory.mean_field import check_sigmas
+from jinit.theory.settled import DepthScales, scales, settled_gap, settled_length
+from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
 
@@ -68,7 +63,10 @@ def phase_diagram(
     >>> found.scales.trainable_depth.round(1).tolist()
     [[21.8, 41.9]]
     """
-    axes = [np.asarray(x, np.float64) for x in (sigma_w, sigma_b)]
+    axes = [
+        np.asarray(in_float64(floating, x, name), np.float64)
+        for name, x in (("sigma_w", sigma_w), ("sigma_b", sigma_b))
+    ]
     for name, axis in zip(("sigma_w", "sigma_b"), axes, strict=True):
         if axis.ndim != 1 or not axis.size:
             raise errors.refusal(name, axis.shape, "a list of numbers", "np.linspace(0.5, 3, 200)")

@@ -16,8 +16,8 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
 from jinit.theory.finite_width import Fluctuations, spreading
-from jinit.theory.mean_field import DepthScales, settled_scales
 from jinit.theory.propagation import Architecture, Propagation, through
+from jinit.theory.settled import DepthScales, settled_scales
 from jinit.theory.tables import Table, table
 from jinit.typing import Array
 

@@ -53,6 +53,9 @@ class Architecture:
       sigma_v: a residual branch ends linearly, branch_scale · V φ(z_l), V's entries N(0, σ_v²/n)
         (:class:`jinit.models.ResidualMLP`); None: it ends in φ.
       normalized: φ sees z_l standardized over units (LayerNorm at its start).
+
+    Raises:
+      ValueError: a negative scale, or one without residual=True. TypeError: not a number.
     """
 
     residual: bool = False
@@ -60,6 +63,14 @@ class Architecture:
     branch_scale: float = 1.0
     sigma_v: float | None = None
     normalized: bool = False
+
+    def __post_init__(self) -> None:
+        for name, default in (("branch_scale", 1.0), ("sigma_v", None)):
+            value = getattr(self, name)
+            if value is not None:
+                errors.check_number(name, value, low=0.0, fix="use 1.0")
+            if value != default and not self.residual:
+                raise errors.refusal(name, value, "residual=True: no branch to scale", "set both")
 
 
 def propagate(
@@ -107,16 +118,10 @@ def propagate(
         raise errors.wrong_type(
             "architecture", architecture, "an Architecture", "Architecture(residual=True)"
         )
-    check_sigmas(sigma_w, sigma_b)
+    check_sigmas(sigma_w, sigma_b, q=q, c=c)
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
-    for name in ("branch_scale", "sigma_v"):
-        value = getattr(architecture, name)
-        if value is not None:
-            errors.check_number(name, value, low=0.0, fix="use 1.0")
-            if value != getattr(Architecture(), name) and not architecture.residual:
-                raise errors.refusal(name, value, "residual=True: no branch to scale", "set both")
     known = table(activation)
     values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
     w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])

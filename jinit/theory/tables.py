@@ -255,11 +255,17 @@ def _moments_at(
     return [np.asarray(end) for end in ends], found
 
 
-def floating(x: Any) -> Array:
+def floating(x: Any, what: str = "an argument") -> Array:
     """As an array of floats; whole numbers take JAX's default float dtype.
+
+    Raises:
+      TypeError: not numbers.
 
     >>> str(floating(2).dtype)
     'float32'
     """
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))

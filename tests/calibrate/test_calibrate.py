@@ -2,6 +2,7 @@
 
 import math
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -207,3 +208,64 @@ def test_bad_input_is_refused(call, message, x):
     params = jinit.initialize(KEY, jax.eval_shape(bare.init, KEY, x)["params"], {"*": "he_normal"})
     with pytest.raises(ValueError, match="hidden_0 without a bias"):
         calibrate.within_layer(KEY, bare, params, x)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x[:, :9]), ValueError, r"\(9, 8\), what"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x[:1]), ValueError, "two examples or more"),
+        (lambda m, p, x: calibrate.within_layer(KEY, m, p, x[:1]), ValueError, "two examples"),
+        (
+            lambda m, p, x: calibrate.analytic(KEY, m, jax.tree.map(lambda w: w * jnp.nan, p), x),
+            ValueError, "hidden_0/bias: got 'NaN or inf'",
+        ),
+        (lambda m, p, x: calibrate.metainit(7, m, p, x), TypeError, "key: got 7"),
+        (lambda m, p, x: calibrate.metainit(KEY, m, p, x, classes=0), ValueError, "classes: got 0"),
+        (lambda m, p, x: calibrate.metainit(KEY, m, p, x, classes=5), ValueError, "and <= 4"),
+        (lambda m, p, x: calibrate.metainit(KEY, m, p, x, classes="a"), TypeError, "classes"),
+        (lambda m, p, x: calibrate.skipinit(KEY, m, p, x, scales=3), TypeError, "scales: got 3"),
+        (
+            lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: z.sum(1)),
+            ValueError, r"loss: got 'an array \(256,\)'; allowed: one number",
+        ),
+        (
+            lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.full(256, 4)),
+            ValueError, "labels: got 4; allowed: 0 to 3",
+        ),
+        (
+            lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.full(256, -1)),
+            ValueError, "labels: got -1",
+        ),
+        (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, None), TypeError, "labels: got None"),
+        (lambda m, p, x: jinit.initializers.get("lsuv(orthogonal)"), ValueError,
+         "needs a model and data"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused_by_name(call, error, message, x):
+    model = MLP(features=(8, 4))
+    with pytest.raises(error, match=message):
+        call(model, drawn(model, x), x)
+
+
+def test_initializers_know_every_calibration_by_name():
+    from jinit.initializers.registry import CALIBRATIONS
+
+    assert calibrate.names() == CALIBRATIONS
+
+
+def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):
+    """Its own __call__ decides, not the layers that an MLP of its fields would have."""
+
+    class Doubled(MLP):
+        @flax.linen.compact
+        def __call__(self, x):
+            return 2 * flax.linen.Dense(self.features[-1], name="only")(x)
+
+    model = Doubled(features=(8, 4))
+    captured = probes.capture(model, x)
+    assert [layer.name for layer in captured.layers] == ["only"]
+    params = model.init(KEY, x)["params"]
+    np.testing.assert_allclose(
+        captured.apply(params, x, None)[0], model.apply({"params": params}, x), rtol=1e-6
+    )

@@ -210,6 +210,27 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
             TypeError, "an Architecture",
         ),
         (lambda x: theory.predict(ResidualMLP(4, 2, 3), x), TypeError, "got 'ResidualMLP'"),
+        (lambda x: theory.fluctuations("relu", 5, 1.0), TypeError, "widths: got 5"),
+        (lambda x: theory.fluctuations("relu", [5] * 3, np.ones(2)), ValueError, r"\(\) or \(3,\)"),
+        (
+            lambda x: theory.fluctuations("relu", [5] * 3, 1.0, q=np.ones(2)),
+            ValueError, "shape of q",
+        ),
+        (lambda x: theory.phase_diagram("tanh", "a", [0.1]), TypeError, "sigma_w: got 'a'"),
+        (lambda x: theory.condition_number(x), ValueError, r"kernel: got \(4, 3\)"),
+        (lambda x: theory.condition_number(np.triu(np.ones((2, 2)))), ValueError, "not symmetric"),
+        (
+            lambda x: theory.linearized_loss(
+                np.eye(2) * np.nan, x[:2, 0], learning_rate=1, steps=1
+            ),
+            ValueError, "ntk: got 'NaN or inf'",
+        ),
+        (lambda x: theory.kernels("tanh", "a", depth=1), TypeError, "x: got 'a'"),
+        (lambda x: theory.length_map("tanh", x[0], x[:2, 0]), ValueError, "shapes of sigma_w"),
+        (lambda x: theory.cross_moments("tanh", x[0], x[:2, 0]), ValueError, "shapes of q, c"),
+        (lambda x: theory.propagate("relu", x[0], q=x[:2, 0], depth=2), ValueError, "broadcast"),
+        (lambda x: theory.Architecture(residual=True, branch_scale="a"), TypeError, "got 'a'"),
+        (lambda x: theory.Architecture(branch_scale=0.5), ValueError, "residual=True"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_by_name(call, error, message):

@@ -78,7 +78,6 @@ def test_residual_mlps_measure_what_theory_says(name, scale):
 def test_branch_options_without_branches_are_refused():
     for options in ({"branch_scale": 0.5}, {"sigma_v": 1.0}):
         with pytest.raises(ValueError, match="residual=True"):
-            theory.propagate("relu", 1.0, depth=3, architecture=theory.Architecture(**options))
-    wrong = theory.Architecture(residual=True, sigma_v=-1.0)
+            theory.Architecture(**options)
     with pytest.raises(ValueError, match="sigma_v"):
-        theory.propagate("relu", 1.0, depth=3, architecture=wrong)
+        theory.Architecture(residual=True, sigma_v=-1.0)

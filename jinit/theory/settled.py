@@ -1,0 +1,238 @@
+"""Where lengths and angles of an infinitely wide network settle: the searches, on tables."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit.theory.moments import Moments, pair, read
+from jinit.theory.tables import Table
+from jinit.typing import Array
+
+# q* = 0 and ∞ stand for limits: maps are evaluated this close to them.
+_SMALL, _LARGE = 1e-12, 1e12
+# Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
+_NEWTON = 12
+_Bracket: TypeAlias = tuple[Array, Array, Array]
+_Search: TypeAlias = tuple[Array, Array, Array, Array]
+_PairAt: TypeAlias = Callable[[Moments, Array, Array], tuple[Array, Array]]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DepthScales:
+    """Where an infinitely wide network settles and how fast; all arrays of one shape.
+
+    Attributes:
+      q_star: variance of deep layers' pre-activations; 0 where the signal dies, inf where it grows.
+      c_star: correlation of deep layers' pre-activations of two different inputs, from c = 0.
+      chi_1: growth of a squared gradient a layer.
+      xi_q: layers in which the distance to q_star falls by e.
+      xi_c: layers in which the distance to c_star falls by e; inf on the edge of chaos.
+      xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by e; negative: it vanishes.
+      trainable_depth: 6 ξ_c (Schoenholz et al. 2017, section 5), in layers; 6/|ln χ₁| where q_star
+        is 0 or inf.
+    """
+
+    q_star: Array
+    c_star: Array
+    chi_1: Array
+    xi_q: Array
+    xi_c: Array
+    xi_gradient: Array
+    trainable_depth: Array
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def settled_scales(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> DepthScales:
+    """:func:`depth_scales` from a table that is at hand, unchecked.
+
+    >>> from jinit.theory.tables import table
+    >>> round(float(settled_scales(table("relu"), *map(jnp.asarray, (1.0, 1.0, 1.0))).q_star), 5)
+    2.0
+    """
+    q = settled_length(known, sigma_w, sigma_b, start)
+    gap, slope = settled_gaps(known, sigma_w, sigma_b, q)
+    return scales(known, jnp.broadcast_to(sigma_w, q.shape), q, gap, slope)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tuple[Array, Array]:
+    """:func:`settled_gap` by integration, of arrays of one shape.
+
+    >>> from jinit.theory.tables import table
+    >>> gap, _ = settled_gaps(table("tanh"), *(jnp.asarray(x) for x in (2.0, 0.3, 2.5)))
+    >>> round(1 - float(gap), 4)
+    0.2452
+    """
+    solve = functools.partial(settled_gap, functools.partial(pair, known), known)
+    found: tuple[Array, Array] = jnp.vectorize(solve, signature="(),(),()->(),()")(
+        sigma_w, sigma_b, q
+    )
+    return found
+
+
+def settled_gap(
+    pair_at: _PairAt,
+    known: Table,
+    sigma_w: Array,
+    sigma_b: Array,
+    q: Array,
+) -> tuple[Array, Array]:
+    """1 − c* and C′(c*) at one point; ``pair_at`` is ``moments.pair`` of this table.
+
+    The gap obeys gap = gap · h(gap) with h = σ_w² q P/V(q) falling in gap: Newton's method on
+    h = 1, inside a bracket.
+
+    >>> from jinit.theory.tables import table
+    >>> known = table("tanh")
+    >>> point = jnp.asarray(2.0), jnp.asarray(0.5), jnp.asarray(1.0)
+    >>> gap, slope = settled_gap(functools.partial(pair, known), known, *point)
+    >>> 0 < float(gap) < 1, float(slope) < 1
+    (True, True)
+    """
+    length, q = q, jnp.clip(q, _SMALL, _LARGE)
+    found = read(known, q)
+    # Without biases the angle does not depend on σ_w, nor on whether it is 0.
+    biases = sigma_b**2 / jnp.maximum(sigma_w**2, 1e-30)
+    factor = q / (found.second + biases)
+    # An activation that is linear far out keeps the angle of nearly parallel inputs there.
+    linear = jnp.isinf(length) & (known.beyond[0, 1] == 0)
+    at_one = jnp.where(linear, 1.0, factor * found.slope_second)
+    # Rounding of the table must not make a chaotic phase of a critical one.
+    chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
+    gap, slope = _gap(pair_at, chaotic, factor, found, jnp.sqrt(q))
+    unknown = jnp.where(jnp.isnan(at_one), jnp.nan, 0.0)
+    return jnp.where(chaotic, gap, unknown), jnp.where(chaotic, slope, at_one)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _gap(
+    pair_at: _PairAt, chaotic: Array, factor: Array, found: Moments, s: Array
+) -> tuple[Array, Array]:
+    """The gap at which factor · P is 1 and factor · E φ′φ′ there; ½ where not chaotic."""
+
+    def step(state: _Search, nothing: None) -> tuple[_Search, None]:
+        low, high, gap, _ = state
+        share, slope = (factor * value for value in pair_at(found, s, gap))
+        low, high = jnp.where(share > 1, gap, low), jnp.where(share > 1, high, gap)
+        newton = gap * (1 - (share - 1) / jnp.minimum(slope - share, -1e-300))
+        inside = (newton > low) & (newton < high)
+        # Gaps span decades: the middle is the geometric one.
+        return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high)), slope), None
+
+    tiny, one = jnp.full_like(s, np.finfo(s.dtype).eps), jnp.ones_like(s)
+    # The last step's slope is that at the fixed point: the step before it has arrived there.
+    (_, _, gap, slope), _ = jax.lax.scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
+    return jnp.where(chaotic, gap, 0.5), jnp.where(chaotic, slope, 0.0)
+
+
+@_gap.defjvp
+def _gap_jvp(pair_at: _PairAt, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """By the implicit function theorem, as the search itself has no useful derivative."""
+    gap, slope = _gap(pair_at, *primals)
+
+    def at(factor: Array, found: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
+        share, slope = pair_at(found, s, gap)
+        return factor * share, factor * slope
+
+    point, still = (*primals[1:], gap), jax.tree.map(jnp.zeros_like, primals[1:])
+    _, direct = jax.jvp(at, point, (*tangents[1:], jnp.zeros_like(gap)))
+    _, along = jax.jvp(at, point, (*still, jnp.ones_like(gap)))
+    moved = -direct[0] / along[0]
+    return (gap, slope), (moved, direct[1] + along[1] * moved)
+
+
+def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> DepthScales:
+    """Depth scales from a fixed point: q*, 1 − c* and C′(c*); arrays of one shape.
+
+    >>> from jinit.theory.tables import table
+    >>> one = jnp.asarray(1.0)
+    >>> float(scales(table("identity"), one, one, 0 * one, one).xi_c)
+    inf
+    """
+    at = jnp.clip(q, _SMALL, _LARGE)
+    found = read(known, at)
+    growth = sigma_w**2 * found.growth
+    chi_1 = sigma_w**2 * found.slope_second
+    interior = (q > 0) & jnp.isfinite(q)
+    xi_c = _depth(slope)
+    xi_gradient = -_depth(chi_1)
+    return DepthScales(
+        q_star=q,
+        c_star=1 - gap,
+        chi_1=chi_1,
+        xi_q=_depth(growth),
+        xi_c=xi_c,
+        xi_gradient=xi_gradient,
+        trainable_depth=6 * jnp.where(interior, xi_c, jnp.abs(xi_gradient)),
+    )
+
+
+def _depth(slope: Array) -> Array:
+    """−1/ln |slope|; inf at 1, negative where the point repels."""
+    critical = _is_one(slope)
+    # A number in its place, or the derivative would be NaN wherever this is not chosen.
+    return jnp.where(critical, jnp.inf, -1 / jnp.log(jnp.abs(jnp.where(critical, 0.5, slope))))
+
+
+def _is_one(x: Array) -> Array:
+    return jnp.abs(x - 1) < (1e-10 if x.dtype == jnp.float64 else 1e-5)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
+    """:func:`length_fixed_point` from a table that is at hand, unchecked.
+
+    >>> from jinit.theory.tables import table
+    >>> round(float(settled_length(table("relu"), *map(jnp.asarray, (1.0, 1.0, 1.0)))), 5)
+    2.0
+    """
+    find = jnp.vectorize(functools.partial(_settled_length, known))
+    found: Array = find(sigma_w, sigma_b, start)
+    return found
+
+
+def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
+    nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
+    at_nodes = sigma_w**2 * read(known, nodes).second + sigma_b**2 - nodes
+    at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
+    up = at_start > 0
+    # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
+    # Where V is unknown, that may be the one.
+    above = (nodes > start) & ~(at_nodes > 0)
+    below = (nodes < start) & ~(at_nodes < 0)
+    crosses = jnp.where(up, above.any(), below.any())
+    at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
+    unknown = crosses & jnp.isnan(at_nodes[jnp.where(up, at_or_over, at_or_under)])
+    low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
+    high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
+
+    def newton(q: Array, second: Array, growth: Array) -> tuple[Array, Array]:
+        value, slope = sigma_w**2 * second + sigma_b**2 - q, sigma_w**2 * growth - 1
+        return value, q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
+
+    def step(state: _Bracket, _: None) -> tuple[_Bracket, tuple[Array, ...]]:
+        low, high, q = state
+        found = read(known, q)
+        value, following = newton(q, found.second, found.growth)
+        low, high = jnp.where(value > 0, q, low), jnp.where(value > 0, high, q)
+        inside = (following >= low) & (following <= high)
+        following = jnp.where(inside, following, (low + high) / 2)
+        return (low, high, following), (q, found.second, found.growth)
+
+    _, seen = jax.lax.scan(step, (low, high, (low + high) / 2), None, length=_NEWTON + 1)
+    # The last step again, of constants: dq*/dσ by the implicit function theorem.
+    _, q = newton(*(jax.lax.stop_gradient(x[-1]) for x in seen))
+    # Newton's method ends close to a fixed point at 0, not on it.
+    q = jnp.where(q < 1e-20, 0.0, q)
+    tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
+    q = jnp.where(crosses, q, jnp.where(up, jnp.inf, 0.0))
+    q = jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
+    return jnp.where(unknown | jnp.isnan(at_start), jnp.nan, q)
