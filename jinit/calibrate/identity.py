@@ -59,8 +59,9 @@ def fixup(
     if branches is None:
         if not hasattr(model, "branches"):
             raise errors.refusal(
-                "branches", None, "the kernels of each branch of this model",
-                "branches=[('block_0/first/kernel', 'block_0/last/kernel'), …]",
+                f"branches of {type(model).__name__}", None,
+                "a model that names them, or the kernels of each",
+                "jinit.models.ResidualMLP, or fixup(…, branches=[('first/kernel', 'last/kernel')])",
             )  # fmt: skip
         branches = model.branches()
     factors = {kernels[-1]: 0.0}

@@ -307,6 +307,18 @@ def escaped(text: str) -> str:
     return text.replace("[", "\\[")
 
 
+def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:
+    """Initializers whose calibration failed in some runs: name, how often, of how many."""
+    if "calibrated" not in table.columns:  # a table that an older version wrote
+        return []
+    found = []
+    for arm in dict.fromkeys(table["initializer"]):
+        reached = table["calibrated"][table["initializer"] == arm].astype(bool)
+        if not reached.all():
+            found.append((str(arm), int((~reached).sum()), len(reached)))
+    return found
+
+
 def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
     target = table.settings.get("grid", {}).get("target_accuracy")
     notes = [
@@ -317,6 +329,11 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
         notes.append(
             f"steps to target: median step at which test accuracy is first seen at {target:g} or"
             " more; not reached = in at least half of the runs."
+        )
+    for arm, failed, runs in _uncalibrated(table):
+        notes.append(
+            f"{arm}: the calibration did not reach its goal in {failed} of {runs} runs (column"
+            " 'calibrated'); jinit.calibrate's trace says in which layers."
         )
     if comparisons:
         pairs = comparisons[0].result.pairs

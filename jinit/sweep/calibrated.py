@@ -38,13 +38,7 @@ class CalibratedWeights:
         self._weights = weights
         self._shapes = shapes
         self._batch = dataset.spread(BATCH)
-        module = getattr(model.apply, "module", None)
-        if module is None:
-            raise errors.refusal(
-                f"initializer {str(calibration)!r}", f"the model {model.name!r}",
-                "a Flax module: calibration looks into its layers", "pass model=YourModule()",
-            )  # fmt: skip
-        self._calibrate = _Calibrate(calibration, module, loss)
+        self._calibrate = _recipe(calibration, model, loss)
         self._program: Program | None = None
 
     def programs(self, width: int) -> Sequence[Program]:
@@ -54,21 +48,56 @@ class CalibratedWeights:
         self._program = cached(self._calibrate, lane, self._batch, width=width, name=name)
         return [*self._weights.programs(width), self._program]
 
-    def draw(self, seeds: np.ndarray, device: Any) -> PyTree:
-        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
+    def draw(self, seeds: np.ndarray, device: Any) -> tuple[PyTree, np.ndarray]:
+        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``.
+
+        And whether the calibration of each converged, in all of its layers.
+        """
         assert self._program is not None
-        lanes = {"params": self._weights.draw(seeds, device), "seed": seeds}
-        return in_batches(self._program, lanes, self._batch, device)
+        params, _ = self._weights.draw(seeds, device)
+        found: tuple[PyTree, np.ndarray] = in_batches(
+            self._program, {"params": params, "seed": seeds}, self._batch, device
+        )
+        return found
+
+
+def check(
+    calibration: Calibration, model: Model, shapes: PyTree, dataset: Dataset, loss: Loss
+) -> None:
+    """Raises what the calibration would raise on this model, before anything is computed.
+
+    >>> from jinit import calibrate, data, models
+    >>> from jinit.train import losses
+    >>> model, xor = models.as_model(models.MLP(features=(4, 1))), data.get("xor")
+    >>> shapes = model.shapes(xor.x_train[:1])
+    >>> check(calibrate.get("lsuv(orthogonal, iterations=0)"), model, shapes, xor,
+    ...     losses.get("sigmoid_binary_cross_entropy", xor.task))
+    Traceback (most recent call last):
+    ValueError: iterations: got 0; allowed: a whole number >= 1; fix: use 10
+    """
+    lane = {"params": shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
+    jax.eval_shape(_recipe(calibration, model, loss), lane, *dataset.spread(BATCH))
+
+
+def _recipe(calibration: Calibration, model: Model, loss: Loss) -> _Calibrate:
+    module = getattr(model.apply, "module", None)
+    if module is None:
+        raise errors.refusal(
+            f"initializer {str(calibration)!r}", f"the model {model.name!r}",
+            "a Flax module: calibration looks into its layers", "pass model=YourModule()",
+        )  # fmt: skip
+    return _Calibrate(calibration, module, loss)
 
 
 @dataclass(frozen=True)
 class _Calibrate:
-    """``({params, seed}, x, y) -> params``; equal recipes are equal functions."""
+    """``({params, seed}, x, y) -> params, converged``; equal recipes are equal functions."""
 
     calibration: Calibration
     module: Any
     loss: Loss
 
-    def __call__(self, lane: Mapping[str, Any], x: Array, y: Array) -> PyTree:
+    def __call__(self, lane: Mapping[str, Any], x: Array, y: Array) -> tuple[PyTree, Array]:
         key = run_key(lane["seed"], "calibrate")
-        return self.calibration(key, self.module, lane["params"], x, y, self.loss)[0]
+        params, trace = self.calibration(key, self.module, lane["params"], x, y, self.loss)
+        return params, trace.converged.all()

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.train import FitConfig, fit, losses, optimizers
-from jinit.typing import Array, Key
+from jinit.typing import Array, Key, PyTree
 
 RulesFor: TypeAlias = Callable[[Any, Any], Mapping[str, Any]]
 """``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`."""
@@ -53,7 +54,8 @@ def run_key(seed: Any, purpose: str) -> Key:
 class TrainNetwork:
     """``(lane, dataset) -> metrics``: one whole training run.
 
-    A lane holds ``params``, ``data_seed`` and the float32 scalars of ``LANE_NUMBERS``.
+    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS`` and
+    ``calibrated``, which is handed on.
 
     Attributes:
       model: shapes and apply.
@@ -97,7 +99,20 @@ class TrainNetwork:
                 optimizer=optimizer,
                 config=self.config,
             )
-        return metrics
+        return metrics | {"calibrated": lane["calibrated"]}
+
+
+def lane_shapes(shapes: PyTree) -> dict[str, Any]:
+    """One lane of :class:`TrainNetwork` as a ``jax.ShapeDtypeStruct`` tree.
+
+    >>> sorted(lane_shapes({}))[:3]
+    ['calibrated', 'clip_threshold', 'data_seed']
+    """
+    scalar = jax.ShapeDtypeStruct((), np.dtype(np.float32))
+    seed = jax.ShapeDtypeStruct((), np.dtype(np.uint32))
+    flag = jax.ShapeDtypeStruct((), np.dtype(bool))
+    scalars = dict.fromkeys(LANE_NUMBERS, scalar)
+    return {"params": shapes, "calibrated": flag, "data_seed": seed, **scalars}
 
 
 def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:

@@ -17,8 +17,9 @@ from jinit import data as datasets
 from jinit.data import Dataset
 from jinit.engine import cost, executors, tiles
 from jinit.models import Model
+from jinit.sweep import calibrated
 from jinit.sweep.grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
-from jinit.sweep.network import LANE_NUMBERS, RulesFor, TrainNetwork
+from jinit.sweep.network import RulesFor, TrainNetwork, lane_shapes
 from jinit.train import FitConfig, losses, optimizers
 from jinit.train.step import TrainState, make_train_step
 from jinit.typing import PyTree
@@ -186,7 +187,11 @@ def _program(
     if sources.rules is None:
         _check_biases(grid, shapes)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
-        parameters.assign(shapes, rules(calibrate.split(kernel)[0], bias))
+        drawn, calibration = calibrate.split(kernel)
+        parameters.assign(shapes, rules(drawn, bias))
+        # Of many programs the first speaks for all: tracing takes a second.
+        if calibration is not None and position == 0:
+            calibrated.check(calibration, model, shapes, dataset, loss)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
     flops, lane_bytes = _costs(network, shapes, dataset)
@@ -213,17 +218,6 @@ def _program(
         lane_bytes=lane_bytes,
         flops=runs * flops,
     )
-
-
-def lane_shapes(shapes: PyTree) -> dict[str, Any]:
-    """One lane of :class:`TrainNetwork` as a ``jax.ShapeDtypeStruct`` tree.
-
-    >>> sorted(lane_shapes({}))[:2]
-    ['clip_threshold', 'data_seed']
-    """
-    scalar = jax.ShapeDtypeStruct((), np.dtype(np.float32))
-    seed = jax.ShapeDtypeStruct((), np.dtype(np.uint32))
-    return {"params": shapes, "data_seed": seed, **dict.fromkeys(LANE_NUMBERS, scalar)}
 
 
 def _network(grid: Grid, code: Mapping[str, Any], model: Model, *, noisy: bool) -> TrainNetwork:

@@ -18,8 +18,8 @@ from jinit.engine.program import Program
 from jinit.engine.tiles import cut
 from jinit.sweep.calibrated import CalibratedWeights
 from jinit.sweep.grid import Grid, settings
-from jinit.sweep.network import LANE_NUMBERS, RulesFor
-from jinit.sweep.planner import Plan, PlannedProgram, lane_shapes, plan
+from jinit.sweep.network import LANE_NUMBERS, RulesFor, lane_shapes
+from jinit.sweep.planner import Plan, PlannedProgram, plan
 from jinit.sweep.table import CURVES, Table
 from jinit.sweep.weights import Weights
 from jinit.train import FitConfig, Status, losses
@@ -166,14 +166,20 @@ class NetworkLanes:
         """Draws the weights of these lanes and puts their numbers beside them."""
         lanes = self._index.lanes(numbers)
         seeds = lanes["seed"].astype(np.uint32)
-        params: PyTree = None
+        found: Any = None
         for code, weights in enumerate(self._weights):
             chosen = lanes["pair"] == code
             if chosen.any():
                 drawn = weights.draw(seeds, device)
-                params = drawn if params is None else _merged(chosen, drawn, params)
+                found = drawn if found is None else _merged(chosen, drawn, found)
+        params, calibrated = found
         scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
-        return {"params": params, "data_seed": lanes["data_seed"].astype(np.uint32), **scalars}
+        return {
+            "params": params,
+            "calibrated": calibrated,
+            "data_seed": lanes["data_seed"].astype(np.uint32),
+            **scalars,
+        }
 
 
 def _weights(
@@ -315,6 +321,7 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "where": np.array([where[Status(s)] for s in result["status"].tolist()], object),
         "gradient_norm": result["gradient_norm"],
         "clip_fraction": result["clip_fraction"],
+        "calibrated": result["calibrated"],
     }
 
 

@@ -26,9 +26,10 @@ METRICS = (
     "where",
     "gradient_norm",
     "clip_fraction",
+    "calibrated",
 )
 # Those that have a better and a worse end.
-RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step"))
+RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
 CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
 LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
 
@@ -42,7 +43,8 @@ class Table:
         ``seed``, …), then the metrics. ``steps_to_target`` is inf where the target was not reached,
         ``first_bad_step`` −1 and ``where`` "" where nothing went wrong. A diverged run keeps the
         metrics of its last parameters, whose outputs may already be too large to be finite: these
-        count as wrong (accuracy down to 0) and give NaN losses.
+        count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False where an
+        initializer such as ``lsuv(zeros)`` did not reach its goal in every layer.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
         gradient_norm.

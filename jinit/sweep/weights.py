@@ -77,8 +77,11 @@ class Weights:
         }
         return [self._keys, *self._programs.values()]
 
-    def draw(self, seeds: np.ndarray, device: Any) -> PyTree:
-        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``."""
+    def draw(self, seeds: np.ndarray, device: Any) -> tuple[PyTree, np.ndarray]:
+        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``.
+
+        And whether each is what was asked for: true of whatever is only drawn.
+        """
         assert self._keys is not None
         keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
         leaves: list[Any] = [None] * self._tree.num_leaves
@@ -88,7 +91,7 @@ class Weights:
             drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
                 leaves[position] = drawn[:, place]
-        return jax.tree.unflatten(self._tree, leaves)
+        return jax.tree.unflatten(self._tree, leaves), np.ones(len(seeds), bool)
 
 
 @dataclass(frozen=True)

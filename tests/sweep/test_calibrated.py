@@ -7,6 +7,7 @@ import pytest
 import jinit
 from jinit import calibrate, data, models
 from jinit.cli import main
+from jinit.report.terminal import print_table
 from jinit.sweep.calibrated import BATCH
 from jinit.sweep.network import run_key
 
@@ -39,7 +40,9 @@ def test_its_weights_are_those_of_the_function(digits):
     (program,) = plan(grid).programs
     lanes = NetworkLanes(grid, program)
     lanes.programs(program.tile)
-    drawn = lanes.take(np.array([1]), None)["params"]
+    taken = lanes.take(np.array([1]), None)
+    drawn = taken["params"]
+    assert taken["calibrated"].tolist() == [True]
     model = models.MLP(features=(16,) * 4 + (10,), activation="tanh")
     x, _ = digits.spread(BATCH)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
@@ -50,6 +53,30 @@ def test_its_weights_are_those_of_the_function(digits):
         drawn["hidden_2"]["kernel"][0], expected["hidden_2"]["kernel"], rtol=1e-5
     )
     assert bool(trace.converged.all())
+
+
+def test_a_calibration_that_does_not_reach_its_goal_is_said(capsys):
+    """A network of zeros has no variance to scale; beside it, every other arm reaches its goal."""
+    arms = ("lsuv(zeros)", "orthogonal", "lsuv(orthogonal)")
+    table = jinit.run(jinit.Grid(initializer=arms, seeds=3, **GRID))
+    reached = {arm: table.select(initializer=arm)["calibrated"].tolist() for arm in arms}
+    assert reached == {arms[0]: [False] * 3, arms[1]: [True] * 3, arms[2]: [True] * 3}
+    print_table(table)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "lsuv(zeros): the calibration did not reach its goal in 3 of 3 runs" in out
+    assert out.count("did not reach") == 1
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("lsuv(orthogonal, tolerance=-1)", "tolerance: got -1"),
+        ("fixup(he_normal)", "branches of MLP"),
+    ],
+)
+def test_a_bad_calibration_is_refused_before_a_plan_is_made(arm, message):
+    with pytest.raises(ValueError, match=message):
+        jinit.plan(jinit.Grid(initializer=("he_normal", arm), seeds=2, **GRID))
 
 
 def test_calibrations_that_look_at_labels_take_the_sweeps_own():

@@ -242,7 +242,7 @@ def test_an_interruption_keeps_what_was_finished():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digits):
-    from jinit.sweep.planner import lane_shapes
+    from jinit.sweep.network import lane_shapes
 
     grid = jinit.Grid(
         depth=3, width=16, optimizer="adamw", clip="global_norm(1.0)", label_noise=0.1, seeds=4
