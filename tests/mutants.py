@@ -132,7 +132,7 @@ MUTANTS = [
     M("table: columns known where the rules part", "theory/tables.py", "fine[np.maximum.accumulate(parted, 0)] = np.nan", "pass", MOMENTS),
     M("table: the limit at 0 of another column", "theory/tables.py", "[curvature / 2, square, third", "[curvature, square, third", MOMENTS),
     M("table: symmetric rounding errors go on", "theory/tables.py", "np.where(nothing, 0.0, terms)", "terms", MOMENTS),
-    M("fixed point: unknown lengths count as settled", "theory/settled.py", "jnp.where(unknown | jnp.isnan(at_start), jnp.nan, q)", "q", FIELD),
+    M("fixed point: unknown lengths count as settled", "theory/settled.py", "(nodes > start) & ~(at_nodes > 0)", "(nodes > start) & (at_nodes <= 0)", FIELD),
     M("correlations: the fixed point does not move", "theory/settled.py", "moved = -direct[0] / along[0]", "moved = 0 * direct[0]", FIELD),
     M("depth scales: inf has no derivative", "theory/settled.py", "jnp.abs(jnp.where(critical, 0.5, slope))", "jnp.abs(slope)", FIELD),
     M("critical line: where lengths run away too", "theory/critical.py", "& (growth <= 1 + 1e-3 * np.minimum(q, 1e-3))", "", FIELD),

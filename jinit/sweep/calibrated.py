@@ -70,10 +70,8 @@ def check(
     >>> from jinit.train import losses
     >>> model, xor = models.as_model(models.MLP(features=(4, 1))), data.get("xor")
     >>> shapes = model.shapes(xor.x_train[:1])
-    >>> check(calibrate.get("lsuv(orthogonal, iterations=0)"), model, shapes, xor,
-    ...     losses.get("sigmoid_binary_cross_entropy", xor.task))
-    Traceback (most recent call last):
-    ValueError: iterations: got 0; allowed: a whole number >= 1; fix: use 10
+    >>> loss = losses.get("sigmoid_binary_cross_entropy", xor.task)
+    >>> check(calibrate.get("lsuv(orthogonal)"), model, shapes, xor, loss)
     """
     lane = {"params": shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
     jax.eval_shape(_recipe(calibration, model, loss), lane, *dataset.spread(BATCH))

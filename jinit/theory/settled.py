@@ -205,12 +205,11 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
     at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
-    # Where V is unknown, that may be the one.
+    # Where V is unknown, that may be the one: then q ends as NaN, as the moments there.
     above = (nodes > start) & ~(at_nodes > 0)
     below = (nodes < start) & ~(at_nodes < 0)
     crosses = jnp.where(up, above.any(), below.any())
     at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
-    unknown = crosses & jnp.isnan(at_nodes[jnp.where(up, at_or_over, at_or_under)])
     low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
     high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
 
@@ -234,5 +233,4 @@ def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) 
     q = jnp.where(q < 1e-20, 0.0, q)
     tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
     q = jnp.where(crosses, q, jnp.where(up, jnp.inf, 0.0))
-    q = jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
-    return jnp.where(unknown | jnp.isnan(at_start), jnp.nan, q)
+    return jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)

@@ -187,6 +187,8 @@ def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
 def test_where_moments_are_unknown_nothing_is_claimed():
     assert np.isnan(in64(theory.length_fixed_point, "sin", 100.0, 0.3))
     assert np.isnan(in64(theory.length_fixed_point, jnp.exp, 1.0))
+    # From where nothing is known, nothing is.
+    assert np.isnan(in64(theory.length_fixed_point, "sin", 1.0, 0.3, start=1e5))
     found = theory.phase_diagram(lambda x: jnp.sin(30 * x), [3.0, 4.0], [0.0, 0.3])
     for value in (found.scales.q_star, found.scales.c_star, found.scales.xi_c):
         assert np.isnan(value).all()
