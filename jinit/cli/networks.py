@@ -71,11 +71,7 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
             forecast.print_beside(against)
     if network.plot is not None:
         ax = plots.layer_profile(profile)
-        ax.set_title(
-            f"{network.initializer}, {network.activation}, {network.depth} × {network.width}",
-            loc="left",
-            fontsize=10,
-        )
+        ax.set_title(_title(network.initializer, network), loc="left", fontsize=10)
         plots.save(ax, network.plot)
         print(f"picture written to {network.plot}", file=sys.stderr)
     return 0 if findings[0].kind == "healthy" else 1
@@ -113,7 +109,7 @@ def predict(
     else:
         forecast.print_prediction(found)
     if options.plot is not None:
-        title = f"{options.initializer}, {network.activation}, {network.depth} × {network.width}"
+        title = _title(options.initializer, network)
         plots.save(plots.prediction(found, title=title), options.plot)
         print(f"picture written to {options.plot}", file=sys.stderr)
     return 0 if found.findings[0].startswith("healthy") else 1
@@ -191,6 +187,14 @@ def recommend(
     else:
         forecast.print_candidates(found)
     return 0
+
+
+def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
+    """What a picture shows: the initializer and everything of the network that is not a default."""
+    parts = [initializer, network.activation, f"{network.depth} × {network.width}"]
+    parts += ["residual"] if network.residual else []
+    parts += [] if network.normalization is None else [f"{network.normalization} normalization"]
+    return ", ".join(parts)
 
 
 def _say(done: int, of: int, name: str) -> None:

@@ -141,7 +141,8 @@ def cross_moments(activation: ActivationLike, q: Any, c: Any) -> CrossMoments:
 
     Returns:
       :class:`CrossMoments`; relative error 1e-8 in float64 and 1e-5 in float32 where φ has no
-      features narrower than about 1 other than kinks, and √q ≤ 5 for one that oscillates.
+      features narrower than about 1 other than kinks, and √q ≤ 5 for one that oscillates; else NaN,
+      as where φ is 0 but for a kink more than 5 √q away.
 
     Raises:
       ValueError: numbers out of range, an unknown activation, one that jumps (then E φ′² is
