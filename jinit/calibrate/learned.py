@@ -16,8 +16,8 @@ from jinit.typing import Array, Key, PyTree
 
 # Of ln ‖W‖ in gradinit: a factor of e takes some thirty steps.
 _ADAM = 0.03
-# ln of the factors on all kernels of which metainit starts at the best.
-_STARTS = (0.0, -0.5, -1.0, -1.5)
+# ln of the factors on all kernels from which metainit may start.
+_STARTS = (0.0, -0.25, -0.5, -0.75, -1.0, -1.25, -1.5)
 
 
 def gradient_quotient(
@@ -65,8 +65,9 @@ def metainit(
 ) -> tuple[PyTree, Trace]:
     """Norms of all kernels by signed gradient descent on the gradient quotient; no labels needed.
 
-    Each kernel keeps its direction; its log-norm moves against the sign of ∂GQ/∂ ln‖W‖. It starts
-    at the best of four common factors, 1 to e^−1.5: in a chaotic network that sign says nothing.
+    Each kernel keeps its direction; its log-norm moves against the sign of ∂GQ/∂ ln‖W‖. In a
+    chaotic network that sign says nothing: it starts at the first common factor of 1, e^−¼, …,
+    e^−1.5 at which GQ is half of what it was; at 1 where none is.
 
     Args:
       key: of the random labels.
@@ -126,7 +127,8 @@ def metainit(
 
     starts = jnp.broadcast_to(jnp.asarray(_STARTS)[:, None], (len(_STARTS), len(kernels)))
     values = jax.lax.map(quotient, starts)
-    first = jnp.nanargmin(values)
+    # The smallest quotient would be that of a network in which everything vanishes.
+    first = jnp.argmax(values <= values[0] / 2)
     start = starts[first], jnp.zeros(len(kernels)), starts[first], values[first]
     (_, _, best, least), _ = jax.lax.scan(step, start, None, length=steps)
     before, after = values[:1], least[None]
