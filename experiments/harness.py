@@ -17,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,7 +90,8 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
         "verdict": asdict(verdict),
         "seconds": round(time.perf_counter() - start, 1),
         "versions": {
-            "jinit": jinit.__version__, "jax": jax.__version__, "numpy": np.__version__,
+            **{name: metadata.version(name) for name in
+               ("jinit", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")},
             "python": platform.python_version(), "platform": jax.default_backend(),
         },
         "numbers": numbers,

@@ -108,11 +108,13 @@ def assign(
     for path, leaf in leaves:
         pattern = next((pattern for pattern in made if matches(pattern, path)), None)
         if pattern is None:
+            # A scale of 0 would switch its layer off.
+            harmless = "ones" if path.endswith("scale") else "zeros"
             raise errors.refusal(
                 f"leaf {path!r} of shape {tuple(leaf.shape)}",
                 "no rule",
                 f"a match among {list(rules)}",
-                f"add a rule such as {{{path!r}: 'zeros'}}",
+                f"add a rule such as {{{path!r}: {harmless!r}}}",
             )
         used.add(pattern)
         assignments.append(_assignment(path, pattern, made[pattern], leaf, layouts[path]))

@@ -15,13 +15,8 @@ from jinit.probes.jacobian import (
     jacobian_singular_values,
     ntk_condition_number,
 )
-from jinit.probes.propagation import (
-    Profile,
-    cross_entropy,
-    ensemble,
-    propagation,
-    random_projection,
-)
+from jinit.probes.losses import cross_entropy, random_projection
+from jinit.probes.propagation import Profile, ensemble, propagation
 from jinit.probes.recommend import Candidate, recommend
 from jinit.probes.symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes.verdict import Finding, verdict
@@ -29,7 +24,7 @@ from jinit.probes.verdict import Finding, verdict
 __all__ = [
     "Beside", "Candidate", "Captured", "CoordinateCheck", "Finding", "Layer", "Profile", "Symmetry",
     "beside", "capture", "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk",
-    "ensemble",
-    "hessian_largest_eigenvalue", "jacobian_largest_singular_values", "jacobian_singular_values",
-    "ntk_condition_number", "propagation", "random_projection", "recommend", "symmetry", "verdict",
+    "ensemble", "hessian_largest_eigenvalue", "jacobian_largest_singular_values",
+    "jacobian_singular_values", "ntk_condition_number", "propagation", "random_projection",
+    "recommend", "symmetry", "verdict",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from jinit import engine, errors
 from jinit.parameters import initialize
 from jinit.parameters.rules import Rules
 from jinit.probes.capture import Captured, capture
-from jinit.probes.propagation import Loss
+from jinit.probes.losses import Loss
 from jinit.stats import Interval, bootstrap
 from jinit.typing import Array, PyTree
 

@@ -30,7 +30,7 @@ def hessian_largest_eigenvalue(
       A scalar; a lower bound of the eigenvalue that rises with ``iterations``.
 
     Raises:
-      ValueError: fewer than two iterations.
+      ValueError: fewer than two iterations, no parameters.
 
     Reference: Lanczos 1950; Ghorbani, Krishnan & Xiao 2019, section 2.
 
@@ -41,6 +41,8 @@ def hessian_largest_eigenvalue(
     """
     errors.check_integer("iterations", iterations, low=2, fix="use 30")
     flat, rebuild = ravel_pytree(params)
+    if not flat.size:
+        raise errors.refusal("params", params, "at least one parameter", "pass the model's own")
     steps = min(iterations, flat.size)
     gradient = jax.grad(lambda flat: loss(rebuild(flat)))
 

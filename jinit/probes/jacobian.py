@@ -116,12 +116,17 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
     Returns:
       ``(batch, batch)``, symmetric and positive semidefinite. Memory: batch × parameters.
 
+    Raises:
+      ValueError: no examples.
+
     Reference: Jacot, Gabriel & Hongler 2018, section 4.
 
     >>> empirical_ntk(lambda params, x: x @ params, jnp.ones((2, 1)), jnp.eye(2))
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
+    if not x.shape[0]:
+        raise errors.refusal("x", x.shape, "at least one example", "pass a batch")
     outputs = jax.eval_shape(_one(apply, params, x), x[0].ravel()).size
 
     def of_output(index: Array) -> Array:

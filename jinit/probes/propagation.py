@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jinit import engine, errors
 from jinit.activations import ActivationLike
@@ -20,11 +20,9 @@ from jinit.engine import executors
 from jinit.parameters import initialize
 from jinit.parameters.rules import Layers, Rules
 from jinit.probes.capture import Captured, Layer, by_path
+from jinit.probes.losses import Loss
 from jinit.probes.symmetry import duplicate_units
-from jinit.typing import Array, Key, PyTree
-
-Loss: TypeAlias = Callable[[Array], Array]
-"""``loss(outputs) -> scalar``, the mean over the batch."""
+from jinit.typing import Array, PyTree
 
 # Where |φ′| is below this share of its largest value a unit counts as saturated.
 SATURATED = 0.05
@@ -75,40 +73,6 @@ class Profile:
         return learning_rate * self.kernel_gradient_norm / self.kernel_norm
 
 
-def cross_entropy(labels: Array) -> Loss:
-    """The mean softmax cross-entropy against integer labels ``(batch,)``, as a loss of outputs.
-
-    >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
-    0.693...
-    """
-    return functools.partial(_cross_entropy, jnp.asarray(labels))
-
-
-def _cross_entropy(labels: Array, outputs: Array) -> Array:
-    if labels.shape != outputs.shape[:-1]:
-        raise errors.refusal(
-            "labels", labels.shape, f"{outputs.shape[:-1]}: one per example", "labels of this batch"
-        )
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
-
-
-def random_projection(key: Key) -> Loss:
-    """Mean of v·f(x) with v ~ N(0, I) of its own per example: gradients of the network alone.
-
-    With it E‖∂L/∂z_l‖² is the mean squared Frobenius norm of the Jacobian from layer l to the
-    output, no loss in between.
-
-    >>> random_projection(jax.random.key(0))(jnp.zeros((2, 3))).shape
-    ()
-    """
-    return functools.partial(_random_projection, key)
-
-
-def _random_projection(key: Key, outputs: Array) -> Array:
-    v = jax.random.normal(key, outputs.shape, outputs.dtype)
-    return (v * outputs).sum() / outputs.shape[0]
-
-
 def propagation(
     captured: Captured,
     params: PyTree,
@@ -135,7 +99,7 @@ def propagation(
         loss that is not a scalar or does not fit the outputs.
 
     >>> from jinit.models import MLP
-    >>> from jinit.probes import capture
+    >>> from jinit.probes import capture, random_projection
     >>> x = jax.random.normal(jax.random.key(1), (16, 4))
     >>> captured = capture(MLP(features=(8, 8, 3)), x)
     >>> params = initialize(jax.random.key(0), captured.params, {"*": "zeros"})
@@ -158,7 +122,7 @@ def propagation(
         outputs, values = captured.apply(params, x, taps)
         return loss(outputs), values
 
-    outputs, shapes = jax.eval_shape(lambda p: captured.apply(p, x, None), params)
+    outputs, shapes = _outputs(captured, params, x)
     value = jax.eval_shape(loss, outputs)
     if getattr(value, "shape", None) != ():
         raise errors.refusal(
@@ -186,6 +150,19 @@ def propagation(
     })  # fmt: skip
 
 
+def _outputs(captured: Captured, params: PyTree, x: Array) -> tuple[Any, Any]:
+    """Shapes of the outputs and of the taps; says which inputs do not fit, not where in XLA."""
+    try:
+        found: tuple[Any, Any] = jax.eval_shape(lambda p: captured.apply(p, x, None), params)
+        return found
+    except (TypeError, ValueError, IndexError, flax.errors.FlaxError) as problem:
+        text = str(problem).partition("\n")[0]
+        raise errors.refusal(
+            "x", jnp.shape(x), f"inputs of the captured model ({text})",
+            "x of the shape that was captured, parameters of the same model",
+        ) from problem  # fmt: skip
+
+
 def ensemble(
     captured: Captured,
     rules: Rules,
@@ -211,10 +188,10 @@ def ensemble(
       A :class:`Profile` with NumPy arrays ``(seeds, layers)``.
 
     Raises:
-      ValueError: as :func:`propagation` and :func:`jinit.initialize`; no seeds.
+      ValueError: as :func:`propagation` and :func:`jinit.initialize`; no seeds, another ``x``.
 
     >>> from jinit.models import MLP
-    >>> from jinit.probes import capture
+    >>> from jinit.probes import capture, random_projection
     >>> x = jax.random.normal(jax.random.key(1), (16, 4))
     >>> captured, loss = capture(MLP(features=(8, 3)), x), random_projection(jax.random.key(2))
     >>> profile = ensemble(captured, {"*/kernel": "he_normal", "*": "zeros"}, x, loss, seeds=3)
@@ -235,6 +212,7 @@ def ensemble(
         raise errors.refusal("seeds", seeds, "whole numbers, 0 <= seed < 2**32", "use 64")
     if hasattr(x, "dtype") and not np.isfinite(np.asarray(x, np.float64)).all():
         raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
+    _outputs(captured, captured.params, x)
     host, layers = host or captured.host, captured.layouts if layers is None else layers
     # Refused here, not inside a worker thread's trace.
     jax.eval_shape(
@@ -314,6 +292,8 @@ def _signal(z: Array, gradient: Array, *, phi: Any, layer: Layer) -> dict[str, A
     entering = _standardized(z) if layer.normalized else z
     slopes = None if phi is None else _slope(phi, entering.reshape(-1, z.shape[-1]))
     nan = jnp.float32(jnp.nan)
+    # What is not finite is neither dead nor saturated, and a gradient through it no gradient.
+    there = jnp.where(jnp.isfinite(flat).all(), 1.0, nan)
     return {
         "mean": flat.mean(),
         "second_moment": (flat**2).mean(),
@@ -321,10 +301,10 @@ def _signal(z: Array, gradient: Array, *, phi: Any, layer: Layer) -> dict[str, A
         "unit_variance": units.mean(0).var(),
         "correlation": (cosine.sum() - jnp.trace(cosine)) / (batch * (batch - 1)),
         "effective_rank": jnp.trace(spectrum) ** 2 / jnp.maximum((spectrum**2).sum(), _TINY),
-        "saturated": nan if slopes is None else (slopes <= SATURATED).mean(),
-        "dead": nan if slopes is None else (slopes <= 0).all(0).mean(),
+        "saturated": nan if slopes is None else there * (slopes <= SATURATED).mean(),
+        "dead": nan if slopes is None else there * (slopes <= 0).all(0).mean(),
         # The loss is a mean over the batch; one example's gradient is batch times as large.
-        "gradient_norm": batch**0.5 * _norms(gradient[None])[0],
+        "gradient_norm": there * batch**0.5 * _norms(gradient[None])[0],
     }
 
 

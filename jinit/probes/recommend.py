@@ -14,7 +14,8 @@ from jinit.activations import get as get_activation
 from jinit.models import MLP
 from jinit.parameters import initialize
 from jinit.probes.capture import capture
-from jinit.probes.propagation import Profile, propagation, random_projection
+from jinit.probes.losses import random_projection
+from jinit.probes.propagation import Profile, propagation
 
 _COMMON = ("lecun_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
 

@@ -59,6 +59,8 @@ def verdict(
 ) -> list[Finding]:
     """Reads a profile; medians over seeds are held against fixed thresholds.
 
+    One network that is not finite is enough for an explosion; its evidence says how many are.
+
     Args:
       captured: names the layers.
       profile: of one network, ``(layers,)``, or of many, ``(seeds, layers)``.
@@ -94,8 +96,8 @@ def verdict(
         _dead(medians, activation),
         *_forward(medians),
         _collapsed(medians),
-        _saturated(medians, activation),
-        _backward(medians),
+        saturated := _saturated(medians, activation),
+        _backward(medians, _RAISE if saturated is None else _LOWER),
     ]
     findings = [finding for finding in found if finding is not None]
     return findings or [_healthy(medians)]
@@ -108,8 +110,9 @@ class _Medians:
         self.names = names[:-1]
         self._profile = profile
         whole = np.asarray(profile.second_moment), np.asarray(profile.gradient_norm)
+        # Share of networks in which a layer is finite.
         self.finite_forward, self.finite_backward = (
-            np.isfinite(part.reshape(-1, len(names))).all(0) for part in whole
+            np.isfinite(part.reshape(-1, len(names))).mean(0) for part in whole
         )
         self.all_names = names
         self.output_kernel_norm = float(np.median(np.asarray(profile.kernel_norm)[..., -1]))
@@ -137,7 +140,7 @@ def _symmetric(m: _Medians) -> Finding | None:
 
 
 def _forward(m: _Medians) -> list[Finding | None]:
-    if not m.finite_forward.all():
+    if m.finite_forward.min() < 1:
         return [_overflow("exploding forward", m, m.finite_forward, "second moment")]
     if not m.names:
         return []
@@ -159,7 +162,7 @@ def _forward(m: _Medians) -> list[Finding | None]:
 
 
 def _collapsed(m: _Medians) -> Finding | None:
-    if len(m.names) < 2 or not m.finite_forward.all() or not m.second_moment.min() > 0:
+    if len(m.names) < 2 or m.finite_forward.min() < 1 or not m.second_moment.min() > 0:
         return None
     if m.second_moment.min() <= FORWARD * m.second_moment[0]:
         # Nothing is left to tell apart: that is vanishing.
@@ -201,24 +204,26 @@ def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
 def _saturated(m: _Medians, activation: ActivationLike | None) -> Finding | None:
     if not m.names or activation is None or not _is_bounded(activation):
         return None
-    if _is_rectifier(activation) or not m.saturated.max() > SATURATED:
+    # Half of relu6 is off by symmetry; the threshold is on the other half.
+    limit = (1 + SATURATED) / 2 if _is_rectifier(activation) else SATURATED
+    if not np.nanmax(m.saturated, initial=0.0) > limit:
         return None
-    layer = int(np.argmax(m.saturated > SATURATED))
+    layer = int(np.argmax(m.saturated > limit))
     return Finding(
         "saturated",
         m.names[layer],
         f"|φ′| is below 5 % of its largest value at {m.saturated[layer]:.0%} of all units and "
         "inputs",
-        f"{SATURATED:.0%}",
+        f"{limit:.0%}",
         "Glorot & Bengio 2010, section 3",
         _LOWER,
     )
 
 
-def _backward(m: _Medians) -> Finding | None:
-    if not m.finite_backward.all():
-        if not m.finite_forward.all():
-            return None  # Said already.
+def _backward(m: _Medians, more: str) -> Finding | None:
+    if m.finite_forward.min() < 1:
+        return None  # Said already.
+    if m.finite_backward.min() < 1:
         return _overflow("exploding backward", m, m.finite_backward, "gradient")
     if len(m.names) < 2:
         return None
@@ -233,15 +238,16 @@ def _backward(m: _Medians) -> Finding | None:
     )
     source = "Glorot & Bengio 2010, section 4.2; Schoenholz et al. 2017, section 4"
     if ratio <= BACKWARD:
-        return Finding("vanishing backward", m.names[0], shown, threshold, source, _RAISE)
+        return Finding("vanishing backward", m.names[0], shown, threshold, source, more)
     if ratio >= 1 / BACKWARD:
         return Finding("exploding backward", m.names[0], shown, threshold, source, _LOWER)
     return None
 
 
 def _overflow(kind: str, m: _Medians, finite: np.ndarray, what: str) -> Finding:
-    layer = m.all_names[int(np.argmin(finite))]
-    shown = f"the {what} is not finite"
+    place = int(np.argmax(finite < 1))
+    layer = m.all_names[place]
+    shown = f"the {what} is not finite in {1 - finite[place]:.0%} of the networks"
     return Finding(kind, layer, shown, "finite numbers", "IEEE 754", _LOWER)
 
 

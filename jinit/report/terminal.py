@@ -241,6 +241,8 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
 
     >>> interval_text(Interval(0.5, 0.4, 0.6)), interval_text(Interval(0.5, -0.4, 0.6), sign=True)
     ('.500 [.400, .600]', '+.500 [−.400, +.600]')
+    >>> interval_text(Interval(-0.0015, -0.003, -0.00009), sign=True)
+    '−.002 [−.003, −.000]'
     """
     if math.isnan(interval.estimate):
         return "—"
@@ -361,8 +363,8 @@ def _fixed(value: float, sign: bool) -> str:
         return number(value)
     if abs(value) >= 1000:
         return f"{value:.3g}"
-    # -0.000 says nothing that 0.000 does not.
-    value = 0.0 if abs(value) < 0.0005 else value
+    # The sign of a number that rounds to 0 stays: an interval that ends there excludes 0.
+    value = value if value else 0.0
     text = (f"{value:+.3f}" if sign else f"{value:.3f}").replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 

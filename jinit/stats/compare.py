@@ -296,15 +296,27 @@ def probability_of_improvement(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: family-wise error at most α if adjusted p < α.
 
+    Args:
+      p_values: one dimension, each in [0, 1].
+
+    Raises:
+      ValueError: another shape, NaN, out of range.
+
     Reference: Holm 1979.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p_values, kind="stable")
-    adjusted, running = np.empty(len(p_values)), 0.0
+    try:
+        p = np.asarray(p_values, np.float64)
+    except (TypeError, ValueError):
+        raise errors.wrong_type("p_values", p_values, "numbers in [0, 1]", "[0.01, 0.04]") from None
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise errors.refusal("p_values", p_values, "a list of numbers in [0, 1]", "leave NaN out")
+    order = np.argsort(p, kind="stable")
+    adjusted, running = np.empty(len(p)), 0.0
     for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        running = max(running, min(1.0, (len(p) - rank) * float(p[index])))
         adjusted[index] = running
     return [float(p) for p in adjusted]
 

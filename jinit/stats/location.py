@@ -62,6 +62,8 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
         raise errors.refusal("values", "NaN", "numbers, inf allowed", "use inf for 'never'")
     if axis is None:
         values, axis = values.ravel(), 0
+    if not -values.ndim <= axis < values.ndim:
+        raise errors.refusal("axis", axis, f"one of {values.ndim} axes", "axis=-1")
     count = values.shape[axis]
     if not count:
         raise errors.refusal("values", values.shape, "at least one value", "give a sample")

@@ -11,7 +11,7 @@ from jinit import probes
 from jinit.models import MLP
 from jinit.models.mlp import tapped_apply
 from jinit.probes.capture import by_path
-from jinit.probes.propagation import random_projection
+from jinit.probes.losses import random_projection
 
 X = jax.random.normal(jax.random.key(5), (6, 4))
 

@@ -162,3 +162,49 @@ def test_relu6_dies_and_does_not_saturate():
 def test_normalization_stands_before_the_activation():
     rules = {"*/kernel": "normal(5.0)", "*/scale": "ones", "*": "zeros"}
     assert "saturated" not in findings_of(rules, activation="tanh", normalization="layer")
+
+
+def seen(activation, kernel, *, depth=4, width=64, scale=1.0):
+    x = scale * jax.random.normal(jax.random.key(0), (64, 32))
+    captured = probes.capture(MLP(features=(width,) * depth + (10,), activation=activation), x)
+    rules = {"*/kernel": kernel, "*/bias": "zeros"}
+    loss = probes.random_projection(jax.random.key(7))
+    profile = probes.ensemble(captured, rules, x, loss, seeds=8, activation=activation)
+    return profile, {f.kind: f for f in probes.verdict(captured, profile, activation=activation)}
+
+
+def test_a_network_that_overflows_explodes_and_does_nothing_else():
+    """Its gradients are not 0 and its units not dead: they are not numbers."""
+    profile, found = seen("relu", "normal(1.0)", depth=60, width=128)
+    assert set(found) == {"exploding forward"}
+    assert "not finite in 100% of the networks" in found["exploding forward"].evidence
+    lost = np.isnan(profile.second_moment[:, :-1])
+    assert lost.any()
+    for column in (profile.gradient_norm, profile.saturated, profile.dead):
+        assert np.isnan(column[:, :-1][lost]).all()
+
+
+def test_saturated_networks_are_not_told_to_use_larger_weights():
+    _, found = seen("tanh", "glorot_uniform", depth=5, scale=1e4)
+    assert {"saturated", "vanishing backward"} <= set(found)
+    assert found["vanishing backward"].fix == found["saturated"].fix
+    assert "smaller" in found["vanishing backward"].fix
+    # relu6 is flat on one side by design, and saturated where it is on the other too.
+    assert "saturated" in seen("relu6", "normal(5.0)")[1]
+    assert set(seen("relu6", "he_normal")[1]) == {"healthy"}
+
+
+def test_labels_and_inputs_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="labels: got 9; allowed: 0 to 1"):
+        probes.cross_entropy(jnp.array([9]))(jnp.zeros((1, 2)))
+    x = jax.random.normal(jax.random.key(0), (8, 5))
+    captured, loss = (
+        probes.capture(MLP(features=(4, 2)), x),
+        probes.random_projection(jax.random.key(7)),
+    )
+    with pytest.raises(ValueError, match=r"x: got \(8, 4\); allowed: inputs of the captured model"):
+        probes.ensemble(captured, {"*": "he_normal"}, x[:, :4], loss, seeds=2)
+    with pytest.raises(ValueError, match="at least one example"):
+        probes.empirical_ntk(lambda p, x: x @ p, jnp.ones((5, 1)), x[:0])
+    with pytest.raises(ValueError, match="at least one parameter"):
+        probes.hessian_largest_eigenvalue(jax.random.key(0), lambda p: 0.0, {})

@@ -136,6 +136,15 @@ def test_holm_against_the_definition():
     assert stats.holm(p) == pytest.approx([0.004, 0.06, 0.06, 0.5])
     assert stats.holm([]) == []
     assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
+    for wrong in ([0.1, float("nan")], [-0.1, 0.2], [1.5], [[0.1, 0.2]]):
+        with pytest.raises(ValueError, match="p_values"):
+            stats.holm(wrong)
+    with pytest.raises(TypeError, match="p_values: got 'x'"):
+        stats.holm("x")
+    with pytest.raises(ValueError, match="axis: got 9"):
+        stats.iqm(np.arange(24.0), axis=9)
+    with pytest.raises(ValueError, match="draws: got 0"):
+        stats.variance_components(np.eye(3), draws=0)
 
 
 @pytest.mark.parametrize(

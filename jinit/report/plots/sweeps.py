@@ -14,6 +14,7 @@ from jinit import errors, stats
 from jinit.report.plots.forest import forest
 from jinit.report.plots.panels import panels
 from jinit.report.plots.style import GREY, record, save, short
+from jinit.report.terminal import rows_shown
 from jinit.sweep.comparison import arm_name, compare, summarize, undefined
 from jinit.sweep.table import LOWER_IS_BETTER, Table
 
@@ -145,6 +146,10 @@ def learning_rate_sensitivity(
                                lw=0)  # fmt: skip
             record(panel, str(arm), rates, middle, low, high)
         panel.set(xlabel="learning rate", ylabel=_words(metric), xscale="log")
+        # At the rates that were tried, and as many as have room for a label.
+        tried = np.unique(rows["learning_rate"].astype(float))
+        panel.set_xticks(tried[rows_shown(len(tried), 6)])
+        panel.set_xticks([], minor=True)
         _plain_numbers(panel)
         if metric in LOWER_IS_BETTER:
             panel.set_yscale("log")

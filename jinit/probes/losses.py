@@ -1,0 +1,60 @@
+"""Losses that a probe sends back through a network."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jinit import errors
+from jinit.typing import Array, Key
+
+Loss: TypeAlias = Callable[[Array], Array]
+"""``loss(outputs) -> scalar``, the mean over the batch."""
+
+
+def cross_entropy(labels: Array) -> Loss:
+    """The mean softmax cross-entropy against integer labels ``(batch,)``, as a loss of outputs.
+
+    >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
+    0.693...
+    """
+    return functools.partial(_cross_entropy, jnp.asarray(labels))
+
+
+def _cross_entropy(labels: Array, outputs: Array) -> Array:
+    if labels.shape != outputs.shape[:-1]:
+        raise errors.refusal(
+            "labels", labels.shape, f"{outputs.shape[:-1]}: one per example", "labels of this batch"
+        )
+    if not isinstance(labels, jax.core.Tracer):
+        known, classes = np.asarray(labels), outputs.shape[-1]
+        outside = known[(known < 0) | (known >= classes)]
+        if outside.size:
+            raise errors.refusal(
+                "labels", int(outside[0]), f"0 to {classes - 1}: {classes} outputs",
+                "a model with an output per class",
+            )  # fmt: skip
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def random_projection(key: Key) -> Loss:
+    """Mean of v·f(x) with v ~ N(0, I) of its own per example: gradients of the network alone.
+
+    With it E‖∂L/∂z_l‖² is the mean squared Frobenius norm of the Jacobian from layer l to the
+    output, no loss in between.
+
+    >>> random_projection(jax.random.key(0))(jnp.zeros((2, 3))).shape
+    ()
+    """
+    return functools.partial(_random_projection, key)
+
+
+def _random_projection(key: Key, outputs: Array) -> Array:
+    v = jax.random.normal(key, outputs.shape, outputs.dtype)
+    return (v * outputs).sum() / outputs.shape[0]
