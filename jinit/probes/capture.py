@@ -87,9 +87,10 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
 
     Raises:
       TypeError: no such model, or an ``x`` that is not an array.
-      ValueError: no layer with a kernel was called, a plain apply without ``params``, a tap name
-        that is no path of parameters, a layer inside ``scan``, ``remat`` or the model's own
-        ``vmap`` (its value cannot leave), more outputs than one array.
+      ValueError: no layer with a kernel was called, a plain apply without ``params`` or one that
+        does not use what a tap gives back, a tap name that is no path of parameters, a layer inside
+        ``scan``, ``remat`` or the model's own ``vmap`` (its value cannot leave), more outputs than
+        one array.
 
     Models with state (BatchNorm in training, dropout that draws) have to be put in inference mode
     or wrapped in a plain apply.
@@ -128,6 +129,7 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
                 "params", None, "the parameters of a plain apply", "capture(apply, x, params)"
             )
         shapes, opened = params, frameworks.plain(model)
+        frameworks.check_taps(opened, params, x)
     else:
         raise errors.wrong_type(
             "model", model, "a linen, nnx, Equinox or Haiku model, or apply(params, x, tap)",

@@ -74,6 +74,29 @@ def plain(apply: Callable[..., Any]) -> Opened:
     return opened
 
 
+def check_taps(opened: Opened, params: PyTree, x: Any) -> None:
+    """Every tap reaches the output: else its gradient would be 0, whatever the network does.
+
+    Raises:
+      ValueError: a call ``tap(name, z)`` whose value the model does not go on with.
+
+    >>> check_taps(plain(lambda params, x, tap: tap("dense", x * params)), 2.0, 3.0)
+    """
+    _, values = jax.eval_shape(lambda params, x: opened(params, x, None), params, x)
+    jaxpr = jax.make_jaxpr(lambda taps, params, x: opened(params, x, taps)[0])(values, params, x)
+    # Backwards from the output; a literal has a value, a variable has not.
+    needed = {id(each) for each in jaxpr.jaxpr.outvars}
+    for equation in reversed(jaxpr.jaxpr.eqns):
+        if needed & {id(each) for each in equation.outvars}:
+            needed |= {id(each) for each in equation.invars if not hasattr(each, "val")}
+    for name, variable in zip(values, jaxpr.jaxpr.invars, strict=False):
+        if id(variable) not in needed:
+            raise errors.refusal(
+                f"tap {name!r}", "a value that is not used", "the model going on with it",
+                f"z = tap({name!r}, z)",
+            )  # fmt: skip
+
+
 def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
     """A Flax linen module; calls are intercepted, a jinit MLP in it at each of its layers.
 

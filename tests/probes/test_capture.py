@@ -269,3 +269,22 @@ def test_haiku_without_a_key_and_a_class_for_a_model():
         probes.capture(LinenNet, X)
     with pytest.raises(ValueError, match="one array"):
         probes.capture(lambda p, x, tap: (plain_net(p, x, tap), x), X, PLAIN_SHAPES)
+
+
+def test_a_tap_whose_value_is_not_used_is_refused():
+    """Its gradient would be 0, and the verdict that of another network."""
+    params = {"a": {"kernel": jnp.ones((3, 4))}, "b": {"kernel": jnp.ones((4, 2))}}
+
+    def ignores(params, x, tap):
+        hidden = x @ params["a"]["kernel"]
+        tap("a", hidden)
+        return tap("b", jnp.tanh(hidden) @ params["b"]["kernel"])
+
+    def uses(params, x, tap):
+        hidden = tap("a", x @ params["a"]["kernel"])
+        return tap("b", jnp.tanh(hidden) @ params["b"]["kernel"])
+
+    x = jnp.ones((5, 3))
+    with pytest.raises(ValueError, match=r"tap 'a': got 'a value that is not used'"):
+        probes.capture(ignores, x, params)
+    assert len(probes.capture(uses, x, params).layers) == 2
