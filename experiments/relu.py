@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, follow, profile, text
-from jinit import data, models, probes, stats
+from jinit import activations, data, models, probes, stats
 from jinit.report import plots
 from jinit.train import FitConfig
 
@@ -54,10 +55,15 @@ def measure(scale: Scale) -> dict:
             probes.propagation, probes.capture(model, x), x=x, loss=probes.cross_entropy(labels),
             activation=activation,
         )  # fmt: skip
+        # A layer that is not finite after divergence counts by φ′ of what it holds.
+        lost = float(jax.grad(activations.get(activation).function)(jnp.nan) == 0)
         for rate in scale((1.0,), (0.1, 1.0)):
             run = follow(
                 model, {"*/kernel": "he_normal", "*/bias": "zeros"},
-                lambda params, look=look: look(params).dead[:-1].mean(), optax.sgd(rate),
+                lambda params, look=look, lost=lost: jnp.nan_to_num(
+                    look(params).dead[:-1], nan=lost
+                ).mean(),
+                optax.sgd(rate),
                 seeds=seeds, config=FitConfig(steps=scale(60, 400), evaluations=2),
             )  # fmt: skip
             found["dead"][f"{activation}, rate {rate:g}"] = {

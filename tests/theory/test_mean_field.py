@@ -211,7 +211,7 @@ def test_isometry_looks_at_large_lengths_and_at_their_stability():
     assert theory.edge_of_chaos("sigmoid") == pytest.approx(10.14926371, rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["tanh", "selu", "gelu", "sigmoid", "hard_tanh"])
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_the_critical_line_is_that_of_its_points(name):
     line = theory.critical_line(name)
     chosen = np.flatnonzero((line.sigma_b > 1e-3) & (line.sigma_b < 50))[::100]
@@ -283,8 +283,9 @@ def test_maps_jit_vmap_and_have_derivatives():
 
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b"),
-    [("tanh", 1.2, 0.3), ("tanh", 2.0, 0.3), ("gelu", 1.3, 0.3), ("erf", 2.5, 0.1),
-     ("tanh", 0.5, 0.0)],
+    [("tanh", 1.2, 0.3), ("tanh", 2.0, 0.3),
+     *(pytest.param(*case, marks=pytest.mark.full)
+       for case in (("gelu", 1.3, 0.3), ("erf", 2.5, 0.1), ("tanh", 0.5, 0.0)))],
 )  # fmt: skip
 def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
     def at(sigma_w):
