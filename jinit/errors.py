@@ -6,7 +6,6 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
 from typing import Any
 
 
@@ -140,23 +139,6 @@ def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise unknown_name(what, value, allowed, f"allowed: {', '.join(allowed)};")
     return str(value)
-
-
-def check_shapes(**arrays: Any) -> None:
-    """Arrays and numbers broadcast against each other.
-
-    Raises:
-      ValueError: they do not.
-
-    >>> check_shapes(q=1.0, sigma_w=2.0)
-    """
-    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in arrays.items()}
-    for sizes in zip_longest(*(reversed(shape) for shape in shapes.values()), fillvalue=1):
-        if len(set(sizes) - {1}) > 1:
-            raise refusal(
-                f"shapes of {', '.join(shapes)}", tuple(shapes.values()), "shapes that broadcast",
-                f"{next(iter(shapes))}[:, None]",
-            )  # fmt: skip
 
 
 def check_key(key: Any) -> None:

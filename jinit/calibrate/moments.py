@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jinit import errors, theory
 from jinit.calibrate.common import (
@@ -19,6 +18,7 @@ from jinit.calibrate.common import (
 )
 from jinit.models import MLP
 from jinit.parameters.rules import path_of
+from jinit.probes.losses import check_classes
 from jinit.typing import Array, Key, PyTree
 
 
@@ -277,7 +277,4 @@ def _check_labels(labels: Any, examples: int, classes: int) -> None:
         raise errors.refusal(
             "labels", f"{labels.dtype}{list(labels.shape)}", f"class numbers ({examples},)", fix
         )
-    if not isinstance(labels, jax.core.Tracer):
-        outside = np.asarray(labels)[(labels < 0) | (labels >= classes)]
-        if outside.size:
-            raise errors.refusal("labels", int(outside[0]), f"0 to {classes - 1}", fix)
+    check_classes(labels, classes)

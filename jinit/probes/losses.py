@@ -32,15 +32,27 @@ def _cross_entropy(labels: Array, outputs: Array) -> Array:
         raise errors.refusal(
             "labels", labels.shape, f"{outputs.shape[:-1]}: one per example", "labels of this batch"
         )
-    if not isinstance(labels, jax.core.Tracer):
-        known, classes = np.asarray(labels), outputs.shape[-1]
-        outside = known[(known < 0) | (known >= classes)]
-        if outside.size:
-            raise errors.refusal(
-                "labels", int(outside[0]), f"0 to {classes - 1}: {classes} outputs",
-                "a model with an output per class",
-            )  # fmt: skip
+    check_classes(labels, outputs.shape[-1])
     return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def check_classes(labels: Array, classes: int) -> None:
+    """Labels are below the number of classes; traced ones pass unread.
+
+    Raises:
+      ValueError: one that is not.
+
+    >>> check_classes(jnp.array([0, 1]), 2)
+    """
+    if isinstance(labels, jax.core.Tracer):
+        return
+    known = np.asarray(labels)
+    outside = known[(known < 0) | (known >= classes)]
+    if outside.size:
+        raise errors.refusal(
+            "labels", int(outside[0]), f"0 to {classes - 1}",
+            "labels of this batch, and a model with an output per class",
+        )  # fmt: skip
 
 
 def random_projection(key: Key) -> Loss:

@@ -311,7 +311,7 @@ def escaped(text: str) -> str:
 
 def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:
     """Initializers whose calibration failed in some runs: name, how often, of how many."""
-    if "calibrated" not in table.columns:  # a table that an older version wrote
+    if "calibrated" not in table.columns:  # a table made by hand
         return []
     found = []
     for arm in dict.fromkeys(table["initializer"]):

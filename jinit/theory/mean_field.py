@@ -16,7 +16,7 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.theory.moments import cross_moments, moments
 from jinit.theory.settled import DepthScales, settled_gaps, settled_length, settled_scales
-from jinit.theory.tables import floating, table
+from jinit.theory.tables import check_shapes, floating, table
 from jinit.typing import Array
 
 
@@ -194,4 +194,4 @@ def check_sigmas(sigma_w: Any, sigma_b: Any, **others: Any) -> None:
     """
     errors.check_number("sigma_w", sigma_w, low=0.0, fix="use 1.0")
     errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
-    errors.check_shapes(sigma_w=sigma_w, sigma_b=sigma_b, **others)
+    check_shapes(sigma_w=sigma_w, sigma_b=sigma_b, **others)

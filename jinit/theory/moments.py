@@ -18,7 +18,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory.tables import Table, floating, table
+from jinit.theory.tables import Table, check_shapes, floating, table
 from jinit.typing import Array
 
 # Points where smooth activations bend, beside their kinks.
@@ -155,7 +155,7 @@ def cross_moments(activation: ActivationLike, q: Any, c: Any) -> CrossMoments:
     """
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
     errors.check_number("q", q, low=0.0, open_low=True, fix="a variance is > 0")
-    errors.check_shapes(q=q, c=c)
+    check_shapes(q=q, c=c)
     return _cross_moments(table(activation), *jnp.broadcast_arrays(floating(q), floating(c)))
 
 

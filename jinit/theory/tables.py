@@ -269,3 +269,21 @@ def floating(x: Any, what: str = "an argument") -> Array:
     except (TypeError, ValueError):
         raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+
+
+def check_shapes(**arrays: Any) -> None:
+    """Arrays and numbers broadcast against each other.
+
+    Raises:
+      ValueError: they do not.
+
+    >>> check_shapes(q=1.0, sigma_w=2.0)
+    """
+    shapes = tuple(np.shape(value) for value in arrays.values())
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise errors.refusal(
+            f"shapes of {', '.join(arrays)}", shapes, "shapes that broadcast",
+            f"{next(iter(arrays))}[:, None]",
+        ) from None  # fmt: skip
