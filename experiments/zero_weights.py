@@ -23,10 +23,13 @@ CLAIM = (
 TEST = (
     "Digits, 2 hidden layers of 32 units, SGD at rate 0.1, the same seeds for the linear model "
     "(depth 0, also from zeros). Holds if, for every activation, all hidden units have equal "
-    "incoming weights at every evaluation of every seed and the 95 % interval of the paired "
-    "difference in test accuracy to the linear model does not reach above 0. It holds with a limit "
-    "if all those intervals lie below −.05: then 'no better than linear' says too little."
+    "incoming weights at every evaluation of every seed, to 1 % of the layer's largest (some "
+    "processors sum some columns of a product in another order, and round differently), and the "
+    "95 % interval of the paired difference in test accuracy to the linear model does not reach "
+    "above 0. It holds with a limit if all those intervals lie below −.05: then 'no better than "
+    "linear' says too little."
 )
+ROUNDING = 0.01
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "gelu", "sigmoid", "softplus")
 
 
@@ -47,16 +50,20 @@ def measure(scale: Scale) -> dict:
                 jax.tree_util.keystr(path): leaf
                 for path, leaf in jax.tree_util.tree_leaves_with_path(params)
             }
-            hidden = [jnp.ptp(leaf, axis=-1) for path, leaf in leaves.items() if "hidden" in path]
+            hidden = [leaf for path, leaf in leaves.items() if "hidden" in path]
+            spreads = [
+                jnp.ptp(leaf, axis=-1).max() / jnp.maximum(jnp.abs(leaf).max(), 1e-30)
+                for leaf in hidden
+            ]
             return {
-                "spread": jnp.stack([spread.max() for spread in hidden]).max(),
+                "spread": jnp.stack(spreads).max(),
                 "moved": {path: jnp.abs(leaf).max() for path, leaf in leaves.items()},
             }
 
         run = follow(model, zeros, watch, optimizer, seeds=seeds, config=config)
         moved = {path: float(value[:, -1].max()) for path, value in run["watched"]["moved"].items()}
         found[activation] = {
-            "symmetric": bool((run["watched"]["spread"] == 0).all()),
+            "spread": float(run["watched"]["spread"].max()),
             "accuracy": stats.bootstrap(run["test_accuracy"], np.mean),
             "difference": stats.bootstrap(run["test_accuracy"] - linear, np.mean),
             "leaves_that_moved": [path for path, size in moved.items() if size > 0],
@@ -68,13 +75,15 @@ def measure(scale: Scale) -> dict:
 def decide(found: dict) -> Verdict:
     rows = {name: found[name] for name in found["activations"]}
     output_only = [n for n, row in rows.items() if len(row["leaves_that_moved"]) == 1]
-    symmetric = all(row["symmetric"] for row in rows.values())
+    spread = max(row["spread"] for row in rows.values())
+    symmetric = spread <= ROUNDING
     not_better = all(row["difference"]["high"] <= 0 for row in rows.values())
     far_below = all(row["difference"]["high"] < -0.05 for row in rows.values())
     best = max(rows, key=lambda name: rows[name]["accuracy"]["estimate"])
     answer = (
-        f"units equal at every step: {'all' if symmetric else 'not all'} activations; only the "
-        f"output bias ever moves for {', '.join(output_only) or 'none'}. Accuracy: linear "
+        f"units equal at every step: {'all' if symmetric else 'not all'} activations "
+        f"{f'(to {spread:.0e} of the largest weight)' if spread else '(exactly)'}; only the output "
+        f"bias ever moves for {', '.join(output_only) or 'none'}. Accuracy: linear "
         f"{text(found['linear'])}, best zero network ({best}) {text(rows[best]['accuracy'])}"
         + (": far worse than linear, not equal to it" if far_below else "")
     )

@@ -242,14 +242,16 @@ def _integrate_pair(
     crossings = (kinks / s_1)[:, None] - sign * kinks / s_2
     cuts = jnp.concatenate([crossings.ravel() / 2, *[bends / s for s in ends]])
     r, at_r = _panels(cuts / jnp.maximum(small, floor))
-    both = jax.vmap(jax.value_and_grad(lambda x: jnp.sum(known.function(x))))
+
+    def both(x: Array) -> tuple[Array, Array]:
+        return jax.jvp(known.function, (x,), (jnp.ones_like(x),))
 
     def panel(sums: Array, node: tuple[Array, Array]) -> tuple[Array, None]:
         def inner(r: Array) -> Array:
             cuts = [(bends / s_1 - small * r) / large, (sign * bends / s_2 + small * r) / large]
             p, at_p = (x.ravel() for x in _panels(jnp.concatenate(cuts)))
-            value_1, slope_1 = both(s_1 * (large * p + small * r))
-            value_2, slope_2 = both(sign * s_2 * (large * p - small * r))
+            u = [s_1 * (large * p + small * r), sign * s_2 * (large * p - small * r)]
+            (value_1, value_2), (slope_1, slope_2) = both(jnp.stack(u))
             # In units of the lengths: squares of small ones would leave float32.
             one, two = value_1 / s_1, value_2 / s_1
             return jnp.stack([(one - two) ** 2, slope_1 * slope_2, one * two, one**2]) @ at_p

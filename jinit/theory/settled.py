@@ -200,8 +200,10 @@ def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
 
 
 def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
-    nodes = jnp.asarray(known.nodes()[::4] ** 2, start.dtype)
-    at_nodes = sigma_w**2 * read(known, nodes).second + sigma_b**2 - nodes
+    nodes, seconds = (
+        jnp.asarray(x[::4], start.dtype) for x in (known.nodes() ** 2, known.seconds())
+    )
+    at_nodes = sigma_w**2 * seconds + sigma_b**2 - nodes
     at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
