@@ -79,7 +79,9 @@ class ProbeOptions:
     dataset: Annotated[str, arg(help="where inputs and labels come from")] = "digits"
     batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
     theory: Annotated[bool, arg(help="also what theory expects, and where the two part")] = False
-    plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
+    plot: Annotated[
+        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+    ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
 
@@ -102,7 +104,9 @@ class PredictOptions:
 
     initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
     bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
-    plot: Annotated[str | None, arg(help="draw both passes, layer by layer: FILE.png")] = None
+    plot: Annotated[
+        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+    ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
 

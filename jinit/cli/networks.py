@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from jinit import errors
-from jinit.cli.output import dump
+from jinit.cli.output import dump, write_picture
 from jinit.options import (
     NetworkOptions,
     PhaseOptions,
@@ -72,8 +72,7 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     if network.plot is not None:
         ax = plots.layer_profile(profile)
         ax.set_title(_title(network.initializer, network), loc="left", fontsize=10)
-        plots.save(ax, network.plot)
-        print(f"picture written to {network.plot}", file=sys.stderr)
+        write_picture(ax, network.plot)
     return 0 if findings[0].kind == "healthy" else 1
 
 
@@ -110,8 +109,7 @@ def predict(
         forecast.print_prediction(found)
     if options.plot is not None:
         title = _title(options.initializer, network)
-        plots.save(plots.prediction(found, title=title), options.plot)
-        print(f"picture written to {options.plot}", file=sys.stderr)
+        write_picture(plots.prediction(found, title=title), options.plot)
     return 0 if found.findings[0].startswith("healthy") else 1
 
 

@@ -1,4 +1,4 @@
-"""JSON for other programs to read."""
+"""What commands leave behind: JSON for other programs, and pictures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import dataclasses
 import json as json_format
 import math
 import signal
+import sys
 import threading
 from typing import Any
+
+
+def write_picture(axes: Any, path: str) -> None:
+    """Saves a picture, and says where, on stderr."""
+    from jinit.report import plots
+
+    files = ", ".join(str(file) for file in plots.save(axes, path))
+    print(f"picture written to {files}", file=sys.stderr)
 
 
 def dump(value: Any) -> None:

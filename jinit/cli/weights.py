@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Annotated
 
 from jinit import errors
-from jinit.cli.output import dump
+from jinit.cli.output import dump, write_picture
 
 try:
     import tyro
@@ -47,7 +46,8 @@ def describe(
     ] = (10, 1000),
     seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
     plot: Annotated[
-        str | None, arg(help="draw the histogram over the law's density: FILE.png")
+        str | None,
+        arg(help="draw the histogram over the law's density: FILE.png, or FILE for PNG and SVG"),
     ] = None,
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
 ) -> int:
@@ -69,8 +69,7 @@ def describe(
 
         explain.print_description(found)
     if plot is not None:
-        plots.save(plots.weight_histogram(found), plot)
-        print(f"picture written to {plot}", file=sys.stderr)
+        write_picture(plots.weight_histogram(found), plot)
     return 0
 
 

@@ -15,7 +15,7 @@ from jinit import engine, errors
 from jinit.parameters import initialize
 from jinit.parameters.rules import Rules
 from jinit.probes.capture import Captured, capture
-from jinit.probes.losses import Loss
+from jinit.probes.losses import Loss, check_loss
 from jinit.stats import Interval, bootstrap
 from jinit.typing import Array, PyTree
 
@@ -69,7 +69,8 @@ def coordinate_check(
 
     Raises:
       ValueError: fewer than two widths, no steps, fewer than two seeds; models with other layers at
-        other widths; a change that is 0 or not finite, which has no logarithm.
+        other widths; a change that is 0 or not finite, which has no logarithm. TypeError: a model,
+        loss or optimizer that is none.
 
     Reference: Yang et al. 2022, appendix D.1; Yang, Simon & Bernstein 2023, condition 1.
 
@@ -85,6 +86,13 @@ def coordinate_check(
     """
     widths = [errors.check_integer("widths", width, low=1, fix="use 64") for width in widths]
     errors.check_integer("steps", steps, low=1, fix="use 1")
+    check_loss(loss)
+    if not callable(model):
+        raise errors.wrong_type("model", model, "model(width)", "lambda width: MLP((width, 10))")
+    if not (callable(optimizer) or hasattr(optimizer, "update")):
+        raise errors.wrong_type(
+            "optimizer", optimizer, "an optax transform, or optimizer(width)", "optax.sgd(0.1)"
+        )
     errors.check_integer("seeds", seeds, low=2, fix="use 16")
     if len(set(widths)) < 2:
         raise errors.refusal(

@@ -109,6 +109,7 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
     Array([5., 5., 5.], dtype=float32)
     """
     import flax.linen as nn
+    from flax import errors as flax_errors
 
     from jinit.models import MLP, as_model
     from jinit.models.mlp import unrolled_apply
@@ -138,8 +139,14 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
             out = call(*args, **kwargs)
             return tap(name, out) if name in owners else out
 
-        with nn.intercept_methods(interceptor):
-            return model.apply({"params": params}, x)
+        try:
+            with nn.intercept_methods(interceptor):
+                return model.apply({"params": params}, x)
+        except flax_errors.InvalidRngError as error:
+            raise errors.refusal(
+                "model", str(error).partition(" (http")[0], "a model that draws nothing",
+                "inference mode (deterministic=True), or a wrapping apply(params, x, tap)",
+            ) from None  # fmt: skip
 
     return shapes, plain(apply), normalized
 

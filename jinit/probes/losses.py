@@ -55,15 +55,33 @@ def check_classes(labels: Array, classes: int) -> None:
         )  # fmt: skip
 
 
+def check_loss(loss: Loss) -> None:
+    """A loss can be called.
+
+    Raises:
+      TypeError: it cannot.
+
+    >>> check_loss(cross_entropy(jnp.array([0])))
+    """
+    if not callable(loss):
+        raise errors.wrong_type(
+            "loss", loss, "loss(outputs) -> scalar", "probes.random_projection(jax.random.key(0))"
+        )
+
+
 def random_projection(key: Key) -> Loss:
     """Mean of v·f(x) with v ~ N(0, I) of its own per example: gradients of the network alone.
 
     With it E‖∂L/∂z_l‖² is the mean squared Frobenius norm of the Jacobian from layer l to the
     output, no loss in between.
 
+    Raises:
+      TypeError: no PRNG key.
+
     >>> random_projection(jax.random.key(0))(jnp.zeros((2, 3))).shape
     ()
     """
+    errors.check_key(key)
     return functools.partial(_random_projection, key)
 
 

@@ -20,7 +20,7 @@ from jinit.engine import executors
 from jinit.parameters import initialize
 from jinit.parameters.rules import Layers, Rules
 from jinit.probes.capture import Captured, Layer, by_path
-from jinit.probes.losses import Loss
+from jinit.probes.losses import Loss, check_loss
 from jinit.probes.symmetry import duplicate_units
 from jinit.typing import Array, PyTree
 
@@ -96,7 +96,8 @@ def propagation(
 
     Raises:
       ValueError: fewer than two examples, an unknown activation, parameters of another tree, a
-        loss that is not a scalar or does not fit the outputs.
+        loss that is not a scalar or does not fit the outputs. TypeError: a loss that is no
+        function.
 
     >>> from jinit.models import MLP
     >>> from jinit.probes import capture, random_projection
@@ -110,6 +111,7 @@ def propagation(
     if not hasattr(x, "shape") or x.ndim < 1 or x.shape[0] < 2:
         got = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
         raise errors.refusal("x", got, "an array of at least 2 examples", "pass a larger batch")
+    check_loss(loss)
     wanted: Any = jax.tree.structure(captured.params)
     if jax.tree.structure(params) != wanted:
         raise errors.refusal(

@@ -59,20 +59,21 @@ def verdict(
 ) -> list[Finding]:
     """Reads a profile; medians over seeds are held against fixed thresholds.
 
-    One network that is not finite is enough for an explosion; its evidence says how many are.
+    One network that is not finite is enough for an explosion; its evidence says how many are. The
+    output layer may be small on purpose, but not larger than hidden layers may be.
 
     Args:
       captured: names the layers.
       profile: of one network, ``(layers,)``, or of many, ``(seeds, layers)``.
       activation: what the profile was made with; ``saturated`` is looked for only where it is
-        bounded on both sides (a ReLU that is off is no saturation).
+        bounded on both sides (a ReLU that is off is no saturation), and fixes name its own rule.
 
     Returns:
       Findings, forward before backward; a single ``"healthy"`` where there is nothing else. A
       network without hidden layers is healthy unless its numbers are not finite.
 
     Raises:
-      ValueError: a profile with another number of layers.
+      ValueError: a profile with another number of layers. TypeError: no profile.
 
     >>> import jax
     >>> from jinit import probes
@@ -84,6 +85,11 @@ def verdict(
     >>> [finding.kind for finding in verdict(captured, profile, activation="relu")]
     ['symmetric', 'vanishing forward']
     """
+    if not isinstance(captured, Captured) or not isinstance(profile, Profile):
+        raise errors.wrong_type(
+            "verdict", (type(captured).__name__, type(profile).__name__),
+            "a Captured and a Profile", "verdict(captured, ensemble(captured, …))",
+        )  # fmt: skip
     names = [layer.name for layer in captured.layers]
     if np.shape(profile.mean)[-1] != len(names):
         raise errors.refusal(
@@ -91,13 +97,14 @@ def verdict(
             "make it with the same captured model",
         )  # fmt: skip
     medians = _Medians(names, profile)
+    larger, smaller = (_scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
     found = [
         _symmetric(medians),
         _dead(medians, activation),
-        *_forward(medians),
-        _collapsed(medians),
-        saturated := _saturated(medians, activation),
-        _backward(medians, _RAISE if saturated is None else _LOWER),
+        *_forward(medians, larger, smaller),
+        _collapsed(medians, activation),
+        saturated := _saturated(medians, activation, smaller),
+        _backward(medians, larger if saturated is None else smaller, smaller),
     ]
     findings = [finding for finding in found if finding is not None]
     return findings or [_healthy(medians)]
@@ -115,13 +122,15 @@ class _Medians:
             np.isfinite(part.reshape(-1, len(names))).mean(0) for part in whole
         )
         self.all_names = names
-        self.output_kernel_norm = float(np.median(np.asarray(profile.kernel_norm)[..., -1]))
+        self.output_kernel_norm = float(self.with_output("kernel_norm")[-1])
+
+    def with_output(self, name: str) -> np.ndarray:
+        values = np.asarray(getattr(self._profile, name), np.float64)
+        with np.errstate(invalid="ignore"):
+            return np.median(values.reshape(-1, values.shape[-1]), axis=0)
 
     def __getattr__(self, name: str) -> np.ndarray:
-        values = np.asarray(getattr(self._profile, name), np.float64)
-        values = values.reshape(-1, values.shape[-1])[:, :-1]
-        with np.errstate(invalid="ignore"):
-            return np.median(values, axis=0)
+        return self.with_output(name)[:-1]
 
 
 def _symmetric(m: _Medians) -> Finding | None:
@@ -139,9 +148,9 @@ def _symmetric(m: _Medians) -> Finding | None:
     )
 
 
-def _forward(m: _Medians) -> list[Finding | None]:
+def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
     if m.finite_forward.min() < 1:
-        return [_overflow("exploding forward", m, m.finite_forward, "second moment")]
+        return [_overflow("exploding forward", m, m.finite_forward, "second moment", smaller)]
     if not m.names:
         return []
     moments = m.second_moment
@@ -153,15 +162,16 @@ def _forward(m: _Medians) -> list[Finding | None]:
         shown = f"E z² falls from {first:.2g} to {moments[layer]:.2g} at this layer"
         if not first > 0:
             shown = "E z² is 0"
-        return [Finding("vanishing forward", m.names[layer], shown, text, source, _RAISE)]
+        return [Finding("vanishing forward", m.names[layer], shown, text, source, larger)]
+    moments = m.with_output("second_moment")
     if moments.max() > first / FORWARD:
         layer = int(np.argmax(moments > first / FORWARD))
         shown = f"E z² grows from {first:.2g} to {moments[layer]:.2g} at this layer"
-        return [Finding("exploding forward", m.names[layer], shown, text, source, _LOWER)]
+        return [Finding("exploding forward", m.all_names[layer], shown, text, source, smaller)]
     return []
 
 
-def _collapsed(m: _Medians) -> Finding | None:
+def _collapsed(m: _Medians, activation: ActivationLike | None) -> Finding | None:
     if len(m.names) < 2 or m.finite_forward.min() < 1 or not m.second_moment.min() > 0:
         return None
     if m.second_moment.min() <= FORWARD * m.second_moment[0]:
@@ -178,8 +188,9 @@ def _collapsed(m: _Medians) -> Finding | None:
         f"layer), though E z² is {m.second_moment[layer]:.2g}",
         f"{COLLAPSED:g} of the first layer's share",
         "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
-        "an activation with φ(0) = 0 (tanh for sigmoid), or σ_w on the edge of chaos: "
-        "'edge_of_chaos(activation=…)'",
+        _CENTRED
+        if activation is None or _at_zero(activation)
+        else f"zero biases and {_scaled_rule(activation)}",
     )
 
 
@@ -201,7 +212,7 @@ def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
     )
 
 
-def _saturated(m: _Medians, activation: ActivationLike | None) -> Finding | None:
+def _saturated(m: _Medians, activation: ActivationLike | None, smaller: str) -> Finding | None:
     if not m.names or activation is None or not _is_bounded(activation):
         return None
     # Half of relu6 is off by symmetry; the threshold is on the other half.
@@ -216,15 +227,15 @@ def _saturated(m: _Medians, activation: ActivationLike | None) -> Finding | None
         "inputs",
         f"{limit:.0%}",
         "Glorot & Bengio 2010, section 3",
-        _LOWER,
+        smaller,
     )
 
 
-def _backward(m: _Medians, more: str) -> Finding | None:
+def _backward(m: _Medians, more: str, smaller: str) -> Finding | None:
     if m.finite_forward.min() < 1:
         return None  # Said already.
     if m.finite_backward.min() < 1:
-        return _overflow("exploding backward", m, m.finite_backward, "gradient")
+        return _overflow("exploding backward", m, m.finite_backward, "gradient", smaller)
     if len(m.names) < 2:
         return None
     norms = m.gradient_norm
@@ -240,15 +251,15 @@ def _backward(m: _Medians, more: str) -> Finding | None:
     if ratio <= BACKWARD:
         return Finding("vanishing backward", m.names[0], shown, threshold, source, more)
     if ratio >= 1 / BACKWARD:
-        return Finding("exploding backward", m.names[0], shown, threshold, source, _LOWER)
+        return Finding("exploding backward", m.names[0], shown, threshold, source, smaller)
     return None
 
 
-def _overflow(kind: str, m: _Medians, finite: np.ndarray, what: str) -> Finding:
+def _overflow(kind: str, m: _Medians, finite: np.ndarray, what: str, fix: str) -> Finding:
     place = int(np.argmax(finite < 1))
     layer = m.all_names[place]
     shown = f"the {what} is not finite in {1 - finite[place]:.0%} of the networks"
-    return Finding(kind, layer, shown, "finite numbers", "IEEE 754", _LOWER)
+    return Finding(kind, layer, shown, "finite numbers", "IEEE 754", fix)
 
 
 def _healthy(m: _Medians) -> Finding:
@@ -272,8 +283,27 @@ def _is_bounded(activation: ActivationLike) -> bool:
     return bool((np.abs(ends) < 1e3).all())
 
 
-_RAISE = "a larger σ_w: the activation's own rule, 'scaled_for(activation=…)', 'he_normal' for ReLU"
-_LOWER = (
-    "a smaller σ_w: the activation's own rule, 'scaled_for(activation=…)', or "
-    "'edge_of_chaos(activation=…)'"
+def _at_zero(activation: ActivationLike) -> float:
+    return abs(float(get_activation(activation)(jnp.float32(0))))
+
+
+def _scaled(how: str, activation: ActivationLike | None, depth: int) -> str:
+    """The fix of a scale that is lost in hidden layers."""
+    if activation is None:
+        return f"a {how} σ_w: the activation's own rule, 'scaled_for(activation=…)'"
+    if _at_zero(activation) and depth > _FEW:
+        return _CENTRED
+    return f"a {how} σ_w: {_scaled_rule(activation)}"
+
+
+def _scaled_rule(activation: ActivationLike) -> str:
+    name = get_activation(activation).name
+    return f"'scaled_for(activation={name})'; 'jinit recommend' measures what suits a depth"
+
+
+# Constant outputs add up: beyond a few layers they are all that is left, whatever σ_w.
+_FEW = 4
+_CENTRED = (
+    "an activation with φ(0) = 0 (tanh for sigmoid, gelu for softplus) and its own rule, "
+    "'scaled_for(activation=…)': through many layers no σ_w keeps inputs apart otherwise"
 )

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 
 from jinit import errors
-from jinit.stats.location import Statistic
+from jinit.stats.location import Statistic, reals
 
 # Replicates are made in pieces of about this many numbers, to stay in cache.
 _PIECE = 2**18
@@ -59,12 +59,13 @@ def bootstrap(
         its size.
 
     Returns:
-      An :class:`Interval`; an end is NaN where replicates mix inf and −inf. Measured coverage:
-      ``experiments/interval_calibration.py``.
+      An :class:`Interval`; an end is NaN where replicates mix inf and −inf. Measured coverage of
+      95 % intervals (``experiments/interval_calibration.py``): 92 to 98 % for normal, lognormal and
+      bimodal values at n = 16, 32 and 64, but 87 to 92 % for the mean of lognormal ones.
 
     Raises:
       ValueError: no values, NaN, a confidence outside (0, 1), an unknown method, infinite values
-        with ``"bca"``, strata of another length.
+        with ``"bca"``, strata of another length. TypeError: not real numbers.
 
     Reference: Efron 1987, eq. 2.3 (BCa); Davison & Hinkley 1997, section 3.2 (strata); Hesterberg
     2015, section 5.3 (tails).
@@ -72,7 +73,7 @@ def bootstrap(
     >>> bootstrap(np.array([1.0, 1.0, 1.0]))
     Interval(estimate=1.0, low=1.0, high=1.0)
     """
-    values = np.asarray(values, np.float64)
+    values = reals(values)
     most = math.nextafter(1.0, 0.0)
     errors.check_number("confidence", confidence, low=0.0, high=most, open_low=True, fix="use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")

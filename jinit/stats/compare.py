@@ -10,6 +10,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval, bootstrap
+from jinit.stats.location import reals
 from jinit.stats.power import more_pairs
 
 
@@ -81,7 +82,7 @@ def paired(
     2.0
     """
     errors.check_choice("test", test, tuple(_TESTS))
-    treatment, baseline = np.asarray(treatment, float), np.asarray(baseline, float)
+    treatment, baseline = reals(treatment, "treatment"), reals(baseline, "baseline")
     if treatment.shape != baseline.shape or treatment.ndim != 1 or not treatment.size:
         raise errors.refusal(
             "paired arms", (treatment.shape, baseline.shape), "two equal lengths >= 1", "pair seeds"
@@ -234,7 +235,7 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
     >>> round(effect_size(np.array([1.0, 2.0, 3.0, 2.0])).estimate, 2)
     1.78
     """
-    gaps = np.asarray(gaps, np.float64)
+    gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or gaps.size < 3 or not np.isfinite(gaps).all():
         raise errors.refusal(
             "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
@@ -274,7 +275,7 @@ def probability_of_improvement(
     >>> probability_of_improvement(np.array([3.0, 4.0]), np.array([1.0, 2.0])).estimate
     1.0
     """
-    arms = [np.asarray(arm, np.float64) for arm in (treatment, baseline)]
+    arms = [reals(arm, "arm") for arm in (treatment, baseline)]
     for arm in arms:
         if arm.ndim != 1 or not arm.size or np.isnan(arm).any():
             raise errors.refusal(
@@ -307,10 +308,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    try:
-        p = np.asarray(p_values, np.float64)
-    except (TypeError, ValueError):
-        raise errors.wrong_type("p_values", p_values, "numbers in [0, 1]", "[0.01, 0.04]") from None
+    p = reals(p_values, "p_values")
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise errors.refusal("p_values", p_values, "a list of numbers in [0, 1]", "leave NaN out")
     order = np.argsort(p, kind="stable")
@@ -322,7 +320,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _checked(gaps: np.ndarray) -> np.ndarray:
-    gaps = np.asarray(gaps, np.float64)
+    gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or not gaps.size or np.isnan(gaps).any():
         raise errors.refusal(
             "gaps", f"shape {gaps.shape}, {int(np.isnan(gaps).sum())} NaN",

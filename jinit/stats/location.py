@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jinit import errors
 
 Statistic: TypeAlias = Callable[..., np.ndarray]
+
+
+def reals(values: Any, what: str = "values") -> np.ndarray:
+    """As an array of float64.
+
+    Raises:
+      TypeError: not real numbers.
+
+    >>> reals([1, 2])
+    array([1., 2.])
+    """
+    try:
+        found = np.asarray(values)
+        if np.iscomplexobj(found):
+            raise TypeError
+        return found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise errors.wrong_type(what, values, "real numbers", "np.array([0.9, 0.8])") from None
 
 
 def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
@@ -23,10 +41,10 @@ def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
       axis: the axis of the sample; None takes all values together.
 
     Returns:
-      ``values.shape`` without ``axis``; float64.
+      ``values.shape`` without ``axis``; float64; NaN where −inf and inf are both in the middle.
 
     Raises:
-      ValueError: no values along the axis, NaN.
+      ValueError: no values along the axis, NaN. TypeError: not real numbers.
 
     Reference: Agarwal et al. 2021, section 4.2.
 
@@ -46,10 +64,11 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
         28).
 
     Returns:
-      ``values.shape`` without ``axis``; float64.
+      ``values.shape`` without ``axis``; float64; NaN where −inf and inf are both in the middle.
 
     Raises:
-      ValueError: no values along the axis, NaN; a cut outside [0, 0.5).
+      ValueError: no values along the axis, NaN; a cut outside [0, 0.5). TypeError: not real
+        numbers.
 
     Reference: Tukey 1962, section 14.
 
@@ -57,7 +76,7 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
     4.5
     """
     errors.check_number("cut", cut, low=0.0, high=0.499999, fix="use 0.1")
-    values = np.asarray(values, np.float64)
+    values = reals(values)
     if np.isnan(values).any():
         raise errors.refusal("values", "NaN", "numbers, inf allowed", "use inf for 'never'")
     if axis is None:
@@ -70,4 +89,5 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
     low = int(cut * count)
     ordered = np.sort(values, axis=axis) if low else values
     middle = ordered.take(np.arange(low, count - low), axis=axis) if low else ordered
-    return np.asarray(middle.mean(axis=axis))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(middle.mean(axis=axis))

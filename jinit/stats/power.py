@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from jinit import errors
+from jinit.stats.location import reals
 
 
 def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -34,7 +35,7 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     """
     for name, value in (("alpha", alpha), ("power", power)):
         errors.check_number(name, value, low=0.0, high=0.999999, open_low=True, fix="use 0.05, 0.8")
-    gaps = np.asarray(gaps, np.float64)
+    gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or not np.isfinite(gaps).all():
         raise errors.refusal(
             "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jinit import errors
+from jinit.stats.location import reals
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def performance_profile(
     >>> performance_profile(np.array([0.2, 0.6, 0.9]), np.array([0.0, 0.5])).share.round(2)
     array([1.  , 0.67])
     """
-    scores, thresholds = np.asarray(scores, np.float64), np.asarray(thresholds, np.float64)
+    scores, thresholds = reals(scores, "scores"), reals(thresholds, "thresholds")
     errors.check_number(
         "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
     )
@@ -66,8 +67,11 @@ def performance_profile(
             "scores", f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",
             "(runs,) or (runs, tasks), at least one run, no NaN", "use -inf for a diverged run",
         )  # fmt: skip
-    if thresholds.ndim != 1 or not thresholds.size:
-        raise errors.refusal("thresholds", thresholds.shape, "(k,)", "np.linspace(0, 1, 101)")
+    if thresholds.ndim != 1 or not thresholds.size or np.isnan(thresholds).any():
+        raise errors.refusal(
+            "thresholds", f"shape {thresholds.shape}, {int(np.isnan(thresholds).sum())} NaN",
+            "(k,), no NaN", "np.linspace(0, 1, 101)",
+        )  # fmt: skip
     scores = scores.reshape(len(scores), -1)
     share = (scores[:, :, None] > thresholds).mean(0)
     # How many of n runs drawn with replacement lie above a threshold is binomial.

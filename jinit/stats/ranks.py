@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jinit import errors
+from jinit.stats.location import reals
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.
     >>> found.mean_ranks, round(found.critical_difference, 2)
     (array([1., 2., 3.]), 1.91)
     """
-    scores = np.asarray(scores, np.float64)
+    scores = reals(scores, "scores")
     errors.check_number("alpha", alpha, low=0.0, high=0.999999, open_low=True, fix="use 0.05")
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3 or np.isnan(scores).any():
         raise errors.refusal(

@@ -8,7 +8,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval, bootstrap
-from jinit.stats.location import Statistic
+from jinit.stats.location import Statistic, reals
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def with_diverged(
     >>> found.as_worst.estimate, round(found.without.estimate, 2)
     (0.8, 0.85)
     """
-    values, diverged = np.asarray(values, np.float64), np.asarray(diverged, bool)
+    values, diverged = reals(values), np.asarray(diverged, bool)
     if values.shape != diverged.shape:
         raise errors.refusal("diverged", diverged.shape, f"{values.shape}", "one flag per run")
     kept = values[~diverged]

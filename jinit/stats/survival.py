@@ -10,6 +10,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval
+from jinit.stats.location import reals
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times within the horizon, and who arrived."""
     errors.check_number("horizon", horizon, low=0.0, open_low=True, fix="the number of steps")
-    times = np.asarray(times, np.float64)
+    times = reals(times, "times")
     if times.ndim != 1 or not times.size or np.isnan(times).any() or (times < 0).any():
         raise errors.refusal(
             "times", f"shape {times.shape}, {int((~(times >= 0)).sum())} NaN or negative",

@@ -8,6 +8,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval
+from jinit.stats.location import reals
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def variance_components(
     >>> found.rows_share.estimate > 0.99
     True
     """
-    values = np.asarray(values, np.float64)
+    values = reals(values)
     errors.check_number(
         "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
     )

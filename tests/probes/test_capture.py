@@ -207,6 +207,14 @@ def test_bad_models():
     with pytest.raises(ValueError, match="one of first, last"):
         probes.capture(lambda params, x, tap: tap("middle", x), X, PLAIN_SHAPES)
 
+    class Drops(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dropout(0.5, deterministic=False)(nn.Dense(4)(x))
+
+    with pytest.raises(ValueError, match="a model that draws nothing"):
+        probes.capture(Drops(), X)
+
     class Scanned(nn.Module):
         @nn.compact
         def __call__(self, x):

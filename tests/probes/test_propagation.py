@@ -190,6 +190,10 @@ def test_mistakes_are_named():
         probes.propagation(captured, params, [1.0, 2.0], LOSS)
     with pytest.raises(ValueError, match="finite inputs"):
         probes.ensemble(captured, {"*": "zeros"}, X.at[0, 0].set(jnp.nan), LOSS)
+    with pytest.raises(TypeError, match="loss: got None"):
+        probes.propagation(captured, params, X, None)
+    with pytest.raises(TypeError, match="key: got 3"):
+        probes.random_projection(3)
     for seeds in ([0.5], [True, False]):
         with pytest.raises(ValueError, match="seeds"):
             probes.ensemble(captured, {"*": "zeros"}, X, LOSS, seeds=seeds)

@@ -159,6 +159,9 @@ def test_rates_that_fall_with_width_are_flat():
         ({"widths": (64,)}, "two different"),
         ({"seeds": 1}, "seeds"),
         ({"steps": 0}, "steps"),
+        ({"optimizer": None}, "an optax transform"),
+        ({"loss": None}, "loss: got None"),
+        ({"model": 3}, "model: got 3"),
         ({"rules": {"*": "zeros"}}, "hidden_0"),
         ({"model": lambda width: models.MLP(features=(8,) * (width // 8))}, "same at every width"),
     ],
@@ -166,5 +169,5 @@ def test_rates_that_fall_with_width_are_flat():
 def test_what_a_coordinate_check_refuses(options, match):
     given = {"model": mlp, "widths": (8, 16), "rules": {"*/kernel": "he_normal", "*": "zeros"}}
     given |= {"x": X, "loss": probes.cross_entropy(LABELS), "optimizer": optax.sgd(0.1), "seeds": 2}
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((ValueError, TypeError), match=match):
         probes.coordinate_check(**(given | options))

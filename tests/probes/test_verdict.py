@@ -194,6 +194,45 @@ def test_saturated_networks_are_not_told_to_use_larger_weights():
     assert set(seen("relu6", "he_normal")[1]) == {"healthy"}
 
 
+TWINS = {"sigmoid": "tanh", "softplus": "gelu"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("activation", "depth", "kernel", "bias"),
+    [
+        ("relu", 30, "lecun_normal", "zeros"),
+        ("relu", 8, "normal(1.0)", "zeros"),
+        ("tanh", 16, "fan_in_uniform", "zeros"),
+        ("tanh", 16, "normal(1.0)", "zeros"),
+        ("tanh", 30, "normal(0.02)", "constant(1.0)"),
+        ("selu", 16, "fan_in_uniform", "zeros"),
+        ("sigmoid", 12, "lecun_normal", "zeros"),
+        ("sigmoid", 12, "normal(3.0)", "zeros"),
+        ("softplus", 12, "glorot_uniform", "zeros"),
+    ],
+)
+def test_what_a_fix_names_cures(activation, depth, kernel, bias):
+    for finding in kinds(activation, depth, kernel, bias):
+        rule = finding.fix.partition("'scaled_for(activation=")[2].partition(")")[0]
+        if activation in TWINS:
+            assert f"{TWINS[activation]} for {activation}" in finding.fix
+            rule = TWINS[activation]
+        cured = kinds(rule, depth, f"scaled_for(activation={rule})", "zeros")
+        assert [f.kind for f in cured] == ["healthy"], (finding, cured)
+
+
+def test_a_network_whose_output_alone_explodes():
+    _, found = seen("relu", "normal(100.0)", depth=1, width=32)
+    assert found["exploding forward"].layer == "output"
+
+
+def test_a_verdict_of_something_else_is_refused():
+    captured, _ = prober("relu", 1)
+    with pytest.raises(TypeError, match="a Captured and a Profile"):
+        probes.verdict(captured, None)
+
+
 def test_labels_and_inputs_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="labels: got 9; allowed: 0 to 1"):
         probes.cross_entropy(jnp.array([9]))(jnp.zeros((1, 2)))

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 import jinit
+from jinit import stats
 from jinit.report import plots
 from jinit.sweep import Table
 
@@ -123,6 +124,31 @@ def test_everything_is_written_with_its_numbers(tmp_path):
     again = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "again")
     for one, other in zip(files, again, strict=True):
         assert one.suffix == ".svg" or one.read_bytes() == other.read_bytes()
+
+
+def test_what_cannot_be_drawn_is_refused_by_name(tmp_path):
+    for draw in (*plots.KINDS.values(), plots.layer_profile, plots.weight_histogram,
+                 plots.phase_diagram, plots.prediction):  # fmt: skip
+        with pytest.raises(TypeError, match="what to draw: got"):
+            draw([1, 2])
+    one = stats.Interval(1.0, 0.0, 2.0)
+    with pytest.raises(TypeError, match="matplotlib axes, or None"):
+        plots.forest("axes", ["a"], [one])
+    with pytest.raises(ValueError, match="one interval"):
+        plots.forest(None, ["a", "b"], [one])
+    with pytest.raises(TypeError, match="matplotlib axes, or None"):
+        plots.save("a", tmp_path / "a.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="a folder, or a new name"):
+        plots.save_all(made(), tmp_path / "file")
+
+
+def test_a_name_without_an_ending_is_written_as_png_and_svg(tmp_path):
+    ax = plots.singular_values(np.array([2.0]))
+    names = [file.name for file in plots.save(ax, tmp_path / "one")]
+    assert names == ["one.png", "one.svg", "one.csv"]
+    # One value has no line: it is a point.
+    assert ax.lines[0].get_marker() not in (None, "None")
 
 
 def test_singular_values_and_what_they_refuse():

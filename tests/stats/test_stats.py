@@ -269,12 +269,24 @@ def test_more_pairs_settles_it_at_the_stated_power():
         (lambda: stats.rank(np.ones((3, 2))), "arms >= 3"),
         (lambda: stats.performance_profile(np.array([np.nan]), np.ones(1)), "NaN"),
         (lambda: stats.performance_profile(np.ones(2), np.array([])), "linspace"),
+        (lambda: stats.performance_profile(np.ones(2), np.array([np.nan])), "no NaN"),
         (lambda: stats.variance_components(np.ones((1, 4))), ">= 2"),
     ],
 )
 def test_bad_input(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("values", [np.ones(3) + 1j, "abc", ["a", "b"], [[1.0], [1.0, 2.0]]])
+def test_what_is_not_real_is_refused_and_never_cut_to_its_real_part(values):
+    for call in (stats.iqm, stats.bootstrap, stats.sign_p, stats.more_pairs):
+        with pytest.raises(TypeError, match="real numbers"):
+            call(values)
+
+
+def test_the_middle_of_both_infinities_is_unknown():
+    assert np.isnan(stats.iqm(np.array([-np.inf, np.inf])))
 
 
 def test_few_and_equal_values():

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jinit.report.plots.style import BLUE, GREY, new_axes, record, short
+from jinit import errors
+from jinit.report.plots.style import BLUE, GREY, axes_of, record, short
 from jinit.stats import Interval
 
 _BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
@@ -34,8 +35,14 @@ def forest(
 
     Returns:
       The axes.
+
+    Raises:
+      ValueError: no rows, lists of different lengths. TypeError: ax is no axes.
     """
-    ax = new_axes(6.0, 0.9 + 0.25 * len(names)) if ax is None else ax
+    lengths = [len(part) for part in (names, intervals, styles, hollow) if part is not None]
+    if len(set(lengths)) > 1 or not lengths[0]:
+        raise errors.refusal("rows", lengths, "one interval (and style) a name", "pass equal lists")
+    ax = axes_of(ax, 6.0, 0.9 + 0.25 * len(names))
     styles = [{"color": BLUE, "marker": "o"}] * len(names) if styles is None else styles
     hollow = [False] * len(names) if hollow is None else hollow
     places = -np.arange(len(names))

@@ -10,7 +10,16 @@ import numpy as np
 from jinit import errors
 from jinit.initializers import Description
 from jinit.probes import Profile
-from jinit.report.plots.style import BLUE, GREY, SKY, VERMILION, line_style, new_axes, record
+from jinit.report.plots.style import (
+    BLUE,
+    GREY,
+    SKY,
+    VERMILION,
+    axes_of,
+    check_found,
+    line_style,
+    record,
+)
 
 
 def weight_histogram(found: Description, ax: Any = None) -> Any:
@@ -23,12 +32,14 @@ def weight_histogram(found: Description, ax: Any = None) -> Any:
     Returns:
       The axes.
     """
-    ax = new_axes() if ax is None else ax
+    ax = axes_of(ax)
+    check_found(found, Description, "initializers.describe('he_normal', (64, 64))")
     low, high = found.draw.minimum, found.draw.maximum
-    edges = np.linspace(low, high, len(found.histogram) + 1)
-    if low == high:
-        edges = np.linspace(low - 0.5, high + 0.5, len(found.histogram) + 1)
     counts = np.asarray(found.histogram, float)
+    edges = np.linspace(low, high, len(counts) + 1)
+    if low == high:
+        # One number: a bar of its own width, with the number in its middle.
+        edges = low + (np.arange(len(counts) + 1) - counts.argmax() - 0.5) / len(counts)
     heights = counts / counts.sum() / np.diff(edges)
     ax.stairs(heights, edges, fill=True, color=SKY, alpha=0.6, label=f"one draw of {found.shape}")
     record(ax, "one draw", (edges[:-1] + edges[1:]) / 2, heights)
@@ -57,6 +68,7 @@ def weight_histogram(found: Description, ax: Any = None) -> Any:
         ax.axvline(bound, color=GREY, lw=0.9, ls=(0, (4, 3)))
     ax.plot([], [], color=GREY, lw=0.9, ls=(0, (4, 3)), label=f"mean ± σ, σ = {law.stddev:.3g}")
     ax.set(xlabel="weight", ylabel="density", ylim=(0, 1.06 * top))
+    ax.locator_params(axis="x", nbins=6)
     ax.set_title(found.spec, loc="left", fontsize=11, pad=22)
     ax.legend(frameon=False, fontsize=7.5, loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=3,
               columnspacing=1.2, handlelength=1.4)  # fmt: skip
@@ -67,18 +79,22 @@ def layer_profile(profile: Profile, ax: Any = None) -> Any:
     """E z² forward and the mean squared gradient norm backward, layer by layer, on a log scale.
 
     Args:
-      profile: from ``probes.ensemble``, ``(seeds, layers)``; lines are medians over seeds, bands
-        reach from the 10th to the 90th percentile.
+      profile: of many networks, ``(seeds, layers)``, or of one, ``(layers,)``; lines are medians
+        over seeds, bands reach from the 10th to the 90th percentile.
       ax: matplotlib axes; None makes a figure.
 
     Returns:
       The axes.
     """
-    ax = new_axes() if ax is None else ax
-    depth = np.arange(1, np.shape(profile.mean)[-1] + 1)
-    gradient = np.asarray(profile.gradient_norm, float)
+    ax = axes_of(ax)
+    check_found(profile, Profile, "probes.ensemble(...)")
+    moments, gradient = (
+        np.atleast_2d(np.asarray(values, float))
+        for values in (profile.second_moment, profile.gradient_norm)
+    )
+    depth = np.arange(1, moments.shape[1] + 1)
     for values, colour, style, label in (
-        (np.asarray(profile.second_moment, float), BLUE, "-", "E z² (forward)"),
+        (moments, BLUE, "-", "E z² (forward)"),
         (gradient**2, VERMILION, (0, (5, 2)), "E‖∂L/∂z‖² (backward)"),
     ):
         # A log axis has no place for 0 or inf: the line ends where the signal does.
@@ -121,7 +137,7 @@ def singular_values(
             "singular values", f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
             "(k,) or (seeds, k), no NaN", "probes.jacobian_singular_values(...)",
         )  # fmt: skip
-    ax = new_axes() if ax is None else ax
+    ax = axes_of(ax)
     values = -np.sort(-np.atleast_2d(values), axis=1)
     rank = np.arange(1, values.shape[1] + 1) / values.shape[1]
     low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
@@ -129,7 +145,10 @@ def singular_values(
         middle = np.where(middle > 0, middle, np.nan)
         ax.set_yscale("log")
     style = line_style(len(ax.lines))
-    ax.plot(rank, middle, lw=1.8, label=label, color=style["color"], ls=style["linestyle"])
+    # A line through few values does not show them, and through one there is none.
+    marker = style["marker"] if len(rank) <= 32 else None
+    ax.plot(rank, middle, lw=1.8, label=label, color=style["color"], ls=style["linestyle"],
+            marker=marker, markersize=4, clip_on=False)  # fmt: skip
     ax.fill_between(rank, low, high, color=style["color"], alpha=0.2, lw=0)
     ax.set(xlabel="rank / number of singular values", ylabel="singular value", xlim=(0, 1))
     record(ax, label, rank, middle, low, high)

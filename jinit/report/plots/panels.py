@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
-from jinit.report.plots.style import line_style, new_figure, open_frame, short
+from jinit.report.plots.style import (
+    axes_of,
+    check_found,
+    line_style,
+    new_figure,
+    open_frame,
+    short,
+)
 from jinit.sweep.table import Table
 
 MOST_PANELS = 24
@@ -44,6 +51,7 @@ def panels(
     Raises:
       ValueError: several cells on one ``ax``; more than 24 cells; an unknown axis.
     """
+    check_found(table, Table, "jinit.run(...)")
     if across not in table.axes:
         raise errors.unknown_name("axis", across, table.axes, "table.axes")
     by = table.varying(leave_out=(across, "seed", "data_seed", *inside))
@@ -56,7 +64,10 @@ def panels(
     arms = list(dict.fromkeys(table[across].tolist()))
     styles = {arm: line_style(number) for number, arm in enumerate(arms)}
     longest = max(len(short(arm)) for arm in arms)
-    axes = _grid(len(cells), len(arms) if legend else 0, longest) if ax is None else np.array([ax])
+    if ax is None:
+        axes = _grid(len(cells), len(arms) if legend else 0, longest)
+    else:
+        axes = np.array([axes_of(ax)])
     for cell, panel in zip(cells, axes, strict=False):
         chosen = dict(zip(by, cell, strict=True))
         draw(table.select(**chosen) if chosen else table, panel, styles)

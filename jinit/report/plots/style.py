@@ -48,6 +48,29 @@ def new_axes(width: float = 6.0, height: float = 3.6) -> Any:
     return open_frame(new_figure(width, height).add_subplot())
 
 
+def axes_of(ax: Any, width: float = 6.0, height: float = 3.6) -> Any:
+    """The axes to draw on: ``ax``, or those of a new figure for None.
+
+    Raises:
+      TypeError: no matplotlib axes. MissingExtraError: matplotlib is not installed.
+    """
+    if ax is None:
+        return new_axes(width, height)
+    if not hasattr(ax, "plot") or not hasattr(ax, "figure"):
+        raise errors.wrong_type("ax", ax, "matplotlib axes, or None", "figure.subplots()")
+    return ax
+
+
+def check_found(found: Any, kind: type, source: str) -> None:
+    """What a picture shows is of its kind.
+
+    Raises:
+      TypeError: something else.
+    """
+    if not isinstance(found, kind):
+        raise errors.wrong_type("what to draw", found, f"a {kind.__name__}", source)
+
+
 def open_frame(ax: Any) -> Any:
     """The axes without the frame's top and right."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -102,36 +125,37 @@ def check_picture(path: str | Path) -> str:
     """``path`` if a picture can be written there.
 
     Raises:
-      ValueError: an ending other than .png, .svg or .pdf, a folder that does not exist.
+      ValueError: an ending other than .png, .svg or .pdf, or none; a folder that does not exist.
 
     >>> check_picture("weights.png")
     'weights.png'
     """
     target = Path(path)
-    allowed = "a file ending in .png, .svg or .pdf in a folder that exists"
-    if target.suffix not in (".png", ".svg", ".pdf"):
+    allowed = (
+        "a file ending in .png, .svg or .pdf (or in nothing: PNG and SVG) in a folder that exists"
+    )
+    if target.suffix not in ("", ".png", ".svg", ".pdf") or not target.name:
         raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem}.png")
     if not target.parent.is_dir():
         raise errors.refusal("picture", str(path), allowed, f"create {target.parent}")
     return str(path)
 
 
-def save(axes: Any, path: str | Path, *, formats: tuple[str, ...] | None = None) -> list[Path]:
+def save(axes: Any, path: str | Path) -> list[Path]:
     """Writes the figure that holds the axes, and beside it the numbers as CSV.
 
     Args:
       axes: what a plot function returned: axes, or an array of them.
-      path: of the picture.
-      formats: endings to write, e.g. ``("png", "svg")``; None writes ``path`` as it is.
+      path: of the picture; without an ending it is written as PNG and as SVG.
 
     Returns:
       The files written, the CSV file last (columns: panel, series, x, y, low, high).
 
     Raises:
-      ValueError: as :func:`check_picture`.
+      ValueError: as :func:`check_picture`. TypeError: no axes.
     """
-    first, target = np.ravel(axes)[0], Path(check_picture(path))
-    written = [target.with_suffix(f".{ending}") for ending in formats] if formats else [target]
+    first, target = axes_of(np.ravel(axes)[0]), Path(check_picture(path))
+    written = [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
     for file in written:
         # Without a date the same picture is the same file.
         dated = {"metadata": {"Date": None}} if file.suffix == ".svg" else {}

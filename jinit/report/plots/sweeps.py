@@ -13,7 +13,7 @@ import numpy as np
 from jinit import errors, stats
 from jinit.report.plots.forest import forest
 from jinit.report.plots.panels import panels
-from jinit.report.plots.style import GREY, record, save, short
+from jinit.report.plots.style import GREY, check_found, record, save, short
 from jinit.report.terminal import rows_shown
 from jinit.sweep.comparison import arm_name, compare, summarize, undefined
 from jinit.sweep.table import LOWER_IS_BETTER, Table
@@ -36,6 +36,7 @@ def learning_curves(
     Raises:
       ValueError: an unknown metric or axis, one that no run has; several cells on one ``ax``.
     """
+    check_found(table, Table, "jinit.run(...)")
     if metric not in table.curves:
         raise errors.unknown_name("curve", metric, table.curves, "table.curves")
     _check_defined(table, metric)
@@ -91,6 +92,7 @@ def paired_differences(
     Args: as :func:`learning_curves`; baseline: an arm; default glorot_uniform or the first. Settled
       means the verdict of :func:`jinit.compare` over the whole table.
     """
+    check_found(table, Table, "jinit.run(...)")
     arms = list(dict.fromkeys(table[across].tolist()))
     if len(arms) < 2:
         raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline beside")
@@ -125,6 +127,7 @@ def learning_rate_sensitivity(
     Raises:
       ValueError: a single learning rate; as :func:`learning_curves`.
     """
+    check_found(table, Table, "jinit.run(...)")
     if "learning_rate" not in table.varying():
         raise errors.refusal(
             "learning rates", "one", "a table with several", "Grid(learning_rate=(0.01, 0.1, 1.0))"
@@ -260,6 +263,7 @@ def performance_profile(
         beyond = "below" if sign < 0 else "above"
         panel.set(xlabel=f"τ, {_words(metric)}", ylabel=f"share of runs {beyond} τ",
                   ylim=(-0.02, 1.02))  # fmt: skip
+        panel.margins(x=0)
 
     return panels(table, draw, ax, across=across)
 
@@ -315,7 +319,10 @@ def save_all(
     Returns:
       The files written.
     """
+    check_found(table, Table, "jinit.run(...)")
     target = Path(folder)
+    if any(place.is_file() for place in (target, *target.parents)):
+        raise errors.refusal("folder", str(folder), "a folder, or a new name", "name another")
     target.mkdir(parents=True, exist_ok=True)
     curve = metric if metric in table.curves and not undefined(table, metric) else "test_loss"
     options: dict[str, dict[str, Any]] = {
@@ -337,11 +344,12 @@ def save_all(
     written: list[Path] = []
     for kind, given in options.items():
         axes = KINDS[kind](table, across=across, **given)
-        written += save(axes, target / f"{kind}.png", formats=("png", "svg"))
+        written += save(axes, target / kind)
     return written
 
 
 def _check_defined(table: Table, metric: str) -> None:
+    check_found(table, Table, "jinit.run(...)")
     # Curves of what has no column (gradient norms) are there for every task.
     if metric in table.columns and undefined(table, metric):
         raise errors.refusal("metric", metric, "a metric these runs have", "use test_loss")

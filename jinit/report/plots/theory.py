@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jinit.report.plots.style import BLUE, GREY, ORANGE, VERMILION, new_axes, record
+from jinit.report.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    VERMILION,
+    axes_of,
+    check_found,
+    record,
+)
 from jinit.theory import PhaseDiagram, Prediction
 
 
@@ -26,7 +34,8 @@ def phase_diagram(
     Returns:
       The axes.
     """
-    ax = new_axes(6.2, 4.2) if ax is None else ax
+    check_found(found, PhaseDiagram, "theory.phase_diagram(...)")
+    ax = axes_of(ax, 6.2, 4.2)
     x, y = found.sigma_w**2, found.sigma_b**2
     depth = np.clip(np.asarray(found.scales.trainable_depth), 1.0, 1e4)
     colours = ax.pcolormesh(x, y, np.log10(depth), cmap="Blues", vmin=0, vmax=4, rasterized=True)
@@ -101,7 +110,8 @@ def prediction(found: Prediction, *, title: str = "", ax: Any = None) -> Any:
     Returns:
       The axes.
     """
-    ax = new_axes() if ax is None else ax
+    check_found(found, Prediction, "theory.predict(...)")
+    ax = axes_of(ax)
     layer = np.arange(1, len(found.names) + 1)
     for mean, band, colour, style, label in (
         (found.second_moment, found.second_moment_band, BLUE, "-", "E z² (forward)"),
