@@ -31,7 +31,7 @@ def measure(scale: Scale) -> dict:
     seeds = scale(12, 64)
     grid = jinit.Grid(
         initializer=("zeros", *ARMS),
-        activation=scale(("relu",), ("relu", "tanh", "sigmoid")),
+        activation=scale(("relu", "tanh"), ("relu", "tanh", "sigmoid")),
         depth=(2, 8), steps=scale(100, 400), seeds=seeds,
     )  # fmt: skip
     rows = [

@@ -48,7 +48,7 @@ print("same")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_sharded_draws():
     result = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=280, check=False

@@ -197,7 +197,7 @@ def test_saturated_networks_are_not_told_to_use_larger_weights():
 TWINS = {"sigmoid": "tanh", "softplus": "gelu"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("activation", "depth", "kernel", "bias"),
     [
