@@ -297,7 +297,8 @@ def _scaled(how: str, activation: ActivationLike | None, depth: int) -> str:
 
 
 def _scaled_rule(activation: ActivationLike) -> str:
-    name = get_activation(activation).name
+    # A function of the user's has no name that a spec string could use.
+    name = activation if isinstance(activation, str) else "…"
     return f"'scaled_for(activation={name})'; 'jinit recommend' measures what suits a depth"
 
 

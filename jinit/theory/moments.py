@@ -110,9 +110,9 @@ def read(known: Table, q: Array) -> Moments:
     zero, s = known.at_zero, jnp.where(q > 0, s, 0.0)
     # In q where √q would do: at q = 0 these have derivatives.
     d1, d2, d3, d4 = known.bend * s + q * m1, q * m2, s**3 * m3, q**2 * m4
-    mean, second, fourth, mixed = d1, d2, d4, q * mix2
+    mean, second, fourth, mixed = d1, known.second(d1, d2), d4, q * mix2
     if zero:
-        mean, second = zero + d1, zero**2 + 2 * zero * d1 + d2
+        mean = zero + d1
         fourth = zero**4 + 4 * zero**3 * d1 + 6 * zero**2 * d2 + 4 * zero * d3 + d4
         mixed = zero**2 * slope_second + 2 * zero * s * mix1 + mixed
         growth = growth + zero * (tilt + (known.bend / s if known.bend else 0.0))

@@ -66,11 +66,16 @@ class Table:
         """√q at the points of the table."""
         return _SCALE * np.sinh(_STEP * np.arange(_POINTS))
 
+    def second(self, mean: Array, square: Array) -> Array:
+        """E φ² from E d and E d²; where φ(0) = 0 it does not need to know E d."""
+        zero = self.at_zero
+        return zero**2 + 2 * zero * mean + square if zero else square
+
     def seconds(self) -> np.ndarray:
         """E φ² at the points of the table."""
         s = self.nodes()
-        mean = self.bend * s + s**2 * self.values[:, 0]
-        return self.at_zero**2 + 2 * self.at_zero * mean + s**2 * self.values[:, 1]
+        mean, square = self.bend * s + s**2 * self.values[:, 0], s**2 * self.values[:, 1]
+        return np.asarray(self.second(mean, square))
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""

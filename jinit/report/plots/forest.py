@@ -37,10 +37,10 @@ def forest(
       The axes.
 
     Raises:
-      ValueError: no rows, lists of different lengths. TypeError: ax is no axes.
+      ValueError: lists of different lengths. TypeError: ax is no axes.
     """
     lengths = [len(part) for part in (names, intervals, styles, hollow) if part is not None]
-    if len(set(lengths)) > 1 or not lengths[0]:
+    if len(set(lengths)) > 1:
         raise errors.refusal("rows", lengths, "one interval (and style) a name", "pass equal lists")
     ax = axes_of(ax, 6.0, 0.9 + 0.25 * len(names))
     styles = [{"color": BLUE, "marker": "o"}] * len(names) if styles is None else styles

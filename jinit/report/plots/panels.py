@@ -25,6 +25,15 @@ MOST_PANELS = 24
 Draw = Callable[[Table, Any, dict[Any, dict[str, Any]]], None]
 
 
+def check_table(table: Table) -> None:
+    """The runs of a picture are a table.
+
+    Raises:
+      TypeError: something else.
+    """
+    check_found(table, Table, "jinit.run(...)")
+
+
 def panels(
     table: Table,
     draw: Draw,
@@ -51,7 +60,7 @@ def panels(
     Raises:
       ValueError: several cells on one ``ax``; more than 24 cells; an unknown axis.
     """
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     if across not in table.axes:
         raise errors.unknown_name("axis", across, table.axes, "table.axes")
     by = table.varying(leave_out=(across, "seed", "data_seed", *inside))

@@ -12,8 +12,8 @@ import numpy as np
 
 from jinit import errors, stats
 from jinit.report.plots.forest import forest
-from jinit.report.plots.panels import panels
-from jinit.report.plots.style import GREY, check_found, record, save, short
+from jinit.report.plots.panels import check_table, panels
+from jinit.report.plots.style import GREY, record, save, short
 from jinit.report.terminal import rows_shown
 from jinit.sweep.comparison import arm_name, compare, summarize, undefined
 from jinit.sweep.table import LOWER_IS_BETTER, Table
@@ -36,7 +36,7 @@ def learning_curves(
     Raises:
       ValueError: an unknown metric or axis, one that no run has; several cells on one ``ax``.
     """
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     if metric not in table.curves:
         raise errors.unknown_name("curve", metric, table.curves, "table.curves")
     _check_defined(table, metric)
@@ -92,7 +92,7 @@ def paired_differences(
     Args: as :func:`learning_curves`; baseline: an arm; default glorot_uniform or the first. Settled
       means the verdict of :func:`jinit.compare` over the whole table.
     """
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     arms = list(dict.fromkeys(table[across].tolist()))
     if len(arms) < 2:
         raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline beside")
@@ -127,7 +127,7 @@ def learning_rate_sensitivity(
     Raises:
       ValueError: a single learning rate; as :func:`learning_curves`.
     """
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     if "learning_rate" not in table.varying():
         raise errors.refusal(
             "learning rates", "one", "a table with several", "Grid(learning_rate=(0.01, 0.1, 1.0))"
@@ -319,7 +319,7 @@ def save_all(
     Returns:
       The files written.
     """
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     target = Path(folder)
     if any(place.is_file() for place in (target, *target.parents)):
         raise errors.refusal("folder", str(folder), "a folder, or a new name", "name another")
@@ -349,7 +349,7 @@ def save_all(
 
 
 def _check_defined(table: Table, metric: str) -> None:
-    check_found(table, Table, "jinit.run(...)")
+    check_table(table)
     # Curves of what has no column (gradient norms) are there for every task.
     if metric in table.columns and undefined(table, metric):
         raise errors.refusal("metric", metric, "a metric these runs have", "use test_loss")
