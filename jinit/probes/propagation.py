@@ -52,6 +52,9 @@ class Profile:
         NaN without a bias.
       kernel_norm: Frobenius norm of the kernel.
       duplicates: share of units whose incoming weights and bias equal another unit's.
+      near_duplicates: share of those within about 1 % of another's length, see
+        :func:`duplicate_units` with 16 projections; 0 where units have fewer than 4 weights, which
+        chance alone puts that close.
     """
 
     mean: Array
@@ -67,6 +70,7 @@ class Profile:
     bias_gradient_norm: Array
     kernel_norm: Array
     duplicates: Array
+    near_duplicates: Array
 
     def update_ratio(self, learning_rate: float) -> Array:
         """‖η ∂L/∂W‖ / ‖W‖ of one step of SGD, dimensionless, ``(…, layers)``."""
@@ -344,16 +348,27 @@ def _weights(
         if bias is not None:
             biases = stacked(leaves, "bias")
             norms = {"bias_gradient_norm": _norms(stacked(gradients, "bias"))}
+        # One layer after the other: each is gone through many times, and stays in the cache.
+        equal, near = jax.lax.map(
+            lambda layer: (duplicate_units(*layer), _near_duplicates(*layer)),
+            (jnp.moveaxis(kernel, axis + (axis >= 0), -1), biases),
+        )
         norms |= {
             "kernel_norm": _norms(kernel),
             "kernel_gradient_norm": _norms(stacked(gradients, "kernel")),
-            "duplicates": jax.vmap(duplicate_units, in_axes=(0, None if bias is None else 0))(
-                jnp.moveaxis(kernel, axis + (axis >= 0), -1), biases
-            ),
+            "duplicates": equal,
+            "near_duplicates": near,
         }
         for row, place in enumerate(places):
             rows[place] = {name: value[row] for name, value in norms.items()}
     return rows
+
+
+def _near_duplicates(kernel: Array, bias: Array | None) -> Array:
+    # n units of d weights each have about n · 0.01^d others this close by chance.
+    if kernel.size // kernel.shape[-1] < 4:
+        return jnp.zeros((), jnp.float32)
+    return duplicate_units(kernel, bias, 0.01, projections=16)
 
 
 def _norms(stack: Array) -> Array:

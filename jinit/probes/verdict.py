@@ -134,18 +134,25 @@ class _Medians:
 
 
 def _symmetric(m: _Medians) -> Finding | None:
-    if not m.names or m.duplicates.max() < DUPLICATES:
+    if not m.names:
         return None
-    worst = int(np.argmax(m.duplicates))
-    return Finding(
-        "symmetric",
-        m.names[worst],
-        f"{m.duplicates[worst]:.0%} of the units have another unit's weights and bias; they get "
-        "equal gradients and stay equal",
-        f"{DUPLICATES:.0%} of a layer's units",
-        "Goodfellow, Bengio & Courville 2016, section 8.4",
-        "draw the kernel at random, e.g. 'he_normal'",
-    )
+    for shares, shown in (
+        (m.duplicates, "have another unit's weights and bias; they get equal gradients and stay "
+                       "equal"),
+        (m.near_duplicates, "lie within 1 % of another unit's weights and bias; they get almost "
+                            "equal gradients and part slowly"),
+    ):  # fmt: skip
+        if shares.max() >= DUPLICATES:
+            worst = int(np.argmax(shares))
+            return Finding(
+                "symmetric",
+                m.names[worst],
+                f"{shares[worst]:.0%} of the units {shown}",
+                f"{DUPLICATES:.0%} of a layer's units",
+                "Goodfellow, Bengio & Courville 2016, section 8.4",
+                "draw the kernel at random, e.g. 'he_normal'",
+            )
+    return None
 
 
 def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:

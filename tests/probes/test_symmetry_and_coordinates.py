@@ -56,9 +56,36 @@ def test_near_duplicates_at_any_scale(scale):
     assert probes.duplicate_units(twins, tolerance=0.01) == 1
 
 
+@pytest.mark.parametrize("share", [0.3, 3.0])
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_projections_find_near_duplicates(share, scale):
+    """Distances in 16 projections are right to about a fifth; others are 100 times as far."""
+    inner, outer = jax.random.split(jax.random.key(0))
+    kernel = jax.random.normal(inner, (100, 30))
+    noise = share * 0.01 * jax.random.normal(outer, kernel.shape)
+    twins = scale * jnp.concatenate([kernel, kernel + noise, 3 * kernel[:, :5] + 1], 1)
+    found = probes.duplicate_units(twins, jnp.zeros(65), 0.01, projections=16)
+    assert found == pytest.approx(60 / 65 if share < 1 else 0)
+    biased = probes.duplicate_units(twins, scale * jnp.arange(65.0), 0.01, projections=16)
+    assert biased == 0
+
+
+def test_units_of_few_weights_are_no_near_duplicates():
+    """4,096 numbers lie within 1 % of one another by chance."""
+    x = jax.random.normal(jax.random.key(1), (16, 1))
+    captured = probes.capture(models.MLP(features=(4096, 2)), x)
+    params = jinit.initialize(jax.random.key(0), captured.params, {"*": "normal"})
+    loss = probes.random_projection(jax.random.key(2))
+    assert probes.propagation(captured, params, x, loss).near_duplicates[0] == 0
+    kernel = params["hidden_0"]["kernel"]
+    assert probes.duplicate_units(kernel, tolerance=0.01) > 0.9
+
+
 def test_a_tolerance_that_float32_cannot_tell_is_refused():
     with pytest.raises(ValueError, match="tolerance"):
         probes.duplicate_units(jnp.ones((3, 3)), tolerance=1e-5)
+    with pytest.raises(ValueError, match="projections"):
+        probes.duplicate_units(jnp.ones((3, 3)), tolerance=0.1, projections=0)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ SICK = [
     (("tanh", 3, "zeros", "zeros"), "symmetric"),
     (("sigmoid", 3, "zeros", "zeros"), "symmetric"),
     (("relu", 3, "constant(0.1)", "zeros"), "symmetric"),
+    (("relu", 3, "uniform_range(low=0.1, high=0.1003)", "zeros"), "symmetric"),
+    (("tanh", 8, "uniform_range(low=0.1, high=0.1003)", "zeros"), "symmetric"),
     (("tanh", 8, "ones", "ones"), "symmetric"),
     (("relu", 8, "normal(0.01)", "zeros"), "vanishing forward"),
     (("tanh", 8, "normal(0.01)", "zeros"), "vanishing forward"),
