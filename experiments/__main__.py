@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,23 +32,33 @@ def show_list() -> None:
         print(f"{module.NUMBER or '':>2}  {name:<24} {verdict:<20} {module.TITLE}")
 
 
-def run(names: list[str], scale: harness.Scale, folder: Path) -> int:
-    """Runs experiments one after the other; a failed one does not stop the others."""
-    failed = 0
+def run(name: str, scale: harness.Scale, folder: Path) -> int:
+    """Runs one experiment here."""
+    print(f"{name}: {harness.load(name).TITLE} ({scale.name})", flush=True)
+    start = time.perf_counter()
+    verdict = harness.run(name, scale, folder)
+    print(f"    {verdict.kind}. {verdict.answer}")
+    print(f"    {time.perf_counter() - start:.0f} s; {folder / name}.json, .png", flush=True)
+    return 0
+
+
+def run_all(names: list[str], scale: harness.Scale, folder: Path) -> int:
+    """Runs experiments one after the other; a failed one does not stop the others.
+
+    Each in a process of its own: compiled programs of all of them would exhaust what the kernel
+    grants one process in memory maps.
+    """
+    failed = []
     for number, name in enumerate(names, 1):
-        module = harness.load(name)
-        print(f"[{number}/{len(names)}] {name}: {module.TITLE} ({scale.name})", flush=True)
-        start = time.perf_counter()
-        try:
-            verdict = harness.run(name, scale, folder)
-        except Exception as error:
-            if len(names) == 1:
-                raise
-            failed += 1
-            print(f"    failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            continue
-        print(f"    {verdict.kind}. {verdict.answer}")
-        print(f"    {time.perf_counter() - start:.0f} s; {folder / name}.json, .png", flush=True)
+        print(f"[{number}/{len(names)}] ", end="", flush=True)
+        arguments = ["run", name, "--scale", scale.name, "--out", str(folder.absolute())]
+        command = [sys.executable, "-m", "experiments", *arguments]
+        if code := subprocess.run(command, cwd=harness.FOLDER.parent).returncode:
+            if code in (130, -signal.SIGINT):
+                raise KeyboardInterrupt
+            failed.append(name)
+    if failed:
+        print(f"experiments: failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -88,8 +100,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             scale = harness.Scale(options.scale)
             folder = options.out or scale(harness.RESULTS / "small", harness.RESULTS)
-            chosen = [options.name] if options.command == "run" else harness.names()
-            return run(chosen, scale, folder)
+            if options.command == "run":
+                return run(options.name, scale, folder)
+            return run_all(harness.names(), scale, folder)
     except ValueError as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2

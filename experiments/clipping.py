@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 import jinit
-from experiments.harness import FAILS, LIMITED, Scale, Verdict, follow, text
+from experiments.harness import FAILS, LIMITED, Scale, Verdict, follow, sweep, text
 from jinit import models, stats
 from jinit.report import plots
 from jinit.train import FitConfig
@@ -54,7 +54,7 @@ def measure(scale: Scale) -> dict:
         clip=(None, "global_norm(1.0)",
               *(f"leaf_norm({size})" for size in scale((1.0,), (0.01, 0.1, 1.0, 10.0)))),
     )  # fmt: skip
-    table, rows = jinit.run(grid), []
+    table, rows = sweep(grid), []
     for rate in grid.values("learning_rate"):
         for clip in dict.fromkeys(table["clip"].tolist()):
             mine = table.select(learning_rate=rate, clip=clip)
@@ -69,7 +69,12 @@ def measure(scale: Scale) -> dict:
     )  # fmt: skip
     accuracy = np.nan_to_num(weights["test_accuracy"])
     # Fewer steps learn less: the small scale has a bar of its own.
-    return {"rows": rows, "weights": stats.bootstrap(accuracy), "bar": scale(0.4, 0.5)}
+    return {
+        "seeds": seeds,
+        "rows": rows,
+        "weights": stats.bootstrap(accuracy),
+        "bar": scale(0.4, 0.5),
+    }
 
 
 def decide(found: dict) -> Verdict:

@@ -36,12 +36,13 @@ HEURISTIC = {"relu": "he_normal", "tanh": "glorot_uniform"}
 
 
 def measure(scale: Scale) -> dict:
-    horizon, rows, curves, seconds = scale(200, 1500), [], {}, {}
+    seeds, horizon = scale(12, 64), scale(200, 1500)
+    rows, curves, seconds = [], {}, {}
     for activation in scale(("relu",), ("relu", "tanh")):
         good = HEURISTIC[activation]
         arms = (*NAIVE, good, *scale((), ("orthogonal",)))
         grid = jinit.Grid(initializer=arms, activation=activation, depth=8, steps=horizon,
-                          evaluations=scale(30, 120), seeds=scale(12, 64),
+                          evaluations=scale(30, 120), seeds=seeds,
                           target_accuracy=scale(0.7, 0.9))  # fmt: skip
         jinit.run(grid)  # compiles; all arms of the next are one program and run at one speed
         start, table = time.perf_counter(), jinit.run(grid)
@@ -59,8 +60,8 @@ def measure(scale: Scale) -> dict:
             seconds[name] = row["mean"].estimate * per_step
     corrected = iter(stats.holm([row["p"] for row in rows if "p" in row]))
     rows = [row | ({"p": next(corrected)} if "p" in row else {}) for row in rows]
-    return {"rows": rows, "curves": curves, "horizon": horizon, "seconds": seconds,
-            "drawing": _drawing()}  # fmt: skip
+    return {"seeds": seeds, "rows": rows, "curves": curves, "horizon": horizon,
+            "seconds": seconds, "drawing": _drawing()}  # fmt: skip
 
 
 def _drawing() -> dict[str, float]:

@@ -70,7 +70,7 @@ def measure(scale: Scale) -> dict:
             "slope": (1 / gap[last] - 1 / gap[last // 2]) / (last // 2),
         }  # fmt: skip
     found["beta"] = theory.critical_rate("tanh", BIAS**0.5)
-    return found | {"slack": scale(2.0, 1.0)}
+    return found | {"seeds": networks, "slack": scale(2.0, 1.0)}
 
 
 def decide(found: dict) -> Verdict:

@@ -55,7 +55,7 @@ def measure(scale: Scale) -> dict:
             "mean_theory": depth * mean, "variance_theory": depth * variance,
             "fourth_theory": (1 + 5 / width) ** depth,
         })  # fmt: skip
-    return {"rows": rows, "networks": networks, "slack": scale(2.5, 1.0)}
+    return {"rows": rows, "seeds": networks, "slack": scale(2.5, 1.0)}
 
 
 def decide(found: dict) -> Verdict:
@@ -72,7 +72,7 @@ def decide(found: dict) -> Verdict:
             passed.append(abs(row["fourth"] / row["fourth_theory"] - 1) <= 0.10 * slack)
             text += f", 4th moment {row['fourth']:.2f} ({row['fourth_theory']:.2f})"
         parts.append(text)
-    answer = f"{found['networks']:,} networks each (theory): " + "; ".join(parts)
+    answer = f"{found['seeds']:,} networks each (theory): " + "; ".join(parts)
     return Verdict(HOLDS if all(passed) else FAILS, answer)
 
 

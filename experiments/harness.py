@@ -4,7 +4,8 @@ An experiment is a module with ``NUMBER`` (its place in the table; None: not a c
 article), ``TITLE``, ``PAPER`` (of a published result), ``CLAIM`` (the article's words, or what the
 paper found), ``WHERE`` (it stands), ``TEST`` (the rule, fixed before the runs) and three functions:
 ``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and ``draw(numbers) -> axes``. A
-verdict depends on the numbers alone: it can be checked from the file.
+verdict depends on the numbers alone: it can be checked from the file. Numbers have ``seeds``: how
+many networks stand behind each of them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 import jinit
 from jinit import data, engine, models, probes, stats
 from jinit.report import plots
-from jinit.report.terminal import interval_text
+from jinit.report.terminal import SweepProgress, interval_text
 from jinit.sweep.network import run_key
 from jinit.train import FitConfig, fit, losses
 
@@ -156,20 +157,27 @@ def markdown_tables(prefix: str = "") -> str:
 
 
 def _markdown_table(what: str, labels: dict[str, str], prefix: str) -> str:
-    rows = [f"| | {what} | verdict | measured | |", "|---|---|---|---|---|"]
+    rows = [f"| | {what} | verdict | seeds | measured | |", "|---|---|---|---|---|---|"]
     for name, label in labels.items():
         module = load(name)
         file = RESULTS / f"{name}.json"
         if not file.exists():
-            rows.append(f"| {label} | {module.TITLE} | not run | | [script]({prefix}{name}.py) |")
+            rows.append(f"| {label} | {module.TITLE} | not run | | | [script]({prefix}{name}.py) |")
             continue
-        found = json.loads(file.read_text())["verdict"]
+        result = json.loads(file.read_text())
+        found, seeds = result["verdict"], result["numbers"]["seeds"]
         links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
-        cells = (module.TITLE, f"**{found['kind']}**", found["answer"])
+        cells = (module.TITLE, f"**{found['kind']}**", f"{seeds:,}", found["answer"])
         # |dW| would end a cell.
         shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
         rows.append(f"| {label} | {shown} | {links} |")
     return "\n".join(rows)
+
+
+def sweep(grid: jinit.Grid) -> jinit.Table:
+    """:func:`jinit.run`, which says on stderr how far it is."""
+    with SweepProgress() as progress:
+        return jinit.run(grid, progress=progress)
 
 
 def profile(

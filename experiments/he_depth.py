@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, Scale, Verdict, text
+from experiments.harness import FAILS, HOLDS, Scale, Verdict, sweep, text
 from jinit import stats
 from jinit.report import plots
 
@@ -37,7 +37,7 @@ def measure(scale: Scale) -> dict:
             initializer=tuple(ARMS.values()), activation="relu", depth=depth, width=64, steps=600,
             batch_size=64, learning_rate=rates, evaluations=6, seeds=seeds,
         )  # fmt: skip
-        table = jinit.run(grid)
+        table = sweep(grid)
         for name, arm in ARMS.items():
             for rate in grid.learning_rate:
                 part = table.select(initializer=arm, learning_rate=rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile, sweep
 from jinit import stats
 from jinit.report import plots
 
@@ -35,7 +35,7 @@ LOW, HIGH = 0.8, 1.25
 
 def measure(scale: Scale) -> dict:
     seeds, depth = scale(8, 64), scale(10, 20)
-    found: dict = {"factors": {}, "steps": {}, "horizon": scale(100, 800)}
+    found: dict = {"seeds": seeds, "factors": {}, "steps": {}, "horizon": scale(100, 800)}
     chosen = {
         f"{activation}, {rule}": (activation, spec)
         for activation in ("relu", "tanh", "sigmoid") for rule, spec in RULES.items()
@@ -57,7 +57,7 @@ def measure(scale: Scale) -> dict:
             initializer=tuple(EQUAL.values()), activation=activation, depth=8,
             steps=found["horizon"], evaluations=80, target_accuracy=0.8, seeds=seeds,
         )  # fmt: skip
-        table = jinit.run(grid)
+        table = sweep(grid)
         for rule, spec in EQUAL.items():
             times = table.select(initializer=spec)["steps_to_target"]
             mean = stats.restricted_mean(times, horizon=found["horizon"])
@@ -71,6 +71,16 @@ def _factor(values, power: int, depth: int, sign: int) -> np.ndarray:
     return np.exp(sign * (logs[:, -1] - logs[:, 1]) / (depth - 2))
 
 
+def _factor_text(row: dict) -> str:
+    return f"{row['estimate']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+
+
+def _steps_text(row: dict, horizon: int) -> str:
+    if row["low"] >= horizon:
+        return f"{horizon} (never)"
+    return f"{row['estimate']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"
+
+
 def decide(found: dict) -> Verdict:
     def kept(name: str) -> bool:
         rows = found["factors"][name].values()
@@ -78,13 +88,12 @@ def decide(found: dict) -> Verdict:
 
     good = [name for name in CLAIMED if kept(name)]
     answer = "factor per layer forward, between inputs, backward: " + "; ".join(
-        f"{name}: " + ", ".join(f"{row['estimate']:.3g}" for row in found["factors"][name].values())
+        f"{name}: " + ", ".join(_factor_text(row) for row in found["factors"][name].values())
         for name in CLAIMED
     )
     if found["steps"]:
         answer += ". Mean steps to 80 %: " + ", ".join(
-            f"{name} {found['steps'][name]['estimate']:.0f}"
-            + (" (never)" if found["steps"][name]["low"] >= found["horizon"] else "")
+            f"{name} {_steps_text(found['steps'][name], found['horizon'])}"
             for name in CLAIMED if name in found["steps"]
         )  # fmt: skip
     if len(good) == len(CLAIMED):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict
-from jinit import activations, engine, theory
+from jinit import activations, engine, stats, theory
 from jinit.report import plots
 
 NUMBER = None
@@ -55,30 +55,32 @@ def _eigenvalues(name: str, weights: str, depth: int, q: float, seed: jax.Array)
 
 
 def measure(scale: Scale) -> dict:
-    networks, rows = scale(2, 16), []
+    networks, rows = scale(2, 32), []
     for name, weights, depth, q in scale(CASES[1:4], CASES):
         run = functools.partial(_eigenvalues, name, weights, depth, q)
         values = np.asarray(engine.run(run, np.arange(networks, dtype=np.uint32)), np.float64)
         expected = theory.jacobian_spectrum(name, 1.0, q, depth=depth, weights=weights)
         rows.append({
             "name": name, "weights": weights, "depth": depth,
-            "variance": values.var(1).mean(), "theory": float(expected.variance),
+            "variance": stats.bootstrap(values.var(1), np.mean), "theory": float(expected.variance),
             "largest": values[:, -1].mean(), "values": values.mean(0)[::5],
         })  # fmt: skip
-    return {"rows": rows, "networks": networks, "slack": scale(2.0, 1.0)}
+    return {"rows": rows, "seeds": networks, "slack": scale(2.0, 1.0)}
 
 
 def decide(found: dict) -> Verdict:
     passed, parts = [], []
     for row in found["rows"]:
         allowed = (0.03 if row["name"] == "tanh" else 0.10) * found["slack"]
+        variance = row["variance"]["estimate"]
         if row["theory"] < 1e-6:
-            passed.append(row["variance"] < 0.01)
+            passed.append(variance < 0.01)
         else:
-            passed.append(abs(row["variance"] / row["theory"] - 1) <= allowed)
+            passed.append(abs(variance / row["theory"] - 1) <= allowed)
+        low, high = row["variance"]["low"], row["variance"]["high"]
         parts.append(
-            f"{row['name']} {row['weights']}, L {row['depth']}: {row['variance']:.4g} "
-            f"(theory {row['theory']:.4g})"
+            f"{row['name']} {row['weights']}, L {row['depth']}: {variance:.4g} "
+            f"[{low:.4g}, {high:.4g}] (theory {row['theory']:.4g})"
         )
     return Verdict(HOLDS if all(passed) else FAILS, "; ".join(parts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, profile, text
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, profile, sweep, text
 from jinit import stats
 from jinit.report import plots
 
@@ -38,7 +38,7 @@ def measure(scale: Scale) -> dict:
             initializer=(*LARGE, heuristic), activation=activation, depth=8, evaluations=30,
             steps=scale(60, 400), seeds=seeds,
         )  # fmt: skip
-        table = jinit.run(grid)
+        table = sweep(grid)
         good = table.select(initializer=heuristic)
         for arm in (*LARGE, heuristic):
             mine = table.select(initializer=arm)
@@ -70,8 +70,7 @@ def decide(found: dict) -> Verdict:
         if row["by_layer"][-1] < -37:
             grows = "no gradient at all"
         lost = f", {row['diverged']['estimate']:.0%} diverge" if row["diverged"]["estimate"] else ""
-        accuracy = row["accuracy"]["estimate"]
-        parts.append(f"{row['activation']} {law}: {grows}{lost}, accuracy {accuracy:.2f}")
+        parts.append(f"{row['activation']} {law}: {grows}{lost}, accuracy {text(row['accuracy'])}")
     large, usual = (
         [row["rises"]["estimate"] for row in found["rows"] if (row["arm"] in LARGE) == which]
         for which in (True, False)

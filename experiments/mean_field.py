@@ -86,7 +86,7 @@ def measure(scale: Scale) -> dict:
             "measured": measured[:, 14:].mean(), "layers": measured.mean(0),
         })  # fmt: skip
     critical = f"{theory.edge_of_chaos('tanh', BIAS**0.5) ** 2:.8f}"
-    return {"rows": rows, "critical": critical, "slack": scale(1.5, 1.0)}
+    return {"seeds": len(seeds), "rows": rows, "critical": critical, "slack": scale(1.5, 1.0)}
 
 
 def decide(found: dict) -> Verdict:

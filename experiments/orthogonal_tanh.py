@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, text
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, sweep, text
 from jinit import stats, theory
 from jinit.report import plots
 
@@ -38,7 +38,7 @@ def measure(scale: Scale) -> dict:
             depth=depth, width=64, batch_size=64, learning_rate=0.01, steps=500, evaluations=10,
             seeds=seeds,
         )  # fmt: skip
-        table = jinit.run(grid)
+        table = sweep(grid)
         losses = np.nan_to_num(table["train_loss"].astype(float), nan=np.inf)
         found["losses"][name] = losses
         found["curves"][name] = np.median(table.curves["train_loss"], 0)

@@ -49,7 +49,7 @@ def measure(scale: Scale) -> dict:
     gaps = {
         n: np.ptp(np.median(np.stack(v)[:, drawn], axis=2), axis=0) for n, v in accuracy.items()
     }
-    found: dict = {"gap": {}, "more_than_adam": {}, "accuracy": {}}
+    found: dict = {"seeds": seeds, "gap": {}, "more_than_adam": {}, "accuracy": {}}
     for name, values in accuracy.items():
         medians = np.median(np.stack(values), axis=1)
         found["accuracy"][name] = {

@@ -61,7 +61,7 @@ def measure(scale: Scale) -> dict:
             "error": logs[:, -1].std(ddof=1) / networks**0.5, "by_layer": logs.mean(0)[4::5],
             "walks": logs[:8, 4::5],
         }  # fmt: skip
-    return {"rows": rows, "networks": networks, "gain": exact, "most": scale(0.3, 0.15)}
+    return {"rows": rows, "seeds": networks, "gain": exact, "most": scale(0.3, 0.15)}
 
 
 def decide(found: dict) -> Verdict:
@@ -75,7 +75,7 @@ def decide(found: dict) -> Verdict:
         f"{name} {text(row['mean'], sign=True)} (exact {row['expected']:+.3f})"
         for name, row in rows.items()
     )
-    answer = f"g = {found['gain']:.5f}; mean of ln(|h_200|²/|h_0|²), {found['networks']:,} networks"
+    answer = f"g = {found['gain']:.5f}; mean of ln(|h_200|²/|h_0|²), {found['seeds']:,} networks"
     return Verdict(HOLDS if passed else FAILS, f"{answer}: {each}")
 
 

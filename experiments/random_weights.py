@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile, text
+from experiments.harness import (
+    FAILS,
+    HOLDS,
+    LIMITED,
+    Scale,
+    Verdict,
+    interval,
+    profile,
+    sweep,
+    text,
+)
 from jinit.report import plots
 
 NUMBER = 3
@@ -39,13 +49,13 @@ def measure(scale: Scale) -> dict:
             "arm": item.arm, **item.cell, "difference": item.result.difference,
             "p": item.p_value, "verdict": item.verdict, "diverged": item.diverged,
         }
-        for item in jinit.compare(jinit.run(grid), baseline="zeros")
+        for item in jinit.compare(sweep(grid), baseline="zeros")
     ]  # fmt: skip
     equal = {
         arm: float(np.max(profile(arm, "relu", depth=2, width=64, seeds=seeds).duplicates))
         for arm in ARMS
     }
-    return {"rows": rows, "equal_units": equal}
+    return {"seeds": seeds, "rows": rows, "equal_units": equal}
 
 
 def decide(found: dict) -> Verdict:

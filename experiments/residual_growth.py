@@ -74,7 +74,7 @@ def measure(scale: Scale) -> dict:
     expected = theory.propagate("tanh", 1.0, depth=len(seen), architecture=branches).q
     branch = np.arange(10, len(seen))
     slope = np.polyfit(np.log(branch), np.log(seen[10:] - 1), 1)[0]
-    found |= {"slope": slope, "expected": expected, "networks": networks}
+    found |= {"slope": slope, "expected": expected, "seeds": networks}
     return found | {"slack": scale(2.0, 1.0)}
 
 

@@ -75,7 +75,7 @@ def measure(scale: Scale) -> dict:
             "mean": np.asarray(mean, np.float64).mean(0),
             "variance": np.asarray(variance, np.float64).mean(0),
         }
-    return found | {"networks": networks, "slack": scale(1.5, 1.0)}
+    return found | {"seeds": networks, "slack": scale(1.5, 1.0)}
 
 
 def decide(found: dict) -> Verdict:

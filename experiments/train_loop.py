@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, text
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, sweep, text
 from jinit import data, stats
 from jinit.report import plots
 
@@ -50,22 +50,22 @@ def _reference(dataset: str, model: str) -> float:
 
 
 def measure(scale: Scale) -> dict:
-    rows, accuracy = [], {}
+    seeds, rows, accuracy = scale(12, 64), [], {}
     for dataset in scale(("two_moons",), ("breast_cancer", "two_moons", "digits")):
         for model, options in MODELS.items():
             if dataset == "digits" and model == "svm":
                 options = options | {"loss": "multiclass_hinge"}
             grid = jinit.Grid(
                 dataset=dataset, width=32, steps=scale(300, 3000), evaluations=4, learning_rate=0.1,
-                seeds=scale(12, 64), **options,
+                seeds=seeds, **options,
             )  # fmt: skip
-            values = jinit.run(grid)["test_accuracy"].astype(float)
+            values = sweep(grid)["test_accuracy"].astype(float)
             accuracy[dataset, model] = values
             reference = None if model == "network" else _reference(dataset, model)
             rows.append({"dataset": dataset, "model": model, "reference": reference,
                          "accuracy": stats.bootstrap(values, np.mean)})  # fmt: skip
     gain = stats.paired(accuracy["two_moons", "network"], accuracy["two_moons", "logistic"])
-    return {"rows": rows, "gain": gain.difference, "p": gain.p_value}
+    return {"seeds": seeds, "rows": rows, "gain": gain.difference, "p": gain.p_value}
 
 
 def decide(found: dict) -> Verdict:

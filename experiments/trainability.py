@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, sweep
 from jinit import theory
 from jinit.report import plots
 
@@ -41,7 +41,7 @@ def measure(scale: Scale) -> dict:
         width=WIDTH, batch_size=32, steps=300, learning_rate=0.01, evaluations=2, seeds=seeds,
     )  # fmt: skip
     start = time.perf_counter()
-    table = jinit.run(grid)
+    table = sweep(grid)
     seconds = time.perf_counter() - start
     accuracy = np.array([
         [

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile, text
+from experiments.harness import (
+    FAILS,
+    HOLDS,
+    LIMITED,
+    Scale,
+    Verdict,
+    interval,
+    profile,
+    sweep,
+    text,
+)
 from jinit import initializers, stats
 from jinit.report import plots
 
@@ -39,7 +49,7 @@ def measure(scale: Scale) -> dict:
         initializer=("fan_in_uniform", "glorot_uniform"), activation="tanh",
         depth=scale(8, (2, 4, 8, 16)), steps=scale(150, 400), seeds=seeds,
     )  # fmt: skip
-    table, depths = jinit.run(grid), {}
+    table, depths = sweep(grid), {}
     for depth in grid.values("depth"):
         mine, xavier = (
             table.select(initializer=arm, depth=depth)["test_accuracy"].astype(float)

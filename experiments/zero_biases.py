@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, text
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, sweep, text
 from jinit import stats
 from jinit.report import plots
 
@@ -29,13 +29,13 @@ OTHERS = ("normal(stddev=0.1)", "fan_in_uniform", "constant(value=0.1)", "normal
 
 
 def measure(scale: Scale) -> dict:
-    rows = []
+    seeds, rows = scale(16, 64), []
     for activation, weights in (("relu", "he_normal"), ("tanh", "glorot_uniform")):
         grid = jinit.Grid(
             initializer=weights, activation=activation, depth=scale((2,), (2, 8)),
-            bias_initializer=("zeros", *OTHERS), steps=scale(150, 600), seeds=scale(16, 64),
+            bias_initializer=("zeros", *OTHERS), steps=scale(150, 600), seeds=seeds,
         )  # fmt: skip
-        table = jinit.run(grid)
+        table = sweep(grid)
         for depth in grid.values("depth"):
             cell = table.select(depth=depth)
             zeros = cell.select(bias_initializer="zeros")["test_accuracy"]
@@ -47,7 +47,7 @@ def measure(scale: Scale) -> dict:
                     "accuracy": stats.bootstrap(zeros, np.mean),
                 })  # fmt: skip
     # Fewer seeds have wider intervals: the small scale has a margin of its own.
-    return {"rows": rows, "margin": scale(0.03, MARGIN)}
+    return {"seeds": seeds, "rows": rows, "margin": scale(0.03, MARGIN)}
 
 
 def decide(found: dict) -> Verdict:

@@ -85,7 +85,10 @@ def check_number(
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise wrong_type(what, value, allowed, fix)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     too_low = number <= low if open_low else number < low
     if not math.isfinite(number) or too_low or number > high:
         raise refusal(what, value, allowed, fix)
@@ -142,18 +145,24 @@ def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def check_key(key: Any) -> None:
-    """A PRNG key of JAX, typed or two words, or a traced one.
+    """One PRNG key of JAX, typed or two words, or a traced one.
 
     Raises:
-      TypeError: something else.
+      TypeError: something else. ValueError: a batch of keys.
 
     >>> check_key("seed")
     Traceback (most recent call last):
     TypeError: key: got 'seed'; allowed: a PRNG key; fix: jax.random.key(0)
     """
     kind = str(getattr(key, "dtype", ""))
-    if not (kind.startswith("key<") or kind == "uint32"):
+    typed = kind.startswith("key<")
+    if not (typed or kind == "uint32"):
         raise wrong_type("key", key, "a PRNG key", "jax.random.key(0)")
+    if key.ndim > (0 if typed else 1):
+        raise refusal(
+            "key", f"a batch of keys of shape {key.shape}", "one key",
+            "jax.vmap(lambda key: init(key, shape))(keys)",
+        )  # fmt: skip
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:

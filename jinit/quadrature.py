@@ -80,7 +80,7 @@ def find_kinks(function: Callable[[Array], Array], reach: float = _REACH) -> tup
     """The points of (−reach, reach) where f, f′ or f″ jumps, found by bisection.
 
     Every cell of a grid of step 1/16 is halved towards its larger jump until it is as narrow as
-    float32 allows: a smooth function's jump shrinks with the cell, a kink's does not. Two kinks in
+    float64 allows: a smooth function's jump shrinks with the cell, a kink's does not. Two kinks in
     one cell, and jumps below 10⁻³ of the derivative's own scale, are not seen.
 
     Args:
@@ -88,14 +88,12 @@ def find_kinks(function: Callable[[Array], Array], reach: float = _REACH) -> tup
       reach: half the width of the interval searched.
 
     Returns:
-      Kinks in ascending order, exact where they are multiples of 2⁻¹⁰, else to about 10⁻⁶.
+      Kinks in ascending order, exact where they are multiples of 2⁻¹⁰, else to about 10⁻¹³.
 
     >>> find_kinks(lambda x: jnp.where(x > 0.5, x, 0.1 * x)), find_kinks(jnp.tanh)
     ((0.5,), ())
     """
-    # A thread of its own has no trace: the search stays concrete inside jit and vmap.
-    with ThreadPoolExecutor(1) as fresh:
-        return fresh.submit(_search, function, reach).result()
+    return in_float64(_search, function, reach)
 
 
 def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ...]:
@@ -108,7 +106,7 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
         return jnp.stack([jax.vmap(order)(points) for order in orders])
 
     def derivatives(x: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(np.asarray(stacked(jnp.asarray(x, jnp.float32)), np.float64))
+        return np.nan_to_num(np.asarray(stacked(jnp.asarray(x)), np.float64))
 
     # Offset by an odd fraction: no edge falls on a kink that people would write.
     edges = np.arange(-reach, reach, 1 / 16) + 0.0217
@@ -118,7 +116,7 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
     found: list[float] = []
     for order in range(3):
         left, right, at_left, at_right = edges, ends, low[order], high[order]
-        for _ in range(20):
+        for _ in range(40):
             middle = (left + right) / 2
             at_middle = derivatives(middle)[order]
             first = np.abs(at_middle - at_left) >= np.abs(at_right - at_middle)
@@ -134,7 +132,7 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
 
 def _rounded(point: float) -> float:
     near = round(point * 1024) / 1024
-    return near if abs(near - point) < 1e-5 else float(point)
+    return near if abs(near - point) < 1e-11 else float(point)
 
 
 def _rule(kinks: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:

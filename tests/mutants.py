@@ -120,6 +120,7 @@ MUTANTS = [
     M("profile: at least instead of above", "stats/profiles.py", "scores[:, :, None] > thresholds", "scores[:, :, None] >= thresholds", RATES),
     M("variance: residual not taken off", "stats/variance.py", "(mean_squares[:, 0] - residual) / columns", "mean_squares[:, 0] / columns", RATES),
     M("near duplicates: a unit is near itself", "probes/symmetry.py", "& ~jnp.eye(len(squares), dtype=bool)", "", SYMMETRY),
+    M("near duplicates: projections all alike", "probes/symmetry.py", "rng.normal(size=(projections, len(part)))", "np.ones((projections, len(part)))", SYMMETRY),
     M("coordinate check: sum instead of mean", "probes/coordinates.py", "(gap.astype(jnp.float32) ** 2).mean()", "(gap.astype(jnp.float32) ** 2).sum()", SYMMETRY),
     M("moments: cubes forgotten", "theory/moments.py", "+ 4 * zero * d3 ", "", MOMENTS),
     M("moments: growth without the tilt", "theory/moments.py", "growth + zero * (tilt +", "growth + 0 * (tilt +", MOMENTS),

@@ -306,21 +306,12 @@ def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
 
 
 def check_key(key: Any) -> None:
-    """Refuses what is not one PRNG key.
+    """Refuses what is not one PRNG key, and keys whose bits vmap would not tell apart.
 
     >>> check_key(jax.random.key(0))
     """
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    legacy = not typed and hasattr(key, "dtype") and key.dtype == jnp.uint32
-    if not (typed or legacy):
-        raise errors.wrong_type("key", key, "a PRNG key", "make one with jax.random.key(0)")
-    if key.ndim > (0 if typed else 1):
-        raise errors.refusal(
-            "key",
-            f"a batch of keys of shape {key.shape}",
-            "one key",
-            "jax.vmap(lambda key: init(key, shape))(keys)",
-        )
+    errors.check_key(key)
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if typed and "rbg" in str(jax.random.key_impl(key)) and _is_batched(key):
         raise errors.refusal(
             "key",

@@ -171,7 +171,8 @@ def get(initializer: str | Initializer) -> Initializer:
         raise errors.wrong_type(
             "initializer", initializer, "a name, a spec string or a callable", "try 'he_normal'"
         )
-    spec = specs.parse(initializer, "initializer")
+    # An activation may have arguments of its own.
+    spec = specs.parse(initializer, "initializer", nested=True)
     factory = row(spec.name).factory
     return factory(**specs.bind(spec, factory, "initializer"))
 

@@ -102,6 +102,8 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
     """
     if not hasattr(x, "shape") or x.ndim < 1:
         raise errors.wrong_type("x", x, "an example batch (batch, …)", "pass an array")
+    if not x.size:
+        raise errors.refusal("x", f"shape {x.shape}", "at least one example", "pass a batch")
     if type(model) is MLP:
         # A subclass may compute something else.
         shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]

@@ -90,10 +90,13 @@ def _scales_text(scales: DepthScales) -> str:
         for x in (scales.q_star, scales.c_star, scales.chi_1, scales.trainable_depth)
     )
     phase = "critical" if abs(chi - 1) < 1e-6 else "ordered" if chi < 1 else "chaotic"
-    return (
-        f"hidden layers: {phase}, χ₁ {chi:.4g}, q* {_number(q)}, c* {c:.3f}, "
-        f"trainable depth about {_number(depth)} (6 ξ_c)"
-    )
+    reach = f"trainable depth about {_number(depth)} (6 ξ_c)"
+    if math.isnan(depth):
+        phase = "not known" if math.isnan(chi) else phase
+        reach = "no depth scale"
+        if math.isinf(q):
+            reach += ": lengths grow for ever, gradients change as a power of the depth"
+    return f"hidden layers: {phase}, χ₁ {chi:.4g}, q* {_number(q)}, c* {c:.3f}, {reach}"
 
 
 def _number(value: float) -> str:

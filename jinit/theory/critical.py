@@ -13,8 +13,9 @@ import numpy as np
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.quadrature import in_float64
+from jinit.theory.mean_field import check_signal
 from jinit.theory.moments import Moments, pair, read
-from jinit.theory.tables import Table, table
+from jinit.theory.tables import Table, check_continuous, table
 from jinit.typing import Array
 
 # Wider than the error of a tabulated moment, 1e-9.
@@ -51,7 +52,7 @@ def length_fixed_points(
       sigma_w, sigma_b: standard deviations, weights times √n; ≥ 0.
 
     Returns:
-      Ascending, looked for in 1e-12 ≤ q ≤ 1e6 as far as E φ² is known, and 0 where φ(0) = 0 and
+      Ascending, looked for in 1e-12 ≤ q ≤ 1e30 as far as E φ² is known, and 0 where φ(0) = 0 and
       σ_b = 0; two closer than 5 % (20 % below 1e-5) are not told apart. Where every length is a
       fixed point (critical ReLU) only 0, marginal.
 
@@ -66,6 +67,7 @@ def length_fixed_points(
     """
     sigma_w, sigma_b = _checked(sigma_w, sigma_b)
     known = table(activation)
+    check_continuous(known, "stability of lengths")
 
     def excess(q: np.ndarray) -> np.ndarray:
         return np.asarray(sigma_w**2 * _read(known, q).second + sigma_b**2 - q)
@@ -73,7 +75,9 @@ def length_fixed_points(
     def point(q: float) -> FixedPoint:
         return _point(q, float(sigma_w**2 * _read(known, q).growth))
 
-    grid = np.concatenate([np.geomspace(1e-13, 1e-5, 100), known.nodes()[1:] ** 2])
+    far = known.seconds()[0]
+    fine = known.nodes()[1:]
+    grid = np.concatenate([np.geomspace(1e-13, 1e-5, 100), fine**2, far[far > fine[-1]] ** 2])
     found = [point(q) for q in _roots(excess, np.unique(grid))]
     if known.at_zero == 0 and sigma_b == 0:
         found = [point(0.0), *(each for each in found if each.value > 1e-12)]
@@ -106,6 +110,7 @@ def correlation_fixed_points(
     """
     sigma_w, sigma_b = _checked(sigma_w, sigma_b)
     q = errors.check_scalar("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
+    check_signal(sigma_w, sigma_b)
     known = table(activation)
     factor = sigma_w**2 * q / (sigma_w**2 * float(_read(known, q).second) + sigma_b**2)
 
@@ -153,6 +158,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     """
     sigma_b = errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0")
     known = table(activation)
+    check_continuous(known, "edge of chaos")
     at_zero = float(_read(known, 0.0).slope_second)
     if sigma_b < _NO_BIAS and known.at_zero == 0 and at_zero > 0:
         # The length dies out or stays: q* ≈ 0, or any q where φ′ does not depend on scale.
@@ -188,6 +194,7 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     """
     sigma_w = errors.check_scalar("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.5")
     known = table(activation)
+    check_continuous(known, "edge of chaos")
     at_zero = float(_read(known, 0.0).slope_second)
     if known.at_zero == 0 and abs(sigma_w**2 * at_zero - 1) < _TOLERANCE:
         _stable(known, sigma_w, 0.0, 0.0, growth=_growth_over(known, sigma_w, 1e-3))
@@ -237,6 +244,7 @@ def critical_line(activation: ActivationLike) -> CriticalLine:
     (1.77, 0.05)
     """
     known = table(activation)
+    check_continuous(known, "edge of chaos")
     q = np.geomspace(1e-6, 1e4, 2001)
     at, bias_variance = _read(known, q), critical_bias_variance(known, q)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -21,9 +21,9 @@ from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.quadrature import in_float64
-from jinit.theory.mean_field import check_sigmas, length_map
+from jinit.theory.mean_field import check_sigmas, check_signal
 from jinit.theory.moments import read
-from jinit.theory.tables import Table, floating, table
+from jinit.theory.tables import Table, check_continuous, floating, table
 from jinit.typing import Array
 
 
@@ -102,6 +102,7 @@ def fluctuations(
     check_sigmas(sigma_w, sigma_b)
     errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
+    check_continuous(known, "fluctuations")
     depth = len(widths)
     for name, value, allowed in (
         ("sigma_w", sigma_w, ((), (depth,))), ("sigma_b", sigma_b, ((), (depth,))), ("q", q, ((),))
@@ -111,6 +112,7 @@ def fluctuations(
             raise errors.refusal(
                 f"shape of {name}", np.shape(value), text, "jax.vmap over several networks"
             )
+    check_signal(sigma_w, sigma_b)
     n = jnp.asarray(widths, floating(q).dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))
     return spreading(known, n, sigma_w, sigma_b, floating(q), orthogonal)
@@ -180,7 +182,7 @@ def failure_modes(
       :class:`FailureModes`, computed in float64.
 
     Raises:
-      ValueError: as :func:`fluctuations`.
+      ValueError: as :func:`fluctuations`. TypeError: a traced number.
 
     Reference: Hanin & Rolnick 2018, theorems 1 and 5.
 
@@ -188,19 +190,24 @@ def failure_modes(
     >>> round(found.log_mean_length / math.log(2)), round(found.length_variance, 3)
     (-10, 1.0)
     """
+    for name, value in (("sigma_w", sigma_w), ("sigma_b", sigma_b)):
+        if isinstance(value, jax.core.Tracer):
+            raise errors.wrong_type(name, value, "a number that is known", "use fluctuations")
     found = in_float64(lambda: fluctuations(activation, widths, sigma_w, sigma_b, q=jnp.ones(())))
-    depth = len(widths)
+    known, depth = table(activation), len(widths)
 
     def last_length() -> Array:
         q = jnp.ones(())
         w, b = (np.broadcast_to(np.asarray(x, float), (depth,)) for x in (sigma_w, sigma_b))
         # The first layer's pre-activations are given; each later layer maps their variance.
         for layer in range(1, depth):
-            q = length_map(activation, q, w[layer], b[layer])
+            q = w[layer] ** 2 * read(known, q).second + b[layer] ** 2
         return q
 
+    with np.errstate(divide="ignore"):
+        log_length = float(np.log(in_float64(last_length)))
     return FailureModes(
-        math.log(in_float64(last_length)),
+        log_length,
         float(found.length[-1] - 2 / widths[-1]),
         float(np.sum(1 / np.asarray(widths[:-1], float))),
     )

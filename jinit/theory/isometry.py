@@ -16,7 +16,7 @@ from jinit.quadrature import in_float64
 from jinit.theory.critical import CriticalLine, critical_line
 from jinit.theory.mean_field import check_sigmas
 from jinit.theory.moments import read
-from jinit.theory.tables import floating, table
+from jinit.theory.tables import check_continuous, floating, table
 from jinit.typing import Array
 
 WEIGHTS = ("gaussian", "orthogonal")
@@ -84,7 +84,9 @@ def jacobian_spectrum(
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_choice("weights", weights, WEIGHTS)
     sigma_w, q = jnp.broadcast_arrays(floating(sigma_w), floating(q))
-    at = read(table(activation), q)
+    known = table(activation)
+    check_continuous(known, "Jacobian")
+    at = read(known, q)
     ratio = at.slope_fourth / at.slope_second**2
     per_layer = ratio - 1 if weights == "orthogonal" else ratio
     return JacobianSpectrum(depth * jnp.log(sigma_w**2 * at.slope_second), depth * per_layer)

@@ -62,7 +62,8 @@ def kernels(
       :class:`Kernels` in x's dtype.
 
     Raises:
-      ValueError: x of another rank or not finite, a number out of range, an unknown activation.
+      ValueError: x of another rank, empty or not finite, an input of zeros where σ_b = 0, a σ that
+        is no scalar or out of range, an unknown activation. TypeError: complex inputs.
 
     Reference: Lee et al. 2018, equation 5; Jacot et al. 2018, theorem 1; Cho & Saul 2009.
 
@@ -71,12 +72,12 @@ def kernels(
     (2.0, 8.0)
     """
     x = floating(x, "x")
-    if x.ndim != 2:
+    if x.ndim != 2 or not x.size:
         raise errors.refusal("x", x.shape, "(inputs, features)", "x.reshape(len(x), -1)")
-    if not isinstance(x, jax.core.Tracer) and not np.isfinite(np.asarray(x)).all():
-        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
     errors.check_integer("depth", depth, low=0, fix="use 3")
     check_sigmas(sigma_w, sigma_b)
+    _check_scalar(sigma_w=sigma_w, sigma_b=sigma_b)
+    _check_inputs(x, sigma_w, sigma_b)
     dual = _dual(table(activation))
     w, b = jnp.square(floating(sigma_w)), jnp.square(floating(sigma_b))
     start = w * jnp.matmul(x, x.T, precision="highest") / x.shape[1] + b
@@ -89,6 +90,29 @@ def kernels(
 
     (nngp, ntk), _ = jax.lax.scan(layer, (start, start), None, length=depth)
     return Kernels(nngp, ntk)
+
+
+def _check_scalar(**numbers: Any) -> None:
+    for name, value in numbers.items():
+        if np.shape(value):
+            raise errors.refusal(
+                f"shape of {name}", np.shape(value), "one number", f"jax.vmap over {name}"
+            )
+
+
+def _check_inputs(x: Array, sigma_w: Any, sigma_b: Any) -> None:
+    """Lengths that have an angle, where that can be seen."""
+    if any(isinstance(value, jax.core.Tracer) for value in (x, sigma_w, sigma_b)):
+        return
+    with np.errstate(over="ignore"):
+        squares = (np.asarray(x) ** 2).sum(1)
+    if not np.isfinite(squares).all():
+        raise errors.refusal("x", "NaN, inf or too large", "finite inputs", "standardize the data")
+    if float(sigma_b) == 0 and (float(sigma_w) == 0 or (squares == 0).any()):
+        got = "sigma_w = 0" if float(sigma_w) == 0 else "an input of zeros"
+        raise errors.refusal(
+            "kernel", f"{got} and sigma_b = 0", "inputs that reach every layer", "use sigma_b > 0"
+        )
 
 
 def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -> Array:
@@ -124,6 +148,9 @@ def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -
         )
     errors.check_integer("steps", steps, low=1, fix="use 100")
     errors.check_number("learning_rate", learning_rate, low=0.0, fix="use 0.1")
+    _check_scalar(learning_rate=learning_rate)
+    if not isinstance(targets, jax.core.Tracer) and not np.isfinite(np.asarray(targets)).all():
+        raise errors.refusal("targets", "NaN or inf", "finite targets", "clean the data")
     n = ntk.shape[0]
     values, vectors = jnp.linalg.eigh(ntk)
     parts = (vectors.T @ targets.reshape(n, -1)) ** 2
@@ -154,7 +181,7 @@ def condition_number(kernel: Any) -> Array:
 def _symmetric(what: str, kernel: Any) -> Array:
     """A kernel as an array; unless it is traced, finite and symmetric up to rounding."""
     kernel = floating(kernel, what)
-    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
+    if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size:
         raise errors.refusal(what, kernel.shape, "(n, n)", "pass the kernel of one set of inputs")
     if not isinstance(kernel, jax.core.Tracer):
         known = np.asarray(kernel, np.float64)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
@@ -67,6 +69,7 @@ def correlation_map(
     """
     errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
     check_sigmas(sigma_w, sigma_b, q=q, c=c)
+    check_signal(sigma_w, sigma_b)
     difference = cross_moments(activation, q, c).difference
     length = length_map(activation, q, sigma_w, sigma_b)
     return 1 - jnp.square(sigma_w) * difference / length
@@ -151,6 +154,7 @@ def correlation_fixed_point(
     """
     check_sigmas(sigma_w, sigma_b, q=q)
     errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
+    check_signal(sigma_w, sigma_b)
     gap, _ = settled_gaps(table(activation), *(floating(x) for x in (sigma_w, sigma_b, q)))
     return 1 - gap
 
@@ -185,6 +189,22 @@ def depth_scales(
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
     return settled_scales(known, *(floating(x) for x in (sigma_w, sigma_b, start)))
+
+
+def check_signal(sigma_w: Any, sigma_b: Any) -> None:
+    """Something reaches the next layer: no σ_w and σ_b that are both 0.
+
+    Raises:
+      ValueError: nothing does.
+
+    >>> check_signal(0.0, 1.0)
+    """
+    if isinstance(sigma_w, jax.core.Tracer) or isinstance(sigma_b, jax.core.Tracer):
+        return
+    if ((np.asarray(sigma_w) == 0) & (np.asarray(sigma_b) == 0)).any():
+        raise errors.refusal(
+            "sigma_w and sigma_b", "both 0", "a signal after the first layer", "use sigma_w = 1.0"
+        )
 
 
 def check_sigmas(sigma_w: Any, sigma_b: Any, **others: Any) -> None:

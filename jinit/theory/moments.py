@@ -7,6 +7,7 @@ panels that end on the kinks. Both are ordinary JAX functions of q and of the co
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory.tables import Table, check_shapes, floating, table
+from jinit.theory.tables import Table, check_continuous, check_shapes, floating, table
 from jinit.typing import Array
 
 # Points where smooth activations bend, beside their kinks.
@@ -36,11 +37,11 @@ class Moments:
       mean: E φ.
       second: E φ².
       fourth: E φ⁴.
-      slope_second: E φ′².
-      slope_fourth: E φ′⁴.
+      slope_second: E φ′²; inf where φ jumps.
+      slope_fourth: E φ′⁴; inf where φ jumps.
       curvature_second: E φ″²; inf where φ′ jumps.
-      mixed: E φ² φ′².
-      growth: d E φ² / dq; right for kinks too, where it is not E[φ′² + φφ″].
+      mixed: E φ² φ′²; inf where φ jumps.
+      growth: d E φ² / dq; right for kinks too, where it is not E[φ′² + φφ″]; NaN where φ jumps.
     """
 
     mean: Array
@@ -116,15 +117,22 @@ def read(known: Table, q: Array) -> Moments:
         fourth = zero**4 + 4 * zero**3 * d1 + 6 * zero**2 * d2 + 4 * zero * d3 + d4
         mixed = zero**2 * slope_second + 2 * zero * s * mix1 + mixed
         growth = growth + zero * (tilt + (known.bend / s if known.bend else 0.0))
-    return Moments(
+    infinite = jnp.full_like(s, jnp.inf)
+    found = Moments(
         mean=mean,
         second=second,
         fourth=fourth,
         slope_second=slope_second,
         slope_fourth=slope_fourth,
-        curvature_second=jnp.full_like(s, jnp.inf) if known.bends else curvature,
+        curvature_second=infinite if known.bends else curvature,
         mixed=mixed,
         growth=growth,
+    )
+    if known.jump is None:
+        return found
+    # φ′ has a point mass there, whose square is not integrable.
+    return dataclasses.replace(
+        found, slope_second=infinite, slope_fourth=infinite, mixed=infinite, growth=infinite * 0
     )
 
 
@@ -208,11 +216,7 @@ def integrate_pair(
     >>> [round(float(x), 5) for x in found]
     [1.5, 1.0, 1.0]
     """
-    if known.jump is not None:
-        raise errors.refusal(
-            f"correlations under {known.name}", f"a jump at {known.jump:g}",
-            "a continuous activation: chi_1 is infinite at a jump", "smooth the jump",
-        )  # fmt: skip
+    check_continuous(known, "correlations")
     found = jax.vmap(functools.partial(_integrate_pair, known))(
         second.ravel(), s_1.ravel(), None if s_2 is None else s_2.ravel(), gap.ravel()
     )

@@ -57,7 +57,7 @@ class Prediction:
       second_moment_band: ``(2, layers)``, where 95 % of networks of this width lie; NaN where the
         theory has no width (residual or normalized networks).
       correlation: of z between two inputs.
-      gradient: E‖∂L/∂z‖² over the output layer's.
+      gradient: E‖∂L/∂z‖² over the output layer's; inf beyond float64.
       gradient_band: ``(2, layers)``, as second_moment_band.
       scales: depth scales of the hidden layers if there are two alike, else None.
       findings: sentences, the worst first; one saying that nothing is wrong where nothing is.
@@ -111,7 +111,13 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
             "describe other networks to theory.propagate(…, architecture=…)",
         )  # fmt: skip
     start, cosine, features = _inputs(x)
-    widths = [int(width) for width in network.features]
+    if network.normalization is not None:
+        errors.check_choice("normalization", network.normalization, ("layer",))
+    widths = [
+        errors.check_integer("width", width, low=1, fix="use 64") for width in network.features
+    ]
+    if not widths:
+        raise errors.refusal("features", (), "at least the output layer", "features=(64, 10)")
     fans = [features, *widths[:-1]]
     shapes = list(zip(fans, widths, strict=True))
     kernels = [_law(network.kernel_init if kernel is None else kernel, s, "kernel") for s in shapes]
@@ -133,7 +139,8 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     found, spread, scales = _computed(
         network.activation, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
     )
-    gradient = np.exp(np.minimum(found.log_gradient, 690.0))
+    with np.errstate(divide="ignore"):
+        log_length = np.log(np.asarray(found.q))
     names = (*(f"hidden_{i}" for i in range(len(widths) - 1)), "output")
     return Prediction(
         names=names,
@@ -142,10 +149,10 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         sigma_w=sigma_w,
         sigma_b=sigma_b,
         second_moment=np.asarray(found.q),
-        second_moment_band=_band(np.asarray(found.q), None if spread is None else spread.length),
+        second_moment_band=_band(log_length, None if spread is None else spread.length),
         correlation=1 - np.asarray(found.gap),
-        gradient=gradient,
-        gradient_band=_band(gradient, None if spread is None else spread.gradient),
+        gradient=_exp(found.log_gradient),
+        gradient_band=_band(found.log_gradient, None if spread is None else spread.gradient),
         scales=scales,
         findings=_findings(found, spread, scales, names),
         notes=_notes(kernels, network, spread is not None, orthogonal),
@@ -158,10 +165,13 @@ def _inputs(x: Any) -> tuple[float, float, int]:
         return 1.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
     if not hasattr(x, "shape") or len(x.shape) < 2:
         raise errors.wrong_type("x", x, "a batch (n, …) or a number of features", "pass 64")
+    if not x.size:
+        raise errors.refusal("x", f"shape {x.shape}", "at least one input", "pass real data")
     flat = np.asarray(x, np.float64).reshape(len(x), -1)
-    if not np.isfinite(flat).all():
-        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
-    square = float((flat**2).mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float((flat**2).mean())
+    if not math.isfinite(square):
+        raise errors.refusal("x", "NaN, inf or too large", "finite inputs", "clean the data")
     if square == 0:
         raise errors.refusal("x", "all zeros", "inputs that are not all zero", "pass real data")
     length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -220,12 +230,19 @@ def _program(
     )
 
 
-def _band(mean: np.ndarray, variance: Array | None) -> np.ndarray:
+def _exp(logarithm: Any) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.exp(np.asarray(logarithm))
+
+
+def _band(log_mean: Any, variance: Array | None) -> np.ndarray:
     """Where 95 % of networks lie: log-normal with this mean."""
     if variance is None:
-        return np.full((2, len(mean)), np.nan)
+        return np.full((2, len(log_mean)), np.nan)
     deviation = np.sqrt(np.maximum(np.asarray(variance), 0.0))
-    return mean * np.exp(-(deviation**2) / 2 + np.outer([-1.96, 1.96], deviation))
+    with np.errstate(invalid="ignore"):
+        ends = np.asarray(log_mean) - deviation**2 / 2 + np.outer([-1.96, 1.96], deviation)
+    return _exp(ends)
 
 
 def _findings(
@@ -236,6 +253,12 @@ def _findings(
 ) -> tuple[str, ...]:
     q, gap, gradient = (np.asarray(x)[:-1] for x in (found.q, found.gap, found.log_gradient))
     sentences = []
+    unknown = np.isnan([found.q, found.gap, found.log_gradient]).any(0)
+    if unknown.any():
+        sentences.append(
+            f"not known at {names[int(np.argmax(unknown))]}: its moments cannot be integrated (the "
+            "activation varies or grows too fast there, or they are infinite)"
+        )
     if len(q) > 1:
         with np.errstate(divide="ignore"):
             forward, backward = np.log(q[-1]) - np.log(q[0]), gradient[0] - gradient[-1]

@@ -55,7 +55,8 @@ class Architecture:
       normalized: φ sees z_l standardized over units (LayerNorm at its start).
 
     Raises:
-      ValueError: a negative scale, or one without residual=True. TypeError: not a number.
+      ValueError: a negative scale, or one without residual=True. TypeError: not a number, or not
+        True or False.
     """
 
     residual: bool = False
@@ -65,10 +66,15 @@ class Architecture:
     normalized: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("residual", "residual_first", "normalized"):
+            if not isinstance(getattr(self, name), bool):
+                raise errors.wrong_type(name, getattr(self, name), "True or False", "use True")
+        if self.residual_first and not self.residual:
+            raise errors.refusal("residual_first", True, "residual=True", "set both")
         for name, default in (("branch_scale", 1.0), ("sigma_v", None)):
             value = getattr(self, name)
             if value is not None:
-                errors.check_number(name, value, low=0.0, fix="use 1.0")
+                errors.check_scalar(name, value, low=0.0, fix="use 1.0")
             if value != default and not self.residual:
                 raise errors.refusal(name, value, "residual=True: no branch to scale", "set both")
 
@@ -122,6 +128,9 @@ def propagate(
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
+    if architecture.residual_first:
+        # The stream follows from the first layer's pre-activations.
+        errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
     known = table(activation)
     values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
     w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])

@@ -16,7 +16,7 @@ from jinit.theory.tables import Table
 from jinit.typing import Array
 
 # q* = 0 and ∞ stand for limits: maps are evaluated this close to them.
-_SMALL, _LARGE = 1e-12, 1e12
+_SMALL, _LARGE = 1e-12, {4: 1e12, 8: 1e30}
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
 _Bracket: TypeAlias = tuple[Array, Array, Array]
@@ -36,8 +36,10 @@ class DepthScales:
       xi_q: layers in which the distance to q_star falls by e.
       xi_c: layers in which the distance to c_star falls by e; inf on the edge of chaos.
       xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by e; negative: it vanishes.
+        NaN where q_star is inf and χ₁ tends to 1 only as lengths grow (softplus and gelu at σ_w² =
+        2): gradients then change as a power of the depth.
       trainable_depth: 6 ξ_c (Schoenholz et al. 2017, section 5), in layers; 6/|ln χ₁| where q_star
-        is 0 or inf.
+        is 0 or inf, NaN with it.
     """
 
     q_star: Array
@@ -97,7 +99,7 @@ def settled_gap(
     >>> 0 < float(gap) < 1, float(slope) < 1
     (True, True)
     """
-    length, q = q, jnp.clip(q, _SMALL, _LARGE)
+    length, q = q, jnp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
     found = read(known, q)
     # Without biases the angle does not depend on σ_w, nor on whether it is 0.
     biases = sigma_b**2 / jnp.maximum(sigma_w**2, 1e-30)
@@ -157,18 +159,22 @@ def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> 
     >>> float(scales(table("identity"), one, one, 0 * one, one).xi_c)
     inf
     """
-    at = jnp.clip(q, _SMALL, _LARGE)
+    at = jnp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
     found = read(known, at)
     growth = sigma_w**2 * found.growth
     chi_1 = sigma_w**2 * found.slope_second
     interior = (q > 0) & jnp.isfinite(q)
     xi_c = _depth(slope)
     xi_gradient = -_depth(chi_1)
+    # Lengths grow for ever and χ₁ tends to 1 with them, as a power of the depth: no scale.
+    fades = abs(known.beyond[2, 4]) > 1e-4 * abs(known.beyond[1, 4])
+    fades = fades & jnp.isinf(q) & (jnp.abs(chi_1 - 1) < 1e-6)
+    xi_gradient = jnp.where(fades, jnp.nan, xi_gradient)
     return DepthScales(
         q_star=q,
         c_star=1 - gap,
         chi_1=chi_1,
-        xi_q=_depth(growth),
+        xi_q=jnp.where(fades, jnp.inf, _depth(growth)),
         xi_c=xi_c,
         xi_gradient=xi_gradient,
         trainable_depth=6 * jnp.where(interior, xi_c, jnp.abs(xi_gradient)),
@@ -200,19 +206,25 @@ def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
 
 
 def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
-    nodes, seconds = (
-        jnp.asarray(x[::4], start.dtype) for x in (known.nodes() ** 2, known.seconds())
-    )
-    at_nodes = sigma_w**2 * seconds + sigma_b**2 - nodes
+    roots, seconds = known.seconds()
+    # Lengths that float32 cannot hold are beyond its reach.
+    over = np.abs(seconds) >= np.finfo(start.dtype).max
+    reach = int(np.argmax(over)) if over.any() else len(roots)
+    nodes, at_nodes = (jnp.asarray(x[:reach], start.dtype) for x in (roots**2, seconds))
+    at_nodes = sigma_w**2 * at_nodes + sigma_b**2 - nodes
     at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
     # Where V is unknown, that may be the one: then q ends as NaN, as the moments there.
-    above = (nodes > start) & ~(at_nodes > 0)
+    rounding = (1e-9 if start.dtype == jnp.float64 else 1e-6) * nodes
+    # Far out the table is a power law, known less well: growth by a constant is lost in it.
+    rounding = jnp.where(roots[:reach] > known.nodes()[-1], 100 * rounding, rounding)
+    above = (nodes > start) & ~(at_nodes > -rounding)
     below = (nodes < start) & ~(at_nodes < 0)
     crosses = jnp.where(up, above.any(), below.any())
     at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
-    low = jnp.where(up, jnp.maximum(nodes[at_or_over - 1], start), nodes[at_or_under])
+    last_up = jnp.where((at_nodes > 0) & (nodes < nodes[at_or_over]), nodes, 0.0).max()
+    low = jnp.where(up, jnp.maximum(last_up, start), nodes[at_or_under])
     high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
 
     def newton(q: Array, second: Array, growth: Array) -> tuple[Array, Array]:

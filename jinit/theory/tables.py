@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ _RESOLVED, _REACH, _SHORTER = 1e-7, 12.0, 10.0
 # Columns that may vanish by symmetry, and the means of squares that bound each (Cauchy's
 # inequality): what is left of one that vanishes is rounding error of that size.
 _SIGNED, _BOUNDS = [0, 2, 7, 8, 9], [[1, 1], [1, 3], [1, 4], [4, 4], [10, 4]]
+# Where φ has to be a number.
+_ORDINARY = np.linspace(-8.1, 8.1, 17)
 _LOWEST = np.where(np.isin(np.arange(11), _SIGNED), -np.inf, 0.0)
 
 
@@ -71,11 +73,17 @@ class Table:
         zero = self.at_zero
         return zero**2 + 2 * zero * mean + square if zero else square
 
-    def seconds(self) -> np.ndarray:
-        """E φ² at the points of the table."""
-        s = self.nodes()
-        mean, square = self.bend * s + s**2 * self.values[:, 0], s**2 * self.values[:, 1]
-        return np.asarray(self.second(mean, square))
+    def seconds(self) -> tuple[np.ndarray, np.ndarray]:
+        """√q at every fourth point of the table and at decades beyond it, and E φ² there."""
+        s, far = self.nodes()[::4], _LARGEST * 10.0 ** np.arange(1, 13)
+        power, limit, first, second = self.beyond[:, :2]
+        with np.errstate(over="ignore", invalid="ignore"):
+            outside = far[:, None] ** power * (
+                limit + (first + second / far[:, None]) / far[:, None]
+            )
+        s = np.concatenate([s, far])
+        mean, square = np.concatenate([self.values[::4, :2], outside]).T * s**2
+        return s, np.asarray(self.second(self.bend * s + mean, square))
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
@@ -121,7 +129,12 @@ def table(activation: ActivationLike) -> Table:
     if isinstance(activation, str):
         # Two activations of one name are the same function, but not the same object.
         return _named(get_activation(activation).name)
-    return _table(activation)
+    try:
+        return _table(activation)
+    except TypeError:
+        if isinstance(activation, Hashable):
+            raise
+        return _table.__wrapped__(activation)
 
 
 @functools.lru_cache(64)
@@ -138,18 +151,20 @@ def _table(activation: ActivationLike) -> Table:
 
 def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float, ...]) -> Table:
     s = Table.nodes()
-    # Whether φ and φ′ step at a kink shows at two points close by; kinks are known to about 1e-6,
-    # but one at 0 exactly.
+    # Whether φ and φ′ step at a kink shows at two points close by.
     near = [np.asarray(kinks) + side for side in (3e-6, -3e-6)]
-    (value, slope, curvature), (coarse, fine) = _moments_at(
-        function, kinks, s[1:], (16, 24), np.concatenate([[0.0, 1e-12, -1e-12], *near])
+    points = np.concatenate([[0.0, 1e-12, -1e-12], *near, _ORDINARY])
+    (value, slope, curvature, alone), (coarse, fine) = _moments_at(
+        function, kinks, s[1:], (16, 24), points
     )
+    _check_values(name, points, value, alone)
     at_zero = float(value[0])
     if not math.isfinite(at_zero):
         raise errors.refusal(
             f"{name}(0)", at_zero, "a finite number", "use an activation that is defined there"
         )
-    steps, turns = (abs(x[0] - x[1]) > 1e-4 for x in (y[3:].reshape(2, -1) for y in (value, slope)))
+    sides = (x[3 : -len(_ORDINARY)].reshape(2, -1) for x in (value, slope))
+    steps, turns = (abs(x[0] - x[1]) > 1e-4 for x in sides)
     jump = next((kink for kink, step in zip(kinks, steps, strict=True) if step), None)
     bend = float(slope[1] - slope[2]) / math.sqrt(2 * math.pi) if 0.0 in kinks else 0.0
     for each in (coarse, fine):
@@ -168,6 +183,20 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
         name, function, kinks, at_zero, bend, jump is not None or bool(turns.any()), jump, fine,
         _beyond(s, fine),
     )  # fmt: skip
+
+
+def _check_values(name: str, points: np.ndarray, value: np.ndarray, alone: np.ndarray) -> None:
+    """The function gives a number at ordinary points, and the same one whatever stands beside."""
+    if not np.allclose(value, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
+        raise errors.wrong_type(
+            f"activation {name!r}", "values that depend on the other entries of the array",
+            "an elementwise function", "write it with jax.numpy, for one number at a time",
+        )  # fmt: skip
+    if np.isnan(value).any():
+        raise errors.refusal(
+            f"{name}({points[np.isnan(value)][-1]:g})", "NaN", "a number for every z",
+            "use an activation that is defined on both sides of 0",
+        )  # fmt: skip
 
 
 def _limits(right: float, left: float, bent_right: float, bent_left: float) -> np.ndarray:
@@ -218,7 +247,7 @@ def _moments_at(
     orders: tuple[int, ...],
     points: np.ndarray,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """φ, φ′ and φ″ at points, 0 first, and the columns at each s by rules of these orders.
+    """φ, φ′, φ″ and φ of one number alone at points, 0 first; the columns at each s, by rule.
 
     Every rule but that of the highest order stops at a shorter reach.
     """
@@ -238,7 +267,7 @@ def _moments_at(
 
     @jax.jit
     def sums(s: Array, z: Array, w: Array) -> tuple[tuple[Array, ...], Array]:
-        ends = second(jnp.asarray(points, s.dtype))
+        ends = *second(at := jnp.asarray(points, s.dtype)), jax.vmap(function)(at)
         value, slope, curvature = second(s[:, None] * z)
         d = (value - ends[0][0]) / s[:, None]
         powers = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
@@ -281,7 +310,24 @@ def floating(x: Any, what: str = "an argument") -> Array:
         x = jnp.asarray(x)
     except (TypeError, ValueError):
         raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise errors.wrong_type(what, str(x.dtype), "real numbers", "pass the real part")
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+
+
+def check_continuous(known: Table, what: str) -> None:
+    """φ does not jump.
+
+    Raises:
+      ValueError: it does.
+
+    >>> check_continuous(table("relu"), "correlations")
+    """
+    if known.jump is not None:
+        raise errors.refusal(
+            f"{what} under {known.name}", f"a jump at {known.jump:g}",
+            "a continuous activation: chi_1 is infinite at a jump", "smooth the jump",
+        )  # fmt: skip
 
 
 def check_shapes(**arrays: Any) -> None:

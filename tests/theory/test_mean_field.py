@@ -29,6 +29,54 @@ def mean(function, q):
     return sum(integrate.quad(integrand, a, b)[0] for a, b in itertools.pairwise(edges))
 
 
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1100.0, 0.1), (1e4, 0.1), (1.5, 1000.0)])
+def test_fixed_points_beyond_the_table(sigma_w, sigma_b):
+    """hard_tanh's E φ² and E φ′² have closed forms at any q."""
+
+    def length(q):
+        z = 1 / math.sqrt(q)
+        tail, density = special.ndtr(-z), math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        inside = q * (1 - 2 * tail - 2 * z * density)
+        return sigma_w**2 * (inside + 2 * tail) + sigma_b**2
+
+    expected = optimize.brentq(lambda q: length(q) - q, 1e5, 1e12)
+    found = in_float64(theory.depth_scales, "hard_tanh", sigma_w, sigma_b)
+    assert found.q_star == pytest.approx(expected, rel=1e-6)
+    slope = 1 - 2 * special.ndtr(-1 / math.sqrt(expected))
+    assert found.chi_1 == pytest.approx(sigma_w**2 * slope, rel=1e-5)
+    points = theory.length_fixed_points("hard_tanh", sigma_w, sigma_b)
+    assert points[-1].value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "sigma_b"), [("softplus", 0.0), ("gelu", 1.0), ("silu", 1.0)])
+def test_lengths_that_grow_for_ever_have_no_depth_scale(name, sigma_b):
+    """χ₁ tends to 1 with them, as a power of the depth: neither critical nor 10⁶ layers."""
+    found = in_float64(theory.depth_scales, name, 2**0.5, sigma_b)
+    assert np.isinf(found.q_star)
+    assert found.chi_1 == pytest.approx(1, abs=1e-6)
+    assert np.isnan([found.trainable_depth, found.xi_gradient]).all()
+    below = in_float64(theory.depth_scales, name, 1.9**0.5, sigma_b)
+    assert np.isfinite([below.q_star, below.trainable_depth]).all()
+
+
+def test_a_jump_has_no_chi_1():
+    def step(x):
+        return jnp.where(x > 0, 1.0, 0.0)
+
+    assert np.isinf(theory.susceptibility(step, 1.0, 1.0))
+    assert np.isinf(theory.moments(step, 1.0).slope_fourth)
+    for call in (
+        lambda: theory.edge_of_chaos(step),
+        lambda: theory.critical_sigma_b(step, 1.0),
+        lambda: theory.isometry(step),
+        lambda: theory.jacobian_spectrum(step, 1.0, 1.0, depth=3),
+        lambda: theory.fluctuations(step, [10] * 3, 1.0),
+        lambda: theory.length_fixed_points(step, 1.0),
+    ):
+        with pytest.raises(ValueError, match="a jump at 0"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("name", "sigma_b"), [("tanh", 0.05**0.5), ("tanh", 0.3), ("erf", 0.2), ("hard_tanh", 0.2)]
 )

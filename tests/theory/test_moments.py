@@ -368,3 +368,35 @@ def test_critical_points_of_the_catalogue_to_eight_digits(name):
     )
     length = sigma_w**2 * reference(name, q, lambda f, d, e, u: f**2, kinks) + sigma_b**2
     assert length == pytest.approx(q, rel=1e-8)
+
+
+@pytest.mark.parametrize(("low", "high", "q"), [(-0.3, 0.7, 1.0), (-0.1234567, 2.3456789, 10.0)])
+def test_kinks_at_any_place(low, high, q):
+    found = moments64(lambda x: jnp.clip(x, low, high), q)
+    exact = special.ndtr(high / q**0.5) - special.ndtr(low / q**0.5)
+    assert found.slope_second == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "message"),
+    [
+        (lambda x: (x - x.mean()) / (x.std() + 1e-5), TypeError, "elementwise"),
+        (jnp.flip, TypeError, "elementwise"),
+        (jnp.sqrt, ValueError, "NaN"),
+        (lambda x: jnp.where(x > 5, jnp.nan, x), ValueError, "NaN"),
+    ],
+)
+def test_functions_that_are_no_activations(activation, error, message):
+    with pytest.raises(error, match=message):
+        theory.moments(activation, 1.0)
+
+
+def test_an_activation_that_has_no_hash():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, x):
+            return jnp.tanh(x)
+
+    found = moments64(Unhashable(), 1.0).second
+    assert found == pytest.approx(float(moments64("tanh", 1.0).second), rel=1e-12)

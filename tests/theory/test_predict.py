@@ -204,7 +204,7 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
         (lambda x: theory.edge_of_chaos("tanh", np.ones(2)), TypeError, "one number"),
         (lambda x: theory.length_fixed_points("tanh", -1.0), ValueError, "sigma_w: got -1.0"),
         (lambda x: theory.depth_scales("tanh", np.ones(3), np.ones(2)), ValueError, "broadcast"),
-        (lambda x: theory.kernels("relu", x * np.nan, depth=1), ValueError, "NaN or inf"),
+        (lambda x: theory.kernels("relu", x * np.nan, depth=1), ValueError, "NaN, inf"),
         (
             lambda x: theory.propagate("relu", 1.0, depth=2, architecture="residual"),
             TypeError, "an Architecture",
@@ -231,11 +231,82 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
         (lambda x: theory.propagate("relu", x[0], q=x[:2, 0], depth=2), ValueError, "broadcast"),
         (lambda x: theory.Architecture(residual=True, branch_scale="a"), TypeError, "got 'a'"),
         (lambda x: theory.Architecture(branch_scale=0.5), ValueError, "residual=True"),
+        (lambda x: theory.Architecture(residual="no"), TypeError, "True or False"),
+        (lambda x: theory.Architecture(residual_first=True), ValueError, "residual=True"),
+        (
+            lambda x: theory.kernels("relu", x, depth=1, sigma_w=np.ones(4)),
+            ValueError, "one number",
+        ),
+        (lambda x: theory.kernels("tanh", 0 * x, depth=1), ValueError, "an input of zeros"),
+        (lambda x: theory.kernels("tanh", x, depth=1, sigma_w=0), ValueError, "sigma_w = 0"),
+        (lambda x: theory.kernels("tanh", 1j * x, depth=1), TypeError, "complex"),
+        (
+            lambda x: theory.linearized_loss(
+                np.eye(2), x[:2, 0], learning_rate=np.ones(2), steps=2
+            ),
+            ValueError, "shape of learning_rate",
+        ),
+        (
+            lambda x: theory.linearized_loss(np.eye(2), np.nan * x[:2], learning_rate=1, steps=2),
+            ValueError, "targets",
+        ),
+        (lambda x: theory.condition_number(np.zeros((0, 0))), ValueError, "kernel"),
+        (lambda x: theory.failure_modes("relu", [5] * 3, 0.0), ValueError, "both 0"),
+        (
+            lambda x: jax.jit(lambda s: theory.failure_modes("relu", [5] * 3, s))(1.0),
+            TypeError, "known",
+        ),
+        (lambda x: theory.correlation_fixed_points("tanh", 0.0, 0.0, 1.0), ValueError, "both 0"),
+        (lambda x: theory.correlation_fixed_point("tanh", 0.0, 0.0, 1.0), ValueError, "both 0"),
+        (lambda x: theory.moments(["tanh"], 1.0), TypeError, "activation"),
+        (lambda x: theory.moments("tanh", 10**400), ValueError, "q: got"),
+        (lambda x: theory.predict(MLP(()), 8), ValueError, "features"),
+        (lambda x: theory.predict(MLP((3.7, 2)), 8), TypeError, "width: got 3.7"),
+        (lambda x: theory.predict(MLP((8, 2), normalization="batch"), 8), ValueError, "layer"),
+        (lambda x: theory.predict(MLP((8, 2)), x[:0]), ValueError, "at least one"),
+        (lambda x: theory.predict(MLP((8, 2)), 1e200 * x), ValueError, "too large"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_by_name(call, error, message):
     with pytest.raises(error, match=message):
         call(np.ones((4, 3)))
+
+
+@pytest.mark.parametrize(
+    "activation", [lambda x: jnp.sin(50 * x), lambda x: jnp.sqrt(jnp.abs(x)), "sin"]
+)
+def test_what_is_not_known_is_not_healthy(activation, capsys):
+    kernel = initializers.get("normal(100.0)" if activation == "sin" else "he_normal")
+    found = theory.predict(MLP((64,) * 5 + (10,), activation=activation), 64, kernel=kernel)
+    assert found.findings[0].startswith("not known at hidden_0")
+    assert not any("healthy" in sentence for sentence in found.findings)
+    if activation == "sin":
+        command = [
+            "predict",
+            "--activation",
+            "sin",
+            "--initializer",
+            "normal(100.)",
+            "--depth",
+            "5",
+        ]
+        assert main(command) == 1
+        assert "hidden layers: not known" in capsys.readouterr().out
+
+
+def test_gradients_beyond_float64_are_infinite():
+    network = MLP((64,) * 2000, activation="tanh")
+    found = theory.predict(network, 64, kernel=initializers.get("normal(2.0)"))
+    assert np.isinf(found.gradient[:3]).all()
+    assert np.isfinite(found.gradient[-3:]).all()
+    assert "the gradient explodes" in " ".join(found.findings)
+
+
+def test_recommend_takes_activations_with_arguments():
+    model = MLP((16, 16, 4), activation="leaky_relu(0.3)")
+    found = {each.initializer: each for each in probes.recommend(model, 16, seeds=2)}
+    exact = next(each for spec, each in found.items() if spec.startswith("scaled_for(activation='"))
+    assert exact.forward == pytest.approx(0, abs=1e-6)
 
 
 def test_the_recommend_command(capsys):

@@ -125,7 +125,8 @@ def check_picture(path: str | Path) -> str:
     """``path`` if a picture can be written there.
 
     Raises:
-      ValueError: an ending other than .png, .svg or .pdf, or none; a folder that does not exist.
+      ValueError: an ending other than .png, .svg or .pdf, or none; a folder, or a file in one that
+        does not exist.
 
     >>> check_picture("weights.png")
     'weights.png'
@@ -134,8 +135,8 @@ def check_picture(path: str | Path) -> str:
     allowed = (
         "a file ending in .png, .svg or .pdf (or in nothing: PNG and SVG) in a folder that exists"
     )
-    if target.suffix not in ("", ".png", ".svg", ".pdf") or not target.name:
-        raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem}.png")
+    if target.suffix not in ("", ".png", ".svg", ".pdf") or not target.name or target.is_dir():
+        raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem or 'picture'}.png")
     if not target.parent.is_dir():
         raise errors.refusal("picture", str(path), allowed, f"create {target.parent}")
     return str(path)
