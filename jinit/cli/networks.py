@@ -155,6 +155,8 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
             scales = {name: float(value) for name, value in dataclasses.asdict(at).items()}
         names = [str(file) for file in files]
         dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
+              "weight_variance": found.sigma_w**2, "bias_variance": found.sigma_b**2,
+              "trainable_depth": found.scales.trainable_depth,
               "critical_line": plots.critical_line(found),
               "divergence_line": plots.divergence_line(found)})  # fmt: skip
     else:

@@ -174,6 +174,10 @@ def test_the_phase_command(capsys, tmp_path):
     assert found["mark"][:2] == [pytest.approx(2.0), 0.0]
     assert found["scales"]["chi_1"] == pytest.approx(1.106, abs=1e-3)
     assert len(found["critical_line"]) > 100
+    grid = theory.phase_diagram("tanh", *(np.sqrt(found[name]) for name in
+                                          ("weight_variance", "bias_variance")))  # fmt: skip
+    depth = np.array(found["trainable_depth"], float)
+    np.testing.assert_allclose(depth, grid.scales.trainable_depth, rtol=1e-6)
     for sigma_w_squared, sigma_b_squared in found["critical_line"][::20]:
         exact = theory.edge_of_chaos("tanh", sigma_b_squared**0.5) ** 2
         assert sigma_w_squared == pytest.approx(
@@ -181,6 +185,7 @@ def test_the_phase_command(capsys, tmp_path):
         )
     assert file.stat().st_size > 10_000
     assert main(["phase", "--out", str(tmp_path / "x.txt")]) == 2
+    assert main(["phase", "--out", str(tmp_path)]) == 2
     assert main(["phase", "--out", str(file), "--weight-variance", "2", "1"]) == 2
 
 

@@ -43,7 +43,8 @@ def phase_diagram(
     bar.set_label("layers a signal survives, 6 ξ_c")
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
     lines = ax.contour(x, y, depth, levels=[10, 30, 100, 300], colors=GREY, linewidths=0.8)
-    ax.clabel(lines, fmt="%d", fontsize=7)
+    # Close to the edge lines crowd: the deepest has no label.
+    ax.clabel(lines, levels=lines.levels[:-1], fmt="%d", fontsize=7, colors="black")
     # One label to the left of its line and one to the right: the two may lie on each other.
     for name, line, style, side in (
         ("edge of chaos", critical_line(found), "-", "right"),
