@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
             if options.command == "run":
                 return run(options.name, scale, folder)
             return run_all(harness.names(), scale, folder)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

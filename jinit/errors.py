@@ -133,6 +133,33 @@ def check_integer(what: str, value: Any, *, low: int, high: int | None = None, f
     return number
 
 
+def check_seed(seed: Any) -> int:
+    """Returns the seed of a NumPy generator as an ``int``.
+
+    Raises:
+      TypeError: not a whole number. ValueError: negative.
+
+    >>> check_seed(0)
+    0
+    """
+    return check_integer("seed", seed, low=0, fix="use 0")
+
+
+def check_bool(what: str, value: Any) -> bool:
+    """Returns ``value`` if it is True or False.
+
+    Raises:
+      TypeError: something else, which Python would take for one of them.
+
+    >>> check_bool("residual", True)
+    True
+    """
+    # NumPy's own comes from comparisons of arrays.
+    if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
+        raise wrong_type(what, value, "True or False", "use True")
+    return bool(value)
+
+
 def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
     """Returns ``value`` if it is one of ``allowed``, else raises with the nearest match.
 

@@ -46,6 +46,7 @@ def test_every_command_has_help(command, capsys):
     assert "xample: jinit" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sweep_prints_a_table_and_writes_files(capsys, tmp_path):
     path = tmp_path / "runs.csv"
     assert main([*SWEEP, "--out", str(path), "--plots", str(tmp_path / "pictures")]) == 0
@@ -125,6 +126,7 @@ def test_unknown_flags_exit_with_2(arguments):
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_everything_diverging_still_prints_and_exits_0(capsys):
     assert main([*SWEEP, "--learning-rate", "1e30", "--depth", "20"]) == 0
     assert "he_normal" in capsys.readouterr().out
@@ -219,6 +221,7 @@ def checkpoint(tmp_path, **arrays):
 PROBE = ["probe", "--depth", "3", "--width", "16", "--seeds", "4", "--batch-size", "16"]
 
 
+@pytest.mark.slow
 def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     picture = tmp_path / "layers.svg"
     assert main([*PROBE, "--plot", str(picture)]) == 0
@@ -234,6 +237,7 @@ def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     assert "interval" not in text
 
 
+@pytest.mark.slow
 def test_probe_as_json_and_bad_input(capsys):
     assert main([*PROBE, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

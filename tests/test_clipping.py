@@ -34,6 +34,7 @@ def clip(kind, tree, threshold, **options):
     return transform.update(tree, transform.init(tree))[0]
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(KINDS),
     st.integers(0, 2**32 - 1),
@@ -99,6 +100,7 @@ def test_nonfinite_options(kind, bad):
     assert not np.any(np.concatenate(skipped))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_lanes_do_not_meet(kind):
     rng = np.random.default_rng(0)

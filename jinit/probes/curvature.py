@@ -30,7 +30,7 @@ def hessian_largest_eigenvalue(
       A scalar; a lower bound of the eigenvalue that rises with ``iterations``.
 
     Raises:
-      ValueError: fewer than two iterations, no parameters.
+      ValueError: fewer than two iterations, no parameters, a loss that is not a scalar.
 
     Reference: Lanczos 1950; Ghorbani, Krishnan & Xiao 2019, section 2.
 
@@ -43,6 +43,12 @@ def hessian_largest_eigenvalue(
     flat, rebuild = ravel_pytree(params)
     if not flat.size:
         raise errors.refusal("params", params, "at least one parameter", "pass the model's own")
+    value = jax.eval_shape(loss, params)
+    if getattr(value, "shape", None) != ():
+        raise errors.refusal(
+            "loss", getattr(value, "shape", type(value).__name__), "a scalar of the parameters",
+            "take the mean over the batch",
+        )  # fmt: skip
     steps = min(iterations, flat.size)
     gradient = jax.grad(lambda flat: loss(rebuild(flat)))
 

@@ -67,6 +67,16 @@ def plain(apply: Callable[..., Any]) -> Opened:
     (6.0, {'dense': 6.0})
     """
 
+    try:
+        inspect.signature(apply).bind(None, None, None)
+    except ValueError:
+        pass  # A function that does not say what it takes.
+    except TypeError as problem:
+        raise errors.wrong_type(
+            "model", f"a function with {problem}", "apply(params, x, tap)",
+            "z = tap('path/of/its/parameters', z) on each layer's pre-activation",
+        ) from None  # fmt: skip
+
     def opened(params: PyTree, x: Array, taps: Taps | None) -> tuple[Array, Taps]:
         tap = Recorder(taps)
         return apply(params, x, tap), tap.values

@@ -21,10 +21,17 @@ Loss: TypeAlias = Callable[[Array], Array]
 def cross_entropy(labels: Array) -> Loss:
     """The mean softmax cross-entropy against integer labels ``(batch,)``, as a loss of outputs.
 
+    Raises:
+      TypeError: labels that are no whole numbers. ValueError, when called: not one per example, or
+        beyond the classes.
+
     >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
     0.693...
     """
-    return functools.partial(_cross_entropy, jnp.asarray(labels))
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise errors.wrong_type("labels", str(labels.dtype), "whole numbers", "one-hot to argmax")
+    return functools.partial(_cross_entropy, labels)
 
 
 def _cross_entropy(labels: Array, outputs: Array) -> Array:

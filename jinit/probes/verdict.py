@@ -25,6 +25,10 @@ DEAD = 0.6
 SATURATED = 0.5
 # Share of z's second moment that still tells inputs apart, relative to the first layer's.
 COLLAPSED = 1e-3
+# Of float32: less is rounding error of equal values.
+_NOTHING = 1e-12
+# No |z| beyond 1,000 comes from a rule and standardized inputs; losses and gradients have its size.
+HUGE = 1e6
 DUPLICATES = 0.5
 
 
@@ -137,10 +141,10 @@ def _symmetric(m: _Medians) -> Finding | None:
     if not m.names:
         return None
     for shares, shown in (
-        (m.duplicates, "have another unit's weights and bias; they get equal gradients and stay "
-                       "equal"),
-        (m.near_duplicates, "lie within 1 % of another unit's weights and bias; they get almost "
-                            "equal gradients and part slowly"),
+        (m.duplicates, "have another unit's weights and bias: they compute the same, and part only "
+                       "as far as the weights behind them differ"),
+        (m.near_duplicates, "lie within 1 % of another unit's weights and bias: they compute "
+                            "nearly the same, and part slowly"),
     ):  # fmt: skip
         if shares.max() >= DUPLICATES:
             worst = int(np.argmax(shares))
@@ -164,6 +168,10 @@ def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
     first = moments[0]
     text = f"between a factor of {FORWARD:g} and {1 / FORWARD:g} of the first hidden layer"
     source = "He et al. 2015, section 2.2; Hanin & Rolnick 2018, theorem 5"
+    if first > HUGE:
+        shown, text = f"E z² is {first:.2g} in the first layer", f"{HUGE:g}"
+        fix = f"standardized inputs, or {smaller}"
+        return [Finding("exploding forward", m.names[0], shown, text, source, fix)]
     if not moments.min() > FORWARD * first:
         layer = int(np.argmax(~(moments > FORWARD * first)))
         shown = f"E z² falls from {first:.2g} to {moments[layer]:.2g} at this layer"
@@ -179,25 +187,32 @@ def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
 
 
 def _collapsed(m: _Medians, activation: ActivationLike | None) -> Finding | None:
-    if len(m.names) < 2 or m.finite_forward.min() < 1 or not m.second_moment.min() > 0:
+    if not m.names or m.finite_forward.min() < 1 or not m.second_moment.min() > 0:
         return None
     if m.second_moment.min() <= FORWARD * m.second_moment[0]:
         # Nothing is left to tell apart: that is vanishing.
         return None
     share = m.input_variance / m.second_moment
-    if share.min() >= COLLAPSED * share[0]:
+    lost = (share < COLLAPSED * share[0]) | (share < _NOTHING)
+    if not lost.any():
         return None
-    layer = int(np.argmax(share < COLLAPSED * share[0]))
+    layer = int(np.argmax(lost))
+    if not m.kernel_norm[layer] > 0:
+        fix = "draw the kernel at random, e.g. 'he_normal': a layer of zeros forgets its inputs"
+    elif not layer:
+        fix = "inputs that differ, or smaller biases"
+    elif activation is None or _at_zero(activation):
+        fix = _CENTRED
+    else:
+        fix = f"zero biases and {_scaled_rule(activation)}"
     return Finding(
         "collapsed",
         m.names[layer],
         f"only {share[layer]:.1g} of E z² differs between inputs ({share[0]:.1g} in the first "
         f"layer), though E z² is {m.second_moment[layer]:.2g}",
-        f"{COLLAPSED:g} of the first layer's share",
+        f"{COLLAPSED:g} of the first layer's share, and more than rounding",
         "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
-        _CENTRED
-        if activation is None or _at_zero(activation)
-        else f"zero biases and {_scaled_rule(activation)}",
+        fix,
     )
 
 

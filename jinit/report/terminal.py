@@ -150,13 +150,17 @@ def print_table(
         _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons, partly)
         for item in summaries
     ]
-    shown = _columns_that_fit(headings, rows, console.width)
+    titles = [[_cell_text(item.cell), *[""] * (len(headings) - 1)] for item in summaries]
+    shown = _columns_that_fit(headings, rows + titles, console.width)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for column in shown:
         justify: Any = "left" if headings[column] in (across, "verdict") else "right"
         # The verdict may wrap; the arm only where it alone is wider than the terminal.
         wraps = headings[column] == "verdict" or (column == 0 and len(shown) <= 2)
-        grid.add_column(headings[column], justify=justify, no_wrap=not wraps, overflow="fold")
+        least = _VERDICT_WIDTH if headings[column] == "verdict" else None
+        grid.add_column(
+            headings[column], justify=justify, no_wrap=not wraps, overflow="fold", min_width=least
+        )
     last: Any = None
     for summary, row in zip(summaries, rows, strict=True):
         key = tuple(summary.cell.items())

@@ -65,7 +65,8 @@ def bootstrap(
 
     Raises:
       ValueError: no values, NaN, a confidence outside (0, 1), an unknown method, infinite values
-        with ``"bca"``, strata of another length. TypeError: not real numbers.
+        with ``"bca"``, strata of another length, a negative seed. TypeError: not real numbers, a
+        statistic that is none.
 
     Reference: Efron 1987, eq. 2.3 (BCa); Davison & Hinkley 1997, section 3.2 (strata); Hesterberg
     2015, section 5.3 (tails).
@@ -78,6 +79,9 @@ def bootstrap(
     errors.check_number("confidence", confidence, low=0.0, high=most, open_low=True, fix="use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
     errors.check_choice("method", method, ("percentile", "bca"))
+    errors.check_seed(seed)
+    if not callable(statistic):
+        raise errors.wrong_type("statistic", statistic, "statistic(array, axis=…)", "np.median")
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise errors.refusal(
             "values", f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
@@ -87,7 +91,7 @@ def bootstrap(
         raise errors.refusal("values", "inf", "finite values for 'bca'", "method='percentile'")
     groups = _groups(values, strata)
     with np.errstate(invalid="ignore"):
-        estimate = float(statistic(values[None], axis=1)[0])
+        estimate = _estimate(statistic, values)
         replicates = _replicates(groups, statistic, resamples, seed)
     if values.size == 1 or (replicates == replicates[0]).all():
         return Interval(estimate, float(replicates.min()), float(replicates.max()))
@@ -97,6 +101,21 @@ def bootstrap(
     # Nearest-rank quantiles: interpolating between a number and inf would give NaN.
     low, high = np.quantile(replicates, tails, method="closest_observation")
     return Interval(estimate, float(low), float(high))
+
+
+def _estimate(statistic: Statistic, values: np.ndarray) -> float:
+    try:
+        found = np.asarray(statistic(values[None], axis=1))
+    except TypeError as problem:
+        raise errors.wrong_type(
+            "statistic", str(problem), "statistic(array, axis=…)", "np.median"
+        ) from problem
+    if found.shape != (1,):
+        raise errors.refusal(
+            "statistic", f"shape {found.shape} for (1, {values.size}) and axis=1",
+            "one number a row", "reduce over axis",
+        )  # fmt: skip
+    return float(found[0])
 
 
 def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:

@@ -62,6 +62,9 @@ def paired(
 ) -> Paired:
     """Compares two arms that share seeds.
 
+    Gaps that are equal up to float32's rounding (1e-6 of the largest value) count as equal, and as
+    0 below that: accuracies are counts over a number of examples.
+
     Args:
       treatment, baseline: ``(n,)``, same seed at the same place; inf for "never".
       higher_is_better: direction of improvement.
@@ -82,6 +85,7 @@ def paired(
     2.0
     """
     errors.check_choice("test", test, tuple(_TESTS))
+    errors.check_bool("higher_is_better", higher_is_better)
     treatment, baseline = reals(treatment, "treatment"), reals(baseline, "baseline")
     if treatment.shape != baseline.shape or treatment.ndim != 1 or not treatment.size:
         raise errors.refusal(
@@ -89,13 +93,17 @@ def paired(
         )
     with np.errstate(invalid="ignore"):
         gaps = np.where(treatment == baseline, 0.0, treatment - baseline)
-    better = gaps > 0 if higher_is_better else gaps < 0
+    sizes = np.abs([treatment, baseline])
+    # Metrics are float32: gaps that differ in its last digits are one.
+    resolution = 1e-6 * float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
+    tied = _tied(gaps, resolution)
+    better = tied > 0 if higher_is_better else tied < 0
     finite = bool(np.isfinite(gaps).all())
     return Paired(
         pairs=gaps.size,
         difference=bootstrap(gaps, np.mean if finite else np.median, seed=seed),
-        p_value=_TESTS[test](gaps, seed),
-        probability_of_improvement=float(np.mean(np.where(gaps == 0, 0.5, better))),
+        p_value=_TESTS[test](tied, seed, resolution),
+        probability_of_improvement=float(np.mean(np.where(tied == 0, 0.5, better))),
         more_pairs=more_pairs(_finite(gaps), alpha=alpha),
     )
 
@@ -117,7 +125,7 @@ def all_pairs(
       A :class:`Pair` for each of the k(k−1)/2 pairs; the later arm is the treatment.
 
     Raises:
-      ValueError: fewer than two arms; as :func:`paired`.
+      ValueError: fewer than two arms; as :func:`paired`. TypeError: no mapping.
 
     Reference: Holm 1979; Demšar 2006, section 3.2.2.
 
@@ -126,6 +134,8 @@ def all_pairs(
     >>> [(pair.treatment, pair.baseline, round(pair.p_value, 4)) for pair in found]
     [('b', 'a', 0.0015), ('c', 'a', 0.0015), ('c', 'b', 0.0015)]
     """
+    if not isinstance(arms, Mapping):
+        raise errors.wrong_type("arms", arms, "names with their values", "{'he': values, …}")
     if len(arms) < 2:
         raise errors.refusal("arms", list(arms), "at least two", "name what is compared")
     names = list(combinations(arms, 2))
@@ -184,7 +194,9 @@ def sign_p(gaps: np.ndarray) -> float:
     return float(stats.binomtest(int((gaps > 0).sum()), int((gaps != 0).sum())).pvalue)
 
 
-def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
+def permutation_p(
+    gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0, resolution: float = 0.0
+) -> float:
     """Two-sided p of the mean difference when each pair may be swapped; inf at twice the largest.
 
     Exact where 2^n ≤ resamples; 1 for a single pair.
@@ -193,6 +205,7 @@ def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> 
       gaps: ``(n,)`` paired differences.
       resamples: random swaps where there are too many to try all.
       seed: of the swaps.
+      resolution: means closer than this are equal, in the unit of the gaps.
 
     Raises:
       ValueError: as :func:`signed_rank_p`.
@@ -203,6 +216,9 @@ def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> 
     0.03125
     """
     gaps = _checked(gaps)
+    errors.check_integer("resamples", resamples, low=1, fix="use 9999")
+    errors.check_seed(seed)
+    errors.check_scalar("resolution", resolution, low=0.0, fix="use 1e-6")
     if gaps.size < 2 or not np.any(gaps):
         return 1.0
     from scipy import stats
@@ -211,7 +227,12 @@ def permutation_p(gaps: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> 
         (_finite(gaps),), np.mean, permutation_type="samples", vectorized=True,
         n_resamples=resamples, rng=np.random.default_rng(seed),
     )  # fmt: skip
-    return float(found.pvalue)
+    means, own = found.null_distribution, found.statistic
+    close = max(resolution, 1e-12 * float(np.abs(means).max()))
+    # The pairs as they are count among random swaps, but stand among all of them already.
+    more = 0 if 2**gaps.size <= resamples else 1
+    tails = [(means <= own + close).sum(), (means >= own - close).sum()]
+    return float(min(1.0, 2 * (min(tails) + more) / (means.size + more)))
 
 
 def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
@@ -275,6 +296,8 @@ def probability_of_improvement(
     >>> probability_of_improvement(np.array([3.0, 4.0]), np.array([1.0, 2.0])).estimate
     1.0
     """
+    errors.check_integer("resamples", resamples, low=1, fix="use 2000")
+    errors.check_seed(seed)
     arms = [reals(arm, "arm") for arm in (treatment, baseline)]
     for arm in arms:
         if arm.ndim != 1 or not arm.size or np.isnan(arm).any():
@@ -329,14 +352,30 @@ def _checked(gaps: np.ndarray) -> np.ndarray:
     return gaps
 
 
+def _tied(gaps: np.ndarray, resolution: float) -> np.ndarray:
+    """Gaps whose sizes lie within the resolution of the next smaller one get its size."""
+    sizes = np.abs(gaps)
+    order = np.argsort(sizes, kind="stable")
+    ordered = np.concatenate([[0.0], sizes[order]])
+    with np.errstate(invalid="ignore"):
+        new = ~(np.diff(ordered) <= resolution)
+    # The first of each run of close sizes; 0 begins the first.
+    starts = np.maximum.accumulate(np.where(new, np.arange(1, len(ordered)), 0))
+    tied = np.empty_like(sizes)
+    tied[order] = ordered[starts]
+    return np.copysign(tied, gaps)
+
+
 def _finite(gaps: np.ndarray) -> np.ndarray:
     """Infinite gaps at twice the largest finite one: their rank, without their size."""
     top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=0.0) * 2
     return np.clip(gaps, -(top or 1.0), top or 1.0)
 
 
-_TESTS: dict[str, Callable[[np.ndarray, int], float]] = {
-    "wilcoxon": lambda gaps, seed: signed_rank_p(gaps),
-    "sign": lambda gaps, seed: sign_p(gaps),
-    "permutation": lambda gaps, seed: permutation_p(gaps, seed=seed),
+_TESTS: dict[str, Callable[[np.ndarray, int, float], float]] = {
+    "wilcoxon": lambda gaps, seed, resolution: signed_rank_p(gaps),
+    "sign": lambda gaps, seed, resolution: sign_p(gaps),
+    "permutation": lambda gaps, seed, resolution: permutation_p(
+        gaps, seed=seed, resolution=resolution
+    ),
 }

@@ -16,18 +16,35 @@ def reals(values: Any, what: str = "values") -> np.ndarray:
     """As an array of float64.
 
     Raises:
-      TypeError: not real numbers.
+      TypeError: not real numbers, text included; a mask that hides some.
 
     >>> reals([1, 2])
     array([1., 2.])
     """
+    if np.ma.is_masked(values):
+        raise errors.wrong_type(what, "a masked array", "all values", "values.compressed()")
     try:
         found = np.asarray(values)
-        if np.iscomplexobj(found):
+        if found.dtype.kind not in "buifO":
             raise TypeError
         return found.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise errors.wrong_type(what, values, "real numbers", "np.array([0.9, 0.8])") from None
+
+
+def flags(values: Any, what: str) -> np.ndarray:
+    """As an array of truth values.
+
+    Raises:
+      TypeError: neither those nor 0 and 1.
+
+    >>> flags([0, 1], "diverged")
+    array([False,  True])
+    """
+    found = np.asarray(values)
+    if found.dtype.kind not in "buif" or not np.isin(found, (0, 1)).all():
+        raise errors.wrong_type(what, values, "True or False for each run", "status != 0")
+    return found.astype(bool)
 
 
 def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
@@ -81,8 +98,9 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
         raise errors.refusal("values", "NaN", "numbers, inf allowed", "use inf for 'never'")
     if axis is None:
         values, axis = values.ravel(), 0
-    if not -values.ndim <= axis < values.ndim:
-        raise errors.refusal("axis", axis, f"one of {values.ndim} axes", "axis=-1")
+    errors.check_integer(
+        "axis", axis, low=-values.ndim, high=values.ndim - 1, fix="one axis; reshape for several"
+    )
     count = values.shape[axis]
     if not count:
         raise errors.refusal("values", values.shape, "at least one value", "give a sample")

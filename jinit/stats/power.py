@@ -43,7 +43,8 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
         )  # fmt: skip
     if gaps.size < 2:
         return math.nan
-    if not gaps.mean():
+    # A mean that is 0 up to rounding is 0.
+    if abs(gaps.mean()) <= 1e-12 * np.abs(gaps).max():
         return math.inf
     quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
     needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2

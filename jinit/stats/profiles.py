@@ -75,6 +75,7 @@ def performance_profile(
     scores = scores.reshape(len(scores), -1)
     share = (scores[:, :, None] > thresholds).mean(0)
     # How many of n runs drawn with replacement lie above a threshold is binomial.
+    errors.check_seed(seed)
     runs, rng = len(scores), np.random.default_rng(seed)
     replicates = rng.binomial(runs, share, (resamples, *share.shape)).mean(1) / runs
     tail = (1 - confidence) / 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval, bootstrap
-from jinit.stats.location import Statistic, reals
+from jinit.stats.location import Statistic, flags, reals
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def with_diverged(
 
     Raises:
       ValueError: lengths that differ, no runs, NaN in a run that did not diverge.
+      TypeError: flags other than true and false, or 0 and 1.
 
     Reference: Agarwal et al. 2021, section 3 (no run may be dropped).
 
@@ -86,7 +87,7 @@ def with_diverged(
     >>> found.as_worst.estimate, round(found.without.estimate, 2)
     (0.8, 0.85)
     """
-    values, diverged = reals(values), np.asarray(diverged, bool)
+    values, diverged = reals(values), flags(diverged, "diverged")
     if values.shape != diverged.shape:
         raise errors.refusal("diverged", diverged.shape, f"{values.shape}", "one flag per run")
     kept = values[~diverged]

@@ -10,7 +10,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.stats.bootstrap import Interval
-from jinit.stats.location import reals
+from jinit.stats.location import flags, reals
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _checked(
         )  # fmt: skip
     arrived = times <= horizon
     if censored is not None:
-        censored = np.asarray(censored, bool)
+        censored = flags(censored, "censored")
         if censored.shape != times.shape:
             raise errors.refusal("censored", censored.shape, f"{times.shape}", "one flag per time")
         arrived &= ~censored

@@ -75,6 +75,7 @@ def variance_components(
     ])  # fmt: skip
     freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
     # Observed mean squares come first, then their pivots.
+    errors.check_seed(seed)
     chi_squared = np.random.default_rng(seed).chisquare(freedom, (draws, 3))
     mean_squares = np.concatenate([[squares / freedom], squares / chi_squared])
     residual = mean_squares[:, 2]

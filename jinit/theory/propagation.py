@@ -67,8 +67,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("residual", "residual_first", "normalized"):
-            if not isinstance(getattr(self, name), bool):
-                raise errors.wrong_type(name, getattr(self, name), "True or False", "use True")
+            errors.check_bool(name, getattr(self, name))
         if self.residual_first and not self.residual:
             raise errors.refusal("residual_first", True, "residual=True", "set both")
         for name, default in (("branch_scale", 1.0), ("sigma_v", None)):

@@ -30,6 +30,7 @@ COMMON = ("relu", "tanh", "sigmoid")
 OTHERS = [name for name in activations.names() if name not in COMMON]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*COMMON, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)]
 )
@@ -60,6 +61,7 @@ def test_lsuv_says_where_it_cannot(x):
     assert np.isfinite(jax.tree.leaves(changed)[0]).all()
 
 
+@pytest.mark.slow
 def test_calibrations_jit_and_vmap_over_networks(x):
     model = MLP(features=(32, 32, 4), activation="tanh")
     many = jax.vmap(lambda seed: drawn_traced(model, x, seed))(jnp.arange(3))
@@ -77,6 +79,7 @@ def drawn_traced(model, x, seed):
     return jinit.initialize(jax.random.key(seed), shapes, rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
 def test_within_layer_standardizes_every_unit(name, x):
     model = MLP(features=(48,) * 6 + (10,), activation=name)
@@ -89,6 +92,7 @@ def test_within_layer_standardizes_every_unit(name, x):
     assert bool(trace.converged.all())
 
 
+@pytest.mark.slow
 def test_between_layers_gives_one_rate_and_keeps_the_function(x):
     model = MLP(features=(48,) * 8 + (10,))
     params, _ = calibrate.within_layer(KEY, model, drawn(model, x), x)
@@ -126,6 +130,7 @@ def test_metainit_halves_the_gradient_quotient_and_helps_training(x, digits):
     assert after_training(model, changed, x, loss) < after_training(model, params, x, loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "activation"),
     [(2, "tanh"), *(pytest.param(4, name, marks=pytest.mark.full) for name in ("tanh", "gelu"))],
@@ -159,6 +164,7 @@ def after_training(model, params, x, loss, steps=200):
     return float(jnp.nanmin(losses))
 
 
+@pytest.mark.slow
 def test_gradinit_lowers_the_loss_after_one_step(x, digits):
     model = MLP(features=(48,) * 6 + (10,))
     loss = probes.cross_entropy(jnp.asarray(digits.y_train[:256]))

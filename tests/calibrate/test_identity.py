@@ -32,6 +32,7 @@ def stream(model, params):
     return model.apply({"params": params}, X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [2, 3])
 def test_fixup_scales_inner_kernels_and_adds_nothing(layers):
     model = ResidualMLP(width=24, blocks=16, outputs=24, branch_layers=layers)
@@ -54,6 +55,7 @@ def test_fixup_scales_inner_kernels_and_adds_nothing(layers):
     assert bool(trace.converged.all())
 
 
+@pytest.mark.slow
 def test_fixup_takes_the_branches_of_any_model():
     class Block(nn.Module):
         @nn.compact
@@ -82,6 +84,7 @@ def test_fixup_takes_the_branches_of_any_model():
         calibrate.fixup(KEY, model, params, X, branches=["b0/in/kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [calibrate.skipinit, calibrate.rezero])
 def test_scalars_at_zero_leave_the_stream_alone(function):
     model = ResidualMLP(width=24, blocks=5, outputs=24)
@@ -105,6 +108,7 @@ def test_skipinit_leaves_vectors_alone_and_says_when_nothing_matches():
         calibrate.skipinit(KEY, model, params, X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inner", [MLP(features=(16, 16, 3), activation="tanh"), ResidualMLP(8, 2, 3)]
 )

@@ -116,6 +116,7 @@ SHAPES = [(120, 250), (250, 120)]
 PER_TEST = ALPHA / (4 * len(LAWS) * len(SHAPES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", LAWS)
 def test_one_entry(spec):
     for shape in SHAPES:
@@ -228,6 +229,7 @@ def test_randomized_asymmetric():
     assert stats.chisquare(np.bincount(np.argmax(rows, axis=0), minlength=n + 1)).pvalue > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["qr", "householder"])
 @pytest.mark.parametrize(("n", "m"), [(40, 40), (41, 41), (60, 25), (25, 60), (1, 5), (3, 1)])
 def test_orthogonality(method, n, m):
@@ -257,6 +259,7 @@ def test_haar_law(method):
     assert stats.kstest(q[:, 7, 0], coordinate(8).cdf).pvalue > PER_TEST
 
 
+@pytest.mark.slow
 def test_householder_shapes_and_axes():
     for shape, axis in itertools.product([(3, 3, 4, 6), (5, 4)], (-1, 0)):
         made = initializers.orthogonal(2.0, axis, method="householder")
@@ -298,6 +301,7 @@ def hadamard_matrix(order):
     return hadamard(order)
 
 
+@pytest.mark.slow
 def test_looks_linear_network_is_linear():
     keys = jax.random.split(jax.random.key(0), 3)
     first = initializers.looks_linear("input")(keys[0], (5, 12))
@@ -349,6 +353,7 @@ def test_a_bias_with_its_kernels_fan():
     assert made.law((5000,)).high == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_every_reflection_has_numbers_of_its_own():
     """The Gaussian directions behind Q, found again by a QR decomposition of Q itself."""
     n = 80

@@ -293,6 +293,7 @@ def test_traps_of_any_tree(params, kind):
     )
 
 
+@pytest.mark.slow
 def test_rules_that_never_applied():
     module, x = Perceptron(), jnp.zeros((1, 20))
     params = module.init(K, x)["params"]

@@ -19,16 +19,19 @@ def held(measured, expected, depth=6, width=96):
     return probes.beside(profile, theory.predict(model, x, kernel=initializers.get(expected)))
 
 
+@pytest.mark.slow
 def test_agreement_is_silent():
     assert held("fan_in_normal(k=1.5)", "fan_in_normal(k=1.5)").parts == ()
 
 
+@pytest.mark.slow
 def test_parting_names_quantity_and_layer():
     parts = held("fan_in_normal(k=3.0)", "fan_in_normal(k=1.0)").parts
     assert parts[0].startswith("E z² leaves theory at hidden_0")
     assert any(part.startswith("‖∂L/∂z‖² leaves theory") for part in parts)
 
 
+@pytest.mark.slow
 def test_another_network_is_refused():
     model = MLP(features=(8, 4))
     x = jax.random.normal(jax.random.key(0), (4, 8))
@@ -40,6 +43,7 @@ def test_another_network_is_refused():
         probes.beside(profile, other)
 
 
+@pytest.mark.slow
 def test_the_command_shows_both(capsys):
     arguments = ["probe", "--depth", "4", "--width", "32", "--seeds", "8", "--theory"]
     assert main(arguments) == 0

@@ -87,6 +87,7 @@ def filled(captured):
     return params, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_layers_of_every_framework(kind):
     model, shapes = MODELS[kind]()
@@ -172,6 +173,7 @@ def test_no_layer_is_taken_for_a_jinit_mlp():
     np.testing.assert_array_equal(outputs, Net().apply({"params": params}, X))
 
 
+@pytest.mark.slow
 def test_convolutions_and_shared_layers():
     class Net(nn.Module):
         @nn.compact
@@ -228,6 +230,7 @@ def test_bad_models():
         probes.capture(Scanned(), X)
 
 
+@pytest.mark.slow
 def test_equinox_units_are_channels():
     eqx = pytest.importorskip("equinox")
     mlp = eqx.nn.MLP(4, 3, 8, 2, key=jax.random.key(0))
@@ -296,3 +299,9 @@ def test_a_tap_whose_value_is_not_used_is_refused():
     with pytest.raises(ValueError, match=r"tap 'a': got 'a value that is not used'"):
         probes.capture(ignores, x, params)
     assert len(probes.capture(uses, x, params).layers) == 2
+
+
+def test_a_plain_apply_without_a_tap_is_told_to_take_one():
+    params = {"dense": {"w": jnp.ones((3, 2))}}
+    with pytest.raises(TypeError, match=r"apply\(params, x, tap\)"):
+        probes.capture(lambda params, x: x @ params["dense"]["w"], jnp.ones((4, 3)), params)

@@ -37,6 +37,7 @@ def test_gaussian_layers_spread_the_spectrum():
     assert spread[1] > 3 * spread[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [(20, 5), (8, 30), (12,)])
 def test_singular_values_are_those_of_the_matrix(features):
     apply, params = made(features, "glorot_uniform", activation="tanh")
@@ -60,6 +61,7 @@ def test_singular_values_whose_squares_float32_does_not_hold(scale):
     np.testing.assert_allclose(found[0], np.array([3.0, 2.0]) * scale, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_ntk_is_that_of_the_parameter_jacobian():
     apply, params = made((9, 4), "he_normal")
     flat, rebuild = ravel_pytree(params)
@@ -72,6 +74,7 @@ def test_the_ntk_is_that_of_the_parameter_jacobian():
     assert float(probes.ntk_condition_number(apply, params, twice)) > 1e6
 
 
+@pytest.mark.slow
 def test_the_largest_eigenvalue_is_that_of_the_hessian():
     apply, params = made((6, 6, 3), "glorot_uniform", activation="tanh")
     flat, rebuild = ravel_pytree(params)
@@ -108,3 +111,10 @@ def test_bad_input():
     wide = jnp.zeros((1, 3000))
     with pytest.raises(ValueError, match="makes no matrix"):
         probes.jacobian_singular_values(lambda params, x: jnp.tile(x, 2), None, wide)
+
+
+def test_losses_and_labels_that_do_not_fit():
+    with pytest.raises(ValueError, match="a scalar of the parameters"):
+        probes.hessian_largest_eigenvalue(jax.random.key(0), lambda p: p, jnp.ones(3))
+    with pytest.raises(TypeError, match="whole numbers"):
+        probes.cross_entropy(jnp.array([0.5]))

@@ -23,6 +23,7 @@ def made(features, initializer="he_normal", seed=0, bias="normal(0.5)", **option
     return captured, jinit.initialize(jax.random.key(seed), captured.params, rules)
 
 
+@pytest.mark.slow
 def test_forward_numbers():
     captured, params = made((20, 20, 20, 5), activation="tanh")
     found = probes.propagation(captured, params, X, LOSS, activation="tanh")
@@ -53,6 +54,7 @@ def test_forward_numbers():
     assert np.isnan(found.dead[-1])
 
 
+@pytest.mark.slow
 def test_the_backward_pass_is_grad():
     captured, params = made((12, 12, 12, 12, 5), activation="relu", residual=True)
     labels = jnp.arange(24) % 5
@@ -73,6 +75,7 @@ def test_the_backward_pass_is_grad():
     np.testing.assert_allclose(ratio, 0.1 * found.kernel_gradient_norm / found.kernel_norm)
 
 
+@pytest.mark.slow
 def test_an_orthogonal_linear_network_is_an_isometry():
     captured, params = made((16, 16, 16, 16), "orthogonal", bias="zeros", activation="identity")
     found = probes.propagation(captured, params, X, LOSS)
@@ -81,6 +84,7 @@ def test_an_orthogonal_linear_network_is_an_isometry():
     np.testing.assert_allclose(found.effective_rank, found.effective_rank[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_he_keeps_the_second_moment_of_wide_relu_networks():
     """E over weights of E z²_l is E z²_1 exactly (He et al. 2015, equation 10), both ways."""
     captured = probes.capture(MLP(features=(256,) * 6 + (16,)), X)
@@ -98,6 +102,7 @@ def test_he_keeps_the_second_moment_of_wide_relu_networks():
         assert error < 0.05
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_its_networks():
     captured = probes.capture(MLP(features=(8, 8, 3), activation="tanh"), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
@@ -111,6 +116,7 @@ def test_an_ensemble_is_its_networks():
             )
 
 
+@pytest.mark.slow
 def test_a_network_is_the_same_in_any_row():
     captured = probes.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
@@ -124,6 +130,7 @@ def test_a_network_is_the_same_in_any_row():
         )
 
 
+@pytest.mark.slow
 def test_a_second_ensemble_compiles_nothing():
     captured = probes.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}

@@ -46,6 +46,9 @@ SICK = [
     (("sigmoid", 8, "glorot_uniform", "zeros"), "collapsed"),
     (("sigmoid", 16, "lecun_normal", "zeros"), "collapsed"),
     (("tanh", 30, "normal(0.02)", "constant(1.0)"), "collapsed"),
+    (("tanh", 3, "zeros", "uniform_range(low=-1.0, high=1.0)"), "collapsed"),
+    (("relu", 1, "zeros", "normal(1.0)"), "collapsed"),
+    (("relu", 3, "normal(1000.0)", "zeros"), "exploding forward"),
 ]
 HEALTHY = [
     ("relu", 0, "zeros", "zeros"),
@@ -115,6 +118,23 @@ def test_healthy_networks(network):
     assert [finding.kind for finding in kinds(*network)] == ["healthy"]
 
 
+@pytest.mark.slow
+def test_inputs_far_from_standardized():
+    """z in the millions: one cause, fixes that do not contradict each other."""
+    x = 1e6 * jax.random.normal(jax.random.key(1), (32, 64))
+    captured = probes.capture(MLP((64, 64, 10), activation="tanh"), x)
+    loss = probes.random_projection(jax.random.key(2))
+    rules = {"*/kernel": "glorot_normal", "*/bias": "zeros"}
+    profile = probes.ensemble(captured, rules, x, loss, seeds=4, activation="tanh")
+    found = probes.verdict(captured, profile, activation="tanh")
+    assert found[0].kind == "exploding forward"
+    assert found[0].fix.startswith("standardized inputs")
+    assert not any("larger" in finding.fix for finding in found)
+    same = probes.ensemble(captured, rules, 0 * x + 1, loss, seeds=4, activation="tanh")
+    assert probes.verdict(captured, same, activation="tanh")[0].fix.startswith("inputs that differ")
+
+
+@pytest.mark.slow
 def test_one_of_each():
     assert [f.kind for f in kinds("relu", 3, "he_normal", "zeros")] == ["healthy"]
     found = kinds("relu", 3, "zeros", "zeros")
@@ -122,6 +142,7 @@ def test_one_of_each():
     assert str(found[0]).startswith("hidden_0: symmetric: 100%")
 
 
+@pytest.mark.slow
 def test_one_network_alone_and_another_model():
     captured, profile = prober("relu", 3)
     rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
@@ -145,15 +166,18 @@ def findings_of(rules, seeds=2, **options):
 BASE = {"*/kernel": "he_normal", "*/bias": "zeros"}
 
 
+@pytest.mark.slow
 def test_a_dead_layer_in_the_middle_is_named():
     found = findings_of({"hidden_1/bias": "constant(-50.0)", **BASE})
     assert found["dead units"].layer == "hidden_1"
 
 
+@pytest.mark.slow
 def test_a_zero_output_layer_is_a_choice():
     assert list(findings_of({"output/kernel": "zeros", **BASE})) == ["healthy"]
 
 
+@pytest.mark.slow
 def test_relu6_dies_and_does_not_saturate():
     assert list(findings_of(BASE, activation="relu6")) == ["healthy"]
     assert "dead units" in findings_of(
@@ -161,6 +185,7 @@ def test_relu6_dies_and_does_not_saturate():
     )
 
 
+@pytest.mark.slow
 def test_normalization_stands_before_the_activation():
     rules = {"*/kernel": "normal(5.0)", "*/scale": "ones", "*": "zeros"}
     assert "saturated" not in findings_of(rules, activation="tanh", normalization="layer")
@@ -175,6 +200,7 @@ def seen(activation, kernel, *, depth=4, width=64, scale=1.0):
     return profile, {f.kind: f for f in probes.verdict(captured, profile, activation=activation)}
 
 
+@pytest.mark.slow
 def test_a_network_that_overflows_explodes_and_does_nothing_else():
     """Its gradients are not 0 and its units not dead: they are not numbers."""
     profile, found = seen("relu", "normal(1.0)", depth=60, width=128)
@@ -186,6 +212,7 @@ def test_a_network_that_overflows_explodes_and_does_nothing_else():
         assert np.isnan(column[:, :-1][lost]).all()
 
 
+@pytest.mark.slow
 def test_saturated_networks_are_not_told_to_use_larger_weights():
     _, found = seen("tanh", "glorot_uniform", depth=5, scale=1e4)
     assert {"saturated", "vanishing backward"} <= set(found)
@@ -224,6 +251,7 @@ def test_what_a_fix_names_cures(activation, depth, kernel, bias):
         assert [f.kind for f in cured] == ["healthy"], (finding, cured)
 
 
+@pytest.mark.slow
 def test_a_network_whose_output_alone_explodes():
     _, found = seen("relu", "normal(100.0)", depth=1, width=32)
     assert found["exploding forward"].layer == "output"

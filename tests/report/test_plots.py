@@ -76,7 +76,7 @@ def test_the_numbers_drawn_are_the_statistics():
     values = np.nan_to_num(table.curves["test_accuracy"][:, -1])
     for arm, _, middle, *_ in last:
         mine = values[table["initializer"] == arm]
-        assert sorted(mine)[5] <= middle <= sorted(mine)[6]
+        assert middle == pytest.approx(np.median(mine), rel=1e-6)
 
 
 def test_rows_of_a_forest_carry_their_own_names():
@@ -110,6 +110,7 @@ def test_losses_and_times_that_never_come():
     assert set(dir(table.plot)) == set(plots.KINDS)
 
 
+@pytest.mark.slow
 def test_everything_is_written_with_its_numbers(tmp_path):
     files = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "new" / "folder")
     assert {file.suffix for file in files} == {".png", ".svg", ".csv"}

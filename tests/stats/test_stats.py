@@ -235,12 +235,58 @@ def test_more_pairs_settles_it_at_the_stated_power():
     rejected = scipy_stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
     assert 0.72 < rejected.mean() < 0.88
     assert stats.more_pairs(np.zeros(5)) == math.inf
+    assert stats.more_pairs([0.1, 0.2, -0.3]) == math.inf
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation", "sign"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_accuracies_tie_as_their_counts_do(test, dtype):
+    """k/360 and m/360 differ by rounding where k and m differ equally."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        counts = rng.integers(300, 340, 12)
+        other = counts + rng.choice([-1, 0, 1, 2], 12)
+        shares = ((x / 360).astype(dtype) for x in (counts, other))
+        found = stats.paired(*shares, test=test)
+        exact = stats.paired(counts, other, test=test)
+        assert found.p_value == pytest.approx(exact.p_value, rel=1e-9)
+        assert found.probability_of_improvement == exact.probability_of_improvement
+        assert found.difference.estimate == pytest.approx(exact.difference.estimate / 360, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: stats.bootstrap(np.ma.masked_array([1, 2, 9.0], [0, 0, 1])), "masked"),
+        (lambda: stats.bootstrap(["1", "2"]), "real numbers"),
+        (lambda: stats.bootstrap([10**400, 1]), "real numbers"),
+        (lambda: stats.bootstrap(np.ones(3), "median"), "statistic"),
+        (lambda: stats.bootstrap(np.ones(3), lambda x: x), "statistic"),
+        (lambda: stats.bootstrap(np.ones(3), seed="a"), "seed"),
+        (lambda: stats.with_diverged([0.9, 0.8], ["False", "True"], worst=0), "diverged"),
+        (lambda: stats.with_diverged([0.9, 0.8], [-1, -1], worst=0), "diverged"),
+        (lambda: stats.kaplan_meier([1, 2], horizon=9, censored=[np.nan, 0]), "censored"),
+        (lambda: stats.paired([1.0], [2.0], higher_is_better="no"), "higher_is_better"),
+        (lambda: stats.all_pairs([[1, 2], [2, 3]]), "arms"),
+        (lambda: stats.iqm(np.ones(3), axis="a"), "axis"),
+        (lambda: stats.probability_of_improvement([1], [1], resamples=1.5), "resamples"),
+    ],
+)
+def test_what_python_would_take_for_something_else(call, match):
+    with pytest.raises(TypeError, match=match):
+        call()
 
 
 @pytest.mark.parametrize(
     ("call", "match"),
     [
         (lambda: stats.bootstrap(np.array([])), "at least one value"),
+        (lambda: stats.bootstrap(np.ones(3), lambda x, axis: x), "one number a row"),
+        (lambda: stats.bootstrap(np.ones(3), seed=-1), "seed"),
+        (lambda: stats.permutation_p([1.0, 2.0], seed=-1), "seed"),
+        (lambda: stats.variance_components(np.ones((3, 3)), seed=-1), "seed"),
+        (lambda: stats.probability_of_improvement([1], [1], resamples=0), "resamples"),
+        (lambda: stats.iqm(np.ones(3), axis=1), "axis"),
         (lambda: stats.bootstrap(np.array([np.nan])), "no NaN"),
         (lambda: stats.bootstrap(np.ones(3), confidence=2), "confidence"),
         (lambda: stats.bootstrap(np.ones(3), method="basic"), "percentile, bca"),

@@ -17,6 +17,7 @@ GRID = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_calibrated_arm_runs_beside_its_own_initializer():
     arms = ("orthogonal", "lsuv(orthogonal)", "within_layer(he_normal)")
     table = jinit.run(jinit.Grid(initializer=arms, seeds=5, **GRID))
@@ -31,6 +32,7 @@ def test_a_calibrated_arm_runs_beside_its_own_initializer():
     assert len(verdicts) == 2
 
 
+@pytest.mark.slow
 def test_its_weights_are_those_of_the_function(digits):
     grid = jinit.Grid(initializer="lsuv(orthogonal, tolerance=0.01)", seeds=2, **GRID)
     assert grid.initializer == "lsuv(orthogonal, tolerance=0.01)"
@@ -79,6 +81,7 @@ def test_a_bad_calibration_is_refused_before_a_plan_is_made(arm, message):
         jinit.plan(jinit.Grid(initializer=("he_normal", arm), seeds=2, **GRID))
 
 
+@pytest.mark.slow
 def test_calibrations_that_look_at_labels_take_the_sweeps_own():
     arms = ("normal(0.001)", "output_bias(normal(0.001))", "gradinit(normal(0.001), steps=9)")
     grid = {**GRID, "dataset": "breast_cancer", "depth": 1, "steps": 1, "learning_rate": 1e-6}
@@ -95,6 +98,7 @@ def test_calibrations_that_look_at_labels_take_the_sweeps_own():
         jinit.run(jinit.Grid(initializer="output_bias(he_normal)", **regression))
 
 
+@pytest.mark.slow
 def test_residual_and_doubled_networks_start_at_chance(digits):
     deep = models.ResidualMLP(width=16, blocks=12, outputs=10)
     arms = ("he_normal", "fixup(he_normal)", "skipinit(he_normal)")
@@ -142,6 +146,7 @@ def test_a_model_that_cannot_be_opened_is_refused():
         jinit.run(grid, model=model, rules=rules)
 
 
+@pytest.mark.slow
 def test_the_command_takes_it(capsys):
     arguments = ["sweep", "--dataset", "xor", "--depth", "2", "--width", "8", "--steps", "5",
                  "--seeds", "2", "--initializer", "he_normal", "lsuv(orthogonal)"]  # fmt: skip

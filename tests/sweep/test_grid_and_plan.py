@@ -99,6 +99,7 @@ def test_flops_are_those_of_the_layers():
     assert made.flops == 2 * (10 * step + 359 * forward + 1438 * forward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "options", "match"),
     [

@@ -91,6 +91,7 @@ def test_a_run_is_the_same_whatever_else_the_grid_holds(
             )
 
 
+@pytest.mark.slow
 def test_adding_initializers_or_seeds_compiles_no_training_program(monkeypatch):
     compiled = []
     original = Program.compile
@@ -297,6 +298,7 @@ def test_two_hundred_threaded_sweeps_with_orthogonal_layers_do_not_hang():
     assert len(found) == 16
 
 
+@pytest.mark.slow
 def test_label_noise_0_is_the_same_alone_and_beside_noisy_arms(assert_same_bits):
     axes = {"dataset": "xor", "depth": 1, "width": 16, "steps": 30, "seeds": 3}
     alone = jinit.run(jinit.Grid(**axes))
@@ -305,6 +307,7 @@ def test_label_noise_0_is_the_same_alone_and_beside_noisy_arms(assert_same_bits)
         assert_same_bits(beside[column], alone[column])
 
 
+@pytest.mark.slow
 def test_adamw_decays_as_much_as_its_column_says():
     axes = {"dataset": "xor", "depth": 1, "width": 8, "steps": 50, "seeds": 3, "optimizer": "adamw"}
     alone = jinit.run(jinit.Grid(**axes))
@@ -333,6 +336,7 @@ print(jinit.run(grid)["test_loss"].tolist(), grid.labels("initializer"))
     assert "0x" not in first.stdout
 
 
+@pytest.mark.slow
 def test_labels_of_an_axis_are_what_the_table_says():
     grid = jinit.Grid(
         dataset="xor", clip=(None, "leaf_norm(1.0)", "value(0.25)"), activation=("relu", "tanh"),

@@ -229,6 +229,20 @@ def test_the_verdict_is_never_cut_off(width, monkeypatch):
     assert max(map(len, text.splitlines()[:12])) <= width
 
 
+def test_long_cells_leave_the_verdict_its_width(monkeypatch):
+    count = 2 * len(ARMS)
+    columns = {name: np.concatenate([column, column]) for name, column in ARMS.columns.items()}
+    title = "two_moons_with_a_long_name"
+    columns["dataset"] = np.repeat(np.array([title, title + "_2"], object), count // 2)
+    table = Table(columns, (*ARMS.axes, "dataset"), {}, np.array([]))
+    monkeypatch.setattr(terminal, "console_width", lambda stream: 110)
+    stream = io.StringIO()
+    terminal.print_table(table, baseline="base", stream=stream)
+    heading = next(line for line in stream.getvalue().splitlines() if "verdict" in line)
+    assert len(heading) <= 110
+    assert "not settled" in stream.getvalue() or "wins" in stream.getvalue()
+
+
 def test_settings_travel_with_a_parquet_file(tmp_path):
     import pyarrow.parquet
 

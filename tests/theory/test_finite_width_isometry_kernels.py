@@ -89,6 +89,7 @@ def test_failure_modes():
     assert found.sum_inverse_width == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights", "sigma_w", "q", "expected"),
     [("identity", "gaussian", 1.0, 1.0, 10), ("relu", "orthogonal", 2**0.5, 1.0, 10),
@@ -120,6 +121,7 @@ def test_jacobian_spectra_against_sampled_products(name, weights, sigma_w, q, ex
     assert float(seen.mean()) == pytest.approx(expected, rel=0.12, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_isometry_is_for_smooth_saturating_activations():
     assert theory.isometry("tanh").attainable
     assert theory.isometry("erf").attainable
@@ -223,6 +225,7 @@ def test_linearized_loss_is_gradient_descent_on_the_kernel():
     assert float(theory.condition_number(kernel)) == pytest.approx(values[-1] / values[0], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "erf", "leaky_relu(0.2)", "tanh"])
 def test_kernels_jit_and_have_derivatives(name):
     def trace(sigma_w):
@@ -264,6 +267,7 @@ def test_bad_input_is_refused(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_a_users_function_is_not_taken_for_the_catalogues_by_its_name():
     def erf(x):
         return jnp.tanh(x)

@@ -188,6 +188,7 @@ def test_correlations_of_tanh_on_its_edge_fall_as_beta_over_l():
     assert 1000 / (1 / found.gap[4000] - 1 / found.gap[3000]) == pytest.approx(beta, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_fixed_points_are_all_found_with_their_stability():
     points = theory.length_fixed_points("tanh", 1.5)
     assert [p.kind for p in points] == ["unstable", "stable"]
@@ -232,6 +233,7 @@ def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
     assert not theory.isometry(jnp.cos).attainable
 
 
+@pytest.mark.slow
 def test_where_moments_are_unknown_nothing_is_claimed():
     assert np.isnan(in64(theory.length_fixed_point, "sin", 100.0, 0.3))
     assert np.isnan(in64(theory.length_fixed_point, jnp.exp, 1.0))
@@ -252,6 +254,7 @@ def test_a_network_without_weights_or_biases_has_the_limits():
     assert not any(np.isnan(value) for value in jax.tree.leaves(found))
 
 
+@pytest.mark.slow
 def test_isometry_looks_at_large_lengths_and_at_their_stability():
     """sigmoid's critical line begins at q* = 45.6; silu's at small q repels."""
     assert "4.45" in theory.isometry("sigmoid").reason
@@ -329,6 +332,7 @@ def test_maps_jit_vmap_and_have_derivatives():
     assert float(gradient) == pytest.approx(float(ends[0] - ends[1]) / 0.002, rel=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b"),
     [("tanh", 1.2, 0.3), ("tanh", 2.0, 0.3),

@@ -116,6 +116,7 @@ def test_selu_is_normalized():
     assert found.second == pytest.approx(1, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("q", [0.1, 1.0, 30.0])
 def test_cross_moments_closed_forms(q):
     c = np.array([-1, -0.999, -0.5, 0.0, 0.3, 0.9, 1 - 1e-6, 1.0])

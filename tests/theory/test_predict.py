@@ -21,6 +21,7 @@ def measured(model, rules, x, seeds):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "kernel", "bias", "options"),
     [("relu", "he_normal", "zeros", {}), ("tanh", "fan_in_normal(k=2.0)", "normal(0.2)", {}),
@@ -72,6 +73,7 @@ def test_bands_hold_95_percent_of_networks():
     assert np.all(inside.mean(0) > 0.9)
 
 
+@pytest.mark.slow
 def test_findings_say_what_is_wrong():
     def of(activation, kernel, depth, width=64):
         model = MLP(features=(width,) * depth + (10,), activation=activation)
@@ -103,6 +105,7 @@ def test_bad_input_is_refused(call, message):
         theory.predict(MLP(features=(4, 2)), 8, kernel="he_normal")
 
 
+@pytest.mark.slow
 def test_recommend_puts_what_keeps_the_signal_first():
     found = probes.recommend(
         MLP(features=(48,) * 12 + (4,)), 48, seeds=4,
@@ -115,6 +118,7 @@ def test_recommend_puts_what_keeps_the_signal_first():
     assert '"*/kernel": "he_normal"' in found[0].code
 
 
+@pytest.mark.slow
 def test_recommend_puts_what_lets_nothing_through_last():
     model = MLP(features=(32,) * 8 + (4,))
     found = probes.recommend(
@@ -126,6 +130,7 @@ def test_recommend_puts_what_lets_nothing_through_last():
         assert each.reason.startswith("signal is 0 in 100 % of networks")
 
 
+@pytest.mark.slow
 def test_recommend_counts_inputs_that_become_parallel():
     """He's ReLU brings inputs together, as 1/l²; a chaotic tanh network keeps them apart."""
     relu, tanh = (
@@ -189,6 +194,7 @@ def test_the_phase_command(capsys, tmp_path):
     assert main(["phase", "--out", str(file), "--weight-variance", "2", "1"]) == 2
 
 
+@pytest.mark.slow
 def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
     """ReLU's χ₁ passes 1 at σ_w² = 2, but only at σ_b = 0 has a length to be critical at."""
     sigma_w = np.sqrt([1.5, 1.9, 2.1, 2.5])
@@ -299,6 +305,7 @@ def test_what_is_not_known_is_not_healthy(activation, capsys):
         assert "hidden layers: not known" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_gradients_beyond_float64_are_infinite():
     network = MLP((64,) * 2000, activation="tanh")
     found = theory.predict(network, 64, kernel=initializers.get("normal(2.0)"))
@@ -307,6 +314,7 @@ def test_gradients_beyond_float64_are_infinite():
     assert "the gradient explodes" in " ".join(found.findings)
 
 
+@pytest.mark.slow
 def test_recommend_takes_activations_with_arguments():
     model = MLP((16, 16, 4), activation="leaky_relu(0.3)")
     found = {each.initializer: each for each in probes.recommend(model, 16, seeds=2)}
@@ -314,6 +322,7 @@ def test_recommend_takes_activations_with_arguments():
     assert exact.forward == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_recommend_command(capsys):
     arguments = ["recommend", "--depth", "6", "--width", "16", "--seeds", "2", "--initializer"]
     assert main([*arguments, "he_normal", "lecun_normal"]) == 0

@@ -76,6 +76,7 @@ def test_bad_optimizers(arguments, match):
         optimizers.make(*arguments)
 
 
+@pytest.mark.slow
 def test_fit_is_the_plain_loop(digits):
     model, params = network(digits)
     config = FitConfig(steps=25, batch_size=16, evaluations=5)
@@ -103,6 +104,7 @@ def test_fit_is_the_plain_loop(digits):
     assert np.isnan(metrics["clip_fraction"])
 
 
+@pytest.mark.slow
 def test_logistic_regression_learns_what_it_should():
     separable = data.get("two_moons")
     model = models.as_model(models.MLP((1,)))

@@ -18,6 +18,9 @@ from jinit.report.terminal import rows_shown
 from jinit.sweep.comparison import arm_name, compare, summarize, undefined
 from jinit.sweep.table import LOWER_IS_BETTER, Table
 
+# Stands for inf where quantiles are interpolated.
+_NEVER = 1e300
+
 
 def learning_curves(
     table: Table, metric: str = "test_accuracy", ax: Any = None, *, across: str = "initializer"
@@ -377,8 +380,9 @@ def _worst_for_nan(values: np.ndarray, metric: str) -> np.ndarray:
 
 
 def _quantiles(values: np.ndarray, shares: list[float]) -> Any:
-    # Nearest rank: interpolating between a number and inf would give NaN.
-    return np.quantile(values, shares, axis=0, method="closest_observation")
+    # Interpolating between a number and inf would give NaN: inf stands in as a large number.
+    found = np.quantile(np.clip(values, -_NEVER, _NEVER), shares, axis=0)
+    return np.where(np.abs(found) > 1e-3 * _NEVER, np.copysign(np.inf, found), found)
 
 
 def _shown(values: np.ndarray) -> np.ndarray:
