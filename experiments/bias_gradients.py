@@ -73,5 +73,8 @@ def draw(found: dict):
     ax.axhspan(-LIMIT, LIMIT, color=plots.GREY, alpha=0.15, lw=0)
     ax.set(xlabel="hidden layer", ylabel="log2 ‖∂L/∂b‖², relative to the last")
     ax.set_yscale("symlog", linthresh=10)
-    ax.legend(frameon=False, fontsize=8)
+    ticks = (-100, -30, -10, -5, 0, 5, 10)
+    ax.set_yticks(ticks, [f"{tick}".replace("-", "−") for tick in ticks], minor=False)
+    ax.set_yticks([], minor=True)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax

@@ -66,7 +66,7 @@ def forest(
                 mark = "?" if math.isnan(end) else "∞"
                 ax.text(at, place + 0.28, mark + sign if at else sign + mark, fontsize=7, ha=side,
                         va="center", color=GREY, transform=ax.get_yaxis_transform())  # fmt: skip
-    ax.set_yticks(places, [short(name) for name in names], fontsize=8)
+    ax.set_yticks(places, [short(name, 40) for name in names], fontsize=8)
     ax.set_ylim(-len(names) + 0.4, 0.6)
     ax.grid(axis="x", lw=0.4, alpha=0.5)
     ax.xaxis.label.set_size(9)
