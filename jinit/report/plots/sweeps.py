@@ -381,7 +381,8 @@ def _worst_for_nan(values: np.ndarray, metric: str) -> np.ndarray:
 
 def _quantiles(values: np.ndarray, shares: list[float]) -> Any:
     # Interpolating between a number and inf would give NaN: inf stands in as a large number.
-    found = np.quantile(np.clip(values, -_NEVER, _NEVER), shares, axis=0)
+    finite = np.clip(np.asarray(values, np.float64), -_NEVER, _NEVER)
+    found = np.quantile(finite, shares, axis=0)
     return np.where(np.abs(found) > 1e-3 * _NEVER, np.copysign(np.inf, found), found)
 
 
