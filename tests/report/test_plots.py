@@ -203,6 +203,6 @@ def test_long_names_are_shortened_where_they_are_written():
     long = "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)"
     ax = plots.forest(None, [long], [jinit.stats.Interval(1.0, 0.5, 2.0)])
     (label,) = [text.get_text() for text in ax.get_yticklabels()]
-    assert len(label) == 34
+    assert len(label) == 40
     assert label.startswith("variance_scaling")
     assert ax.drawn_numbers[0][0] == long
