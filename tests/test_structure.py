@@ -1,6 +1,7 @@
 """The house: rooms import downwards only, import costs little, nothing grows too large."""
 
 import ast
+import importlib
 import statistics
 import subprocess
 import sys
@@ -165,3 +166,13 @@ print("devices", len(xla_bridge._backends))
 
 def test_import_jinit_alone_does_not_load_jax():
     assert fresh("import sys, jinit; print('jax' in sys.modules)") == ["False"]
+
+
+def test_every_mutant_has_its_line(monkeypatch):
+    """A mutant whose line is gone is found here, not by the full tier's end."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    mutants = importlib.import_module("mutants").MUTANTS
+    assert len(mutants) >= 100
+    for mutant in mutants[1:]:
+        assert (PACKAGE / mutant.file).read_text().count(mutant.old) == 1, mutant.what
+        assert mutant.old != mutant.new
