@@ -169,5 +169,8 @@ def _along(activation: ActivationLike) -> tuple[CriticalLine, np.ndarray]:
     """The critical line, and E φ′⁴/(E φ′²)² − 1 on it."""
     line = critical_line(activation)
     at = in_float64(lambda: read(table(activation), jnp.asarray(line.q)))
-    spread = np.asarray(at.slope_fourth) / np.asarray(at.slope_second) ** 2 - 1
-    return line, np.where(np.isnan(spread), np.inf, spread)
+    fourth, second = np.asarray(at.slope_fourth), np.asarray(at.slope_second)
+    # A moment that vanishes with q (cos) has its error relative to that at q = 1.
+    known = fourth > 1e-6 * fourth.max(initial=0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return line, np.where(known, fourth / second**2 - 1, np.inf)
