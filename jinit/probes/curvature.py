@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jinit import errors
+from jinit.probes.losses import check_scalar
 from jinit.typing import Array, Key, PyTree
 
 
@@ -43,12 +44,7 @@ def hessian_largest_eigenvalue(
     flat, rebuild = ravel_pytree(params)
     if not flat.size:
         raise errors.refusal("params", params, "at least one parameter", "pass the model's own")
-    value = jax.eval_shape(loss, params)
-    if getattr(value, "shape", None) != ():
-        raise errors.refusal(
-            "loss", getattr(value, "shape", type(value).__name__), "a scalar of the parameters",
-            "take the mean over the batch",
-        )  # fmt: skip
+    check_scalar(jax.eval_shape(loss, params), "parameters")
     steps = min(iterations, flat.size)
     gradient = jax.grad(lambda flat: loss(rebuild(flat)))
 

@@ -62,6 +62,20 @@ def check_classes(labels: Array, classes: int) -> None:
         )  # fmt: skip
 
 
+def check_scalar(value: object, of: str) -> None:
+    """What a loss gave, or its shape, is a scalar.
+
+    Raises:
+      ValueError: it is not.
+
+    >>> check_scalar(jnp.zeros(()), "outputs")
+    """
+    shape = getattr(value, "shape", None)
+    if shape != ():
+        got = type(value).__name__ if shape is None else shape
+        raise errors.refusal("loss", got, f"a scalar of the {of}", "take the mean over the batch")
+
+
 def check_loss(loss: Loss) -> None:
     """A loss can be called.
 

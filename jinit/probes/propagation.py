@@ -20,7 +20,7 @@ from jinit.engine import executors
 from jinit.parameters import initialize
 from jinit.parameters.rules import Layers, Rules
 from jinit.probes.capture import Captured, Layer, by_path
-from jinit.probes.losses import Loss, check_loss
+from jinit.probes.losses import Loss, check_loss, check_scalar
 from jinit.probes.symmetry import duplicate_units
 from jinit.typing import Array, PyTree
 
@@ -129,12 +129,7 @@ def propagation(
         return loss(outputs), values
 
     outputs, shapes = _outputs(captured, params, x)
-    value = jax.eval_shape(loss, outputs)
-    if getattr(value, "shape", None) != ():
-        raise errors.refusal(
-            "loss", getattr(value, "shape", type(value).__name__), "a scalar of the outputs",
-            "take the mean over the batch",
-        )  # fmt: skip
+    check_scalar(jax.eval_shape(loss, outputs), "outputs")
     taps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     (gradient, tapped), values = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, taps)
     stacks = {layer.value for layer in captured.layers if layer.index is not None}
