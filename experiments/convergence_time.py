@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict
+from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, formatted
 from jinit import models, stats
 from jinit.report import plots
 
@@ -79,18 +79,17 @@ def _drawing() -> dict[str, float]:
     return found
 
 
-def _steps(row: dict) -> str:
-    return f"{row['estimate']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"
-
-
 def decide(found: dict) -> Verdict:
     compared = [row for row in found["rows"] if "p" in row]
     faster = [row for row in compared if row["p"] < 0.05 and row["difference"]["high"] < 0]
     means = {f"{row['activation']}, {row['arm']}": row["mean"] for row in found["rows"]}
     names = [f"{activation}, {arm}" for activation, arm in HEURISTIC.items()]
     seconds = found["seconds"]
-    parts = [f"{n} {_steps(means[n])} ({seconds[n] * 1e3:.3g} ms)" for n in names if n in means]
-    gaps = "; ".join(f"{_steps(row['difference'])} ({row['activation']}, {SHORT[row['arm']]})"
+    parts = [
+        f"{n} {formatted(means[n], '.0f')} ({seconds[n] * 1e3:.3g} ms)" for n in names if n in means
+    ]
+    gaps = "; ".join(f"{formatted(row['difference'], '.0f')} "
+                     f"({row['activation']}, {SHORT[row['arm']]})"
                      for row in compared)  # fmt: skip
     he, q = (found["drawing"][arm] * 1e3 for arm in ("he_normal", "orthogonal"))
     answer = (

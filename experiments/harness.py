@@ -141,6 +141,12 @@ def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:
     return interval_text(value if isinstance(value, stats.Interval) else interval(value), sign)
 
 
+def formatted(value: dict[str, Any], form: str) -> str:
+    """``61 [58, 64]``: an interval whose numbers have their own format."""
+    estimate, low, high = (format(value[key], form) for key in ("estimate", "low", "high"))
+    return f"{estimate} [{low}, {high}]"
+
+
 def markdown_tables(prefix: str = "") -> str:
     """The tables of all claims and of all published results, from the result files.
 

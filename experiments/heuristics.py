@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 import jinit
-from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, interval, profile, sweep
+from experiments.harness import (
+    FAILS,
+    HOLDS,
+    LIMITED,
+    Scale,
+    Verdict,
+    formatted,
+    interval,
+    profile,
+    sweep,
+)
 from jinit import stats
 from jinit.report import plots
 
@@ -71,14 +81,8 @@ def _factor(values, power: int, depth: int, sign: int) -> np.ndarray:
     return np.exp(sign * (logs[:, -1] - logs[:, 1]) / (depth - 2))
 
 
-def _factor_text(row: dict) -> str:
-    return f"{row['estimate']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
-
-
 def _steps_text(row: dict, horizon: int) -> str:
-    if row["low"] >= horizon:
-        return f"{horizon} (never)"
-    return f"{row['estimate']:.0f} [{row['low']:.0f}, {row['high']:.0f}]"
+    return f"{horizon} (never)" if row["low"] >= horizon else formatted(row, ".0f")
 
 
 def decide(found: dict) -> Verdict:
@@ -88,7 +92,7 @@ def decide(found: dict) -> Verdict:
 
     good = [name for name in CLAIMED if kept(name)]
     answer = "factor per layer forward, between inputs, backward: " + "; ".join(
-        f"{name}: " + ", ".join(_factor_text(row) for row in found["factors"][name].values())
+        f"{name}: " + ", ".join(formatted(row, ".3g") for row in found["factors"][name].values())
         for name in CLAIMED
     )
     if found["steps"]:

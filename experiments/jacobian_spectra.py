@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import FAILS, HOLDS, Scale, Verdict
+from experiments.harness import FAILS, HOLDS, Scale, Verdict, formatted
 from jinit import activations, engine, stats, theory
 from jinit.report import plots
 
@@ -77,10 +77,9 @@ def decide(found: dict) -> Verdict:
             passed.append(variance < 0.01)
         else:
             passed.append(abs(variance / row["theory"] - 1) <= allowed)
-        low, high = row["variance"]["low"], row["variance"]["high"]
         parts.append(
-            f"{row['name']} {row['weights']}, L {row['depth']}: {variance:.4g} "
-            f"[{low:.4g}, {high:.4g}] (theory {row['theory']:.4g})"
+            f"{row['name']} {row['weights']}, L {row['depth']}: "
+            f"{formatted(row['variance'], '.4g')} (theory {row['theory']:.4g})"
         )
     return Verdict(HOLDS if all(passed) else FAILS, "; ".join(parts))
 
