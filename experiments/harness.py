@@ -143,7 +143,8 @@ def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:
 
 def formatted(value: dict[str, Any], form: str) -> str:
     """``61 [58, 64]``: an interval whose numbers have their own format."""
-    estimate, low, high = (format(value[key], form) for key in ("estimate", "low", "high"))
+    numbers = (format(value[key], form) for key in ("estimate", "low", "high"))
+    estimate, low, high = (f"−{n[1:]}" if n.startswith("-") else n for n in numbers)
     return f"{estimate} [{low}, {high}]"
 
 

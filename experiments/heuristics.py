@@ -82,7 +82,7 @@ def _factor(values, power: int, depth: int, sign: int) -> np.ndarray:
 
 
 def _steps_text(row: dict, horizon: int) -> str:
-    return f"{horizon} (never)" if row["low"] >= horizon else formatted(row, ".0f")
+    return formatted(row, ".0f") + (" (never)" if row["low"] >= horizon else "")
 
 
 def decide(found: dict) -> Verdict:

@@ -31,7 +31,7 @@ STATISTICS = {"mean": np.mean, "median": np.median, "iqm": stats.iqm}
 
 
 def measure(scale: Scale) -> dict:
-    trials, sweeps = scale(200, 2000), scale(100, 2000)
+    trials, sweeps = scale(200, 10_000), scale(100, 2000)
     rows = []
     for law, draw_from in LAWS.items():
         population = draw_from(np.random.default_rng(1), 4_000_000)

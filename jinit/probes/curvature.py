@@ -55,10 +55,11 @@ def hessian_largest_eigenvalue(
         basis, v = carry
         basis = basis.at[index].set(v)
         w = product(v)
-        alpha = jnp.vdot(w, v)
+        # A sum and no product: XLA's CPU backend loses digits in products of many millions.
+        alpha = (w * v).sum()
         # Twice is enough (Parlett); once leaves the rounding error of the subtraction.
         for _ in range(2):
-            w = w - basis.T @ (basis @ w)
+            w = w - basis.T @ (basis * w).sum(1)
         beta = jnp.linalg.norm(w)
         # An invariant subspace is found: what follows are zeros and adds no eigenvalue but 0.
         v = jnp.where(beta > 1e-6 * jnp.abs(alpha), w / jnp.maximum(beta, 1e-30), 0.0)

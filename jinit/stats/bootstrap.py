@@ -60,7 +60,7 @@ def bootstrap(
 
     Returns:
       An :class:`Interval`; an end is NaN where replicates mix inf and −inf. Measured coverage of
-      95 % intervals (``experiments/interval_calibration.py``): 92 to 98 % for normal, lognormal and
+      95 % intervals (``experiments/interval_calibration.py``): 94 to 97 % for normal, lognormal and
       bimodal values at n = 16, 32 and 64, but 87 to 92 % for the mean of lognormal ones.
 
     Raises:

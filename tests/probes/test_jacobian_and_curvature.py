@@ -75,6 +75,26 @@ def test_the_ntk_is_that_of_the_parameter_jacobian():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("examples", [1, 2, 5])
+def test_kernels_of_many_parameters_lose_no_digits(examples):
+    """A product of this length that is added term by term in float32 is off by 3·10⁻²."""
+    x = np.random.default_rng(0).normal(size=(examples, 2**24 + 5)).astype(np.float32)
+    found = jax.jit(
+        lambda x: probes.empirical_ntk(lambda p, x: x @ p, jnp.zeros((*x.shape[1:], 1)), x)
+    )(x)
+    expected = np.array([[np.dot(a.astype(float), b.astype(float)) for b in x] for a in x])
+    np.testing.assert_allclose(found, expected, atol=1e-5 * 2**24)
+
+
+@pytest.mark.slow
+def test_the_largest_eigenvalue_of_many_parameters_loses_no_digits():
+    found = probes.hessian_largest_eigenvalue(
+        jax.random.key(0), lambda p: 1.5 * (p**2).sum(), jnp.ones(2**24), iterations=2
+    )
+    assert float(found) == pytest.approx(3.0, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_the_largest_eigenvalue_is_that_of_the_hessian():
     apply, params = made((6, 6, 3), "glorot_uniform", activation="tanh")
     flat, rebuild = ravel_pytree(params)
