@@ -84,11 +84,8 @@ def measure(scale: Scale) -> dict:
             p = [scipy_stats.kstest(draw.ravel(), definition.cdf).pvalue for draw in draws]
             inside = (draws >= low - 1e-6).all() and (draws <= high + 1e-6).all()
             combined = float(scipy_stats.combine_pvalues(p, "fisher").pvalue)
-            # Eleven intervals that hold together: 5 % over all of them.
-            spread = stats.bootstrap(
-                draws.std((1, 2)) / definition.std(), np.mean,
-                confidence=1 - 0.05 / RANDOM, resamples=20_000,
-            )  # fmt: skip
+            ratio, over_all = draws.std((1, 2)) / definition.std(), 1 - 0.05 / RANDOM
+            spread = stats.bootstrap(ratio, np.mean, confidence=over_all, resamples=20_000)
             rows[name] = {"spec": str(init), "exact": bool(inside), "p": combined, "spread": spread}
     return {"rows": rows, "seeds": seeds}
 
@@ -114,7 +111,8 @@ def decide(found: dict) -> Verdict:
 def draw(found: dict):
     rows = {name: row for name, row in found["rows"].items() if row["p"] is not None}
     names = [f"{name} (p = {row['p']:.2g})" for name, row in rows.items()]
-    ax = plots.forest(None, names, [interval(row["spread"]) for row in rows.values()])
+    ax = plots.new_axes(7.0, 3.4)
+    plots.forest(ax, names, [interval(row["spread"]) for row in rows.values()])
     ax.axvline(1, color=plots.GREY, lw=1, ls=(0, (4, 2)))
-    ax.set_xlabel("standard deviation of draws, over the definition's [95 % over all]")
+    ax.set_xlabel("σ of draws / the definition's [95 % over all]")
     return ax
