@@ -86,6 +86,6 @@ def draw(found: dict):
     for ax, (name, row) in zip(axes, found["accuracy"].items(), strict=True):
         plots.open_frame(ax)
         plots.forest(ax, arms, [interval(row[arm]) for arm in arms], styles)
-        ax.set(xlabel="median test accuracy [95 %]", xlim=(0, 1))
+        ax.set(xlabel="median test accuracy [95 %]", xlim=(0, 1), xticks=(0, 0.5, 1))
         ax.set_title(name, loc="left", fontsize=9)
     return axes
