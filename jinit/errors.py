@@ -95,6 +95,24 @@ def check_number(
     return value
 
 
+def check_fraction(what: str, value: Any, fix: str) -> float:
+    """Returns ``value`` if it is one number between 0 and 1, both excluded: a confidence, an alpha.
+
+    Raises:
+      TypeError: not a number.
+      ValueError: 0, 1, or beyond.
+
+    >>> check_fraction("confidence", 0.95, "use 0.95")
+    0.95
+    """
+    allowed = "a number in (0, 1)"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise wrong_type(what, value, allowed, fix)
+    if not 0 < float(value) < 1:
+        raise refusal(what, value, allowed, fix)
+    return float(value)
+
+
 def check_scalar(
     what: str, value: Any, *, low: float = -math.inf, open_low: bool = False, fix: str
 ) -> float:

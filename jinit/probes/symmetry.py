@@ -104,7 +104,7 @@ def duplicate_units(
 
     Raises:
       ValueError: a tolerance between 0 and 0.01, where float32 cannot tell, or negative;
-        projections that are no positive number.
+        projections that are no positive number, or of equal units.
 
     Reference: Johnson & Lindenstrauss 1984 (projections).
 
@@ -115,10 +115,14 @@ def duplicate_units(
         raise errors.refusal("tolerance", tolerance, f"0, or at least {_CLOSEST}", "use 0.01")
     if projections is not None:
         errors.check_integer("projections", projections, low=1, fix="use 16")
+        if not tolerance:
+            raise errors.refusal(
+                "projections", projections, "None where tolerance is 0", "tolerance=0.01"
+            )
     rows = [kernel.reshape(-1, kernel.shape[-1])]
     if bias is not None and bias.size == kernel.shape[-1]:
         rows.append(bias.reshape(1, -1))
-    if projections is not None and tolerance and projections < sum(map(len, rows)):
+    if projections is not None and projections < sum(map(len, rows)):
         columns = _projected(rows, projections)
     else:
         columns = jnp.concatenate(rows)

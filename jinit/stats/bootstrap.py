@@ -65,8 +65,8 @@ def bootstrap(
 
     Raises:
       ValueError: no values, NaN, a confidence outside (0, 1), an unknown method, infinite values
-        with ``"bca"``, strata of another length, a negative seed. TypeError: not real numbers, a
-        statistic that is none.
+        with ``"bca"``, strata of another length or of one value each, a negative seed. TypeError:
+        not real numbers, a statistic that is none.
 
     Reference: Efron 1987, eq. 2.3 (BCa); Davison & Hinkley 1997, section 3.2 (strata); Hesterberg
     2015, section 5.3 (tails).
@@ -75,8 +75,7 @@ def bootstrap(
     Interval(estimate=1.0, low=1.0, high=1.0)
     """
     values = reals(values)
-    most = math.nextafter(1.0, 0.0)
-    errors.check_number("confidence", confidence, low=0.0, high=most, open_low=True, fix="use 0.95")
+    errors.check_fraction("confidence", confidence, "use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
     errors.check_choice("method", method, ("percentile", "bca"))
     errors.check_seed(seed)
@@ -125,6 +124,8 @@ def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
     if strata.shape != values.shape:
         raise errors.refusal("strata", strata.shape, f"{values.shape}", "one label per value")
     labels, which = np.unique(strata, return_inverse=True)
+    if len(labels) == values.size > 1:
+        raise errors.refusal("strata", "one value in each", "several values in some", "strata=None")
     return [values[which == number] for number in range(len(labels))]
 
 

@@ -91,6 +91,9 @@ def paired(
         raise errors.refusal(
             "paired arms", (treatment.shape, baseline.shape), "two equal lengths >= 1", "pair seeds"
         )
+    for name, arm in (("treatment", treatment), ("baseline", baseline)):
+        if np.isnan(arm).any():
+            raise errors.refusal(name, f"{np.isnan(arm).sum()} NaN", "no NaN", "inf for 'never'")
     with np.errstate(invalid="ignore"):
         gaps = np.where(treatment == baseline, 0.0, treatment - baseline)
     sizes = np.abs([treatment, baseline])

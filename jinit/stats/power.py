@@ -34,7 +34,7 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     28.0
     """
     for name, value in (("alpha", alpha), ("power", power)):
-        errors.check_number(name, value, low=0.0, high=0.999999, open_low=True, fix="use 0.05, 0.8")
+        errors.check_fraction(name, value, "use 0.05, 0.8")
     gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or not np.isfinite(gaps).all():
         raise errors.refusal(

@@ -58,9 +58,7 @@ def performance_profile(
     array([1.  , 0.67])
     """
     scores, thresholds = reals(scores, "scores"), reals(thresholds, "thresholds")
-    errors.check_number(
-        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
-    )
+    errors.check_fraction("confidence", confidence, "use 0.95")
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
     if scores.ndim not in (1, 2) or not scores.size or np.isnan(scores).any():
         raise errors.refusal(

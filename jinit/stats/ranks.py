@@ -50,7 +50,7 @@ def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.
     (array([1., 2., 3.]), 1.91)
     """
     scores = reals(scores, "scores")
-    errors.check_number("alpha", alpha, low=0.0, high=0.999999, open_low=True, fix="use 0.05")
+    errors.check_fraction("alpha", alpha, "use 0.05")
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3 or np.isnan(scores).any():
         raise errors.refusal(
             "scores", f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",

@@ -51,9 +51,7 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     successes = errors.check_integer(
         "successes", successes, low=0, high=trials, fix="at most the number of runs"
     )
-    errors.check_number(
-        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
-    )
+    errors.check_fraction("confidence", confidence, "use 0.95")
     from scipy import stats
 
     ends = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")

@@ -81,9 +81,7 @@ def kaplan_meier(
     array([0.75, 0.5 ])
     """
     times, arrived = _checked(times, horizon, censored)
-    errors.check_number(
-        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
-    )
+    errors.check_fraction("confidence", confidence, "use 0.95")
     at, events, at_risk = _risk_table(times, arrived)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.cumprod(1 - events / at_risk)
@@ -176,9 +174,7 @@ def compare_times(
 
 def _student(confidence: float, freedom: int) -> float:
     """The quantile of an interval's half width."""
-    errors.check_number(
-        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
-    )
+    errors.check_fraction("confidence", confidence, "use 0.95")
     if freedom < 1:
         raise errors.refusal("times", "one run", "at least two: one has no spread", "add seeds")
     from scipy import special

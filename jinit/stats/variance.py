@@ -57,9 +57,7 @@ def variance_components(
     True
     """
     values = reals(values)
-    errors.check_number(
-        "confidence", confidence, low=0.0, high=0.999999, open_low=True, fix="use 0.95"
-    )
+    errors.check_fraction("confidence", confidence, "use 0.95")
     errors.check_integer("draws", draws, low=100, fix="use 20_000")
     if values.ndim != 2 or min(values.shape) < 2 or not np.isfinite(values).all():
         raise errors.refusal(

@@ -87,6 +87,8 @@ def test_a_tolerance_that_float32_cannot_tell_is_refused():
         probes.duplicate_units(jnp.ones((3, 3)), tolerance=1e-5)
     with pytest.raises(ValueError, match="projections"):
         probes.duplicate_units(jnp.ones((3, 3)), tolerance=0.1, projections=0)
+    with pytest.raises(ValueError, match="tolerance is 0"):
+        probes.duplicate_units(jnp.ones((3, 3)), projections=16)
 
 
 @pytest.mark.slow

@@ -155,6 +155,8 @@ def save(axes: Any, path: str | Path) -> list[Path]:
     Raises:
       ValueError: as :func:`check_picture`. TypeError: no axes.
     """
+    if axes is None:
+        raise errors.wrong_type("axes", axes, "what a plot function returned", "plots.forest(…)")
     first, target = axes_of(np.ravel(axes)[0]), Path(check_picture(path))
     written = [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
     for file in written:
