@@ -12,6 +12,7 @@ import pandas
 import pytest
 
 from jinit.cli import main
+from jinit.cli.output import interrupts_kept
 from jinit.parameters import checkpoints
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
@@ -24,6 +25,21 @@ def run(*arguments, **options):
 
 SWEEP = ["sweep", "--dataset", "xor", "--steps", "20", "--seeds", "3", "--width", "8",
          "--initializer", "zeros", "he_normal"]  # fmt: skip
+
+
+def test_an_interrupt_that_python_would_forget_comes_again(capfd):
+    class Callback:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    @interrupts_kept()
+    def command():
+        Callback()
+        time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_help_is_quick_and_has_defaults_and_an_example():

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinit import errors
 from jinit.cli.networks import phase, predict, probe, recommend
+from jinit.cli.output import interrupts_kept
 from jinit.cli.sweeps import plan, sweep
 from jinit.cli.weights import audit, describe, list_initializers
 
@@ -18,6 +19,7 @@ except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
 
 
+@interrupts_kept()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 2 for bad input, 130 after Ctrl-C, 1 else.
 

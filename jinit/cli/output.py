@@ -1,13 +1,16 @@
-"""What commands leave behind: JSON for other programs, and pictures."""
+"""What commands leave behind: JSON for other programs, pictures; and that Ctrl-C reaches them."""
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import dataclasses
 import json as json_format
 import math
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -30,6 +33,27 @@ def dump(value: Any) -> None:
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """A Ctrl-C that falls into a callback of the garbage collector (JAX has one) comes again.
+
+    Python would print its traceback there, and forget it.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def plain(value: Any) -> Any:

@@ -22,8 +22,8 @@ from jinit.activations import ActivationLike
 from jinit.theory.tables import Table, check_continuous, check_shapes, floating, table
 from jinit.typing import Array
 
-# Points where smooth activations bend, beside their kinks.
-_BENDS = (-5.0, -2.0, 0.0, 2.0, 5.0)
+# Points where smooth activations bend, beside their kinks, in the table's unit.
+_BENDS = np.array([-5.0, -2.0, 0.0, 2.0, 5.0])
 _REACH_2D, _PANELS_2D = 8.5, 6
 _NODES_2D, _WEIGHTS_2D = np.polynomial.legendre.leggauss(12)
 
@@ -149,8 +149,8 @@ def cross_moments(activation: ActivationLike, q: Any, c: Any) -> CrossMoments:
 
     Returns:
       :class:`CrossMoments`; relative error 1e-8 in float64 and 1e-5 in float32 where φ has no
-      features narrower than about 1 other than kinks, and √q ≤ 5 for one that oscillates; else NaN,
-      as where φ is 0 but for a kink more than 5 √q away.
+      features that are narrow for their distance from 0, other than kinks, and √q ≤ 5 for one that
+      oscillates; else NaN, as where φ is 0 but for a kink more than 5 √q away.
 
     Raises:
       ValueError: numbers out of range, an unknown activation, one that jumps (then E φ′² is
@@ -235,7 +235,7 @@ def _integrate_pair(
     ends = (s_1,) if s_2 is None else (s_1, s_2)
     s_2 = ends[-1]
     kinks = jnp.asarray(known.kinks, dtype)
-    bends = jnp.asarray(np.unique(np.concatenate([known.kinks, _BENDS])), dtype)
+    bends = jnp.asarray(np.unique(np.concatenate([known.kinks, known.unit * _BENDS])), dtype)
     floor = _floor(s_1)
     # Floors below the roots: at equal and at opposite inputs these have no derivative.
     b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))

@@ -18,7 +18,7 @@ from jinit.activations import get as get_activation
 from jinit.quadrature import find_kinks, in_float64
 from jinit.typing import Array
 
-# √q = SCALE sinh(x): fine near 0, where x = √q / SCALE, and logarithmic beyond.
+# √q = unit · SCALE sinh(x): fine near 0, where x = √q / (unit · SCALE), and logarithmic beyond.
 _SCALE, _LARGEST, _POINTS = 0.25, 1000.0, 641
 _STEP = math.asinh(_LARGEST / _SCALE) / (_POINTS - 1)
 # The value at 0 of the polynomial through the next six points.
@@ -33,6 +33,8 @@ _RESOLVED, _REACH, _SHORTER = 1e-7, 12.0, 10.0
 _SIGNED, _BOUNDS = [0, 2, 7, 8, 9], [[1, 1], [1, 3], [1, 4], [4, 4], [10, 4]]
 # Where φ has to be a number.
 _ORDINARY = np.linspace(-8.1, 8.1, 17)
+# φ′ of an activation whose unit is 1 changes by less than a share of its largest value up to here.
+_STRAIGHT, _CHANGE = 0.25, 0.3
 _LOWEST = np.where(np.isin(np.arange(11), _SIGNED), -np.inf, 0.0)
 
 
@@ -46,9 +48,10 @@ class Table:
       bend: (φ′(0+) − φ′(0−))/√(2π), what a kink at 0 adds to E φ/√q and to E z φ′.
       bends: whether φ′ jumps somewhere.
       jump: where φ itself jumps; None: nowhere.
-      values: ``(points, 11)`` over x, √q = SCALE sinh(x): (E d/√q − bend)/√q for d = φ − φ(0),
-        E dᵏ/√qᵏ for k = 2, 3, 4, E φ′², E φ′⁴, E φ″², E z d φ′/√q, (E z φ′ − bend)/√q,
-        E dᵏφ′²/√qᵏ for k = 1, 2; NaN from where a column is not resolved.
+      unit: 1, or the power of two on whose scale a steeper φ bends beside 0.
+      values: ``(points, 11)`` over x, √q = unit · SCALE sinh(x): (E d/√q − bend)/√q for
+        d = φ − φ(0), E dᵏ/√qᵏ for k = 2, 3, 4, E φ′², E φ′⁴, E φ″², E z d φ′/√q,
+        (E z φ′ − bend)/√q, E dᵏφ′²/√qᵏ for k = 1, 2; NaN from where a column is not resolved.
       beyond: ``(4, 11)``, p, A, B and C: past the table a column goes on as
         √qᵖ (A + B/√q + C/q).
     """
@@ -60,13 +63,13 @@ class Table:
     bend: float
     bends: bool
     jump: float | None
+    unit: float
     values: np.ndarray
     beyond: np.ndarray
 
-    @staticmethod
-    def nodes() -> np.ndarray:
+    def nodes(self) -> np.ndarray:
         """√q at the points of the table."""
-        return _SCALE * np.sinh(_STEP * np.arange(_POINTS))
+        return _nodes(self.unit)
 
     def second(self, mean: Array, square: Array) -> Array:
         """E φ² from E d and E d²; where φ(0) = 0 it does not need to know E d."""
@@ -75,7 +78,7 @@ class Table:
 
     def seconds(self) -> tuple[np.ndarray, np.ndarray]:
         """√q at every fourth point of the table and at decades beyond it, and E φ² there."""
-        s, far = self.nodes()[::4], _LARGEST * 10.0 ** np.arange(1, 13)
+        s, far = self.nodes()[::4], self.unit * _LARGEST * 10.0 ** np.arange(1, 13)
         power, limit, first, second = self.beyond[:, :2]
         with np.errstate(over="ignore", invalid="ignore"):
             outside = far[:, None] ** power * (
@@ -87,7 +90,8 @@ class Table:
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
-        x = jnp.minimum(s, _LARGEST) / _SCALE
+        largest = self.unit * _LARGEST
+        x = jnp.minimum(s, largest) / (self.unit * _SCALE)
         # arcsinh of what is not negative: the absolute error counts, and it compiles faster.
         place = jnp.log(x + jnp.sqrt(x**2 + 1)) / _STEP
         start, weights = lagrange(place, _POINTS)
@@ -97,9 +101,13 @@ class Table:
         # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
         inside = jnp.maximum((weights[..., None] * near).sum(-2), lowest)
         power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
-        far = jnp.maximum(s, _LARGEST)[..., None]
+        far = jnp.maximum(s, largest)[..., None]
         outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)
-        return jnp.where(s[..., None] > _LARGEST, outside, inside)
+        return jnp.where(s[..., None] > largest, outside, inside)
+
+
+def _nodes(unit: float) -> np.ndarray:
+    return unit * _SCALE * np.sinh(_STEP * np.arange(_POINTS))
 
 
 def lagrange(place: Array, points: int) -> tuple[Array, Array]:
@@ -145,17 +153,31 @@ def _named(name: str) -> Table:
 @functools.lru_cache(64)
 def _table(activation: ActivationLike) -> Table:
     found = elementwise(activation)
-    kinks = find_kinks(found.function) if found.kinks is None else found.kinks
-    return in_float64(_tabulated, found.name, found.function, kinks)
+    if found.kinks is not None:
+        return in_float64(_tabulated, found.name, found.function, found.kinks, 1.0)
+    kinks, unit = find_kinks(found.function), in_float64(_unit, found.function)
+    return in_float64(_tabulated, found.name, found.function, kinks, unit)
 
 
-def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float, ...]) -> Table:
-    s = Table.nodes()
+def _unit(function: Callable[[Array], Array]) -> float:
+    """1, or for a steeper activation the power of two on whose scale it bends beside 0."""
+    apart = 2.0 ** np.arange(-20, 0.25, 0.25)
+    x = np.concatenate([[1e-12], apart, [-1e-12], -apart]).reshape(2, -1)
+    slope = np.asarray(jax.jvp(function, (jnp.asarray(x),), (jnp.ones(x.shape),))[1])
+    changes = np.abs(slope[:, 1:] - slope[:, :1]).max(0) > _CHANGE * np.abs(slope).max()
+    first = apart[changes].min(initial=1.0)
+    return 2.0 ** min(math.floor(math.log2(first / _STRAIGHT)), 0)
+
+
+def _tabulated(
+    name: str, function: Callable[[Array], Array], kinks: tuple[float, ...], unit: float
+) -> Table:
+    s = _nodes(unit)
     # Whether φ and φ′ step at a kink shows at two points close by.
     near = [np.asarray(kinks) + side for side in (3e-6, -3e-6)]
     points = np.concatenate([[0.0, 1e-12, -1e-12], *near, _ORDINARY])
     (value, slope, curvature, alone), (coarse, fine) = _moments_at(
-        function, kinks, s[1:], (16, 24), points
+        function, kinks, s[1:], unit, (16, 24), points
     )
     _check_values(name, points, value, alone)
     at_zero = float(value[0])
@@ -170,7 +192,7 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
     for each in (coarse, fine):
         each[:, [0, 8]] = (each[:, [0, 8]] - bend) / s[1:, None]
     # A column is lost from the first √q on at which the rules part.
-    size = _sizes(fine, at_zero)
+    size = _sizes(s[1:], unit, fine, at_zero)
     with np.errstate(invalid="ignore"):
         parted = ~(np.abs(coarse - fine) <= _RESOLVED * size)
     parted[:, _SIGNED] |= parted[:, _BOUNDS].any(-1)
@@ -180,8 +202,8 @@ def _tabulated(name: str, function: Callable[[Array], Array], kinks: tuple[float
     tends = np.abs(_TOWARDS_ZERO @ fine[:6] - limit) <= 1e-3 * size[:6].max(0)
     fine = np.concatenate([np.where(tends, limit, np.nan)[None], fine])
     return Table(
-        name, function, kinks, at_zero, bend, jump is not None or bool(turns.any()), jump, fine,
-        _beyond(s, fine),
+        name, function, kinks, at_zero, bend, jump is not None or bool(turns.any()), jump, unit,
+        fine, _beyond(s, unit, fine),
     )  # fmt: skip
 
 
@@ -212,11 +234,11 @@ def _limits(right: float, left: float, bent_right: float, bent_left: float) -> n
     )  # fmt: skip
 
 
-def _sizes(values: np.ndarray, at_zero: float) -> np.ndarray:
+def _sizes(s: np.ndarray, unit: float, values: np.ndarray, at_zero: float) -> np.ndarray:
     """The size of each column at each √q, against which its errors count."""
-    s = Table.nodes()[1:, None]
     # Far below the value that a column has at √q = 1 it is tails, or rounding errors of φ(0).
-    ordinary = np.nan_to_num(np.abs(values[s[:, 0] <= 1])).max(0)
+    ordinary = np.nan_to_num(np.abs(values[s <= unit])).max(0)
+    s = s[:, None]
     noise = np.zeros_like(ordinary)
     noise[1], noise[3] = at_zero**2, at_zero**4
     powers = np.array([0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0])
@@ -228,7 +250,7 @@ def _sizes(values: np.ndarray, at_zero: float) -> np.ndarray:
     return size
 
 
-def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _beyond(s: np.ndarray, unit: float, values: np.ndarray) -> np.ndarray:
     """p, A, B and C of s^p (A + B/s + C/s²) through the last point and those at s/2 and s/4."""
     at = [*(int(np.searchsorted(s, s[-1] / part)) for part in (4, 2)), -1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -236,7 +258,7 @@ def _beyond(s: np.ndarray, values: np.ndarray) -> np.ndarray:
         power = np.where(np.isfinite(power), power, 0.0)
     terms = np.linalg.solve((1 / s[at, None]) ** np.arange(3), values[at] / s[at, None] ** power)
     # A column that is zero by symmetry is rounding error, and stays zero.
-    nothing = np.abs(values[-1]) < 1e-12 * _sizes(values[1:], 0.0)[-1]
+    nothing = np.abs(values[-1]) < 1e-12 * _sizes(s[1:], unit, values[1:], 0.0)[-1]
     return np.concatenate([power[None], np.where(nothing, 0.0, terms)])
 
 
@@ -244,6 +266,7 @@ def _moments_at(
     function: Callable[[Array], Array],
     kinks: tuple[float, ...],
     s: np.ndarray,
+    unit: float,
     orders: tuple[int, ...],
     points: np.ndarray,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -251,7 +274,8 @@ def _moments_at(
 
     Every rule but that of the highest order stops at a shorter reach.
     """
-    bends = np.concatenate([kinks, *[(-(2.0**k), 2.0**k) for k in range(-1, 10)], [0.0]])
+    powers = unit * 2.0 ** np.arange(-1, 10)
+    bends = np.concatenate([kinks, -powers, [0.0], powers])
     edges = np.concatenate(
         [np.broadcast_to(np.arange(-24, 25) / 2, (len(s), 49)), bends / s[:, None]], 1
     )
@@ -270,12 +294,12 @@ def _moments_at(
         ends = *second(at := jnp.asarray(points, s.dtype)), jax.vmap(function)(at)
         value, slope, curvature = second(s[:, None] * z)
         d = (value - ends[0][0]) / s[:, None]
-        powers = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
-        powers += [d * slope**2, (d * slope) ** 2]
+        terms = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
+        terms += [d * slope**2, (d * slope) ** 2]
         # One reduction of all, which computes φ once.
         columns = jax.lax.reduce(
-            [w * power for power in powers],
-            [np.zeros((), s.dtype)] * len(powers),
+            [w * term for term in terms],
+            [np.zeros((), s.dtype)] * len(terms),
             lambda one, other: [a + b for a, b in zip(one, other, strict=True)],
             (1,),
         )

@@ -214,6 +214,27 @@ def test_a_users_callable_with_kinks_nobody_named():
     assert at.slope_second == pytest.approx(1 + 3 * tail, rel=1e-6)
 
 
+@pytest.mark.parametrize("steepness", [5.0, 300.0])
+def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
+    def steep(x):
+        return jnp.tanh(steepness * x)
+
+    q = np.array([1e-6, 1e-4, 0.01, 0.1, 1.0, 10.0, 100.0])
+    found, expected = moments64(steep, q), moments64("tanh", steepness**2 * q)
+    chained = {"slope_second": 2, "slope_fourth": 4, "curvature_second": 4, "mixed": 2, "growth": 2}
+    for field in ("second", "fourth", *chained):
+        scaled = getattr(expected, field) * steepness ** chained.get(field, 0)
+        # It vanishes with q, and is known in units of its usual size.
+        least = 1e-8 * scaled.max() if field == "curvature_second" else 0.0
+        np.testing.assert_allclose(getattr(found, field), scaled, 1e-8, least, err_msg=field)
+    c = np.array([-0.9, 0.3, 0.999])
+    two, same = cross64(steep, 0.5 / steepness**2, c), cross64("tanh", 0.5, c)
+    np.testing.assert_allclose(two.value, same.value, rtol=1e-8)
+    np.testing.assert_allclose(two.slope, same.slope * steepness**2, rtol=1e-8)
+    edge = theory.edge_of_chaos(steep, sigma_b=0.2 / steepness)
+    assert edge * steepness == pytest.approx(theory.edge_of_chaos("tanh", sigma_b=0.2), rel=1e-9)
+
+
 def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
     assert np.isnan(moments64("sin", 1e5).second)
     assert np.isnan(cross64("sin", 900.0, 0.5).value)
