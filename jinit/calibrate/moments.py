@@ -180,7 +180,8 @@ def analytic(
       target: E z² of every layer, > 0.
 
     Returns:
-      Parameters, and a :class:`Trace` of the expected second moments.
+      Parameters, and a :class:`Trace` of the expected second moments. Layers behind an activation
+      whose moments theory does not know stay as they are, with NaN in the trace.
 
     Raises:
       TypeError: not an MLP. ValueError: a residual one, a target that is not positive.
@@ -208,7 +209,7 @@ def analytic(
         weights = kernel.shape[0] * jnp.mean(jnp.square(kernel.astype(jnp.float32))) * square
         bias = jnp.mean(jnp.square(params[name]["bias"])) if model.use_bias else jnp.zeros(())
         scale = jnp.sqrt(jnp.maximum(target - bias, 0.0) / jnp.maximum(weights, 1e-30))
-        factors[f"{name}/kernel"] = scale
+        factors[f"{name}/kernel"] = jnp.where(jnp.isnan(scale), 1.0, scale)
         before.append(weights + bias)
         after.append(scale**2 * weights + bias)
         square = entering

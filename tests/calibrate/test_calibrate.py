@@ -178,6 +178,15 @@ def test_gradinit_lowers_the_loss_after_one_step(x, digits):
     assert lowered >= 9
 
 
+def test_analytic_calibration_leaves_what_theory_does_not_know(x):
+    model = MLP(features=(8, 8, 4), activation=lambda z: jnp.sin(60 * z))
+    params = drawn(model, x)
+    changed, trace = calibrate.analytic(KEY, model, params, x)
+    assert trace.converged.tolist() == [True, False, False]
+    assert np.isnan(trace.after).tolist() == [False, True, True]
+    np.testing.assert_array_equal(changed["output"]["kernel"], params["output"]["kernel"])
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
 def test_analytic_calibration_is_what_wide_networks_measure(name):
