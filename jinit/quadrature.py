@@ -7,7 +7,7 @@ Host-side and eager: the answer is a Python float, usable at trace time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -125,9 +125,18 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
             at_right = np.where(first, at_middle, at_right)
         jumped = np.abs(at_right - at_left) > threshold[order]
         found += [_rounded(point) for point in (left[jumped] + right[jumped]) / 2]
-    kinks = sorted(found)
     # A kink may show in several derivatives, each a rounding apart.
-    return tuple(k for i, k in enumerate(kinks) if not i or k - kinks[i - 1] > 1e-5)
+    return merged(found, 1e-5)
+
+
+def merged(points: Iterable[float], apart: float) -> tuple[float, ...]:
+    """In ascending order, without those that lie within ``apart`` of the one before.
+
+    >>> merged([2.0, 1.0, 1.0 + 1e-9], 1e-5)
+    (1.0, 2.0)
+    """
+    points = sorted(points)
+    return tuple(p for i, p in enumerate(points) if not i or p - points[i - 1] > apart)
 
 
 def _rounded(point: float) -> float:

@@ -15,10 +15,10 @@ from jinit.theory.moments import Moments, pair, read
 from jinit.theory.tables import Table, lagrange
 from jinit.typing import Array
 
-# √q = 0.25 sinh(x) up to 30, in the table's unit, and the angle θ = sinh(t)/30 up to π.
+# √q = unit · 0.25 sinh(x) up to 30 or more, and the angle θ = sinh(t)/30 up to π.
 _SCALE, _LARGEST, _ANGLE = 0.25, 30.0, 30.0
-_LENGTHS, _ANGLES = 64, 96
-_STEP_S = math.asinh(_LARGEST / _SCALE) / (_LENGTHS - 1)
+_ANGLES = 96
+_STEP_S = math.asinh(_LARGEST / _SCALE) / 63
 _STEP_T = math.asinh(math.pi * _ANGLE) / (_ANGLES - 1)
 
 
@@ -30,7 +30,9 @@ def correlations(known: Table) -> np.ndarray:
     >>> bool(abs(correlations(table("identity")) - 1).max() < 1e-9)
     True
     """
-    s = known.unit * np.maximum(_SCALE * np.sinh(_STEP_S * np.arange(_LENGTHS)), 1e-6)
+    scale = known.unit * _SCALE
+    lengths = math.ceil(math.asinh(_LARGEST / scale) / _STEP_S - 1e-6) + 1
+    s = np.maximum(scale * np.sinh(_STEP_S * np.arange(lengths)), known.unit * 1e-6)
     angle = np.sinh(_STEP_T * np.arange(_ANGLES)) / _ANGLE
     gap = 2 * np.sin(angle / 2) ** 2
 
@@ -58,8 +60,8 @@ def reader(known: Table) -> Callable[[Moments, Array, Array], tuple[Array, Array
     def pair_at(at: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
         s, gap = jnp.broadcast_arrays(s, gap)
         angle = 2 * jnp.arcsin(jnp.sqrt(jnp.clip(gap / 2, 0.0, 1.0)))
-        x = jnp.minimum(s / known.unit, _LARGEST) / _SCALE
-        row, across = lagrange(jnp.arcsinh(x) / _STEP_S, _LENGTHS)
+        x = jnp.minimum(s, _LARGEST) / (known.unit * _SCALE)
+        row, across = lagrange(jnp.arcsinh(x) / _STEP_S, len(values))
         column, down = lagrange(jnp.arcsinh(angle * _ANGLE) / _STEP_T, _ANGLES)
         near = jnp.asarray(values, s.dtype)[
             row[..., None, None] + jnp.arange(6)[:, None], column[..., None, None] + jnp.arange(6)

@@ -22,7 +22,7 @@ from jinit.activations import ActivationLike
 from jinit.theory.tables import Table, check_continuous, check_shapes, floating, table
 from jinit.typing import Array
 
-# Points where smooth activations bend, beside their kinks, in the table's unit.
+# Points where smooth activations bend, beside their kinks; steep ones also at these times unit.
 _BENDS = np.array([-5.0, -2.0, 0.0, 2.0, 5.0])
 _REACH_2D, _PANELS_2D = 8.5, 6
 _NODES_2D, _WEIGHTS_2D = np.polynomial.legendre.leggauss(12)
@@ -235,7 +235,8 @@ def _integrate_pair(
     ends = (s_1,) if s_2 is None else (s_1, s_2)
     s_2 = ends[-1]
     kinks = jnp.asarray(known.kinks, dtype)
-    bends = jnp.asarray(np.unique(np.concatenate([known.kinks, known.unit * _BENDS])), dtype)
+    places = np.concatenate([known.kinks, _BENDS, known.unit * _BENDS])
+    bends = jnp.asarray(np.unique(places), dtype)
     floor = _floor(s_1)
     # Floors below the roots: at equal and at opposite inputs these have no derivative.
     b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))

@@ -15,12 +15,12 @@ import numpy as np
 from jinit import errors
 from jinit.activations import ActivationLike, elementwise
 from jinit.activations import get as get_activation
-from jinit.quadrature import find_kinks, in_float64
+from jinit.quadrature import find_kinks, in_float64, merged
 from jinit.typing import Array
 
 # √q = unit · SCALE sinh(x): fine near 0, where x = √q / (unit · SCALE), and logarithmic beyond.
-_SCALE, _LARGEST, _POINTS = 0.25, 1000.0, 641
-_STEP = math.asinh(_LARGEST / _SCALE) / (_POINTS - 1)
+_SCALE, _LARGEST = 0.25, 1000.0
+_STEP = math.asinh(_LARGEST / _SCALE) / 640
 # The value at 0 of the polynomial through the next six points.
 _TOWARDS_ZERO = np.array([6.0, -15.0, 20.0, -15.0, 6.0, -1.0])
 # Π (j − k) over k ≠ j: what each Lagrange polynomial of six points is divided by.
@@ -78,7 +78,7 @@ class Table:
 
     def seconds(self) -> tuple[np.ndarray, np.ndarray]:
         """√q at every fourth point of the table and at decades beyond it, and E φ² there."""
-        s, far = self.nodes()[::4], self.unit * _LARGEST * 10.0 ** np.arange(1, 13)
+        s, far = self.nodes()[::4], _LARGEST * 10.0 ** np.arange(1, 13)
         power, limit, first, second = self.beyond[:, :2]
         with np.errstate(over="ignore", invalid="ignore"):
             outside = far[:, None] ** power * (
@@ -90,24 +90,24 @@ class Table:
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
-        largest = self.unit * _LARGEST
-        x = jnp.minimum(s, largest) / (self.unit * _SCALE)
+        x = jnp.minimum(s, _LARGEST) / (self.unit * _SCALE)
         # arcsinh of what is not negative: the absolute error counts, and it compiles faster.
         place = jnp.log(x + jnp.sqrt(x**2 + 1)) / _STEP
-        start, weights = lagrange(place, _POINTS)
+        start, weights = lagrange(place, len(self.values))
         values = jnp.asarray(self.values, s.dtype)
         near = values[start[..., None] + jnp.arange(6)]
         lowest = jnp.asarray(_LOWEST, s.dtype)
         # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
         inside = jnp.maximum((weights[..., None] * near).sum(-2), lowest)
         power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
-        far = jnp.maximum(s, largest)[..., None]
+        far = jnp.maximum(s, _LARGEST)[..., None]
         outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)
-        return jnp.where(s[..., None] > largest, outside, inside)
+        return jnp.where(s[..., None] > _LARGEST, outside, inside)
 
 
 def _nodes(unit: float) -> np.ndarray:
-    return unit * _SCALE * np.sinh(_STEP * np.arange(_POINTS))
+    points = math.ceil(math.asinh(_LARGEST / (unit * _SCALE)) / _STEP - 1e-6) + 1
+    return unit * _SCALE * np.sinh(_STEP * np.arange(points))
 
 
 def lagrange(place: Array, points: int) -> tuple[Array, Array]:
@@ -147,15 +147,19 @@ def table(activation: ActivationLike) -> Table:
 
 @functools.lru_cache(64)
 def _named(name: str) -> Table:
-    return _table.__wrapped__(get_activation(name))
+    found = get_activation(name)
+    # Those of the catalogue say where they have kinks, and bend gently.
+    return in_float64(_tabulated, found.name, found.function, found.kinks, 1.0)
 
 
 @functools.lru_cache(64)
 def _table(activation: ActivationLike) -> Table:
     found = elementwise(activation)
-    if found.kinks is not None:
-        return in_float64(_tabulated, found.name, found.function, found.kinks, 1.0)
-    kinks, unit = find_kinks(found.function), in_float64(_unit, found.function)
+    unit, kinks = in_float64(_unit, found.function), found.kinks
+    if kinks is None:
+        kinks = find_kinks(found.function)
+        near = find_kinks(lambda z: found.function(unit * z) / unit) if unit < 1 else ()
+        kinks = merged([*kinks, *(unit * kink for kink in near)], 1e-5 * unit)
     return in_float64(_tabulated, found.name, found.function, kinks, unit)
 
 
@@ -274,7 +278,7 @@ def _moments_at(
 
     Every rule but that of the highest order stops at a shorter reach.
     """
-    powers = unit * 2.0 ** np.arange(-1, 10)
+    powers = 2.0 ** np.arange(math.log2(unit) - 1, 10)
     bends = np.concatenate([kinks, -powers, [0.0], powers])
     edges = np.concatenate(
         [np.broadcast_to(np.arange(-24, 25) / 2, (len(s), 49)), bends / s[:, None]], 1

@@ -235,6 +235,32 @@ def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
     assert edge * steepness == pytest.approx(theory.edge_of_chaos("tanh", sigma_b=0.2), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("phi", "numpy_phi"),
+    [
+        (lambda x: jnp.tanh(100 * x) + jnp.tanh(x), lambda x: np.tanh(100 * x) + np.tanh(x)),
+        (lambda x: x + jnp.tanh(30 * x), lambda x: x + np.tanh(30 * x)),
+        (
+            lambda x: jnp.where(abs(x) > 0.02, x - 0.02 * jnp.sign(x), 0),
+            lambda x: np.where(abs(x) > 0.02, x - 0.02 * np.sign(x), 0),
+        ),
+    ],
+)
+def test_activations_that_bend_on_two_scales(phi, numpy_phi):
+    for q in (1e-4, 0.01, 1.0, 100.0, 1e4):
+        s = math.sqrt(q)
+        places = [p / s for p in (0.005, 0.02, 0.1, 1, 5, 30)]
+        edges = [0.0, *(p for p in places if p < 12), 12.0]
+        expected = 2 * sum(
+            integrate.quad(
+                lambda z, s=s: numpy_phi(s * z) ** 2 * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi),
+                *panel, epsabs=0, epsrel=1e-12,
+            )[0]
+            for panel in itertools.pairwise(edges)
+        )  # fmt: skip
+        assert moments64(phi, q).second == pytest.approx(expected, rel=1e-9)
+
+
 def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
     assert np.isnan(moments64("sin", 1e5).second)
     assert np.isnan(cross64("sin", 900.0, 0.5).value)
