@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors, specs
 from jinit.typing import Array
@@ -46,7 +47,8 @@ def get(activation: ActivationLike) -> Activation:
 
     Args:
       activation: ``"relu"``, ``"leaky_relu(0.2)"``, an :class:`Activation`, or any elementwise
-        callable (its kinks are then unknown).
+        callable: the catalogue's own function has the catalogue's name and kinks; another one its
+        own name, in angle brackets if the catalogue has that name too, and unknown kinks.
 
     Returns:
       An :class:`Activation`.
@@ -63,7 +65,12 @@ def get(activation: ActivationLike) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if callable(activation):
-        return Activation(getattr(activation, "__name__", type(activation).__name__), activation)
+        name = getattr(activation, "__name__", type(activation).__name__)
+        if name in _FACTORIES:
+            known = _FACTORIES[name]()
+            # Another function of that name has to be told from the catalogue's.
+            return known if known.function is activation else Activation(f"<{name}>", activation)
+        return Activation(name, activation)
     if not isinstance(activation, str):
         raise errors.wrong_type(
             "activation", activation, "a name, a spec string or a callable", "try 'relu'"
@@ -115,6 +122,25 @@ def elementwise(activation: ActivationLike) -> Activation:
     )
 
 
+def check_alike(name: str, together: Any, alone: Any) -> None:
+    """A function gives the same numbers whatever stands beside them in an array.
+
+    Args:
+      name: of the activation.
+      together, alone: its values at some points, computed in one array and one by one.
+
+    Raises:
+      TypeError: they differ.
+
+    >>> check_alike("tanh", jnp.tanh(jnp.ones(2)), [0.7615942, 0.7615942])
+    """
+    if not np.allclose(together, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
+        raise errors.wrong_type(
+            f"activation {name!r}", "values that depend on the other entries of the array",
+            "an elementwise function", "write it with jax.numpy, for one number at a time",
+        )  # fmt: skip
+
+
 def names() -> tuple[str, ...]:
     """All names :func:`get` knows, in the order of the catalogue.
 
@@ -135,11 +161,15 @@ def lecun_tanh(x: Array) -> Array:
 
 def _leaky_relu(negative_slope: float = 0.01) -> Activation:
     errors.check_number("leaky_relu negative_slope", negative_slope, fix="try 0.01")
+    if negative_slope == 0.01:
+        return Activation("leaky_relu", jax.nn.leaky_relu, (0.0,))
     return Activation("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope), (0.0,))
 
 
 def _elu(alpha: float = 1.0) -> Activation:
     errors.check_number("elu alpha", alpha, fix="try 1.0")
+    if alpha == 1:
+        return Activation("elu", jax.nn.elu, (0.0,))
     return Activation("elu", lambda x: jax.nn.elu(x, alpha), (0.0,))
 
 

@@ -1,4 +1,4 @@
-"""Expectations under a standard normal, E[f(z)], z ~ N(0, 1), by piecewise Gauss–Legendre.
+"""Mean squares under a standard normal, E[f(z)²], z ~ N(0, 1), by piecewise Gauss–Legendre.
 
 Also finds the kinks at which the pieces have to meet.
 
@@ -7,6 +7,7 @@ Host-side and eager: the answer is a Python float, usable at trace time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,9 +18,9 @@ import numpy as np
 
 from jinit.typing import Array
 
-# Mass of N(0, 1) beyond 12 is 4e-33: nothing that float64 can see.
-_REACH = 12.0
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+# Mass of N(0, 1) beyond 12 is 4e-33; the square of a function that grows may still count at 36.
+_REACH, _FAR = 12.0, 36.0
+_RESOLVED = 1e-7
 _T = TypeVar("_T")
 
 
@@ -46,34 +47,47 @@ def in_float64(function: Callable[..., _T], *args: Any) -> _T:
         return fresh.submit(run).result()
 
 
-def expectation(function: Callable[[Array], Array], kinks: tuple[float, ...] = ()) -> float:
-    """E[f(z)] for z ~ N(0, 1).
+def mean_square(function: Callable[[Array], Array], kinks: tuple[float, ...] = ()) -> float:
+    """E[f(z)²] for z ~ N(0, 1).
 
-    The line [−12, 12] is cut into unit panels and at every kink; each panel takes a 24-point
-    Gauss–Legendre rule (exact for polynomials up to degree 47), summed in float64.
+    The line [−36, 36] is cut into panels of 1/8 and at every kink; each panel takes a 24-point
+    Gauss–Legendre rule (exact for polynomials up to degree 47). Where the 16-point rule differs by
+    more than 10⁻⁷ of the whole, panels are halved, up to five times.
 
     Args:
-      function: elementwise, any callable JAX function; evaluated in JAX's default float dtype.
-      kinks: points where a derivative of f jumps; a missed kink costs accuracy.
+      function: elementwise, any JAX function; evaluated in float64.
+      kinks: points where f or a derivative of it jumps; a missed kink costs halvings, or the
+        answer.
 
     Returns:
-      A Python float. Relative error about 1e-7 (float32 evaluation) or 1e-14 (x64).
+      A Python float, relative error about 10⁻⁷ or far less; NaN where the rules still differ, or
+      what counts lies at the end of the line or of float64's range: f varies on a scale below about
+      1/500, or jumps where no kink is named, or E f² is infinite.
 
     Reference: Davis & Rabinowitz 1984, *Methods of Numerical Integration*, section 2.7.
 
-    >>> round(expectation(lambda z: z**2), 6)
-    1.0
-    >>> round(expectation(jax.nn.relu, kinks=(0.0,)), 6)  # 1 / sqrt(2 pi)
-    0.398942
+    >>> round(mean_square(lambda z: z), 12), round(mean_square(jax.nn.relu, kinks=(0.0,)), 12)
+    (1.0, 0.5)
     """
-    nodes, weights = _rule(kinks)
-    with jax.ensure_compile_time_eval():
-        values = function(jnp.asarray(nodes))
-    if isinstance(values, jax.core.Tracer):
-        # JAX before 0.9 stages functions with custom derivatives even so; a new thread does not.
-        with ThreadPoolExecutor(1) as fresh:
-            values = fresh.submit(lambda: function(jnp.asarray(nodes))).result()
-    return float(np.sum(np.asarray(values, np.float64) * weights))
+    for halvings in range(3, 9):
+        found, coarse = (_mean_square(function, kinks, halvings, order) for order in (24, 16))
+        if abs(found - coarse) <= _RESOLVED * found:
+            return found
+    return math.nan
+
+
+def _mean_square(
+    function: Callable[[Array], Array], kinks: tuple[float, ...], halvings: int, order: int
+) -> float:
+    nodes, weights = _rule(kinks, 2.0**-halvings, order)
+    values = in_float64(lambda: function(jnp.asarray(nodes)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = np.asarray(values, np.float64) ** 2 * weights
+    far = np.abs(nodes)
+    # A function may overflow where no mass is, and is cut there.
+    end = float(far[~np.isfinite(terms)].min(initial=_FAR))
+    total = float(terms[far < end].sum())
+    return total if float(terms[(far < end) & (far > end - 1)].sum()) <= 1e-9 * total else math.nan
 
 
 def find_kinks(function: Callable[[Array], Array], reach: float = _REACH) -> tuple[float, ...]:
@@ -144,11 +158,13 @@ def _rounded(point: float) -> float:
     return near if abs(near - point) < 1e-11 else float(point)
 
 
-def _rule(kinks: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _rule(kinks: tuple[float, ...], width: float, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes z (n,) and weights w (n,) with Σ w f(z) ≈ E[f(z)], float64."""
-    edges = np.unique(np.concatenate([np.arange(-_REACH, _REACH + 1), np.asarray(kinks, float)]))
-    edges = edges[(edges >= -_REACH) & (edges <= _REACH)]
+    base = np.arange(-_FAR, _FAR + width, width)
+    edges = np.unique(np.concatenate([base, np.asarray(kinks, float)]))
+    edges = edges[(edges >= -_FAR) & (edges <= _FAR)]
     centre, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    nodes = (centre[:, None] + half[:, None] * _NODES).ravel()
+    points, weights = np.polynomial.legendre.leggauss(order)
+    nodes = (centre[:, None] + half[:, None] * points).ravel()
     density = np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi)
-    return nodes, (half[:, None] * _WEIGHTS).ravel() * density
+    return nodes, (half[:, None] * weights).ravel() * density

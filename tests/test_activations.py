@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from jinit import activations
-from jinit.quadrature import expectation
+from jinit.quadrature import mean_square
 
 SELU_A, SELU_L = 1.6732632423543772, 1.0507009873554805
 REFERENCE = {
@@ -52,8 +52,7 @@ def test_gaussian_second_moment_with_the_listed_kinks(name):
 
     # Split at every integer: no reference may depend on our list of kinks.
     exact = sum(integrate.quad(integrand, a, a + 1)[0] for a in range(-12, 12))
-    found = expectation(lambda z: activation(z) ** 2, activation.kinks)
-    assert found == pytest.approx(exact, rel=2e-6)
+    assert mean_square(activation, activation.kinks) == pytest.approx(exact, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", activations.names())
@@ -74,6 +73,16 @@ def test_spec_strings_and_callables():
     assert activations.get("leaky_relu(0.2)").name == "leaky_relu(negative_slope=0.2)"
     assert float(activations.get("leaky_relu(0.2)")(jnp.float32(-1))) == pytest.approx(-0.2)
     assert activations.get(jnp.cos).name == "cos"
+    assert activations.get(jax.nn.relu) == activations.get("relu")
+    assert activations.get(jax.nn.leaky_relu).name == "leaky_relu"
+
+
+def test_another_function_of_a_known_name_is_told_from_it():
+    def relu(x):
+        return x**3
+
+    assert activations.get(relu).name == "<relu>"
+    assert activations.get(jax.nn.gelu).name == "<gelu>"  # it approximates by default
 
 
 @pytest.mark.parametrize(

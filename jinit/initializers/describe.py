@@ -11,7 +11,7 @@ import numpy as np
 from jinit import errors
 from jinit.initializers import registry
 from jinit.initializers.base import NamedInitializer
-from jinit.initializers.fans import Fans, check_shape, fans
+from jinit.initializers.fans import Fans, KernelAxes, check_shape
 from jinit.initializers.laws import Law
 from jinit.typing import Shape
 
@@ -41,9 +41,10 @@ class Description:
       spec: its canonical spec string.
       formula, reference: the law in symbols and where it comes from.
       shape: the shape described.
-      fans: fan_in and fan_out; None below rank 2.
+      fans: fan_in and fan_out of the kernel (of the first of fused ones), by the initializer's own
+        axes and roles; None below rank 2.
       law: expected mean, standard deviation and bounds.
-      draw: the summary of one real draw.
+      draw: the summary of one real draw; of a complex one σ, and for the rest its real part.
       spread: ``(fan_in, expected stddev)`` for other numbers of inputs; empty if it is constant.
       histogram: counts of the draw in 24 equal bins from minimum to maximum.
     """
@@ -87,32 +88,42 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
         raise errors.refusal(
             "shape", shape, f"at most {MOST_ENTRIES:,} entries to draw", "describe a smaller layer"
         )
-    values = np.asarray(initializer(jax.random.key(seed), shape), np.float64).ravel()
+    drawn = np.asarray(initializer(jax.random.key(seed), shape)).ravel()
+    values = drawn.real.astype(np.float64)
     if not values.size:
         raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")
-    row = registry.row(initializer.name)
+    # A multiple, 0.5*he_normal, has the row of what it multiplies.
+    factor, times, name = initializer.name.rpartition("*")
+    row, kernel = registry.row(name), KernelAxes.among(dict(initializer.arguments))
     return Description(
         spec=str(initializer),
-        formula=row.formula,
+        formula=f"{factor} × ({row.formula})" if times else row.formula,
         reference=row.reference,
         shape=shape,
-        fans=fans(shape) if len(shape) > 1 else None,
+        fans=kernel.fans(kernel.blocks(shape)[0]) if len(shape) > 1 else None,
         law=law,
-        draw=Summary(*map(float, (values.min(), values.max(), values.mean(), values.std()))),
-        spread=_spread(initializer, shape),
+        draw=Summary(*map(float, (values.min(), values.max(), values.mean(), drawn.std()))),
+        spread=_spread(initializer, kernel, shape),
         histogram=tuple(int(count) for count in np.histogram(values, bins=BINS)[0]),
     )
 
 
-def _spread(initializer: NamedInitializer, shape: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
+def _spread(
+    initializer: NamedInitializer, kernel: KernelAxes, shape: tuple[int, ...]
+) -> tuple[tuple[int, float], ...]:
     """Expected σ as the number of inputs changes by factors of 4 around the shape's own."""
     if len(shape) < 2:
         return ()
-    sizes = [max(1, round(shape[-2] * 4.0**power)) for power in (-1, 0, 1, 2)]
+    # A transposed layer's inputs are on the axis named out.
+    named = kernel.out_axis if kernel.transposed else kernel.in_axis
+    axis = (named if isinstance(named, int) else named[0]) % len(shape)
     pairs = []
-    for n in sizes:
+    for power in (-1, 0, 1, 2):
+        size = max(1, round(shape[axis] * 4.0**power))
+        wider = (*shape[:axis], size, *shape[axis + 1 :])
         try:
-            pairs.append((n, initializer.law((*shape[:-2], n, shape[-1])).stddev))
+            fan_in = round(kernel.fans(kernel.blocks(wider)[0]).fan_in)
+            pairs.append((fan_in, initializer.law(wider).stddev))
         except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
             continue
     constant = all(math.isclose(stddev, pairs[0][1]) for _, stddev in pairs)

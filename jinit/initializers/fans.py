@@ -54,6 +54,16 @@ class KernelAxes:
     fused: tuple[int, ...] | None = None
     fan_in: float | None = None
 
+    @staticmethod
+    def among(arguments: dict[str, Any]) -> KernelAxes:
+        """The axes and roles among an initializer's arguments.
+
+        >>> KernelAxes.among({"groups": 2, "gain": 1.0}).groups
+        2
+        """
+        fields = KernelAxes.__dataclass_fields__
+        return KernelAxes(**{name: arguments[name] for name in fields if name in arguments})
+
     def fans(self, shape: Shape) -> Fans:
         """The fans of one kernel (or one fused block) of this shape; see :func:`fans`."""
         if self.fan_in is not None and len(shape) < 2:
@@ -166,6 +176,9 @@ def fans(
         raise errors.refusal(
             "kernel shape", shape, "sizes >= 1", "an empty kernel has no fans; drop the layer"
         )
+    errors.check_integer("groups", groups, low=1, fix="use groups=1 for an ordinary layer")
+    if not isinstance(transposed, bool):
+        raise errors.wrong_type("transposed", transposed, "True or False", "use False")
     if size_out % groups:
         raise errors.refusal(
             "groups", groups, f"a divisor of {size_out}, the out axis of {shape}", "check the layer"

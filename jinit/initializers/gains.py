@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.activations import Activation, ActivationLike, elementwise
-from jinit.quadrature import expectation, find_kinks
+from jinit.activations import Activation, ActivationLike, check_alike, elementwise
+from jinit.quadrature import find_kinks, in_float64, mean_square
 from jinit.typing import Array
 
 CONVENTIONS = ("forward", "backward", "torch")
@@ -66,12 +66,13 @@ def gain(
 
     Returns:
       The gain, dimensionless: a :class:`Gain`, which is a float. Relative error below 1e-6 for
-      activations that are smooth on a scale of 1/24 and to rounding for piecewise-linear ones.
-      Narrower features, and kinks closer together than 1/16, are not seen: give their ``kinks``.
+      activations that are smooth, and to rounding for piecewise-linear ones.
 
     Raises:
       ValueError: an unknown name or convention; an activation not in torch's table; an expectation
-        that is zero or not finite (the activation keeps no signal).
+        that is zero or not finite (the activation keeps no signal), or that the quadrature does not
+        resolve (features below 1/500, jumps closer together than 1/16: give their ``kinks``).
+      TypeError: not elementwise.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
 
@@ -84,13 +85,28 @@ def gain(
     found = elementwise(activation)
     if convention == "torch":
         return Gain(_torch_gain(found.name), found.name, convention)
+    _check_alike(found)
     function = found.function if convention == "forward" else _derivative(found.function)
-    moment = expectation(lambda z: function(z) ** 2, _kinks(found, kinks))
+    moment = mean_square(function, _kinks(found, kinks))
+    if math.isnan(moment):
+        raise errors.refusal(
+            f"E φ² of {found.name}" if convention == "forward" else f"E φ′² of {found.name}",
+            "what the quadrature does not resolve", "a finite mean of a function that is smooth "
+            "on a scale of 1/500 between its kinks", "kinks=(…): the points where it jumps",
+        )  # fmt: skip
     if not (math.isfinite(moment) and moment > 0):
         raise errors.refusal(
             f"second moment of {found.name}", moment, "a positive number", "it keeps no signal"
         )
     return Gain(1 / math.sqrt(moment), found.name, convention)
+
+
+def _check_alike(activation: Activation) -> None:
+    def values() -> tuple[Array, list[Array]]:
+        points = jnp.array([-2.1, -0.3, 0.7, 1.9])
+        return activation(points), [activation(point) for point in points]
+
+    check_alike(activation.name, *in_float64(values))
 
 
 def _kinks(activation: Activation, given: tuple[float, ...] | None) -> tuple[float, ...]:

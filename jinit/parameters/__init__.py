@@ -1,7 +1,8 @@
 """Whole parameter trees, in any framework: rules, layouts, keys per leaf, draws."""
 
 from jinit.parameters import hosts
-from jinit.parameters.audit import Finding, audit
+from jinit.parameters.audit import audit
+from jinit.parameters.findings import Finding
 from jinit.parameters.initialize import (
     fold_words,
     initialize,

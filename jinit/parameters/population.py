@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from jinit import errors
 from jinit.initializers import NamedInitializer
+from jinit.initializers.fans import KernelAxes
 from jinit.parameters.initialize import initialize
-from jinit.parameters.rules import Layers, Rules, assign
-from jinit.typing import Key, PyTree
+from jinit.parameters.rules import Assignment, Layers, Rules, assign
+from jinit.typing import Array, Key, PyTree, Shape
 
 
 def population(
@@ -65,7 +66,7 @@ def search_distribution(
       shapes, rules, host, layers: as :func:`jinit.initialize`.
 
     Returns:
-      ``(mean, stddev)``, trees like ``shapes``.
+      ``(mean, stddev)``, trees like ``shapes``; what a rule draws without chance is its mean, σ 0.
 
     Raises:
       ValueError, TypeError: as :func:`jinit.initialize`; an initializer without a law.
@@ -81,11 +82,32 @@ def search_distribution(
             raise errors.refusal(
                 f"leaf {each.leaf!r}", each.initializer, "an initializer with a law", "name one"
             )
-        kernel = each.shape
-        if each.layout is not None and each.layout.kind in ("kernel", "recurrent", "embedding"):
-            kernel = each.layout.kernels(each.shape)[1][0]
-        mean = each.initializer.law(kernel).mean
-        means.append(jnp.full(each.shape, mean, each.dtype))
-        stddevs.append(jnp.full(each.shape, each.stddev, each.dtype))
+        mean, stddev = (_filled(each, moment) for moment in ("mean", "stddev"))
+        means.append(mean)
+        stddevs.append(stddev)
     tree = jax.tree.structure(shapes)
     return jax.tree.unflatten(tree, means), jax.tree.unflatten(tree, stddevs)
+
+
+def _filled(each: Assignment, moment: str) -> Array:
+    """A leaf whose entries are the mean, or the σ, of the law of the kernel they belong to."""
+    initializer = each.initializer
+    assert isinstance(initializer, NamedInitializer)
+    blocks = dict(initializer.arguments).get("fused")
+    alone = initializer if blocks is None else initializer.with_arguments(fused=None)
+
+    def fill(key: Key, shape: Shape, dtype: Any = None, out_sharding: Any = None) -> Array:
+        if initializer.law(shape).distribution in ("constant", "deterministic"):
+            values: Array = initializer(key, shape, dtype)
+            return values if moment == "mean" else jnp.zeros_like(values)
+        axes: Any = KernelAxes.among(dict(initializer.arguments))
+        parts = [
+            jnp.full(block, getattr(alone.law(block), moment), dtype)
+            for block in axes.blocks(shape)
+        ]
+        return parts[0] if blocks is None else jnp.concatenate(parts, axis=int(axes.out_axis))
+
+    key = jax.random.key(0)  # a deterministic law does not look at it
+    if each.layout is None:
+        return fill(key, each.shape, each.dtype)
+    return each.layout.draw(fill, key, each.shape, each.dtype)

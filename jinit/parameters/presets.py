@@ -62,7 +62,9 @@ def names() -> tuple[str, ...]:
     return tuple(_PRESETS)
 
 
-def _vector(leaf: str) -> NamedInitializer:
+def _vector(made: Layout, leaf: str, slope: float = 0.25) -> NamedInitializer:
+    if made.layer == "PReLU":
+        return constant(slope)
     return ones if leaf.rpartition(".")[2] in _SCALES else zeros
 
 
@@ -82,7 +84,9 @@ def _torch(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
 def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """U[±1/√n] for kernels and biases, recurrent cells with n = hidden; embeddings N(0, 1)."""
     if made.kind == "vector":
-        return _vector(leaf), made
+        if leaf.endswith(("bias_k", "bias_v")):  # glorot_normal of (1, 1, features)
+            return normal(1 / math.sqrt(shape[-1])), made
+        return _vector(made, leaf), made
     if made.layer == "NonDynamicallyQuantizableLinear" and made.kind == "bias":
         return zeros, made  # the output projection of attention
     if made.layer == "MultiheadAttention":
@@ -104,9 +108,9 @@ def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInit
 def _keras(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """glorot_uniform kernels, orthogonal recurrent kernels, zero biases, forget gates at 1."""
     if made.kind == "vector":
-        return _vector(leaf.rpartition("/")[2]), made
+        return _vector(made, leaf.rpartition("/")[2]), made
     if made.kind == "bias":
-        if made.layer == "LSTMCell":
+        if made.layer in ("LSTMCell", "ConvLSTMCell"):
             hidden = shape[0] // 4
             return constant(np.repeat([0.0, 1.0, 0.0, 0.0], hidden)), made
         return zeros, made
@@ -120,11 +124,13 @@ def _keras(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
 
 
 def _flax(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """lecun_normal kernels, orthogonal recurrent kernels, zero biases."""
+    """lecun_normal kernels, orthogonal recurrent kernels, zero biases (1 at a MGU cell's gate)."""
     if made.kind == "vector":
-        return _vector(leaf.rpartition("/")[2]), made
+        return _vector(made, leaf.rpartition("/")[2], slope=0.01), made
     if made.kind == "bias":
-        return zeros, made
+        return (ones if made.layer == "MGUCell.if" else zeros), made
+    if made.layer == "Einsum":
+        return lecun_normal(), Layout(made.kind, made.layer)
     if made.kind == "embedding":
         return variance_scaling(1.0, "fan_in", "normal", fan_in=shape[-1]), made
     if made.kind == "recurrent":
@@ -139,7 +145,7 @@ def _flax(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitial
 def _haiku(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """Truncated normal whose *parent* has σ = 1/√n (so the draw has 0.88/√n), zero biases."""
     if made.kind == "vector":
-        return _vector(leaf.rpartition("/")[2]), made
+        return _vector(made, leaf.rpartition("/")[2]), made
     if made.kind == "bias":
         return zeros, made
     if made.kind == "embedding":

@@ -202,7 +202,7 @@ def _layouts(leaves: list[tuple[str, Any]], host: str, layers: Layers) -> dict[s
             continue
         word = re.split(r"[/.]", path)[-1]
         usual = _LEAF_NAMES[host].get(word)
-        if word in _VECTORS:
+        if word in _VECTORS and not (asked and len(leaf.shape) > 1):
             usual = "vector"
         elif asked:
             usual = None

@@ -20,7 +20,14 @@ _RULES: dict[str, Callable[[Fans], float]] = {
     "truncated_normal(1/√fan_in)": lambda f: TRUNCATED_STDDEV / math.sqrt(f.fan_in),
     "he_normal(mode=fan_out)": lambda f: math.sqrt(2 / f.fan_out),
     "spectral": lambda f: math.sqrt(min(1.0, f.fan_out / f.fan_in) / f.fan_in),
+    "siren": lambda f: math.sqrt(2 / f.fan_in) / 30,
+    "siren(is_first=True)": lambda f: 1 / (math.sqrt(3) * f.fan_in),
+    "mup(role=output)": lambda f: 1 / f.fan_in,
 }
+
+
+# Rules of special networks: they explain a kernel that no trap does, and are nobody's mistake.
+SPECIAL = ("siren", "siren(is_first=True)", "mup(role=output)")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,11 @@ class Explanation:
 
 
 def explain(
-    sigma: float, fans: Fans, shape: tuple[int, ...], tolerance: float
+    sigma: float,
+    fans: Fans,
+    shape: tuple[int, ...],
+    tolerance: float,
+    without: tuple[str, ...] = (),
 ) -> Explanation | None:
     """The first usual rule that gives ``sigma`` with these fans, or None.
 
@@ -50,6 +61,7 @@ def explain(
       fans: the fans to try.
       shape: of one kernel (…, in, out), for orthogonal rules.
       tolerance: how far log σ may be off.
+      without: rules that nobody would use here.
 
     >>> explain(0.1, Fans(100.0, 10.0), (100, 10), 0.01).name
     'lecun_normal'
@@ -63,7 +75,7 @@ def explain(
         "orthogonal(scale=√2)": lambda f: math.sqrt(2) * orthogonal,
     }
     for name, rule in rules.items():
-        if abs(math.log(sigma / rule(fans))) < max(tolerance, 0.005):
+        if name not in without and abs(math.log(sigma / rule(fans))) < max(tolerance, 0.005):
             return Explanation(name, rule)
     return None
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.activations import ActivationLike, elementwise
+from jinit.activations import ActivationLike, check_alike, elementwise
 from jinit.activations import get as get_activation
 from jinit.quadrature import find_kinks, in_float64, merged
 from jinit.typing import Array
@@ -213,11 +213,7 @@ def _tabulated(
 
 def _check_values(name: str, points: np.ndarray, value: np.ndarray, alone: np.ndarray) -> None:
     """The function gives a number at ordinary points, and the same one whatever stands beside."""
-    if not np.allclose(value, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
-        raise errors.wrong_type(
-            f"activation {name!r}", "values that depend on the other entries of the array",
-            "an elementwise function", "write it with jax.numpy, for one number at a time",
-        )  # fmt: skip
+    check_alike(name, value, alone)
     if np.isnan(value).any():
         raise errors.refusal(
             f"{name}({points[np.isnan(value)][-1]:g})", "NaN", "a number for every z",

@@ -3,7 +3,9 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy import integrate
 
 from jinit.initializers import gain
 
@@ -93,3 +95,56 @@ def test_a_gain_says_by_which_definition():
     assert (found.activation, found.convention) == ("leaky_relu(negative_slope=0.2)", "backward")
     assert repr(pickle.loads(pickle.dumps(found))) == repr(found)
     assert float(2 * found) == pytest.approx(2 / math.sqrt(0.52))
+
+
+@pytest.mark.parametrize(
+    ("phi", "expected"),
+    [
+        (lambda x: jnp.sin(100 * x), math.sqrt(2)),
+        (lambda x: jnp.sin(300 * x), math.sqrt(2)),
+        (lambda x: jnp.exp(6 * x), math.exp(-36)),
+        (lambda x: 1e-25 * x, 1e25),
+        (lambda x: 1e25 * x, 1e-25),
+        (lambda x: jnp.exp(-(((x - 0.3) / 0.003) ** 2) / 2), 22.205938),
+    ],
+)
+def test_steep_narrow_large_and_small_functions(phi, expected):
+    assert gain(phi) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("steepness", [30.0, 100.0])
+def test_steep_functions_against_scipy(steepness):
+    found = gain(lambda x: jnp.tanh(steepness * x))
+    second = 1 - 2 * integrate.quad(
+        lambda z: np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) / np.cosh(steepness * z) ** 2,
+        0, 1, epsabs=1e-14, limit=500, points=[1 / steepness],
+    )[0]  # fmt: skip
+    assert found == pytest.approx(1 / math.sqrt(second), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        lambda x: 1 / x,
+        lambda x: jnp.where((x > 0.4) & (x < 0.45), 100.0, 0.0),  # two jumps in one cell
+        lambda x: jnp.exp(x**2 / 4),  # E φ² is infinite
+        lambda x: jnp.sin(1e5 * x),
+    ],
+)
+def test_what_the_quadrature_does_not_resolve_is_refused(phi):
+    with pytest.raises(ValueError, match="does not resolve"):
+        gain(phi)
+
+
+def test_functions_of_the_whole_array_are_refused():
+    with pytest.raises(TypeError, match="other entries"):
+        gain(lambda x: x - x.mean())
+
+
+def test_names_of_functions_are_not_trusted():
+    def tanh(x):
+        return 3 * x
+
+    with pytest.raises(ValueError, match="torch gain"):
+        gain(tanh, convention="torch")
+    assert gain(jnp.tanh, convention="torch") == pytest.approx(5 / 3)

@@ -331,3 +331,71 @@ def test_a_seed_that_changes_nothing():
 
     (finding,) = jinit.audit(make(0), seed_fn=make)
     assert (finding.kind, finding.leaf) == ("seed", "b/kernel")
+
+
+KERNEL = np.asarray(initializers.he_normal()(jax.random.key(5), (64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("params", "rules", "evidence"),
+    [
+        ({"kernel": KERNEL, "bias": np.zeros(64)}, {"bias": "constant(value=0.1)"}, "entries"),
+        ({"kernel": KERNEL, "scale": np.zeros(64)}, {"scale": "ones"}, "entries"),
+        ({"kernel": KERNEL + 3}, {}, "mean"),
+        ({"kernel": np.repeat(KERNEL[:, :1], 64, 1)}, {}, "all 64 units are the same"),
+        ({"kernel": KERNEL / np.sqrt(2)}, {"kernel": "orthogonal"}, "not orthogonal"),
+        ({"kernel": KERNEL}, {"kernel": "he_uniform"}, "stays in"),
+        ({"kernel": KERNEL}, {"kernel": "identity"}, "entries"),
+    ],
+)
+def test_every_departure_from_a_rule_is_seen(params, rules, evidence):
+    given = {"kernel": "he_normal", **rules}
+    findings = jinit.audit(params, rules=given)
+    assert any(evidence in finding.evidence for finding in findings), findings
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["he_normal", "he_uniform", "orthogonal", "identity", "constant(value=0.1)", "sparse",
+     "rademacher", "looks_linear", "glorot_normal(fused=(16, 48))", "hadamard", "zeros",
+     "uniform(scale=0.1)", "truncated_normal(stddev=0.1)", "scaled_for(activation=tanh)"],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_was_drawn_by_its_rule_has_no_finding(rule, dtype):
+    shapes = {"kernel": jax.ShapeDtypeStruct((64, 64), dtype)}
+    for seed in range(3):
+        params = jinit.initialize(jax.random.key(seed), shapes, {"kernel": rule})
+        assert not jinit.audit(params, rules={"kernel": rule})
+
+
+@pytest.mark.parametrize("outputs", [128, 512])
+def test_a_transposed_kernel_by_he_has_the_wrong_fan(outputs):
+    model = nn.ConvTranspose(outputs, (3, 3), transpose_kernel=True,
+                             kernel_init=nn.initializers.he_normal())  # fmt: skip
+    x = jnp.zeros((1, 8, 8, 16))
+    params = model.init(jax.random.key(0), x)["params"]
+    findings = jinit.audit(params, layers=parameters.hosts.layers(model, x))
+    assert [finding.kind for finding in findings] == ["wrong fan"]
+
+
+def test_one_key_for_layers_of_other_sizes():
+    key, init = jax.random.key(0), initializers.he_normal()
+    params = {str(n): init(key, (n, m)) for n, m in ((32, 64), (64, 128), (128, 10))}
+    kinds = [finding.kind for finding in jinit.audit(params, layers={"*": "dense"})]
+    assert kinds == ["duplicated", "duplicated"]
+
+
+@pytest.mark.parametrize("spec", ["siren", "siren(is_first=True)", "mup(role=output)"])
+def test_rules_of_special_networks_are_known_without_being_given(spec):
+    params = {"kernel": initializers.get(spec)(jax.random.key(0), (256, 256))}
+    assert not jinit.audit(params)
+
+
+def test_embeddings_that_are_all_alike():
+    (finding,) = jinit.audit({"e": np.ones((9, 4))}, layers={"e": "embedding"})
+    assert finding.evidence == "all 9 embeddings are the same"
+
+
+def test_a_seed_fn_that_returns_nothing_is_refused():
+    with pytest.raises(TypeError, match="seed_fn"):
+        jinit.audit({"kernel": KERNEL}, seed_fn=lambda seed: None)

@@ -287,6 +287,21 @@ def test_keras_attention_and_gates():
     assert inner.fused == (7,) * 4
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own
+def test_keras_models_with_our_initializers_are_copied_and_saved(tmp_path):
+    shared = hosts.keras("he_normal", seed=3)
+    both = keras.layers.Bidirectional(keras.layers.LSTM(5, kernel_initializer=shared))
+    model = keras.Sequential([keras.layers.Input((4, 3)), both])
+    forward, backward = (w for w in model.trainable_weights if w.path.endswith("/kernel"))
+    assert not np.allclose(forward.value, backward.value)
+    copy = keras.models.clone_model(model)
+    assert not np.allclose(copy.trainable_weights[0].value, model.trainable_weights[0].value)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for mine, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(mine.value, theirs.value)
+
+
 def test_two_keras_layers_that_share_an_initializer_differ():
     shared = hosts.keras("he_normal", seed=3)
     first, second = (keras.layers.Dense(5, kernel_initializer=shared) for _ in range(2))

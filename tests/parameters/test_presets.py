@@ -43,6 +43,17 @@ def compare(real, layers, host, preset=None):
     )
     for (path, theirs), made in pairs:
         agree(theirs, made, parameters.path_of(path))
+        # Orthogonal entries have the σ and nearly the law of independent ones.
+        assert orthogonal(theirs) == orthogonal(made), parameters.path_of(path)
+
+
+def orthogonal(matrix):
+    matrix = np.asarray(matrix, np.float64)
+    if matrix.ndim != 2 or min(matrix.shape) < 2:
+        return False
+    narrow = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    product = narrow.T @ narrow
+    return np.allclose(product, np.eye(len(product)) * product[0, 0], atol=1e-3)
 
 
 IMAGE = jnp.zeros((1, 12, 12, 16))
@@ -57,7 +68,18 @@ LINEN = [
     (nn.Embed(300, 40), jnp.zeros(3, int)),
     (nn.LayerNorm(), jnp.zeros((1, 100))),
     (nn.MultiHeadDotProductAttention(4), jnp.zeros((1, 5, 64))),
+    (nn.Einsum((24, 5, 60), "bi,iho->bho"), jnp.zeros((4, 24))),
+    (nn.PReLU(), jnp.zeros((1, 100))),
 ]
+CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_linen_cells(name):
+    cell = getattr(nn, name)(40)
+    inputs = cell.initialize_carry(K, (4, 30)), jnp.zeros((4, 30))
+    compare(cell.init(K, *inputs)["params"], hosts.layers(cell, *inputs), "flax")
+    assert any(made.kind == "recurrent" for made in hosts.layers(cell, *inputs).values())
 
 
 @pytest.mark.parametrize("index", range(len(LINEN)))
@@ -76,6 +98,7 @@ def test_nnx():
         nnx.Embed(300, 40, rngs=rngs),
         nnx.OptimizedLSTMCell(40, 50, rngs=rngs),
         nnx.LayerNorm(40, rngs=rngs),
+        nnx.Einsum("nta,hab->nthb", (4, 16, 80), (4, 80), rngs=rngs),
     ):
         compare(nnx.state(module, nnx.Param), hosts.layers(module), "flax")
 
@@ -106,6 +129,7 @@ def test_equinox():
         eqx.nn.GRUCell(30, 40, key=K),
         eqx.nn.LSTMCell(30, 40, key=K),
         eqx.nn.LayerNorm(30),
+        eqx.nn.PReLU(0.25),
     ):
         real = eqx.filter(module, eqx.is_inexact_array)
         compare(real, hosts.layers(module), "equinox")
@@ -142,9 +166,27 @@ def test_torch():
         torch.nn.GRU(30, 40),
         torch.nn.MultiheadAttention(64, 4),
         torch.nn.LayerNorm(30),
+        torch.nn.LayerNorm((4, 8)),
+        torch.nn.PReLU(8),
+        torch.nn.MultiheadAttention(512, 4, add_bias_kv=True),
     ):
         real = {name: value.detach().numpy() for name, value in module.named_parameters()}
         compare(real, hosts.layers(module), "torch")
+
+
+def test_leaves_of_a_torch_module_of_ones_own_are_not_guessed():
+    torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
+
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(4, 3)
+            self.position = torch.nn.Parameter(torch.zeros(1, 17, 32))
+
+    tree, layers = hosts.shapes(Mine()), hosts.layers(Mine())
+    assert set(layers) == {"dense.weight", "dense.bias"}
+    with pytest.raises(ValueError, match=r"position.*no layer"):
+        parameters.assign(tree, "torch", host="torch", layers=layers)
 
 
 def test_a_preset_serves_another_host():

@@ -24,6 +24,26 @@ def comes_from(instance: Any, package: str, *names: str) -> bool:
     )
 
 
+# What layers of one's own are made from: by itself it says nothing about their leaves.
+_BASES = (
+    "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
+    "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional",
+)  # fmt: skip
+
+
+def is_library_layer(instance: Any, package: str) -> bool:
+    """Whether an instance is of a layer class of that package, or of one derived from it.
+
+    >>> from collections import OrderedDict
+    >>> is_library_layer(OrderedDict(), "collections"), is_library_layer(1, "collections")
+    (True, False)
+    """
+    return any(
+        kind.__name__ not in _BASES and f"{kind.__module__}.".startswith(f"{package}.")
+        for kind in type(instance).__mro__
+    )
+
+
 def bias_of(kernel: Layout, shape: Sequence[int]) -> Layout:
     """The bias beside a kernel of this shape: it carries the kernel's fans.
 

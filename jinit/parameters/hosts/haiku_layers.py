@@ -12,6 +12,7 @@ from jinit.parameters.hosts.common import (
     bias_of,
     comes_from,
     equal_blocks,
+    is_library_layer,
     path,
     stacked,
     strided,
@@ -72,6 +73,8 @@ def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
         return comes_from(module, "haiku", *names)
 
     name = type(module).__name__
+    if not is_library_layer(module, "haiku"):
+        return {}
     found = {leaf: vector(name) for leaf in leaves}
     if is_a("Embed"):
         return {leaf: replace(layout("embedding"), layer=name) for leaf in leaves}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from jinit.parameters.hosts.common import (
     comes_from,
     einsum,
     equal_blocks,
+    is_library_layer,
     strided,
     vector,
 )
@@ -59,7 +61,12 @@ def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
 
     Keras' own initializers give two layers that share one object equal weights. This one takes a
     new seed from a ``keras.random.SeedGenerator`` at every call, so no two layers are equal; with
-    ``seed=`` the sequence of layers is reproducible.
+    ``seed=`` the sequence of layers is reproducible. Models that have it can be cloned and saved;
+    to load one, call this function once before.
+
+    Keras tells an initializer the shape and not the layer, so that fans are those of the last two
+    axes: say ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model by
+    :func:`jinit.initialize`.
 
     Args:
       initializer: a spec string or any ``init(key, shape, dtype)``.
@@ -76,20 +83,44 @@ def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
     False
     """
     try:
-        import keras as package
+        kind = _keras_class()
     except ImportError:
         raise errors.missing_extra("keras", "dev", "hosts.keras") from None
     if seed is not None:
         errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
-    draw = initializers.get(initializer)
-    generator = package.random.SeedGenerator(seed)
+    return kind(initializers.get(initializer), seed)
 
-    def make(shape: Any, dtype: Any = None) -> Any:
-        words = jax.numpy.asarray(generator.next(), jax.numpy.uint32)
-        name = package.backend.standardize_dtype(dtype)
-        return package.ops.convert_to_tensor(draw(jax.random.wrap_key_data(words), shape, name))
 
-    return make
+@functools.cache
+def _keras_class() -> Any:
+    import keras as package
+
+    @package.saving.register_keras_serializable("jinit", "Initializer")
+    class Initializer(package.initializers.Initializer):
+        """Draws with jinit; a copy from its configuration draws from a seed of its own."""
+
+        def __init__(self, spec: Any, seed: int | None = None) -> None:
+            self.draw = initializers.get(spec)
+            self.generator = package.random.SeedGenerator(seed)
+
+        def __call__(self, shape: Any, dtype: Any = None) -> Any:
+            words = jax.numpy.asarray(self.generator.next(), jax.numpy.uint32)
+            name = package.backend.standardize_dtype(dtype)
+            drawn = self.draw(jax.random.wrap_key_data(words), shape, name)
+            return package.ops.convert_to_tensor(drawn)
+
+        def clone(self) -> Any:
+            # Keras gives each layer a clone, which would begin at the same seed again.
+            return self
+
+        def get_config(self) -> dict[str, Any]:
+            if not isinstance(self.draw, initializers.NamedInitializer):
+                raise errors.wrong_type(
+                    "initializer", self.draw, "a registered one", "register it before saving"
+                )
+            return {"spec": str(self.draw)}
+
+    return Initializer
 
 
 def _describe(node: Any) -> list[tuple[Any, Layout]]:
@@ -119,6 +150,8 @@ def _describe(node: Any) -> list[tuple[Any, Layout]]:
             (node.pointwise_kernel, replace(point, layer=name)),
             (bias, bias_of(point, node.pointwise_kernel.shape)),
         ]
+    if not is_library_layer(node, "keras"):
+        return []
     kernel = variable("kernel")
     if kernel is None:
         names = ("gamma", "beta", "scale", "alpha", "bias")

@@ -12,6 +12,7 @@ from jinit.parameters.hosts.common import (
     comes_from,
     einsum,
     equal_blocks,
+    is_library_layer,
     path,
     stacked,
     strided,
@@ -59,7 +60,8 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
         node: Any = tree
         for part in place:
             node = node.get(part, {}) if hasattr(node, "get") else {}
-        for name, made in describe(module, own).items():
+        cell = seen.get(place[:-1], (None, None))[0] if place else None
+        for name, made in _in_cell(place, cell, describe(module, own)).items():
             leaf = node.get(name) if hasattr(node, "get") else None
             if leaf is None or not hasattr(leaf, "shape"):
                 continue
@@ -72,6 +74,20 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
     return found
 
 
+def _in_cell(place: tuple[str, ...], cell: Any, described: dict[str, Layout]) -> dict[str, Layout]:
+    """Layers inside a recurrent cell: those from hidden to hidden are named h, hi, hf, …"""
+    if not comes_from(cell, "flax", "LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell",
+                      "MGUCell"):  # fmt: skip
+        return described
+    name = type(cell).__name__
+    described = {
+        leaf: replace(made, layer=f"{name}.{place[-1]}") for leaf, made in described.items()
+    }
+    if place[-1].startswith("h") and "kernel" in described:
+        described["kernel"] = replace(described["kernel"], kind="recurrent")
+    return described
+
+
 def describe(module: Any, leaves: dict[str, Any]) -> dict[str, Layout]:
     """Layouts of the leaves of one linen or nnx layer, by leaf name.
 
@@ -81,7 +97,10 @@ def describe(module: Any, leaves: dict[str, Any]) -> dict[str, Layout]:
     'Dense'
     """
     name = type(module).__name__
-    named = {leaf: vector(name) for leaf in leaves if leaf in ("scale", "bias", "mean", "var")}
+    vectors = ("scale", "bias", "mean", "var", "negative_slope")
+    named = {leaf: vector(name) for leaf in leaves if leaf in vectors}
+    if not is_library_layer(module, "flax"):
+        named = {}
     kernel = leaves.get("kernel")
     if "embedding" in leaves:
         made = stacked(layout("embedding"), 2, leaves["embedding"].shape)

@@ -7,7 +7,14 @@ from typing import Any
 
 import jax
 
-from jinit.parameters.hosts.common import bias_of, comes_from, equal_blocks, strided, vector
+from jinit.parameters.hosts.common import (
+    bias_of,
+    comes_from,
+    equal_blocks,
+    is_library_layer,
+    strided,
+    vector,
+)
 from jinit.parameters.layout import Layout, layout
 from jinit.typing import PyTree
 
@@ -70,10 +77,13 @@ def _describe(node: Any, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
             kernel = replace(kernel, fan_in=fan_in)
         else:
             kernel = layout(f"conv(groups={node.groups})", "torch")
+    elif is_a("LayerNorm", "RMSNorm"):
+        return {leaf: vector(name) for leaf in own}
     elif any("weight" in leaf and len(shape) > 1 for leaf, shape in own.items()):
         return {}
     else:
-        return {leaf: vector(name) for leaf in own}
+        known = is_library_layer(node, "torch")
+        return {leaf: vector(name) for leaf in own} if known else {}
     kernel = replace(kernel, layer=name)
     return {"weight": kernel, "bias": bias_of(kernel, own["weight"])}
 
