@@ -152,8 +152,8 @@ def test_kernels_closed_forms():
         slope = (np.pi - angle) / (2 * np.pi)
         expected = 2 * value
         tangent = expected + 2 * slope * tangent
-    np.testing.assert_allclose(found.nngp, expected, rtol=1e-7)
-    np.testing.assert_allclose(found.ntk, tangent, rtol=1e-7)
+    np.testing.assert_allclose(found.nngp, expected, rtol=1e-10)
+    np.testing.assert_allclose(found.ntk, tangent, rtol=1e-10)
     np.testing.assert_allclose(np.diag(found.ntk), 2 * 3, rtol=1e-9)
 
 

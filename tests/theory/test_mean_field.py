@@ -358,6 +358,14 @@ def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
     np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-12)
 
 
+def test_infinite_depth_scales_have_the_derivative_0_and_not_nan():
+    def scale(sigma_w):
+        return theory.depth_scales("identity", sigma_w).xi_gradient
+
+    assert scale(1.0) == np.inf or scale(1.0) == -np.inf
+    assert jax.grad(scale)(1.0) == 0
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b"),
