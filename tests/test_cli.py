@@ -314,6 +314,39 @@ def test_audit_reads_safetensors_and_refuses_everything_else(tmp_path, capsys):
     assert main(["audit", str(path), "--layer", "dense"]) == 2
 
 
+@pytest.mark.parametrize("text", ["[1, 2]", "3", "null", "[" * 200_000, '{"a": 3}', "{", "\xff"])
+def test_safetensors_with_any_other_header_are_refused_in_one_line(text, tmp_path, capsys):
+    path, header = tmp_path / "w.safetensors", text.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert main(["audit", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([{}]), np.zeros(2, [("x", "f4")])])
+def test_arrays_that_are_no_numbers_are_refused_and_no_pickle_is_advised(array, tmp_path, capsys):
+    np.savez(tmp_path / "w.npz", a=array)
+    assert main(["audit", str(tmp_path / "w.npz")]) == 2
+    error = capsys.readouterr().err
+    assert "no numbers" in error
+    assert "pickle" not in error
+
+
+def test_npz_files_of_numpy_are_read_as_numpy_reads_them(tmp_path):
+    arrays = {"c": np.arange(6.0).reshape(2, 3), "f": np.asfortranarray(np.arange(6).reshape(3, 2)),
+              "scalar": np.array(2.0), "empty": np.zeros((0, 3))}  # fmt: skip
+    np.savez_compressed(tmp_path / "W.NPZ", **arrays)
+    found = checkpoints.load(next(tmp_path.iterdir()))
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+def test_audit_takes_a_preset_as_its_rules(tmp_path, capsys):
+    np.savez(tmp_path / "w.npz", **{"d/kernel": np.zeros((20, 30), "f4")})
+    assert main(["audit", str(tmp_path / "w.npz"), "--rule", "flax"]) == 1
+    assert "lecun_normal" in capsys.readouterr().out
+
+
 def test_safetensors_library_agrees(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="an independent writer")
     arrays = {"w": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float16)}

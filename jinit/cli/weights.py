@@ -82,7 +82,8 @@ def audit(
         tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
     ] = (),
     rule: Annotated[
-        tuple[str, ...], arg(help="PATTERN=INITIALIZER the weights should follow, in order")
+        tuple[str, ...],
+        arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset: torch"),
     ] = (),
     json: Annotated[bool, arg(help="print JSON instead of sentences")] = False,
 ) -> int:
@@ -93,11 +94,13 @@ def audit(
     Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
     """
     from jinit.parameters import audit as find
-    from jinit.parameters import checkpoints
+    from jinit.parameters import checkpoints, presets
 
-    layers, rules = (_pairs(what, given) for what, given in (("layer", layer), ("rule", rule)))
+    one_preset = len(rule) == 1 and rule[0] in presets.names()
+    rules = rule[0] if one_preset else _pairs("rule", rule) or None
+    layers = _pairs("layer", layer)
     arrays = checkpoints.load(checkpoint)
-    findings = find(arrays, host=host, layers=layers, rules=rules or None)
+    findings = find(arrays, host=host, layers=layers, rules=rules)
     if json:
         dump([dataclasses.asdict(finding) for finding in findings])
     else:

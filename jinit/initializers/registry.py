@@ -80,18 +80,20 @@ def _xavier(kind: str) -> tuple[str, ...]:
 
 
 _GLOROT, _HE = "Glorot & Bengio 2010, eq. 12", "He et al. 2015, eq. 10"
+_ALEXNET, _BOOK = "Krizhevsky et al. 2012, sec. 5", "Goodfellow et al. 2016, sec. 8.4"
 _BUILT_IN = (
-    Row("zeros", zeros_init, "0", "—", ("zeros_init", "zeros_", "Zeros")),
-    Row("ones", ones_init, "1", "—", ("ones_init", "ones_", "Ones")),
-    Row("constant", constant, "value", "—", ("constant_", "Constant"), "constant(value=0.1)"),
+    Row("zeros", zeros_init, "0", _ALEXNET, ("zeros_init", "zeros_", "Zeros")),
+    Row("ones", ones_init, "1", _ALEXNET, ("ones_init", "ones_", "Ones")),
+    Row("constant", constant, "value", _ALEXNET, ("constant_", "Constant"),
+        "constant(value=0.1)"),
     Row("identity", identity, "gain · δ_ij", "Le et al. 2015, sec. 3",
         ("eye_", "Identity", "IdentityInitializer")),
     Row("dirac", dirac, "δ_ij at the centre tap", "Zagoruyko & Komodakis 2017, sec. 3",
         ("dirac_",), shape=(3, 3, 8, 16)),
-    Row("normal", normal, "N(mean, stddev²)", "—", ("normal_", "RandomNormal")),
-    Row("uniform", uniform, "U[0, scale)", "—"),
-    Row("uniform_range", uniform_range, "U[low, high)", "—", ("uniform_", "RandomUniform")),
-    Row("rademacher", rademacher, "±stddev", "—"),
+    Row("normal", normal, "N(mean, stddev²)", _ALEXNET, ("normal_", "RandomNormal")),
+    Row("uniform", uniform, "U[0, scale)", _BOOK),
+    Row("uniform_range", uniform_range, "U[low, high)", _BOOK, ("uniform_", "RandomUniform")),
+    Row("rademacher", rademacher, "±stddev", "Achlioptas 2003, thm. 1.1"),
     Row("truncated_normal", truncated_normal, "mean + stddev · z, lower < z < upper",
         "Johnson et al. 1994, eq. 13.134", ("trunc_normal_", "TruncatedNormal")),
     Row("parametrized_truncated_normal", parametrized_truncated_normal,

@@ -257,6 +257,8 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
 
 
 def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
+    for name, count, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("batch", batch, 0)):
+        errors.check_integer(f"dense {name}", count, low=least, fix="dense(inputs=2, outputs=1)")
     if (inputs, outputs, batch) == (1, 1, 0):
         return Layout(layer="dense")
     start, middle = batch, batch + inputs
@@ -268,14 +270,38 @@ def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
     )
 
 
+def _grouped(layer: str) -> Callable[..., Layout]:
+    def make(groups: int = 1) -> Layout:
+        errors.check_integer(f"{layer} groups", groups, low=1, fix=f"{layer}(groups=4)")
+        return Layout(layer=layer, groups=groups)
+
+    return make
+
+
+def _fused(blocks: tuple[int, ...]) -> Layout:
+    return Layout(layer="fused", fused=_blocks(blocks))
+
+
+def _recurrent(blocks: tuple[int, ...] = ()) -> Layout:
+    return Layout("recurrent", "recurrent", fused=_blocks(blocks))
+
+
+def _blocks(blocks: Any) -> tuple[int, ...]:
+    if not isinstance(blocks, tuple | list):
+        raise errors.wrong_type("blocks", blocks, "sizes of blocks", "fused((64, 64, 64))")
+    for size in blocks:
+        errors.check_integer("block", size, low=1, fix="fused((64, 64, 64))")
+    return tuple(blocks)
+
+
 _KINDS: dict[str, Callable[..., Layout]] = {
     "dense": _dense,
-    "conv": lambda groups=1: Layout(layer="conv", groups=groups),
-    "transposed": lambda groups=1: Layout(layer="transposed", groups=groups),
+    "conv": _grouped("conv"),
+    "transposed": _grouped("transposed"),
     "depthwise": lambda: Layout(layer="depthwise", in_axes=(), batch_axes=(-2,)),
     "embedding": lambda: Layout("embedding", "embedding", in_axes=(0,), out_axes=(1,), fan_in=1.0),
-    "fused": lambda blocks: Layout(layer="fused", fused=tuple(blocks)),
-    "recurrent": lambda blocks=(): Layout("recurrent", "recurrent", fused=tuple(blocks)),
+    "fused": _fused,
+    "recurrent": _recurrent,
     "bias": lambda: Layout("bias", "bias", (), ()),
     "vector": lambda: Layout("vector", "vector", (), ()),
 }
