@@ -70,8 +70,11 @@ def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
         kwargs = tuple((str(item.arg), _literal(item.value, nested)) for item in tree.keywords)
     except (ValueError, TypeError):
         raise malformed from None
-    if any(item.arg is None for item in tree.keywords):
+    names = [item.arg for item in tree.keywords]
+    if None in names:
         raise malformed
+    if len(set(names)) < len(names):
+        raise errors.refusal(kind, text, "every argument once", "drop one of the two")
     return Spec(tree.func.id, args, kwargs)
 
 

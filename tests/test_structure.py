@@ -23,6 +23,7 @@ FLOORS = {
 # Rooms of one floor do not know each other, but for these.
 ALLOWED_SIDEWAYS = {
     ("activations", "specs"), ("activations", "errors"), ("activations", "typing"),
+    ("activations", "quadrature"),
     ("specs", "errors"), ("quadrature", "typing"), ("prng", "typing"),
     ("__main__", "cli"), ("initializers", "theory"), ("calibrate", "probes"),
 }  # fmt: skip

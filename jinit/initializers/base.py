@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, ParamSpec, TypeAlias
 
@@ -71,14 +72,15 @@ class NamedInitializer:
         Raises:
           ValueError: a batch of keys, an ``rbg`` key under vmap, a shape without the axes this
             initializer needs, float64 without x64.
-          TypeError: not a key, not a shape, a dtype the law cannot have.
+          TypeError: not a key, not a shape, a dtype the law cannot have, traced arguments.
         """
         shape = check_shape(shape)
         dtype = _check_dtype(self, self.recipe.dtype if dtype is None else dtype)
         if self.recipe.dtypes != "any":  # constants need no key: JAX's take None for one
             check_key(key)
             key = prng.unrolled(key)
-        self.recipe.law(shape)
+        with _known_arguments(self.name):
+            self.recipe.law(shape)
         if out_sharding is None:
             return self.recipe.draw(key, shape, dtype)
         return _sharded(self, shape, dtype, out_sharding)(key)
@@ -121,13 +123,31 @@ def named(
         except TypeError as error:
             known = ", ".join(signature.parameters)
             raise errors.wrong_type(name, str(error), f"arguments {known}", "correct it") from None
-        recipe = factory(*args, **kwargs)
+        if any(str(getattr(x, "dtype", "")).startswith("key<") for x in bound.values()):
+            raise errors.wrong_type(
+                name, "a PRNG key among its own arguments", f"arguments {', '.join(bound)}",
+                f"call it first: {name}()(key, shape)",
+            )  # fmt: skip
+        with _known_arguments(name):
+            recipe = factory(*args, **kwargs)
         arguments = bound if recipe.arguments is None else recipe.arguments
         return NamedInitializer(name, tuple(map(_plain, arguments.items())), recipe, make)
 
     # What `help` and editors show: the factory's parameters, and what it really returns.
     make.__signature__ = signature.replace(return_annotation="NamedInitializer")  # type: ignore[attr-defined]
     return make
+
+
+@contextlib.contextmanager
+def _known_arguments(name: str) -> Iterator[None]:
+    """Arguments that decide on a law are numbers, not values that jit or vmap is tracing."""
+    try:
+        yield
+    except jax.errors.ConcretizationTypeError:
+        raise errors.wrong_type(
+            f"arguments of {name}", "a traced value", "numbers known before jit and vmap",
+            "draw with 1.0 and multiply the result",
+        ) from None  # fmt: skip
 
 
 _AXES = ("in_axis", "out_axis", "batch_axis")

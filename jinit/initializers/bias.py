@@ -51,7 +51,11 @@ def class_prior(
             "class_prior", "neither or both of labels and counts", "one", "pass counts=(90, 10)"
         )
     errors.check_number("smoothing", smoothing, low=0.0, fix="use 0.0 or 1.0")
-    found = _counts(labels) if counts is None else np.asarray(counts, float)
+    try:
+        given = None if counts is None else np.asarray(counts, float)
+    except (TypeError, ValueError):
+        raise errors.wrong_type("class counts", counts, "numbers", "counts=(90, 10)") from None
+    found = _counts(labels) if given is None else given
     if found.ndim != 1 or found.size < 2 or not np.isfinite(found).all() or (found < 0).any():
         raise errors.refusal("class counts", counts, "two or more numbers >= 0", "counts=(90, 10)")
     weights = found + smoothing
@@ -97,6 +101,7 @@ def _counts(labels: Any) -> np.ndarray:
             "whole class numbers of shape (n,)",
             "pass y.astype(int).ravel(), or counts=",
         )
-    if array.min() < 0:
-        raise errors.refusal("labels", int(array.min()), "class numbers >= 0", "count from 0")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 10**6:
+        raise errors.refusal("labels", f"{low} to {high}", "class numbers 0 … 10⁶", "count from 0")
     return np.bincount(array).astype(float)

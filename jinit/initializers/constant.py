@@ -36,6 +36,8 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
         errors.check_number("constant value", value, fix="use a finite number")
     elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
         raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
+    if isinstance(value, tuple | list):  # as a spec string has it
+        value = np.asarray(value)
 
     return Recipe(
         jax.nn.initializers.constant(value),

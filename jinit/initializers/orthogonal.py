@@ -228,8 +228,7 @@ def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:
         raise errors.refusal(
             "orthogonal shape", shape, "rank >= 2, sizes >= 1", "vectors have no orthogonal rule"
         )
-    if not -rank <= column_axis < rank:
-        raise errors.refusal(
-            "column_axis", column_axis, f"in [{-rank}, {rank - 1}]", f"shape is {shape}"
-        )
+    errors.check_integer(
+        "column_axis", column_axis, low=-rank, high=rank - 1, fix=f"shape is {shape}"
+    )
     return math.prod(shape) // shape[column_axis], shape[column_axis]

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.initializers import laws
@@ -152,6 +153,7 @@ def truncated_normal(
     True
     """
     _check_positive("truncated_normal stddev", stddev)
+    errors.check_bool("exact_std", exact_std)
     _check_bounds("truncated_normal", lower, upper)
     errors.check_number("truncated_normal mean", mean, fix="use a finite number")
     _check_tail("truncated_normal", lower, upper)
@@ -219,6 +221,10 @@ def _shifted(draw: Draw, mean: float) -> Draw:
 
 
 def _check_positive(what: str, value: Any) -> None:
+    if np.ndim(value):
+        raise errors.wrong_type(
+            what, f"an array of shape {np.shape(value)}", "one number", "multiply a draw by it"
+        )
     errors.check_number(
         what, value, low=0.0, open_low=True, fix="use a positive number, or the initializer 'zeros'"
     )
@@ -229,6 +235,10 @@ def _check_bounds(what: str, low: float, high: float) -> None:
         errors.check_number(f"{what} {name} bound", bound, fix="use a finite number")
     if not low < high:
         raise errors.refusal(f"{what} bounds", (low, high), "lower < upper", "swap the two bounds")
+    if high - low > float(np.finfo(np.float32).max):
+        raise errors.refusal(
+            f"{what} bounds", (low, high), "a width that float32 holds", "use narrower ones"
+        )
 
 
 def _check_tail(what: str, lower: float, upper: float) -> None:

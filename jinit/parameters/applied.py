@@ -109,7 +109,8 @@ def _departure(leaf: Leaf, each: Assignment, reach: float) -> str:
             f"range [{flat.min():.3g}, {flat.max():.3g}], but {each.initializer} stays in "
             f"[{law.low:.3g}, {law.high:.3g}]"
         )
-    if law.distribution == "orthogonal" and leaf.is_kernel and not _orthogonal(leaf):
+    whole = each.initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
+    if whole and leaf.is_kernel and not _orthogonal(leaf):
         return f"columns that are not orthogonal, as {each.initializer}'s are"
     return ""
 
