@@ -211,13 +211,15 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
       changed (a host may add a fan_in).
 
     Raises:
-      ValueError: a factor that is not positive.
+      ValueError: a factor that is not positive. TypeError: an initializer without a name.
 
     >>> from jinit import initializers
     >>> half = scaled_by(initializers.he_normal(), 0.5)
     >>> str(half), half.law((50, 10)).stddev
     ('0.5*he_normal', 0.1)
     """
+    if not isinstance(initializer, NamedInitializer):
+        raise errors.wrong_type("initializer", initializer, "a named one", "initializers.get(…)")
     errors.check_number("factor", factor, low=0.0, open_low=True, fix="use 'zeros' for 0")
     recipe = initializer.recipe
     scaled = replace(
@@ -230,7 +232,7 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
     def factory(*args: Any, **kwargs: Any) -> NamedInitializer:
         return scaled_by(initializer.factory(*args, **kwargs), factor)
 
-    name = f"{factor:g}*{initializer.name}"
+    name = f"{float(factor)!r}*{initializer.name}"
     return NamedInitializer(name, initializer.arguments, scaled, factory)
 
 
