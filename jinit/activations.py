@@ -60,6 +60,8 @@ def get(activation: ActivationLike) -> Activation:
 
     >>> get("leaky_relu(0.2)").kinks
     (0.0,)
+    >>> get("linear").name, get("swish").name
+    ('identity', 'silu')
     >>> float(get("lecun_tanh")(1.0))  # doctest: +ELLIPSIS
     0.9999...
     """
@@ -77,6 +79,7 @@ def get(activation: ActivationLike) -> Activation:
             "activation", activation, "a name, a spec string or a callable", "try 'relu'"
         )
     spec = specs.parse(activation, "activation")
+    spec = dataclasses.replace(spec, name=_ALIASES.get(spec.name, spec.name))
     if spec.name not in _FACTORIES:
         raise errors.unknown_name("activation", spec.name, _FACTORIES, "jinit.activations.names()")
     factory = _FACTORIES[spec.name]
@@ -196,6 +199,8 @@ def _fixed(
     return lambda: Activation(name, function, kinks)
 
 
+# What torch and others call them.
+_ALIASES = {"linear": "identity", "swish": "silu", "hardtanh": "hard_tanh"}
 _FACTORIES: dict[str, Callable[..., Activation]] = {
     "identity": _fixed("identity", lambda x: x),
     "sigmoid": _fixed("sigmoid", jax.nn.sigmoid),
