@@ -177,15 +177,11 @@ def lecun_tanh(x: Array) -> Array:
 
 def _leaky_relu(negative_slope: float = 0.01) -> Activation:
     errors.check_number("leaky_relu negative_slope", negative_slope, fix="try 0.01")
-    if negative_slope == 0.01:
-        return Activation("leaky_relu", jax.nn.leaky_relu, (0.0,))
     return Activation("leaky_relu", lambda x: jax.nn.leaky_relu(x, negative_slope), (0.0,))
 
 
 def _elu(alpha: float = 1.0) -> Activation:
     errors.check_number("elu alpha", alpha, fix="try 1.0")
-    if alpha == 1:
-        return Activation("elu", jax.nn.elu, (0.0,))
     return Activation("elu", lambda x: jax.nn.elu(x, alpha), (0.0,))
 
 

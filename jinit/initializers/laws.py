@@ -48,6 +48,15 @@ class Law:
     parent: tuple[float, float] = (0.0, 1.0)
     components: tuple[tuple[float, Law], ...] = ()
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether entries depend on the key.
+
+        >>> constant(0.0).is_drawn
+        False
+        """
+        return self.distribution not in ("constant", "deterministic")
+
     def density(self, x: Any) -> np.ndarray:
         """The probability density at ``x`` (any shape); atoms (constants, ±σ) have none and give 0.
 

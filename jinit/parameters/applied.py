@@ -39,7 +39,7 @@ def _is_drawn(each: Assignment) -> bool:
     """Whether chance, or a rule of which nothing is known, decides on the leaf's entries."""
     if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
         return each.initializer is not None
-    return each.initializer.law(_kernel(each)).distribution not in ("constant", "deterministic")
+    return each.initializer.law(_kernel(each)).is_drawn
 
 
 def _kernel(each: Assignment) -> tuple[int, ...]:

@@ -213,38 +213,38 @@ def _zeros(leaves: list[Leaf]) -> list[Finding]:
 
 def _duplicates(leaves: list[Leaf]) -> list[Finding]:
     """Random leaves that are multiples of each other as far as the smaller goes: one key, twice."""
-    drawn = [
-        leaf for leaf in leaves
-        if leaf.matrix and leaf.flat.size >= _PREFIX and np.isfinite(leaf.flat).all()
-        and not _few_values(leaf.flat)
-    ]  # fmt: skip
-    rows = [(number, entries) for number, leaf in enumerate(drawn) for entries in leaf.arrangements]
-    if not rows:
+    drawn = [leaf for leaf in leaves if leaf.matrix and _is_random(leaf.flat)]
+    if not drawn:
         return []
-    owner = np.array([number for number, _ in rows])
-    starts = np.stack(
-        [entries[:_PREFIX] / np.linalg.norm(entries[:_PREFIX]) for _, entries in rows]
-    )
+    ways, beginnings = [], []
+    for number, leaf in enumerate(drawn):
+        for way, entries in enumerate(leaf.arrangements):
+            ways.append((number, way))
+            # A copy: a view would keep all of every leaf in memory.
+            beginnings.append(entries[:_PREFIX].copy())
+    starts = np.stack(beginnings)
+    starts /= np.maximum(np.linalg.norm(starts, axis=1, keepdims=True), 1e-300)
     found, copies = [], set()
     for i, j in np.argwhere(np.abs(starts @ starts.T) > 0.9):
-        first, second = owner[i], owner[j]
+        (first, one_way), (second, other_way) = ways[i], ways[j]
         if first >= second or second in copies or first in copies:
             continue
-        size = min(rows[i][1].size, rows[j][1].size)
-        theirs, mine = rows[i][1][:size], rows[j][1][:size]
+        theirs, mine = drawn[first].arrangements[one_way], drawn[second].arrangements[other_way]
+        part = "" if theirs.size == mine.size else f" for {min(theirs.size, mine.size)} entries"
+        theirs, mine = theirs[: mine.size], mine[: theirs.size]
         cosine = float(mine @ theirs / math.sqrt((mine @ mine) * (theirs @ theirs)))
         if abs(cosine) > 0.99:
             copies.add(second)
             ratio = math.copysign(math.sqrt((mine @ mine) / (theirs @ theirs)), cosine)
-            part = (
-                "" if drawn[first].flat.size == drawn[second].flat.size else f" for {size} entries"
-            )
-            evidence = (
-                f"{ratio:.3g} × {drawn[first].path}, entry by entry{part} (cosine {cosine:.4f})"
-            )
+            what = f"{ratio:.3g} × {drawn[first].path}, entry by entry{part}"
+            evidence = f"{what} (cosine {cosine:.4f})"
             fix = "give every layer its own key; jinit.initialize folds in the path"
             found.append(Finding("duplicated", drawn[second].path, evidence, fix))
     return found
+
+
+def _is_random(flat: np.ndarray) -> bool:
+    return flat.size >= _PREFIX and bool(np.isfinite(flat).all()) and not _few_values(flat)
 
 
 def _few_values(flat: np.ndarray) -> bool:

@@ -97,7 +97,7 @@ def _filled(each: Assignment, moment: str) -> Array:
     alone = initializer if blocks is None else initializer.with_arguments(fused=None)
 
     def fill(key: Key, shape: Shape, dtype: Any = None, out_sharding: Any = None) -> Array:
-        if initializer.law(shape).distribution in ("constant", "deterministic"):
+        if not initializer.law(shape).is_drawn:
             values: Array = initializer(key, shape, dtype)
             return values if moment == "mean" else jnp.zeros_like(values)
         axes: Any = KernelAxes.among(dict(initializer.arguments))
