@@ -61,12 +61,16 @@ def reader(known: Table) -> Callable[[Moments, Array, Array], tuple[Array, Array
         s, gap = jnp.broadcast_arrays(s, gap)
         angle = 2 * jnp.arcsin(jnp.sqrt(jnp.clip(gap / 2, 0.0, 1.0)))
         x = jnp.minimum(s, _LARGEST) / (known.unit * _SCALE)
-        row, across = lagrange(jnp.arcsinh(x) / _STEP_S, len(values))
-        column, down = lagrange(jnp.arcsinh(angle * _ANGLE) / _STEP_T, _ANGLES)
-        near = jnp.asarray(values, s.dtype)[
-            row[..., None, None] + jnp.arange(6)[:, None], column[..., None, None] + jnp.arange(6)
-        ]
+        row, across = _neighbours(jnp.arcsinh(x) / _STEP_S, len(values))
+        column, down = _neighbours(jnp.arcsinh(angle * _ANGLE) / _STEP_T, _ANGLES)
+        near = jnp.asarray(values, s.dtype)[row[..., None], column[..., None, :]]
         shares = jnp.einsum("...i,...j,...ijk->...k", across, down, near)
         return shares[..., 0] * at.slope_second, shares[..., 1] * at.slope_second
 
     return pair_at
+
+
+def _neighbours(place: Array, points: int) -> tuple[Array, Array]:
+    """Six neighbours of each place on a grid 0 … points − 1, and their weights."""
+    first = jnp.clip(jnp.floor(place).astype(jnp.int32) - 2, 0, points - 6)
+    return first[..., None] + jnp.arange(6), lagrange(place - first, 6)

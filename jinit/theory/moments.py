@@ -78,12 +78,11 @@ def moments(activation: ActivationLike, q: Any) -> Moments:
       q: variance of the pre-activations, ≥ 0, any shape; may be traced.
 
     Returns:
-      :class:`Moments` in q's dtype. Relative error 1e-9 in float64 and 1e-5 in float32 for
-      q ≤ 10⁶, of what grows no faster than q⁴ (1e-6 where E eˣ or E x¹⁶ does); beyond, the power
-      law that holds there goes on. Where a moment vanishes with q, as E φ′² of ``cos``, and where φ
-      is 0 up to a kink, errors are relative to the moment at q = 1. NaN where the activation varies
-      faster than the quadrature resolves (``sin`` at √q > 40), where what counts lies beyond 10 √q
-      (E e⁴ˣ at q > 2), and where a moment is infinite.
+      :class:`Moments` in q's dtype. Relative error 1e-8 in float64 and 2e-6 in float32 for
+      q ≤ 10⁶; beyond, the power law that holds there goes on. Where a moment vanishes with q, as
+      E φ′² of ``cos``, and where φ is 0 up to a kink, errors are relative to the moment at q = 1.
+      NaN where the activation varies faster than the quadrature resolves (``sin`` at √q > 40),
+      where what counts lies beyond 10 √q (E e⁴ˣ at q > 2), and where a moment is infinite.
 
     Raises:
       ValueError: a negative q, an unknown activation. TypeError: not elementwise.
@@ -148,9 +147,10 @@ def cross_moments(activation: ActivationLike, q: Any, c: Any) -> CrossMoments:
       q: variance, > 0; c: correlation in [−1, 1]; broadcast against each other, may be traced.
 
     Returns:
-      :class:`CrossMoments`; relative error 1e-8 in float64 and 1e-5 in float32 where φ has no
-      features that are narrow for their distance from 0, other than kinks, and √q ≤ 5 for one that
-      oscillates; else NaN, as where φ is 0 but for a kink more than 5 √q away.
+      :class:`CrossMoments`; error 1e-8 in float64 and 1e-5 in float32 of the moment at c = 1 (of
+      ``difference``: of itself) where φ has no features that are narrow for their distance from 0,
+      other than kinks, and √q ≤ 5 for one that oscillates; else NaN, as where φ is 0 but for a kink
+      more than 5 √q away.
 
     Raises:
       ValueError: numbers out of range, an unknown activation, one that jumps (then E φ′² is

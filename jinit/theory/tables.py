@@ -23,8 +23,10 @@ _SCALE, _LARGEST = 0.25, 1000.0
 _STEP = math.asinh(_LARGEST / _SCALE) / 640
 # The value at 0 of the polynomial through the next six points.
 _TOWARDS_ZERO = np.array([6.0, -15.0, 20.0, -15.0, 6.0, -1.0])
-# Π (j − k) over k ≠ j: what each Lagrange polynomial of six points is divided by.
-_LAGRANGE = np.array([math.prod(j - k for k in range(6) if k != j) for j in range(6)], float)
+# Points that a column is interpolated through, as many on either side, and how many of them lie
+# before the last node that is not larger.
+_POINTS = 12
+_BESIDE = _POINTS // 2 - 1
 # A Gauss–Legendre rule of lower order and shorter reach that differs by more: the activation varies
 # faster than the rules resolve, or its mass lies where they do not reach.
 _RESOLVED, _REACH, _SHORTER = 1e-7, 12.0, 10.0
@@ -89,20 +91,28 @@ class Table:
         return s, np.asarray(self.second(self.bend * s + mean, square))
 
     def rows(self, s: Array) -> Array:
-        """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through six points."""
+        """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through twelve points."""
+        s, dtype = s.astype(jnp.promote_types(s.dtype, jnp.float32)), s.dtype
         x = jnp.minimum(s, _LARGEST) / (self.unit * _SCALE)
         # arcsinh of what is not negative: the absolute error counts, and it compiles faster.
         place = jnp.log(x + jnp.sqrt(x**2 + 1)) / _STEP
-        start, weights = lagrange(place, len(self.values))
-        values = jnp.asarray(self.values, s.dtype)
-        near = values[start[..., None] + jnp.arange(6)]
+        below = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, len(self.values) - 2)
+        # Counted from a node float32 has every digit of the distance, counted from 0 few.
+        node = jnp.asarray(np.sinh(_STEP * np.arange(len(self.values))), s.dtype)[below]
+        across = x * jnp.sqrt(node**2 + 1) + node * jnp.sqrt(x**2 + 1)
+        tiny = np.finfo(s.dtype).tiny  # Both are 0 at 0, where the quotient is 1.
+        apart = (x - node) * ((x + node + tiny) / (across + tiny))
+        apart = jnp.log1p(apart + apart**2 / (1 + jnp.sqrt(apart**2 + 1))) / _STEP
+        weights = lagrange(apart + _BESIDE, _POINTS)
+        values = jnp.asarray(_continued(self.values), s.dtype)
+        near = values[below[..., None] + jnp.arange(_POINTS)]
         lowest = jnp.asarray(_LOWEST, s.dtype)
         # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
         inside = jnp.maximum((weights[..., None] * near).sum(-2), lowest)
         power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
         far = jnp.maximum(s, _LARGEST)[..., None]
         outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)
-        return jnp.where(s[..., None] > _LARGEST, outside, inside)
+        return jnp.where(s[..., None] > _LARGEST, outside, inside).astype(dtype)
 
 
 def _nodes(unit: float) -> np.ndarray:
@@ -110,18 +120,32 @@ def _nodes(unit: float) -> np.ndarray:
     return unit * _SCALE * np.sinh(_STEP * np.arange(points))
 
 
-def lagrange(place: Array, points: int) -> tuple[Array, Array]:
-    """The first of six neighbours of each place on a grid 0 … points − 1, and their weights.
+def _continued(values: np.ndarray) -> np.ndarray:
+    """With rows at both ends where the polynomials through the outermost points go on.
 
-    >>> first, weights = lagrange(jnp.asarray(10.0), 20)
-    >>> int(first), abs(weights).tolist()
-    (8, [0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    So that every place has as many points on either side: the weights of points that all lie on
+    one side are large, and what float32 rounds with them.
     """
-    first = jnp.clip(jnp.floor(place).astype(jnp.int32) - 2, 0, points - 6)
-    apart = (place - first)[..., None] - jnp.arange(6, dtype=place.dtype)
-    # Every weight is a product over the other five: the node's own factor is 1.
-    factors = jnp.where(np.eye(6, dtype=bool), 1.0, apart[..., None, :])
-    return first, factors.prod(-1) / jnp.asarray(_LAGRANGE, place.dtype)
+    towards = np.array([-((-1) ** k) * math.comb(_POINTS, k) for k in range(1, _POINTS + 1)], float)
+    for _ in range(_BESIDE):
+        before, after = towards @ values[:_POINTS], towards @ values[: -_POINTS - 1 : -1]
+        values = np.concatenate([before[None], values, after[None]])
+    return values
+
+
+def lagrange(place: Array, order: int) -> Array:
+    """The weights of the values at 0 … order − 1 in the value of their polynomial at each place.
+
+    >>> abs(lagrange(jnp.asarray(2.0), 6)).tolist()
+    [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    """
+    nodes = np.arange(order)
+    apart = place[..., None] - jnp.asarray(nodes, place.dtype)
+    # Every weight is a product over the others: the node's own factor is 1.
+    own = np.eye(order, dtype=bool)
+    factors = jnp.where(own, 1.0, apart[..., None, :])
+    divisors = np.where(own, 1.0, nodes[:, None] - nodes).prod(-1)
+    return factors.prod(-1) / jnp.asarray(divisors, place.dtype)
 
 
 def table(activation: ActivationLike) -> Table:
