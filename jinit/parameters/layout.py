@@ -45,6 +45,7 @@ class Layout:
       fused: sizes of the blocks packed along the flattened out axes; () is one block.
       fan_in, fan_out: set where the shape does not say it: a bias has its kernel's, an embedding
         one active input, a transposed convolution with stride s sees 1/s of its taps per axis.
+      strides: of a transposed convolution, all axes' together: its taps over those it sees.
     """
 
     kind: Literal["kernel", "recurrent", "embedding", "bias", "vector"] = "kernel"
@@ -57,6 +58,7 @@ class Layout:
     fused: tuple[int, ...] = ()
     fan_in: float | None = None
     fan_out: float | None = None
+    strides: int = 1
 
     def kernels(self, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]]]:
         """How many stacks of kernels, and the shape of each kernel in one stack.

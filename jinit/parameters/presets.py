@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -100,6 +101,9 @@ def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInit
             # A projection (torch's proj_size) has hidden inputs, every other kernel hidden outputs.
             hidden = shape[0] // len(made.fused) if made.fused else shape[1]
         return fan_in_uniform(fan_in=hidden), made
+    if made.strides > 1 and made.fan_in is not None:
+        # The host's fan is the layer's whole window, whatever the strides skip of it.
+        made = replace(made, fan_in=made.fan_in * made.strides)
     if made.kind == "bias":
         return fan_in_uniform(fan_in=made.fan_in), made
     return fan_in_uniform(), made
@@ -107,6 +111,9 @@ def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInit
 
 def _keras(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """glorot_uniform kernels, orthogonal recurrent kernels, zero biases, forget gates at 1."""
+    if made.layer == "AdditiveAttention":  # glorot_uniform of one axis, its in and its out
+        bound = math.sqrt(3 / shape[0])
+        return uniform_range(-bound, bound), made
     if made.kind == "vector":
         return _vector(made, leaf.rpartition("/")[2]), made
     if made.kind == "bias":
@@ -148,6 +155,8 @@ def _haiku(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitia
         return _vector(made, leaf.rpartition("/")[2]), made
     if made.kind == "bias":
         return zeros, made
+    if made.layer == "VectorQuantizer":
+        return variance_scaling(1.0, "fan_in", "uniform", fan_in=shape[0]), made
     if made.kind == "embedding":
         return truncated_normal(1.0), made
     if made.layer == "GRU":

@@ -82,8 +82,8 @@ def assign(
       host: whose axis order the kernels follow.
       layers: pattern → what those leaves are: ``"conv(groups=4)"``, ``"embedding"``, … (see
         :func:`jinit.parameters.layout`), or ``hosts.layers(model, x)``. Leaves of Flax, Haiku and
-        Keras trees that are (receptive field…, in, out) need no entry; elsewhere a kernel must
-        have one.
+        Keras trees that are (receptive field…, in, out) need no entry; elsewhere, and where a
+        model was asked and said nothing (``{}``), a kernel must have one.
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order.
@@ -99,7 +99,7 @@ def assign(
     """
     errors.check_choice("host", host, HOSTS)
     leaves = _leaves(shapes)
-    layouts = _layouts(leaves, host, layers or {})
+    layouts = _layouts(leaves, host, layers)
     if isinstance(rules, str):
         return [_preset_assignment(path, rules, leaf, layouts[path]) for path, leaf in leaves]
     made = _made(rules)
@@ -132,7 +132,7 @@ def described_leaves(
     'kernel'
     """
     leaves = _leaves(tree)
-    layouts = _layouts(leaves, host, layers or {})
+    layouts = _layouts(leaves, host, layers)
     return [(path, leaf, layouts[path]) for path, leaf in leaves]
 
 
@@ -183,16 +183,20 @@ def _leaves(shapes: PyTree) -> list[tuple[str, Any]]:
     return found
 
 
-def _layouts(leaves: list[tuple[str, Any]], host: str, layers: Layers) -> dict[str, Layout | None]:
+def _layouts(
+    leaves: list[tuple[str, Any]], host: str, layers: Layers | None
+) -> dict[str, Layout | None]:
     """Each leaf's layout: from ``layers``, else from what its name means in the host."""
+    silent = layers is not None and not layers
+    layers = {} if layers is None else layers
     if not isinstance(layers, Mapping):
         raise errors.wrong_type(
             "layers", layers, "a mapping from pattern to layer", "{'*/kernel': 'dense'}"
         )
     named = {pattern: layout(given, host) for pattern, given in layers.items()}
     used: set[str] = set()
-    # A model that was asked has said all it knows: the rest is not guessed from names.
-    asked = any(isinstance(given, Layout) for given in layers.values())
+    # A model that was asked has said all it knows, be it nothing: the rest is not guessed.
+    asked = silent or any(isinstance(given, Layout) for given in layers.values())
     found: dict[str, Layout | None] = {}
     for path, leaf in leaves:
         pattern = path if path in named else next((p for p in named if matches(p, path)), None)
@@ -271,6 +275,8 @@ def _preset_assignment(path: str, name: str, leaf: Any, made: Layout | None) -> 
     if made is None:
         raise _unknown_layer(path, leaf, f"preset {name!r}")
     initializer, drawn = rule(made, re.split(r"[/.]", path)[-1], tuple(leaf.shape))
+    if made.kind == "bias" and made.fan_in is None and not _serves_any_shape(initializer):
+        raise _unknown_layer(path, leaf, f"preset {name!r}")
     return _assignment(path, name, initializer, leaf, drawn)
 
 
@@ -334,9 +340,10 @@ def _serves_any_shape(initializer: NamedInitializer) -> bool:
 
 
 def _unknown_layer(path: str, leaf: Any, rule: str) -> ValueError:
+    word = "dense" if len(leaf.shape) > 1 else "vector"
     return errors.refusal(
         f"leaf {path!r} of shape {tuple(leaf.shape)}",
         "no layer",
         f"a layer that says which axes are which, for {rule}",
-        f"layers={{**jinit.parameters.hosts.layers(model, x), {path!r}: 'dense'}} or what it is",
+        f"layers={{**jinit.parameters.hosts.layers(model, x), {path!r}: {word!r}}} or what it is",
     )

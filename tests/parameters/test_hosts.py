@@ -127,7 +127,9 @@ def nnx_layers():
             nnx.LinearGeneral(8, 16, axis=-1, batch_axis={0: 8}, rngs=rngs),
             "conv1",
         ),
+        "conv1": (nnx.Conv(8, 12, (3,), padding="VALID", rngs=rngs), "conv1"),
         "conv2": (nnx.Conv(8, 12, (3, 3), padding="VALID", rngs=rngs), "conv2"),
+        "conv3": (nnx.Conv(4, 12, (3, 3, 3), padding="VALID", rngs=rngs), "conv3"),
         "grouped": (
             nnx.Conv(8, 12, (3, 3), padding="VALID", feature_group_count=4, rngs=rngs),
             "conv2",
@@ -155,8 +157,13 @@ def test_nnx(name):
     with_unit_variance(y[:, :, 2:-2, 2:-2] if name == "transposed" else y)
 
 
-def test_nnx_gates_are_drawn_alone():
-    cell = nnx.OptimizedLSTMCell(8, 16, rngs=nnx.Rngs(0))
+class MyLSTMCell(nnx.OptimizedLSTMCell):
+    pass
+
+
+@pytest.mark.parametrize("kind", [nnx.OptimizedLSTMCell, MyLSTMCell])
+def test_nnx_gates_are_drawn_alone(kind):
+    cell = kind(8, 16, rngs=nnx.Rngs(0))
     layers = hosts.layers(cell)
     assert layers["dense_h/kernel"].fused == (16,) * 4
     assert layers["dense_h/kernel"].kind == "recurrent"
@@ -175,6 +182,8 @@ HAIKU = {
     "conv3": (lambda x: hk.Conv3D(12, 3, padding="VALID")(x), "conv3"),
     "grouped": (lambda x: hk.Conv2D(12, 3, padding="VALID", feature_group_count=4)(x), "conv2"),
     "depthwise": (lambda x: hk.DepthwiseConv2D(2, 3, padding="VALID")(x), "conv2"),
+    "depthwise 1-d": (lambda x: hk.DepthwiseConv1D(2, 3, padding="VALID")(x), "conv1"),
+    "depthwise 3-d": (lambda x: hk.DepthwiseConv3D(2, 3, padding="VALID")(x), "conv3"),
     "transposed": (lambda x: hk.Conv2DTranspose(12, 3, padding="VALID")(x), "conv2"),
     "strided": (lambda x: hk.Conv2DTranspose(12, 4, stride=2)(x), "conv2"),
 }
@@ -208,10 +217,13 @@ EQUINOX = {
     "dense": (lambda: eqx.nn.Linear(24, 30, key=K), "dense"),
     "conv1": (lambda: eqx.nn.Conv1d(40, 12, 3, key=K), "conv1"),
     "conv2": (lambda: eqx.nn.Conv2d(14, 12, 3, key=K), "conv2"),
+    "conv3": (lambda: eqx.nn.Conv3d(9, 12, 3, key=K), "conv3"),
     "grouped": (lambda: eqx.nn.Conv2d(14, 14, 3, groups=7, key=K), "conv2"),
     "depthwise": (lambda: eqx.nn.Conv2d(14, 28, 3, groups=14, key=K), "conv2"),
     "transposed": (lambda: eqx.nn.ConvTranspose2d(14, 12, 3, key=K), "conv2"),
     "transposed groups": (lambda: eqx.nn.ConvTranspose2d(14, 12, 3, groups=2, key=K), "conv2"),
+    "transposed strided": (lambda: eqx.nn.ConvTranspose2d(14, 12, 4, stride=2, key=K), "conv2"),
+    "transposed 1-d": (lambda: eqx.nn.ConvTranspose1d(40, 12, 3, key=K), "conv1"),
 }
 
 
@@ -227,7 +239,9 @@ def test_equinox(name):
         return jax.vmap(eqx.combine(params, static))(x)
 
     y = jax.vmap(outputs)(trees)
-    with_unit_variance(y[..., 2:-2, 2:-2] if "transposed" in name else y)
+    if "transposed" in name:
+        y = y[..., 3:-3] if name == "transposed 1-d" else y[..., 3:-3, 3:-3]
+    with_unit_variance(y)
 
 
 def test_equinox_attention_and_cells_have_layers():
@@ -325,6 +339,135 @@ def test_initializers_go_into_other_peoples_layers():
     assert made["linear"]["w"].shape == (4, 3)
 
 
+IDS = jnp.arange(50)
+
+
+def test_what_comes_out_of_embeddings():
+    module = nnx.Embed(50, 64, rngs=nnx.Rngs(0))
+    graph, _, rest = nnx.split(module, nnx.Param, ...)
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "flax")
+    with_unit_variance(jax.vmap(lambda params: nnx.merge(graph, params, rest)(IDS))(trees))
+
+    module = eqx.nn.Embedding(50, 64, key=K)
+    static = eqx.partition(module, eqx.is_inexact_array)[1]
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "equinox")
+    with_unit_variance(jax.vmap(lambda p: jax.vmap(eqx.combine(p, static))(IDS))(trees))
+
+    layer = keras.layers.Embedding(50, 64)
+    layer.build((1, 50))
+    trees = drawn(hosts.shapes(layer), hosts.layers(layer), "keras")
+    path = layer.trainable_variables[0].path
+    with_unit_variance(jax.vmap(lambda p: layer.stateless_call([p[path]], [], IDS)[0])(trees))
+
+
+# A recurrent cell of 64 units, from an input and a hidden state of which one is zero: every gate's
+# pre-activation is then standard normal, if and only if the fan of the other's kernel is right.
+UNITS = 64
+SIDES = {"input": (1.0, 0.0), "hidden": (0.0, 1.0)}
+NORMALS = np.random.default_rng(0).normal(size=(3, 2_000_000))
+
+
+def expected_square(kind, side, mean_square):
+    """E h′² of a cell from its equations, for independent gates ~ N(0, 1)."""
+    i, g, o = NORMALS
+    sigmoid = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
+    if kind == "lstm":  # from c = 0
+        return np.mean((sigmoid(o) * np.tanh(sigmoid(i) * np.tanh(g))) ** 2)
+    if side == "input":
+        return np.mean((sigmoid(i) * np.tanh(g)) ** 2)
+    new = (
+        np.tanh(sigmoid(o) * g) if kind == "gru" else np.tanh(g * np.sqrt(np.mean(sigmoid(o) ** 2)))
+    )
+    return np.mean((sigmoid(i) * new) ** 2) + np.mean(sigmoid(i) ** 2) * mean_square
+
+
+def from_a_cell(kind, side, run, trees):
+    """Runs the cell on inputs of mean square 1 and compares E h′² with its equations."""
+    x, h = (scale * jax.random.normal(jax.random.key(n), (256, UNITS))
+            for n, scale in enumerate(SIDES[side]))  # fmt: skip
+    norm = jnp.sqrt(jnp.mean((x + h) ** 2, axis=1, keepdims=True))
+    x, h = x / norm, h / norm
+    out = np.asarray(run(trees, x, h), np.float64)
+    with_unit_variance(out / np.sqrt(expected_square(kind, side, 1.0)))
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("LSTMCell", "lstm"), ("OptimizedLSTMCell", "lstm"), ("GRUCell", "gru")],
+)
+def test_gates_of_flax(name, kind, side):
+    cell = getattr(nn, name)(UNITS)
+
+    def carried(h):
+        return (jnp.zeros_like(h), h) if kind == "lstm" else h
+
+    zero = jnp.zeros((256, UNITS))
+    inputs = (carried(zero), zero)
+    trees = drawn(hosts.shapes(cell, *inputs), hosts.layers(cell, *inputs), "flax")
+    from_a_cell(
+        kind, side,
+        lambda trees, x, h: jax.vmap(lambda p: cell.apply({"params": p}, carried(h), x)[1])(trees),
+        trees,
+    )  # fmt: skip
+    module = getattr(nnx, name)(UNITS, UNITS, rngs=nnx.Rngs(0))
+    graph, _, rest = nnx.split(module, nnx.Param, ...)
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "flax")
+    from_a_cell(
+        kind, side,
+        lambda trees, x, h: jax.vmap(lambda p: nnx.merge(graph, p, rest)(carried(h), x)[1])(trees),
+        trees,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_gates_of_equinox(side):
+    for kind, module in (
+        ("lstm", eqx.nn.LSTMCell(UNITS, UNITS, key=K)),
+        ("gru", eqx.nn.GRUCell(UNITS, UNITS, key=K)),
+    ):
+        static = eqx.partition(module, eqx.is_inexact_array)[1]
+        trees = drawn(hosts.shapes(module), hosts.layers(module), "equinox")
+
+        def one(params, x, h, static=static, kind=kind):
+            cell = eqx.combine(params, static)
+            return cell(x, (h, 0 * h))[0] if kind == "lstm" else cell(x, h)
+
+        many = jax.vmap(jax.vmap(one, (None, 0, 0)), (0, None, None))
+        from_a_cell(kind, side, many, trees)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_gates_of_keras(side):
+    for kind, cell in (
+        ("lstm", keras.layers.LSTMCell(UNITS)),
+        ("gru", keras.layers.GRUCell(UNITS, reset_after=True)),
+    ):
+        cell.build((None, UNITS))
+        trees = drawn(hosts.shapes(cell), hosts.layers(cell), "keras")
+
+        def one(params, x, h, cell=cell, kind=kind):
+            values = [params[variable.path] for variable in cell.trainable_variables]
+            states = [h, 0 * h] if kind == "lstm" else [h]
+            return cell.stateless_call(values, cell.non_trainable_variables, x, states)[0][0]
+
+        from_a_cell(kind, side, jax.vmap(one, (0, None, None)), trees)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_gates_of_haiku(side):
+    gru = hk.without_apply_rng(hk.transform(lambda x, h: hk.GRU(UNITS)(x, h)[0]))
+    zero = jnp.zeros((256, UNITS))
+    trees = drawn(hosts.shapes(gru, zero, zero), hosts.layers(gru, zero, zero), "haiku")
+    from_a_cell("reset before", side, jax.vmap(gru.apply, (0, None, None)), trees)
+    # The LSTM's one kernel takes inputs and hidden units together: their mean square is ½.
+    lstm = hk.without_apply_rng(
+        hk.transform(lambda x, h: hk.LSTM(UNITS)(2**0.5 * x, hk.LSTMState(2**0.5 * h, 0 * h))[0])
+    )
+    trees = drawn(hosts.shapes(lstm, zero, zero), hosts.layers(lstm, zero, zero), "haiku")
+    from_a_cell("lstm", side, jax.vmap(lstm.apply, (0, None, None)), trees)
+
+
 # One token attends to itself alone, with weight 1: what comes out is out(value(x)).
 TOKEN = jax.random.normal(jax.random.key(5), (64, 1, 32))
 
@@ -381,7 +524,9 @@ TORCH = {
     "dense": (lambda: torch.nn.Linear(24, 30), "dense"),
     "conv1": (lambda: torch.nn.Conv1d(40, 12, 3), "conv1"),
     "conv2": (lambda: torch.nn.Conv2d(14, 12, 3), "conv2"),
+    "conv3": (lambda: torch.nn.Conv3d(9, 12, 3), "conv3"),
     "grouped": (lambda: torch.nn.Conv2d(14, 14, 3, groups=7), "conv2"),
+    "depthwise": (lambda: torch.nn.Conv2d(14, 28, 3, groups=14), "conv2"),
     "transposed": (lambda: torch.nn.ConvTranspose2d(14, 12, 3), "conv2"),
     "transposed groups": (lambda: torch.nn.ConvTranspose2d(14, 12, 3, groups=2), "conv2"),
     "strided": (lambda: torch.nn.ConvTranspose2d(14, 12, 4, stride=2), "conv2"),
@@ -422,6 +567,27 @@ def test_what_comes_out_of_torch_attention():
     packed = np.asarray(trees["in_proj_weight"])
     for block in np.split(packed, 3, axis=1):
         with_unit_variance(block * np.sqrt(32))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_gates_of_torch(side):
+    for kind, cell in (
+        ("lstm", torch.nn.LSTMCell(UNITS, UNITS)),
+        ("gru", torch.nn.GRUCell(UNITS, UNITS)),
+    ):
+
+        def run(trees, x, h, cell=cell, kind=kind):
+            x, h = (torch.from_numpy(np.array(value)) for value in (x, h))
+            found = []
+            for draw in range(DRAWS):
+                state = {n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()}
+                cell.load_state_dict(state)
+                with torch.no_grad():
+                    out = cell(x, (h, 0 * h))[0] if kind == "lstm" else cell(x, h)
+                found.append(out.numpy())
+            return np.stack(found)
+
+        from_a_cell(kind, side, run, drawn(hosts.shapes(cell), hosts.layers(cell), "torch"))
 
 
 def test_torch_attention_and_gates():
@@ -514,6 +680,17 @@ def test_what_a_model_does_not_say_is_not_guessed():
     rules = {"pos": "normal(stddev=0.02)", "*kernel": "he_normal", "*bias": "zeros"}
     assert parameters.assign(shapes, rules, layers=layers)
     assert jinit.audit(Position().init(K, x)["params"], layers=layers) == []
+
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x @ self.param("kernel", nn.initializers.normal(0.02), (24, 5))
+
+    layers, shapes = hosts.layers(Own(), x), hosts.shapes(Own(), x)
+    assert layers == {}
+    with pytest.raises(ValueError, match=r"leaf 'kernel'.*no layer"):
+        parameters.assign(shapes, {"*": "he_normal"}, layers=layers)
+    assert parameters.assign(shapes, {"*": "he_normal"}, layers={"*": "dense"})
     norm = eqx.nn.Sequential([eqx.nn.Linear(8, 16, key=K), eqx.nn.BatchNorm(16, "b", mode="ema")])
     tree = hosts.shapes(norm)
     drawn_tree = parameters.initialize(

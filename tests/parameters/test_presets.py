@@ -114,6 +114,9 @@ def test_haiku():
         (lambda x: hk.Embed(300, 40)(x), jnp.zeros(3, int)),
         (lambda x: hk.GRU(40)(x, jnp.zeros((1, 40))), jnp.zeros((1, 30))),
         (lambda x: hk.LayerNorm(-1, True, True)(x), jnp.zeros((1, 30))),
+        (lambda x: hk.nets.VectorQuantizer(30, 100, 0.25)(x, True)["quantize"], jnp.zeros((1, 30))),
+        (lambda x: hk.DepthwiseConv1D(20, 3)(x), jnp.zeros((1, 12, 16))),
+        (lambda x: hk.VanillaRNN(40)(x, jnp.zeros((1, 40))), jnp.zeros((1, 30))),
     ):
         model = hk.transform(function)
         compare(model.init(K, x), hosts.layers(model, x), "haiku")
@@ -125,6 +128,7 @@ def test_equinox():
         eqx.nn.Linear(100, 2000, key=K),
         eqx.nn.Conv2d(16, 64, 3, groups=4, key=K),
         eqx.nn.ConvTranspose2d(16, 64, 3, key=K),
+        eqx.nn.ConvTranspose2d(16, 640, 3, stride=2, groups=4, key=K),
         eqx.nn.Embedding(300, 40, key=K),
         eqx.nn.GRUCell(30, 40, key=K),
         eqx.nn.LSTMCell(30, 40, key=K),
@@ -148,6 +152,8 @@ def test_keras():
         (keras.layers.Embedding(300, 40), (1, 5)),
         (keras.layers.LSTM(40), (1, 5, 30)),
         (keras.layers.LayerNormalization(), (1, 30)),
+        (keras.layers.AdditiveAttention(), [(1, 5, 400), (1, 5, 400)]),
+        (keras.layers.Attention(use_scale=True), [(1, 5, 400), (1, 5, 400)]),
     ):
         layer.build(shape)
         real = {v.path: np.asarray(v.value) for v in layer.trainable_variables}
@@ -187,6 +193,13 @@ def test_leaves_of_a_torch_module_of_ones_own_are_not_guessed():
     assert set(layers) == {"dense.weight", "dense.bias"}
     with pytest.raises(ValueError, match=r"position.*no layer"):
         parameters.assign(tree, "torch", host="torch", layers=layers)
+
+
+def test_leaves_of_a_reparametrized_torch_layer_are_not_guessed():
+    torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"'bias'.*no layer.*'vector'"):
+        parameters.assign(hosts.shapes(normed), "torch", host="torch", layers=hosts.layers(normed))
 
 
 def test_a_preset_serves_another_host():

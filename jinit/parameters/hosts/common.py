@@ -58,6 +58,7 @@ def bias_of(kernel: Layout, shape: Sequence[int]) -> Layout:
         (),
         fan_in=None if found is None else found.fan_in,
         fan_out=None if found is None else found.fan_out,
+        strides=kernel.strides,
     )
 
 
@@ -131,16 +132,16 @@ def vector(layer: str) -> Layout:
     return Layout("vector", layer, (), ())
 
 
-def strided(fan_in: float, strides: Any, dimensions: int) -> float:
-    """Inputs that one output of a transposed convolution sees: 1/stride of its taps per axis.
+def strided(kernel: Layout, shape: Sequence[int], strides: Any, dimensions: int) -> Layout:
+    """The kernel of a transposed convolution: an output sees 1/stride of its taps per axis.
 
-    >>> strided(36, 2, 2)
+    >>> strided(Layout(), (3, 3, 4, 8), 2, 2).fan_in
     9.0
     """
-    if strides is None:
-        return fan_in
-    each = (strides,) * dimensions if isinstance(strides, int) else tuple(strides)
-    return fan_in / math.prod(each)
+    each = (strides,) * dimensions if isinstance(strides, int) else tuple(strides or ())
+    together, fans = math.prod(each), kernel.fans(tuple(shape))
+    fan_in = None if fans is None else fans.fan_in / together
+    return replace(kernel, fan_in=fan_in, strides=together)
 
 
 def equal_blocks(total: int, count: int) -> tuple[int, ...]:

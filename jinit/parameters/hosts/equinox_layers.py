@@ -86,11 +86,9 @@ def _describe(node: Any) -> dict[str, Layout]:
     if is_a("Linear"):
         kernel = layout("dense", "equinox")
     elif is_a("ConvTranspose"):
-        kernel = layout(f"transposed(groups={node.groups})", "equinox")
-        dimensions = node.num_spatial_dims
-        fans = kernel.fans(node.weight.shape[-dimensions - 2 :])
-        assert fans is not None
-        kernel = replace(kernel, fan_in=strided(fans.fan_in, node.stride, dimensions))
+        kernel, dimensions = layout("transposed", "equinox"), node.num_spatial_dims
+        kernel = replace(kernel, groups=node.groups)
+        kernel = strided(kernel, node.weight.shape[-dimensions - 2 :], node.stride, dimensions)
     elif is_a("Conv"):
         kernel = layout(f"conv(groups={node.groups})", "equinox")
     else:

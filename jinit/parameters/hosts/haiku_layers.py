@@ -78,6 +78,8 @@ def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
     found = {leaf: vector(name) for leaf in leaves}
     if is_a("Embed"):
         return {leaf: replace(layout("embedding"), layer=name) for leaf in leaves}
+    if is_a("VectorQuantizer"):  # (features, codes)
+        return {leaf: Layout("embedding", name, (1,), (0,), fan_in=1.0) for leaf in leaves}
     if is_a("GRU"):
         for leaf, kind in (("w_i", "kernel"), ("w_h", "recurrent")):
             found[leaf] = _gates(kind, name, leaves[leaf].shape, 3)
@@ -89,13 +91,12 @@ def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
     if is_a("Linear"):
         packed = comes_from(parent, "haiku", "LSTM") if parent is not None else False
         kernel = _gates("kernel", name, shape, 4) if packed else layout("dense")
+        if module.name == "hidden_to_hidden" and comes_from(parent, "haiku", "VanillaRNN"):
+            kernel = replace(kernel, kind="recurrent")
     elif is_a("ConvNDTranspose"):
-        kernel = layout("transposed", "haiku")
-        dimensions = len(module.kernel_shape)
-        fans = kernel.fans(shape[-dimensions - 2 :])
-        assert fans is not None
-        kernel = replace(kernel, fan_in=strided(fans.fan_in, module.stride, dimensions))
-    elif is_a("DepthwiseConv2D"):
+        kernel, dimensions = layout("transposed", "haiku"), len(module.kernel_shape)
+        kernel = strided(kernel, shape[-dimensions - 2 :], module.stride, dimensions)
+    elif is_a("DepthwiseConv1D", "DepthwiseConv2D", "DepthwiseConv3D"):
         # (…, 1, channels · multiplier): every output has one input channel of its own.
         kernel = layout(f"conv(groups={shape[-1] // module.channel_multiplier})")
     elif is_a("ConvND"):

@@ -166,10 +166,7 @@ def _describe(node: Any) -> list[tuple[Any, Layout]]:
 
 def _kernel(node: Any, shape: tuple[int, ...], is_a: Any) -> Layout | None:
     if is_a("BaseConvTranspose"):
-        made = layout("transposed", "keras")
-        fans = made.fans(shape)
-        assert fans is not None
-        return replace(made, fan_in=strided(fans.fan_in, node.strides, len(shape) - 2))
+        return strided(layout("transposed", "keras"), shape, node.strides, len(shape) - 2)
     if is_a("BaseDepthwiseConv"):
         return layout("depthwise", "keras")
     if is_a("BaseConv"):

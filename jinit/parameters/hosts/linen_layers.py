@@ -146,10 +146,7 @@ def _kernel(module: Any, shape: tuple[int, ...]) -> Layout | None:
     if module.transpose_kernel:
         made = replace(made, in_axes=(-1,), out_axes=(-2,))
     lifted = stacked(made, dimensions + 2, shape)
-    fans = None if lifted is None else lifted.fans(shape)
-    if lifted is None or fans is None:
-        return None
-    return replace(lifted, fan_in=strided(fans.fan_in, module.strides, dimensions))
+    return None if lifted is None else strided(lifted, shape, module.strides, dimensions)
 
 
 def gates(made: dict[str, Layout], shape: tuple[int, ...], count: int, kind: Any) -> Layout:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jinit.parameters.hosts.common import bias_of, path
+from jinit.parameters.hosts.common import bias_of, comes_from, path
 from jinit.parameters.hosts.linen_layers import describe, gates
 from jinit.parameters.layout import Layout
 from jinit.typing import PyTree
@@ -65,10 +65,10 @@ def _in_cell(
     parent: Any, name: Any, made: dict[str, Layout], leaves: dict[str, Any]
 ) -> dict[str, Layout]:
     """Marks the kernels of recurrent cells: which are recurrent, which pack gates."""
-    cell = type(parent).__name__
-    if "kernel" not in made:
+    known = [cell for cell in (*_CELLS, *_PLAIN_CELLS) if comes_from(parent, "flax", cell)]
+    if "kernel" not in made or not known:
         return made
-    shape = tuple(leaves["kernel"].shape)
+    cell, shape = known[0], tuple(leaves["kernel"].shape)
     if cell in _CELLS and name in _CELLS[cell][:2]:
         first, _, count = _CELLS[cell]
         kernel = gates(made, shape, count, "kernel" if name == first else "recurrent")

@@ -70,11 +70,8 @@ def _describe(node: Any, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
         kernel = layout("dense", "torch")
     elif is_a("_ConvNd"):
         if node.transposed:
-            kernel = layout(f"transposed(groups={node.groups})", "torch")
-            fans = kernel.fans(own["weight"])
-            assert fans is not None
-            fan_in = strided(fans.fan_in, node.stride, len(own["weight"]) - 2)
-            kernel = replace(kernel, fan_in=fan_in)
+            kernel, shape = layout(f"transposed(groups={node.groups})", "torch"), own["weight"]
+            kernel = strided(kernel, shape, node.stride, len(shape) - 2)
         else:
             kernel = layout(f"conv(groups={node.groups})", "torch")
     elif is_a("LayerNorm", "RMSNorm"):
