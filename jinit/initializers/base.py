@@ -12,6 +12,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import errors, prng, specs
 from jinit.initializers import laws
@@ -33,6 +34,8 @@ class Recipe:
       dtypes: ``"any"`` (constants), ``"complex"`` (real and complex), or ``"real"``.
       dtype: the factory's default dtype.
       arguments: what the spec string prints instead of the factory's own arguments.
+      whole: whether one part of a draw needs all of it, as of an orthogonal matrix: every device
+        then makes the whole of a sharded draw and keeps its part.
     """
 
     draw: Draw
@@ -40,6 +43,7 @@ class Recipe:
     dtypes: Literal["real", "complex", "any"] = "real"
     dtype: DType = None
     arguments: Mapping[str, Any] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class NamedInitializer:
 
         Raises:
           ValueError: a batch of keys, an ``rbg`` key under vmap, a shape without the axes this
-            initializer needs, float64 without x64.
+            initializer needs, float64 without x64, a sharding that does not divide the shape.
           TypeError: not a key, not a shape, a dtype the law cannot have, traced arguments.
         """
         shape = check_shape(shape)
@@ -83,6 +87,7 @@ class NamedInitializer:
             self.recipe.law(shape)
         if out_sharding is None:
             return self.recipe.draw(key, shape, dtype)
+        _check_sharding(out_sharding, shape)
         return _sharded(self, shape, dtype, out_sharding)(key)
 
     def law(self, shape: Shape) -> Law:
@@ -271,10 +276,36 @@ def _sharded(
 def _compiled(
     initializer: NamedInitializer, shape: tuple[int, ...], dtype: Any, sharding: Any
 ) -> Callable[[Key], Array]:
-    draw: Callable[[Key], Array] = jax.jit(
-        lambda key: initializer.recipe.draw(key, shape, dtype), out_shardings=sharding
-    )
-    return draw
+    recipe = initializer.recipe
+
+    def draw(key: Key) -> Array:
+        return recipe.draw(key, shape, dtype)
+
+    if recipe.whole and isinstance(sharding, NamedSharding):
+        # Parts of a product of matrices would be added up in another order.
+        draw = jax.jit(draw, out_shardings=NamedSharding(sharding.mesh, PartitionSpec()))
+    return jax.jit(draw, out_shardings=sharding)
+
+
+def _check_sharding(sharding: Any, shape: tuple[int, ...]) -> None:
+    """A layout over devices that this shape can have."""
+    fix = "jax.sharding.NamedSharding(mesh, PartitionSpec('d'))"
+    if not isinstance(sharding, jax.sharding.Sharding | PartitionSpec):
+        raise errors.wrong_type("out_sharding", sharding, "a Sharding or a PartitionSpec", fix)
+    spec: Any = getattr(sharding, "spec", sharding)
+    if isinstance(spec, PartitionSpec) and len(spec) > len(shape):
+        raise errors.refusal("out_sharding", sharding, f"at most the axes of {shape}", fix)
+    if isinstance(sharding, PartitionSpec):
+        if jax.sharding.get_abstract_mesh().empty:
+            raise errors.refusal("out_sharding", sharding, "a mesh to apply it to", fix)
+        return
+    try:
+        sharding.shard_shape(shape)
+    except ValueError as error:
+        said = str(error).strip().partition("\n")[0]
+        raise errors.refusal(
+            "out_sharding", sharding, f"axes and devices that divide {shape}", said
+        ) from None
 
 
 def _plain(item: tuple[str, Any]) -> tuple[str, Any]:

@@ -166,6 +166,22 @@ def entries(values: np.ndarray) -> Law:
     return Law("deterministic", float(values.mean()), float(values.std()), low, high)
 
 
+def two_valued(height: float, positive: int, negative: int, size: int) -> Law:
+    """The law of a deterministic array with ±height at so many of its entries, else 0.
+
+    >>> two_valued(1.0, 2, 0, 4) == entries(np.eye(2))
+    True
+    """
+    values = [height] * (positive > 0) + [-height] * (negative > 0)
+    values += [0.0] * (positive + negative < size)
+    low, high = min(values), max(values)
+    if low == high:
+        return constant(low)
+    mean, square = (positive - negative) / size, (positive + negative) / size
+    spread = abs(height) * math.sqrt(square - mean**2)
+    return Law("deterministic", height * mean, spread, low, high)
+
+
 def times(law: Law, factor: float) -> Law:
     """The law of ``factor`` times an entry, factor > 0.
 

@@ -82,7 +82,7 @@ def orthogonal(
         others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis).astype(dtype)
 
-    return Recipe(draw, law, "complex" if method == "qr" else "real", dtype=dtype)
+    return Recipe(draw, law, "complex" if method == "qr" else "real", dtype=dtype, whole=True)
 
 
 @named
@@ -131,6 +131,7 @@ def scaled_orthogonal(
         lambda shape: inner(shape).law(shape),
         "complex" if method == "qr" else "real",
         dtype=dtype,
+        whole=True,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jinit import errors
 from jinit.initializers import laws
@@ -42,17 +41,22 @@ def dirac(groups: int = 1, dtype: DType = None) -> Recipe:
     """
     errors.check_integer("dirac groups", groups, low=1, fix="use groups=1")
 
-    def kernel(shape: tuple[int, ...]) -> np.ndarray:
+    def law(shape: tuple[int, ...]) -> Law:
         _check_convolution("dirac", shape)
         size_in, size_out = shape[-2:]
         if size_out % groups:
             raise errors.refusal(
                 "dirac groups", groups, f"a divisor of {size_out} (shape {shape})", "check groups"
             )
-        block = np.eye(size_in, size_out // groups)
-        return _at_centre(np.tile(block, groups), shape)
+        ones = groups * min(size_in, size_out // groups)
+        return laws.two_valued(1.0, ones, 0, math.prod(shape))
 
-    return _deterministic(kernel, dtype)
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        row, column = _places(shape)
+        diagonal = row == column % (shape[-1] // groups)
+        return jnp.where(_at_centre(shape) & diagonal, 1, 0).astype(dtype)
+
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
 
 
 @named
@@ -97,7 +101,7 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
             dtype
         )
 
-    return Recipe(draw, law, "complex", dtype=dtype)
+    return Recipe(draw, law, "complex", dtype=dtype, whole=True)
 
 
 @named
@@ -127,23 +131,33 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Recipe:
     """
     errors.check_number("hadamard gain", gain, fix="use a finite number")
 
-    def kernel(shape: tuple[int, ...]) -> np.ndarray:
+    def height(shape: tuple[int, ...]) -> float:
+        """What stands in the kernel where it is not 0, up to sign."""
+        size_in, size_out = shape[-2:]
+        order = 1 << (size_out - 1).bit_length()
+        return float(gain) / (math.sqrt(order) if size_in < size_out else 1.0)
+
+    def law(shape: tuple[int, ...]) -> Law:
         if len(shape) < 2 or not math.prod(shape):
             raise errors.refusal(
                 "hadamard shape", shape, "rank >= 2, sizes >= 1", "use 'zeros' for a bias"
             )
         size_in, size_out = shape[-2:]
-        matrix = np.eye(size_in, size_out)
+        positive, negative = min(size_in, size_out), 0
         if size_in < size_out:
-            order = 1
-            block = np.ones((1, 1))
-            while order < size_out:
-                block = np.block([[block, block], [block, -block]])
-                order *= 2
-            matrix = block[:size_in, :size_out] / math.sqrt(order)
-        return float(gain) * _at_centre(matrix, shape)
+            together, difference = size_in * size_out, _hadamard_sum(size_in, size_out)
+            positive, negative = (together + difference) // 2, (together - difference) // 2
+        return laws.two_valued(height(shape), positive, negative, math.prod(shape))
 
-    return _deterministic(kernel, dtype)
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        row, column = _places(shape)
+        value = jnp.asarray(height(shape), dtype)
+        if shape[-2] >= shape[-1]:
+            return jnp.where(_at_centre(shape) & (row == column), value, 0)
+        negative = jax.lax.population_count(row & column) % 2 == 1
+        return jnp.where(_at_centre(shape), jnp.where(negative, -value, value), 0)
+
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
 
 
 @named
@@ -203,17 +217,7 @@ def looks_linear(
             w = jnp.concatenate([w, -w], axis=0)
         return jnp.zeros(shape, dtype).at[_centre(shape)].set(w)
 
-    return Recipe(draw, law, dtype=dtype)
-
-
-def _deterministic(kernel: Any, dtype: DType) -> Recipe:
-    """The recipe of an array that depends on the shape alone."""
-    return Recipe(
-        lambda key, shape, dtype: jnp.asarray(kernel(shape), dtype),
-        lambda shape: laws.entries(kernel(shape)),
-        dtypes="any",
-        dtype=dtype,
-    )
+    return Recipe(draw, law, dtype=dtype, whole=True)
 
 
 def _check_convolution(name: str, shape: tuple[int, ...]) -> None:
@@ -231,7 +235,33 @@ def _centre(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size // 2 for size in shape[:-2])
 
 
-def _at_centre(matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    kernel = np.zeros(shape)
-    kernel[_centre(shape)] = matrix
-    return kernel
+def _places(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Row and column of every entry: from these each device makes its part of a kernel alone."""
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - n) for n in (2, 1))
+    return row, column
+
+
+def _at_centre(shape: tuple[int, ...]) -> Array:
+    """Whether an entry lies at the centre tap."""
+    found = jnp.ones(shape, bool)
+    for axis, place in enumerate(_centre(shape)):
+        found &= jax.lax.broadcasted_iota(jnp.int32, shape, axis) == place
+    return found
+
+
+def _hadamard_sum(rows: int, columns: int) -> int:
+    """Σ (−1)^popcount(i & j) over i < rows and j < columns: the sum of a leading block.
+
+    A whole block of 2ᵏ rows and at most 2ᵏ columns sums to 2ᵏ, the first column's.
+    """
+    rows, columns = max(rows, columns), min(rows, columns)
+    if columns == 0 or rows & (rows - 1) == 0:
+        return rows if columns else 0
+    half = 1 << ((rows - 1).bit_length() - 1)
+    top, left = min(columns, half), rows - half
+    return (
+        half
+        + _hadamard_sum(left, top)
+        + _hadamard_sum(half, columns - top)
+        - _hadamard_sum(left, columns - top)
+    )
