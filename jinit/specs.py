@@ -78,7 +78,7 @@ def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
     return Spec(tree.func.id, args, kwargs)
 
 
-def bind(spec: Spec, factory: Callable[..., Any], kind: str) -> dict[str, Any]:
+def bind(spec: Spec, factory: Callable[..., Any], kind: str, example: str = "") -> dict[str, Any]:
     """The spec's arguments by the factory's parameter names, in the factory's order.
 
     Raises:
@@ -91,9 +91,13 @@ def bind(spec: Spec, factory: Callable[..., Any], kind: str) -> dict[str, Any]:
     try:
         bound = signature.bind(*spec.args, **dict(spec.kwargs))
     except TypeError as error:
-        takes = ", ".join(str(parameter) for parameter in signature.parameters.values())
+        takes = ", ".join(
+            name if parameter.default is parameter.empty else f"{name}={_word(parameter.default)}"
+            for name, parameter in signature.parameters.items()
+        )
+        fix = f"{error}, as in {example!r}" if example else str(error)
         raise errors.refusal(
-            f"{kind} {spec.name!r}", str(spec), f"arguments ({takes})", str(error)
+            f"{kind} {spec.name!r}", str(spec), f"arguments ({takes})", fix
         ) from None
     return dict(bound.arguments)
 

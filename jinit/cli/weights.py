@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-from jinit import errors
+from jinit import errors, specs
 from jinit.cli.output import dump, write_picture
 
 try:
@@ -42,8 +42,9 @@ def list_initializers(
 def describe(
     name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
     shape: Annotated[
-        tuple[int, ...], arg(help="receptive field…, in, out; a dense layer is: in out")
-    ] = (10, 1000),
+        tuple[int, ...] | None,
+        arg(help="receptive field…, in, out; a dense layer is: in out (10 1000 if it serves it)"),
+    ] = None,
     seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
     plot: Annotated[
         str | None,
@@ -56,8 +57,10 @@ def describe(
     Example: jinit describe fan_in_uniform --shape 10 1000
     """
     from jinit.initializers import describe as describe_initializer
+    from jinit.initializers import registry
 
-    found = describe_initializer(name, shape, seed=seed)
+    usual = registry.row(specs.parse(name, "initializer", nested=True).name).shape
+    found = describe_initializer(name, usual if shape is None else shape, seed=seed)
     if plot is not None:
         from jinit.report import plots
 
@@ -98,7 +101,7 @@ def audit(
 
     one_preset = len(rule) == 1 and rule[0] in presets.names()
     rules = rule[0] if one_preset else _pairs("rule", rule) or None
-    layers = _pairs("layer", layer)
+    layers = _pairs("layer", layer) or None
     arrays = checkpoints.load(checkpoint)
     findings = find(arrays, host=host, layers=layers, rules=rules)
     if json:

@@ -66,7 +66,11 @@ class NamedInitializer:
         return specs.write(self.name, self.arguments)
 
     def __call__(
-        self, key: Key, shape: Shape, dtype: DType = None, out_sharding: Any = None
+        self,
+        key: Key,
+        shape: Shape = None,  # type: ignore[assignment]  # refused below, with a hint
+        dtype: DType = None,
+        out_sharding: Any = None,
     ) -> Array:
         """Draws an array; see :class:`jinit.typing.Initializer`.
 
@@ -78,6 +82,12 @@ class NamedInitializer:
             initializer needs, float64 without x64, a sharding that does not divide the shape.
           TypeError: not a key, not a shape, a dtype the law cannot have, traced arguments.
         """
+        if isinstance(key, tuple | list):
+            # Keras and Haiku have no key, and begin with the shape.
+            raise errors.wrong_type(
+                "key", key, "a PRNG key",
+                f"jinit.parameters.hosts.keras('{self}') or hosts.haiku('{self}') in their layers",
+            )  # fmt: skip
         shape = check_shape(shape)
         dtype = _check_dtype(self, self.recipe.dtype if dtype is None else dtype)
         if self.recipe.dtypes != "any":  # constants need no key: JAX's take None for one

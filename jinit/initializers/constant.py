@@ -27,20 +27,36 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
       An initializer for any shape; bit for bit ``jax.nn.initializers.constant``.
 
     Raises:
-      ValueError: a NaN or infinite value; a value that does not broadcast to the shape.
+      ValueError: a NaN or infinite value, one that is too large for the dtype; a value that does
+        not broadcast to the shape.
 
     >>> constant(0.1)(jax.random.key(0), (2,))
     Array([0.1, 0.1], dtype=float32)
     """
+    if isinstance(value, tuple | list):  # as a spec string has it
+        try:
+            value = np.asarray(value, float)
+        except (TypeError, ValueError):
+            raise errors.wrong_type(
+                "constant value", value, "a number or an array of them", "use rows of one length"
+            ) from None
     if np.ndim(value) == 0:
         errors.check_number("constant value", value, fix="use a finite number")
     elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
         raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
-    if isinstance(value, tuple | list):  # as a spec string has it
-        value = np.asarray(value)
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        if not isinstance(value, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
+            errors.check_number(
+                f"largest constant value in {dtype.name}",
+                float(np.abs(np.asarray(value, float)).max(initial=0)),
+                high=float(jnp.finfo(dtype).max),  # type: ignore[no-untyped-call]
+                fix="use a wider dtype",
+            )
+        return jax.nn.initializers.constant(value)(key, shape, dtype)
 
     return Recipe(
-        jax.nn.initializers.constant(value),
+        draw,
         lambda shape: laws.entries(_broadcast(value, shape)),
         dtypes="any",
         dtype=dtype,

@@ -221,10 +221,8 @@ def _shifted(draw: Draw, mean: float) -> Draw:
 
 
 def _check_positive(what: str, value: Any) -> None:
-    if np.ndim(value):
-        raise errors.wrong_type(
-            what, f"an array of shape {np.shape(value)}", "one number", "multiply a draw by it"
-        )
+    if isinstance(value, tuple | list) or np.ndim(value):
+        raise errors.wrong_type(what, value, "one number", "multiply a draw by the array")
     errors.check_number(
         what, value, low=0.0, open_low=True, fix="use a positive number, or the initializer 'zeros'"
     )

@@ -175,8 +175,13 @@ def get(initializer: str | Initializer) -> Initializer:
         )
     # An activation may have arguments of its own.
     spec = specs.parse(initializer, "initializer", nested=True)
-    factory = row(spec.name).factory
-    return factory(**specs.bind(spec, factory, "initializer"))
+    known = row(spec.name)
+    made = known.factory(**specs.bind(spec, known.factory, "initializer", known.example))
+    if not callable(made):
+        raise errors.wrong_type(
+            f"factory of {spec.name!r}", made, "init(key, shape, dtype)", "return an initializer"
+        )
+    return made
 
 
 def row(name: str) -> Row:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import jax
 import numpy as np
 
 from jinit import errors
@@ -62,7 +64,7 @@ def audit(
     """
     errors.check_choice("host", host, HOSTS)
     leaves = [
-        Leaf(path, np.asarray(leaf), made)
+        Leaf(path, _values(path, leaf), made)
         for path, leaf, made in described_leaves(params, host, layers)
     ]
     findings = [finding for leaf in leaves for finding in _alone(leaf)]
@@ -76,6 +78,17 @@ def audit(
         findings += _seeds(seed_fn, host, layers)
     order = {leaf.path: position for position, leaf in enumerate(leaves)}
     return sorted(findings, key=lambda finding: order.get(finding.leaf, len(order)))
+
+
+def _values(path: str, leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer):
+        raise errors.wrong_type(
+            f"leaf {path!r}",
+            type(leaf).__name__,
+            "an array of initial weights",
+            "model.init(key, x)",
+        )
+    return np.asarray(leaf)
 
 
 def _alone(leaf: Leaf) -> Iterator[Finding]:
@@ -180,7 +193,7 @@ def _trap(
     evidence = (
         f"σ {sigma:.3g} is {found.name} for fan_in {wrong.fan_in:g}, fan_out {wrong.fan_out:g} "
         f"({what}); the layer's are {true.fan_in:g} and {true.fan_out:g}: "
-        f"{factor:.2g}× too {'small' if factor > 1 else 'large'}"
+        f"{max(factor, 1 / factor):.2g}× too {'small' if factor > 1 else 'large'}"
     )
     fix = f"initialize(…, {{'{leaf.path}': '{found.name}'}}, layers=hosts.layers(model, x))"
     return Finding("wrong fan", leaf.path, evidence, fix)

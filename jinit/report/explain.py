@@ -73,7 +73,7 @@ def print_findings(
     arrays: Mapping[str, Any],
     *,
     host: str,
-    layers: Mapping[str, Any],
+    layers: Mapping[str, Any] | None,
     stream: TextIO | None = None,
 ) -> None:
     """Prints what an audit found, one leaf a paragraph, and which kernels it could not check."""

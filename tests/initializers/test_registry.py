@@ -82,7 +82,8 @@ def test_shape_dtype_jit_and_vmap(text):
         # A compiler may round a product of constants once more or less; bits never change.
         tolerance = {"rtol": 3e-7, "atol": 1e-6 if text in HAAR else 0}
         if dtype != jnp.float32:
-            tolerance = {"rtol": 1e-2, "atol": 1e-2}
+            unit = 2 * float(jnp.finfo(dtype).eps)
+            tolerance = {"rtol": unit, "atol": unit * np.abs(eager).max() if text in HAAR else 0}
         np.testing.assert_allclose(jitted, eager, **tolerance)
         mapped = np.asarray(jax.jit(jax.vmap(single))(keys), np.float32)
         if text in HAAR:
@@ -110,6 +111,34 @@ def test_deterministic_arrays_follow_their_law(text):
         [law.mean, law.stddev, law.low, law.high],
         atol=1e-6,
     )
+
+
+def test_what_keras_and_haiku_would_pass_is_refused_with_the_way_to_do_it():
+    for call in (lambda f: f((3, 4), dtype="float32"), lambda f: f((3, 4), jnp.float32)):
+        with pytest.raises(TypeError, match=r"hosts.keras\('he_normal'\) or hosts.haiku"):
+            call(initializers.he_normal())
+    with pytest.raises(TypeError, match="shape: got None"):
+        initializers.he_normal()(jax.random.key(0))
+
+
+def test_constants_that_a_dtype_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match=r"constant value in float16: got 1000000.*wider"):
+        initializers.constant(1e6)(jax.random.key(0), (2,), jnp.float16)
+    assert initializers.constant(6e4)(jax.random.key(0), (2,), jnp.float16)[0] == 6e4
+
+
+def test_factories_that_return_no_initializer_are_named():
+    initializers.register("junk", lambda: 3)
+    try:
+        with pytest.raises(TypeError, match="factory of 'junk'"):
+            initializers.get("junk")
+    finally:
+        del registry._ROWS["junk"]
+
+
+def test_missing_arguments_are_shown_by_an_example():
+    with pytest.raises(ValueError, match=r"arguments \(value, dtype=None\).*'constant\(value=0.1"):
+        initializers.get("constant")
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

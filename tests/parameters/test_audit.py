@@ -399,3 +399,8 @@ def test_embeddings_that_are_all_alike():
 def test_a_seed_fn_that_returns_nothing_is_refused():
     with pytest.raises(TypeError, match="seed_fn"):
         jinit.audit({"kernel": KERNEL}, seed_fn=lambda seed: None)
+
+
+def test_shapes_are_not_weights():
+    with pytest.raises(TypeError, match=r"'kernel'.*an array of initial weights"):
+        jinit.audit({"kernel": jax.ShapeDtypeStruct((8, 4), jnp.float32)})
