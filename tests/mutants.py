@@ -34,6 +34,10 @@ RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_iden
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
+AUDIT, PRESETS, POPULATION = (
+    f"tests/parameters/test_{name}.py" for name in ("audit", "presets", "population")
+)
+SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,32 @@ MUTANTS = [
     M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
     M("hosts: strides not counted", "parameters/hosts/common.py", "fans.fan_in / together", "fans.fan_in", HOSTS),
     M("hosts: Keras depthwise as a convolution", "parameters/hosts/keras_layers.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', HOSTS),
+    M("hosts: torch's GRU is one gate", "parameters/hosts/torch_layers.py", '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', HOSTS),
+    M("hosts: a model that says nothing is guessed", "parameters/rules.py", "silent or any(", "any(", HOSTS),
+    M("layout: fans of the last block", LAYOUT, "self.kernels(shape)[1][0]", "self.kernels(shape)[1][-1]", TREES),
+    M("preset: keras forgets with another gate", "parameters/presets.py", "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", PRESETS),
+    M("preset: gates by their inputs", "parameters/presets.py", "shape[0] // len(made.fused) if made.fused else shape[1]", "shape[1]", PRESETS),
+    M("preset: torch's transposed bias by its inputs", "parameters/presets.py", "made.fan_out if made.kind", "made.fan_in if made.kind", PRESETS),
+    M("preset: flax embeds by the number of tokens", "parameters/presets.py", "fan_in=shape[-1])", "fan_in=shape[0])", PRESETS),
+    M("preset: haiku without its taps", "parameters/presets.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", PRESETS),
+    M("preset: equinox counts strides", "parameters/presets.py", "made.strides > 1 and", "False and", PRESETS),
+    M("audit: means are not looked at", "parameters/applied.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", AUDIT),
+    M("audit: bounds are not looked at", "parameters/applied.py", "if one_law and (flat.min()", "if False and (flat.min()", AUDIT),
+    M("audit: orthogonality is not looked at", "parameters/applied.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", AUDIT),
+    M("audit: what draws nothing by its σ alone", "parameters/applied.py", "if not _is_drawn(each):", "if False:", AUDIT),
+    M("audit: copies with another sign are no copies", "parameters/audit.py", "if abs(cosine) > 0.99", "if cosine > 0.99", AUDIT),
+    M("audit: in and out are not exchanged", "parameters/traps.py", "Fans(true.fan_out, true.fan_in)", "true", AUDIT),
+    M("population: members alike", "parameters/population.py", "jax.random.fold_in(key, number)", "key", POPULATION),
+    M("search distribution: σ of what draws nothing", "parameters/population.py", 'return values if moment == "mean" else jnp.zeros_like(values)', "return values", POPULATION),
+    M("search distribution: blocks by the whole", "parameters/population.py", "alone.law(block)", "alone.law(shape)", POPULATION),
+    M("describe: σ of the real part", "initializers/describe.py", "drawn.std()", "values.std()", REGISTRY),
+    M("describe: another factor of inputs", "initializers/describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", REGISTRY),
+    M("checkpoint: Fortran's order", "parameters/checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", CLI),
+    M("checkpoint: bfloat16 as float16", "parameters/checkpoints.py", '"BF16": jnp.bfloat16', '"BF16": np.float16', CLI),
+    M("hadamard: sum of a leading block", STRUCTURED, "- _hadamard_sum(left, columns - top)", "+ _hadamard_sum(left, columns - top)", LAWS),
+    M("sharded: parts of a product", BASE, "if recipe.whole and", "if False and", SHARDING),
+    M("table: six points", "theory/tables.py", "_POINTS = 12", "_POINTS = 6", MOMENTS),
+    M("table: places counted from 0", "theory/tables.py", "lagrange(apart + _BESIDE, _POINTS)", "lagrange(place - below + _BESIDE, _POINTS)", MOMENTS),
     M("holm: Bonferroni of the rest only", COMPARE, "(len(p) - rank) * float(p[index])", "(len(p) - rank - 1) * float(p[index])", STATS),
     M("paired: gaps tie to the last bit only", COMPARE, "~(np.diff(ordered) <= resolution)", "np.diff(ordered) > 0", STATS),
     M("length: growth by a constant is lost", "theory/settled.py", "100 * rounding, rounding)", "0 * rounding, 0 * rounding)", FIELD),

@@ -119,10 +119,7 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
                 "rank 2: (in, out)",
                 "use 'dirac' for a convolution kernel",
             )
-        share = min(shape) / max(1, shape[0] * shape[1])
-        value = float(gain)
-        stddev = abs(value) * float(np.sqrt(share * (1 - share)))
-        return Law("deterministic", value * share, stddev, min(0.0, value), max(0.0, value))
+        return laws.two_valued(float(gain), min(shape), 0, shape[0] * shape[1])
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         rows, columns = shape

@@ -172,6 +172,8 @@ def two_valued(height: float, positive: int, negative: int, size: int) -> Law:
     >>> two_valued(1.0, 2, 0, 4) == entries(np.eye(2))
     True
     """
+    if not size:
+        return constant(0.0)
     values = [height] * (positive > 0) + [-height] * (negative > 0)
     values += [0.0] * (positive + negative < size)
     low, high = min(values), max(values)

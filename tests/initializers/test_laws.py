@@ -14,6 +14,7 @@ import scipy.linalg
 from scipy import special, stats
 
 from jinit import initializers
+from jinit.initializers import laws
 from jinit.quadrature import in_float64
 
 ALPHA = 1e-3
@@ -342,6 +343,20 @@ def test_hadamard_is_an_isometry_of_its_input():
         np.asarray(initializers.hadamard()(jax.random.key(0), (31, order))) * math.sqrt(order),
         hadamard_matrix(order)[:31],
     )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 9), (7, 8), (6, 33), (3, 3, 3, 5), (5, 3)])
+@pytest.mark.parametrize("gain", [1.0, -2.0])
+def test_laws_of_kernels_that_draw_nothing_are_those_of_their_entries(shape, gain):
+    for made in (
+        initializers.hadamard(gain),
+        *([initializers.dirac()] if len(shape) > 2 else []),
+        *([initializers.identity(gain)] if len(shape) == 2 else []),
+    ):
+        drawn = laws.entries(np.asarray(made(jax.random.key(0), shape), np.float64))
+        law = made.law(shape)
+        for what in ("mean", "stddev", "low", "high"):
+            assert getattr(law, what) == pytest.approx(getattr(drawn, what), abs=1e-6), what
 
 
 def hadamard_matrix(order):

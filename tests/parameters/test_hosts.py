@@ -381,6 +381,14 @@ def expected_square(kind, side, mean_square):
     return np.mean((sigmoid(i) * new) ** 2) + np.mean(sigmoid(i) ** 2) * mean_square
 
 
+def packed(layers, count):
+    """Every kernel packs so many gates, one kernel at least is hidden to hidden."""
+    kernels = [made for made in layers.values() if made.kind in ("kernel", "recurrent")]
+    assert kernels
+    assert all(made.fused == (UNITS,) * count for made in kernels)
+    return layers
+
+
 def from_a_cell(kind, side, run, trees):
     """Runs the cell on inputs of mean square 1 and compares E h′² with its equations."""
     x, h = (scale * jax.random.normal(jax.random.key(n), (256, UNITS))
@@ -412,7 +420,10 @@ def test_gates_of_flax(name, kind, side):
     )  # fmt: skip
     module = getattr(nnx, name)(UNITS, UNITS, rngs=nnx.Rngs(0))
     graph, _, rest = nnx.split(module, nnx.Param, ...)
-    trees = drawn(hosts.shapes(module), hosts.layers(module), "flax")
+    layers = hosts.layers(module)
+    if name != "LSTMCell":  # which has a layer for each gate
+        packed(layers, 4 if kind == "lstm" else 3)
+    trees = drawn(hosts.shapes(module), layers, "flax")
     from_a_cell(
         kind, side,
         lambda trees, x, h: jax.vmap(lambda p: nnx.merge(graph, p, rest)(carried(h), x)[1])(trees),
@@ -427,7 +438,8 @@ def test_gates_of_equinox(side):
         ("gru", eqx.nn.GRUCell(UNITS, UNITS, key=K)),
     ):
         static = eqx.partition(module, eqx.is_inexact_array)[1]
-        trees = drawn(hosts.shapes(module), hosts.layers(module), "equinox")
+        layers = packed(hosts.layers(module), 4 if kind == "lstm" else 3)
+        trees = drawn(hosts.shapes(module), layers, "equinox")
 
         def one(params, x, h, static=static, kind=kind):
             cell = eqx.combine(params, static)
@@ -444,7 +456,8 @@ def test_gates_of_keras(side):
         ("gru", keras.layers.GRUCell(UNITS, reset_after=True)),
     ):
         cell.build((None, UNITS))
-        trees = drawn(hosts.shapes(cell), hosts.layers(cell), "keras")
+        layers = packed(hosts.layers(cell), 4 if kind == "lstm" else 3)
+        trees = drawn(hosts.shapes(cell), layers, "keras")
 
         def one(params, x, h, cell=cell, kind=kind):
             values = [params[variable.path] for variable in cell.trainable_variables]
@@ -458,13 +471,15 @@ def test_gates_of_keras(side):
 def test_gates_of_haiku(side):
     gru = hk.without_apply_rng(hk.transform(lambda x, h: hk.GRU(UNITS)(x, h)[0]))
     zero = jnp.zeros((256, UNITS))
-    trees = drawn(hosts.shapes(gru, zero, zero), hosts.layers(gru, zero, zero), "haiku")
+    layers = packed(hosts.layers(gru, zero, zero), 3)
+    trees = drawn(hosts.shapes(gru, zero, zero), layers, "haiku")
     from_a_cell("reset before", side, jax.vmap(gru.apply, (0, None, None)), trees)
     # The LSTM's one kernel takes inputs and hidden units together: their mean square is ½.
     lstm = hk.without_apply_rng(
         hk.transform(lambda x, h: hk.LSTM(UNITS)(2**0.5 * x, hk.LSTMState(2**0.5 * h, 0 * h))[0])
     )
-    trees = drawn(hosts.shapes(lstm, zero, zero), hosts.layers(lstm, zero, zero), "haiku")
+    layers = packed(hosts.layers(lstm, zero, zero), 4)
+    trees = drawn(hosts.shapes(lstm, zero, zero), layers, "haiku")
     from_a_cell("lstm", side, jax.vmap(lstm.apply, (0, None, None)), trees)
 
 
@@ -587,7 +602,8 @@ def test_gates_of_torch(side):
                 found.append(out.numpy())
             return np.stack(found)
 
-        from_a_cell(kind, side, run, drawn(hosts.shapes(cell), hosts.layers(cell), "torch"))
+        layers = packed(hosts.layers(cell), 4 if kind == "lstm" else 3)
+        from_a_cell(kind, side, run, drawn(hosts.shapes(cell), layers, "torch"))
 
 
 def test_torch_attention_and_gates():

@@ -173,6 +173,12 @@ def test_where_resets_a_part_and_says_what_it_kept():
     assert report["kept"] == ("body/bias", "body/kernel")
 
 
+def test_fans_of_unequal_blocks_are_those_of_the_first():
+    made = parameters.Layout(fused=(4, 6))
+    assert made.kernels((3, 10)) == (1, [(3, 4), (3, 6)])
+    assert made.fans((3, 10)) == initializers.Fans(3.0, 4.0)
+
+
 @pytest.mark.parametrize("host", ["flax", "torch"])
 def test_packed_is_separate(host):
     """A fused kernel's blocks, a group and a batch entry are kernels drawn alone."""
