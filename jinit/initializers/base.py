@@ -93,12 +93,13 @@ class NamedInitializer:
         if self.recipe.dtypes != "any":  # constants need no key: JAX's take None for one
             check_key(key)
             key = prng.unrolled(key)
+        if out_sharding is not None:
+            _check_sharding(out_sharding, shape)
         with _known_arguments(self.name):
             self.recipe.law(shape)
-        if out_sharding is None:
-            return self.recipe.draw(key, shape, dtype)
-        _check_sharding(out_sharding, shape)
-        return _sharded(self, shape, dtype, out_sharding)(key)
+            if out_sharding is None:
+                return self.recipe.draw(key, shape, dtype)
+            return _sharded(self, shape, dtype, out_sharding)(key)
 
     def law(self, shape: Shape) -> Law:
         """The distribution of one entry of a draw of this shape."""

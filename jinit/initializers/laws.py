@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 # Standard deviation of N(0, 1) truncated to ±2; the constant jax.nn.initializers divides by.
@@ -182,6 +183,15 @@ def two_valued(height: float, positive: int, negative: int, size: int) -> Law:
     mean, square = (positive - negative) / size, (positive + negative) / size
     spread = abs(height) * math.sqrt(square - mean**2)
     return Law("deterministic", height * mean, spread, low, high)
+
+
+def known(number: Any) -> float:
+    """The number, or NaN where it is traced and has no value yet.
+
+    >>> known(2)
+    2.0
+    """
+    return math.nan if isinstance(number, jax.core.Tracer) else float(number)
 
 
 def times(law: Law, factor: float) -> Law:

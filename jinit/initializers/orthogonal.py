@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jinit import errors
 from jinit.activations import ActivationLike
+from jinit.initializers import laws
 from jinit.initializers.base import Recipe, named
 from jinit.initializers.gains import gain
 from jinit.initializers.laws import Law
@@ -39,7 +40,7 @@ def orthogonal(
       and one pass over the matrix per block. Real dtypes only.
 
     Args:
-      scale: multiplies Q, non-zero; an activation's gain.
+      scale: multiplies Q, non-zero; an activation's gain; may be traced.
       column_axis: the axis of the columns.
       dtype: default dtype; bfloat16 and float16 are computed in float32 and rounded. A complex
         dtype gives a unitary matrix (``"qr"``).
@@ -67,7 +68,7 @@ def orthogonal(
 
     def law(shape: tuple[int, ...]) -> Law:
         rows, columns = _matrix(shape, column_axis)
-        bound = abs(float(scale))
+        bound = abs(laws.known(scale))
         size = max(rows, columns)
         return Law("orthogonal", 0.0, bound / math.sqrt(size), -bound, bound, size=size)
 

@@ -38,7 +38,7 @@ def normal(stddev: Any = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Rec
     errors.check_number("normal mean", mean, fix="use a finite number")
     draw = _shifted(jax.nn.initializers.normal(stddev), mean)
     return Recipe(
-        draw, lambda shape: Law("normal", float(mean), _value(stddev)), "complex", dtype=dtype
+        draw, lambda shape: Law("normal", float(mean), laws.known(stddev)), "complex", dtype=dtype
     )
 
 
@@ -62,7 +62,7 @@ def uniform(scale: Any = 1e-2, dtype: DType = None) -> Recipe:
     _check_positive("uniform scale", scale)
 
     def law(shape: tuple[int, ...]) -> Law:
-        return laws.uniform(0.0, _value(scale))
+        return laws.uniform(0.0, laws.known(scale))
 
     return Recipe(jax.nn.initializers.uniform(scale), law, dtype=dtype)
 
@@ -161,7 +161,7 @@ def truncated_normal(
     inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
 
     def law(shape: tuple[int, ...]) -> Law:
-        return laws.truncated(float(mean), _value(scale), lower, upper)
+        return laws.truncated(float(mean), laws.known(scale), lower, upper)
 
     return Recipe(_shifted(inner, mean), law, dtype=dtype)
 
@@ -248,8 +248,3 @@ def _check_tail(what: str, lower: float, upper: float) -> None:
             "an interval that reaches within 4 of the mean",
             "move the mean",
         )
-
-
-def _value(number: Any) -> float:
-    """The number, or NaN where it is traced and has no value yet."""
-    return math.nan if isinstance(number, jax.core.Tracer) else float(number)

@@ -40,7 +40,7 @@ def variance_scaling(kernel: KernelAxes, scale: float, mode: str, distribution: 
 
     Args:
       kernel: the kernel's axes and roles; see the module.
-      scale: > 0, dimensionless: 1 LeCun, 2 He.
+      scale: > 0, dimensionless: 1 LeCun, 2 He; may be traced.
       mode: ``"fan_in"``, ``"fan_out"``, ``"fan_avg"`` or ``"fan_geo_avg"``.
       distribution: ``"truncated_normal"``, ``"normal"``, ``"uniform"`` or ``"rademacher"``.
 
@@ -225,7 +225,7 @@ def scaled(kernel: KernelAxes, scale: float, mode: str, distribution: str) -> Re
         return scale / _fan(kernel.fans(shape), mode, shape)
 
     def law(shape: tuple[int, ...]) -> Law:
-        return laws.centred(distribution, math.sqrt(variance(shape)))
+        return laws.centred(distribution, math.sqrt(laws.known(variance(shape))))
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         if distribution == "rademacher":

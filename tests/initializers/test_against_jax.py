@@ -116,7 +116,24 @@ def test_default_dtypes_and_positional_calls():
     )
 
 
-def test_traced_stddev_is_accepted():
-    draw = jax.jit(lambda s: initializers.normal(s)(jax.random.key(0), (3,)))
-    expected = jax.nn.initializers.normal(0.5)(jax.random.key(0), (3,))
-    np.testing.assert_allclose(draw(jnp.float32(0.5)), expected, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("factory", "arguments"),
+    [
+        ("normal", ()),
+        ("uniform", ()),
+        ("truncated_normal", ()),
+        ("constant", ()),
+        ("variance_scaling", ("fan_in", "normal")),
+        ("variance_scaling", ("fan_avg", "truncated_normal")),
+        ("variance_scaling", ("fan_out", "uniform")),
+        ("orthogonal", ()),
+        ("delta_orthogonal", ()),
+    ],
+)
+def test_scales_may_be_traced_where_jax_takes_them(factory, arguments):
+    def many(module):
+        make = getattr(module, factory)
+        draw = lambda scale: make(scale, *arguments)(jax.random.key(0), (3, 4, 5))  # noqa: E731
+        return jax.jit(jax.vmap(draw))(jnp.asarray([0.5, 2.0]))
+
+    np.testing.assert_allclose(many(initializers), many(jax.nn.initializers), rtol=1e-6)
