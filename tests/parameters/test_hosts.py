@@ -606,6 +606,23 @@ def test_gates_of_torch(side):
         from_a_cell(kind, side, run, drawn(hosts.shapes(cell), layers, "torch"))
 
 
+def test_what_comes_out_of_torch_attention_with_separate_projections():
+    """Keys and values of other sizes than the queries': three leaves instead of one."""
+    module = torch.nn.MultiheadAttention(32, 4, kdim=8, vdim=48, batch_first=True)
+    trees = drawn(hosts.shapes(module), hosts.layers(module), "torch")
+    assert np.asarray(trees["k_proj_weight"]).var() == pytest.approx(1 / 8, rel=0.1)
+    query, key, value = (
+        torch.from_numpy(np.array(jax.random.normal(jax.random.key(5), (64, 1, size))))
+        for size in (32, 8, 48)
+    )
+    outputs = []
+    for draw in range(DRAWS):
+        module.load_state_dict({n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()})
+        with torch.no_grad():
+            outputs.append(module(query, key, value)[0].numpy())
+    with_unit_variance(np.stack(outputs))
+
+
 def test_torch_attention_and_gates():
     layers = hosts.layers(torch.nn.MultiheadAttention(8, 2))
     assert layers["in_proj_weight"].fused == (8, 8, 8)
