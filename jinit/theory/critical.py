@@ -169,12 +169,15 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
         raise _nowhere(known, f"sigma_b={sigma_b:g}", critical_bias_variance(known, _GRID))
     answers = [(1 / math.sqrt(float(_read(known, q).slope_second)), q) for q in roots]
     slopes = [sigma_w**2 * float(_read(known, q).growth) for sigma_w, q in answers]
-    best = next((i for i, slope in enumerate(slopes) if slope < 1 + _TOLERANCE), 0)
+    best = _first_stable(slopes)
     return _stable(known, *answers[best], sigma_b, growth=slopes[best] - 1)
 
 
 def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
-    """σ_b on the critical line at this σ_w: the inverse of :func:`edge_of_chaos`.
+    """σ_b on the critical line at this σ_w: an inverse of :func:`edge_of_chaos`.
+
+    Where the line passes this σ_w more than once (gelu, silu, sin), the σ_b of the smallest q at
+    which lengths come back, as there; :func:`critical_line` has all.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -200,13 +203,20 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
         _stable(known, sigma_w, 0.0, 0.0, growth=_growth_over(known, sigma_w, 1e-3))
         return 0.0
     roots = _roots(lambda q: np.asarray(sigma_w**2 * _read(known, q).slope_second - 1), _GRID)
-    roots = [q for q in roots if float(critical_bias_variance(known, q)) >= 0]
+    # A little below 0 is rounding error.
+    roots = [q for q in roots if float(critical_bias_variance(known, q)) >= -1e-12 * q]
     if not roots:
         raise _nowhere(known, f"sigma_w={sigma_w:g}", critical_bias_variance(known, _GRID))
-    sigma_b = math.sqrt(float(critical_bias_variance(known, roots[0])))
-    slope = sigma_w**2 * float(_read(known, roots[0]).growth)
-    _stable(known, sigma_w, roots[0], sigma_b, growth=slope - 1)
+    slopes = [sigma_w**2 * float(_read(known, q).growth) for q in roots]
+    best = _first_stable(slopes)
+    sigma_b = math.sqrt(max(0.0, float(critical_bias_variance(known, roots[best]))))
+    _stable(known, sigma_w, roots[best], sigma_b, growth=slopes[best] - 1)
     return sigma_b
+
+
+def _first_stable(slopes: list[float]) -> int:
+    """The first point to which lengths come back; the first of all if there is none."""
+    return next((i for i, slope in enumerate(slopes) if slope < 1 + _TOLERANCE), 0)
 
 
 @dataclass(frozen=True, eq=False)

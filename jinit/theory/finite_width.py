@@ -64,6 +64,7 @@ def fluctuations(
     *,
     q: Any = 1.0,
     orthogonal: bool = False,
+    inputs: int | None = None,
 ) -> Fluctuations:
     """How much lengths and gradients vary from network to network, layer by layer.
 
@@ -76,8 +77,12 @@ def fluctuations(
       widths: n_1 … n_L of the layers, the output layer last.
       sigma_w, sigma_b: ≥ 0; one number, or one per layer.
       q: variance of the first layer's pre-activations, > 0.
-      orthogonal: weights are orthogonal (times σ_w): a matrix then keeps a length exactly and only
-        the activation makes it vary.
+      orthogonal: weights are orthogonal (times σ_w): a matrix with at least as many outputs as
+        inputs then keeps a length exactly, and only the activation makes it vary; one that narrows
+        from n to m projects at random, 2 (n − m)/(m (n + 2)) of the length's square. Backward
+        likewise, outputs and inputs exchanged.
+      inputs: n_0, of the first layer, which matter to orthogonal weights alone; None: as many as
+        it has units.
 
     Returns:
       :class:`Fluctuations`, arrays ``(layers,)``. First order: exact for (leaky) ReLU and linear
@@ -113,26 +118,42 @@ def fluctuations(
                 f"shape of {name}", np.shape(value), text, "jax.vmap over several networks"
             )
     check_signal(sigma_w, sigma_b)
+    if inputs is not None:
+        errors.check_integer("inputs", inputs, low=1, fix="use 64")
     n = jnp.asarray(widths, floating(q).dtype)
+    fans = jnp.asarray([inputs or widths[0], *widths[:-1]], n.dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))
-    return spreading(known, n, sigma_w, sigma_b, floating(q), orthogonal)
+    return spreading(known, fans, n, sigma_w, sigma_b, floating(q), orthogonal)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=(0, 6))
 def spreading(
-    known: Table, n: Array, sigma_w: Array, sigma_b: Array, q: Array, orthogonal: bool
+    known: Table,
+    fans: Array,
+    n: Array,
+    sigma_w: Array,
+    sigma_b: Array,
+    q: Array,
+    orthogonal: bool,
 ) -> Fluctuations:
     """:func:`fluctuations` from a table that is at hand, with arrays ``(layers,)``, unchecked.
 
     >>> n, one, zero = jnp.full(3, 50.0), jnp.ones(3), jnp.zeros(3)
-    >>> found = spreading(table("identity"), n, one, zero, one[0], False)
+    >>> found = spreading(table("identity"), n, n, one, zero, one[0], False)
     >>> [round(variance, 3) for variance in found.length.tolist()]
     [0.04, 0.08, 0.12]
     """
+    # How much of the 2/n by which a Gaussian matrix lets a length vary an orthogonal one does not.
+    forth = back = jnp.zeros_like(n)
+    if orthogonal:
+        after = jnp.concatenate([n[1:], n[-1:]])
+        forth, back = (1 - jnp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
 
     def layer(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         q, variance = state
-        n, sigma_w, sigma_b = here
+        n, kept, back, own_b, sigma_w, sigma_b = here
+        # Biases are independent: of z's squared length that of W times the layer below is fixed.
+        kept = kept * (1 - own_b**2 / q).clip(0) ** 2
         step = 1e-3
         nearby = read(known, q * jnp.exp(step * jnp.array([0.0, 1.0, -1.0], q.dtype)))
         at = jax.tree.map(lambda moment: moment[0], nearby)
@@ -140,20 +161,27 @@ def spreading(
         share = q * sigma_w**2 * at.growth / following
         noise = sigma_w**4 * (at.fourth - at.second**2) / following**2
         backward = 3 * at.slope_fourth / jnp.maximum(at.slope_second, 1e-30) ** 2 - 1
-        if orthogonal:
-            # What |z|² explains of it, share² · 2, is fixed.
-            noise, backward = noise - 2 * share**2, backward - 2
         tilt = jnp.log(nearby.slope_second[1] / nearby.slope_second[2]) / (2 * step)
         # φ² and φ′² of the same units: what makes the next length fresh moves this gradient too.
         common = at.mixed / jnp.maximum(at.second * at.slope_second, 1e-30) - 1
         common = common * sigma_w**2 * at.second / following
-        seen = variance, backward / n, tilt, share, noise / n, common / n
+        # What the squared lengths of z and of Wᵀ times the gradient explain of these is fixed.
+        noise = noise - 2 * kept * share**2
+        common = common - 2 * kept * share * tilt
+        backward = backward - 2 * back - 2 * kept * tilt**2
+        seen = (
+            variance + (1 - kept) * 2 / n,
+            variance,
+            backward / n,
+            tilt,
+            share,
+            noise / n,
+            common / n,
+        )
         return (following, share**2 * variance + noise / n), seen
 
-    after = [jnp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
-    _, seen = jax.lax.scan(layer, (q, jnp.zeros_like(q)), (n, *after))
-    length = seen[0]
-    own = 0.0 if orthogonal else 2 / n
+    ahead = [jnp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
+    _, seen = jax.lax.scan(layer, (q, jnp.zeros_like(q)), (n, forth, back, sigma_b, *ahead))
 
     def gradient(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, Array]:
         # ln g_l = ln g_{l+1} + noise + tilt δ_l and δ_{l+1} = share δ_l + fresh, δ = ln q − E ln q:
@@ -165,9 +193,9 @@ def spreading(
         return (variance, response), variance + response**2 * length
 
     # The output layer is linear: its gradient is the loss's own.
-    rest, zero = tuple(x[:-1] for x in seen), jnp.zeros_like(q)
+    rest, zero = tuple(x[:-1] for x in seen[1:]), jnp.zeros_like(q)
     _, below = jax.lax.scan(gradient, (zero, zero), rest, reverse=True)
-    return Fluctuations(length + own, jnp.concatenate([below, zero[None]]))
+    return Fluctuations(seen[0], jnp.concatenate([below, zero[None]]))
 
 
 def failure_modes(

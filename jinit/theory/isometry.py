@@ -171,6 +171,6 @@ def _along(activation: ActivationLike) -> tuple[CriticalLine, np.ndarray]:
     at = in_float64(lambda: read(table(activation), jnp.asarray(line.q)))
     fourth, second = np.asarray(at.slope_fourth), np.asarray(at.slope_second)
     # A moment that vanishes with q (cos) has its error relative to that at q = 1.
-    known = fourth > 1e-6 * fourth.max(initial=0.0)
+    known = fourth > 1e-6 * np.nanmax(fourth, initial=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return line, np.where(known, fourth / second**2 - 1, np.inf)

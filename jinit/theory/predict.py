@@ -137,7 +137,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     )
     orthogonal = all(law.distribution == "orthogonal" for law in kernels)
     found, spread, scales = _computed(
-        network.activation, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
+        network.activation, fans, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
     )
     with np.errstate(divide="ignore"):
         log_length = np.log(np.asarray(found.q))
@@ -202,6 +202,7 @@ def _deviations(laws: Sequence[Any]) -> np.ndarray:
 
 def _computed(
     activation: ActivationLike,
+    fans: Sequence[int],
     widths: Sequence[int],
     sigma_w: np.ndarray,
     sigma_b: np.ndarray,
@@ -212,7 +213,8 @@ def _computed(
     """Layers, their variances at finite width, and depth scales where all layers are alike."""
     alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
 
-    numbers = np.asarray(widths, float), sigma_w, sigma_b, *map(np.asarray, start)
+    sizes = np.asarray(fans, float), np.asarray(widths, float)
+    numbers = *sizes, sigma_w, sigma_b, *map(np.asarray, start)
     return in_float64(_program, table(activation), architecture, orthogonal, alike, *numbers)
 
 
@@ -221,11 +223,11 @@ def _computed(
 def _program(
     known: Table, architecture: Architecture, orthogonal: bool, alike: bool, *numbers: Array
 ) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
-    n, w, b, q, gap = numbers
+    fans, n, w, b, q, gap = numbers
     plain = not (architecture.residual or architecture.normalized)
     return (
         through(known, w, b, q, gap, architecture),
-        spreading(known, n, w, b, q, orthogonal) if plain else None,
+        spreading(known, fans, n, w, b, q, orthogonal) if plain else None,
         settled_scales(known, w[1], b[1], jnp.maximum(q, 1e-6)) if plain and alike else None,
     )
 

@@ -92,7 +92,6 @@ class Table:
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through twelve points."""
-        s, dtype = s.astype(jnp.promote_types(s.dtype, jnp.float32)), s.dtype
         x = jnp.minimum(s, _LARGEST) / (self.unit * _SCALE)
         # arcsinh of what is not negative: the absolute error counts, and it compiles faster.
         place = jnp.log(x + jnp.sqrt(x**2 + 1)) / _STEP
@@ -112,7 +111,7 @@ class Table:
         power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
         far = jnp.maximum(s, _LARGEST)[..., None]
         outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)
-        return jnp.where(s[..., None] > _LARGEST, outside, inside).astype(dtype)
+        return jnp.where(s[..., None] > _LARGEST, outside, inside)
 
 
 def _nodes(unit: float) -> np.ndarray:
@@ -346,7 +345,7 @@ def _moments_at(
 
 
 def floating(x: Any, what: str = "an argument") -> Array:
-    """As an array of floats; whole numbers take JAX's default float dtype.
+    """As an array of floats, float32 or wider; whole numbers take JAX's default float dtype.
 
     Raises:
       TypeError: not numbers.
@@ -360,7 +359,9 @@ def floating(x: Any, what: str = "an argument") -> Array:
         raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise errors.wrong_type(what, str(x.dtype), "real numbers", "pass the real part")
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.astype(jnp.result_type(float))
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def check_continuous(known: Table, what: str) -> None:

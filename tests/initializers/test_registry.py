@@ -147,6 +147,11 @@ def test_describe(text):
     assert found.draw.maximum <= found.law.high + 1e-7
 
 
+def test_the_sigma_of_a_complex_draw_is_of_its_modulus():
+    found = initializers.describe("normal(stddev=0.5, dtype=complex64)", (100, 100))
+    assert found.draw.stddev == pytest.approx(0.5, rel=0.03)
+
+
 def test_the_worked_example():
     found = initializers.describe("fan_in_uniform", (10, 1000))
     assert found.law.high == pytest.approx(0.316, abs=5e-4)

@@ -37,6 +37,17 @@ def test_the_search_distribution_has_the_populations_moments():
         assert float(d.std()) == pytest.approx(float(s.mean()), rel=0.02)
 
 
+def test_the_search_distribution_of_what_draws_nothing_and_of_blocks():
+    shapes = {"a": jax.ShapeDtypeStruct((6, 6), jnp.float32)}
+    mean, stddev = parameters.search_distribution(shapes, {"a": "identity(gain=0.5)"})
+    np.testing.assert_array_equal(mean["a"], 0.5 * np.eye(6))
+    np.testing.assert_array_equal(stddev["a"], 0)
+    # Glorot's σ is that of each block: √(2/(6 + 2)) and √(2/(6 + 4)).
+    mean, stddev = parameters.search_distribution(shapes, {"a": "glorot_normal(fused=(2, 4))"})
+    np.testing.assert_array_equal(mean["a"], 0)
+    np.testing.assert_allclose(stddev["a"], np.tile([0.5] * 2 + [0.2**0.5] * 4, (6, 1)))
+
+
 def test_bad_populations():
     with pytest.raises(ValueError, match="population size"):
         parameters.population(KEY, 0, SHAPES, RULES)

@@ -27,7 +27,9 @@ def sampled(name, widths, sigma_w, sigma_b, networks, orthogonal=False):
 
         def weights(key, fan_in, fan_out):
             if orthogonal:
-                return sigma_w * jax.random.orthogonal(key, fan_in)
+                size = max(fan_in, fan_out)
+                part = jax.random.orthogonal(key, size)[:fan_in, :fan_out]
+                return sigma_w * (size / fan_in) ** 0.5 * part
             return sigma_w * jax.random.normal(key, (fan_in, fan_out)) / fan_in**0.5
 
         def outputs(taps):
@@ -67,6 +69,23 @@ def test_fluctuations_against_sampled_networks(name, sigma_w, sigma_b, orthogona
         assert length[:, at].var() == pytest.approx(float(found.length[at]), rel=0.18), at
     for at in (0, 3, 5):
         assert gradient[:, at].var() == pytest.approx(float(found.gradient[at]), rel=0.2), at
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [("identity", 1.0, 0.0), ("tanh", 1.4, 0.2), ("tanh", 1.4, 0.0), ("relu", 2**0.5, 0.0)],
+)
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_fluctuations_of_networks_that_narrow_and_widen(name, sigma_w, sigma_b, orthogonal):
+    widths = (100, 50, 100, 30, 30, 120, 40, 20)
+    length, gradient = sampled(name, widths, sigma_w, sigma_b, 2000, orthogonal)
+    found = theory.fluctuations(
+        name, widths, sigma_w, sigma_b, orthogonal=orthogonal, inputs=widths[0]
+    )
+    # 2,000 networks: a standard error of 3 %; the next order in 1/width is more at these widths.
+    np.testing.assert_allclose(length.var(0), found.length, rtol=0.2, atol=2e-3)
+    np.testing.assert_allclose(gradient.var(0), found.gradient, rtol=0.25, atol=2e-3)
 
 
 def test_log_length_is_exact():

@@ -299,10 +299,30 @@ def test_float32_loses_few_digits():
         short, known = theory.moments(name, q), moments64(name, q.astype(float))
         for what in ("second", "fourth", "slope_second", "slope_fourth"):
             np.testing.assert_allclose(getattr(short, what), getattr(known, what), 1.5e-6)
-    # Half precision is float32, rounded.
-    half = theory.moments("gelu", jnp.asarray([0.0, 1.0, 5000.0], jnp.float16))
-    assert half.second.dtype == jnp.float16
-    np.testing.assert_allclose(half.second, [0, 0.42522, 2500], rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    one, half = jnp.ones((), dtype), jnp.asarray(0.5, dtype)
+    x = jnp.eye(3, 4, dtype=dtype)
+    for call in (
+        lambda f: theory.moments("tanh", f(one)).second,
+        lambda f: theory.cross_moments("tanh", f(one), f(half)).value,
+        lambda f: theory.correlation_map("tanh", f(half), f(one), f(half), f(one)),
+        lambda f: theory.length_map("tanh", f(one), f(half), f(one)),
+        lambda f: theory.propagate("tanh", f(one), f(half), depth=3).q,
+        lambda f: theory.fluctuations("tanh", [8, 8], f(one), f(half)).length,
+        lambda f: theory.jacobian_spectrum("tanh", f(one), f(half), depth=3).variance,
+        lambda f: theory.kernels("tanh", f(x), depth=2).ntk,
+        lambda f: theory.kernels("relu", f(x), depth=2).ntk,
+        lambda f: theory.condition_number(f(jnp.eye(3, dtype=dtype))),
+        lambda f: theory.linearized_loss(
+            f(jnp.eye(3, dtype=dtype)), f(jnp.ones(3, dtype)), learning_rate=0.1, steps=2
+        ),
+    ):
+        found, expected = call(lambda x: x), call(lambda x: x.astype(jnp.float32))
+        assert found.dtype == jnp.float32
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_beyond_the_table_the_power_law_goes_on():
