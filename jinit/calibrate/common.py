@@ -45,6 +45,8 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     >>> len(opened(MLP(features=(4, 2)), None, jnp.zeros((3, 5))).layers)
     2
     """
+    if jnp.iscomplexobj(batch):
+        raise errors.wrong_type("batch", str(batch.dtype), "real numbers", "pass the real part")
     known = not isinstance(batch, jax.core.Tracer) and hasattr(batch, "shape")
     if known and not np.isfinite(np.asarray(batch, np.float64)).all():
         raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")

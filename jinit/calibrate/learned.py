@@ -73,7 +73,8 @@ def metainit(
       key: of the random labels.
       model, params: as :func:`jinit.calibrate.lsuv`; φ must be smooth (for ReLU φ″ is 0).
       batch: ``(batch, …)``; the paper uses N(0, 1).
-      classes: number of random labels, 2 to the number of outputs; None: all of them.
+      classes: number of random labels, 2 to the number of outputs (2 of one output, by its
+        log-odds); None: all of them.
       steps: ≥ 1. learning_rate: of ln‖W‖, > 0. momentum: in [0, 1).
 
     Returns:
@@ -81,8 +82,7 @@ def metainit(
       and after; converged if it fell by half.
 
     Raises:
-      ValueError: a number out of range, a model with one output; as :func:`jinit.probes.capture`.
-      TypeError: no key.
+      ValueError: a number out of range; as :func:`jinit.probes.capture`. TypeError: no key.
 
     Reference: Dauphin & Schoenholz 2019, algorithm 1 (with ln‖W‖ in place of ‖W‖ and a start).
 
@@ -100,14 +100,16 @@ def metainit(
     captured = opened(model, params, batch)
     outputs = jax.eval_shape(lambda p: captured.apply(p, batch, None)[0], params).shape[-1]
     if classes is None:
-        classes = outputs
-    errors.check_integer("classes", classes, low=2, high=outputs, fix="one per output")
+        classes = max(2, outputs)
+    errors.check_integer("classes", classes, low=2, high=max(2, outputs), fix="one per output")
     errors.check_key(key)
     labels = jax.random.randint(key, batch.shape[:1], 0, classes)
     kernels = [layer.kernel for layer in captured.layers]
 
     def loss(params: PyTree) -> Array:
         z = captured.apply(params, batch, None)[0]
+        if outputs == 1:
+            return optax.sigmoid_binary_cross_entropy(z.reshape(labels.shape), labels).mean()
         return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
 
     def scaled(log: Array) -> PyTree:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors, theory
+from jinit.activations import ActivationLike
 from jinit.calibrate.common import (
     Trace,
     adjusted,
@@ -16,8 +17,9 @@ from jinit.calibrate.common import (
     opened,
     pre_activations,
 )
-from jinit.models import MLP
+from jinit.models import MLP, Antisymmetric, ResidualMLP
 from jinit.parameters.rules import path_of
+from jinit.probes.capture import by_path
 from jinit.probes.losses import check_classes
 from jinit.typing import Array, Key, PyTree
 
@@ -165,7 +167,13 @@ def within_layer(
 
 
 def analytic(
-    key: Key, model: MLP, params: PyTree, batch: Array, *, target: float = 1.0
+    key: Key,
+    model: Any,
+    params: PyTree,
+    batch: Array,
+    *,
+    target: float = 1.0,
+    activation: ActivationLike | None = None,
 ) -> tuple[PyTree, Trace]:
     """Kernels rescaled so that theory expects every pre-activation to have this second moment.
 
@@ -174,17 +182,20 @@ def analytic(
 
     Args:
       key: not used.
-      model: a plain :class:`jinit.models.MLP` (no skips).
-      params: its parameters.
+      model, params: a plain :class:`jinit.models.MLP` (no skips), or, with ``activation``, what
+        :func:`jinit.probes.capture` opens if its layers stand one after another: dense layers and
+        convolutions (padding is not counted), nothing else that changes lengths.
       batch: ``(batch, …)``; only its mean square is used.
       target: E z² of every layer, > 0.
+      activation: φ between the layers of such a model; an MLP says its own.
 
     Returns:
       Parameters, and a :class:`Trace` of the expected second moments. Layers behind an activation
       whose moments theory does not know stay as they are, with NaN in the trace.
 
     Raises:
-      TypeError: not an MLP. ValueError: a residual one, a target that is not positive.
+      TypeError: another model without ``activation``. ValueError: a residual model, an MLP with
+        another ``activation`` than its own, a target that is not positive.
 
     Reference: Bingham & Miikkulainen 2023, section 3.
 
@@ -194,29 +205,44 @@ def analytic(
     >>> trace.after.round(3).tolist()
     [1.0, 1.0, 1.0]
     """
-    if not isinstance(model, MLP):
-        raise errors.wrong_type("model", model, "a jinit.models.MLP", "use lsuv, on data")
-    if model.residual:
-        raise errors.refusal("model", "residual=True", "a plain MLP", "use lsuv, on data")
     errors.check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
-    seen = 1.0 if model.normalization is not None else target
-    entering = theory.moments(model.activation, seen).second
-    names = [layer.name for layer in opened(model, params, batch).layers]
+    phi, seen = _between_layers(model, activation), target
+    if isinstance(model, MLP) and model.normalization is not None:
+        seen = 1.0
+    captured, leaves = opened(model, params, batch), by_path(params)
+    entering = theory.moments(phi, seen).second
     factors, before, after = {}, [], []
     square = jnp.mean(jnp.square(batch.astype(jnp.float32)))
-    for name in names:
-        kernel = params[name]["kernel"]
-        weights = kernel.shape[0] * jnp.mean(jnp.square(kernel.astype(jnp.float32))) * square
-        bias = jnp.mean(jnp.square(params[name]["bias"])) if model.use_bias else jnp.zeros(())
+    for layer in captured.layers:
+        kernel = leaves[layer.kernel]
+        fan_in = kernel.size // kernel.shape[layer.kernel_unit_axis]
+        weights = fan_in * jnp.mean(jnp.square(kernel.astype(jnp.float32))) * square
+        bias = jnp.zeros(()) if layer.bias is None else jnp.mean(jnp.square(leaves[layer.bias]))
         scale = jnp.sqrt(jnp.maximum(target - bias, 0.0) / jnp.maximum(weights, 1e-30))
-        factors[f"{name}/kernel"] = jnp.where(jnp.isnan(scale), 1.0, scale)
+        factors[layer.kernel] = jnp.where(jnp.isnan(scale), 1.0, scale)
         before.append(weights + bias)
         after.append(scale**2 * weights + bias)
         square = entering
     reached = jnp.stack(after)
-    steps = jnp.ones(len(names), jnp.int32)
+    steps = jnp.ones(len(after), jnp.int32)
     converged = jnp.abs(reached - target) <= 1e-3 * target
     return adjusted(params, factors), Trace(jnp.stack(before), reached, steps, converged)
+
+
+def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike:
+    """The φ that a model's own description, or its user, puts between its layers."""
+    fix = "use lsuv, on data"
+    if isinstance(model, ResidualMLP | Antisymmetric) or getattr(model, "residual", False):
+        raise errors.refusal("model", type(model).__name__, "one without skips", fix)
+    if isinstance(model, MLP):
+        if activation not in (None, model.activation):
+            raise errors.refusal("activation", activation, f"{model.activation!r}", "leave it out")
+        return model.activation
+    if activation is None:
+        raise errors.wrong_type(
+            "model", type(model).__name__, "a jinit.models.MLP, or any with activation=", fix
+        )
+    return activation
 
 
 def output_bias(

@@ -2,7 +2,7 @@
 
 import math
 
-import flax.linen
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jinit
-from jinit import activations, calibrate, probes
+from jinit import activations, calibrate, models, probes
 from jinit.models import MLP
 
 KEY = jax.random.key(3)
@@ -200,6 +200,58 @@ def test_analytic_calibration_is_what_wide_networks_measure(name):
     np.testing.assert_allclose(seen, 1, atol=0.08)
 
 
+class Images(nn.Module):
+    """Convolutions and a dense layer one after another, no padding."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(256, (3, 3), padding="VALID")(x)
+        x = nn.Conv(256, (3, 3), padding="VALID")(nn.gelu(x))
+        x = nn.gelu(x).reshape(x.shape[0], -1)
+        return nn.Dense(128)(x)
+
+
+@pytest.mark.slow
+def test_analytic_calibration_of_other_models_takes_their_activation():
+    eqx = pytest.importorskip("equinox")
+    images = jax.random.normal(jax.random.key(1), (16, 8, 8, 16))
+    vectors = jax.random.normal(jax.random.key(1), (64, 32))
+    conv, mlp = Images(), eqx.nn.MLP(32, 64, 1024, 2, activation=jnp.tanh, key=KEY)
+    cases = (
+        (conv, conv.init(KEY, images)["params"], images, lambda z: nn.gelu(z)),
+        (mlp, eqx.filter(mlp, eqx.is_inexact_array), vectors, "tanh"),
+    )
+    for model, params, x, activation in cases:
+        changed, trace = calibrate.analytic(KEY, model, params, x, activation=activation)
+        np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+        assert abs(np.asarray(trace.before) - 1).max() > 0.2
+        values = probes.capture(model, x, params).apply(changed, x, None)[1]
+        seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
+        np.testing.assert_allclose(seen, 1, atol=0.15)
+        with pytest.raises(TypeError, match="activation="):
+            calibrate.analytic(KEY, model, params, x)
+    residual = models.ResidualMLP(width=8, blocks=2, outputs=3)
+    drawn_params = residual.init(KEY, vectors)["params"]
+    with pytest.raises(ValueError, match="without skips"):
+        calibrate.analytic(KEY, residual, drawn_params, vectors, activation="relu")
+    with pytest.raises(ValueError, match="activation: got 'tanh'"):
+        calibrate.analytic(KEY, MLP(features=(4,)), drawn_params, vectors, activation="tanh")
+
+
+@pytest.mark.slow
+def test_metainit_of_a_model_with_one_output(x):
+    model = MLP(features=(16, 16, 16, 1), activation="tanh")
+    params = jax.tree.map(lambda w: 4 * w, drawn(model, x))
+    _, trace = calibrate.metainit(KEY, model, params, x, steps=100)
+    assert bool(trace.converged[0])
+
+
+def test_complex_batches_are_refused(x):
+    model = MLP(features=(8, 4))
+    with pytest.raises(TypeError, match="batch: got 'complex64'"):
+        calibrate.lsuv(KEY, model, drawn(model, x), x + 1j)
+
+
 def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
     labels = jnp.asarray(np.where(digits.y_train[:256] < 8, 0, digits.y_train[:256]))
     model = MLP(features=(32, 10))
@@ -289,9 +341,9 @@ def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):
     """Its own __call__ decides, not the layers that an MLP of its fields would have."""
 
     class Doubled(MLP):
-        @flax.linen.compact
+        @nn.compact
         def __call__(self, x):
-            return 2 * flax.linen.Dense(self.features[-1], name="only")(x)
+            return 2 * nn.Dense(self.features[-1], name="only")(x)
 
     model = Doubled(features=(8, 4))
     captured = probes.capture(model, x)
