@@ -155,7 +155,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         gradient_band=_band(found.log_gradient, None if spread is None else spread.gradient),
         scales=scales,
         findings=_findings(found, spread, scales, names),
-        notes=_notes(kernels, network, spread is not None, orthogonal),
+        notes=_notes(kernels, network, spread, orthogonal),
     )
 
 
@@ -293,11 +293,13 @@ def _power(change: float) -> str:
 
 
 def _notes(
-    kernels: Sequence[Any], network: Network, plain: bool, orthogonal: bool
+    kernels: Sequence[Any], network: Network, spread: Fluctuations | None, orthogonal: bool
 ) -> tuple[str, ...]:
     notes = []
-    if not plain:
+    if spread is None:
         notes.append("bands are for plain networks: a residual or normalized one has none here")
+    elif max(np.max(spread.length), np.max(spread.gradient)) > 1:
+        notes.append("bands are first order in 1/width: networks as narrow as this stray further")
     if orthogonal:
         notes.append("orthogonal weights: means as for independent ones of the same variance")
     elif any(law.distribution not in ("normal", "truncated_normal") for law in kernels):

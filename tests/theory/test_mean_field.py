@@ -408,3 +408,24 @@ def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigm
             # The next order of 1/width, which grows with depth.
             bias = 3 * (at + 1) / width * abs(float(value)) * 0.25
             assert abs(seen.mean() - value) < 4 * error + bias + 1e-6, at
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_b"), [("gelu", 1.5), ("gelu", 3.0), ("silu", 3.0), ("sigmoid", 0.0)]
+)
+def test_the_bias_of_the_first_critical_point_that_is_stable(name, sigma_b):
+    """The line passes some σ_w twice, first where lengths run away."""
+    sigma_w = theory.edge_of_chaos(name, sigma_b)
+    found = theory.critical_sigma_b(name, sigma_w)
+    assert theory.edge_of_chaos(name, found) == pytest.approx(sigma_w, rel=1e-8)
+    if sigma_b in (1.5, 0.0):
+        assert found == pytest.approx(sigma_b, abs=1e-7)
+
+
+def test_isometry_where_some_moments_on_the_line_are_not_known():
+    found = theory.isometry("sin")
+    assert found.attainable
+    sigma_w, sigma_b = theory.isometric_point("sin", 10)
+    q = theory.length_fixed_point("sin", sigma_w, sigma_b)
+    spread = theory.jacobian_spectrum("sin", sigma_w, q, depth=10, weights="orthogonal").variance
+    assert float(spread) <= 0.26

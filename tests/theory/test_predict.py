@@ -332,3 +332,22 @@ def test_the_recommend_command(capsys):
     assert main([*arguments, "he_normal", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["initializer"] == "he_normal"
     assert main(["recommend", "--depth", "0"]) == 2
+
+
+def test_a_narrow_output_of_orthogonal_weights_varies_from_network_to_network():
+    orthogonal = initializers.orthogonal()
+    net = MLP(features=(64,) * 8 + (10,), activation="tanh")
+    found = theory.predict(net, 64, kernel=orthogonal, bias=initializers.zeros)
+    x = jax.random.normal(jax.random.key(1), (64,))
+    x = x / jnp.sqrt(jnp.mean(x**2))
+
+    def output(key):
+        h = x
+        for each, out in zip(jax.random.split(key, 9), net.features, strict=True):
+            z = h @ orthogonal(each, (64, out))
+            h = jnp.tanh(z)
+        return jnp.mean(z**2)
+
+    sizes = np.asarray(jax.jit(jax.vmap(output))(jax.random.split(jax.random.key(2), 1000)))
+    low, high = found.second_moment_band[:, -1]
+    assert 0.93 < ((sizes > low) & (sizes < high)).mean() < 0.97

@@ -40,7 +40,9 @@ def phase_diagram(
     depth = np.clip(np.asarray(found.scales.trainable_depth), 1.0, 1e4)
     colours = ax.pcolormesh(x, y, np.log10(depth), cmap="Blues", vmin=0, vmax=4, rasterized=True)
     bar = ax.figure.colorbar(colours, ax=ax, ticks=range(5))
-    bar.set_label("layers a signal survives, 6 ξ_c")
+    away = bool(np.isinf(found.scales.q_star).any())
+    beyond = "\n(6 |ξ_∇| where lengths diverge)" if away else ""
+    bar.set_label(f"layers a signal survives, 6 ξ_c{beyond}")
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
     lines = ax.contour(x, y, depth, levels=[10, 30, 100, 300], colors=GREY, linewidths=0.8)
     # Close to the edge lines crowd: the deepest has no label.
@@ -67,7 +69,11 @@ def phase_diagram(
             rows, columns = np.nonzero(inside)
             row, column = int(np.quantile(rows, 0.85)), int(np.median(columns))
             at, shade = (x[column], y[row]), np.log10(depth)[row, column]
-            ax.text(*at, name, fontsize=10, ha="center", color="white" if shade > 2.2 else "black")
+            dark = shade > 2.2
+            box = None if dark else {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
+            ax.text(
+                *at, name, fontsize=10, ha="center", color="white" if dark else "black", bbox=box
+            )
     if mark is not None and x[0] <= mark[0] <= x[-1] and y[0] <= mark[1] <= y[-1]:
         ax.plot(*mark[:2], "o", color=ORANGE, mec="black", ms=8, clip_on=False, zorder=5)
         ax.annotate(mark[2], mark[:2], xytext=(8, 8), textcoords="offset points", fontsize=9,
@@ -93,11 +99,15 @@ def critical_line(found: PhaseDiagram) -> list[tuple[float, float]]:
 def divergence_line(found: PhaseDiagram) -> list[tuple[float, float]]:
     """σ_w² and σ_b² from which on lengths grow for ever (q* = ∞), row by row of the grid.
 
-    In the middle between the last σ_w² at which they settle and the first at which they do not.
+    In the middle between the last σ_w² at which they settle and the first at which they do not,
+    averaged over up to nine rows, without the steps of the grid.
     """
     x, lost = found.sigma_w**2, np.isinf(found.scales.q_star)
-    cells = zip(*np.nonzero(~lost[:, :-1] & lost[:, 1:]), strict=True)
-    return [(float(x[i] + x[i + 1]) / 2, float(found.sigma_b[row] ** 2)) for row, i in cells]
+    rows, cells = np.nonzero(~lost[:, :-1] & lost[:, 1:])
+    middle, count = (x[cells] + x[cells + 1]) / 2, len(rows)
+    reach = [min(4, i, count - 1 - i) for i in range(count)]
+    across = [float(middle[i - near : i + near + 1].mean()) for i, near in enumerate(reach)]
+    return [(a, float(found.sigma_b[row] ** 2)) for a, row in zip(across, rows, strict=True)]
 
 
 def prediction(found: Prediction, *, title: str = "", ax: Any = None) -> Any:
