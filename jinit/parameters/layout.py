@@ -258,6 +258,24 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
     return replace(made, in_axes=(first,), out_axes=(second,))
 
 
+def bias_of(kernel: Layout, shape: tuple[int, ...]) -> Layout:
+    """The bias beside a kernel of this shape: it carries the kernel's fans.
+
+    >>> bias_of(Layout(), (10, 4)).fan_in
+    10.0
+    """
+    found = kernel.fans(tuple(shape))
+    return Layout(
+        "bias",
+        kernel.layer,
+        (),
+        (),
+        fan_in=None if found is None else found.fan_in,
+        fan_out=None if found is None else found.fan_out,
+        strides=kernel.strides,
+    )
+
+
 def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
     for name, count, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("batch", batch, 0)):
         errors.check_integer(f"dense {name}", count, low=least, fix="dense(inputs=2, outputs=1)")

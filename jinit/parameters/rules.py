@@ -16,7 +16,7 @@ from jinit import errors
 from jinit.initializers import NamedInitializer
 from jinit.initializers import get as get_initializer
 from jinit.parameters import presets
-from jinit.parameters.layout import HOSTS, Layout, layout
+from jinit.parameters.layout import HOSTS, Layout, bias_of, layout
 from jinit.typing import Array, Initializer, Key, PyTree
 
 Rules: TypeAlias = Mapping[str, str | Initializer] | str
@@ -239,10 +239,7 @@ def _with_kernel(
     if len(beside) != 1:
         return made or layout("bias")
     other, kernel = beside[0]
-    fans = kernel.fans(tuple(leaves[other].shape))
-    if fans is None:
-        return layout("bias")
-    return Layout("bias", kernel.layer, (), (), fan_in=fans.fan_in, fan_out=fans.fan_out)
+    return bias_of(kernel, tuple(leaves[other].shape))
 
 
 def _made(rules: Any) -> dict[str, Initializer | None]:

@@ -44,24 +44,6 @@ def is_library_layer(instance: Any, package: str) -> bool:
     )
 
 
-def bias_of(kernel: Layout, shape: Sequence[int]) -> Layout:
-    """The bias beside a kernel of this shape: it carries the kernel's fans.
-
-    >>> bias_of(Layout(), (10, 4)).fan_in
-    10.0
-    """
-    found = kernel.fans(tuple(shape))
-    return Layout(
-        "bias",
-        kernel.layer,
-        (),
-        (),
-        fan_in=None if found is None else found.fan_in,
-        fan_out=None if found is None else found.fan_out,
-        strides=kernel.strides,
-    )
-
-
 def stacked(
     made: Layout, own_rank: int, shape: Sequence[int], own_shape: Sequence[int] | None = None
 ) -> Layout | None:

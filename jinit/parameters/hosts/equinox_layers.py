@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from jinit.parameters.hosts.common import (
-    bias_of,
     comes_from,
     equal_blocks,
     path,
@@ -16,7 +15,7 @@ from jinit.parameters.hosts.common import (
     strided,
     vector,
 )
-from jinit.parameters.layout import Layout, layout
+from jinit.parameters.layout import Layout, bias_of, layout
 from jinit.parameters.rules import path_of
 from jinit.typing import PyTree
 

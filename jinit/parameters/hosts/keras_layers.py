@@ -10,7 +10,6 @@ import jax
 
 from jinit import errors, initializers
 from jinit.parameters.hosts.common import (
-    bias_of,
     comes_from,
     einsum,
     equal_blocks,
@@ -18,7 +17,7 @@ from jinit.parameters.hosts.common import (
     strided,
     vector,
 )
-from jinit.parameters.layout import Layout, layout
+from jinit.parameters.layout import Layout, bias_of, layout
 from jinit.typing import Initializer, PyTree
 
 

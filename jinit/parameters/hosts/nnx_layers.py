@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from jinit.parameters.hosts.common import bias_of, comes_from, path
+from jinit.parameters.hosts.common import comes_from, path
 from jinit.parameters.hosts.linen_layers import describe, gates
-from jinit.parameters.layout import Layout
+from jinit.parameters.layout import Layout, bias_of
 from jinit.typing import PyTree
 
 # Cells whose dense layers pack gates along the out axis: (input layer, recurrent layer, gates).

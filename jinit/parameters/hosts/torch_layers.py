@@ -8,14 +8,13 @@ from typing import Any
 import jax
 
 from jinit.parameters.hosts.common import (
-    bias_of,
     comes_from,
     equal_blocks,
     is_library_layer,
     strided,
     vector,
 )
-from jinit.parameters.layout import Layout, layout
+from jinit.parameters.layout import Layout, bias_of, layout
 from jinit.typing import PyTree
 
 
