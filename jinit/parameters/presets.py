@@ -90,7 +90,7 @@ def _equinox(made: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInit
         return _vector(made, leaf), made
     if made.layer == "NonDynamicallyQuantizableLinear" and made.kind == "bias":
         return zeros, made  # the output projection of attention
-    if made.layer == "MultiheadAttention":
+    if made.layer in ("MultiheadAttention", "Transformer"):
         bias = made.kind == "bias"
         return (zeros if bias else glorot_uniform()), (made if bias else _whole(made))
     if made.kind == "embedding":

@@ -175,6 +175,7 @@ def test_torch():
         torch.nn.LayerNorm((4, 8)),
         torch.nn.PReLU(8),
         torch.nn.MultiheadAttention(512, 4, add_bias_kv=True),
+        torch.nn.Transformer(64, 2, 1, 1, 128, batch_first=True),
     ):
         real = {name: value.detach().numpy() for name, value in module.named_parameters()}
         compare(real, hosts.layers(module), "torch")

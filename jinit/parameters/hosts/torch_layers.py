@@ -45,6 +45,12 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
         own = {name: tuple(value.shape) for name, value in node.named_parameters(recurse=False)}
         for name, made in _describe(node, own).items():
             found[f"{place}.{name}" if place else name] = made
+    for place, node in model.named_modules():
+        if comes_from(node, "torch", "Transformer"):
+            # It draws the kernels of all its layers again, by a rule of its own.
+            for name, made in found.items():
+                if name.startswith(f"{place}." if place else "") and made.kind == "kernel":
+                    found[name] = replace(made, layer="Transformer")
     return found
 
 
