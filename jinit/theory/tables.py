@@ -106,8 +106,10 @@ class Table:
         values = jnp.asarray(_continued(self.values), s.dtype)
         near = values[below[..., None] + jnp.arange(_POINTS)]
         lowest = jnp.asarray(_LOWEST, s.dtype)
+        inside = (weights[..., None] * near).sum(-2)
         # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
-        inside = jnp.maximum((weights[..., None] * near).sum(-2), lowest)
+        # (JAX 0.12's compiler makes the maximum of NaN and 0 a 0 here.)
+        inside = jnp.where(inside < lowest, lowest, inside)
         power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
         far = jnp.maximum(s, _LARGEST)[..., None]
         outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)

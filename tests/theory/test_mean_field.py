@@ -309,7 +309,7 @@ def test_the_table_of_correlations_is_the_integral():
             for tabulated in (True, False)
         )
         np.testing.assert_allclose(table.gap, whole.gap, rtol=1e-4)
-        np.testing.assert_array_equal(table.q, whole.q)
+        np.testing.assert_allclose(table.q, whole.q, rtol=1e-14)
 
 
 @pytest.mark.full
@@ -419,7 +419,7 @@ def test_the_bias_of_the_first_critical_point_that_is_stable(name, sigma_b):
     found = theory.critical_sigma_b(name, sigma_w)
     assert theory.edge_of_chaos(name, found) == pytest.approx(sigma_w, rel=1e-8)
     if sigma_b in (1.5, 0.0):
-        assert found == pytest.approx(sigma_b, abs=1e-7)
+        assert found == pytest.approx(sigma_b, abs=1e-6)
 
 
 def test_isometry_where_some_moments_on_the_line_are_not_known():
