@@ -82,7 +82,7 @@ def moments(activation: ActivationLike, q: Any) -> Moments:
       float32 for q ≤ 10⁶; beyond, the power law that holds there goes on. Where a moment vanishes
       with q, as E φ′² of ``cos``, and where φ is 0 up to a kink, errors are relative to the moment
       at q = 1. NaN where the activation varies faster than the quadrature resolves (``sin`` at
-      √q > 40), where what counts lies beyond 10 √q (E e⁴ˣ at q > 2), and where a moment is
+      √q > 30), where what counts lies beyond 10 √q (E e⁴ˣ at q > 2), and where a moment is
       infinite.
 
     Raises:
