@@ -33,6 +33,7 @@ MOMENTS, FIELD, WIDTH, PREDICT = (
 RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_identity.py"
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
+ANALYTIC = "tests/calibrate/test_analytic.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT, PRESETS, POPULATION = (
     f"tests/parameters/test_{name}.py" for name in ("audit", "presets", "population")
@@ -193,6 +194,10 @@ MUTANTS = [
     M("residual: V keeps the mean", "theory/propagation.py", "0 * branch.mean", "branch.mean", RESIDUAL),
     M("residual: branch scale not squared", "theory/propagation.py", "slope = scale**2 * at.slope_second", "slope = scale * at.slope_second", RESIDUAL),
     M("fixup: last kernel as drawn", "calibrate/identity.py", '{branch[-1]: roles["last"]}', "{branch[-1]: 1.0}", IDENTITY),
+    M("analytic: drawn pre-activations have unit length", "calibrate/analytic.py", "target**0.5 * jax.random.normal", "jax.random.normal", ANALYTIC),
+    M("analytic: drawn signs are one", "calibrate/analytic.py", "w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)", "w", ANALYTIC),
+    M("analytic: biases not counted", "calibrate/analytic.py", "jnp.maximum(target - biases, 0.0)", "target", ANALYTIC),
+    M("analytic: the batch counts for all layers", "calibrate/analytic.py", "        square = entering\n", "", ANALYTIC),
     M("antisymmetric: nothing copied", "calibrate/identity.py", '"minus": params["plus"]', '"minus": params["minus"]', IDENTITY),
     M("threefry: rotations of the wrong group", "prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
     M("threefry: words of 64 bits swapped", "prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),

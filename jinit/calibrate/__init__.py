@@ -4,10 +4,11 @@ Every function is ``(key, model, params, batch, …) -> (params, trace)``: pure,
 steps, so that it jits and vmaps; the model is anything that :func:`jinit.probes.capture` opens.
 """
 
+from jinit.calibrate.analytic import analytic
 from jinit.calibrate.common import Trace
 from jinit.calibrate.identity import antisymmetric, fixup, rezero, skipinit
 from jinit.calibrate.learned import gradient_quotient, gradinit, metainit
-from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
+from jinit.calibrate.moments import lsuv, output_bias, within_layer
 from jinit.calibrate.rates import between_layers
 from jinit.calibrate.registry import Calibration, get, names, resolve, split
 

@@ -14,6 +14,7 @@ from jinit import errors
 from jinit.parameters.rules import path_of
 from jinit.probes import Captured, capture
 from jinit.probes.capture import by_path
+from jinit.probes.frameworks import Taps
 from jinit.typing import Array, PyTree
 
 
@@ -92,8 +93,10 @@ def check_several(batch: Array, why: str) -> None:
         raise errors.refusal("batch", batch.shape, f"two examples or more: {why}", "pass more")
 
 
-def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]:
-    """z of every layer in float32, units last.
+def pre_activations(
+    captured: Captured, params: PyTree, x: Array, taps: Taps | None = None
+) -> list[Array]:
+    """z of every layer in float32, units last; taps are added to it.
 
     >>> from jinit.models import MLP
     >>> import jax
@@ -102,7 +105,7 @@ def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]
     >>> [z.shape for z in pre_activations(opened(model, params, x), params, x)]
     [(3, 4), (3, 2)]
     """
-    _, values = captured.apply(params, x, None)
+    _, values = captured.apply(params, x, taps)
     found = []
     for layer in captured.layers:
         z = values[layer.value]

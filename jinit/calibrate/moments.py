@@ -1,4 +1,4 @@
-"""Calibrations that set the mean and variance of pre-activations: on data, or from theory alone."""
+"""Calibrations that set the mean and variance of pre-activations on data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jinit import errors, theory
-from jinit.activations import ActivationLike
+from jinit import errors
 from jinit.calibrate.common import (
     Trace,
     adjusted,
@@ -17,9 +16,7 @@ from jinit.calibrate.common import (
     opened,
     pre_activations,
 )
-from jinit.models import MLP, Antisymmetric, ResidualMLP
 from jinit.parameters.rules import path_of
-from jinit.probes.capture import by_path
 from jinit.probes.losses import check_classes
 from jinit.typing import Array, Key, PyTree
 
@@ -53,6 +50,7 @@ def lsuv(
     Reference: Mishkin & Matas 2016, algorithm 1.
 
     >>> import jinit
+    >>> from jinit.models import MLP
     >>> model, x = MLP(features=(32, 32, 4)), jax.random.normal(jax.random.key(1), (64, 16))
     >>> params = jinit.initialize(jax.random.key(0), model.init(jax.random.key(0), x)["params"],
     ...     {"*/kernel": "orthogonal", "*/bias": "zeros"})
@@ -119,6 +117,7 @@ def within_layer(
     Reference: Krähenbühl et al. 2016, algorithm 1.
 
     >>> import jinit
+    >>> from jinit.models import MLP
     >>> model, x = MLP(features=(8, 3)), jax.random.normal(jax.random.key(1), (32, 5))
     >>> params = model.init(jax.random.key(0), x)["params"]
     >>> params, trace = within_layer(jax.random.key(0), model, params, x)
@@ -166,85 +165,6 @@ def within_layer(
     return changed, Trace(before, after, steps, after < 1e-3)
 
 
-def analytic(
-    key: Key,
-    model: Any,
-    params: PyTree,
-    batch: Array,
-    *,
-    target: float = 1.0,
-    activation: ActivationLike | None = None,
-) -> tuple[PyTree, Trace]:
-    """Kernels rescaled so that theory expects every pre-activation to have this second moment.
-
-    W_l ← W_l √(target/(fan_in · mean W_l² · E h²)), E h² the batch's mean square for the first
-    layer and E φ(z)², z ~ N(0, target), after; biases are left as they are and counted in.
-
-    Args:
-      key: not used.
-      model, params: a plain :class:`jinit.models.MLP` (no skips), or, with ``activation``, what
-        :func:`jinit.probes.capture` opens if its layers stand one after another: dense layers and
-        convolutions (padding is not counted), nothing else that changes lengths.
-      batch: ``(batch, …)``; only its mean square is used.
-      target: E z² of every layer, > 0.
-      activation: φ between the layers of such a model; an MLP says its own.
-
-    Returns:
-      Parameters, and a :class:`Trace` of the expected second moments. Layers behind an activation
-      whose moments theory does not know stay as they are, with NaN in the trace.
-
-    Raises:
-      TypeError: another model without ``activation``. ValueError: a residual model, an MLP with
-        another ``activation`` than its own, a target that is not positive.
-
-    Reference: Bingham & Miikkulainen 2023, section 3.
-
-    >>> model, x = MLP(features=(64, 64, 4)), jax.random.normal(jax.random.key(1), (32, 64))
-    >>> params = model.init(jax.random.key(0), x)["params"]
-    >>> _, trace = analytic(jax.random.key(0), model, params, x)
-    >>> trace.after.round(3).tolist()
-    [1.0, 1.0, 1.0]
-    """
-    errors.check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
-    phi, seen = _between_layers(model, activation), target
-    if isinstance(model, MLP) and model.normalization is not None:
-        seen = 1.0
-    captured, leaves = opened(model, params, batch), by_path(params)
-    entering = theory.moments(phi, seen).second
-    factors, before, after = {}, [], []
-    square = jnp.mean(jnp.square(batch.astype(jnp.float32)))
-    for layer in captured.layers:
-        kernel = leaves[layer.kernel]
-        fan_in = kernel.size // kernel.shape[layer.kernel_unit_axis]
-        weights = fan_in * jnp.mean(jnp.square(kernel.astype(jnp.float32))) * square
-        bias = jnp.zeros(()) if layer.bias is None else jnp.mean(jnp.square(leaves[layer.bias]))
-        scale = jnp.sqrt(jnp.maximum(target - bias, 0.0) / jnp.maximum(weights, 1e-30))
-        factors[layer.kernel] = jnp.where(jnp.isnan(scale), 1.0, scale)
-        before.append(weights + bias)
-        after.append(scale**2 * weights + bias)
-        square = entering
-    reached = jnp.stack(after)
-    steps = jnp.ones(len(after), jnp.int32)
-    converged = jnp.abs(reached - target) <= 1e-3 * target
-    return adjusted(params, factors), Trace(jnp.stack(before), reached, steps, converged)
-
-
-def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike:
-    """The φ that a model's own description, or its user, puts between its layers."""
-    fix = "use lsuv, on data"
-    if isinstance(model, ResidualMLP | Antisymmetric) or getattr(model, "residual", False):
-        raise errors.refusal("model", type(model).__name__, "one without skips", fix)
-    if isinstance(model, MLP):
-        if activation not in (None, model.activation):
-            raise errors.refusal("activation", activation, f"{model.activation!r}", "leave it out")
-        return model.activation
-    if activation is None:
-        raise errors.wrong_type(
-            "model", type(model).__name__, "a jinit.models.MLP, or any with activation=", fix
-        )
-    return activation
-
-
 def output_bias(
     key: Key, model: Any, params: PyTree, batch: Array, labels: Array, *, smoothing: float = 1.0
 ) -> tuple[PyTree, Trace]:
@@ -269,6 +189,7 @@ def output_bias(
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
 
+    >>> from jinit.models import MLP
     >>> model, x = MLP(features=(4, 2)), jax.random.normal(jax.random.key(1), (8, 3))
     >>> params = model.init(jax.random.key(0), x)["params"]
     >>> _, trace = output_bias(jax.random.key(0), model, params, x, jnp.zeros(8, int))

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinit import errors, initializers, specs
+from jinit.calibrate.analytic import analytic
 from jinit.calibrate.common import Trace
 from jinit.calibrate.identity import antisymmetric, fixup, rezero, skipinit
 from jinit.calibrate.learned import gradinit, metainit
-from jinit.calibrate.moments import analytic, lsuv, output_bias, within_layer
+from jinit.calibrate.moments import lsuv, output_bias, within_layer
 from jinit.calibrate.rates import between_layers
 from jinit.typing import Array, Initializer, Key, PyTree
 

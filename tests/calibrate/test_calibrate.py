@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jinit
-from jinit import activations, calibrate, models, probes
+from jinit import activations, calibrate, probes
 from jinit.models import MLP
 
 KEY = jax.random.key(3)
@@ -176,66 +176,6 @@ def test_gradinit_lowers_the_loss_after_one_step(x, digits):
         trace = run(params)
         lowered += float(trace.after[0]) < float(trace.before[0]) and bool(trace.converged[0])
     assert lowered >= 9
-
-
-def test_analytic_calibration_leaves_what_theory_does_not_know(x):
-    model = MLP(features=(8, 8, 4), activation=lambda z: jnp.sin(60 * z))
-    params = drawn(model, x)
-    changed, trace = calibrate.analytic(KEY, model, params, x)
-    assert trace.converged.tolist() == [True, False, False]
-    assert np.isnan(trace.after).tolist() == [False, True, True]
-    np.testing.assert_array_equal(changed["output"]["kernel"], params["output"]["kernel"])
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
-def test_analytic_calibration_is_what_wide_networks_measure(name):
-    model = MLP(features=(2048,) * 4 + (64,), activation=name)
-    x = jax.random.normal(jax.random.key(1), (16, 256))
-    params = drawn(model, x, "lecun_uniform")
-    changed, trace = calibrate.analytic(KEY, model, params, x)
-    np.testing.assert_allclose(trace.after, 1, atol=1e-3)
-    values = probes.capture(model, x).apply(changed, x, None)[1]
-    seen = [float(jnp.mean(z**2)) for z in (values["hidden_0"], *values["hidden"])]
-    np.testing.assert_allclose(seen, 1, atol=0.08)
-
-
-class Images(nn.Module):
-    """Convolutions and a dense layer one after another, no padding."""
-
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Conv(256, (3, 3), padding="VALID")(x)
-        x = nn.Conv(256, (3, 3), padding="VALID")(nn.gelu(x))
-        x = nn.gelu(x).reshape(x.shape[0], -1)
-        return nn.Dense(128)(x)
-
-
-@pytest.mark.slow
-def test_analytic_calibration_of_other_models_takes_their_activation():
-    eqx = pytest.importorskip("equinox")
-    images = jax.random.normal(jax.random.key(1), (16, 8, 8, 16))
-    vectors = jax.random.normal(jax.random.key(1), (64, 32))
-    conv, mlp = Images(), eqx.nn.MLP(32, 64, 1024, 2, activation=jnp.tanh, key=KEY)
-    cases = (
-        (conv, conv.init(KEY, images)["params"], images, lambda z: nn.gelu(z)),
-        (mlp, eqx.filter(mlp, eqx.is_inexact_array), vectors, "tanh"),
-    )
-    for model, params, x, activation in cases:
-        changed, trace = calibrate.analytic(KEY, model, params, x, activation=activation)
-        np.testing.assert_allclose(trace.after, 1, atol=1e-3)
-        assert abs(np.asarray(trace.before) - 1).max() > 0.2
-        values = probes.capture(model, x, params).apply(changed, x, None)[1]
-        seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
-        np.testing.assert_allclose(seen, 1, atol=0.15)
-        with pytest.raises(TypeError, match="activation="):
-            calibrate.analytic(KEY, model, params, x)
-    residual = models.ResidualMLP(width=8, blocks=2, outputs=3)
-    drawn_params = residual.init(KEY, vectors)["params"]
-    with pytest.raises(ValueError, match="without skips"):
-        calibrate.analytic(KEY, residual, drawn_params, vectors, activation="relu")
-    with pytest.raises(ValueError, match="activation: got 'tanh'"):
-        calibrate.analytic(KEY, MLP(features=(4,)), drawn_params, vectors, activation="tanh")
 
 
 @pytest.mark.slow

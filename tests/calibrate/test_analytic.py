@@ -1,0 +1,171 @@
+"""Analytic calibration: theory where layers stand one after another, the own graph elsewhere."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinit
+from jinit import calibrate, models, probes
+from jinit.models import MLP
+from jinit.probes.capture import by_path
+
+KEY = jax.random.key(3)
+
+
+def drawn(model, x, kernel="he_normal", bias="zeros", **others):
+    shapes = jax.eval_shape(model.init, KEY, x)["params"]
+    rules = {"*/kernel": kernel, "*/bias": bias} | others
+    return jinit.initialize(jax.random.key(0), shapes, rules)
+
+
+def scales(before, after):
+    """What each kernel was multiplied by."""
+    ratios = by_path(jax.tree.map(lambda old, new: jnp.mean(new / old), before, after))
+    return {name: float(r) for name, r in ratios.items() if name.endswith("kernel")}
+
+
+@pytest.fixture(scope="module")
+def x(digits):
+    return jnp.asarray(digits.x_train[:256])
+
+
+def test_analytic_calibration_leaves_what_theory_does_not_know(x):
+    model = MLP(features=(8, 8, 4), activation=lambda z: jnp.sin(60 * z))
+    params = drawn(model, x)
+    changed, trace = calibrate.analytic(KEY, model, params, x)
+    assert trace.converged.tolist() == [True, False, False]
+    assert np.isnan(trace.after).tolist() == [False, True, True]
+    np.testing.assert_array_equal(changed["output"]["kernel"], params["output"]["kernel"])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
+def test_analytic_calibration_is_what_wide_networks_measure(name):
+    model = MLP(features=(2048,) * 4 + (64,), activation=name)
+    x = jax.random.normal(jax.random.key(1), (16, 256))
+    params = drawn(model, x, "lecun_uniform")
+    changed, trace = calibrate.analytic(KEY, model, params, x)
+    np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+    values = probes.capture(model, x).apply(changed, x, None)[1]
+    seen = [float(jnp.mean(z**2)) for z in (values["hidden_0"], *values["hidden"])]
+    np.testing.assert_allclose(seen, 1, atol=0.08)
+
+
+class Images(nn.Module):
+    """Convolutions and a dense layer one after another, no padding."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(256, (3, 3), padding="VALID")(x)
+        x = nn.Conv(256, (3, 3), padding="VALID")(nn.gelu(x))
+        x = nn.gelu(x).reshape(x.shape[0], -1)
+        return nn.Dense(128)(x)
+
+
+@pytest.mark.slow
+def test_analytic_calibration_of_other_models_takes_their_activation():
+    eqx = pytest.importorskip("equinox")
+    images = jax.random.normal(jax.random.key(1), (16, 8, 8, 16))
+    vectors = jax.random.normal(jax.random.key(1), (64, 32))
+    conv, mlp = Images(), eqx.nn.MLP(32, 64, 1024, 2, activation=jnp.tanh, key=KEY)
+    cases = (
+        (conv, conv.init(KEY, images)["params"], images, lambda z: nn.gelu(z)),
+        (mlp, eqx.filter(mlp, eqx.is_inexact_array), vectors, "tanh"),
+    )
+    for model, params, x, activation in cases:
+        changed, trace = calibrate.analytic(KEY, model, params, x, activation=activation)
+        np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+        assert abs(np.asarray(trace.before) - 1).max() > 0.2
+        values = probes.capture(model, x, params).apply(changed, x, None)[1]
+        seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
+        np.testing.assert_allclose(seen, 1, atol=0.15)
+        # Without it the model's own graph says the same.
+        changed, _ = calibrate.analytic(KEY, model, params, x)
+        values = probes.capture(model, x, params).apply(changed, x, None)[1]
+        seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
+        np.testing.assert_allclose(seen, 1, atol=0.15)
+    residual = models.ResidualMLP(width=8, blocks=2, outputs=3)
+    drawn_params = residual.init(KEY, vectors)["params"]
+    with pytest.raises(ValueError, match=r"activation: got 'relu'.*more than φ"):
+        calibrate.analytic(KEY, residual, drawn_params, vectors, activation="relu")
+    with pytest.raises(TypeError, match="key"):
+        calibrate.analytic(None, residual, drawn_params, vectors)
+    with pytest.raises(ValueError, match="activation: got 'tanh'"):
+        calibrate.analytic(KEY, MLP(features=(4,)), drawn_params, vectors, activation="tanh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [1.0, 0.25])
+def test_analytic_calibration_of_a_residual_network_is_its_recursion(target):
+    """Every branch adds a pre-activation of the target's length to the stream."""
+    width, blocks = 256, 6
+    model = models.ResidualMLP(width=width, blocks=blocks, outputs=128, activation="relu")
+    x = jax.random.normal(jax.random.key(1), (8, 64))
+    params = drawn(model, x, "lecun_normal", **{"*/scale": "ones"})
+    changed, trace = calibrate.analytic(KEY, model, params, x, target=target)
+    np.testing.assert_allclose(trace.after, target, rtol=1e-3)
+    found = scales(params, changed)
+    for block in range(blocks):
+        # Var W = 1/fan_in: what enters is the stream of block + 1 pre-activations, or E relu² = ½.
+        assert found[f"block_{block}/layer_0/kernel"] == pytest.approx(
+            (block + 1) ** -0.5, rel=0.02
+        )
+        assert found[f"block_{block}/layer_1/kernel"] == pytest.approx(2**0.5, rel=0.02)
+    assert found["output/kernel"] == pytest.approx((blocks + 1) ** -0.5, rel=0.02)
+    stem = float(target / jnp.mean(jnp.square(x))) ** 0.5
+    assert found["stem/kernel"] == pytest.approx(stem, rel=0.02)
+
+
+@pytest.mark.slow
+def test_analytic_calibration_of_skips_that_end_in_an_activation(x):
+    """h_l = h_{l−1} + relu(z_l): means add up too, so E h² grows faster than by E relu²."""
+    model = MLP(features=(256, 256, 256, 64), residual=True)
+    params = drawn(model, x, "lecun_normal")
+    changed, trace = calibrate.analytic(KEY, model, params, x)
+    found = scales(params, changed)
+    mean, square = (2 * np.pi) ** -0.5, 0.5
+    entering = square
+    for layer, name in enumerate(("hidden_1", "hidden_2", "output"), start=1):
+        assert found[f"{name}/kernel"] == pytest.approx(entering**-0.5, rel=0.03)
+        entering += square + 2 * layer * mean**2
+    assert bool(trace.converged.all())
+
+
+@pytest.mark.slow
+def test_analytic_calibration_of_doubled_normalized_and_attentive_networks():
+    class Attentive(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(64)(x)
+            x = x + nn.MultiHeadDotProductAttention(num_heads=4)(nn.LayerNorm()(x))
+            return nn.Dense(32)(nn.gelu(x).mean(1))
+
+    vectors = jax.random.normal(jax.random.key(1), (16, 32))
+    words = jax.random.normal(jax.random.key(1), (16, 6, 32))
+    cases = (
+        (models.Antisymmetric(MLP(features=(64, 64, 8))), vectors),
+        (MLP(features=(64, 64, 8), normalization="layer", residual=True), vectors),
+        (Attentive(), words),
+    )
+    for model, batch in cases:
+        params = jax.tree.map(lambda w: 2 * w, model.init(KEY, batch)["params"])
+        changed, trace = calibrate.analytic(KEY, model, params, batch)
+        assert bool(trace.converged.all()), trace
+        np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+        # What is expected of other draws is what the next calibration sees of these.
+        _, again = calibrate.analytic(jax.random.key(5), model, changed, batch)
+        np.testing.assert_allclose(again.before, 1, atol=0.15)
+
+
+@pytest.mark.slow
+def test_drawn_calibration_agrees_with_theory_and_counts_biases(x):
+    """A captured model does not say its φ; the same network as an MLP is known to theory."""
+    model = MLP(features=(512, 512, 512, 256), activation="gelu")
+    params = drawn(model, x, "lecun_normal", "normal(stddev=0.5)")
+    by_theory, _ = calibrate.analytic(KEY, model, params, x)
+    changed, trace = calibrate.analytic(KEY, probes.capture(model, x), params, x)
+    np.testing.assert_allclose(trace.after, 1, atol=1e-3)
+    for name, scale in scales(params, by_theory).items():
+        assert scales(params, changed)[name] == pytest.approx(scale, rel=0.02)
