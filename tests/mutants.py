@@ -196,7 +196,7 @@ MUTANTS = [
     M("fixup: last kernel as drawn", "calibrate/identity.py", '{branch[-1]: roles["last"]}', "{branch[-1]: 1.0}", IDENTITY),
     M("analytic: drawn pre-activations have unit length", "calibrate/analytic.py", "target**0.5 * jax.random.normal", "jax.random.normal", ANALYTIC),
     M("analytic: drawn signs are one", "calibrate/analytic.py", "w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)", "w", ANALYTIC),
-    M("analytic: biases not counted", "calibrate/analytic.py", "jnp.maximum(target - biases, 0.0)", "target", ANALYTIC),
+    M("analytic: biases not counted", "calibrate/analytic.py", "(target - biases) /", "target /", ANALYTIC),
     M("analytic: the batch counts for all layers", "calibrate/analytic.py", "        square = entering\n", "", ANALYTIC),
     M("antisymmetric: nothing copied", "calibrate/identity.py", '"minus": params["plus"]', '"minus": params["minus"]', IDENTITY),
     M("threefry: rotations of the wrong group", "prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),

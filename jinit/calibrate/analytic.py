@@ -48,9 +48,10 @@ def analytic(
       draws: of every pre-activation, ≥ 1; the relative error of E z² is about √(2/(draws · units)).
 
     Returns:
-      Parameters, and a :class:`Trace` of the expected second moments. Layers whose input theory
-      does not know, or that is not finite, stay as they are, with NaN in the trace; those whose
-      input is 0 have not converged.
+      Parameters, and a :class:`Trace` of the expected second moments. Kernels that no factor helps
+      stay as they are and have not converged: where nothing comes in, where biases alone exceed
+      the target, and, with NaN in the trace, where the input is not finite or theory does not know
+      its moments.
 
     Raises:
       TypeError: no key where one is drawn with. ValueError: an ``activation`` for an MLP that has
@@ -85,9 +86,10 @@ def analytic(
         for layer in captured.layers
     ]
     biases = jnp.stack(squares).astype(jnp.float32)
-    scale = jnp.sqrt(jnp.maximum(target - biases, 0.0) / jnp.maximum(weights, 1e-30))
-    factors = jnp.where(jnp.isfinite(weights), scale, 1.0)
-    after = scale**2 * weights + biases
+    # No factor helps where nothing comes in, nor where biases alone are more than the target.
+    able = jnp.isfinite(weights) & (weights > 0) & (biases < target)
+    factors = jnp.sqrt(jnp.where(able, (target - biases) / jnp.where(able, weights, 1.0), 1.0))
+    after = factors**2 * weights + biases
     converged = jnp.abs(after - target) <= 1e-3 * target
     kernels = [layer.kernel for layer in captured.layers]
     changed = adjusted(params, dict(zip(kernels, factors, strict=True)))

@@ -40,6 +40,22 @@ def test_analytic_calibration_leaves_what_theory_does_not_know(x):
     np.testing.assert_array_equal(changed["output"]["kernel"], params["output"]["kernel"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [MLP, lambda f: models.ResidualMLP(f[0], 2, f[-1])])
+def test_analytic_calibration_leaves_what_no_factor_helps(make, x):
+    model = make((16, 16, 4))
+    params = model.init(KEY, x)["params"]
+    changed, trace = calibrate.analytic(KEY, model, params, 0 * x)
+    assert trace.converged.tolist() == [False, *[True] * (len(trace.converged) - 1)]
+    stem = "stem" if "stem" in params else "hidden_0"
+    np.testing.assert_array_equal(changed[stem]["kernel"], params[stem]["kernel"])
+    large = jax.tree.map(lambda leaf: leaf + 2.0 if leaf.ndim == 1 else leaf, params)
+    changed, trace = calibrate.analytic(KEY, model, large, x)
+    assert not trace.converged.any()
+    assert bool((trace.after > 4).all())
+    jax.tree.map(np.testing.assert_array_equal, changed, large)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "sigmoid", "selu"])
 def test_analytic_calibration_is_what_wide_networks_measure(name):
