@@ -201,7 +201,8 @@ def check_key(key: Any) -> None:
     """
     kind = str(getattr(key, "dtype", ""))
     typed = kind.startswith("key<")
-    if not (typed or kind == "uint32"):
+    # Raw keys are of two words, or of four (rbg).
+    if not typed and (kind != "uint32" or not key.ndim or key.shape[-1] not in (2, 4)):
         raise wrong_type("key", key, "a PRNG key", "jax.random.key(0)")
     if key.ndim > (0 if typed else 1):
         raise refusal(

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from jinit import errors, theory
 from jinit.activations import ActivationLike
-from jinit.calibrate.common import Trace, adjusted, opened, pre_activations
+from jinit.activations import get as get_activation
+from jinit.calibrate.common import Trace, adjusted, by_layer, check_number, opened
 from jinit.models import MLP, Antisymmetric, ResidualMLP
 from jinit.probes import Captured
 from jinit.probes.capture import by_path
+from jinit.probes.frameworks import Taps
 from jinit.typing import Array, Key, PyTree
 
 
@@ -34,9 +36,12 @@ def analytic(
     pre-activations N(0, target):
 
     - layers one after another with φ between them: E φ(z)² from :func:`jinit.theory.moments`;
-    - any other network (skips, normalization of its own, attention, pooling): its own graph, run
-      on drawn pre-activations. What the kernel adds is measured there with random signs on its
-      entries, whose expectation is fan_in E W² E h², padding counted.
+      biases count as drawn around 0.
+    - any other network (skips, normalization, attention, pooling): its own graph, run on drawn
+      pre-activations, b_l (or what else a layer adds) and N(0, target − E b_l²). What the kernel
+      gives is measured there with random signs on its entries, whose expectation is
+      fan_in E W² E h², padding counted. Inputs and positions are drawn independently: where
+      correlated ones are pooled, pre-activations behind come out larger than expected.
 
     Args:
       key: of the drawn pre-activations and signs.
@@ -50,8 +55,8 @@ def analytic(
     Returns:
       Parameters, and a :class:`Trace` of the expected second moments. Kernels that no factor helps
       stay as they are and have not converged: where nothing comes in, where biases alone exceed
-      the target, and, with NaN in the trace, where the input is not finite or theory does not know
-      its moments.
+      the target, and, with NaN in the trace, where the input is not finite, theory does not know
+      its moments, or the layer is not linear in its kernel (weight normalization).
 
     Raises:
       TypeError: no key where one is drawn with. ValueError: an ``activation`` for an MLP that has
@@ -71,21 +76,15 @@ def analytic(
     >>> trace.after.round(3).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    errors.check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
+    check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
     errors.check_integer("draws", draws, low=1, fix="use 64")
     phi = _between_layers(model, activation)
-    captured, leaves = opened(model, params, batch), by_path(params)
+    captured = opened(model, params, batch)
     if phi is None:
         errors.check_key(key)
-        weights = _drawn(jax.random.split(key, draws), captured, params, batch, target)
+        weights, biases = _drawn(jax.random.split(key, draws), captured, params, batch, target)
     else:
-        normalized = type(model) is MLP and model.normalization is not None
-        weights = _expected(phi, captured, params, batch, 1.0 if normalized else target)
-    squares = [
-        jnp.zeros(()) if layer.bias is None else jnp.mean(jnp.square(leaves[layer.bias]))
-        for layer in captured.layers
-    ]
-    biases = jnp.stack(squares).astype(jnp.float32)
+        weights, biases = _expected(phi, captured, params, batch, target)
     # No factor helps where nothing comes in, nor where biases alone are more than the target.
     able = jnp.isfinite(weights) & (weights > 0) & (biases < target)
     factors = jnp.sqrt(jnp.where(able, (target - biases) / jnp.where(able, weights, 1.0), 1.0))
@@ -98,7 +97,8 @@ def analytic(
 
 def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike | None:
     """The φ that a model's own description, or its user, puts between its layers; None: unknown."""
-    if isinstance(model, ResidualMLP | Antisymmetric) or getattr(model, "residual", False):
+    plain = not (isinstance(model, MLP) and (model.residual or model.normalization is not None))
+    if isinstance(model, ResidualMLP | Antisymmetric) or not plain:
         if activation is not None:
             raise errors.refusal(
                 "activation", activation, f"None: {type(model).__name__} has more than φ between "
@@ -106,55 +106,90 @@ def _between_layers(model: Any, activation: ActivationLike | None) -> Activation
             )  # fmt: skip
         return None
     if type(model) is MLP:
-        if activation not in (None, model.activation):
+        own = get_activation(model.activation)
+        if activation is not None and get_activation(activation) != own:
             raise errors.refusal("activation", activation, f"{model.activation!r}", "leave it out")
-        return model.activation
+        return own
     return activation
 
 
 def _expected(
-    phi: ActivationLike, captured: Captured, params: PyTree, batch: Array, seen: float
-) -> Array:
-    """fan_in E W² E h² of layers one after another, φ between them seeing N(0, seen)."""
-    leaves, entering = by_path(params), theory.moments(phi, seen).second
-    square, found = jnp.mean(jnp.square(batch.astype(jnp.float32))), []
+    phi: ActivationLike, captured: Captured, params: PyTree, batch: Array, target: float
+) -> tuple[Array, Array]:
+    """fan_in E W² E h² and E b² of layers one after another, φ between them."""
+    leaves, entering = by_path(params), theory.moments(phi, target).second
+    square, weights, biases = jnp.mean(jnp.square(batch.astype(jnp.float32))), [], []
     for layer in captured.layers:
         kernel = leaves[layer.kernel].astype(jnp.float32)
         fan_in = kernel.size // kernel.shape[layer.kernel_unit_axis]
-        found.append(fan_in * jnp.mean(jnp.square(kernel)) * square)
+        weights.append(fan_in * jnp.mean(jnp.square(kernel)) * square)
+        bias = jnp.zeros(()) if layer.bias is None else leaves[layer.bias].astype(jnp.float32)
+        biases.append(jnp.mean(jnp.square(bias)))
         square = entering
-    return jnp.stack(found)
+    return jnp.stack(weights), jnp.stack(biases)
 
 
-def _drawn(keys: Key, captured: Captured, params: PyTree, batch: Array, target: float) -> Array:
-    """The same for any graph, as a mean over draws.
+def _drawn(
+    keys: Key, captured: Captured, params: PyTree, batch: Array, target: float
+) -> tuple[Array, Array]:
+    """The same for any graph, as means over draws; NaN where z is not linear in the kernel.
 
-    With kernels and biases 0 a tap is all of a pre-activation, and the derivative with respect to
-    a layer's kernel, along W with random signs, is what it makes of the input that taps gave it.
+    With kernels 0 a tap and what the layer adds are all of a pre-activation, and the derivative
+    with respect to a layer's kernel, along W with random signs, is what it makes of the input that
+    these gave it.
     """
     leaves = by_path(params)
     kernels = {layer.kernel: leaves[layer.kernel] for layer in captured.layers}
-    nothing = dict.fromkeys([*kernels, *(each.bias for each in captured.layers if each.bias)], 0.0)
-    shapes = jax.eval_shape(lambda p: captured.apply(p, batch, None)[1], params)
+    zeros = jax.tree.map(jnp.zeros_like, kernels)
+    stacks = {layer.value for layer in captured.layers if layer.index is not None}
 
-    def draw(key: Key) -> Array:
-        of_taps, of_signs = jax.random.split(key)
-        taps = OrderedDict(
-            (
-                name,
-                target**0.5 * jax.random.normal(jax.random.fold_in(of_taps, i), z.shape, z.dtype),
-            )
-            for i, (name, z) in enumerate(shapes.items())
+    def values(kernels: dict[str, Array], taps: Taps | None) -> Taps:
+        changed = adjusted(params, dict.fromkeys(kernels, 0.0), kernels)
+        return captured.apply(changed, batch, taps)[1]
+
+    def room(name: str, added: Array) -> Array:
+        """The deviation that is left for the tap."""
+        axes = tuple(range(1 if name in stacks else 0, added.ndim))
+        left = target - jnp.mean(jnp.square(added), axes, jnp.float32, keepdims=True)
+        return jnp.sqrt(jnp.maximum(left, 0.0)).astype(added.dtype)
+
+    added = values(zeros, None)
+
+    def drawn(key: Key) -> Taps:
+        return OrderedDict(
+            (name, room(name, z) * jax.random.normal(jax.random.fold_in(key, i), z.shape, z.dtype))
+            for i, (name, z) in enumerate(added.items())
         )
+
+    def along(
+        at: dict[str, Array], kernels: dict[str, Array], taps: Taps
+    ) -> tuple[list[Array], list[Array]]:
+        seen, slope = jax.jvp(lambda kernels: values(kernels, taps), (at,), (kernels,))
+        return by_layer(captured, seen), by_layer(captured, slope)
+
+    def draw(key: Key) -> tuple[Array, Array]:
+        of_taps, of_signs = jax.random.split(key)
+        taps = drawn(of_taps)
         signed = {
             name: w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)
             for i, (name, w) in enumerate(kernels.items())
         }
+        seen, given = along(zeros, signed, taps)
+        own = [z - tap for z, tap in zip(seen, by_layer(captured, taps), strict=True)]
+        return _squares(given), _squares(own)
 
-        def values(kernels: dict[str, Array]) -> list[Array]:
-            return pre_activations(captured, adjusted(params, nothing, kernels), batch, taps)
+    def bent(place: Array) -> Array:
+        """How far a layer's derivative along its kernel is from the one at 0, and its size."""
+        taps = drawn(keys[0])
+        alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}
+        (_, here), (_, at_zero) = (along(at, alone, taps) for at in (alone, zeros))
+        apart = [a - b for a, b in zip(here, at_zero, strict=True)]
+        return jnp.stack([_squares(apart)[place], _squares(at_zero)[place]])
 
-        _, found = jax.jvp(values, (jax.tree.map(jnp.zeros_like, kernels),), (signed,))
-        return jnp.stack([jnp.mean(jnp.square(z)) for z in found])
+    weights, biases = (each.mean(0) for each in jax.lax.map(draw, keys))
+    apart, size = jax.lax.map(bent, jnp.arange(len(kernels))).T
+    return jnp.where(apart <= 1e-3 * size, weights, jnp.nan), biases
 
-    return jax.lax.map(draw, keys).mean(0)
+
+def _squares(values: list[Array]) -> Array:
+    return jnp.stack([jnp.mean(jnp.square(z)) for z in values])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,21 +40,14 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     """The captured model; every kernel must belong to one layer.
 
     Raises:
-      TypeError, ValueError: as :func:`jinit.probes.capture`; a kernel that two layers share;
-        parameters of another model or batch, or not finite; a batch that is not finite.
+      TypeError, ValueError: as :func:`fitting`; a kernel that two layers share.
 
     >>> from jinit.models import MLP
-    >>> len(opened(MLP(features=(4, 2)), None, jnp.zeros((3, 5))).layers)
+    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
+    >>> len(opened(model, model.init(jax.random.key(0), x)["params"], x).layers)
     2
     """
-    if jnp.iscomplexobj(batch):
-        raise errors.wrong_type("batch", str(batch.dtype), "real numbers", "pass the real part")
-    known = not isinstance(batch, jax.core.Tracer) and hasattr(batch, "shape")
-    if known and not np.isfinite(np.asarray(batch, np.float64)).all():
-        raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")
-    captured = model if isinstance(model, Captured) else capture(model, batch, params)
-    if params is not None:
-        _check_params(params, captured.params)
+    captured = fitting(model, params, batch)
     kernels = [layer.kernel for layer in captured.layers]
     if len(set(kernels)) < len(kernels):
         shared = next(name for name in kernels if kernels.count(name) > 1)
@@ -64,24 +58,123 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     return captured
 
 
-def _check_params(params: PyTree, model: PyTree) -> None:
-    """They have the model's tree and shapes and, unless traced, are finite."""
-    wanted: Any = jax.tree.structure(model)
-    if jax.tree.structure(params) != wanted:
+def fitting(model: Any, params: PyTree, batch: Array) -> Captured:
+    """The captured model, its parameters and the batch fitting each other.
+
+    Raises:
+      TypeError, ValueError: as :func:`jinit.probes.capture`; parameters of another model or batch,
+        or that are not finite, or whose kernels and biases are not real; a batch that is no array,
+        complex, not finite, or not what the model takes.
+
+    >>> from jinit.models import MLP
+    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
+    >>> fitting(model, model.init(jax.random.key(0), x)["params"], x).layers[-1].name
+    'output'
+    """
+    _check_batch(batch)
+    for path, leaf in by_path(params).items():
+        # NumPy's and JAX's arrays, tracers among them.
+        if not isinstance(leaf, np.ndarray | jax.Array):
+            raise errors.wrong_type(path or "params", leaf, "an array", "jinit.initialize(…)")
+    try:
+        captured = model if isinstance(model, Captured) else capture(model, batch, params)
+        _check_params(params, captured)
+        jax.eval_shape(lambda p: captured.apply(p, batch, None), params)
+    except (TypeError, ValueError, IndexError, flax.errors.FlaxError) as problem:
+        if "; allowed: " in str(problem):
+            raise
         raise errors.refusal(
-            "params", jax.tree.structure(params), f"the tree of this model, {wanted}",
+            "batch", f"{batch.dtype}{list(batch.shape)}",
+            f"what the model takes ({str(problem).partition(chr(10))[0]})",
+            "a batch (batch, …) and the parameters of this model",
+        ) from problem  # fmt: skip
+    return captured
+
+
+def _check_batch(batch: Any) -> None:
+    """An array of real finite numbers."""
+    if not isinstance(batch, np.ndarray | jax.Array):
+        raise errors.wrong_type("batch", batch, "an array (batch, …)", "jnp.asarray(batch)")
+    if not (jnp.issubdtype(batch.dtype, jnp.floating) or jnp.issubdtype(batch.dtype, jnp.integer)):
+        raise errors.wrong_type("batch", str(batch.dtype), "real numbers", "pass the real part")
+    if not batch.ndim or not batch.size:
+        raise errors.refusal("batch", f"shape {batch.shape}", "(batch, …)", "pass examples")
+    known = not isinstance(batch, jax.core.Tracer)
+    if known and not np.isfinite(np.asarray(batch, np.float64)).all():
+        raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")
+
+
+def _check_params(params: PyTree, captured: Captured) -> None:
+    """They have the model's paths and shapes, real kernels and, unless traced, are finite."""
+    leaves, model = by_path(params), by_path(captured.params)
+    if set(leaves) != set(model):
+        raise errors.refusal(
+            "params", ", ".join(leaves) or type(params).__name__,
+            f"the leaves of this model, {', '.join(model)}",
             "pass what belongs to it (without Flax's outer 'params')",
         )  # fmt: skip
-    leaves = zip(by_path(params).items(), by_path(model).values(), strict=True)
-    for (path, leaf), like in leaves:
-        if jnp.shape(leaf) != jnp.shape(like):
+    scaled = {path for each in captured.layers for path in (each.kernel, each.bias)}
+    for path, leaf in leaves.items():
+        if leaf.shape != model[path].shape:
             raise errors.refusal(
-                path, jnp.shape(leaf), f"{jnp.shape(like)}, what the model has on this batch",
+                path, leaf.shape, f"{model[path].shape}, what the model has on this batch",
                 "pass the parameters and a batch of the same model",
             )  # fmt: skip
+        if path in scaled and not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise errors.wrong_type(path, str(leaf.dtype), "real floating-point numbers", "cast")
         known = not isinstance(leaf, jax.core.Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact)
-        if known and not np.isfinite(np.asarray(leaf, np.float64)).all():
+        if known and not np.isfinite(np.asarray(leaf, np.complex128)).all():
             raise errors.refusal(path, "NaN or inf", "finite parameters", "draw them again")
+
+
+def class_outputs(captured: Captured, params: PyTree, batch: Array) -> int:
+    """How many outputs an example has.
+
+    Raises:
+      ValueError: outputs that are not ``(batch, outputs)`` or ``(batch,)``.
+
+    >>> from jinit.models import MLP
+    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> class_outputs(opened(model, params, x), params, x)
+    2
+    """
+    shape = jax.eval_shape(lambda p: captured.apply(p, batch, None)[0], params).shape
+    if len(shape) not in (1, 2) or shape[0] != batch.shape[0]:
+        raise errors.refusal(
+            "outputs", shape, f"({batch.shape[0]}, classes)",
+            "wrap the model so that an example has one row of class scores",
+        )  # fmt: skip
+    return int(shape[1]) if len(shape) == 2 else 1
+
+
+def check_number(what: str, value: Any, **allowed: Any) -> None:
+    """:func:`jinit.errors.check_number` of one number, not of several.
+
+    >>> check_number("target", 1.0, low=0.0, fix="use 1.0")
+    """
+    if getattr(value, "shape", ()) != ():
+        raise errors.wrong_type(what, value, "one number", "call this once per number, or vmap it")
+    errors.check_number(what, value, **allowed)
+
+
+def epsilon(dtype: Any) -> float:
+    """The relative rounding of a dtype.
+
+    >>> epsilon(jnp.bfloat16)
+    0.0078125
+    """
+    return float(jnp.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def beyond_rounding(deviation: Array, size: Array, dtype: Any) -> Array:
+    """Whether values of this size differ by more than rounding does.
+
+    >>> bool(beyond_rounding(jnp.float32(1e-7), jnp.float32(1.0), jnp.float32))
+    False
+    """
+    relative = 8 * max(epsilon(dtype), epsilon(jnp.float32))
+    return (deviation > relative * size) & jnp.isfinite(deviation)
 
 
 def check_several(batch: Array, why: str) -> None:
@@ -93,10 +186,8 @@ def check_several(batch: Array, why: str) -> None:
         raise errors.refusal("batch", batch.shape, f"two examples or more: {why}", "pass more")
 
 
-def pre_activations(
-    captured: Captured, params: PyTree, x: Array, taps: Taps | None = None
-) -> list[Array]:
-    """z of every layer in float32, units last; taps are added to it.
+def pre_activations(captured: Captured, params: PyTree, x: Array) -> list[Array]:
+    """z of every layer in float32, units last.
 
     >>> from jinit.models import MLP
     >>> import jax
@@ -105,7 +196,19 @@ def pre_activations(
     >>> [z.shape for z in pre_activations(opened(model, params, x), params, x)]
     [(3, 4), (3, 2)]
     """
-    _, values = captured.apply(params, x, taps)
+    return by_layer(captured, captured.apply(params, x, None)[1])
+
+
+def by_layer(captured: Captured, values: Taps) -> list[Array]:
+    """The values of a captured model, or taps, as one array a layer in float32, units last.
+
+    >>> from jinit.models import MLP
+    >>> model, x = MLP(features=(4, 2)), jnp.ones((3, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> captured = opened(model, params, x)
+    >>> len(by_layer(captured, captured.apply(params, x, None)[1]))
+    2
+    """
     found = []
     for layer in captured.layers:
         z = values[layer.value]

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, opened, pre_activations
-from jinit.models import as_model
+from jinit.calibrate.common import Trace, adjusted, fitting, opened, pre_activations
 from jinit.parameters import matches, residual
+from jinit.parameters.rules import path_of
 from jinit.probes.capture import by_path
 from jinit.typing import Array, Key, PyTree
 
@@ -43,7 +44,8 @@ def fixup(
 
     Raises:
       ValueError: no branches given or known, fewer than two kernels in one, a path that is no
-        captured kernel; as :func:`jinit.probes.capture`.
+        captured kernel, that stands twice or before one called earlier; as
+        :func:`jinit.probes.capture`.
 
     Reference: Zhang, Dauphin & Ma 2019, section 3.
 
@@ -64,16 +66,11 @@ def fixup(
                 "jinit.models.ResidualMLP, or fixup(…, branches=[('first/kernel', 'last/kernel')])",
             )  # fmt: skip
         branches = model.branches()
+    _check_branches(branches, kernels)
     factors = {kernels[-1]: 0.0}
     for branch in branches:
-        if isinstance(branch, str) or len(branch) < 2:
-            raise errors.refusal("branch", branch, "two or more kernels", "('first', 'last')")
-        for path in branch:
-            errors.check_choice("kernel of a branch", path, kernels)
         roles = residual.fixup(len(branches), len(branch))
         factors |= dict.fromkeys(branch[:-1], roles["inner"]) | {branch[-1]: roles["last"]}
-    if not branches:
-        raise errors.refusal("branches", "none", "at least one", "draw a plain network by a rule")
     last = [kernels.index(branch[-1]) for branch in branches]
     changed = adjusted(params, factors)
 
@@ -83,6 +80,29 @@ def fixup(
 
     before, after = added(params), added(changed)
     return changed, Trace(before, after, jnp.ones(len(last), jnp.int32), after == 0)
+
+
+def _check_branches(branches: Any, kernels: list[str]) -> None:
+    """Paths of two or more kernels each, in the order of their calls, none twice."""
+    fix = "[('first/kernel', 'last/kernel')]"
+    if isinstance(branches, str) or not isinstance(branches, Sequence):
+        raise errors.wrong_type("branches", branches, "a list of the kernels of each", fix)
+    if not branches:
+        raise errors.refusal("branches", "none", "at least one", "draw a plain network by a rule")
+    seen: set[str] = set()
+    for branch in branches:
+        several = isinstance(branch, Sequence) and not isinstance(branch, str)
+        if not several or len(branch) < 2:
+            raise errors.refusal("branch", branch, "two or more kernels", "('first', 'last')")
+        for path in branch:
+            errors.check_choice("kernel of a branch", path, kernels)
+        places = [kernels.index(path) for path in branch]
+        if sorted(set(places)) != places:
+            raise errors.refusal("branch", branch, "its kernels in the order of their calls", fix)
+        if seen & set(branch):
+            twice = ", ".join(sorted(seen & set(branch)))
+            raise errors.refusal("branches", f"{twice} twice", "each kernel in one branch", fix)
+        seen |= set(branch)
 
 
 def skipinit(
@@ -115,16 +135,18 @@ def skipinit(
     if not isinstance(scales, str):
         raise errors.wrong_type("scales", scales, "a pattern of paths", "scales='*/scale'")
     leaves = by_path(params)
-    found = [path for path, leaf in leaves.items() if leaf.size == 1 and matches(scales, path)]
+    scalars = [path for path, leaf in leaves.items() if np.size(leaf) == 1]
+    found = [path for path in scalars if matches(scales, path)]
     if not found:
         raise errors.refusal(
             "scales", scales, "a pattern that matches a scalar of every branch: of "
-            + (", ".join(path for path, leaf in leaves.items() if leaf.size == 1) or "none here"),
+            + (", ".join(scalars) or "none here"),
             "multiply each branch by a learnable scalar, or use fixup",
         )  # fmt: skip
     before = jnp.stack([jnp.reshape(leaves[path], ()) for path in found]).astype(jnp.float32)
-    nothing: dict[str, Array | float] = dict.fromkeys(found, 0.0)
-    changed = adjusted(params, nothing)
+    changed = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.zeros_like(leaf) if path_of(path) in found else leaf, params
+    )
     after = jnp.zeros_like(before)
     return changed, Trace(before, after, jnp.ones(len(found), jnp.int32), after == 0)
 
@@ -159,7 +181,8 @@ def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[P
       Parameters, and a :class:`Trace` of one entry, the outputs' mean square: 0 after.
 
     Raises:
-      ValueError: parameters without two such parts of one shape.
+      ValueError: parameters without two such parts of one shape; as
+        :func:`jinit.probes.capture`.
 
     Reference: Zhang, Xu, Luo & Ma 2020, section 4.
 
@@ -170,14 +193,26 @@ def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[P
     >>> bool(trace.before[0] > 0), trace.after.tolist()
     (True, [0.0])
     """
-    parts = params if isinstance(params, dict) else {}
-    shapes = [jax.tree.map(jnp.shape, parts.get(name)) for name in ("plus", "minus")]
-    if set(parts) != {"plus", "minus"} or shapes[0] != shapes[1]:
+    captured = fitting(model, params, batch)
+    leaves = by_path(params)
+    plus, minus = (
+        {path.partition("/")[2]: leaf for path, leaf in leaves.items() if path.startswith(part)}
+        for part in ("plus/", "minus/")
+    )
+    shapes = [{path: leaf.shape for path, leaf in part.items()} for part in (plus, minus)]
+    if not plus or shapes[0] != shapes[1] or 2 * len(plus) != len(leaves):
         raise errors.refusal(
-            "params", ", ".join(sorted(parts)) or type(params).__name__,
+            "params", ", ".join(sorted({path.partition("/")[0] for path in leaves})),
             "two parts of one shape, plus and minus", "model=jinit.models.Antisymmetric(model)",
         )  # fmt: skip
-    apply = as_model(model).apply
-    changed = {"plus": params["plus"], "minus": params["plus"]}
-    before, after = (jnp.mean(jnp.square(apply(p, batch)))[None] for p in (params, changed))
+
+    def copied(path: Any, leaf: Any) -> Any:
+        part, _, rest = path_of(path).partition("/")
+        return plus[rest] if part == "minus" else leaf
+
+    def square(params: PyTree) -> Array:
+        return jnp.mean(jnp.square(captured.apply(params, batch, None)[0]))[None]
+
+    changed = jax.tree_util.tree_map_with_path(copied, params)
+    before, after = square(params), square(changed)
     return changed, Trace(before, after, jnp.ones(1, jnp.int32), after == 0)

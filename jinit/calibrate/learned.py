@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, opened
+from jinit.calibrate.common import Trace, adjusted, check_number, class_outputs, opened
 from jinit.probes.capture import by_path
 from jinit.typing import Array, Key, PyTree
 
@@ -82,7 +82,8 @@ def metainit(
       and after; converged if it fell by half.
 
     Raises:
-      ValueError: a number out of range; as :func:`jinit.probes.capture`. TypeError: no key.
+      ValueError: a number out of range, outputs that are not ``(batch, outputs)``; as
+        :func:`jinit.probes.capture`. TypeError: no key.
 
     Reference: Dauphin & Schoenholz 2019, algorithm 1 (with ln‖W‖ in place of ‖W‖ and a start).
 
@@ -95,10 +96,10 @@ def metainit(
     True
     """
     errors.check_integer("steps", steps, low=1, fix="use 200")
-    errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="use 0.005")
-    errors.check_number("momentum", momentum, low=0.0, high=0.999, fix="use 0.9")
+    check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="use 0.005")
+    check_number("momentum", momentum, low=0.0, high=0.999, fix="use 0.9")
     captured = opened(model, params, batch)
-    outputs = jax.eval_shape(lambda p: captured.apply(p, batch, None)[0], params).shape[-1]
+    outputs = class_outputs(captured, params, batch)
     if classes is None:
         classes = max(2, outputs)
     errors.check_integer("classes", classes, low=2, high=max(2, outputs), fix="one per output")
@@ -165,7 +166,7 @@ def gradinit(
       :class:`Trace` of one entry, that loss before and after; converged if it fell.
 
     Raises:
-      ValueError: a number out of range, a loss that is not one number; as
+      ValueError: a number out of range, a loss that is not one real number; as
         :func:`jinit.probes.capture`.
 
     Reference: Zhu et al. 2021, equation 1 and algorithm 1.
@@ -185,7 +186,7 @@ def gradinit(
         )
     errors.check_integer("steps", steps, low=1, fix="use 100")
     for name, value in (("learning_rate", learning_rate), ("gradient_norm", gradient_norm)):
-        errors.check_number(name, value, low=0.0, open_low=True, fix="use a positive number")
+        check_number(name, value, low=0.0, open_low=True, fix="use a positive number")
     captured = opened(model, params, batch)
     kernels = [layer.kernel for layer in captured.layers]
 
@@ -193,11 +194,9 @@ def gradinit(
         return adjusted(params, dict(zip(kernels, jnp.exp(log), strict=True)))
 
     def of(params: PyTree) -> Array:
-        return loss(captured.apply(params, batch, None)[0])
+        return jnp.asarray(loss(captured.apply(params, batch, None)[0]))
 
-    shape = jax.eval_shape(of, params).shape
-    if shape:
-        raise errors.refusal("loss", f"an array {shape}", "one number", "the mean over the batch")
+    _check_loss(of, params)
 
     def after_step(log: Array) -> tuple[Array, Array]:
         theta = scaled(log)
@@ -226,3 +225,17 @@ def gradinit(
     before, after = after_step(zero)[0][None], after_step(chosen)[0][None]
     trace = Trace(before, after, jnp.full(1, steps, jnp.int32), after < before)
     return scaled(chosen), trace
+
+
+def _check_loss(of: Callable[[PyTree], Array], params: PyTree) -> None:
+    """It takes the outputs and gives one real number."""
+    try:
+        found = jax.eval_shape(of, params)
+    except (TypeError, ValueError, AttributeError) as problem:
+        if "; allowed: " in str(problem):
+            raise
+        found, got = None, str(problem).partition("\n")[0]
+    else:
+        got = f"{found.dtype}{list(found.shape)}"
+    if found is None or found.shape or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise errors.refusal("loss", got, "one real number", "the mean over the batch")

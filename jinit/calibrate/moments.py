@@ -12,11 +12,15 @@ from jinit.calibrate.common import (
     Trace,
     adjusted,
     along,
+    beyond_rounding,
+    check_number,
     check_several,
+    class_outputs,
+    epsilon,
     opened,
     pre_activations,
 )
-from jinit.parameters.rules import path_of
+from jinit.probes.capture import by_path
 from jinit.probes.losses import check_classes
 from jinit.typing import Array, Key, PyTree
 
@@ -58,15 +62,22 @@ def lsuv(
     >>> bool(trace.converged.all()), bool(abs(trace.after - 1).max() <= 0.1)
     (True, True)
     """
-    errors.check_number("tolerance", tolerance, low=0.0, open_low=True, fix="use 0.1")
+    check_number("tolerance", tolerance, low=0.0, open_low=True, fix="use 0.1")
     errors.check_integer("iterations", iterations, low=1, fix="use 10")
     captured = opened(model, params, batch)
     check_several(batch, "Var z is over inputs too")
     kernels = [layer.kernel for layer in captured.layers]
 
+    dtypes = [by_path(params)[name].dtype for name in kernels]
+
     def variances(scales: Array) -> Array:
-        changed = adjusted(params, dict(zip(kernels, scales, strict=True)))
-        return jnp.stack([z.var() for z in pre_activations(captured, changed, batch)])
+        changed, found = adjusted(params, dict(zip(kernels, scales, strict=True))), []
+        for z, dtype in zip(pre_activations(captured, changed, batch), dtypes, strict=True):
+            variance, size = z.var(), jnp.sqrt(jnp.mean(jnp.square(z)))
+            # What equal values differ by in rounding is no variance to divide by.
+            varies = beyond_rounding(jnp.sqrt(variance), size, dtype) | ~jnp.isfinite(variance)
+            found.append(jnp.where(varies, variance, 0.0))
+        return jnp.stack(found)
 
     def layer(state: tuple[Array, Array], place: Array) -> tuple[tuple[Array, Array], None]:
         scales, counts = state
@@ -134,26 +145,32 @@ def within_layer(
                 "use lsuv, which sets variances alone",
             )  # fmt: skip
 
+    leaves, layers = by_path(params), captured.layers
+    kernels = [each.kernel for each in layers]
+    biases = [each.bias or "" for each in layers]
+    units = [_units(leaves[k], leaves[b]) for k, b in zip(kernels, biases, strict=True)]
+
     def moments(params: PyTree) -> list[tuple[Array, Array]]:
-        flat = [z.reshape(-1, z.shape[-1]) for z in pre_activations(captured, params, batch)]
+        values = zip(pre_activations(captured, params, batch), units, strict=True)
+        flat = [z.reshape(-1, *shape) for z, shape in values]
         return [(z.mean(0), z.std(0)) for z in flat]
 
     def distances(params: PyTree) -> Array:
         return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s in moments(params)])
 
-    ranks = {path_of(path): leaf.ndim for path, leaf in jax.tree.leaves_with_path(params)}
-
     def layer(params: PyTree, place: Array) -> tuple[PyTree, None]:
-        factors, shifts = {}, {}
-        for index, (each, (mean, deviation)) in enumerate(
-            zip(captured.layers, moments(params), strict=True)
-        ):
-            mine = (index == place) & (deviation > 0)
-            scale = jnp.where(mine, 1 / jnp.where(deviation > 0, deviation, 1.0), 1.0)
-            factors[each.kernel] = along(scale, each.kernel_unit_axis, ranks[each.kernel])
-            assert each.bias is not None
-            factors[each.bias] = scale
-            shifts[each.bias] = jnp.where(index == place, -mean * scale, 0.0)
+        factors: dict[str, Array] = {}
+        shifts: dict[str, Array] = {}
+        for index, (mean, deviation) in enumerate(moments(params)):
+            kernel, bias = leaves[kernels[index]], leaves[biases[index]]
+            varies = beyond_rounding(deviation, jnp.abs(mean) + deviation, kernel.dtype)
+            scale = jnp.where((index == place) & varies, 1 / deviation, 1.0)
+            shift = jnp.where((index == place) & jnp.isfinite(mean), -mean * scale, 0.0)
+            # Several axes of units are the kernel's last ones.
+            axis = layers[index].kernel_unit_axis
+            one = along(scale, axis, kernel.ndim) if scale.ndim == 1 else scale
+            factors |= {kernels[index]: one, biases[index]: scale.reshape(bias.shape)}
+            shifts[biases[index]] = shift.reshape(bias.shape)
         return adjusted(params, factors, shifts), None
 
     count = len(captured.layers)
@@ -162,7 +179,14 @@ def within_layer(
     changed, _ = jax.lax.scan(layer, params, order)
     after = distances(changed)
     steps = jnp.full(count, iterations, jnp.int32)
-    return changed, Trace(before, after, steps, after < 1e-3)
+    rounding = max(epsilon(leaves[name].dtype) for name in kernels)
+    return changed, Trace(before, after, steps, after < max(1e-3, 2 * rounding))
+
+
+def _units(kernel: Array, bias: Array) -> tuple[int, ...]:
+    """The shape of a layer's units: one axis, or several, as heads of attention have."""
+    several = bias.ndim > 1 and kernel.shape[-bias.ndim :] == bias.shape
+    return tuple(bias.shape) if several else (bias.size,)
 
 
 def output_bias(
@@ -196,24 +220,29 @@ def output_bias(
     >>> bool(trace.after.max() < 1e-5)
     True
     """
-    errors.check_number("smoothing", smoothing, low=0.0, open_low=True, fix="use 1.0")
+    check_number("smoothing", smoothing, low=0.0, open_low=True, fix="use 1.0")
     captured = opened(model, params, batch)
-    bias = captured.layers[-1].bias
-    if bias is None:
-        raise errors.refusal("model", "an output layer without bias", "one with", "use_bias=True")
+    bias, classes = captured.layers[-1].bias, class_outputs(captured, params, batch)
+    if bias is None or by_path(params)[bias].size != classes:
+        raise errors.refusal(
+            "model", f"{captured.layers[-1].name} called last, without a bias of each output",
+            "an output layer with biases, called last", "use_bias=True",
+        )  # fmt: skip
+    own = by_path(params)[bias]
 
     def outputs(params: PyTree) -> Array:
         return captured.apply(params, batch, None)[0].reshape(batch.shape[0], -1).mean(0)
 
     mean = outputs(params)
-    classes = max(2, len(mean))
-    _check_labels(labels, batch.shape[0], classes)
-    counts = jnp.bincount(labels, length=classes) + smoothing
+    _check_labels(labels, batch.shape[0], max(2, classes))
+    counts = jnp.bincount(labels, length=max(2, classes)) + smoothing
     wanted = jnp.log(counts / counts.sum())
-    wanted = wanted if len(mean) > 1 else wanted[1:] - wanted[:1]
-    changed = adjusted(params, {}, {bias: wanted - mean})
+    wanted = wanted if classes > 1 else wanted[1:] - wanted[:1]
+    changed = adjusted(params, {}, {bias: (wanted - mean).reshape(own.shape)})
     before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
-    return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4)
+    # Half precision cannot hold the goal itself any nearer.
+    rounding = epsilon(own.dtype) * jnp.abs(wanted).max()
+    return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4 + rounding)
 
 
 def _check_labels(labels: Any, examples: int, classes: int) -> None:

@@ -30,7 +30,8 @@ def between_layers(
       iterations: how many, ≥ 1.
 
     Returns:
-      Parameters, and a :class:`Trace` of the rates; converged where within 5 % of C̄.
+      Parameters, and a :class:`Trace` of the rates; converged where within 5 % of C̄. A layer
+      whose weights or gradients are 0 stays as it is, and has not.
 
     Raises:
       ValueError: a number out of range; as :func:`jinit.probes.capture`.
@@ -56,13 +57,18 @@ def between_layers(
         norms = [
             (jnp.linalg.norm(slopes[name]), jnp.linalg.norm(weights[name])) for name in kernels
         ]
-        return jnp.stack([slope / jnp.maximum(size, 1e-30) for slope, size in norms])
+        return jnp.stack([slope / size for slope, size in norms])
+
+    def relative(rates: Array) -> tuple[Array, Array]:
+        """ln C_k − ln C̄; 0, and not a rate, where weights or gradients are 0 or overflow."""
+        able = (rates > 0) & jnp.isfinite(rates)
+        log = jnp.log(jnp.where(able, rates, 1.0))
+        return jnp.where(able, log - log.sum() / jnp.maximum(able.sum(), 1), 0.0), able
 
     def step(params: PyTree, place: Array) -> tuple[PyTree, None]:
-        log = jnp.log(jnp.maximum(rates(params), 1e-30))
         # Full at first, halved after: exact where one step is, and damped where it is not.
         share = jnp.where(place == 0, 0.5, 0.25)
-        r = jnp.exp(share * (log - log.mean()))
+        r = jnp.exp(share * relative(rates(params))[0])
         factors = dict(zip(kernels, r, strict=True))
         grown = jnp.cumprod(r)
         factors |= {layer.bias: grown[i] for i, layer in enumerate(captured.layers) if layer.bias}
@@ -70,6 +76,6 @@ def between_layers(
 
     changed, _ = jax.lax.scan(step, params, jnp.arange(iterations))
     before, after = rates(params), rates(changed)
-    middle = jnp.exp(jnp.log(jnp.maximum(after, 1e-30)).mean())
     steps = jnp.full(len(kernels), iterations, jnp.int32)
-    return changed, Trace(before, after, steps, jnp.abs(after / middle - 1) < 0.05)
+    far, able = relative(after)
+    return changed, Trace(before, after, steps, able & (jnp.abs(jnp.expm1(far)) < 0.05))

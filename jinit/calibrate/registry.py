@@ -34,11 +34,22 @@ class Calibration:
       name: of the calibration.
       initializer: draws the kernels.
       arguments: of the calibration, as ``(name, value)`` pairs.
+
+    Raises:
+      ValueError: an unknown name, an argument it does not take.
     """
 
     name: str
     initializer: Initializer
     arguments: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in _FUNCTIONS:
+            raise errors.unknown_name("calibration", self.name, names(), "jinit.calibrate.names()")
+        options = inspect.signature(_FUNCTIONS[self.name]).parameters
+        allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
+        for name, _ in self.arguments:
+            errors.check_choice(f"option of {self.name}", name, allowed)
 
     def __str__(self) -> str:
         return specs.write(self.name, self.arguments, (specs.label(self.initializer),))
@@ -104,10 +115,6 @@ def get(text: str) -> Calibration:
             f"calibration {spec.name!r}", text, "one calibration of what an initializer draws",
             f"{spec.name}(orthogonal)",
         )  # fmt: skip
-    options = inspect.signature(_FUNCTIONS[spec.name]).parameters
-    allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
-    for name, _ in spec.kwargs:
-        errors.check_choice(f"option of {spec.name}", name, allowed)
     return Calibration(spec.name, initializers.get(spec.args[0]), spec.kwargs)
 
 

@@ -139,7 +139,8 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
     def apply(params: PyTree, x: Array, tap: Any) -> Array:
         def interceptor(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             module, name = context.module, "/".join(context.module.path)
-            if context.method_name != "__call__":
+            # A tied embedding is called once more, as the layer of the logits.
+            if context.method_name not in ("__call__", "attend"):
                 return call(*args, **kwargs)
             # A subclass may compute something else: what it does with its layers stays unseen.
             if type(module) is MLP:
@@ -224,7 +225,12 @@ def _tapped(layer: type) -> type:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.__dict__[_TAP](layer.__call__(self, *args, **kwargs))
 
-    return type(layer.__name__, (layer,), {"__call__": call})
+    def attend(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__[_TAP](layer.attend(self, *args, **kwargs))  # type: ignore[attr-defined]
+
+    # A tied embedding is called once more, as the layer of the logits.
+    methods = {"__call__": call} | ({"attend": attend} if hasattr(layer, "attend") else {})
+    return type(layer.__name__, (layer,), methods)
 
 
 def equinox(model: Any) -> tuple[PyTree, Opened]:

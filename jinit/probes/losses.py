@@ -107,5 +107,9 @@ def random_projection(key: Key) -> Loss:
 
 
 def _random_projection(key: Key, outputs: Array) -> Array:
+    if not outputs.ndim:
+        raise errors.refusal(
+            "outputs", "one number", "an array (batch, …)", "return each example's outputs"
+        )
     v = jax.random.normal(key, outputs.shape, outputs.dtype)
     return (v * outputs).sum() / outputs.shape[0]

@@ -1,5 +1,7 @@
 """Analytic calibration: theory where layers stand one after another, the own graph elsewhere."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -176,12 +178,101 @@ def test_analytic_calibration_of_doubled_normalized_and_attentive_networks():
 
 
 @pytest.mark.slow
-def test_drawn_calibration_agrees_with_theory_and_counts_biases(x):
+def test_drawn_calibration_agrees_with_theory_and_counts_each_bias(x):
     """A captured model does not say its φ; the same network as an MLP is known to theory."""
     model = MLP(features=(512, 512, 512, 256), activation="gelu")
     params = drawn(model, x, "lecun_normal", "normal(stddev=0.5)")
-    by_theory, _ = calibrate.analytic(KEY, model, params, x)
-    changed, trace = calibrate.analytic(KEY, probes.capture(model, x), params, x)
+    by_theory, _ = calibrate.analytic(KEY, model, drawn(model, x, "lecun_normal"), x)
+    captured = probes.capture(model, x)
+    unbiased, _ = calibrate.analytic(KEY, captured, drawn(model, x, "lecun_normal"), x)
+    changed, trace = calibrate.analytic(KEY, captured, params, x)
     np.testing.assert_allclose(trace.after, 1, atol=1e-3)
-    for name, scale in scales(params, by_theory).items():
-        assert scales(params, changed)[name] == pytest.approx(scale, rel=0.02)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    for before, after in itertools.pairwise(("hidden_0", "hidden_1", "hidden_2", "output")):
+        name = f"{after}/kernel"
+        assert scales(params, unbiased)[name] == pytest.approx(
+            scales(params, by_theory)[name], rel=0.02
+        )
+        # z = b + N(0, 1 − E b²) with the biases of this network, by quadrature.
+        b, own = (np.asarray(params[layer]["bias"], np.float64) for layer in (before, after))
+        z = b[:, None] + np.sqrt(1 - np.mean(b**2)) * nodes
+        square = np.mean(np.asarray(nn.gelu(z, approximate=False)) ** 2 @ weights) / np.sqrt(
+            2 * np.pi
+        )
+        left = 1 - np.mean(own**2)
+        variance = np.mean(np.asarray(params[after]["kernel"]) ** 2) * 512
+        assert scales(params, changed)[name] == pytest.approx(
+            np.sqrt(left / (variance * square)), rel=0.02
+        )
+
+
+class Scaled(nn.Module):
+    """A kernel that is normalized before it is used: its length does nothing."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(nn.relu(nn.WeightNorm(nn.Dense(32))(x)))
+
+
+class Wrapped(nn.Module):
+    """A kernel whose layer bends what it gives."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], 8))
+        return nn.tanh(x @ kernel)
+
+
+class Bent(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(Wrapped()(x))
+
+
+class Placed(nn.Module):
+    """A layer that adds more than a bias."""
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], 32))
+        return x @ kernel + self.param(
+            "position", nn.initializers.normal(0.6), (*x.shape[1:-1], 32)
+        )
+
+
+class Positions(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(64)(nn.relu(Placed(name="placed")(x)))
+
+
+@pytest.mark.slow
+def test_analytic_calibration_knows_what_a_kernel_does_not_decide():
+    vectors = jax.random.normal(jax.random.key(1), (16, 24))
+    for model, layer in ((Scaled(), "Dense_1"), (Bent(), "Wrapped_0")):
+        params = model.init(KEY, vectors)["params"]
+        changed, trace = calibrate.analytic(KEY, model, params, vectors)
+        assert trace.converged.tolist() == [False, True]
+        assert np.isnan(trace.after).tolist() == [True, False]
+        np.testing.assert_array_equal(changed[layer]["kernel"], params[layer]["kernel"])
+    model, words = Positions(), jax.random.normal(jax.random.key(1), (64, 6, 24))
+    params = model.init(KEY, words)["params"]
+    changed, trace = calibrate.analytic(KEY, model, params, words)
+    assert bool(trace.converged.all())
+    values = probes.capture(model, words).apply(changed, words, None)[1]
+    assert float(jnp.mean(jnp.square(values["placed"]))) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.slow
+def test_analytic_calibration_reads_the_scale_and_shift_of_normalization():
+    model = MLP(features=(256, 256, 256, 64), normalization="layer")
+    x = jax.random.normal(jax.random.key(1), (64, 128))
+    params = model.init(KEY, x)["params"]
+    for name in ("hidden_0", "hidden_1", "hidden_2"):
+        params[name] |= {"scale": params[name]["scale"] * 3, "shift": params[name]["shift"] + 2}
+    changed, _ = calibrate.analytic(KEY, model, params, x)
+    values = probes.capture(model, x).apply(changed, x, None)[1]
+    seen = [float(jnp.mean(jnp.square(z))) for z in (values["hidden_0"], *values["hidden"])]
+    np.testing.assert_allclose(seen, 1, atol=0.25)
+    with pytest.raises(ValueError, match="more than φ"):
+        calibrate.analytic(KEY, model, params, x, activation="relu")

@@ -216,7 +216,7 @@ def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
         (lambda m, p, x: calibrate.analytic(KEY, m, p, x, target=0.0), "target"),
         (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.zeros(3, int)), "labels"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x * jnp.nan), "batch: got 'NaN or inf'"),
-        (lambda m, p, x: calibrate.lsuv(KEY, m, {"a": x}, x), "the tree of this model"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, {"a": x}, x), "the leaves of this model"),
         (lambda m, p, x: calibrate.get("lsuv(lsuv(he_normal))"), "one calibration"),
         (lambda m, p, x: calibrate.resolve("lsvu(he_normal)"), "did you mean 'lsuv'"),
     ],
@@ -250,7 +250,7 @@ def test_bad_input_is_refused(call, message, x):
         (lambda m, p, x: calibrate.skipinit(KEY, m, p, x, scales=3), TypeError, "scales: got 3"),
         (
             lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: z.sum(1)),
-            ValueError, r"loss: got 'an array \(256,\)'; allowed: one number",
+            ValueError, r"loss: got 'float32\[256\]'; allowed: one real number",
         ),
         (
             lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.full(256, 4)),
@@ -269,6 +269,147 @@ def test_bad_arguments_are_refused_by_name(call, error, message, x):
     model = MLP(features=(8, 4))
     with pytest.raises(error, match=message):
         call(model, drawn(model, x), x)
+
+
+CONSTANT = jnp.full((7, 5), 0.137)
+
+
+def constant_network():
+    model = MLP(features=(8, 3))
+    params = model.init(KEY, CONSTANT)["params"]
+    return model, jax.tree.map(lambda leaf: leaf + 0.1, params)
+
+
+@pytest.mark.parametrize("examples", [3, 7, 100])
+@pytest.mark.parametrize("calibration", [calibrate.lsuv, calibrate.within_layer])
+def test_rounding_is_no_variance(calibration, examples):
+    """The output of equal inputs differs by rounding alone: kernels of its layers stay."""
+    model, params = constant_network()
+    batch = jnp.full((examples, 5), 0.137)
+    if calibration is calibrate.lsuv:
+        # Units differ from each other: one unit is needed for a constant layer.
+        model = MLP(features=(8, 1))
+        params = jax.tree.map(lambda leaf: leaf + 0.1, model.init(KEY, batch)["params"])
+    changed, trace = calibration(KEY, model, params, batch)
+    assert not bool(trace.converged[-1])
+    before, after = (float(jnp.abs(p["output"]["kernel"]).max()) for p in (params, changed))
+    assert after == pytest.approx(before, rel=1e-6)
+
+
+def test_between_layers_leaves_a_layer_of_zeros(x):
+    model = MLP(features=(8, 8, 3))
+    params = drawn(model, x, "lecun_normal")
+    params["output"] |= {"kernel": 0 * params["output"]["kernel"]}
+    changed, trace = calibrate.between_layers(KEY, model, params, x)
+    assert not trace.converged.any()
+    jax.tree.map(np.testing.assert_array_equal, changed, params)
+
+
+@pytest.mark.slow
+def test_within_layer_of_attention_and_of_equinox_convolutions():
+    """Heads × head_dim are units of their own; channels stand first."""
+    eqx = pytest.importorskip("equinox")
+    attention = nn.MultiHeadDotProductAttention(num_heads=2)
+    words = jax.random.normal(KEY, (32, 5, 8))
+    conv = eqx.nn.Sequential([
+        eqx.nn.Conv2d(3, 8, 3, key=KEY),
+        eqx.nn.Lambda(jax.nn.relu),
+        eqx.nn.Conv2d(8, 4, 3, key=KEY),
+    ])  # fmt: skip
+    images = jax.random.normal(KEY, (16, 3, 8, 8))
+    cases = (
+        (attention, attention.init(KEY, words)["params"], words, {}),
+        (conv, eqx.filter(conv, eqx.is_inexact_array), images, {"layers/0": 1, "layers/2": 1}),
+    )
+    for model, params, batch, channels in cases:
+        changed, trace = calibrate.within_layer(KEY, model, params, batch)
+        assert bool(trace.converged.all())
+        for name, z in probes.capture(model, batch, params).apply(changed, batch, None)[1].items():
+            # All axes but those of units.
+            units = [1] if channels else [2, 3] if z.ndim == 4 else [2]
+            rest = tuple(axis for axis in range(z.ndim) if axis not in units)
+            np.testing.assert_allclose(z.mean(rest), 0, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(z.std(rest), 1, atol=1e-4, err_msg=name)
+
+
+class Tied(nn.Module):
+    @nn.compact
+    def __call__(self, tokens):
+        embed = nn.Embed(11, 8)
+        return embed.attend(nn.gelu(nn.Dense(8)(embed(tokens))))
+
+
+def test_tied_embeddings_are_seen():
+    nnx = pytest.importorskip("flax.nnx")
+
+    class TiedNnx(nnx.Module):
+        def __init__(self, rngs):
+            self.embed = nnx.Embed(11, 8, rngs=rngs)
+            self.dense = nnx.Linear(8, 8, rngs=rngs)
+
+        def __call__(self, tokens):
+            return self.embed.attend(nn.gelu(self.dense(self.embed(tokens))))
+
+    tokens = jnp.arange(12).reshape(3, 4) % 11
+    linen, nnx_model = Tied(), TiedNnx(nnx.Rngs(0))
+    trees = linen.init(KEY, tokens)["params"], nnx.to_pure_dict(nnx.state(nnx_model, nnx.Param))
+    for model, params in zip((linen, nnx_model), trees, strict=True):
+        names = [layer.name for layer in probes.capture(model, tokens).layers]
+        assert names[-1].endswith("#2")
+        with pytest.raises(ValueError, match="layers that share"):
+            calibrate.lsuv(KEY, model, params, tokens)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m, p, x: calibrate.lsuv(KEY, m, None, x), ValueError, "params: got 'NoneType'"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, jax.eval_shape(lambda: p), x), TypeError,
+         "hidden_0/bias: got ShapeDtypeStruct"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, jax.tree.map(lambda w: w.astype(int), p), x),
+         TypeError, "'int32'; allowed: real floating-point"),
+        (lambda m, p, x: calibrate.analytic(KEY, m, jax.tree.map(lambda w: w + 0j, p), x),
+         TypeError, "'complex64'; allowed: real floating-point"),
+        (lambda m, p, x: calibrate.lsuv(KEY, probes.capture(m, x), p, x[:, :9]), ValueError,
+         r"batch: got 'float32\[256, 9\]'; allowed: what the model takes"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x.tolist()[:1]), TypeError, "an array"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, "x"), TypeError, "batch: got 'x'"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x, tolerance=np.array([0.1])), TypeError,
+         "tolerance: got .*; allowed: one number"),
+        (lambda m, p, x: calibrate.metainit(KEY, m, p, x, learning_rate=np.ones(2)), TypeError,
+         "learning_rate"),
+        (lambda m, p, x: calibrate.analytic(jnp.uint32(3), probes.capture(m, x), p, x), TypeError,
+         "a PRNG key"),
+        (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: (z, z)), ValueError, "loss"),
+        (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda: 1.0), ValueError, "loss"),
+        (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: z.argmax()), ValueError,
+         "one real number"),
+        (lambda m, p, x: calibrate.Calibration("foo", None), ValueError, "calibration 'foo'"),
+        (lambda m, p, x: calibrate.Calibration("lsuv", None, (("foo", 1),)), ValueError,
+         "option of lsuv 'foo'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_by_name(call, error, message, x):
+    model = MLP(features=(8, 4))
+    with pytest.raises(error, match=message):
+        call(model, drawn(model, x), x)
+
+
+def test_outputs_that_are_no_classes_are_refused():
+    class Tokens(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(7)(x)
+
+    words = jax.random.normal(KEY, (4, 5, 8))
+    params = Tokens().init(KEY, words)["params"]
+    labels = jnp.zeros(4, int)
+    for call in (
+        lambda: calibrate.output_bias(KEY, Tokens(), params, words, labels),
+        lambda: calibrate.metainit(KEY, Tokens(), params, words),
+    ):
+        with pytest.raises(ValueError, match=r"outputs: got \(4, 5, 7\); allowed: \(4, classes\)"):
+            call()
 
 
 def test_initializers_know_every_calibration_by_name():

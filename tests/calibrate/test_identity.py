@@ -80,8 +80,15 @@ def test_fixup_takes_the_branches_of_any_model():
         calibrate.fixup(KEY, model, params, X)
     with pytest.raises(ValueError, match="did you mean 'b0/out/kernel'"):
         calibrate.fixup(KEY, model, params, X, branches=[("b0/in/kernel", "b0/outs/kernel")])
-    with pytest.raises(ValueError, match="two or more kernels"):
-        calibrate.fixup(KEY, model, params, X, branches=["b0/in/kernel"])
+    for wrong, error, message in (
+        (["b0/in/kernel"], ValueError, "two or more kernels"),
+        (3, TypeError, "a list of the kernels of each"),
+        ([None], ValueError, "two or more kernels"),
+        ([branches[0][::-1]], ValueError, "in the order of their calls"),
+        ([branches[0], branches[0]], ValueError, "b0/in/kernel, b0/out/kernel twice"),
+    ):
+        with pytest.raises(error, match=message):
+            calibrate.fixup(KEY, model, params, X, branches=wrong)
 
 
 @pytest.mark.slow
@@ -130,6 +137,34 @@ def test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel(in
     np.testing.assert_allclose(kernel(model.apply, changed), single, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="plus and minus"):
         calibrate.antisymmetric(KEY, inner, params["plus"], X)
+
+
+@pytest.mark.slow
+def test_antisymmetric_copies_in_trees_of_other_frameworks():
+    hk, eqx = pytest.importorskip("haiku"), pytest.importorskip("equinox")
+
+    def doubled(x):
+        plus, minus = hk.Linear(3, name="plus"), hk.Linear(3, name="minus")
+        return plus(x) - minus(x)
+
+    class Doubled(eqx.Module):
+        plus: eqx.nn.Linear
+        minus: eqx.nn.Linear
+
+        def __call__(self, x):
+            return self.plus(x) - self.minus(x)
+
+    features = X.shape[-1]
+    keys = jax.random.split(KEY)
+    pair = Doubled(*(eqx.nn.Linear(features, 3, key=key) for key in keys))
+    haiku = hk.transform(doubled)
+    cases = ((haiku, haiku.init(KEY, X)), (pair, eqx.filter(pair, eqx.is_inexact_array)))
+    for model, params in cases:
+        _, trace = calibrate.antisymmetric(KEY, model, params, X)
+        assert float(trace.before[0]) > 0.01
+        assert trace.after.tolist() == [0.0]
+    with pytest.raises(ValueError, match="NaN or inf"):
+        calibrate.antisymmetric(KEY, *cases[0], X * jnp.nan)
 
 
 def test_within_layer_is_weight_normalization_from_data():
