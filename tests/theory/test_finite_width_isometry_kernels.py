@@ -11,6 +11,7 @@ import pytest
 
 from jinit import probes, theory
 from jinit.activations import get as get_activation
+from jinit.initializers import orthogonal as haar
 from jinit.quadrature import in_float64
 
 
@@ -28,7 +29,8 @@ def sampled(name, widths, sigma_w, sigma_b, networks, orthogonal=False):
         def weights(key, fan_in, fan_out):
             if orthogonal:
                 size = max(fan_in, fan_out)
-                part = jax.random.orthogonal(key, size)[:fan_in, :fan_out]
+                # Several batched LAPACK calls in one program wait for each other under load.
+                part = haar(method="householder")(key, (size, size))[:fan_in, :fan_out]
                 return sigma_w * (size / fan_in) ** 0.5 * part
             return sigma_w * jax.random.normal(key, (fan_in, fan_out)) / fan_in**0.5
 
