@@ -51,6 +51,15 @@ def unknown_name(
     )
 
 
+def is_refusal(problem: BaseException) -> bool:
+    """Whether an error already says what, got, allowed and fix: made here, not by another library.
+
+    >>> is_refusal(refusal("steps", 0, "a number >= 1", "use 1")), is_refusal(ValueError("shapes"))
+    (True, False)
+    """
+    return any(part in str(problem) for part in ("; allowed: ", " is not known; "))
+
+
 def check_number(
     what: str,
     value: Any,

@@ -81,7 +81,7 @@ def fitting(model: Any, params: PyTree, batch: Array) -> Captured:
         _check_params(params, captured)
         jax.eval_shape(lambda p: captured.apply(p, batch, None), params)
     except (TypeError, ValueError, IndexError, flax.errors.FlaxError) as problem:
-        if "; allowed: " in str(problem):
+        if errors.is_refusal(problem):
             raise
         raise errors.refusal(
             "batch", f"{batch.dtype}{list(batch.shape)}",

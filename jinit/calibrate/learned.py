@@ -232,7 +232,7 @@ def _check_loss(of: Callable[[PyTree], Array], params: PyTree) -> None:
     try:
         found = jax.eval_shape(of, params)
     except (TypeError, ValueError, AttributeError) as problem:
-        if "; allowed: " in str(problem):
+        if errors.is_refusal(problem):
             raise
         found, got = None, str(problem).partition("\n")[0]
     else:

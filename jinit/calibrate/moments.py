@@ -67,7 +67,6 @@ def lsuv(
     captured = opened(model, params, batch)
     check_several(batch, "Var z is over inputs too")
     kernels = [layer.kernel for layer in captured.layers]
-
     dtypes = [by_path(params)[name].dtype for name in kernels]
 
     def variances(scales: Array) -> Array:
