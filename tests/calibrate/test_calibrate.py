@@ -271,25 +271,14 @@ def test_bad_arguments_are_refused_by_name(call, error, message, x):
         call(model, drawn(model, x), x)
 
 
-CONSTANT = jnp.full((7, 5), 0.137)
-
-
-def constant_network():
-    model = MLP(features=(8, 3))
-    params = model.init(KEY, CONSTANT)["params"]
-    return model, jax.tree.map(lambda leaf: leaf + 0.1, params)
-
-
 @pytest.mark.parametrize("examples", [3, 7, 100])
 @pytest.mark.parametrize("calibration", [calibrate.lsuv, calibrate.within_layer])
 def test_rounding_is_no_variance(calibration, examples):
     """The output of equal inputs differs by rounding alone: kernels of its layers stay."""
-    model, params = constant_network()
     batch = jnp.full((examples, 5), 0.137)
-    if calibration is calibrate.lsuv:
-        # Units differ from each other: one unit is needed for a constant layer.
-        model = MLP(features=(8, 1))
-        params = jax.tree.map(lambda leaf: leaf + 0.1, model.init(KEY, batch)["params"])
+    # LSUV's variance is over units too: one unit makes a constant layer.
+    model = MLP(features=(8, 1 if calibration is calibrate.lsuv else 3))
+    params = jax.tree.map(lambda leaf: leaf + 0.1, model.init(KEY, batch)["params"])
     changed, trace = calibration(KEY, model, params, batch)
     assert not bool(trace.converged[-1])
     before, after = (float(jnp.abs(p["output"]["kernel"]).max()) for p in (params, changed))
