@@ -1,6 +1,6 @@
 """Mistakes that the tests must notice: each mutant is jinit with one line changed.
 
-    python tests/mutants.py             # all of them, about 15 minutes on 2 cores
+    python tests/mutants.py             # all of them, about 40 minutes on 2 cores
     python tests/mutants.py he wrong    # those whose description has one of the words
 
 A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
