@@ -361,14 +361,20 @@ def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
 
 
 def test_infinite_depth_scales_have_the_derivative_0_and_not_nan():
+    def of_sigma_w(sigma_w):
+        return theory.depth_scales("identity", sigma_w).xi_gradient
+
+    assert np.isinf(of_sigma_w(1.0))
+    assert jax.grad(of_sigma_w)(1.0) == 0
+
+    # From the table the slope may miss 1 by rounding, and nothing divides by 0: given, it is 1.
     known, one = table("identity"), jnp.asarray(1.0)
 
-    # The slope is given: read from the table it may miss 1 by rounding, and nothing divides by 0.
-    def scale(slope):
+    def of_slope(slope):
         return scales(known, one, one, 0 * one, slope).xi_c
 
-    assert scale(one) == np.inf
-    assert jax.grad(scale)(one) == 0
+    assert of_slope(one) == np.inf
+    assert jax.grad(of_slope)(one) == 0
 
 
 @pytest.mark.full
