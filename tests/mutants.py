@@ -33,7 +33,7 @@ MOMENTS, FIELD, WIDTH, PREDICT = (
 RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_identity.py"
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
-ANALYTIC = "tests/calibrate/test_analytic.py"
+ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT, PRESETS, POPULATION = (
     f"tests/parameters/test_{name}.py" for name in ("audit", "presets", "population")
@@ -185,8 +185,12 @@ MUTANTS = [
     M("isometry: one unknown moment hides all", "theory/isometry.py", "np.nanmax(fourth, initial=0.0)", "fourth.max(initial=0.0)", FIELD),
     M("isometry: Gaussian as orthogonal", "theory/isometry.py", 'ratio - 1 if weights == "orthogonal" else ratio', "ratio - 1", WIDTH),
     M("ntk: last layer's kernel only", "theory/kernels.py", "(nngp, nngp + w * slope * ntk)", "(nngp, nngp)", WIDTH),
-    M("lsuv: divides by the variance", "calibrate/moments.py", "mul(jax.lax.rsqrt(variance))", "mul(1 / variance)", CALIBRATE),
-    M("between layers: biases stay", "calibrate/rates.py", "layer.bias: grown[i]", "layer.bias: 1.0", CALIBRATE),
+    M("lsuv: divides by the variance", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers", "(1 / variance) ** powers", CALIBRATE),
+    M("lsuv: whole steps where layers share a kernel", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers[place]", "jax.lax.rsqrt(variance)", SHARED),
+    M("within layer: whole steps where layers share a kernel", "calibrate/moments.py", "power = 1 / len(calls[kernels[index]])", "power = 1", SHARED),
+    M("between layers: a shared kernel counts once", "calibrate/rates.py", "(counts * log).sum() / jnp.maximum((counts * able)", "log.sum() / jnp.maximum((able)", SHARED),
+    M("analytic: a shared kernel as large as it is", "calibrate/analytic.py", "(_SMALL if own[1:] else 1.0)", "1.0", SHARED),
+    M("between layers: biases stay", "calibrate/rates.py", "bias: jnp.exp(grown[own].mean())", "bias: 1.0", CALIBRATE),
     M("gradient quotient: no Hessian", "calibrate/learned.py", "(g - hg) / (g", "(g) / (g", CALIBRATE),
     M("pair: the root of no gap is differentiated", "theory/moments.py", "b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))", "b = jnp.maximum(jnp.sqrt(gap / 2), floor)", WIDTH),
     M("kernels: polynomial for float32 only", "theory/kernels.py", "jnp.float32 else 21", "jnp.float32 else 9", WIDTH),

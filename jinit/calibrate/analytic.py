@@ -11,12 +11,15 @@ import jax.numpy as jnp
 from jinit import errors, theory
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
-from jinit.calibrate.common import Trace, adjusted, by_layer, check_number, opened
+from jinit.calibrate.common import Trace, adjusted, by_kernel, by_layer, check_number, opened
 from jinit.models import MLP, Antisymmetric, ResidualMLP
 from jinit.probes import Captured
 from jinit.probes.capture import by_path
 from jinit.probes.frameworks import Taps
 from jinit.typing import Array, Key, PyTree
+
+# Where a shared kernel is tried: what goes through it twice is then too little to look bent.
+_SMALL = 1e-3
 
 
 def analytic(
@@ -31,9 +34,10 @@ def analytic(
 ) -> tuple[PyTree, Trace]:
     """Kernels rescaled so that every pre-activation is expected to have this second moment.
 
-    W_l ← W_l √((target − E b_l²)/(fan_in E W_l² E h²)); biases are left as they are. h, the layer's
-    input, is the batch for the first layer, and for the others what the network makes of
-    pre-activations N(0, target):
+    W_l ← W_l √((target − E b_l²)/(fan_in E W_l² E h²)); biases are left as they are.
+    Where layers share a kernel the mean over them gets the target. h, the layer's input, is the
+    batch for the first layer, and for the others what the network makes of pre-activations
+    N(0, target):
 
     - layers one after another with φ between them: E φ(z)² from :func:`jinit.theory.moments`;
       biases count as drawn around 0.
@@ -85,14 +89,18 @@ def analytic(
         weights, biases = _drawn(jax.random.split(key, draws), captured, params, batch, target)
     else:
         weights, biases = _expected(phi, captured, params, batch, target)
+    layers = by_kernel(captured)
+    weights, biases = (
+        jnp.stack([each[jnp.asarray(own)].mean() for own in layers.values()])
+        for each in (weights, biases)
+    )
     # No factor helps where nothing comes in, nor where biases alone are more than the target.
     able = jnp.isfinite(weights) & (weights > 0) & (biases < target)
     factors = jnp.sqrt(jnp.where(able, (target - biases) / jnp.where(able, weights, 1.0), 1.0))
     after = factors**2 * weights + biases
     converged = jnp.abs(after - target) <= 1e-3 * target
-    kernels = [layer.kernel for layer in captured.layers]
-    changed = adjusted(params, dict(zip(kernels, factors, strict=True)))
-    return changed, Trace(weights + biases, after, jnp.ones(len(kernels), jnp.int32), converged)
+    changed = adjusted(params, dict(zip(layers, factors, strict=True)))
+    return changed, Trace(weights + biases, after, jnp.ones(len(layers), jnp.int32), converged)
 
 
 def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike | None:
@@ -181,13 +189,16 @@ def _drawn(
     def bent(place: Array) -> Array:
         """How far a layer's derivative along its kernel is from the one at 0, and its size."""
         taps = drawn(keys[0])
-        alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}
+        alone = {
+            name: kernels[name] * jnp.isin(place, jnp.asarray(own)) * (_SMALL if own[1:] else 1.0)
+            for name, own in by_kernel(captured).items()
+        }
         (_, here), (_, at_zero) = (along(at, alone, taps) for at in (alone, zeros))
         apart = [a - b for a, b in zip(here, at_zero, strict=True)]
         return jnp.stack([_squares(apart)[place], _squares(at_zero)[place]])
 
     weights, biases = (each.mean(0) for each in jax.lax.map(draw, keys))
-    apart, size = jax.lax.map(bent, jnp.arange(len(kernels))).T
+    apart, size = jax.lax.map(bent, jnp.arange(len(captured.layers))).T
     return jnp.where(apart <= 1e-3 * size, weights, jnp.nan), biases
 
 

@@ -22,7 +22,9 @@ from jinit.typing import Array, PyTree
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Trace:
-    """What a calibration did; arrays are ``(layers,)``, in the order of the captured layers.
+    """What a calibration did; arrays are ``(kernels,)``, in the order of their first calls.
+
+    That is an entry a layer, and one for all layers that share a kernel.
 
     Attributes:
       before, after: the quantity that it sets, e.g. the variance of pre-activations.
@@ -37,28 +39,6 @@ class Trace:
 
 
 def opened(model: Any, params: PyTree, batch: Array) -> Captured:
-    """The captured model; every kernel must belong to one layer.
-
-    Raises:
-      TypeError, ValueError: as :func:`fitting`; a kernel that two layers share.
-
-    >>> from jinit.models import MLP
-    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
-    >>> len(opened(model, model.init(jax.random.key(0), x)["params"], x).layers)
-    2
-    """
-    captured = fitting(model, params, batch)
-    kernels = [layer.kernel for layer in captured.layers]
-    if len(set(kernels)) < len(kernels):
-        shared = next(name for name in kernels if kernels.count(name) > 1)
-        raise errors.refusal(
-            "model", f"layers that share {shared!r}", "a kernel for each layer",
-            "calibrate has no one scale for two layers: draw such a network by a rule",
-        )  # fmt: skip
-    return captured
-
-
-def fitting(model: Any, params: PyTree, batch: Array) -> Captured:
     """The captured model, its parameters and the batch fitting each other.
 
     Raises:
@@ -68,7 +48,7 @@ def fitting(model: Any, params: PyTree, batch: Array) -> Captured:
 
     >>> from jinit.models import MLP
     >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
-    >>> fitting(model, model.init(jax.random.key(0), x)["params"], x).layers[-1].name
+    >>> opened(model, model.init(jax.random.key(0), x)["params"], x).layers[-1].name
     'output'
     """
     _check_batch(batch)
@@ -89,6 +69,21 @@ def fitting(model: Any, params: PyTree, batch: Array) -> Captured:
             "a batch (batch, …) and the parameters of this model",
         ) from problem  # fmt: skip
     return captured
+
+
+def by_kernel(captured: Captured) -> dict[str, list[int]]:
+    """The places of the layers of each kernel; several where layers share it. By first calls.
+
+    >>> from jinit.models import MLP
+    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> by_kernel(opened(model, params, x))
+    {'hidden_0/kernel': [0], 'output/kernel': [1]}
+    """
+    found: dict[str, list[int]] = {}
+    for place, layer in enumerate(captured.layers):
+        found.setdefault(layer.kernel, []).append(place)
+    return found
 
 
 def _check_batch(batch: Any) -> None:

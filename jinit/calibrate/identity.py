@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, fitting, opened, pre_activations
+from jinit.calibrate.common import Trace, adjusted, opened, pre_activations
 from jinit.parameters import matches, residual
 from jinit.parameters.rules import path_of
 from jinit.probes.capture import by_path
@@ -43,9 +43,9 @@ def fixup(
       ``jinit.initialize`` draws unless told otherwise, given).
 
     Raises:
-      ValueError: no branches given or known, fewer than two kernels in one, a path that is no
-        captured kernel, that stands twice or before one called earlier; as
-        :func:`jinit.probes.capture`.
+      ValueError: an output layer without a kernel of its own; no branches given or known, fewer
+        than two kernels in one, a path that is no captured kernel, that stands twice or before one
+        called earlier; as :func:`jinit.probes.capture`.
 
     Reference: Zhang, Dauphin & Ma 2019, section 3.
 
@@ -58,6 +58,11 @@ def fixup(
     """
     captured = opened(model, params, batch)
     kernels = [layer.kernel for layer in captured.layers]
+    if kernels.count(kernels[-1]) > 1:
+        raise errors.refusal(
+            "model", f"{kernels[-1]!r} called last and before",
+            "an output layer with a kernel of its own, which becomes 0", "do not tie it",
+        )  # fmt: skip
     if branches is None:
         if not hasattr(model, "branches"):
             raise errors.refusal(
@@ -193,7 +198,7 @@ def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[P
     >>> bool(trace.before[0] > 0), trace.after.tolist()
     (True, [0.0])
     """
-    captured = fitting(model, params, batch)
+    captured = opened(model, params, batch)
     leaves = by_path(params)
     plus, minus = (
         {path.partition("/")[2]: leaf for path, leaf in leaves.items() if path.startswith(part)}

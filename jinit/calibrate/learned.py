@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, check_number, class_outputs, opened
+from jinit.calibrate.common import Trace, adjusted, by_kernel, check_number, class_outputs, opened
 from jinit.probes.capture import by_path
 from jinit.typing import Array, Key, PyTree
 
@@ -105,7 +105,7 @@ def metainit(
     errors.check_integer("classes", classes, low=2, high=max(2, outputs), fix="one per output")
     errors.check_key(key)
     labels = jax.random.randint(key, batch.shape[:1], 0, classes)
-    kernels = [layer.kernel for layer in captured.layers]
+    kernels = list(by_kernel(captured))
 
     def loss(params: PyTree) -> Array:
         z = captured.apply(params, batch, None)[0]
@@ -188,7 +188,7 @@ def gradinit(
     for name, value in (("learning_rate", learning_rate), ("gradient_norm", gradient_norm)):
         check_number(name, value, low=0.0, open_low=True, fix="use a positive number")
     captured = opened(model, params, batch)
-    kernels = [layer.kernel for layer in captured.layers]
+    kernels = list(by_kernel(captured))
 
     def scaled(log: Array) -> PyTree:
         return adjusted(params, dict(zip(kernels, jnp.exp(log), strict=True)))

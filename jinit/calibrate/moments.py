@@ -13,6 +13,7 @@ from jinit.calibrate.common import (
     adjusted,
     along,
     beyond_rounding,
+    by_kernel,
     check_number,
     check_several,
     class_outputs,
@@ -36,13 +37,15 @@ def lsuv(
 ) -> tuple[PyTree, Trace]:
     """Layer-sequential unit variance: each kernel divided by the deviation of its layer's output.
 
-    Layer after layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, Var over inputs and units.
+    Layer after layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, Var over inputs and units. For
+    a kernel that n layers share it is over all of them, a step is W ← W/(Var z)^(1/2n), and the
+    pass through the layers is repeated.
 
     Args:
       key: not used: the batch decides. Draw ``params`` with ``orthogonal``, as the paper does.
       model, params: what :func:`jinit.probes.capture` opens, and its parameters.
       batch: ``(batch, …)``, at least two examples.
-      tolerance: > 0. iterations: the most per layer, ≥ 1.
+      tolerance: > 0. iterations: the most per layer and, where a kernel is shared, passes, ≥ 1.
 
     Returns:
       Parameters, and a :class:`Trace` of the variances. A layer whose output is constant keeps its
@@ -66,12 +69,16 @@ def lsuv(
     errors.check_integer("iterations", iterations, low=1, fix="use 10")
     captured = opened(model, params, batch)
     check_several(batch, "Var z is over inputs too")
-    kernels = [layer.kernel for layer in captured.layers]
+    layers = by_kernel(captured)
+    kernels, passes = list(layers), 1 if len(layers) == len(captured.layers) else iterations
     dtypes = [by_path(params)[name].dtype for name in kernels]
+    powers = jnp.asarray([1 / len(own) for own in layers.values()])
 
     def variances(scales: Array) -> Array:
         changed, found = adjusted(params, dict(zip(kernels, scales, strict=True))), []
-        for z, dtype in zip(pre_activations(captured, changed, batch), dtypes, strict=True):
+        values = pre_activations(captured, changed, batch)
+        for own, dtype in zip(layers.values(), dtypes, strict=True):
+            z = jnp.concatenate([values[place].ravel() for place in own])
             variance, size = z.var(), jnp.sqrt(jnp.mean(jnp.square(z)))
             # What equal values differ by in rounding is no variance to divide by.
             varies = beyond_rounding(jnp.sqrt(variance), size, dtype) | ~jnp.isfinite(variance)
@@ -88,16 +95,17 @@ def lsuv(
 
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             scales, count, variance = state
-            scales = scales.at[place].mul(jax.lax.rsqrt(variance))
+            scales = scales.at[place].mul(jax.lax.rsqrt(variance) ** powers[place])
             return scales, count + 1, variances(scales)[place]
 
         start = scales, jnp.zeros((), jnp.int32), variances(scales)[place]
         scales, count, _ = jax.lax.while_loop(unfinished, step, start)
-        return (scales, counts.at[place].set(count)), None
+        return (scales, counts.at[place].add(count)), None
 
     count = len(kernels)
     start = jnp.ones(count), jnp.zeros(count, jnp.int32)
-    (scales, counts), _ = jax.lax.scan(layer, start, jnp.arange(count))
+    order = [kernels.index(each.kernel) for each in captured.layers] * passes
+    (scales, counts), _ = jax.lax.scan(layer, start, jnp.asarray(order))
     after = variances(scales)
     trace = Trace(variances(jnp.ones(count)), after, counts, jnp.abs(after - 1) <= tolerance)
     return adjusted(params, dict(zip(kernels, scales, strict=True))), trace
@@ -108,17 +116,20 @@ def within_layer(
 ) -> tuple[PyTree, Trace]:
     """Every unit's pre-activation gets mean 0 and deviation 1 over the batch, layer after layer.
 
-    W_j ← W_j/σ_j, b_j ← (b_j − μ_j)/σ_j. The same point as data-dependent initialization of weight
-    normalization (Salimans & Kingma 2016, equation 6), which writes σ_j into g_j.
+    W_j ← W_j/σ_j, b_j ← (b_j − μ_j)/σ_j; for a kernel that n layers share μ_j and σ_j are over all
+    of them and steps are the n-th part (σ_j^(1/n), μ_j/n). The same point as data-dependent
+    initialization of weight normalization (Salimans & Kingma 2016, equation 6), which writes σ_j
+    into g_j.
 
     Args:
       key: not used: the batch decides.
       model, params: as :func:`lsuv`; every layer needs a bias.
       batch: ``(batch, …)``, at least two examples.
-      iterations: passes through all layers; one is exact but for rounding.
+      iterations: passes through all layers; one is exact but for rounding, and where layers share
+        a kernel each comes nearer.
 
     Returns:
-      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| in each layer;
+      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| of each kernel;
       units that do not vary over the batch keep their kernel.
 
     Raises:
@@ -144,15 +155,18 @@ def within_layer(
                 "use lsuv, which sets variances alone",
             )  # fmt: skip
 
-    leaves, layers = by_path(params), captured.layers
-    kernels = [each.kernel for each in layers]
+    leaves, calls = by_path(params), by_kernel(captured)
+    kernels = list(calls)
+    layers = [captured.layers[own[0]] for own in calls.values()]
     biases = [each.bias or "" for each in layers]
     units = [_units(leaves[k], leaves[b]) for k, b in zip(kernels, biases, strict=True)]
 
     def moments(params: PyTree) -> list[tuple[Array, Array]]:
-        values = zip(pre_activations(captured, params, batch), units, strict=True)
-        flat = [z.reshape(-1, *shape) for z, shape in values]
-        return [(z.mean(0), z.std(0)) for z in flat]
+        values, found = pre_activations(captured, params, batch), []
+        for own, shape in zip(calls.values(), units, strict=True):
+            z = jnp.concatenate([values[place].reshape(-1, *shape) for place in own])
+            found.append((z.mean(0), z.std(0)))
+        return found
 
     def distances(params: PyTree) -> Array:
         return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s in moments(params)])
@@ -163,8 +177,9 @@ def within_layer(
         for index, (mean, deviation) in enumerate(moments(params)):
             kernel, bias = leaves[kernels[index]], leaves[biases[index]]
             varies = beyond_rounding(deviation, jnp.abs(mean) + deviation, kernel.dtype)
-            scale = jnp.where((index == place) & varies, 1 / deviation, 1.0)
-            shift = jnp.where((index == place) & jnp.isfinite(mean), -mean * scale, 0.0)
+            power = 1 / len(calls[kernels[index]])
+            scale = jnp.where((index == place) & varies, (1 / deviation) ** power, 1.0)
+            shift = jnp.where((index == place) & jnp.isfinite(mean), -mean * power * scale, 0.0)
             # Several axes of units are the kernel's last ones.
             axis = layers[index].kernel_unit_axis
             one = along(scale, axis, kernel.ndim) if scale.ndim == 1 else scale
@@ -172,12 +187,11 @@ def within_layer(
             shifts[biases[index]] = shift.reshape(bias.shape)
         return adjusted(params, factors, shifts), None
 
-    count = len(captured.layers)
-    order = jnp.tile(jnp.arange(count), iterations)
+    order = [kernels.index(each.kernel) for each in captured.layers] * iterations
     before = distances(params)
-    changed, _ = jax.lax.scan(layer, params, order)
+    changed, _ = jax.lax.scan(layer, params, jnp.asarray(order))
     after = distances(changed)
-    steps = jnp.full(count, iterations, jnp.int32)
+    steps = jnp.full(len(kernels), iterations, jnp.int32)
     rounding = max(epsilon(leaves[name].dtype) for name in kernels)
     return changed, Trace(before, after, steps, after < max(1e-3, 2 * rounding))
 
@@ -207,8 +221,8 @@ def output_bias(
       Parameters, and a :class:`Trace` of one entry: the largest |mean output − goal| before, after.
 
     Raises:
-      ValueError: an output layer without bias; labels that are not integers, one an example, below
-        the number of classes. TypeError: labels that are no array.
+      ValueError: an output layer without a bias of its own; labels that are not integers, one an
+        example, below the number of classes. TypeError: labels that are no array.
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
 
@@ -221,11 +235,13 @@ def output_bias(
     """
     check_number("smoothing", smoothing, low=0.0, open_low=True, fix="use 1.0")
     captured = opened(model, params, batch)
-    bias, classes = captured.layers[-1].bias, class_outputs(captured, params, batch)
-    if bias is None or by_path(params)[bias].size != classes:
+    last, classes = captured.layers[-1], class_outputs(captured, params, batch)
+    bias = last.bias
+    alone = len(by_kernel(captured)[last.kernel]) == 1
+    if bias is None or by_path(params)[bias].size != classes or not alone:
         raise errors.refusal(
-            "model", f"{captured.layers[-1].name} called last, without a bias of each output",
-            "an output layer with biases, called last", "use_bias=True",
+            "model", f"{last.name} called last, without a bias of each output alone",
+            "an output layer with biases of its own, called last", "use_bias=True",
         )  # fmt: skip
     own = by_path(params)[bias]
 

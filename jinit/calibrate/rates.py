@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, opened
+from jinit.calibrate.common import Trace, adjusted, by_kernel, opened
 from jinit.probes import random_projection
 from jinit.probes.capture import by_path
 from jinit.typing import Array, Key, PyTree
@@ -21,7 +21,9 @@ def between_layers(
 
     Scaling by r_k divides C_k by r_k² where the activation is positively homogeneous: r_k =
     √(C_k/C̄), C̄ the geometric mean, is exact in one step, and with b_k scaled by r_1 ⋯ r_k the
-    function stays what it was. Elsewhere half steps (in ln r) are repeated.
+    function stays what it was. Elsewhere half steps (in ln r) are repeated. A kernel that several
+    layers share counts once for each in Π r_k and C̄; its bias takes the geometric mean of their
+    products, and the function does not stay exactly.
 
     Args:
       key: of the random projection of the outputs that stands for a loss.
@@ -30,8 +32,8 @@ def between_layers(
       iterations: how many, ≥ 1.
 
     Returns:
-      Parameters, and a :class:`Trace` of the rates; converged where within 5 % of C̄. A layer
-      whose weights or gradients are 0 stays as it is, and has not.
+      Parameters, and a :class:`Trace` of the rates; converged where within 5 % of C̄. A kernel
+      whose entries or gradients are 0 stays as it is, and has not.
 
     Raises:
       ValueError: a number out of range; as :func:`jinit.probes.capture`.
@@ -48,7 +50,10 @@ def between_layers(
     """
     errors.check_integer("iterations", iterations, low=1, fix="use 10")
     captured = opened(model, params, batch)
-    kernels = [layer.kernel for layer in captured.layers]
+    layers = by_kernel(captured)
+    kernels, counts = list(layers), jnp.asarray([len(own) for own in layers.values()])
+    of_layers = jnp.asarray([kernels.index(layer.kernel) for layer in captured.layers])
+    biases = {captured.layers[own[0]].bias: jnp.asarray(own) for own in layers.values()}
     loss = random_projection(key)
 
     def rates(params: PyTree) -> Array:
@@ -63,15 +68,16 @@ def between_layers(
         """ln C_k − ln C̄; 0, and not a rate, where weights or gradients are 0 or overflow."""
         able = (rates > 0) & jnp.isfinite(rates)
         log = jnp.log(jnp.where(able, rates, 1.0))
-        return jnp.where(able, log - log.sum() / jnp.maximum(able.sum(), 1), 0.0), able
+        mean = (counts * log).sum() / jnp.maximum((counts * able).sum(), 1)
+        return jnp.where(able, log - mean, 0.0), able
 
     def step(params: PyTree, place: Array) -> tuple[PyTree, None]:
         # Full at first, halved after: exact where one step is, and damped where it is not.
         share = jnp.where(place == 0, 0.5, 0.25)
-        r = jnp.exp(share * relative(rates(params))[0])
-        factors = dict(zip(kernels, r, strict=True))
-        grown = jnp.cumprod(r)
-        factors |= {layer.bias: grown[i] for i, layer in enumerate(captured.layers) if layer.bias}
+        log_r = share * relative(rates(params))[0]
+        factors = dict(zip(kernels, jnp.exp(log_r), strict=True))
+        grown = jnp.cumsum(log_r[of_layers])
+        factors |= {bias: jnp.exp(grown[own].mean()) for bias, own in biases.items() if bias}
         return adjusted(params, factors), None
 
     changed, _ = jax.lax.scan(step, params, jnp.arange(iterations))

@@ -345,8 +345,12 @@ def test_tied_embeddings_are_seen():
     for model, params in zip((linen, nnx_model), trees, strict=True):
         names = [layer.name for layer in probes.capture(model, tokens).layers]
         assert names[-1].endswith("#2")
-        with pytest.raises(ValueError, match="layers that share"):
-            calibrate.lsuv(KEY, model, params, tokens)
+        changed, trace = calibrate.lsuv(KEY, model, params, tokens)
+        assert trace.before.shape == (2,)
+        assert bool(trace.converged.all())
+        z = list(probes.capture(model, tokens).apply(changed, tokens, None)[1].values())
+        pooled = np.concatenate([np.ravel(z[0]), np.ravel(z[2])])
+        np.testing.assert_allclose(trace.after, [pooled.var(), np.var(z[1])], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
