@@ -18,9 +18,6 @@ from jinit.probes.capture import by_path
 from jinit.probes.frameworks import Taps
 from jinit.typing import Array, Key, PyTree
 
-# Where a shared kernel is tried: what goes through it twice is then too little to look bent.
-_SMALL = 1e-3
-
 
 def analytic(
     key: Key,
@@ -89,18 +86,13 @@ def analytic(
         weights, biases = _drawn(jax.random.split(key, draws), captured, params, batch, target)
     else:
         weights, biases = _expected(phi, captured, params, batch, target)
-    layers = by_kernel(captured)
-    weights, biases = (
-        jnp.stack([each[jnp.asarray(own)].mean() for own in layers.values()])
-        for each in (weights, biases)
-    )
     # No factor helps where nothing comes in, nor where biases alone are more than the target.
     able = jnp.isfinite(weights) & (weights > 0) & (biases < target)
     factors = jnp.sqrt(jnp.where(able, (target - biases) / jnp.where(able, weights, 1.0), 1.0))
     after = factors**2 * weights + biases
     converged = jnp.abs(after - target) <= 1e-3 * target
-    changed = adjusted(params, dict(zip(layers, factors, strict=True)))
-    return changed, Trace(weights + biases, after, jnp.ones(len(layers), jnp.int32), converged)
+    changed = adjusted(params, dict(zip(by_kernel(captured), factors, strict=True)))
+    return changed, Trace(weights + biases, after, jnp.ones(len(factors), jnp.int32), converged)
 
 
 def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike | None:
@@ -124,7 +116,7 @@ def _between_layers(model: Any, activation: ActivationLike | None) -> Activation
 def _expected(
     phi: ActivationLike, captured: Captured, params: PyTree, batch: Array, target: float
 ) -> tuple[Array, Array]:
-    """fan_in E W² E h² and E b² of layers one after another, φ between them."""
+    """fan_in E W² E h² and E b² by kernel, of layers one after another, φ between them."""
     leaves, entering = by_path(params), theory.moments(phi, target).second
     square, weights, biases = jnp.mean(jnp.square(batch.astype(jnp.float32))), [], []
     for layer in captured.layers:
@@ -134,7 +126,7 @@ def _expected(
         bias = jnp.zeros(()) if layer.bias is None else leaves[layer.bias].astype(jnp.float32)
         biases.append(jnp.mean(jnp.square(bias)))
         square = entering
-    return jnp.stack(weights), jnp.stack(biases)
+    return _of_kernels(captured, jnp.stack(weights)), _of_kernels(captured, jnp.stack(biases))
 
 
 def _drawn(
@@ -187,19 +179,27 @@ def _drawn(
         return _squares(given), _squares(own)
 
     def bent(place: Array) -> Array:
-        """How far a layer's derivative along its kernel is from the one at 0, and its size."""
+        """How far the derivative along a kernel is from the one at 0, and its size.
+
+        At its first call: what goes into later ones depends on the kernel itself.
+        """
         taps = drawn(keys[0])
-        alone = {
-            name: kernels[name] * jnp.isin(place, jnp.asarray(own)) * (_SMALL if own[1:] else 1.0)
-            for name, own in by_kernel(captured).items()
-        }
+        alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}
         (_, here), (_, at_zero) = (along(at, alone, taps) for at in (alone, zeros))
         apart = [a - b for a, b in zip(here, at_zero, strict=True)]
-        return jnp.stack([_squares(apart)[place], _squares(at_zero)[place]])
+        call = calls[place]
+        return jnp.stack([_squares(apart)[call], _squares(at_zero)[call]])
 
-    weights, biases = (each.mean(0) for each in jax.lax.map(draw, keys))
-    apart, size = jax.lax.map(bent, jnp.arange(len(captured.layers))).T
+    means = [each.mean(0) for each in jax.lax.map(draw, keys)]
+    weights, biases = (_of_kernels(captured, each) for each in means)
+    calls = jnp.asarray([own[0] for own in by_kernel(captured).values()])
+    apart, size = jax.lax.map(bent, jnp.arange(len(kernels))).T
     return jnp.where(apart <= 1e-3 * size, weights, jnp.nan), biases
+
+
+def _of_kernels(captured: Captured, values: Array) -> Array:
+    """Means over the layers of each kernel."""
+    return jnp.stack([values[jnp.asarray(own)].mean() for own in by_kernel(captured).values()])
 
 
 def _squares(values: list[Array]) -> Array:

@@ -18,6 +18,9 @@ from jinit.probes.capture import by_path
 from jinit.probes.frameworks import Taps
 from jinit.typing import Array, PyTree
 
+# What a model or a framework says of parameters or a batch that are not its own.
+_UNFIT = (TypeError, ValueError, IndexError, KeyError, AssertionError)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -52,15 +55,12 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
     'output'
     """
     _check_batch(batch)
-    for path, leaf in by_path(params).items():
-        # NumPy's and JAX's arrays, tracers among them.
-        if not isinstance(leaf, np.ndarray | jax.Array):
-            raise errors.wrong_type(path or "params", leaf, "an array", "jinit.initialize(…)")
+    arrays(params)
     try:
         captured = model if isinstance(model, Captured) else capture(model, batch, params)
         _check_params(params, captured)
-        jax.eval_shape(lambda p: captured.apply(p, batch, None), params)
-    except (TypeError, ValueError, IndexError, flax.errors.FlaxError) as problem:
+        _, values = jax.eval_shape(lambda p: captured.apply(p, batch, None), params)
+    except (*_UNFIT, flax.errors.FlaxError) as problem:
         if errors.is_refusal(problem):
             raise
         raise errors.refusal(
@@ -68,7 +68,30 @@ def opened(model: Any, params: PyTree, batch: Array) -> Captured:
             f"what the model takes ({str(problem).partition(chr(10))[0]})",
             "a batch (batch, …) and the parameters of this model",
         ) from problem  # fmt: skip
+    for layer in captured.layers:
+        if len(values[layer.value].shape) - (layer.index is not None) < 2:
+            raise errors.refusal(
+                "batch", batch.shape, f"(batch, …): the units of {layer.name} are all it gives",
+                "add an axis of examples, x[None]",
+            )  # fmt: skip
     return captured
+
+
+def arrays(params: PyTree) -> dict[str, Array]:
+    """The leaves by their paths.
+
+    Raises:
+      TypeError: one that is no array.
+
+    >>> list(arrays({"w": jnp.ones(2)}))
+    ['w']
+    """
+    leaves = by_path(params)
+    for path, leaf in leaves.items():
+        # NumPy's and JAX's arrays, tracers among them.
+        if not isinstance(leaf, np.ndarray | jax.Array):
+            raise errors.wrong_type(path or "params", leaf, "an array", "jinit.initialize(…)")
+    return leaves
 
 
 def by_kernel(captured: Captured) -> dict[str, list[int]]:

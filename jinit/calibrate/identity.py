@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, opened, pre_activations
+from jinit.calibrate.common import Trace, adjusted, arrays, opened, pre_activations
 from jinit.parameters import matches, residual
 from jinit.parameters.rules import path_of
 from jinit.probes.capture import by_path
@@ -100,7 +100,7 @@ def _check_branches(branches: Any, kernels: list[str]) -> None:
         if not several or len(branch) < 2:
             raise errors.refusal("branch", branch, "two or more kernels", "('first', 'last')")
         for path in branch:
-            errors.check_choice("kernel of a branch", path, kernels)
+            errors.check_choice("kernel of a branch", path, list(dict.fromkeys(kernels)))
         places = [kernels.index(path) for path in branch]
         if sorted(set(places)) != places:
             raise errors.refusal("branch", branch, "its kernels in the order of their calls", fix)
@@ -126,7 +126,7 @@ def skipinit(
       Parameters, and a :class:`Trace` of the scalars.
 
     Raises:
-      ValueError: no scalar matches. TypeError: a pattern that is no text.
+      ValueError: no scalar matches. TypeError: a pattern that is no text, a leaf that is no array.
 
     Reference: De & Smith 2020, section 3.
 
@@ -139,7 +139,7 @@ def skipinit(
     """
     if not isinstance(scales, str):
         raise errors.wrong_type("scales", scales, "a pattern of paths", "scales='*/scale'")
-    leaves = by_path(params)
+    leaves = arrays(params)
     scalars = [path for path, leaf in leaves.items() if np.size(leaf) == 1]
     found = [path for path in scalars if matches(scales, path)]
     if not found:

@@ -45,7 +45,8 @@ def lsuv(
       key: not used: the batch decides. Draw ``params`` with ``orthogonal``, as the paper does.
       model, params: what :func:`jinit.probes.capture` opens, and its parameters.
       batch: ``(batch, …)``, at least two examples.
-      tolerance: > 0. iterations: the most per layer and, where a kernel is shared, passes, ≥ 1.
+      tolerance: > 0. iterations: the most steps per layer, ≥ 1; where layers share a kernel also
+        the number of passes, each with as many.
 
     Returns:
       Parameters, and a :class:`Trace` of the variances. A layer whose output is constant keeps its
@@ -125,8 +126,9 @@ def within_layer(
       key: not used: the batch decides.
       model, params: as :func:`lsuv`; every layer needs a bias.
       batch: ``(batch, …)``, at least two examples.
-      iterations: passes through all layers; one is exact but for rounding, and where layers share
-        a kernel each comes nearer.
+      iterations: passes through all layers; one is exact but for rounding. Where layers share a
+        kernel it takes some 20, and a residual stream that goes through one many times may never
+        settle.
 
     Returns:
       Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| of each kernel;
@@ -161,22 +163,24 @@ def within_layer(
     biases = [each.bias or "" for each in layers]
     units = [_units(leaves[k], leaves[b]) for k, b in zip(kernels, biases, strict=True)]
 
-    def moments(params: PyTree) -> list[tuple[Array, Array]]:
+    def moments(params: PyTree) -> list[tuple[Array, Array, Array]]:
         values, found = pre_activations(captured, params, batch), []
         for own, shape in zip(calls.values(), units, strict=True):
-            z = jnp.concatenate([values[place].reshape(-1, *shape) for place in own])
-            found.append((z.mean(0), z.std(0)))
+            parts = [values[place].reshape(-1, *shape) for place in own]
+            # What differs from call to call alone does not vary over the batch.
+            varying, z = jnp.stack([part.std(0) for part in parts]).max(0), jnp.concatenate(parts)
+            found.append((z.mean(0), z.std(0), varying))
         return found
 
     def distances(params: PyTree) -> Array:
-        return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s in moments(params)])
+        return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s, _ in moments(params)])
 
     def layer(params: PyTree, place: Array) -> tuple[PyTree, None]:
         factors: dict[str, Array] = {}
         shifts: dict[str, Array] = {}
-        for index, (mean, deviation) in enumerate(moments(params)):
+        for index, (mean, deviation, varying) in enumerate(moments(params)):
             kernel, bias = leaves[kernels[index]], leaves[biases[index]]
-            varies = beyond_rounding(deviation, jnp.abs(mean) + deviation, kernel.dtype)
+            varies = beyond_rounding(varying, jnp.abs(mean) + deviation, kernel.dtype)
             power = 1 / len(calls[kernels[index]])
             scale = jnp.where((index == place) & varies, (1 / deviation) ** power, 1.0)
             shift = jnp.where((index == place) & jnp.isfinite(mean), -mean * power * scale, 0.0)
@@ -215,7 +219,7 @@ def output_bias(
       key: not used.
       model, params: as :func:`lsuv`; the output layer needs a bias.
       batch: ``(batch, …)``. labels: ``(batch,)`` integers below the number of outputs.
-      smoothing: pseudo-count, > 0.
+      smoothing: pseudo-count, 1e-30 to 1e30.
 
     Returns:
       Parameters, and a :class:`Trace` of one entry: the largest |mean output − goal| before, after.
@@ -233,7 +237,7 @@ def output_bias(
     >>> bool(trace.after.max() < 1e-5)
     True
     """
-    check_number("smoothing", smoothing, low=0.0, open_low=True, fix="use 1.0")
+    check_number("smoothing", smoothing, low=1e-30, high=1e30, fix="use 1.0")
     captured = opened(model, params, batch)
     last, classes = captured.layers[-1], class_outputs(captured, params, batch)
     bias = last.bias
@@ -253,7 +257,9 @@ def output_bias(
     counts = jnp.bincount(labels, length=max(2, classes)) + smoothing
     wanted = jnp.log(counts / counts.sum())
     wanted = wanted if classes > 1 else wanted[1:] - wanted[:1]
-    changed = adjusted(params, {}, {bias: (wanted - mean).reshape(own.shape)})
+    # Outputs that overflow have no bias that helps.
+    shift = jnp.where(jnp.isfinite(mean), wanted - mean, 0.0)
+    changed = adjusted(params, {}, {bias: shift.reshape(own.shape)})
     before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
     # Half precision cannot hold the goal itself any nearer.
     rounding = epsilon(own.dtype) * jnp.abs(wanted).max()

@@ -28,7 +28,7 @@ def between_layers(
     Args:
       key: of the random projection of the outputs that stands for a loss.
       model, params: as :func:`jinit.calibrate.lsuv`; at least two layers.
-      batch: ``(batch, …)``, at least two examples.
+      batch: ``(batch, …)``.
       iterations: how many, ≥ 1.
 
     Returns:

@@ -163,6 +163,11 @@ def _layers(opened: Opened, shapes: PyTree, x: Array, kind: str) -> tuple[Layer,
             "model", "no layer with a kernel was called", "at least one", "see jinit.probes.capture"
         )
     leaves = by_path(shapes)
+    marked = [path for path in leaves if "#" in path]
+    if marked:
+        raise errors.refusal(
+            "parameter", marked[0], "names without '#', which marks second calls", "rename it"
+        )
     made = tuple(_layer(name, leaves) for name in values)
     if kind == "equinox":
         # Channels first, and (out, in, …).

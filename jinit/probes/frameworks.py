@@ -200,6 +200,7 @@ def nnx(model: Any) -> tuple[PyTree, Opened]:
     graph, state, *rest = flax_nnx.split(model, flax_nnx.Param, ...)
     shapes = flax_nnx.to_pure_dict(state)
     owners = _owners(shapes)
+    _check_tied(model)
 
     def apply(params: PyTree, x: Array, tap: Any) -> Array:
         filled = jax.tree.map(lambda leaf: leaf, state)
@@ -213,6 +214,24 @@ def nnx(model: Any) -> tuple[PyTree, Opened]:
         return copy(x)
 
     return shapes, plain(apply)
+
+
+def _check_tied(model: Any) -> None:
+    """No kernel stands in two modules: only one of them would be seen."""
+    from flax import nnx as flax_nnx
+
+    owners: dict[int, str] = {}
+    for place, module in flax_nnx.iter_graph(model):
+        own = vars(module).values() if isinstance(module, flax_nnx.Module) else ()
+        for each in own:
+            name = "/".join(map(str, place))
+            if not isinstance(each, flax_nnx.Param) or each.ndim < 2:
+                continue
+            if owners.setdefault(id(each), name) != name:
+                raise errors.refusal(
+                    "model", f"one kernel in {owners[id(each)]} and {name}",
+                    "a kernel for each module", "call one module twice",
+                )  # fmt: skip
 
 
 _TAP = "_jinit_tap"

@@ -367,6 +367,12 @@ def test_tied_embeddings_are_seen():
          r"batch: got 'float32\[256, 9\]'; allowed: what the model takes"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x.tolist()[:1]), TypeError, "an array"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, "x"), TypeError, "batch: got 'x'"),
+        (lambda m, p, x: calibrate.lsuv(KEY, nn.Dense(8), p["hidden_0"], x[0]), ValueError,
+         "an axis of examples"),
+        (lambda m, p, x: calibrate.lsuv(KEY, _plain, p, x), ValueError, "what the model takes"),
+        (lambda m, p, x: calibrate.skipinit(KEY, m, {"scale": "x"}, x), TypeError, "scale: got"),
+        (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.zeros(256, int), smoothing=1e39),
+         ValueError, "smoothing: got 1e\\+39"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x, tolerance=np.array([0.1])), TypeError,
          "tolerance: got .*; allowed: one number"),
         (lambda m, p, x: calibrate.metainit(KEY, m, p, x, learning_rate=np.ones(2)), TypeError,
@@ -386,6 +392,18 @@ def test_what_does_not_fit_is_refused_by_name(call, error, message, x):
     model = MLP(features=(8, 4))
     with pytest.raises(error, match=message):
         call(model, drawn(model, x), x)
+
+
+def _plain(params, x, tap):
+    return tap("first", x @ params["first"]["kernel"])
+
+
+def test_outputs_that_overflow_keep_their_bias(x):
+    model = MLP(features=(8, 4))
+    params = jax.tree.map(lambda w: 1e30 * w, drawn(model, x))
+    changed, trace = calibrate.output_bias(KEY, model, params, x, jnp.zeros(256, int))
+    jax.tree.map(np.testing.assert_array_equal, changed, params)
+    assert not trace.converged.any()
 
 
 def test_outputs_that_are_no_classes_are_refused():

@@ -62,6 +62,17 @@ def test_within_layer_standardizes_units_over_all_calls(calls):
     np.testing.assert_allclose(z.std(0), 1, atol=1e-4)
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_units_that_vary_from_call_to_call_alone_keep_their_kernel(calls):
+    model = Again(calls)
+    changed, trace = calibrate.within_layer(KEY, model, drawn(model), jnp.ones((64, 16)))
+    assert not trace.converged.any()
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        *[{name: p[name]["kernel"] for name in p} for p in (changed, drawn(model))],
+    )
+
+
 def test_between_layers_gives_each_kernel_one_rate_and_keeps_the_size():
     """Π r over the layers is 1: a positively homogeneous function without biases stays."""
 
@@ -97,6 +108,38 @@ def test_analytic_gives_the_mean_over_calls_the_target():
     assert 32 * square * np.mean(entering) == pytest.approx(1.0, rel=0.02)
 
 
+class Squashed(nn.Module):
+    """A layer that is not linear in its kernel."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x @ jnp.tanh(self.param("kernel", nn.initializers.normal(1.0), (16, 16)))
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_analytic_tells_what_is_linear_in_a_shared_kernel(calls):
+    """Of any size of inputs; what is not linear stays as it is, as where nothing is shared."""
+
+    class Net(nn.Module):
+        layer: type = Squashed
+
+        @nn.compact
+        def __call__(self, x):
+            same = self.layer(name="same")
+            for _ in range(calls):
+                x = jnp.tanh(same(x))
+            return nn.Dense(4, name="last")(x)
+
+    params = drawn(Net())
+    changed, trace = calibrate.analytic(KEY, Net(), params, X)
+    np.testing.assert_array_equal(trace.converged, [False, True])
+    assert np.isnan(trace.after[0])
+    np.testing.assert_array_equal(changed["same"]["kernel"], params["same"]["kernel"])
+    linear = Net(layer=lambda **named: nn.Dense(16, **named))
+    _, trace = calibrate.analytic(KEY, linear, drawn(linear), 255 * X)
+    assert bool(trace.converged.all())
+
+
 def test_learnt_norms_take_a_shared_kernel_once():
     model = Again()
     _, trace = calibrate.metainit(KEY, model, drawn(model, 3.0), X)
@@ -122,3 +165,35 @@ def test_output_bias_wants_an_output_layer_of_its_own():
         calibrate.output_bias(KEY, Last(), drawn(Last()), X, labels)
     with pytest.raises(ValueError, match="a kernel of its own"):
         calibrate.fixup(KEY, Last(), drawn(Last()), X, branches=[("Dense_0/kernel",) * 2])
+
+
+def test_arrays_tied_by_other_means_than_a_module_are_refused():
+    """Only one of two nnx modules would be seen; Equinox keeps a placeholder."""
+    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+
+    class Assigned(nnx.Module):
+        def __init__(self, rngs):
+            self.a, self.b = (nnx.Linear(16, 16, rngs=rngs) for _ in range(2))
+            self.b.kernel = self.a.kernel
+
+        def __call__(self, x):
+            return self.b(nnx.relu(self.a(x)))
+
+    with pytest.raises(ValueError, match="one kernel in a and b'; allowed: a kernel for each"):
+        probes.capture(Assigned(nnx.Rngs(0)), X)
+
+    class Placeholder(eqx.Module):
+        both: eqx.nn.Shared
+
+        def __init__(self):
+            layers = tuple(eqx.nn.Linear(16, 16, key=KEY) for _ in range(2))
+            self.both = eqx.nn.Shared(
+                layers, lambda pair: pair[1].weight, lambda pair: pair[0].weight
+            )
+
+        def __call__(self, x):
+            first, second = self.both()
+            return second(jax.nn.relu(first(x)))
+
+    with pytest.raises(ValueError, match=r"got 'equinox.nn.Shared'; allowed: layers with arrays"):
+        probes.capture(Placeholder(), X)

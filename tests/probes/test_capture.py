@@ -206,6 +206,8 @@ def test_bad_models():
         probes.capture(plain_net, X)
     with pytest.raises(ValueError, match="no layer with a kernel was called"):
         probes.capture(lambda params, x, tap: x, X, PLAIN_SHAPES)
+    with pytest.raises(ValueError, match="names without '#'"):
+        probes.capture(plain_net, X, {"d#2": PLAIN_SHAPES["first"]} | PLAIN_SHAPES)
     with pytest.raises(ValueError, match="one of first, last"):
         probes.capture(lambda params, x, tap: tap("middle", x), X, PLAIN_SHAPES)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jinit import errors
 from jinit.parameters.hosts.common import (
     comes_from,
     equal_blocks,
@@ -57,6 +58,12 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
     def known(node: Any) -> bool:
         return comes_from(node, "equinox", *_KNOWN)
 
+    for node in jax.tree.leaves(model, is_leaf=lambda node: comes_from(node, "equinox", "Shared")):
+        if comes_from(node, "equinox", "Shared"):
+            raise errors.refusal(
+                "model", "equinox.nn.Shared", "layers with arrays of their own",
+                "keep the array once and use it twice in __call__",
+            )  # fmt: skip
     found: dict[str, Layout] = {}
     for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=known):
         if known(node):
