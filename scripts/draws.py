@@ -88,26 +88,21 @@ def torch_draw(kind: str, size: int, lanes: int) -> Draw:
 
 
 def _jitted(draw: Callable) -> Draw:
-    """Single draws are short: a hundred of them, or as many as fit in half a second."""
     jitted = jax.jit(draw)
-    jax.block_until_ready(jitted(0))
-    start = time.perf_counter()
-    jax.block_until_ready(jitted(1))
-    repeats = max(1, min(100, int(0.5 / (time.perf_counter() - start))))
-
-    def run() -> float:
-        begin = time.perf_counter()
-        for seed in range(repeats):
-            jax.block_until_ready(jitted(seed))
-        return (time.perf_counter() - begin) / repeats
-
-    return run
+    return _timed(lambda: jax.block_until_ready(jitted(0)))
 
 
 def _timed(work: Callable[[], object]) -> Draw:
+    """What is short is done a hundred times, or as often as fits in a fifth of a second."""
+    work()
+    start = time.perf_counter()
+    work()
+    repeats = max(1, min(100, int(0.2 / (time.perf_counter() - start))))
+
     def run() -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        return (time.perf_counter() - begin) / repeats
 
     return run

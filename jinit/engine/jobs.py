@@ -16,7 +16,7 @@ from jinit.engine import executors, tiles
 from jinit.engine.cost import carried_bytes
 from jinit.engine.program import Program, cached
 from jinit.engine.schedule import Event, run_tasks
-from jinit.engine.store import MemoryStore, Store
+from jinit.engine.store import Gathered, Store
 from jinit.engine.tiles import Tile
 from jinit.typing import PyTree
 
@@ -135,20 +135,22 @@ def run_many(
         raise errors.refusal("job names", names, "each name once", "give every job its own name")
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
     machine = executors.local(workers)
-    kept = store if store is not None else MemoryStore()
     tasks = [prepare(job, machine) for job in jobs]
+    gathered = Gathered({task.name: (task.source.count, task.width) for task in tasks})
     if store is not None:
         for job, task in zip(jobs, tasks, strict=True):
             store.claim(job.name, (job.fn, task.width, *map(_digest, (job.lanes, job.shared))))
     run_tasks(
         tasks,
-        kept,
+        gathered if store is None else store,
         devices=machine.devices,
         compiler=machine.compiler,
         hang_after=hang_after,
         progress=progress,
     )
-    return [collect(task, kept) for task in tasks]
+    if store is None:
+        return [gathered.whole(task.name) for task in tasks]
+    return [collect(task, store) for task in tasks]
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ def collect(task: PreparedJob, store: Store) -> PyTree:
 
     Tiles that the store does not hold are left out; None if it holds none.
 
+    >>> from jinit.engine import MemoryStore
     >>> task, store = prepare(Job(abs, np.arange(5)), executors.local(1)), MemoryStore()
     >>> collect(task, store) is None
     True

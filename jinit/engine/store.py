@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Protocol
+
+import jax
+import numpy as np
 
 from jinit import errors
 from jinit.typing import PyTree
@@ -58,3 +61,53 @@ class MemoryStore:
     def put(self, job: str, tile: int, result: PyTree) -> None:
         """Keeps a finished tile's result."""
         self._tiles[job, tile] = result
+
+
+class Gathered:
+    """The :class:`Store` of one run: every tile is copied into arrays of all lanes as it comes.
+
+    The memory that a tile was made in serves the next one, while others run, and no copy is left to
+    be made at the end.
+
+    Args:
+      sizes: for each job its number of lanes and its tile width.
+
+    >>> store = Gathered({"job": (3, 2)})
+    >>> store.put("job", 1, np.array([5.0]))
+    >>> store.put("job", 0, np.array([3.0, 4.0]))
+    >>> store.get("job", 1), store.whole("job")
+    (array([5.]), array([3., 4., 5.]))
+    """
+
+    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        self._sizes = sizes
+        self._whole: dict[str, PyTree] = {}
+        self._done: set[tuple[str, int]] = set()
+
+    def claim(self, job: str, identity: Hashable) -> None:
+        """Nothing to refuse: it starts empty."""
+
+    def get(self, job: str, tile: int) -> PyTree | None:
+        """The tile's result, a view; None if it has not come."""
+        if (job, tile) not in self._done:
+            return None
+        width = self._sizes[job][1]
+        return jax.tree.map(lambda leaf: leaf[tile * width :][:width], self._whole[job])
+
+    def put(self, job: str, tile: int, result: PyTree) -> None:
+        """Copies a finished tile to its place."""
+        lanes, width = self._sizes[job]
+        if job not in self._whole:
+            self._whole[job] = jax.tree.map(
+                lambda leaf: np.empty((lanes, *leaf.shape[1:]), leaf.dtype), result
+            )
+
+        def copy(whole: np.ndarray, part: np.ndarray) -> None:
+            whole[tile * width :][:width] = part
+
+        jax.tree.map(copy, self._whole[job], result)
+        self._done.add((job, tile))
+
+    def whole(self, job: str) -> PyTree:
+        """All lanes of a job whose tiles have all come."""
+        return self._whole[job]

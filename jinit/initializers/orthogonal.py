@@ -78,8 +78,8 @@ def orthogonal(
             make = jax.nn.initializers.orthogonal(scale, column_axis)
             return make(key, shape, wide).astype(dtype)
         rows, columns = _matrix(shape, column_axis)
-        q = householder_product(key, max(rows, columns), min(rows, columns), wide)
-        q = (q if rows >= columns else q.T) * jnp.asarray(scale, wide)
+        p = householder_product(key, max(rows, columns), min(rows, columns), wide)
+        q = (p if rows <= columns else p.T) * jnp.asarray(scale, wide)
         others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis).astype(dtype)
 
@@ -137,56 +137,80 @@ def scaled_orthogonal(
 
 
 def householder_product(key: Any, n: int, m: int, dtype: Any) -> Array:
-    """A uniform (n, m) matrix with orthonormal columns, n ≥ m, from m random reflections.
+    """A uniform (m, n) matrix with orthonormal rows, n ≥ m, from m random reflections.
 
-    Reflection i sends a Gaussian vector x_i of dimension n − i to the axis i; Q is their product
-    with the signs that make R's diagonal positive. With |v_i|² = 2 the reflections of a block
-    multiply to I − V T Vᵀ, T⁻¹ the unit upper triangle of VᵀV; blocks are applied to the identity
-    from the last to the first, each to the corner it changes: 4/3 n³ operations for a square.
+    Reflection i sends a Gaussian vector x_i of dimension n − i to the axis i; the matrix is the
+    first m rows of their product, the last one first, with the signs that make R's diagonal
+    positive. With |v_i|² = 2 the reflections of a block, rows of V, multiply to I − Vᵀ Tᵀ V, T⁻¹
+    the unit upper triangle of VVᵀ; blocks are applied to the identity from the last to the first,
+    each to the corner it changes: 4/3 n³ operations for a square.
+
+    Rows, because a product leaves its left factor as it lies in memory and copies its right one:
+    the corner, which is large, stands left of all products here. The triangles do not depend on one
+    another and are made in one batch.
 
     Reference: Stewart 1980, section 3; Puglisi 1992, theorem 1.
 
-    >>> q = householder_product(jax.random.key(0), 5, 2, jnp.float32)
-    >>> bool(jnp.allclose(q.T @ q, jnp.eye(2), atol=1e-6))
+    >>> p = householder_product(jax.random.key(0), 5, 2, jnp.float32)
+    >>> bool(jnp.allclose(p @ p.T, jnp.eye(2), atol=1e-6))
     True
     """
     size = _block_size(m)
     widths = [min(size, m - start) for start in range(0, m, size)]
     counts = [(n - start) * width for start, width in zip(range(0, m, size), widths, strict=True)]
     numbers = jax.random.normal(key, (sum(counts),), dtype)
-    q = jnp.zeros((n - m, 0), dtype)
-    signs: list[Array] = []
-    offset = sum(counts)
-    for width, count in zip(reversed(widths), reversed(counts), strict=True):
-        offset -= count
-        x = numbers[offset : offset + count].reshape(-1, width)
-        q, sign = _reflected(x, q)
-        signs.insert(0, sign)
-    return q * -jnp.concatenate(signs)
+    tops, bottoms, offset = [], [], 0
+    for width, count in zip(widths, counts, strict=True):
+        x = numbers[offset : offset + count].reshape(width, -1)
+        tops.append(jnp.triu(x[:, :width]))
+        bottoms.append(x[:, width:])
+        offset += count
+    ends, triangles, signs = _reflections(tops, bottoms, size)
+    p = jnp.zeros((0, n - m), dtype)
+    for i, width in reversed(list(enumerate(widths))):
+        v = jnp.concatenate([ends[i, :width, :width], bottoms[i]], axis=1)
+        p = _reflected(p, v, triangles[i, :width, :width])
+    return p * -signs.reshape(-1)[:m, None]
 
 
-def _reflected(x: Array, q: Array) -> tuple[Array, Array]:
-    """(H₁ … H_b [[I, 0], [0, q]], signs) for the reflections of x's columns below its diagonal.
+def _reflections(tops: list[Array], bottoms: list[Array], size: int) -> tuple[Array, Array, Array]:
+    """Leading squares of V, T and signs of all blocks, whose vectors are rows [top, bottom].
 
-    V = (X + diag(sign · norm)) · diag(c). Only its top block differs from X, so the wide part of X
-    goes into the products as it is, and the norms and VᵀV follow from XᵀX, which is small.
+    V = diag(c) · (X + [diag(sign · norm), 0]) and c goes into T. Only the leading square of V
+    differs from X, so bottoms go into the products as they are, and the norms and VVᵀ follow from
+    XXᵀ, which is small.
     """
-    width = x.shape[1]
-    top, bottom = jnp.tril(x[:width]), x[width:]
-    gram = _product(top.T, top) + _product(bottom.T, bottom)
-    norm = jnp.sqrt(jnp.diagonal(gram))
-    diagonal = jnp.diagonal(top)
-    sign = jnp.where(diagonal < 0, -1, 1).astype(x.dtype)
+    top = jnp.stack([_padded(block, size) for block in tops])
+    grams = [_padded(_product(block, block.T), size) for block in bottoms]
+    gram = jnp.stack(grams) + _product(top, jnp.swapaxes(top, 1, 2))
+    squares, diagonal = jnp.diagonal(gram, axis1=1, axis2=2), jnp.diagonal(top, axis1=1, axis2=2)
+    # 0 is padding.
+    norm = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    sign = jnp.where(diagonal < 0, -1, 1).astype(top.dtype)
     scale = jnp.sqrt(1 / (norm * (norm + jnp.abs(diagonal))))  # √2/|v|
-    scales = scale[:, None] * scale
-    # Right of the diagonal VᵀV has XᵀX and what the longer diagonal of the later column adds.
-    t = _unit_upper_inverse((gram + top.T * (sign * norm)) * scales) * scales
-    top = top + jnp.diag(sign * norm)
-    left = _product(t, top.T)
-    right = _product(_product(t, bottom.T), q)
-    above = [jnp.eye(width, dtype=x.dtype) - _product(top, left), -_product(top, right)]
-    below = [-_product(bottom, left), q - _product(bottom, right)]
-    return jnp.block([above, below]), sign
+    scales = scale[:, :, None] * scale[:, None, :]
+    longer = (sign * norm)[:, None, :]
+    # Right of the diagonal VVᵀ has XXᵀ and what the longer diagonal of the later vector adds.
+    triangles = _unit_upper_inverse((gram + top * longer) * scales) * scales
+    return top + jnp.eye(size, dtype=top.dtype) * longer, triangles, sign
+
+
+def _reflected(p: Array, v: Array, triangle: Array) -> Array:
+    """[[I, 0], [0, p]] (I − Vᵀ Tᵀ V)."""
+    width = len(v)
+    turned = _product(triangle, v)
+    factor = jnp.concatenate([turned[:, :width].T, _product(p, turned[:, width:].T)])
+    # The zeros are never written: what is added goes into the loop that subtracts.
+    row, column = (
+        jax.lax.broadcasted_iota(jnp.int32, (len(factor), v.shape[1]), i) for i in (0, 1)
+    )
+    ones = ((row == column) & (row < width)).astype(p.dtype)
+    return jnp.pad(p, ((width, 0), (width, 0))) + ones - _product(factor, v)
+
+
+def _padded(a: Array, size: int) -> Array:
+    """A square of this size, zeros behind what is given."""
+    return jnp.pad(a, ((0, size - len(a)), (0, size - len(a))))
 
 
 def _product(a: Array, b: Array) -> Array:
