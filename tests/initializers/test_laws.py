@@ -421,10 +421,10 @@ def test_a_bias_with_its_kernels_fan():
 
 @pytest.mark.slow
 def test_every_reflection_has_numbers_of_its_own():
-    """The Gaussian directions behind Q, found again by a QR decomposition of Q itself."""
+    """The Gaussian directions behind Q, found again by a QR decomposition of Qᵀ itself."""
     n = 80
     q = initializers.orthogonal(method="householder")(jax.random.key(3), (n, n))
-    (reflectors, tau), _ = scipy.linalg.qr(np.asarray(q, np.float64), mode="raw")
+    (reflectors, tau), _ = scipy.linalg.qr(np.asarray(q, np.float64).T, mode="raw")
     directions = []
     for i in range(n - 20):
         v = np.concatenate([[1.0], reflectors[i + 1 :, i]])
