@@ -1,6 +1,6 @@
 """Mistakes that the tests must notice: each mutant is jinit with one line changed.
 
-    python tests/mutants.py             # all of them, about 40 minutes on 2 cores
+    python tests/mutants.py             # all of them; each with its seconds
     python tests/mutants.py he wrong    # those whose description has one of the words
 
 A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
@@ -9,10 +9,12 @@ A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +51,7 @@ class Mutant:
     file: str
     old: str
     new: str
-    killer: str
+    killer: str  # a file, or ``file::test`` where what stands before it takes long
 
 
 M = Mutant
@@ -72,7 +74,7 @@ MUTANTS = [
     M("roles: transposed ignored in the draw", SCALING, "and not kernel.transposed and", "and", LAWS),
     M("fans: swapped", FANS, "return Fans(backward, forward) if transposed", "return Fans(forward, backward) if transposed", LAWS),
     M("fans: groups not divided", FANS, "size_out * receptive / groups", "size_out * receptive", LAWS),
-    M("fans: receptive field left out", FANS, "size_in * receptive, size_out", "size_in, size_out", REGISTRY),
+    M("fans: receptive field left out", FANS, "size_in * receptive, size_out", "size_in, size_out", f"{REGISTRY}::test_fans_of_kernels"),
     M("fans: geometric mean is arithmetic", FANS, "math.sqrt(self.fan_in * self.fan_out)", "(self.fan_in + self.fan_out) / 2", LAWS),
     M("law: uniform bound without √3", LAW, "bound = math.sqrt(3) * stddev", "bound = stddev", LAWS),
     M("law: truncation not corrected", LAW, "parent = stddev / TRUNCATED_STDDEV", "parent = stddev", LAWS),
@@ -88,56 +90,56 @@ MUTANTS = [
     M("spectral: no minimum", DERIVED, "min(1.0, found.fan_out / found.fan_in)", "found.fan_out / found.fan_in", LAWS),
     M("mup: output as hidden", DERIVED, 'base_fan_in / n if role == "output" else 1.0', "1.0", LAWS),
     M("scaled_for: gain not squared", DERIVED, "scaled(kernel, factor**2,", "scaled(kernel, factor,", LAWS),
-    M("orthogonal: householder without its signs", ORTHOGONAL, "return p * -signs.reshape(-1)[:m, None]", "return p", LAWS),
-    M("orthogonal: the longer diagonal left out of VᵀV", ORTHOGONAL, "(gram + top * longer)", "gram", LAWS),
-    M("orthogonal: blocks share their numbers", ORTHOGONAL, "numbers[offset : offset + count]", "numbers[:count]", LAWS),
+    M("orthogonal: householder without its signs", ORTHOGONAL, "return p * -signs.reshape(-1)[:m, None]", "return p", f"{LAWS}::test_haar_law"),
+    M("orthogonal: the longer diagonal left out of VᵀV", ORTHOGONAL, "(gram + top * longer)", "gram", f"{LAWS}::test_orthogonality"),
+    M("orthogonal: blocks share their numbers", ORTHOGONAL, "numbers[offset : offset + count]", "numbers[:count]", f"{LAWS}::test_every_reflection_has_numbers_of_its_own"),
     M("orthogonal: what is above the diagonal is reflected", ORTHOGONAL, "jnp.triu(x[:, :width])", "x[:, :width]", LAWS),
     M("scaled_orthogonal: widening not corrected", ORTHOGONAL, 'if keep == "variance" and columns > rows', "if False", LAWS),
     M("orthogonal: columns and rows exchanged", ORTHOGONAL, "p if rows <= columns else p.T", "p", LAWS),
-    M("sparse: one key for values and places", SPARSE, "values, places = jax.random.split(key)", "values = places = key", LAWS),
-    M("sparse: k per input", SPARSE, "rank = jnp.argsort(order, axis=0)", "rank = jnp.argsort(order, axis=1)", LAWS),
-    M("asymmetric: Beta(1, 1)", SPARSE, "positive = jnp.sqrt(1 - ", "positive = (1 - ", LAWS),
-    M("asymmetric: always the bias", SPARSE, "jax.random.randint(place, shape[-1:], 0, n + 1)", "jax.numpy.full(shape[-1:], n)", LAWS),
-    M("dirac: groups ignored", STRUCTURED, "row == column % (shape[-1] // groups)", "row == column", LAWS),
-    M("hadamard: not normalized", STRUCTURED, "(math.sqrt(order) if size_in < size_out else 1.0)", "1.0", LAWS),
-    M("looks_linear: not mirrored", STRUCTURED, "w = jnp.concatenate([w, -w], axis=0)", "w = jnp.concatenate([w, w], axis=0)", LAWS),
-    M("fused: one key for all blocks", BASE, "recipe.draw(jax.random.fold_in(key, index), block, dtype)", "recipe.draw(key, block, dtype)", LAWS),
+    M("sparse: one key for values and places", SPARSE, "values, places = jax.random.split(key)", "values = places = key", f"{LAWS}::test_sparse_units_have_k_random_incoming_weights"),
+    M("sparse: k per input", SPARSE, "rank = jnp.argsort(order, axis=0)", "rank = jnp.argsort(order, axis=1)", f"{LAWS}::test_sparse_units_have_k_random_incoming_weights"),
+    M("asymmetric: Beta(1, 1)", SPARSE, "positive = jnp.sqrt(1 - ", "positive = (1 - ", f"{LAWS}::test_randomized_asymmetric"),
+    M("asymmetric: always the bias", SPARSE, "jax.random.randint(place, shape[-1:], 0, n + 1)", "jax.numpy.full(shape[-1:], n)", f"{LAWS}::test_randomized_asymmetric"),
+    M("dirac: groups ignored", STRUCTURED, "row == column % (shape[-1] // groups)", "row == column", f"{LAWS}::test_dirac_keeps_a_signal_through_a_convolution"),
+    M("hadamard: not normalized", STRUCTURED, "(math.sqrt(order) if size_in < size_out else 1.0)", "1.0", f"{LAWS}::test_hadamard_is_an_isometry_of_its_input"),
+    M("looks_linear: not mirrored", STRUCTURED, "w = jnp.concatenate([w, -w], axis=0)", "w = jnp.concatenate([w, w], axis=0)", f"{LAWS}::test_looks_linear_network_is_linear"),
+    M("fused: one key for all blocks", BASE, "recipe.draw(jax.random.fold_in(key, index), block, dtype)", "recipe.draw(key, block, dtype)", f"{LAWS}::test_packed_kernel_is_its_blocks"),
     M("gain: forward for backward", GAIN, 'if convention == "forward" else _derivative', "if True else _derivative", GAINS),
     M("trees: one key for all leaves", "parameters/initialize.py", "path_words([assignment.leaf for _, assignment in members])", 'path_words(["" for _ in members])', TREES),
     M("layout: groups drawn from one key", LAYOUT, "jax.random.fold_in(base, stack) for stack", "base for stack", TREES),
     M("layout: kernels put back transposed", LAYOUT, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
     M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
-    M("hosts: strides not counted", "parameters/hosts/common.py", "fans.fan_in / together", "fans.fan_in", HOSTS),
-    M("hosts: Keras depthwise as a convolution", "parameters/hosts/keras_layers.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', HOSTS),
-    M("hosts: torch's GRU is one gate", "parameters/hosts/torch_layers.py", '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', HOSTS),
-    M("hosts: a model that says nothing is guessed", "parameters/rules.py", "silent or any(", "any(", HOSTS),
+    M("hosts: strides not counted", "parameters/hosts/common.py", "fans.fan_in / together", "fans.fan_in", f"{HOSTS}::test_linen_transposed"),
+    M("hosts: Keras depthwise as a convolution", "parameters/hosts/keras_layers.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', f"{HOSTS}::test_keras"),
+    M("hosts: torch's GRU is one gate", "parameters/hosts/torch_layers.py", '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{HOSTS}::test_gates_of_torch"),
+    M("hosts: a model that says nothing is guessed", "parameters/rules.py", "silent or any(", "any(", f"{HOSTS}::test_what_a_model_does_not_say_is_not_guessed"),
     M("layout: fans of the last block", LAYOUT, "self.kernels(shape)[1][0]", "self.kernels(shape)[1][-1]", TREES),
-    M("preset: keras forgets with another gate", "parameters/presets.py", "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", PRESETS),
-    M("preset: gates by their inputs", "parameters/presets.py", "shape[0] // len(made.fused) if made.fused else shape[1]", "shape[1]", PRESETS),
-    M("preset: torch's transposed bias by its inputs", "parameters/presets.py", "made.fan_out if made.kind", "made.fan_in if made.kind", PRESETS),
+    M("preset: keras forgets with another gate", "parameters/presets.py", "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", f"{PRESETS}::test_keras"),
+    M("preset: gates by their inputs", "parameters/presets.py", "shape[0] // len(made.fused) if made.fused else shape[1]", "shape[1]", f"{PRESETS}::test_torch"),
+    M("preset: torch's transposed bias by its inputs", "parameters/presets.py", "made.fan_out if made.kind", "made.fan_in if made.kind", f"{PRESETS}::test_torch"),
     M("preset: flax embeds by the number of tokens", "parameters/presets.py", "fan_in=shape[-1])", "fan_in=shape[0])", PRESETS),
-    M("preset: haiku without its taps", "parameters/presets.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", PRESETS),
-    M("preset: equinox counts strides", "parameters/presets.py", "made.strides > 1 and", "False and", PRESETS),
-    M("audit: means are not looked at", "parameters/applied.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", AUDIT),
-    M("audit: bounds are not looked at", "parameters/applied.py", "if one_law and (flat.min()", "if False and (flat.min()", AUDIT),
-    M("audit: orthogonality is not looked at", "parameters/applied.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", AUDIT),
-    M("audit: what draws nothing by its σ alone", "parameters/applied.py", "if not _is_drawn(each):", "if False:", AUDIT),
-    M("audit: copies with another sign are no copies", "parameters/audit.py", "if abs(cosine) > 0.99", "if cosine > 0.99", AUDIT),
-    M("audit: in and out are not exchanged", "parameters/traps.py", "Fans(true.fan_out, true.fan_in)", "true", AUDIT),
+    M("preset: haiku without its taps", "parameters/presets.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{PRESETS}::test_haiku"),
+    M("preset: equinox counts strides", "parameters/presets.py", "made.strides > 1 and", "False and", f"{PRESETS}::test_equinox"),
+    M("audit: means are not looked at", "parameters/applied.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: bounds are not looked at", "parameters/applied.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: orthogonality is not looked at", "parameters/applied.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: what draws nothing by its σ alone", "parameters/applied.py", "if not _is_drawn(each):", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: copies with another sign are no copies", "parameters/audit.py", "if abs(cosine) > 0.99", "if cosine > 0.99", f"{AUDIT}::test_one_key_used_twice_is_proportional"),
+    M("audit: in and out are not exchanged", "parameters/traps.py", "Fans(true.fan_out, true.fan_in)", "true", f"{AUDIT}::test_torch_reads_outputs_as_inputs_in_a_transposed_convolution"),
     M("population: members alike", "parameters/population.py", "jax.random.fold_in(key, number)", "key", POPULATION),
-    M("search distribution: σ of what draws nothing", "parameters/population.py", 'return values if moment == "mean" else jnp.zeros_like(values)', "return values", POPULATION),
-    M("search distribution: blocks by the whole", "parameters/population.py", "alone.law(block)", "alone.law(shape)", POPULATION),
-    M("describe: σ of the real part", "initializers/describe.py", "drawn.std()", "values.std()", REGISTRY),
-    M("describe: another factor of inputs", "initializers/describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", REGISTRY),
-    M("checkpoint: Fortran's order", "parameters/checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", CLI),
-    M("checkpoint: bfloat16 as float16", "parameters/checkpoints.py", '"BF16": jnp.bfloat16', '"BF16": np.float16', CLI),
+    M("search distribution: σ of what draws nothing", "parameters/population.py", 'return values if moment == "mean" else jnp.zeros_like(values)', "return values", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
+    M("search distribution: blocks by the whole", "parameters/population.py", "alone.law(block)", "alone.law(shape)", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
+    M("describe: σ of the real part", "initializers/describe.py", "drawn.std()", "values.std()", f"{REGISTRY}::test_the_sigma_of_a_complex_draw_is_of_its_modulus"),
+    M("describe: another factor of inputs", "initializers/describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", f"{REGISTRY}::test_the_worked_example"),
+    M("checkpoint: Fortran's order", "parameters/checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
+    M("checkpoint: bfloat16 as float16", "parameters/checkpoints.py", '"BF16": jnp.bfloat16', '"BF16": np.float16', f"{CLI}::test_audit_reads_safetensors_and_refuses_everything_else"),
     M("hadamard: sum of a leading block", STRUCTURED, "- _hadamard_sum(left, columns - top)", "+ _hadamard_sum(left, columns - top)", LAWS),
     M("sharded: parts of a product", BASE, "if recipe.whole and", "if False and", SHARDING),
     M("table: six points", "theory/tables.py", "_POINTS = 12", "_POINTS = 6", MOMENTS),
     M("table: places counted from 0", "theory/tables.py", "lagrange(apart + _BESIDE, _POINTS)", "lagrange(place - below + _BESIDE, _POINTS)", MOMENTS),
     M("holm: Bonferroni of the rest only", COMPARE, "(len(p) - rank) * float(p[index])", "(len(p) - rank - 1) * float(p[index])", STATS),
     M("paired: gaps tie to the last bit only", COMPARE, "~(np.diff(ordered) <= resolution)", "np.diff(ordered) > 0", STATS),
-    M("length: growth by a constant is lost", "theory/settled.py", "100 * rounding, rounding)", "0 * rounding, 0 * rounding)", FIELD),
+    M("length: growth by a constant is lost", "theory/settled.py", "100 * rounding, rounding)", "0 * rounding, 0 * rounding)", f"{FIELD}::test_lengths_that_grow_for_ever_have_no_depth_scale"),
     M("holm: not monotone", COMPARE, "max(running, min(1.0,", "max(0.0, min(1.0,", STATS),
     M("wilcoxon: one-sided", COMPARE, 'zero_method="wilcox", method="auto")', 'alternative="greater")', STATS),
     M("effect size: no small-sample factor", COMPARE, "small_sample * mean / spread", "mean / spread", STATS),
@@ -149,31 +151,31 @@ MUTANTS = [
     M("kaplan-meier: those who left stay at risk", TIMES, 'np.searchsorted(np.sort(times), at, side="left")', "np.searchsorted(np.sort(times[arrived]), at)", SURVIVAL),
     M("restricted mean: runs that never arrive left out", TIMES, "at, [float(horizon)]])", "at, at[-1:]])", SURVIVAL),
     M("restricted mean: variance without the area", TIMES, "(beyond**2 * term)", "(beyond * term)", SURVIVAL),
-    M("critical difference: √2 forgotten", "stats/ranks.py", "/ math.sqrt(2)", "/ 1", RATES),
-    M("profile: at least instead of above", "stats/profiles.py", "scores[:, :, None] > thresholds", "scores[:, :, None] >= thresholds", RATES),
-    M("variance: residual not taken off", "stats/variance.py", "(mean_squares[:, 0] - residual) / columns", "mean_squares[:, 0] / columns", RATES),
+    M("critical difference: √2 forgotten", "stats/ranks.py", "/ math.sqrt(2)", "/ 1", f"{RATES}::test_friedman_and_nemenyi_of_a_textbook"),
+    M("profile: at least instead of above", "stats/profiles.py", "scores[:, :, None] > thresholds", "scores[:, :, None] >= thresholds", f"{RATES}::test_performance_profile_is_the_share_above"),
+    M("variance: residual not taken off", "stats/variance.py", "(mean_squares[:, 0] - residual) / columns", "mean_squares[:, 0] / columns", f"{RATES}::test_variance_components_are_the_analysis_of_variances"),
     M("near duplicates: a unit is near itself", "probes/symmetry.py", "& ~jnp.eye(len(squares), dtype=bool)", "", SYMMETRY),
     M("near duplicates: projections all alike", "probes/symmetry.py", "rng.normal(size=(projections, len(part)))", "np.ones((projections, len(part)))", SYMMETRY),
     M("coordinate check: sum instead of mean", "probes/coordinates.py", "(gap.astype(jnp.float32) ** 2).mean()", "(gap.astype(jnp.float32) ** 2).sum()", SYMMETRY),
     M("moments: cubes forgotten", "theory/moments.py", "+ 4 * zero * d3 ", "", MOMENTS),
     M("moments: growth without the tilt", "theory/moments.py", "growth + zero * (tilt +", "growth + 0 * (tilt +", MOMENTS),
-    M("table: kinks are not cut", "theory/tables.py", "np.concatenate([kinks, -powers", "np.concatenate([[0.0], -powers", MOMENTS),
-    M("pair: inner cuts of one input only", "theory/moments.py", "(sign * bends / s_2 + small * r) / large]", "(bends / s_1 - small * r) / large]", MOMENTS),
+    M("table: kinks are not cut", "theory/tables.py", "np.concatenate([kinks, -powers", "np.concatenate([[0.0], -powers", f"{MOMENTS}::test_a_users_callable_with_kinks_nobody_named"),
+    M("pair: inner cuts of one input only", "theory/moments.py", "(sign * bends / s_2 + small * r) / large]", "(bends / s_1 - small * r) / large]", f"{MOMENTS}::test_cross_moments_closed_forms"),
     M("pair: large and small of the angle swapped", "theory/moments.py", "large, small = jnp.maximum(a, b), jnp.minimum(a, b)", "large, small = a, b", MOMENTS),
     M("fixed point: downwards takes the first", "theory/settled.py", "len(nodes) - 1 - jnp.argmax(below[::-1])", "jnp.argmax(below)", FIELD),
     M("xi_q: of the slope of the correlation map", "theory/settled.py", "jnp.inf, _depth(growth)", "jnp.inf, _depth(slope)", FIELD),
-    M("moments: the kink at 0 forgotten in the growth", "theory/moments.py", "(known.bend / s if known.bend else 0.0)", "0.0", MOMENTS),
-    M("table: steep activations in units of gentle ones", "theory/tables.py", "_CHANGE * np.abs(slope).max()", "9 * np.abs(slope).max()", MOMENTS),
-    M("table: columns known where the rules part", "theory/tables.py", "fine[np.maximum.accumulate(parted, 0)] = np.nan", "pass", MOMENTS),
-    M("table: the limit at 0 of another column", "theory/tables.py", "[curvature / 2, square, third", "[curvature, square, third", MOMENTS),
+    M("moments: the kink at 0 forgotten in the growth", "theory/moments.py", "(known.bend / s if known.bend else 0.0)", "0.0", f"{MOMENTS}::test_a_kink_at_0_of_an_activation_that_is_not_0_there"),
+    M("table: steep activations in units of gentle ones", "theory/tables.py", "_CHANGE * np.abs(slope).max()", "9 * np.abs(slope).max()", f"{MOMENTS}::test_a_steep_activation_is_the_gentle_one_in_another_unit"),
+    M("table: columns known where the rules part", "theory/tables.py", "fine[np.maximum.accumulate(parted, 0)] = np.nan", "pass", f"{MOMENTS}::test_what_is_not_resolved_is_nan_and_never_a_wrong_number"),
+    M("table: the limit at 0 of another column", "theory/tables.py", "[curvature / 2, square, third", "[curvature, square, third", f"{MOMENTS}::test_moments_at_no_variance_are_those_of_the_taylor_series"),
     M("table: symmetric rounding errors go on", "theory/tables.py", "np.where(nothing, 0.0, terms)", "terms", MOMENTS),
-    M("fixed point: unknown lengths count as settled", "theory/settled.py", "(nodes > start) & ~(at_nodes > -rounding)", "(nodes > start) & (at_nodes <= -rounding)", FIELD),
+    M("fixed point: unknown lengths count as settled", "theory/settled.py", "(nodes > start) & ~(at_nodes > -rounding)", "(nodes > start) & (at_nodes <= -rounding)", f"{FIELD}::test_where_moments_are_unknown_nothing_is_claimed"),
     M("correlations: the fixed point does not move", "theory/settled.py", "moved = -direct[0] / along[0]", "moved = 0 * direct[0]", FIELD),
-    M("depth scales: inf has no derivative", "theory/settled.py", "jnp.abs(jnp.where(critical, 0.5, slope))", "jnp.abs(slope)", FIELD),
+    M("depth scales: inf has no derivative", "theory/settled.py", "jnp.abs(jnp.where(critical, 0.5, slope))", "jnp.abs(slope)", f"{FIELD}::test_infinite_depth_scales_have_the_derivative_0_and_not_nan"),
     M("critical line: where lengths run away too", "theory/critical.py", "& (growth <= 1 + 1e-3 * np.minimum(q, 1e-3))", "", FIELD),
-    M("fixed points: small ones are not looked for", "theory/critical.py", "np.geomspace(1e-13, 1e-5, 100)", "np.array([1e-5])", FIELD),
-    M("recommend: nothing through is nothing lost", "probes/recommend.py", "if math.isfinite(score) and not gone else", "if math.isfinite(score) or gone else", PREDICT),
-    M("critical rate: half", "theory/critical.py", "2 * found.slope_second / (q * found.curvature_second)", "found.slope_second / (q * found.curvature_second)", FIELD),
+    M("fixed points: small ones are not looked for", "theory/critical.py", "np.geomspace(1e-13, 1e-5, 100)", "np.array([1e-5])", f"{FIELD}::test_small_fixed_points_are_found"),
+    M("recommend: nothing through is nothing lost", "probes/recommend.py", "if math.isfinite(score) and not gone else", "if math.isfinite(score) or gone else", f"{PREDICT}::test_recommend_puts_what_lets_nothing_through_last"),
+    M("critical rate: half", "theory/critical.py", "2 * found.slope_second / (q * found.curvature_second)", "found.slope_second / (q * found.curvature_second)", f"{FIELD}::test_correlations_of_tanh_on_its_edge_fall_as_beta_over_l"),
     M("residual: E h E φ forgotten", "theory/propagation.py", " + 2 * stream.mean * branch.mean", "", PREDICT),
     M("residual: skip carries no gradient", "theory/propagation.py", "jnp.logaddexp(at_h, before) if architecture.residual else before", "before", PREDICT),
     M("layer norm: slope not divided by the deviation", "theory/propagation.py", "slope = slope / jnp.maximum(q, _TINY)", "slope = slope * 1.0", PREDICT),
@@ -181,50 +183,51 @@ MUTANTS = [
     M("fluctuations: orthogonal as Gaussian", "theory/finite_width.py", "if orthogonal:\n        after", "if False:\n        after", WIDTH),
     M("fluctuations: what narrows keeps its length", "theory/finite_width.py", "jnp.maximum(x - n, 0) / (x + 2)", "0 * x", WIDTH),
     M("fluctuations: fixed biases", "theory/finite_width.py", "kept * (1 - own_b**2 / q).clip(0) ** 2", "kept * 1.0", WIDTH),
-    M("critical bias: of the first point, stable or not", "theory/critical.py", "float(critical_bias_variance(known, roots[best]))", "float(critical_bias_variance(known, roots[0]))", FIELD),
-    M("isometry: one unknown moment hides all", "theory/isometry.py", "np.nanmax(fourth, initial=0.0)", "fourth.max(initial=0.0)", FIELD),
+    M("critical bias: of the first point, stable or not", "theory/critical.py", "float(critical_bias_variance(known, roots[best]))", "float(critical_bias_variance(known, roots[0]))", f"{FIELD}::test_the_bias_of_the_first_critical_point_that_is_stable"),
+    M("isometry: one unknown moment hides all", "theory/isometry.py", "np.nanmax(fourth, initial=0.0)", "fourth.max(initial=0.0)", f"{FIELD}::test_isometry_where_some_moments_on_the_line_are_not_known"),
     M("isometry: Gaussian as orthogonal", "theory/isometry.py", 'ratio - 1 if weights == "orthogonal" else ratio', "ratio - 1", WIDTH),
-    M("ntk: last layer's kernel only", "theory/kernels.py", "(nngp, nngp + w * slope * ntk)", "(nngp, nngp)", WIDTH),
-    M("lsuv: divides by the variance", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers", "(1 / variance) ** powers", CALIBRATE),
-    M("lsuv: whole steps where layers share a kernel", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers[place]", "jax.lax.rsqrt(variance)", SHARED),
-    M("within layer: whole steps where layers share a kernel", "calibrate/moments.py", "power = 1 / len(calls[kernels[index]])", "power = 1", SHARED),
-    M("between layers: a shared kernel counts once", "calibrate/rates.py", "(counts * log).sum() / jnp.maximum((counts * able)", "log.sum() / jnp.maximum((able)", SHARED),
-    M("analytic: a shared kernel is bent by its later calls", "calibrate/analytic.py", "[own[0] for own in", "[own[-1] for own in", SHARED),
-    M("within layer: calls that differ vary", "calibrate/moments.py", "beyond_rounding(varying, jnp.abs", "beyond_rounding(deviation, jnp.abs", SHARED),
-    M("between layers: biases stay", "calibrate/rates.py", "bias: jnp.exp(grown[own].mean())", "bias: 1.0", CALIBRATE),
-    M("gradient quotient: no Hessian", "calibrate/learned.py", "(g - hg) / (g", "(g) / (g", CALIBRATE),
-    M("pair: the root of no gap is differentiated", "theory/moments.py", "b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))", "b = jnp.maximum(jnp.sqrt(gap / 2), floor)", WIDTH),
+    M("ntk: last layer's kernel only", "theory/kernels.py", "(nngp, nngp + w * slope * ntk)", "(nngp, nngp)", f"{WIDTH}::test_kernels_closed_forms"),
+    M("lsuv: divides by the variance", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers", "(1 / variance) ** powers", f"{CALIBRATE}::test_lsuv_gives_unit_variance_and_keeps_orthogonality"),
+    M("lsuv: whole steps where layers share a kernel", "calibrate/moments.py", "jax.lax.rsqrt(variance) ** powers[place]", "jax.lax.rsqrt(variance)", f"{SHARED}::test_lsuv_sets_the_variance_over_all_calls"),
+    M("within layer: whole steps where layers share a kernel", "calibrate/moments.py", "power = 1 / len(calls[kernels[index]])", "power = 1", f"{SHARED}::test_within_layer_standardizes_units_over_all_calls"),
+    M("between layers: a shared kernel counts once", "calibrate/rates.py", "(counts * log).sum() / jnp.maximum((counts * able)", "log.sum() / jnp.maximum((able)", f"{SHARED}::test_between_layers_gives_each_kernel_one_rate_and_keeps_the_size"),
+    M("analytic: a shared kernel is bent by its later calls", "calibrate/analytic.py", "[own[0] for own in", "[own[-1] for own in", f"{SHARED}::test_analytic_tells_what_is_linear_in_a_shared_kernel"),
+    M("within layer: calls that differ vary", "calibrate/moments.py", "beyond_rounding(varying, jnp.abs", "beyond_rounding(deviation, jnp.abs", f"{SHARED}::test_units_that_vary_from_call_to_call_alone_keep_their_kernel"),
+    M("between layers: biases stay", "calibrate/rates.py", "bias: jnp.exp(grown[own].mean())", "bias: 1.0", f"{CALIBRATE}::test_between_layers_gives_one_rate_and_keeps_the_function"),
+    M("gradient quotient: no Hessian", "calibrate/learned.py", "(g - hg) / (g", "(g) / (g", f"{CALIBRATE}::test_the_gradient_quotient_of_a_quadratic_in_closed_form"),
+    M("pair: the root of no gap is differentiated", "theory/moments.py", "b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))", "b = jnp.maximum(jnp.sqrt(gap / 2), floor)", f"{WIDTH}::test_kernels_jit_and_have_derivatives"),
     M("kernels: polynomial for float32 only", "theory/kernels.py", "jnp.float32 else 21", "jnp.float32 else 9", WIDTH),
-    M("kernels: erf's slope of an input with itself cancels", "theory/kernels.py", "jnp.where(jnp.eye(len(k), dtype=bool), least, rest)", "rest", WIDTH),
+    M("kernels: erf's slope of an input with itself cancels", "theory/kernels.py", "jnp.where(jnp.eye(len(k), dtype=bool), least, rest)", "rest", f"{WIDTH}::test_kernels_of_large_inputs_keep_their_slope"),
     M("residual: V keeps the mean", "theory/propagation.py", "0 * branch.mean", "branch.mean", RESIDUAL),
     M("residual: branch scale not squared", "theory/propagation.py", "slope = scale**2 * at.slope_second", "slope = scale * at.slope_second", RESIDUAL),
     M("fixup: last kernel as drawn", "calibrate/identity.py", '{branch[-1]: roles["last"]}', "{branch[-1]: 1.0}", IDENTITY),
     M("analytic: drawn pre-activations beside biases", "calibrate/analytic.py", "left = target - jnp.mean(", "left = target - 0 * jnp.mean(", ANALYTIC),
     M("analytic: drawn signs are one", "calibrate/analytic.py", "w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)", "w", ANALYTIC),
-    M("analytic: biases not counted", "calibrate/analytic.py", "(target - biases) /", "target /", ANALYTIC),
+    M("analytic: biases not counted", "calibrate/analytic.py", "(target - biases) /", "target /", f"{ANALYTIC}::test_drawn_calibration_agrees_with_theory_and_counts_each_bias"),
     M("analytic: the batch counts for all layers", "calibrate/analytic.py", "        square = entering\n", "", ANALYTIC),
     M("analytic: any kernel is linear", "calibrate/analytic.py", "apart <= 1e-3 * size, weights", "apart <= jnp.inf, weights", ANALYTIC),
-    M("lsuv: rounding is a variance", "calibrate/moments.py", "varies = beyond_rounding(jnp.sqrt(variance), size, dtype) |", "varies = (variance > 0) |", CALIBRATE),
-    M("within layer: rounding is a deviation", "calibrate/moments.py", "varies = beyond_rounding(varying, jnp.abs(mean) + deviation, kernel.dtype)", "varies = varying > 0", CALIBRATE),
-    M("within layer: heads are one unit", "calibrate/moments.py", "return tuple(bias.shape) if several else (bias.size,)", "return tuple(bias.shape)[-1:]", CALIBRATE),
-    M("between layers: dead layers count", "calibrate/rates.py", "able = (rates > 0) & jnp.isfinite(rates)", "able = rates == rates", CALIBRATE),
-    M("antisymmetric: nothing copied", "calibrate/identity.py", 'plus[rest] if part == "minus"', 'leaf if part == "minus"', IDENTITY),
+    M("lsuv: rounding is a variance", "calibrate/moments.py", "varies = beyond_rounding(jnp.sqrt(variance), size, dtype) |", "varies = (variance > 0) |", f"{CALIBRATE}::test_rounding_is_no_variance"),
+    M("within layer: rounding is a deviation", "calibrate/moments.py", "varies = beyond_rounding(varying, jnp.abs(mean) + deviation, kernel.dtype)", "varies = varying > 0", f"{CALIBRATE}::test_rounding_is_no_variance"),
+    M("within layer: heads are one unit", "calibrate/moments.py", "return tuple(bias.shape) if several else (bias.size,)", "return tuple(bias.shape)[-1:]", f"{CALIBRATE}::test_within_layer_of_attention_and_of_equinox_convolutions"),
+    M("between layers: dead layers count", "calibrate/rates.py", "able = (rates > 0) & jnp.isfinite(rates)", "able = rates == rates", f"{CALIBRATE}::test_between_layers_leaves_a_layer_of_zeros"),
+    M("antisymmetric: nothing copied", "calibrate/identity.py", 'plus[rest] if part == "minus"', 'leaf if part == "minus"', f"{IDENTITY}::test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel"),
     M("threefry: rotations of the wrong group", "prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
     M("threefry: words of 64 bits swapped", "prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),
     M("threefry: no 64-bit counters", "prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
     M("ensemble: padding kept", "probes/propagation.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
-    M("calibrated sweep: not calibrated", "sweep/runner.py", "if calibration is None:", "if True:", CALIBRATED),
+    M("calibrated sweep: not calibrated", "sweep/runner.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
 ]  # fmt: skip
 
 
-def survives(mutant: Mutant) -> str | None:
-    """What went wrong: the mutant lived, or its line is gone; None if it died."""
+def judged(mutant: Mutant) -> tuple[bool, str]:
+    """Whether it died; the test that killed it and how long that took, or what went wrong."""
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "jinit", Path(folder) / "jinit")
         file = Path(folder) / "jinit" / mutant.file
         text = file.read_text()
         if text.count(mutant.old) != 1:
-            return f"its line occurs {text.count(mutant.old)} times in {mutant.file}"
+            return False, f"its line occurs {text.count(mutant.old)} times in {mutant.file}"
         file.write_text(text.replace(mutant.old, mutant.new))
         control = mutant.old == mutant.new
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
@@ -234,20 +237,23 @@ def survives(mutant: Mutant) -> str | None:
             command, cwd=folder, env=os.environ | path, capture_output=True, text=True, check=False
         )
         if control:
-            return None if done.returncode == 0 else f"pytest exit {done.returncode} unchanged"
+            return done.returncode == 0, f"pytest exit {done.returncode} unchanged"
         # 1 is "some test failed"; anything else means that no test looked.
-        return None if done.returncode == 1 else f"pytest exit {done.returncode}: it lives"
+        if done.returncode != 1:
+            return False, f"pytest exit {done.returncode}: it lives"
+        by = re.search(r"^(?:FAILED|ERROR) .*?(test_\w+\.py\S*)", done.stdout, re.MULTILINE)
+        name = by[1] if by else "collecting the tests"
+        return True, f"{name} ({time.monotonic() - start:.0f} s)"
 
 
 def main(words: list[str]) -> int:
-    """Runs the mutants, two at a time, and names the survivors."""
+    """Runs the mutants, two at a time, and says what killed each."""
     chosen = [m for m in MUTANTS if not words or any(word in m.what for word in words)]
     alive = 0
     with ThreadPoolExecutor(2) as pool:
-        for mutant, problem in zip(chosen, pool.map(survives, chosen), strict=True):
-            alive += problem is not None
-            print(f"{'dead ' if problem is None else 'ALIVE'}  {mutant.what}"
-                  + ("" if problem is None else f": {problem}"), flush=True)  # fmt: skip
+        for mutant, (died, how) in zip(chosen, pool.map(judged, chosen), strict=True):
+            alive += not died
+            print(f"{'dead ' if died else 'ALIVE'}  {mutant.what}: {how}", flush=True)
     print(f"{len(chosen) - alive} passed, {alive} failed")
     return 1 if alive or not chosen else 0
 

@@ -177,3 +177,5 @@ def test_every_mutant_has_its_line(monkeypatch):
     for mutant in mutants[1:]:
         assert (PACKAGE / mutant.file).read_text().count(mutant.old) == 1, mutant.what
         assert mutant.old != mutant.new
+        file, _, test = mutant.killer.partition("::")
+        assert f"def {test or 'test'}" in (PACKAGE.parent / file).read_text(), mutant.what

@@ -36,7 +36,7 @@ def orthogonal(
     - ``"householder"``: the product of the reflections such a decomposition would find, drawn
       outright (Stewart 1980) and multiplied out in blocks I − V T Vᵀ (Puglisi 1992): little more
       than half the random numbers, matrix products alone, no LAPACK, half the operations. What
-      limits it is the chain of dependent blocks (8 to 16 of them), and on CPU the random numbers
+      limits it is the chain of dependent blocks (4 to 16 of them), and on CPU the random numbers
       and one pass over the matrix per block. Real dtypes only.
 
     Args:
