@@ -109,6 +109,19 @@ def by_kernel(captured: Captured) -> dict[str, list[int]]:
     return found
 
 
+def kernels_by_layer(captured: Captured) -> Array:
+    """For each layer its kernel's place in :func:`by_kernel`.
+
+    >>> from jinit.models import MLP
+    >>> model, x = MLP(features=(4, 2)), jnp.zeros((3, 5))
+    >>> params = model.init(jax.random.key(0), x)["params"]
+    >>> kernels_by_layer(opened(model, params, x)).tolist()
+    [0, 1]
+    """
+    kernels = list(by_kernel(captured))
+    return jnp.asarray([kernels.index(layer.kernel) for layer in captured.layers])
+
+
 def _check_batch(batch: Any) -> None:
     """An array of real finite numbers."""
     if not isinstance(batch, np.ndarray | jax.Array):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, arrays, opened, pre_activations
+from jinit.calibrate.common import Trace, adjusted, arrays, by_kernel, opened, pre_activations
 from jinit.parameters import matches, residual
 from jinit.parameters.rules import path_of
 from jinit.probes.capture import by_path
@@ -57,10 +57,10 @@ def fixup(
     (True, [0.0, 0.0, 0.0, 0.0])
     """
     captured = opened(model, params, batch)
-    kernels = [layer.kernel for layer in captured.layers]
-    if kernels.count(kernels[-1]) > 1:
+    layers, output = by_kernel(captured), captured.layers[-1].kernel
+    if len(layers[output]) > 1:
         raise errors.refusal(
-            "model", f"{kernels[-1]!r} called last and before",
+            "model", f"{output!r} called last and before",
             "an output layer with a kernel of its own, which becomes 0", "do not tie it",
         )  # fmt: skip
     if branches is None:
@@ -71,12 +71,12 @@ def fixup(
                 "jinit.models.ResidualMLP, or fixup(…, branches=[('first/kernel', 'last/kernel')])",
             )  # fmt: skip
         branches = model.branches()
-    _check_branches(branches, kernels)
-    factors = {kernels[-1]: 0.0}
+    _check_branches(branches, list(layers))
+    factors = {output: 0.0}
     for branch in branches:
         roles = residual.fixup(len(branches), len(branch))
         factors |= dict.fromkeys(branch[:-1], roles["inner"]) | {branch[-1]: roles["last"]}
-    last = [kernels.index(branch[-1]) for branch in branches]
+    last = [layers[branch[-1]][0] for branch in branches]
     changed = adjusted(params, factors)
 
     def added(params: PyTree) -> Array:
@@ -100,7 +100,7 @@ def _check_branches(branches: Any, kernels: list[str]) -> None:
         if not several or len(branch) < 2:
             raise errors.refusal("branch", branch, "two or more kernels", "('first', 'last')")
         for path in branch:
-            errors.check_choice("kernel of a branch", path, list(dict.fromkeys(kernels)))
+            errors.check_choice("kernel of a branch", path, kernels)
         places = [kernels.index(path) for path in branch]
         if sorted(set(places)) != places:
             raise errors.refusal("branch", branch, "its kernels in the order of their calls", fix)

@@ -18,6 +18,7 @@ from jinit.calibrate.common import (
     check_several,
     class_outputs,
     epsilon,
+    kernels_by_layer,
     opened,
     pre_activations,
 )
@@ -105,8 +106,8 @@ def lsuv(
 
     count = len(kernels)
     start = jnp.ones(count), jnp.zeros(count, jnp.int32)
-    order = [kernels.index(each.kernel) for each in captured.layers] * passes
-    (scales, counts), _ = jax.lax.scan(layer, start, jnp.asarray(order))
+    order = jnp.tile(kernels_by_layer(captured), passes)
+    (scales, counts), _ = jax.lax.scan(layer, start, order)
     after = variances(scales)
     trace = Trace(variances(jnp.ones(count)), after, counts, jnp.abs(after - 1) <= tolerance)
     return adjusted(params, dict(zip(kernels, scales, strict=True))), trace
@@ -191,9 +192,9 @@ def within_layer(
             shifts[biases[index]] = shift.reshape(bias.shape)
         return adjusted(params, factors, shifts), None
 
-    order = [kernels.index(each.kernel) for each in captured.layers] * iterations
+    order = jnp.tile(kernels_by_layer(captured), iterations)
     before = distances(params)
-    changed, _ = jax.lax.scan(layer, params, jnp.asarray(order))
+    changed, _ = jax.lax.scan(layer, params, order)
     after = distances(changed)
     steps = jnp.full(len(kernels), iterations, jnp.int32)
     rounding = max(epsilon(leaves[name].dtype) for name in kernels)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.calibrate.common import Trace, adjusted, by_kernel, opened
+from jinit.calibrate.common import Trace, adjusted, by_kernel, kernels_by_layer, opened
 from jinit.probes import random_projection
 from jinit.probes.capture import by_path
 from jinit.typing import Array, Key, PyTree
@@ -52,7 +52,7 @@ def between_layers(
     captured = opened(model, params, batch)
     layers = by_kernel(captured)
     kernels, counts = list(layers), jnp.asarray([len(own) for own in layers.values()])
-    of_layers = jnp.asarray([kernels.index(layer.kernel) for layer in captured.layers])
+    of_layers = kernels_by_layer(captured)
     biases = {captured.layers[own[0]].bias: jnp.asarray(own) for own in layers.values()}
     loss = random_projection(key)
 
