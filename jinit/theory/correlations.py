@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.quadrature import in_float64
+from jinit.theory.interpolation import lagrange
 from jinit.theory.moments import Moments, pair, read
-from jinit.theory.tables import Table, lagrange
+from jinit.theory.tables import Table
 from jinit.typing import Array
 
 # √q = unit · 0.25 sinh(x) up to 30 or more, and the angle θ = sinh(t)/30 up to π.

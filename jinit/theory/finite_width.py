@@ -6,7 +6,6 @@ a Markov chain: q_{l+1} = σ_w² mean φ(√q_l z)² + σ_b², z of n_l units.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from jinit.activations import get as get_activation
 from jinit.quadrature import in_float64
 from jinit.theory.mean_field import check_sigmas, check_signal
 from jinit.theory.moments import read
+from jinit.theory.namespace import compiled, namespace, scan
 from jinit.theory.tables import Table, check_continuous, floating, table
 from jinit.typing import Array
 
@@ -126,7 +126,7 @@ def fluctuations(
     return spreading(known, fans, n, sigma_w, sigma_b, floating(q), orthogonal)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 6))
+@compiled((0, 6))
 def spreading(
     known: Table,
     fans: Array,
@@ -144,10 +144,11 @@ def spreading(
     [0.04, 0.08, 0.12]
     """
     # How much of the 2/n by which a Gaussian matrix lets a length vary an orthogonal one does not.
-    forth = back = jnp.zeros_like(n)
+    xp = namespace(q)
+    forth = back = xp.zeros_like(n)
     if orthogonal:
-        after = jnp.concatenate([n[1:], n[-1:]])
-        forth, back = (1 - jnp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
+        after = xp.concatenate([n[1:], n[-1:]])
+        forth, back = (1 - xp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
 
     def layer(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, tuple[Array, ...]]:
         q, variance = state
@@ -155,15 +156,15 @@ def spreading(
         # Biases are independent: of z's squared length that of W times the layer below is fixed.
         kept = kept * (1 - own_b**2 / q).clip(0) ** 2
         step = 1e-3
-        nearby = read(known, q * jnp.exp(step * jnp.array([0.0, 1.0, -1.0], q.dtype)))
+        nearby = read(known, q * xp.exp(step * xp.asarray([0.0, 1.0, -1.0], q.dtype)))
         at = jax.tree.map(lambda moment: moment[0], nearby)
         following = sigma_w**2 * at.second + sigma_b**2
         share = q * sigma_w**2 * at.growth / following
         noise = sigma_w**4 * (at.fourth - at.second**2) / following**2
-        backward = 3 * at.slope_fourth / jnp.maximum(at.slope_second, 1e-30) ** 2 - 1
-        tilt = jnp.log(nearby.slope_second[1] / nearby.slope_second[2]) / (2 * step)
+        backward = 3 * at.slope_fourth / xp.maximum(at.slope_second, 1e-30) ** 2 - 1
+        tilt = xp.log(nearby.slope_second[1] / nearby.slope_second[2]) / (2 * step)
         # φ² and φ′² of the same units: what makes the next length fresh moves this gradient too.
-        common = at.mixed / jnp.maximum(at.second * at.slope_second, 1e-30) - 1
+        common = at.mixed / xp.maximum(at.second * at.slope_second, 1e-30) - 1
         common = common * sigma_w**2 * at.second / following
         # What the squared lengths of z and of Wᵀ times the gradient explain of these is fixed.
         noise = noise - 2 * kept * share**2
@@ -180,8 +181,8 @@ def spreading(
         )
         return (following, share**2 * variance + noise / n), seen
 
-    ahead = [jnp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
-    _, seen = jax.lax.scan(layer, (q, jnp.zeros_like(q)), (n, forth, back, sigma_b, *ahead))
+    ahead = [xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
+    _, seen = scan(layer, (q, xp.zeros_like(q)), (n, forth, back, sigma_b, *ahead))
 
     def gradient(state: tuple[Array, Array], here: tuple[Array, ...]) -> tuple[Any, Array]:
         # ln g_l = ln g_{l+1} + noise + tilt δ_l and δ_{l+1} = share δ_l + fresh, δ = ln q − E ln q:
@@ -193,9 +194,9 @@ def spreading(
         return (variance, response), variance + response**2 * length
 
     # The output layer is linear: its gradient is the loss's own.
-    rest, zero = tuple(x[:-1] for x in seen[1:]), jnp.zeros_like(q)
-    _, below = jax.lax.scan(gradient, (zero, zero), rest, reverse=True)
-    return Fluctuations(seen[0], jnp.concatenate([below, zero[None]]))
+    rest, zero = tuple(x[:-1] for x in seen[1:]), xp.zeros_like(q)
+    _, below = scan(gradient, (zero, zero), rest, reverse=True)
+    return Fluctuations(seen[0], xp.concatenate([below, zero[None]]))
 
 
 def failure_modes(

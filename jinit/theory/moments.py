@@ -19,6 +19,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
+from jinit.theory.namespace import compiled, namespace
 from jinit.theory.tables import Table, check_continuous, check_shapes, floating, table
 from jinit.typing import Array
 
@@ -98,17 +99,18 @@ def moments(activation: ActivationLike, q: Any) -> Moments:
     return read(table(activation), floating(q))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled((0,))
 def read(known: Table, q: Array) -> Moments:
     """:func:`moments` from a table that is at hand, unchecked.
 
     >>> round(float(read(table("relu"), jnp.asarray(4.0)).second), 5)
     2.0
     """
-    s = jnp.sqrt(jnp.maximum(q, 1e-30))
-    columns = jnp.moveaxis(known.rows(s), -1, 0)
+    xp = namespace(q)
+    s = xp.sqrt(xp.maximum(q, 1e-30))
+    columns = xp.moveaxis(known.rows(s), -1, 0)
     m1, m2, m3, m4, slope_second, slope_fourth, curvature, growth, tilt, mix1, mix2 = columns
-    zero, s = known.at_zero, jnp.where(q > 0, s, 0.0)
+    zero, s = known.at_zero, xp.where(q > 0, s, 0.0)
     # In q where √q would do: at q = 0 these have derivatives.
     d1, d2, d3, d4 = known.bend * s + q * m1, q * m2, s**3 * m3, q**2 * m4
     mean, second, fourth, mixed = d1, known.second(d1, d2), d4, q * mix2
@@ -117,7 +119,7 @@ def read(known: Table, q: Array) -> Moments:
         fourth = zero**4 + 4 * zero**3 * d1 + 6 * zero**2 * d2 + 4 * zero * d3 + d4
         mixed = zero**2 * slope_second + 2 * zero * s * mix1 + mixed
         growth = growth + zero * (tilt + (known.bend / s if known.bend else 0.0))
-    infinite = jnp.full_like(s, jnp.inf)
+    infinite = xp.full_like(s, np.inf)
     found = Moments(
         mean=mean,
         second=second,
@@ -192,10 +194,13 @@ def pair(known: Table, at: Moments, s: Array, gap: Array) -> tuple[Array, Array]
     >>> round(float(first), 5), round(float(second), 5)
     (1.0, 1.0)
     """
-    s, gap, second = jnp.broadcast_arrays(s, gap, at.second)
-    difference, slope, _ = integrate_pair(known, second, s, None, gap)
+    xp = namespace(s, gap, at.second)
+    s, gap, second = xp.broadcast_arrays(s, gap, at.second)
+    # Always compiled: the activation is JAX's.
+    found = integrate_pair(known, second, s, None, gap)
+    difference, slope = (xp.asarray(x) for x in found[:2])
     # Where the gap is below rounding error, φ(u₁) − φ(u₂) is too, and the limit is meant.
-    return difference / (s**2 * jnp.maximum(gap, 2 * _floor(s) ** 2)), slope
+    return difference / (s**2 * xp.maximum(gap, 2 * _floor(s) ** 2)), slope
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
@@ -18,7 +15,7 @@ from jinit.quadrature import in_float64
 from jinit.theory.finite_width import Fluctuations, spreading
 from jinit.theory.propagation import Architecture, Propagation, through
 from jinit.theory.settled import DepthScales, settled_scales
-from jinit.theory.tables import Table, table
+from jinit.theory.tables import table
 from jinit.typing import Array
 
 # Beyond three orders of magnitude one learning rate cannot serve the first and the last layer.
@@ -212,24 +209,21 @@ def _computed(
 ) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
     """Layers, their variances at finite width, and depth scales where all layers are alike."""
     alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
-
-    sizes = np.asarray(fans, float), np.asarray(widths, float)
-    numbers = *sizes, sigma_w, sigma_b, *map(np.asarray, start)
-    return in_float64(_program, table(activation), architecture, orthogonal, alike, *numbers)
-
-
-# One program: compiling takes longest, and its parts share what that costs.
-@functools.partial(jax.jit, static_argnums=range(4))
-def _program(
-    known: Table, architecture: Architecture, orthogonal: bool, alike: bool, *numbers: Array
-) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
-    fans, n, w, b, q, gap = numbers
     plain = not (architecture.residual or architecture.normalized)
-    return (
-        through(known, w, b, q, gap, architecture),
-        spreading(known, fans, n, w, b, q, orthogonal) if plain else None,
-        settled_scales(known, w[1], b[1], jnp.maximum(q, 1e-6)) if plain and alike else None,
-    )
+    known = table(activation)
+    # NumPy's, for which nothing is compiled but the integral over two inputs.
+    numbers: Any = [np.asarray(x, float) for x in (fans, widths, sigma_w, sigma_b, *start)]
+    n_in, n, w, b, q, gap = numbers
+
+    def computed() -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
+        with np.errstate(all="ignore"):
+            return (
+                through(known, w, b, q, gap, architecture),
+                spreading(known, n_in, n, w, b, q, orthogonal) if plain else None,
+                settled_scales(known, w[1], b[1], np.maximum(q, 1e-6)) if plain and alike else None,
+            )
+
+    return in_float64(computed)
 
 
 def _exp(logarithm: Any) -> np.ndarray:

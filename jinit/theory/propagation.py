@@ -15,6 +15,7 @@ from jinit.activations import ActivationLike
 from jinit.theory.correlations import reader
 from jinit.theory.mean_field import check_sigmas
 from jinit.theory.moments import Moments, pair, read
+from jinit.theory.namespace import compiled, namespace, scan
 from jinit.theory.tables import Table, floating, table
 from jinit.typing import Array
 
@@ -144,7 +145,7 @@ class _Stream(NamedTuple):
     difference: Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5, 6))
+@compiled((0, 5, 6))
 def through(
     known: Table,
     sigma_w: Array,
@@ -167,10 +168,11 @@ def through(
     ([1.0, 1.0, 1.0], [1.0, 1.0, 2.637])
     """
     pair_at = reader(known) if tabulated else functools.partial(pair, known)
-    zero = jnp.zeros_like(q)
+    xp = namespace(q)
+    zero = xp.zeros_like(q)
     stream = _Stream(zero, zero, zero)
     if architecture.residual_first:
-        square = jnp.maximum(q - sigma_b[0] ** 2, 0.0) / sigma_w[0] ** 2
+        square = xp.maximum(q - sigma_b[0] ** 2, 0.0) / sigma_w[0] ** 2
         stream = _Stream(square, zero, q * gap / sigma_w[0] ** 2)
     step = functools.partial(_layer, known, pair_at, architecture)
 
@@ -181,14 +183,14 @@ def through(
         following = sigma_w**2 * stream.square + sigma_b**2
         # Where the signal has died or overflowed angles stay.
         ratio = sigma_w**2 * stream.difference / following
-        apart = jnp.where((following > 0) & jnp.isfinite(ratio), jnp.clip(ratio, 0.0, 2.0), gap)
+        apart = xp.where((following > 0) & xp.isfinite(ratio), xp.clip(ratio, 0.0, 2.0), gap)
         return (following, apart, stream), (q, gap, slope)
 
     # A layer's own σ made its q: the loop needs the next layer's, and the last one's is not used.
-    after = tuple(jnp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
-    _, (lengths, gaps, slopes) = jax.lax.scan(layer, (q, gap, stream), after)
+    after = tuple(xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
+    _, (lengths, gaps, slopes) = scan(layer, (q, gap, stream), after)
     log_gradient = _backward(slopes, sigma_w, architecture)
-    return Propagation(*(jnp.moveaxis(x, 0, -1) for x in (lengths, gaps, log_gradient)))
+    return Propagation(*(xp.moveaxis(x, 0, -1) for x in (lengths, gaps, log_gradient)))
 
 
 def _layer(
@@ -200,13 +202,14 @@ def _layer(
     gap: Array,
 ) -> tuple[_Stream, Array]:
     """The stream after one layer, and the squared slope of its branch at z."""
-    seen = jnp.ones_like(q) if architecture.normalized else q
+    xp = namespace(q)
+    seen = xp.ones_like(q) if architecture.normalized else q
     at = read(known, seen)
-    share = pair_at(at, jnp.sqrt(jnp.maximum(seen, _TINY)), gap)[0]
+    share = pair_at(at, xp.sqrt(xp.maximum(seen, _TINY)), gap)[0]
     scale = architecture.branch_scale if architecture.residual else 1.0
     slope = scale**2 * at.slope_second
     if architecture.normalized:
-        slope = slope / jnp.maximum(q, _TINY)
+        slope = slope / xp.maximum(q, _TINY)
     branch = _Stream(scale**2 * at.second, scale * at.mean, scale**2 * seen * gap * share)
     if not architecture.residual:
         return branch, slope
@@ -222,13 +225,15 @@ def _layer(
 
 def _backward(slopes: Array, sigma_w: Array, architecture: Architecture) -> Array:
     """ln E‖∂L/∂z_l‖² over the last layer's, which is linear: its pre-activation is the output."""
+    xp = namespace(slopes)
 
     def layer(at_h: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
         slope, sigma_w = here
-        at_z = at_h + jnp.log(slope)
-        before = at_z + 2 * jnp.log(sigma_w)
-        return jnp.logaddexp(at_h, before) if architecture.residual else before, at_z
+        at_z = at_h + xp.log(slope)
+        before = at_z + 2 * xp.log(sigma_w)
+        return xp.logaddexp(at_h, before) if architecture.residual else before, at_z
 
     below = slopes[:-1], sigma_w[:-1]
-    _, at_z = jax.lax.scan(layer, 2 * jnp.log(sigma_w[-1]), below, reverse=True)
-    return jnp.concatenate([at_z, jnp.zeros_like(slopes[:1])])
+    _, at_z = scan(layer, 2 * xp.log(sigma_w[-1]), below, reverse=True)
+    log_gradient: Array = xp.concatenate([at_z, xp.zeros_like(slopes[:1])])
+    return log_gradient

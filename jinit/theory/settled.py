@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.theory.moments import Moments, pair, read
+from jinit.theory.namespace import compiled, constant, namespace, scan
 from jinit.theory.tables import Table
 from jinit.typing import Array
 
@@ -51,7 +52,7 @@ class DepthScales:
     trainable_depth: Array
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled((0,))
 def settled_scales(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> DepthScales:
     """:func:`depth_scales` from a table that is at hand, unchecked.
 
@@ -61,10 +62,10 @@ def settled_scales(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
     """
     q = settled_length(known, sigma_w, sigma_b, start)
     gap, slope = settled_gaps(known, sigma_w, sigma_b, q)
-    return scales(known, jnp.broadcast_to(sigma_w, q.shape), q, gap, slope)
+    return scales(known, namespace(q).broadcast_to(sigma_w, q.shape), q, gap, slope)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled((0,))
 def settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tuple[Array, Array]:
     """:func:`settled_gap` by integration, of arrays of one shape.
 
@@ -74,9 +75,8 @@ def settled_gaps(known: Table, sigma_w: Array, sigma_b: Array, q: Array) -> tupl
     0.2452
     """
     solve = functools.partial(settled_gap, functools.partial(pair, known), known)
-    found: tuple[Array, Array] = jnp.vectorize(solve, signature="(),(),()->(),()")(
-        sigma_w, sigma_b, q
-    )
+    solve = namespace(q).vectorize(solve, signature="(),(),()->(),()")
+    found: tuple[Array, Array] = solve(sigma_w, sigma_b, q)
     return found
 
 
@@ -99,40 +99,45 @@ def settled_gap(
     >>> 0 < float(gap) < 1, float(slope) < 1
     (True, True)
     """
-    length, q = q, jnp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
+    xp = namespace(q)
+    length, q = q, xp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
     found = read(known, q)
     # Without biases the angle does not depend on σ_w, nor on whether it is 0.
-    biases = sigma_b**2 / jnp.maximum(sigma_w**2, 1e-30)
+    biases = sigma_b**2 / xp.maximum(sigma_w**2, 1e-30)
     factor = q / (found.second + biases)
     # An activation that is linear far out keeps the angle of nearly parallel inputs there.
-    linear = jnp.isinf(length) & (known.beyond[0, 1] == 0)
-    at_one = jnp.where(linear, 1.0, factor * found.slope_second)
+    linear = xp.isinf(length) & (known.beyond[0, 1] == 0)
+    at_one = xp.where(linear, 1.0, factor * found.slope_second)
     # Rounding of the table must not make a chaotic phase of a critical one.
-    chaotic = at_one > 1 + (1e-9 if q.dtype == jnp.float64 else 1e-4)
-    gap, slope = _gap(pair_at, chaotic, factor, found, jnp.sqrt(q))
-    unknown = jnp.where(jnp.isnan(at_one), jnp.nan, 0.0)
-    return jnp.where(chaotic, gap, unknown), jnp.where(chaotic, slope, at_one)
+    chaotic = at_one > 1 + (1e-9 if q.dtype == np.float64 else 1e-4)
+    search = _search_gap if xp is np else _gap
+    gap, slope = search(pair_at, chaotic, factor, found, xp.sqrt(q))
+    unknown = xp.where(xp.isnan(at_one), np.nan, 0.0)
+    return xp.where(chaotic, gap, unknown), xp.where(chaotic, slope, at_one)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _gap(
+def _search_gap(
     pair_at: _PairAt, chaotic: Array, factor: Array, found: Moments, s: Array
 ) -> tuple[Array, Array]:
     """The gap at which factor · P is 1 and factor · E φ′φ′ there; ½ where not chaotic."""
+    xp = namespace(s)
 
     def step(state: _Search, nothing: None) -> tuple[_Search, None]:
         low, high, gap, _ = state
         share, slope = (factor * value for value in pair_at(found, s, gap))
-        low, high = jnp.where(share > 1, gap, low), jnp.where(share > 1, high, gap)
-        newton = gap * (1 - (share - 1) / jnp.minimum(slope - share, -1e-300))
+        low, high = xp.where(share > 1, gap, low), xp.where(share > 1, high, gap)
+        newton = gap * (1 - (share - 1) / xp.minimum(slope - share, -1e-300))
         inside = (newton > low) & (newton < high)
         # Gaps span decades: the middle is the geometric one.
-        return (low, high, jnp.where(inside, newton, jnp.sqrt(low * high)), slope), None
+        return (low, high, xp.where(inside, newton, xp.sqrt(low * high)), slope), None
 
-    tiny, one = jnp.full_like(s, np.finfo(s.dtype).eps), jnp.ones_like(s)
+    tiny, one = xp.full_like(s, np.finfo(s.dtype).eps), xp.ones_like(s)
     # The last step's slope is that at the fixed point: the step before it has arrived there.
-    (_, _, gap, slope), _ = jax.lax.scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
-    return jnp.where(chaotic, gap, 0.5), jnp.where(chaotic, slope, 0.0)
+    (_, _, gap, slope), _ = scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
+    return xp.where(chaotic, gap, 0.5), xp.where(chaotic, slope, 0.0)
+
+
+_gap = jax.custom_jvp(_search_gap, nondiff_argnums=(0,))
 
 
 @_gap.defjvp
@@ -159,40 +164,42 @@ def scales(known: Table, sigma_w: Array, q: Array, gap: Array, slope: Array) -> 
     >>> float(scales(table("identity"), one, one, 0 * one, one).xi_c)
     inf
     """
-    at = jnp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
+    xp = namespace(q)
+    at = xp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
     found = read(known, at)
     growth = sigma_w**2 * found.growth
     chi_1 = sigma_w**2 * found.slope_second
-    interior = (q > 0) & jnp.isfinite(q)
+    interior = (q > 0) & xp.isfinite(q)
     xi_c = _depth(slope)
     xi_gradient = -_depth(chi_1)
     # Lengths grow for ever and χ₁ tends to 1 with them, as a power of the depth: no scale.
     fades = abs(known.beyond[2, 4]) > 1e-4 * abs(known.beyond[1, 4])
-    fades = fades & jnp.isinf(q) & (jnp.abs(chi_1 - 1) < 1e-6)
-    xi_gradient = jnp.where(fades, jnp.nan, xi_gradient)
+    fades = fades & xp.isinf(q) & (xp.abs(chi_1 - 1) < 1e-6)
+    xi_gradient = xp.where(fades, np.nan, xi_gradient)
     return DepthScales(
         q_star=q,
         c_star=1 - gap,
         chi_1=chi_1,
-        xi_q=jnp.where(fades, jnp.inf, _depth(growth)),
+        xi_q=xp.where(fades, np.inf, _depth(growth)),
         xi_c=xi_c,
         xi_gradient=xi_gradient,
-        trainable_depth=6 * jnp.where(interior, xi_c, jnp.abs(xi_gradient)),
+        trainable_depth=6 * xp.where(interior, xi_c, xp.abs(xi_gradient)),
     )
 
 
 def _depth(slope: Array) -> Array:
     """−1/ln |slope|; inf at 1, negative where the point repels."""
-    critical = _is_one(slope)
+    xp, critical = namespace(slope), _is_one(slope)
     # A number in its place, or the derivative would be NaN wherever this is not chosen.
-    return jnp.where(critical, jnp.inf, -1 / jnp.log(jnp.abs(jnp.where(critical, 0.5, slope))))
+    depth: Array = xp.where(critical, np.inf, -1 / xp.log(xp.abs(xp.where(critical, 0.5, slope))))
+    return depth
 
 
 def _is_one(x: Array) -> Array:
-    return jnp.abs(x - 1) < (1e-10 if x.dtype == jnp.float64 else 1e-5)
+    return abs(x - 1) < (1e-10 if x.dtype == np.float64 else 1e-5)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled((0,))
 def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
     """:func:`length_fixed_point` from a table that is at hand, unchecked.
 
@@ -200,51 +207,52 @@ def settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -
     >>> round(float(settled_length(table("relu"), *map(jnp.asarray, (1.0, 1.0, 1.0)))), 5)
     2.0
     """
-    find = jnp.vectorize(functools.partial(_settled_length, known))
+    find = namespace(start).vectorize(functools.partial(_settled_length, known))
     found: Array = find(sigma_w, sigma_b, start)
     return found
 
 
 def _settled_length(known: Table, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
-    roots, seconds = known.seconds()
+    xp, (roots, seconds) = namespace(start), known.seconds()
     # Lengths that float32 cannot hold are beyond its reach.
     over = np.abs(seconds) >= np.finfo(start.dtype).max
     reach = int(np.argmax(over)) if over.any() else len(roots)
-    nodes, at_nodes = (jnp.asarray(x[:reach], start.dtype) for x in (roots**2, seconds))
+    nodes, at_nodes = (xp.asarray(x[:reach], start.dtype) for x in (roots**2, seconds))
     at_nodes = sigma_w**2 * at_nodes + sigma_b**2 - nodes
     at_start = sigma_w**2 * read(known, start).second + sigma_b**2 - start
     up = at_start > 0
     # Upwards the first node at which V no longer exceeds q; downwards the last at which it does.
     # Where V is unknown, that may be the one: then q ends as NaN, as the moments there.
-    rounding = (1e-9 if start.dtype == jnp.float64 else 1e-6) * nodes
+    rounding = (1e-9 if start.dtype == np.float64 else 1e-6) * nodes
     # Far out the table is a power law, known less well: growth by a constant is lost in it.
-    rounding = jnp.where(roots[:reach] > known.nodes()[-1], 100 * rounding, rounding)
+    rounding = xp.where(roots[:reach] > known.nodes()[-1], 100 * rounding, rounding)
     above = (nodes > start) & ~(at_nodes > -rounding)
     below = (nodes < start) & ~(at_nodes < 0)
-    crosses = jnp.where(up, above.any(), below.any())
-    at_or_over, at_or_under = jnp.argmax(above), len(nodes) - 1 - jnp.argmax(below[::-1])
-    last_up = jnp.where((at_nodes > 0) & (nodes < nodes[at_or_over]), nodes, 0.0).max()
-    low = jnp.where(up, jnp.maximum(last_up, start), nodes[at_or_under])
-    high = jnp.where(up, nodes[at_or_over], jnp.minimum(nodes[at_or_under + 1], start))
+    crosses = xp.where(up, above.any(), below.any())
+    at_or_over, at_or_under = xp.argmax(above), len(nodes) - 1 - xp.argmax(below[::-1])
+    last_up = xp.where((at_nodes > 0) & (nodes < nodes[at_or_over]), nodes, 0.0).max()
+    low = xp.where(up, xp.maximum(last_up, start), nodes[at_or_under])
+    next_up = nodes[xp.minimum(at_or_under + 1, len(nodes) - 1)]
+    high = xp.where(up, nodes[at_or_over], xp.minimum(next_up, start))
 
     def newton(q: Array, second: Array, growth: Array) -> tuple[Array, Array]:
         value, slope = sigma_w**2 * second + sigma_b**2 - q, sigma_w**2 * growth - 1
-        return value, q - value / jax.lax.stop_gradient(jnp.where(slope == 0, 1.0, slope))
+        return value, q - value / constant(xp.where(slope == 0, 1.0, slope))
 
     def step(state: _Bracket, _: None) -> tuple[_Bracket, tuple[Array, ...]]:
         low, high, q = state
         found = read(known, q)
         value, following = newton(q, found.second, found.growth)
-        low, high = jnp.where(value > 0, q, low), jnp.where(value > 0, high, q)
+        low, high = xp.where(value > 0, q, low), xp.where(value > 0, high, q)
         inside = (following >= low) & (following <= high)
-        following = jnp.where(inside, following, (low + high) / 2)
+        following = xp.where(inside, following, (low + high) / 2)
         return (low, high, following), (q, found.second, found.growth)
 
-    _, seen = jax.lax.scan(step, (low, high, (low + high) / 2), None, length=_NEWTON + 1)
+    _, seen = scan(step, (low, high, (low + high) / 2), None, length=_NEWTON + 1)
     # The last step again, of constants: dq*/dσ by the implicit function theorem.
-    _, q = newton(*(jax.lax.stop_gradient(x[-1]) for x in seen))
+    _, q = newton(*(constant(x[-1]) for x in seen))
     # Newton's method ends close to a fixed point at 0, not on it.
-    q = jnp.where(q < 1e-20, 0.0, q)
-    tolerance = 1e-12 if start.dtype == jnp.float64 else 1e-6
-    q = jnp.where(crosses, q, jnp.where(up, jnp.inf, 0.0))
-    return jnp.where(jnp.abs(at_start) <= tolerance * start, start, q)
+    q = xp.where(q < 1e-20, 0.0, q)
+    tolerance = 1e-12 if start.dtype == np.float64 else 1e-6
+    q = xp.where(crosses, q, xp.where(up, np.inf, 0.0))
+    return xp.where(xp.abs(at_start) <= tolerance * start, start, q)

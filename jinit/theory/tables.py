@@ -16,6 +16,8 @@ from jinit import errors
 from jinit.activations import ActivationLike, check_alike, elementwise
 from jinit.activations import get as get_activation
 from jinit.quadrature import find_kinks, in_float64, merged
+from jinit.theory.interpolation import continued, lagrange
+from jinit.theory.namespace import namespace
 from jinit.typing import Array
 
 # √q = unit · SCALE sinh(x): fine near 0, where x = √q / (unit · SCALE), and logarithmic beyond.
@@ -92,61 +94,39 @@ class Table:
 
     def rows(self, s: Array) -> Array:
         """The columns at s = √q, ``(…, 11)``: Lagrange interpolation through twelve points."""
-        x = jnp.minimum(s, _LARGEST) / (self.unit * _SCALE)
+        xp, (nodes, values) = namespace(s), self._grid
+        x = xp.minimum(s, _LARGEST) / (self.unit * _SCALE)
         # arcsinh of what is not negative: the absolute error counts, and it compiles faster.
-        place = jnp.log(x + jnp.sqrt(x**2 + 1)) / _STEP
-        below = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, len(self.values) - 2)
+        place = xp.log(x + xp.sqrt(x**2 + 1)) / _STEP
+        below = xp.clip(xp.floor(place).astype(np.int32), 0, len(self.values) - 2)
         # Counted from a node float32 has every digit of the distance, counted from 0 few.
-        node = jnp.asarray(np.sinh(_STEP * np.arange(len(self.values))), s.dtype)[below]
-        across = x * jnp.sqrt(node**2 + 1) + node * jnp.sqrt(x**2 + 1)
+        node = xp.asarray(nodes, s.dtype)[below]
+        across = x * xp.sqrt(node**2 + 1) + node * xp.sqrt(x**2 + 1)
         tiny = np.finfo(s.dtype).tiny  # Both are 0 at 0, where the quotient is 1.
         apart = (x - node) * ((x + node + tiny) / (across + tiny))
-        apart = jnp.log1p(apart + apart**2 / (1 + jnp.sqrt(apart**2 + 1))) / _STEP
+        apart = xp.log1p(apart + apart**2 / (1 + xp.sqrt(apart**2 + 1))) / _STEP
         weights = lagrange(apart + _BESIDE, _POINTS)
-        values = jnp.asarray(_continued(self.values), s.dtype)
-        near = values[below[..., None] + jnp.arange(_POINTS)]
-        lowest = jnp.asarray(_LOWEST, s.dtype)
+        near = xp.asarray(values, s.dtype)[below[..., None] + np.arange(_POINTS)]
+        lowest = xp.asarray(_LOWEST, s.dtype)
         inside = (weights[..., None] * near).sum(-2)
         # Means of squares that vanish at √q = 0 do not fall below it by an interpolation's error.
         # (JAX 0.12's compiler makes the maximum of NaN and 0 a 0 here.)
-        inside = jnp.where(inside < lowest, lowest, inside)
-        power, limit, first, second = jnp.asarray(self.beyond, s.dtype)
-        far = jnp.maximum(s, _LARGEST)[..., None]
-        outside = jnp.exp(power * jnp.log(far)) * (limit + (first + second / far) / far)
-        return jnp.where(s[..., None] > _LARGEST, outside, inside)
+        inside = xp.where(inside < lowest, lowest, inside)
+        power, limit, first, second = xp.asarray(self.beyond, s.dtype)
+        far = xp.maximum(s, _LARGEST)[..., None]
+        outside = xp.exp(power * xp.log(far)) * (limit + (first + second / far) / far)
+        found: Array = xp.where(s[..., None] > _LARGEST, outside, inside)
+        return found
+
+    @functools.cached_property
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """√q/(unit · SCALE) at the points of the table; its rows, continued at both ends."""
+        return self.nodes() / (self.unit * _SCALE), continued(self.values, _POINTS)
 
 
 def _nodes(unit: float) -> np.ndarray:
     points = math.ceil(math.asinh(_LARGEST / (unit * _SCALE)) / _STEP - 1e-6) + 1
     return unit * _SCALE * np.sinh(_STEP * np.arange(points))
-
-
-def _continued(values: np.ndarray) -> np.ndarray:
-    """With rows at both ends where the polynomials through the outermost points go on.
-
-    So that every place has as many points on either side: the weights of points that all lie on
-    one side are large, and what float32 rounds with them.
-    """
-    towards = np.array([-((-1) ** k) * math.comb(_POINTS, k) for k in range(1, _POINTS + 1)], float)
-    for _ in range(_BESIDE):
-        before, after = towards @ values[:_POINTS], towards @ values[: -_POINTS - 1 : -1]
-        values = np.concatenate([before[None], values, after[None]])
-    return values
-
-
-def lagrange(place: Array, order: int) -> Array:
-    """The weights of the values at 0 … order − 1 in the value of their polynomial at each place.
-
-    >>> abs(lagrange(jnp.asarray(2.0), 6)).tolist()
-    [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
-    """
-    nodes = np.arange(order)
-    apart = place[..., None] - jnp.asarray(nodes, place.dtype)
-    # Every weight is a product over the others: the node's own factor is 1.
-    own = np.eye(order, dtype=bool)
-    factors = jnp.where(own, 1.0, apart[..., None, :])
-    divisors = np.where(own, 1.0, nodes[:, None] - nodes).prod(-1)
-    return factors.prod(-1) / jnp.asarray(divisors, place.dtype)
 
 
 def table(activation: ActivationLike) -> Table:
