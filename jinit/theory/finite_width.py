@@ -143,8 +143,8 @@ def spreading(
     >>> [round(variance, 3) for variance in found.length.tolist()]
     [0.04, 0.08, 0.12]
     """
-    # How much of the 2/n by which a Gaussian matrix lets a length vary an orthogonal one does not.
     xp = namespace(q)
+    # How much of the 2/n by which a Gaussian matrix lets a length vary an orthogonal one does not.
     forth = back = xp.zeros_like(n)
     if orthogonal:
         after = xp.concatenate([n[1:], n[-1:]])

@@ -196,7 +196,7 @@ def pair(known: Table, at: Moments, s: Array, gap: Array) -> tuple[Array, Array]
     """
     xp = namespace(s, gap, at.second)
     s, gap, second = xp.broadcast_arrays(s, gap, at.second)
-    # Always compiled: the activation is JAX's.
+    # Always compiled, as the activation is JAX's, and in float64 where JAX computes in it.
     found = integrate_pair(known, second, s, None, gap)
     difference, slope = (xp.asarray(x) for x in found[:2])
     # Where the gap is below rounding error, φ(u₁) − φ(u₂) is too, and the limit is meant.
