@@ -110,6 +110,7 @@ def settled_gap(
     at_one = xp.where(linear, 1.0, factor * found.slope_second)
     # Rounding of the table must not make a chaotic phase of a critical one.
     chaotic = at_one > 1 + (1e-9 if q.dtype == np.float64 else 1e-4)
+    # The derivative's rule would make JAX's arrays of NumPy's, which need none.
     search = _search_gap if xp is np else _gap
     gap, slope = search(pair_at, chaotic, factor, found, xp.sqrt(q))
     unknown = xp.where(xp.isnan(at_one), np.nan, 0.0)
