@@ -214,6 +214,7 @@ MUTANTS = [
     M("threefry: rotations of the wrong group", "prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
     M("threefry: words of 64 bits swapped", "prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),
     M("threefry: no 64-bit counters", "prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
+    M("threefry: merged with what follows", "prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/propagation.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
     M("calibrated sweep: not calibrated", "sweep/runner.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
 ]  # fmt: skip

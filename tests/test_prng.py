@@ -112,3 +112,21 @@ def test_large_arrays_keep_jaxs_64_bit_counters():
         prng.unrolled(jax.random.key(0))
     )
     assert "ui64" in program.as_text()
+
+
+def test_bits_and_what_becomes_of_them_are_two_loops():
+    # In one loop each number waits for the last one; see prng. XLA may merge them again one day.
+    draw = jax.jit(lambda key: jax.random.normal(prng.unrolled(key), (64, 64)))
+    lowered = draw.trace(jax.random.key(0)).lower(lowering_platforms=("cpu",))
+    computations = lowered.compile().as_text().split("\n}\n")
+    becoming = [text for text in computations if " log-plus-one(" in text]
+    assert len(becoming) == 1
+    assert " xor(" not in becoming[0]
+    assert sum(text.count(" xor(") >= 20 for text in computations) == 1
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_fuse_both(platform):
+    draw = jax.jit(lambda key: jax.random.normal(prng.unrolled(key), (64, 64)))
+    lowered = draw.trace(jax.random.key(0)).lower(lowering_platforms=(platform,))
+    assert "inlineable" not in lowered.as_text()

@@ -91,8 +91,8 @@ def randomized_asymmetric(
 ) -> Recipe:
     """RAI: one weight of each unit, bias counted, is Beta(2, 1); the others N(0, 0.6008²/n).
 
-    The positive entry keeps a deep ReLU network from dying at birth. Kernel and bias come from
-    one (n + 1, m) draw: the *same key* for ``part="kernel"`` and ``part="bias"`` gives the joint
+    The positive entry keeps a deep ReLU network from dying at birth. Kernel and bias are
+    one (n + 1, m) array: the *same key* for ``part="kernel"`` and ``part="bias"`` gives the joint
     law; with keys of their own (as in a tree) the bias is positive independently.
 
     Args:
@@ -136,13 +136,13 @@ def randomized_asymmetric(
 
     def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
         n = inputs(shape)
-        normal, place, beta = jax.random.split(key, 3)
-        whole = (n + 1, shape[-1])
-        values = jax.random.normal(normal, whole, dtype) * jnp.asarray(_RAI_STDDEV / n**0.5, dtype)
+        weights, place, beta, biases = jax.random.split(key, 4)
+        # Row n of the joint (n + 1, m) array is the bias.
+        row, own = (jnp.arange(n)[:, None], weights) if part == "kernel" else (n, biases)
+        values = jax.random.normal(own, shape, dtype) * jnp.asarray(_RAI_STDDEV / n**0.5, dtype)
         chosen = jax.random.randint(place, shape[-1:], 0, n + 1)
         # Beta(2, 1) has distribution function x²; 1 − u keeps a zero out.
         positive = jnp.sqrt(1 - jax.random.uniform(beta, shape[-1:], dtype))
-        both = jnp.where(jnp.arange(n + 1)[:, None] == chosen, positive, values)
-        return both[:n] if part == "kernel" else both[n]
+        return jnp.where(row == chosen, positive, values)
 
     return Recipe(draw, law, dtype=dtype)

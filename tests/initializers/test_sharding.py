@@ -52,7 +52,7 @@ for name, rank in specs:
             used.append(memory.temp_size_in_bytes + memory.output_size_in_bytes)
         # Bytes on one device: the whole array alone, then an eighth of it; less is gained
         # where every unit chooses among its weights.
-        least = 2 if name.startswith(("sparse", "randomized_asymmetric")) else 7
+        least = 2 if name.startswith("sparse") else 7
         assert 4096 * 512 * 4 <= used[0] and least * used[1] < used[0], (name, used)
     shape = (8, 4, 8, 16) if rank == 4 else (64, 48)
     inside = jax.jit(lambda key: made(key, shape, out_sharding=NamedSharding(mesh, P("d"))) * 2)
