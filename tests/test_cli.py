@@ -293,6 +293,8 @@ def test_audit_of_a_checkpoint(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["leaf"] == "head.weight"
     assert main(["audit", path, "--host", "torch"]) == 0
     assert "fans not checked for fc.weight, head.weight" in capsys.readouterr().out
+    assert main(["audit", path]) == 2  # (in, out) or (out, in)?
+    assert "--host torch" in capsys.readouterr().err
     rules = ["--rule", "fc*=normal(stddev=0.05)", "--rule", "*=he_normal"]
     assert main(["audit", path, *options, *rules]) == 1
     assert "rule not applied" in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from jinit import errors, specs
 from jinit.cli.output import dump, write_picture
@@ -80,7 +82,10 @@ def audit(
     checkpoint: Annotated[
         tyro.conf.Positional[str], arg(help="a .safetensors or .npz file of initial weights")
     ],
-    host: Annotated[str, arg(help="axis order: flax, haiku, keras, equinox or torch")] = "flax",
+    host: Annotated[
+        str | None,
+        arg(help="axis order: flax (the default), haiku, keras, equinox or torch"),
+    ] = None,
     layer: Annotated[
         tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
     ] = (),
@@ -103,6 +108,8 @@ def audit(
     rules = rule[0] if one_preset else _pairs("rule", rule) or None
     layers = _pairs("layer", layer) or None
     arrays = checkpoints.load(checkpoint)
+    if host is None:
+        host = _usual_host(arrays)
     findings = find(arrays, host=host, layers=layers, rules=rules)
     if json:
         dump([dataclasses.asdict(finding) for finding in findings])
@@ -111,6 +118,17 @@ def audit(
 
         explain.print_findings(findings, arrays, host=host, layers=layers)
     return 1 if findings else 0
+
+
+def _usual_host(arrays: Mapping[str, Any]) -> str:
+    """flax, unless the names are another's: in torch and Equinox kernels are (out, in)."""
+    theirs = next((path for path in arrays if re.split(r"[/.]", path)[-1] == "weight"), None)
+    if theirs is not None:
+        raise errors.refusal(
+            "--host", f"none, and a leaf {theirs!r}", "the host whose axes these are",
+            "--host torch or --host equinox; --host flax if they are (in, out) all the same",
+        )  # fmt: skip
+    return "flax"
 
 
 def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:

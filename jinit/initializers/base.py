@@ -12,16 +12,16 @@ from typing import Any, Literal, ParamSpec, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import errors, prng, specs
-from jinit.initializers import laws
+from jinit.initializers import laws, sharding
 from jinit.initializers.fans import KernelAxes, check_shape
 from jinit.initializers.laws import Law
 from jinit.typing import Array, DType, Key, Shape
 
 Parameters = ParamSpec("Parameters")
 Draw: TypeAlias = Callable[..., Array]
+_REAL = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class NamedInitializer:
             check_key(key)
             key = prng.unrolled(key)
         if out_sharding is not None:
-            _check_sharding(out_sharding, shape)
+            sharding.check_sharding(out_sharding, shape)
         with _known_arguments(self.name):
             self.recipe.law(shape)
             if out_sharding is None:
                 return self.recipe.draw(key, shape, dtype)
-            return _sharded(self, shape, dtype, out_sharding)(key)
+            return sharding.sharded(self, shape, dtype, out_sharding)(key)
 
     def law(self, shape: Shape) -> Law:
         """The distribution of one entry of a draw of this shape."""
@@ -273,52 +273,6 @@ def _packed(recipe: Recipe, kernel: KernelAxes) -> Recipe:
     return replace(recipe, law=law, draw=draw)
 
 
-def _sharded(
-    initializer: NamedInitializer, shape: tuple[int, ...], dtype: Any, sharding: Any
-) -> Callable[[Key], Array]:
-    """One compiled program for each initializer, shape and sharding."""
-    try:
-        return _compiled(initializer, shape, dtype, sharding)
-    except TypeError:  # an argument that does not hash, such as an array or a tracer
-        return _compiled.__wrapped__(initializer, shape, dtype, sharding)
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled(
-    initializer: NamedInitializer, shape: tuple[int, ...], dtype: Any, sharding: Any
-) -> Callable[[Key], Array]:
-    recipe = initializer.recipe
-
-    def draw(key: Key) -> Array:
-        return recipe.draw(key, shape, dtype)
-
-    if recipe.whole and isinstance(sharding, NamedSharding):
-        # Parts of a product of matrices would be added up in another order.
-        draw = jax.jit(draw, out_shardings=NamedSharding(sharding.mesh, PartitionSpec()))
-    return jax.jit(draw, out_shardings=sharding)
-
-
-def _check_sharding(sharding: Any, shape: tuple[int, ...]) -> None:
-    """A layout over devices that this shape can have."""
-    fix = "jax.sharding.NamedSharding(mesh, PartitionSpec('d'))"
-    if not isinstance(sharding, jax.sharding.Sharding | PartitionSpec):
-        raise errors.wrong_type("out_sharding", sharding, "a Sharding or a PartitionSpec", fix)
-    spec: Any = getattr(sharding, "spec", sharding)
-    if isinstance(spec, PartitionSpec) and len(spec) > len(shape):
-        raise errors.refusal("out_sharding", sharding, f"at most the axes of {shape}", fix)
-    if isinstance(sharding, PartitionSpec):
-        if jax.sharding.get_abstract_mesh().empty:
-            raise errors.refusal("out_sharding", sharding, "a mesh to apply it to", fix)
-        return
-    try:
-        sharding.shard_shape(shape)
-    except ValueError as error:
-        said = str(error).strip().partition("\n")[0]
-        raise errors.refusal(
-            "out_sharding", sharding, f"axes and devices that divide {shape}", said
-        ) from None
-
-
 def _plain(item: tuple[str, Any]) -> tuple[str, Any]:
     """Arguments as literals that print and hash: dtypes by name, lists as tuples."""
     name, value = item
@@ -357,8 +311,9 @@ def _check_dtype(initializer: NamedInitializer, dtype: DType) -> Any:
             "jax.config.update('jax_enable_x64', True), or use float32",
         )
     kinds = initializer.recipe.dtypes
-    kind = jnp.floating if kinds == "real" else jnp.inexact
-    if kinds != "any" and not jnp.issubdtype(wanted, kind):
+    # Not float8 and the like: JAX's draws of them are NaN or constant.
+    allowed = _REAL if kinds == "real" else (*_REAL, "complex64", "complex128")
+    if kinds != "any" and wanted.name not in allowed:
         raise errors.wrong_type(
             f"dtype of {initializer}",
             wanted.name,

@@ -117,14 +117,14 @@ def _spread(
     # A transposed layer's inputs are on the axis named out.
     named = kernel.out_axis if kernel.transposed else kernel.in_axis
     axis = (named if isinstance(named, int) else named[0]) % len(shape)
-    pairs = []
+    pairs = {}
     for power in (-1, 0, 1, 2):
         size = max(1, round(shape[axis] * 4.0**power))
         wider = (*shape[:axis], size, *shape[axis + 1 :])
         try:
             fan_in = round(kernel.fans(kernel.blocks(wider)[0]).fan_in)
-            pairs.append((fan_in, initializer.law(wider).stddev))
+            pairs[fan_in] = initializer.law(wider).stddev
         except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
             continue
-    constant = all(math.isclose(stddev, pairs[0][1]) for _, stddev in pairs)
-    return () if constant else tuple(pairs)
+    constant = all(math.isclose(stddev, pairs[next(iter(pairs))]) for stddev in pairs.values())
+    return () if constant else tuple(pairs.items())

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.activations import Activation, ActivationLike, check_alike, elementwise
@@ -71,8 +72,9 @@ def gain(
     Raises:
       ValueError: an unknown name or convention; an activation not in torch's table; an expectation
         that is zero or not finite (the activation keeps no signal), or that the quadrature does not
-        resolve (features below 1/500, jumps closer together than 1/16: give their ``kinks``).
-      TypeError: not elementwise.
+        resolve (features below 1/500, jumps closer together than 1/16: give their ``kinks``); an
+        activation that is NaN on a part of the line.
+      TypeError: not elementwise; a function that uses traced values.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
 
@@ -85,7 +87,7 @@ def gain(
     found = elementwise(activation)
     if convention == "torch":
         return Gain(_torch_gain(found.name), found.name, convention)
-    _check_alike(found)
+    _check_alone(found)
     function = found.function if convention == "forward" else _derivative(found.function)
     moment = mean_square(function, _kinks(found, kinks))
     if math.isnan(moment):
@@ -96,17 +98,34 @@ def gain(
         )  # fmt: skip
     if not (math.isfinite(moment) and moment > 0):
         raise errors.refusal(
-            f"second moment of {found.name}", moment, "a positive number", "it keeps no signal"
-        )
+            f"second moment of {found.name}", moment, "a positive number",
+            "it keeps no signal; if it does between two jumps, name them: kinks=(…)",
+        )  # fmt: skip
     return Gain(1 / math.sqrt(moment), found.name, convention)
 
 
-def _check_alike(activation: Activation) -> None:
-    def values() -> tuple[Array, list[Array]]:
-        points = jnp.array([-2.1, -0.3, 0.7, 1.9])
-        return activation(points), [activation(point) for point in points]
+def _check_alone(activation: Activation) -> None:
+    """A number of its input and of nothing else, everywhere on the line."""
+    points = np.array([-2.1, -0.3, 0.7, 1.9])
 
-    check_alike(activation.name, *in_float64(values))
+    def values() -> tuple[Array, list[Array]]:
+        return activation(jnp.asarray(points)), [activation(point) for point in jnp.asarray(points)]
+
+    try:
+        together, alone = in_float64(values)
+        check_alike(activation.name, together, alone)
+    except (jax.errors.UnexpectedTracerError, jax.errors.TracerArrayConversionError):
+        raise errors.wrong_type(
+            f"activation {activation.name!r}", "a function of traced values",
+            "a function of its input alone",
+            "compute the gain outside jit, vmap and grad, with plain numbers in its place",
+        ) from None  # fmt: skip
+    unknown = points[np.isnan(together)]
+    if unknown.size:
+        raise errors.refusal(
+            f"{activation.name} at {unknown[0]}", math.nan, "a number everywhere on the line",
+            "extend it, e.g. lambda x: f(jnp.maximum(x, 0))",
+        )  # fmt: skip
 
 
 def _kinks(activation: Activation, given: tuple[float, ...] | None) -> tuple[float, ...]:

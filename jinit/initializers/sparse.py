@@ -120,7 +120,9 @@ def randomized_asymmetric(
         rank = 2 if part == "kernel" else 1
         if len(shape) != rank or not math.prod(shape):
             wanted = "(in, out)" if part == "kernel" else "(out,)"
-            raise errors.refusal(f"randomized_asymmetric {part} shape", shape, wanted, "flatten it")
+            other = len(shape) == 1 and part == "kernel"
+            fix = "randomized_asymmetric(part='bias') for a bias" if other else "flatten it"
+            raise errors.refusal(f"randomized_asymmetric {part} shape", shape, wanted, fix)
         if part == "kernel":
             return shape[0]
         if fan_in is None:

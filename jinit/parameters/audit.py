@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
 from jinit.initializers import Fans
 from jinit.parameters.applied import against_rules, unless_meant
 from jinit.parameters.findings import Finding, Leaf, relative_error
-from jinit.parameters.layout import HOSTS
+from jinit.parameters.layout import HOSTS, Layout
 from jinit.parameters.rules import Layers, Rules, assign, described_leaves
 from jinit.parameters.traps import SPECIAL, Explanation, explain, host_fans
 from jinit.typing import PyTree
@@ -43,6 +44,9 @@ def audit(
     ``rules`` the entries must be the rule's own: all of them where nothing is drawn, else σ and
     mean (at a family-wise false-alarm rate of 10⁻³), bounds, and orthogonality of a matrix.
 
+    Which layer follows which no leaf says: zero kernels, which in series let no gradient through,
+    are reported where they are more than half; ``probes`` run the model and find the others.
+
     Args:
       params: initial parameters: arrays, before any training.
       host: whose axis order; ``"flax"``, ``"haiku"``, ``"keras"``, ``"equinox"`` or ``"torch"``.
@@ -64,8 +68,7 @@ def audit(
     """
     errors.check_choice("host", host, HOSTS)
     leaves = [
-        Leaf(path, _values(path, leaf), made)
-        for path, leaf, made in described_leaves(params, host, layers)
+        Leaf(path, _values(path, leaf), made) for path, leaf, made in _weights(params, host, layers)
     ]
     findings = [finding for leaf in leaves for finding in _alone(leaf)]
     findings += _zeros(leaves)
@@ -78,6 +81,17 @@ def audit(
         findings += _seeds(seed_fn, host, layers)
     order = {leaf.path: position for position, leaf in enumerate(leaves)}
     return sorted(findings, key=lambda finding: order.get(finding.leaf, len(order)))
+
+
+def _weights(
+    params: PyTree, host: str, layers: Layers | None
+) -> list[tuple[str, Any, Layout | None]]:
+    """All leaves but PRNG keys, which a model with dropout may hold."""
+    return [
+        (path, leaf, made)
+        for path, leaf, made in described_leaves(params, host, layers)
+        if not (isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+    ]
 
 
 def _values(path: str, leaf: Any) -> np.ndarray:
@@ -267,7 +281,7 @@ def _few_values(flat: np.ndarray) -> bool:
 
 def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -> list[Finding]:
     """Random leaves that are the same for two seeds."""
-    first, second = (described_leaves(seed_fn(seed), host, layers) for seed in (0, 1))
+    first, second = (_weights(seed_fn(seed), host, layers) for seed in (0, 1))
     paths = [[path for path, _, _ in leaves] for leaves in (first, second)]
     if paths[0] != paths[1] or not paths[0]:
         raise errors.wrong_type(

@@ -173,7 +173,8 @@ def _leaves(shapes: PyTree) -> list[tuple[str, Any]]:
                 f"leaf {path!r}",
                 leaf,
                 "an array or its shape",
-                "jax.eval_shape(init, …)",
+                "hosts.shapes(model), jax.eval_shape(init, …); for weights that are there "
+                "eqx.filter(model, eqx.is_array) or model.state_dict()",
             )
         if path in seen:
             raise errors.refusal(

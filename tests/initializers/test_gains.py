@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -133,6 +134,31 @@ def test_steep_functions_against_scipy(steepness):
 def test_what_the_quadrature_does_not_resolve_is_refused(phi):
     with pytest.raises(ValueError, match="does not resolve"):
         gain(phi)
+
+
+def test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused():
+    with pytest.raises(ValueError, match=r"at -2\.1: got nan"):
+        gain(jnp.sqrt)
+
+
+def test_a_signal_between_two_jumps_needs_kinks():
+    def narrow(x):
+        return jnp.where(abs(x - 1.2345) < 0.0005, 100.0, 0.0)
+
+    with pytest.raises(ValueError, match="kinks="):
+        gain(narrow)
+    share = (math.erf(1.235 / 2**0.5) - math.erf(1.234 / 2**0.5)) / 2
+    assert gain(narrow, kinks=(1.234, 1.235)) == pytest.approx(0.01 / share**0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("over", [jax.jit, jax.grad, jax.vmap])
+def test_functions_of_traced_values_are_refused(over):
+    def gain_of(slope):
+        return gain(lambda x: slope * jax.nn.relu(x)) * slope
+
+    given = jnp.ones((1,) if over is jax.vmap else ())
+    with pytest.raises(TypeError, match="function of its input alone"):
+        over(gain_of)(given)
 
 
 def test_functions_of_the_whole_array_are_refused():

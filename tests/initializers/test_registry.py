@@ -208,6 +208,13 @@ def test_fans_of_kernels():
         (lambda k: initializers.normal(0.1)(k, 3.5), TypeError, "shape: got 3.5"),
         (lambda k: initializers.normal(0.1)(k, (-1,)), ValueError, "shape: got"),
         (lambda k: initializers.normal(0.1)(k, (2,), jnp.int32), TypeError, "dtype of normal"),
+        (
+            lambda k: initializers.he_normal()(k, (2, 3), jnp.float8_e4m3fn),
+            TypeError,
+            "dtype of he",
+        ),
+        (lambda k: initializers.rademacher()(k, (2,), jnp.float8_e5m2), TypeError, "dtype of rad"),
+        (lambda k: initializers.randomized_asymmetric()(k, (3,)), ValueError, "part='bias'"),
         (lambda k: initializers.uniform(0.1)(k, (2,), jnp.complex64), TypeError, "dtype of unif"),
         (lambda k: initializers.he_normal(groups=0), ValueError, "groups: got 0"),
         (lambda k: initializers.he_normal(gropus=2), TypeError, "he_normal: got .*gropus"),

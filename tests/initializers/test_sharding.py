@@ -60,6 +60,22 @@ for name, rank in specs:
     found = inside(jax.random.key(0))
     assert found.addressable_shards[0].data.shape == (shape[0] // 8, *shape[1:]), name
     np.testing.assert_allclose(np.asarray(found), 2 * np.asarray(alone), rtol=rtol, err_msg=name)
+
+# Where shardings are part of types a layout has to be seen by what surrounds the draw.
+set_mesh = getattr(jax, "set_mesh", None) or jax.sharding.use_mesh
+mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Explicit,))
+for name, rank in specs:
+    made = initializers.get(name)
+    shape = (8, 4, 8, 16) if rank == 4 else (64, 48)
+    alone = np.asarray(jax.jit(lambda key: made(key, shape))(jax.random.key(0)))
+    with set_mesh(mesh):
+        for layout in (P("d"), NamedSharding(mesh, P("d"))):
+            draw = lambda key: made(key, shape, out_sharding=layout)
+            for way in (draw, jax.jit(draw)):
+                found = way(jax.random.key(0))
+                assert found.addressable_shards[0].data.shape == (shape[0] // 8, *shape[1:]), name
+                np.testing.assert_allclose(np.asarray(found), alone, rtol=rtol, err_msg=name)
+            assert jax.eval_shape(draw, jax.random.key(0)).sharding.spec[0] == "d", name
 print("same")
 """
 

@@ -407,6 +407,24 @@ def test_a_seed_fn_that_returns_nothing_is_refused():
         jinit.audit({"kernel": KERNEL}, seed_fn=lambda seed: None)
 
 
+def test_keys_in_a_model_are_not_weights():
+    class Dropped(nnx.Module):
+        def __init__(self, rngs):
+            self.layer = nnx.Linear(16, 64, rngs=rngs)
+            self.dropout = nnx.Dropout(0.1, rngs=rngs)
+
+    assert not jinit.audit(Dropped(nnx.Rngs(0)))
+    assert not jinit.audit(Dropped(nnx.Rngs(0)), seed_fn=lambda seed: Dropped(nnx.Rngs(seed)))
+
+
+def test_a_model_that_is_no_tree_of_arrays_is_told_how_to_become_one():
+    eqx = pytest.importorskip("equinox")
+    model = eqx.nn.MLP(16, 4, 64, 2, key=jax.random.key(0))
+    with pytest.raises(TypeError, match=r"eqx\.filter\(model, eqx\.is_array\)"):
+        jinit.audit(model, host="equinox")
+    assert not jinit.audit(eqx.filter(model, eqx.is_array), host="equinox")
+
+
 def test_shapes_are_not_weights():
     with pytest.raises(TypeError, match=r"'kernel'.*an array of initial weights"):
         jinit.audit({"kernel": jax.ShapeDtypeStruct((8, 4), jnp.float32)})
