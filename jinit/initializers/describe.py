@@ -126,5 +126,6 @@ def _spread(
             pairs[fan_in] = initializer.law(wider).stddev
         except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
             continue
-    constant = all(math.isclose(stddev, pairs[next(iter(pairs))]) for stddev in pairs.values())
+    own = initializer.law(shape).stddev
+    constant = all(math.isclose(stddev, own) for stddev in pairs.values())
     return () if constant else tuple(pairs.items())

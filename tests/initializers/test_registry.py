@@ -159,6 +159,7 @@ def test_the_worked_example():
     assert found.law.stddev == pytest.approx(0.1826, abs=1e-4)
     assert found.draw.stddev == pytest.approx(0.1826, abs=0.003)
     assert dict(found.spread)[40] == pytest.approx(found.law.stddev / 2)
+    assert [n for n, _ in initializers.describe("fan_in_uniform", (1, 9)).spread] == [1, 4, 16]
 
 
 def test_exact_std_and_mean_of_truncated_normal():
