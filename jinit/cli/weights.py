@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -122,7 +121,9 @@ def audit(
 
 def _usual_host(arrays: Mapping[str, Any]) -> str:
     """flax, unless the names are another's: in torch and Equinox kernels are (out, in)."""
-    theirs = next((path for path in arrays if re.split(r"[/.]", path)[-1] == "weight"), None)
+    from jinit.parameters.rules import leaf_name
+
+    theirs = next((path for path in arrays if leaf_name(path) == "weight"), None)
     if theirs is not None:
         raise errors.refusal(
             "--host", f"none, and a leaf {theirs!r}", "the host whose axes these are",

@@ -163,6 +163,15 @@ def path_of(path: tuple[Any, ...]) -> str:
     return "/".join(parts)
 
 
+def leaf_name(path: str) -> str:
+    """What a leaf is called in its layer: the last word of a path or of torch's dotted name.
+
+    >>> leaf_name("hidden_0/kernel"), leaf_name("fc.weight")
+    ('kernel', 'weight')
+    """
+    return re.split(r"[/.]", path)[-1]
+
+
 def _leaves(shapes: PyTree) -> list[tuple[str, Any]]:
     """(path, leaf) in the tree's order, every leaf an array and every path its own."""
     found = [(path_of(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)]
@@ -205,7 +214,7 @@ def _layouts(
             used.add(pattern)
             found[path] = named[pattern]
             continue
-        word = re.split(r"[/.]", path)[-1]
+        word = leaf_name(path)
         usual = _LEAF_NAMES[host].get(word)
         if word in _VECTORS and not (asked and len(leaf.shape) > 1):
             usual = "vector"
@@ -272,7 +281,7 @@ def _preset_assignment(path: str, name: str, leaf: Any, made: Layout | None) -> 
     rule = presets.preset(name)
     if made is None:
         raise _unknown_layer(path, leaf, f"preset {name!r}")
-    initializer, drawn = rule(made, re.split(r"[/.]", path)[-1], tuple(leaf.shape))
+    initializer, drawn = rule(made, leaf_name(path), tuple(leaf.shape))
     if made.kind == "bias" and made.fan_in is None and not _serves_any_shape(initializer):
         raise _unknown_layer(path, leaf, f"preset {name!r}")
     return _assignment(path, name, initializer, leaf, drawn)
