@@ -28,10 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jinit
-from jinit import data, engine, models, probes, stats
+from jinit import data, engine, frameworks, models, probes, stats
 from jinit.report import plots
-from jinit.report.terminal import SweepProgress, interval_text
-from jinit.sweep.network import run_key
+from jinit.report._terminal import SweepProgress, interval_text
+from jinit.sweep._network import run_key
 from jinit.train import FitConfig, fit, losses
 
 FOLDER = Path(__file__).parent
@@ -217,10 +217,12 @@ def profile(
 
 
 @functools.cache
-def _captured(activation: str, depth: int, widths: tuple[int, ...], batch: int) -> probes.Captured:
+def _captured(
+    activation: str, depth: int, widths: tuple[int, ...], batch: int
+) -> frameworks.Captured:
     hidden = (widths * depth)[:depth]
     model = models.MLP(features=(*hidden, 10), activation=activation)
-    return probes.capture(model, jnp.asarray(data.get("digits").x_train[:batch]))
+    return frameworks.capture(model, jnp.asarray(data.get("digits").x_train[:batch]))
 
 
 def follow(

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from experiments.harness import FAILS, HOLDS, LIMITED, Scale, Verdict, follow, profile, text
-from jinit import data, models, probes, stats
+from jinit import data, frameworks, models, probes, stats
 from jinit.report import plots
 from jinit.train import FitConfig
 
@@ -52,8 +52,8 @@ def measure(scale: Scale) -> dict:
     for activation in ("relu", "leaky_relu"):
         model = models.MLP(features=(64, 64, 64, 64, 10), activation=activation)
         look = functools.partial(
-            probes.propagation, probes.capture(model, x), x=x, loss=probes.cross_entropy(labels),
-            activation=activation,
+            probes.propagation, frameworks.capture(model, x), x=x, activation=activation,
+            loss=probes.cross_entropy(labels),
         )  # fmt: skip
         for rate in scale((0.5,), (0.1, 0.5)):
             run = follow(

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 
 def attach(
-    package: str, sources: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` for a package (PEP 562).
+    package: str, file: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` (PEP 562) and ``__all__`` of a package, read from its stub.
+
+    The stub ``__init__.pyi`` beside ``file`` is the one list of names: type checkers read it, and
+    so does this function. Its imports are lines ``from module import name as name``.
 
     Args:
       package: the package's ``__name__``.
-      sources: public name → module that holds it; a name whose module ends in it is that module.
-
-    >>> get, names = attach("jinit", {"activations": "jinit.activations"})
-    >>> names(), get("activations").__name__
-    (['activations'], 'jinit.activations')
+      file: the package's ``__file__``.
     """
+    sources: dict[str, str] = {}
+    with open(file.removesuffix(".py") + ".pyi", encoding="utf-8") as stub:
+        for line in stub:
+            # Split and not parsed: `ast` alone would double what `import jinit` costs.
+            if line.startswith("from "):
+                _, module, _, name, *_ = line.split()
+                sources[name] = module
 
     def get(name: str) -> Any:
         if name not in sources:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(sources[name])
-        found = module if sources[name] == f"{package}.{name}" else getattr(module, name)
+        if sources[name] == package:
+            found: Any = importlib.import_module(f"{package}.{name}")
+        else:
+            found = getattr(importlib.import_module(sources[name]), name)
         setattr(sys.modules[package], name, found)
         return found
 
-    return get, lambda: sorted(sources)
+    return get, lambda: sorted(sources), list(sources)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jinit import errors, specs
-from jinit.quadrature import in_float64
+from jinit import _specs, errors
+from jinit._float64 import in_float64
 from jinit.typing import Array
 
 
@@ -78,14 +78,14 @@ def get(activation: ActivationLike) -> Activation:
         raise errors.wrong_type(
             "activation", activation, "a name, a spec string or a callable", "try 'relu'"
         )
-    spec = specs.parse(activation, "activation")
+    spec = _specs.parse(activation, "activation")
     spec = dataclasses.replace(spec, name=_ALIASES.get(spec.name, spec.name))
     if spec.name not in _FACTORIES:
         raise errors.unknown_name("activation", spec.name, _FACTORIES, "jinit.activations.names()")
     factory = _FACTORIES[spec.name]
-    arguments = specs.bind(spec, factory, "activation")
+    arguments = _specs.bind(spec, factory, "activation")
     made = factory(**arguments)
-    name = specs.write(spec.name, tuple(arguments.items()))
+    name = _specs.write(spec.name, tuple(arguments.items()))
     return Activation(name, made.function, made.kinks)
 
 

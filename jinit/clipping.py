@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinit import errors, specs
+from jinit import _specs, errors
 from jinit.typing import Array, PyTree
 
 NONFINITE = ("propagate", "zero", "skip")
@@ -242,8 +242,8 @@ def parse(spec: str) -> tuple[str, float]:
     >>> parse("leaf_norm(1.0)")
     ('leaf_norm', 1.0)
     """
-    parsed = specs.parse(spec, "clip")
-    arguments = specs.bind(parsed, _one_threshold(get(parsed.name)), "clip")
+    parsed = _specs.parse(spec, "clip")
+    arguments = _specs.bind(parsed, _one_threshold(get(parsed.name)), "clip")
     return parsed.name, float(_check_threshold(parsed.name, arguments["threshold"]))
 
 

@@ -17,47 +17,83 @@ class MissingExtraError(ImportError):
     """A feature needs a package from an optional extra that is not installed."""
 
 
-def refusal(what: str, got: object, allowed: str, fix: str) -> ValueError:
+class Refusal(Exception):
+    """What jinit raises for bad input: always also a ``ValueError`` or a ``TypeError``.
+
+    Attributes:
+      what: the argument or object that is refused.
+      got: its value as text. The text and not the value: an error that is kept must not keep
+        arrays or tracers alive.
+      allowed: what would have been accepted.
+      fix: what to do.
+    """
+
+    def __init__(self, what: str, got: str, allowed: str, fix: str, message: str = "") -> None:
+        # All arguments go up: so the error survives pickling on its way out of a worker process.
+        super().__init__(what, got, allowed, fix, message)
+        self.what, self.got, self.allowed, self.fix = what, got, allowed, fix
+        self._message = message
+
+    def __str__(self) -> str:
+        return (
+            self._message
+            or f"{self.what}: got {self.got}; allowed: {self.allowed}; fix: {self.fix}"
+        )
+
+
+class ValueRefusal(Refusal, ValueError):
+    """A refused value."""
+
+
+class TypeRefusal(Refusal, TypeError):
+    """A refused type."""
+
+
+def refusal(what: str, got: object, allowed: str, fix: str) -> ValueRefusal:
     """A one-line ``ValueError``: what, got, allowed, fix.
 
     >>> str(refusal("depth", -1, "a whole number >= 0", "use depth=0 for softmax regression"))
     'depth: got -1; allowed: a whole number >= 0; fix: use depth=0 for softmax regression'
     """
-    return ValueError(f"{what}: got {_show(got)}; allowed: {allowed}; fix: {fix}")
+    return ValueRefusal(what, _show(got), allowed, fix)
 
 
-def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeError:
+def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeRefusal:
     """The same sentence as :func:`refusal`, as a ``TypeError``.
 
     >>> str(wrong_type("shape", 3.5, "a tuple of ints", "pass (10, 1000)"))
     'shape: got 3.5; allowed: a tuple of ints; fix: pass (10, 1000)'
     """
-    return TypeError(f"{what}: got {_show(got)}; allowed: {allowed}; fix: {fix}")
+    return TypeRefusal(what, _show(got), allowed, fix)
 
 
 def unknown_name(
-    kind: str, got: object, known: Iterable[str], listing: str, aliases: Iterable[str] = ()
-) -> ValueError:
-    """A ``ValueError`` for a name nobody registered, with the nearest one (or alias) offered.
+    kind: str, got: object, known: Iterable[str], listing: str = "", aliases: Iterable[str] = ()
+) -> ValueRefusal:
+    """A ``ValueError`` for an unknown name: offers the nearest name or alias, and the whole list.
+
+    Args:
+      kind: what the name should name.
+      got: the unknown name.
+      known: the names that exist.
+      listing: the call that lists them; "" for short lists, which the message then holds.
+      aliases: other spellings, offered only if one of them is the nearest.
 
     >>> str(unknown_name("loss", "hnge", ["hinge", "mse"], "jinit.train.losses.names()"))
     "loss 'hnge' is not known; did you mean 'hinge'? (jinit.train.losses.names() lists all 2)"
+    >>> str(unknown_name("mode", "fanin", ["fan_in", "fan_out"]))
+    "mode 'fanin' is not known; did you mean 'fan_in'? use one of fan_in, fan_out"
     """
-    names = sorted(known)
+    names = list(known)
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}."
-    return ValueError(
-        f"{kind} {_show(got)} is not known; {hint} ({listing} lists all {len(names)})"
-    )
-
-
-def is_refusal(problem: BaseException) -> bool:
-    """Whether an error already says what, got, allowed and fix: made here, not by another library.
-
-    >>> is_refusal(refusal("steps", 0, "a number >= 1", "use 1")), is_refusal(ValueError("shapes"))
-    (True, False)
-    """
-    return any(part in str(problem) for part in ("; allowed: ", " is not known; "))
+    use = f"use one of {', '.join(names)}"
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    # The nearest name is enough where a call lists the others.
+    parts = [hint, f"({listing} lists all {len(names)})" if listing else "" if not hint else use]
+    if not hint:
+        parts.insert(0, use)
+    message = f"{kind} {_show(got)} is not known; {' '.join(part for part in parts if part)}"
+    return ValueRefusal(kind, _show(got), ", ".join(names), hint or use, message)
 
 
 def check_number(
@@ -194,7 +230,7 @@ def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
     'fan_in'
     """
     if value not in allowed:
-        raise unknown_name(what, value, allowed, f"allowed: {', '.join(allowed)};")
+        raise unknown_name(what, value, allowed)
     return str(value)
 
 
@@ -206,7 +242,7 @@ def check_key(key: Any) -> None:
 
     >>> check_key("seed")
     Traceback (most recent call last):
-    TypeError: key: got 'seed'; allowed: a PRNG key; fix: jax.random.key(0)
+    jinit.errors.TypeRefusal: key: got 'seed'; allowed: a PRNG key; fix: jax.random.key(0)
     """
     kind = str(getattr(key, "dtype", ""))
     typed = kind.startswith("key<")

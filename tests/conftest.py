@@ -46,9 +46,9 @@ def few_memory_maps():
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         import jax
 
-        from jinit.engine import program
+        from jinit.engine import _program
 
-        program._CACHE.clear()
+        _program._CACHE.clear()
         jax.clear_caches()
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from jinit import activations
-from jinit.quadrature import mean_square
+from jinit._quadrature import mean_square
 
 SELU_A, SELU_L = 1.6732632423543772, 1.0507009873554805
 REFERENCE = {

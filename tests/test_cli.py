@@ -11,9 +11,9 @@ import numpy as np
 import pandas
 import pytest
 
+from jinit.auditing import _checkpoints
 from jinit.cli import main
-from jinit.cli.output import interrupts_kept
-from jinit.parameters import checkpoints
+from jinit.cli._output import interrupts_kept
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
 
@@ -252,7 +252,7 @@ def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     assert "healthy" in text
     assert "backward" in picture.read_text()
     assert main([*PROBE, "--initializer", "zeros", "--plot", str(tmp_path / "z.png")]) == 1
-    assert "symmetric  hidden_0: 100%" in capsys.readouterr().out
+    assert "hidden_0  symmetric\n  100%" in capsys.readouterr().out
     main([*PROBE, "--initializer", "zeros", "--seeds", "1"])
     text = capsys.readouterr().out
     assert "one seed" in text
@@ -290,7 +290,7 @@ def test_audit_of_a_checkpoint(tmp_path, capsys):
     assert "head.weight  symmetric" in text
     assert "1 finding in 2 arrays" in text
     assert main(["audit", path, *options, "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)[0]["leaf"] == "head.weight"
+    assert json.loads(capsys.readouterr().out)[0]["where"] == "head.weight"
     assert main(["audit", path, "--host", "torch"]) == 0
     assert "fans not checked for fc.weight, head.weight" in capsys.readouterr().out
     assert main(["audit", path]) == 2  # (in, out) or (out, in)?
@@ -310,7 +310,7 @@ def test_audit_reads_safetensors_and_refuses_everything_else(tmp_path, capsys):
     values = np.arange(6, dtype=np.float32).tobytes() + np.array([0x3F80, 0x4000], "<u2").tobytes()
     path = tmp_path / "model.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + values)
-    arrays = checkpoints.load(path)
+    arrays = _checkpoints.load(path)
     np.testing.assert_array_equal(arrays["a.weight"], np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(arrays["b.weight"].astype(np.float32), [1.0, 2.0])
     path.write_bytes(path.read_bytes()[:-3])
@@ -343,7 +343,7 @@ def test_npz_files_of_numpy_are_read_as_numpy_reads_them(tmp_path):
     arrays = {"c": np.arange(6.0).reshape(2, 3), "f": np.asfortranarray(np.arange(6).reshape(3, 2)),
               "scalar": np.array(2.0), "empty": np.zeros((0, 3))}  # fmt: skip
     np.savez_compressed(tmp_path / "W.NPZ", **arrays)
-    found = checkpoints.load(next(tmp_path.iterdir()))
+    found = _checkpoints.load(next(tmp_path.iterdir()))
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
@@ -359,4 +359,4 @@ def test_safetensors_library_agrees(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="an independent writer")
     arrays = {"w": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float16)}
     library.save_file(arrays, tmp_path / "w.safetensors")
-    np.testing.assert_array_equal(checkpoints.load(tmp_path / "w.safetensors")["w"], arrays["w"])
+    np.testing.assert_array_equal(_checkpoints.load(tmp_path / "w.safetensors")["w"], arrays["w"])

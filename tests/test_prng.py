@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jinit import prng
-from jinit.quadrature import in_float64
+from jinit import _prng
+from jinit._float64 import in_float64
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -22,14 +22,14 @@ def words(keys):
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_bits(seed, shape, dtype):
     key = jax.random.key(seed)
-    found = jax.random.bits(prng.unrolled(key), shape, dtype)
+    found = jax.random.bits(_prng.unrolled(key), shape, dtype)
     np.testing.assert_array_equal(found, jax.random.bits(key, shape, dtype))
 
 
 def test_bits_of_64():
     def check():
         key = jax.random.key(3)
-        found = jax.random.bits(prng.unrolled(key), (5, 3), "uint64")
+        found = jax.random.bits(_prng.unrolled(key), (5, 3), "uint64")
         np.testing.assert_array_equal(found, jax.random.bits(key, (5, 3), "uint64"))
         assert found.dtype == np.uint64
 
@@ -40,7 +40,7 @@ def test_bits_of_64():
 @hypothesis.settings(max_examples=20, deadline=None)
 def test_keys_derived_from_it(seed, word):
     key = jax.random.key(seed)
-    mine = prng.unrolled(key)
+    mine = _prng.unrolled(key)
     np.testing.assert_array_equal(words(jax.random.split(mine, 3)), words(jax.random.split(key, 3)))
     found = jax.random.split(mine, (2, 3))
     np.testing.assert_array_equal(words(found), words(jax.random.split(key, (2, 3))))
@@ -62,13 +62,13 @@ def test_draws_under_vmap_and_jit(draw):
     shape = 7 if draw is jax.random.permutation else (4, 7)
     mapped = jax.jit(jax.vmap(lambda key: draw(key, shape)))
     expected = np.asarray(mapped(keys))
-    np.testing.assert_array_equal(mapped(prng.unrolled(keys)), expected)
-    loop = [draw(prng.unrolled(key), shape) for key in keys]
+    np.testing.assert_array_equal(mapped(_prng.unrolled(keys)), expected)
+    loop = [draw(_prng.unrolled(key), shape) for key in keys]
     np.testing.assert_array_equal(loop, expected)
 
 
 def test_legacy_words_and_typed_keys_are_one_stream():
-    found = jax.random.normal(prng.unrolled(jax.random.PRNGKey(5)), (6,))
+    found = jax.random.normal(_prng.unrolled(jax.random.PRNGKey(5)), (6,))
     np.testing.assert_array_equal(found, jax.random.normal(jax.random.key(5), (6,)))
 
 
@@ -76,7 +76,7 @@ def test_a_sharded_draw_needs_no_whole_array():
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
     parts = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
     shape = (8 * len(jax.devices()), 33)
-    key = prng.unrolled(jax.random.key(1))
+    key = _prng.unrolled(jax.random.key(1))
     run = jax.jit(lambda key: jax.random.bits(key, shape), out_shardings=parts)
     np.testing.assert_array_equal(run(key), jax.random.bits(jax.random.key(1), shape))
     program = run.lower(key).compile().as_text()
@@ -87,12 +87,12 @@ def test_a_sharded_draw_needs_no_whole_array():
 
 def test_other_keys_come_back_as_they_are():
     rbg = jax.random.key(0, impl="rbg")
-    assert prng.unrolled(rbg) is rbg
-    mine = prng.unrolled(jax.random.key(0))
-    assert prng.unrolled(mine) is mine
+    assert _prng.unrolled(rbg) is rbg
+    mine = _prng.unrolled(jax.random.key(0))
+    assert _prng.unrolled(mine) is mine
     with jax.threefry_partitionable(False):
         key = jax.random.key(0)
-        assert prng.unrolled(key) is key
+        assert _prng.unrolled(key) is key
 
 
 def test_it_is_not_a_loop():
@@ -102,21 +102,21 @@ def test_it_is_not_a_loop():
 
     key = jax.random.key(0)
     assert "while(" in program(key), "JAX unrolls threefry on CPU itself: jinit.prng can go"
-    assert "while(" not in program(prng.unrolled(key))
+    assert "while(" not in program(_prng.unrolled(key))
 
 
 def test_large_arrays_keep_jaxs_64_bit_counters():
     # Shapes only: 16 GiB would have to be drawn.
     shape = (2**16, 2**16)
     program = jax.jit(lambda key: jax.random.bits(key, shape)).lower(
-        prng.unrolled(jax.random.key(0))
+        _prng.unrolled(jax.random.key(0))
     )
     assert "ui64" in program.as_text()
 
 
 def test_bits_and_what_becomes_of_them_are_two_loops():
     # In one loop each number waits for the last one; see prng. XLA may merge them again one day.
-    draw = jax.jit(lambda key: jax.random.normal(prng.unrolled(key), (64, 64)))
+    draw = jax.jit(lambda key: jax.random.normal(_prng.unrolled(key), (64, 64)))
     lowered = draw.trace(jax.random.key(0)).lower(lowering_platforms=("cpu",))
     computations = lowered.compile().as_text().split("\n}\n")
     becoming = [text for text in computations if " log-plus-one(" in text]
@@ -127,6 +127,6 @@ def test_bits_and_what_becomes_of_them_are_two_loops():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_accelerators_fuse_both(platform):
-    draw = jax.jit(lambda key: jax.random.normal(prng.unrolled(key), (64, 64)))
+    draw = jax.jit(lambda key: jax.random.normal(_prng.unrolled(key), (64, 64)))
     lowered = draw.trace(jax.random.key(0)).lower(lowering_platforms=(platform,))
     assert "inlineable" not in lowered.as_text()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jinit import specs
+from jinit import _specs
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(
     lambda s: s not in {"and", "as", "if", "in", "is", "or", "not", "def", "del", "for", "try"}
@@ -21,8 +21,8 @@ VALUES = st.one_of(
 
 @given(NAMES, st.lists(VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3))
 def test_parse_undoes_write(name, args, kwargs):
-    spec = specs.Spec(name, tuple(args), tuple(kwargs.items()))
-    assert specs.parse(str(spec)) == spec
+    spec = _specs.Spec(name, tuple(args), tuple(kwargs.items()))
+    assert _specs.parse(str(spec)) == spec
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_parse_undoes_write(name, args, kwargs):
 )
 def test_what_is_not_a_name_with_literals_is_refused(text):
     with pytest.raises(ValueError, match=r"initializer: got .* allowed: .* fix: "):
-        specs.parse(text, "initializer")
+        _specs.parse(text, "initializer")
 
 
 def test_nothing_is_evaluated():
     with pytest.raises(ValueError, match="allowed"):
-        specs.parse("f(__import__('os').getcwd())")
+        _specs.parse("f(__import__('os').getcwd())")

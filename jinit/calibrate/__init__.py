@@ -1,16 +1,16 @@
 """Calibration: initial weights adjusted to a network and its data, before any training.
 
 Every function is ``(key, model, params, batch, …) -> (params, trace)``: pure, of a fixed number of
-steps, so that it jits and vmaps; the model is anything that :func:`jinit.probes.capture` opens.
+steps, so that it jits and vmaps; the model is anything that :func:`jinit.frameworks.capture` opens.
 """
 
-from jinit.calibrate.analytic import analytic
-from jinit.calibrate.common import Trace
-from jinit.calibrate.identity import antisymmetric, fixup, rezero, skipinit
-from jinit.calibrate.learned import gradient_quotient, gradinit, metainit
-from jinit.calibrate.moments import lsuv, output_bias, within_layer
-from jinit.calibrate.rates import between_layers
-from jinit.calibrate.registry import Calibration, get, names, resolve, split
+from jinit.calibrate._analytic import analytic
+from jinit.calibrate._common import Trace
+from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
+from jinit.calibrate._learned import gradient_quotient, gradinit, metainit
+from jinit.calibrate._moments import lsuv, output_bias, within_layer
+from jinit.calibrate._rates import between_layers
+from jinit.calibrate._registry import Calibration, get, names, resolve, split
 
 __all__ = [
     "Calibration", "Trace", "analytic", "antisymmetric", "between_layers", "fixup", "get",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from jinit import errors
-from jinit.cli.networks import phase, predict, probe, recommend
-from jinit.cli.output import interrupts_kept
-from jinit.cli.sweeps import plan, sweep
-from jinit.cli.weights import audit, describe, list_initializers
+from jinit.cli._networks import phase, predict, probe, recommend
+from jinit.cli._output import interrupts_kept
+from jinit.cli._sweeps import plan, sweep
+from jinit.cli._weights import audit, describe, list_initializers
 
 try:
     import tyro

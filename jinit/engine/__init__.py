@@ -1,10 +1,10 @@
 """Runs any pure function over many lanes. Knows nothing of networks."""
 
-from jinit.engine.jobs import Job, LaneSource, run, run_many
-from jinit.engine.program import Program
-from jinit.engine.schedule import Event
-from jinit.engine.store import MemoryStore, Store
-from jinit.engine.tiles import Tile
+from jinit.engine._jobs import Job, LaneSource, run, run_many
+from jinit.engine._program import Program
+from jinit.engine._schedule import Event
+from jinit.engine._store import MemoryStore, Store
+from jinit.engine._tiles import Tile
 
 __all__ = [
     "Job",

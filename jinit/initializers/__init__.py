@@ -1,9 +1,9 @@
 """Initializers for one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
 
-from jinit.initializers.base import NamedInitializer, scaled_by
-from jinit.initializers.bias import class_prior
-from jinit.initializers.constant import constant, identity, ones, ones_init, zeros, zeros_init
-from jinit.initializers.derived import (
+from jinit.initializers._base import NamedInitializer, scaled_by
+from jinit.initializers._bias import class_prior
+from jinit.initializers._constant import constant, identity, ones, ones_init, zeros, zeros_init
+from jinit.initializers._derived import (
     edge_of_chaos,
     mup,
     mup_learning_rate,
@@ -12,12 +12,12 @@ from jinit.initializers.derived import (
     siren,
     spectral,
 )
-from jinit.initializers.describe import Description, describe
-from jinit.initializers.fans import Fans, KernelAxes, fans
-from jinit.initializers.gains import Gain, gain
-from jinit.initializers.laws import Law
-from jinit.initializers.orthogonal import orthogonal, scaled_orthogonal
-from jinit.initializers.random import (
+from jinit.initializers._describe import Description, describe
+from jinit.initializers._fans import Fans, KernelAxes, fans
+from jinit.initializers._gains import Gain, gain
+from jinit.initializers._laws import Law
+from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
+from jinit.initializers._random import (
     normal,
     parametrized_truncated_normal,
     rademacher,
@@ -25,8 +25,8 @@ from jinit.initializers.random import (
     uniform,
     uniform_range,
 )
-from jinit.initializers.registry import get, names, register
-from jinit.initializers.scaling import (
+from jinit.initializers._registry import get, names, register
+from jinit.initializers._scaling import (
     fan_avg_normal,
     fan_in_normal,
     fan_in_uniform,
@@ -38,8 +38,8 @@ from jinit.initializers.scaling import (
     lecun_uniform,
     variance_scaling,
 )
-from jinit.initializers.sparse import randomized_asymmetric, sparse
-from jinit.initializers.structured import delta_orthogonal, dirac, hadamard, looks_linear
+from jinit.initializers._sparse import randomized_asymmetric, sparse
+from jinit.initializers._structured import delta_orthogonal, dirac, hadamard, looks_linear
 from jinit.typing import Initializer
 
 kaiming_normal, kaiming_uniform = he_normal, he_uniform

@@ -1,18 +1,8 @@
-"""Whole parameter trees, in any framework: rules, layouts, keys per leaf, draws."""
+"""Whole parameter trees, in any framework: rules, keys per leaf, draws, populations."""
 
-from jinit.parameters import hosts
-from jinit.parameters.audit import audit
-from jinit.parameters.findings import Finding
-from jinit.parameters.initialize import (
-    fold_words,
-    initialize,
-    leaf_key,
-    path_words,
-    reset_report,
-)
-from jinit.parameters.layout import HOSTS, Layout, layout
-from jinit.parameters.population import population, search_distribution
-from jinit.parameters.residual import (
+from jinit.parameters._initialize import fold_words, initialize, leaf_key, path_words, reset_report
+from jinit.parameters._population import population, search_distribution
+from jinit.parameters._residual import (
     deepnorm,
     fixup,
     gpt2_residual,
@@ -21,11 +11,10 @@ from jinit.parameters.residual import (
     skipinit,
     t_fixup,
 )
-from jinit.parameters.rules import Assignment, Layers, Rules, assign, matches, path_of
+from jinit.parameters._rules import Assignment, Rules, assign, matches
 
 __all__ = [
-    "Assignment", "Finding", "Layers", "Layout", "Rules", "assign", "audit", "hosts", "initialize",
-    "HOSTS", "layout", "leaf_key", "fold_words", "matches", "path_of", "path_words", "reset_report",
-    "population", "search_distribution",
+    "Assignment", "Rules", "assign", "initialize", "leaf_key", "fold_words", "matches",
+    "path_words", "reset_report", "population", "search_distribution",
     "deepnorm", "fixup", "gpt2_residual", "residual_rules", "rezero", "skipinit", "t_fixup",
 ]  # fmt: skip

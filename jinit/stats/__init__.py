@@ -1,7 +1,7 @@
 """Statistics of comparisons: arrays in, numbers out."""
 
-from jinit.stats.bootstrap import Interval, bootstrap
-from jinit.stats.compare import (
+from jinit.stats._bootstrap import Interval, bootstrap
+from jinit.stats._compare import (
     Pair,
     Paired,
     all_pairs,
@@ -13,19 +13,19 @@ from jinit.stats.compare import (
     sign_p,
     signed_rank_p,
 )
-from jinit.stats.location import iqm, trimmed_mean
-from jinit.stats.power import more_pairs
-from jinit.stats.profiles import PerformanceProfile, performance_profile
-from jinit.stats.ranks import Ranking, rank
-from jinit.stats.rates import WithDiverged, wilson, with_diverged
-from jinit.stats.survival import (
+from jinit.stats._location import iqm, trimmed_mean
+from jinit.stats._power import more_pairs
+from jinit.stats._profiles import PerformanceProfile, performance_profile
+from jinit.stats._ranks import Ranking, rank
+from jinit.stats._rates import WithDiverged, wilson, with_diverged
+from jinit.stats._survival import (
     Survival,
     TimeDifference,
     compare_times,
     kaplan_meier,
     restricted_mean,
 )
-from jinit.stats.variance import VarianceComponents, variance_components
+from jinit.stats._variance import VarianceComponents, variance_components
 
 __all__ = [
     "Interval",

@@ -1,6 +1,6 @@
 """What signal propagation theory says before anything is drawn. No sampling."""
 
-from jinit.theory.critical import (
+from jinit.theory._critical import (
     CriticalLine,
     FixedPoint,
     correlation_fixed_points,
@@ -10,7 +10,7 @@ from jinit.theory.critical import (
     edge_of_chaos,
     length_fixed_points,
 )
-from jinit.theory.finite_width import (
+from jinit.theory._finite_width import (
     FailureModes,
     Fluctuations,
     failure_modes,
@@ -18,15 +18,15 @@ from jinit.theory.finite_width import (
     log_length,
     random_walk_gain,
 )
-from jinit.theory.isometry import (
+from jinit.theory._isometry import (
     Isometry,
     JacobianSpectrum,
     isometric_point,
     isometry,
     jacobian_spectrum,
 )
-from jinit.theory.kernels import Kernels, condition_number, kernels, linearized_loss
-from jinit.theory.mean_field import (
+from jinit.theory._kernels import Kernels, condition_number, kernels, linearized_loss
+from jinit.theory._mean_field import (
     correlation_fixed_point,
     correlation_map,
     depth_scales,
@@ -34,11 +34,11 @@ from jinit.theory.mean_field import (
     length_map,
     susceptibility,
 )
-from jinit.theory.moments import CrossMoments, Moments, cross_moments, moments
-from jinit.theory.phase import PhaseDiagram, phase_diagram
-from jinit.theory.predict import Prediction, predict
-from jinit.theory.propagation import Architecture, Propagation, propagate
-from jinit.theory.settled import DepthScales
+from jinit.theory._moments import CrossMoments, Moments, cross_moments, moments
+from jinit.theory._phase import PhaseDiagram, phase_diagram
+from jinit.theory._predict import Prediction, predict
+from jinit.theory._propagation import Architecture, Propagation, propagate
+from jinit.theory._settled import DepthScales
 
 __all__ = [
     "Architecture", "CriticalLine", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint",

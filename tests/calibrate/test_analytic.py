@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import calibrate, models, probes
+from jinit import calibrate, frameworks, models
+from jinit.frameworks._capture import by_path
 from jinit.models import MLP
-from jinit.probes.capture import by_path
 
 KEY = jax.random.key(3)
 
@@ -66,7 +66,7 @@ def test_analytic_calibration_is_what_wide_networks_measure(name):
     params = drawn(model, x, "lecun_uniform")
     changed, trace = calibrate.analytic(KEY, model, params, x)
     np.testing.assert_allclose(trace.after, 1, atol=1e-3)
-    values = probes.capture(model, x).apply(changed, x, None)[1]
+    values = frameworks.capture(model, x).apply(changed, x, None)[1]
     seen = [float(jnp.mean(z**2)) for z in (values["hidden_0"], *values["hidden"])]
     np.testing.assert_allclose(seen, 1, atol=0.08)
 
@@ -96,12 +96,12 @@ def test_analytic_calibration_of_other_models_takes_their_activation():
         changed, trace = calibrate.analytic(KEY, model, params, x, activation=activation)
         np.testing.assert_allclose(trace.after, 1, atol=1e-3)
         assert abs(np.asarray(trace.before) - 1).max() > 0.2
-        values = probes.capture(model, x, params).apply(changed, x, None)[1]
+        values = frameworks.capture(model, x, params).apply(changed, x, None)[1]
         seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
         np.testing.assert_allclose(seen, 1, atol=0.15)
         # Without it the model's own graph says the same.
         changed, _ = calibrate.analytic(KEY, model, params, x)
-        values = probes.capture(model, x, params).apply(changed, x, None)[1]
+        values = frameworks.capture(model, x, params).apply(changed, x, None)[1]
         seen = [float(jnp.mean(jnp.square(z))) for z in values.values()]
         np.testing.assert_allclose(seen, 1, atol=0.15)
     residual = models.ResidualMLP(width=8, blocks=2, outputs=3)
@@ -183,7 +183,7 @@ def test_drawn_calibration_agrees_with_theory_and_counts_each_bias(x):
     model = MLP(features=(512, 512, 512, 256), activation="gelu")
     params = drawn(model, x, "lecun_normal", "normal(stddev=0.5)")
     by_theory, _ = calibrate.analytic(KEY, model, drawn(model, x, "lecun_normal"), x)
-    captured = probes.capture(model, x)
+    captured = frameworks.capture(model, x)
     unbiased, _ = calibrate.analytic(KEY, captured, drawn(model, x, "lecun_normal"), x)
     changed, trace = calibrate.analytic(KEY, captured, params, x)
     np.testing.assert_allclose(trace.after, 1, atol=1e-3)
@@ -259,7 +259,7 @@ def test_analytic_calibration_knows_what_a_kernel_does_not_decide():
     params = model.init(KEY, words)["params"]
     changed, trace = calibrate.analytic(KEY, model, params, words)
     assert bool(trace.converged.all())
-    values = probes.capture(model, words).apply(changed, words, None)[1]
+    values = frameworks.capture(model, words).apply(changed, words, None)[1]
     assert float(jnp.mean(jnp.square(values["placed"]))) == pytest.approx(1, abs=0.1)
 
 
@@ -271,7 +271,7 @@ def test_analytic_calibration_reads_the_scale_and_shift_of_normalization():
     for name in ("hidden_0", "hidden_1", "hidden_2"):
         params[name] |= {"scale": params[name]["scale"] * 3, "shift": params[name]["shift"] + 2}
     changed, _ = calibrate.analytic(KEY, model, params, x)
-    values = probes.capture(model, x).apply(changed, x, None)[1]
+    values = frameworks.capture(model, x).apply(changed, x, None)[1]
     seen = [float(jnp.mean(jnp.square(z))) for z in (values["hidden_0"], *values["hidden"])]
     np.testing.assert_allclose(seen, 1, atol=0.25)
     with pytest.raises(ValueError, match="more than φ"):

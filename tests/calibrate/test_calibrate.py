@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jinit
-from jinit import activations, calibrate, probes
+from jinit import activations, calibrate, frameworks, probes
 from jinit.models import MLP
 
 KEY = jax.random.key(3)
@@ -42,7 +42,7 @@ def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
     assert bool(trace.converged.all())
     assert int(trace.iterations.max()) <= 10
     np.testing.assert_allclose(trace.after, 1, atol=0.1)
-    captured = probes.capture(model, x)
+    captured = frameworks.capture(model, x)
     values = captured.apply(changed, x, None)[1]
     np.testing.assert_allclose(values["output"].var(), trace.after[-1], rtol=1e-4)
     for layer in ("hidden_0", "hidden_7", "output"):
@@ -84,7 +84,7 @@ def drawn_traced(model, x, seed):
 def test_within_layer_standardizes_every_unit(name, x):
     model = MLP(features=(48,) * 6 + (10,), activation=name)
     changed, trace = jax.jit(lambda p: calibrate.within_layer(KEY, model, p, x))(drawn(model, x))
-    values = probes.capture(model, x).apply(changed, x, None)[1]
+    values = frameworks.capture(model, x).apply(changed, x, None)[1]
     for z in (values["hidden_0"], *values["hidden"], values["output"]):
         z = np.asarray(z, np.float64)
         assert np.abs(z.mean(0)).max() <= 1e-5
@@ -99,7 +99,7 @@ def test_between_layers_gives_one_rate_and_keeps_the_function(x):
     changed, trace = jax.jit(lambda p: calibrate.between_layers(KEY, model, p, x))(params)
     assert float(trace.after.max() / trace.after.min()) <= 1.1
     assert float(trace.before.max() / trace.before.min()) > 1.3
-    apply = probes.capture(model, x).apply
+    apply = frameworks.capture(model, x).apply
     before, after = apply(params, x, None)[0], apply(changed, x, None)[0]
     np.testing.assert_allclose(after, before, atol=1e-4 * float(jnp.abs(before).max()))
 
@@ -313,7 +313,9 @@ def test_within_layer_of_attention_and_of_equinox_convolutions():
     for model, params, batch, channels in cases:
         changed, trace = calibrate.within_layer(KEY, model, params, batch)
         assert bool(trace.converged.all())
-        for name, z in probes.capture(model, batch, params).apply(changed, batch, None)[1].items():
+        for name, z in (
+            frameworks.capture(model, batch, params).apply(changed, batch, None)[1].items()
+        ):
             # All axes but those of units.
             units = [1] if channels else [2, 3] if z.ndim == 4 else [2]
             rest = tuple(axis for axis in range(z.ndim) if axis not in units)
@@ -343,12 +345,12 @@ def test_tied_embeddings_are_seen():
     linen, nnx_model = Tied(), TiedNnx(nnx.Rngs(0))
     trees = linen.init(KEY, tokens)["params"], nnx.to_pure_dict(nnx.state(nnx_model, nnx.Param))
     for model, params in zip((linen, nnx_model), trees, strict=True):
-        names = [layer.name for layer in probes.capture(model, tokens).layers]
+        names = [layer.name for layer in frameworks.capture(model, tokens).layers]
         assert names[-1].endswith("#2")
         changed, trace = calibrate.lsuv(KEY, model, params, tokens)
         assert trace.before.shape == (2,)
         assert bool(trace.converged.all())
-        z = list(probes.capture(model, tokens).apply(changed, tokens, None)[1].values())
+        z = list(frameworks.capture(model, tokens).apply(changed, tokens, None)[1].values())
         pooled = np.concatenate([np.ravel(z[0]), np.ravel(z[2])])
         np.testing.assert_allclose(trace.after, [pooled.var(), np.var(z[1])], rtol=1e-5)
 
@@ -363,7 +365,7 @@ def test_tied_embeddings_are_seen():
          TypeError, "'int32'; allowed: real floating-point"),
         (lambda m, p, x: calibrate.analytic(KEY, m, jax.tree.map(lambda w: w + 0j, p), x),
          TypeError, "'complex64'; allowed: real floating-point"),
-        (lambda m, p, x: calibrate.lsuv(KEY, probes.capture(m, x), p, x[:, :9]), ValueError,
+        (lambda m, p, x: calibrate.lsuv(KEY, frameworks.capture(m, x), p, x[:, :9]), ValueError,
          r"batch: got 'float32\[256, 9\]'; allowed: what the model takes"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x.tolist()[:1]), TypeError, "an array"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, "x"), TypeError, "batch: got 'x'"),
@@ -377,8 +379,8 @@ def test_tied_embeddings_are_seen():
          "tolerance: got .*; allowed: one number"),
         (lambda m, p, x: calibrate.metainit(KEY, m, p, x, learning_rate=np.ones(2)), TypeError,
          "learning_rate"),
-        (lambda m, p, x: calibrate.analytic(jnp.uint32(3), probes.capture(m, x), p, x), TypeError,
-         "a PRNG key"),
+        (lambda m, p, x: calibrate.analytic(jnp.uint32(3), frameworks.capture(m, x), p, x),
+         TypeError, "a PRNG key"),
         (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: (z, z)), ValueError, "loss"),
         (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda: 1.0), ValueError, "loss"),
         (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: z.argmax()), ValueError,
@@ -424,7 +426,7 @@ def test_outputs_that_are_no_classes_are_refused():
 
 
 def test_initializers_know_every_calibration_by_name():
-    from jinit.initializers.registry import CALIBRATIONS
+    from jinit.initializers._registry import CALIBRATIONS
 
     assert calibrate.names() == CALIBRATIONS
 
@@ -438,7 +440,7 @@ def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):
             return 2 * nn.Dense(self.features[-1], name="only")(x)
 
     model = Doubled(features=(8, 4))
-    captured = probes.capture(model, x)
+    captured = frameworks.capture(model, x)
     assert [layer.name for layer in captured.layers] == ["only"]
     params = model.init(KEY, x)["params"]
     np.testing.assert_allclose(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import calibrate, probes
+from jinit import calibrate, frameworks
+from jinit.frameworks._capture import by_path
 from jinit.models import MLP, Antisymmetric, ResidualMLP, as_model
 from jinit.parameters import matches
-from jinit.probes.capture import by_path
 
 KEY = jax.random.key(5)
 X = jax.random.normal(jax.random.key(1), (16, 12))
@@ -181,5 +181,5 @@ def test_within_layer_is_weight_normalization_from_data():
     changed, _ = calibrate.within_layer(KEY, model, params, X)
     outputs = model.apply({"params": changed}, X)
     np.testing.assert_allclose(outputs, expected[-1], atol=1e-4)
-    values = probes.capture(model, X).apply(changed, X, None)[1]
+    values = frameworks.capture(model, X).apply(changed, X, None)[1]
     np.testing.assert_allclose(values["hidden_0"], expected[0], atol=1e-5)

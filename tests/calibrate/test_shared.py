@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import calibrate, probes, theory
+from jinit import calibrate, frameworks, theory
 from jinit.probes import cross_entropy, random_projection
 
 KEY = jax.random.key(0)
@@ -34,7 +34,7 @@ def drawn(model, scale=1.0):
 
 def together(model, params):
     """z of ``same``, all its calls above one another, ``(calls · batch, units)``."""
-    values = probes.capture(model, X).apply(params, X, None)[1]
+    values = frameworks.capture(model, X).apply(params, X, None)[1]
     return np.concatenate([z for name, z in values.items() if name.startswith("same")])
 
 
@@ -180,7 +180,7 @@ def test_arrays_tied_by_other_means_than_a_module_are_refused():
             return self.b(nnx.relu(self.a(x)))
 
     with pytest.raises(ValueError, match="one kernel in a and b'; allowed: a kernel for each"):
-        probes.capture(Assigned(nnx.Rngs(0)), X)
+        frameworks.capture(Assigned(nnx.Rngs(0)), X)
 
     class Placeholder(eqx.Module):
         both: eqx.nn.Shared
@@ -196,4 +196,4 @@ def test_arrays_tied_by_other_means_than_a_module_are_refused():
             return second(jax.nn.relu(first(x)))
 
     with pytest.raises(ValueError, match=r"got 'equinox.nn.Shared'; allowed: layers with arrays"):
-        probes.capture(Placeholder(), X)
+        frameworks.capture(Placeholder(), X)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jinit import engine, errors
-from jinit.engine import cost, executors, jobs, tiles
-from jinit.engine.program import Program
+from jinit.engine import _cost, _executors, _jobs, _tiles
+from jinit.engine._program import Program
 
 RNG = np.random.default_rng(0)
 LANES = {"w": RNG.normal(size=(23, 8, 8)).astype(np.float32), "rate": np.linspace(0, 0.5, 23)}
@@ -206,10 +206,10 @@ def test_bad_input(call, match):
 
 
 def test_tile_width_is_a_pure_function_of_bytes_and_platform():
-    widths = [tiles.tile_width(bytes_, "cpu") for bytes_ in (1, 10**5, 3 * 10**5, 10**7)]
+    widths = [_tiles.tile_width(bytes_, "cpu") for bytes_ in (1, 10**5, 3 * 10**5, 10**7)]
     assert widths == [16, 8, 2, 2]
-    assert tiles.tile_width(10**5, "gpu", count=100) == 128
-    assert tiles.tile_width(10**8, "gpu", count=100, memory_bytes=16 * 10**9) == 16
+    assert _tiles.tile_width(10**5, "gpu", count=100) == 128
+    assert _tiles.tile_width(10**8, "gpu", count=100, memory_bytes=16 * 10**9) == 16
 
 
 def test_cost_is_read_off_the_jaxpr():
@@ -218,15 +218,15 @@ def test_cost_is_read_off_the_jaxpr():
     def looped(a):
         return jax.lax.scan(lambda c, _: (c @ a.T @ a, None), a, None, length=5)[0]
 
-    assert cost.matmul_flops(looped, a) == 5 * 2 * (8 * 4 * 8 + 8 * 8 * 4)
-    assert cost.carried_bytes(looped, a, ()) == 8 * 4 * 4
+    assert _cost.matmul_flops(looped, a) == 5 * 2 * (8 * 4 * 8 + 8 * 8 * 4)
+    assert _cost.carried_bytes(looped, a, ()) == 8 * 4 * 4
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
 
     def makes_its_own(seed):
         w = jax.random.normal(jax.random.key(seed), (50, 50))
         return jax.lax.fori_loop(0, 3, lambda i, w: w * 2, w).sum()
 
-    assert cost.carried_bytes(makes_its_own, seed, ()) == 50 * 50 * 4 + 4
+    assert _cost.carried_bytes(makes_its_own, seed, ()) == 50 * 50 * 4 + 4
 
 
 def test_convolutions_are_counted():
@@ -238,14 +238,14 @@ def test_convolutions_are_counted():
             x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    assert cost.matmul_flops(conv, x, k) == 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
+    assert _cost.matmul_flops(conv, x, k) == 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
 
 
 def test_several_devices_share_the_work(monkeypatch):
     devices = tuple(jax.local_devices())
     assert len(devices) == 2, "tests run with two host devices"
-    machine = executors.Workers("gpu", devices, True, 2**30)
-    monkeypatch.setattr(executors, "local", lambda workers=None: machine)
+    machine = _executors.Workers("gpu", devices, True, 2**30)
+    monkeypatch.setattr(_executors, "local", lambda workers=None: machine)
     found = engine.run(descend, LANES, X, tile=4)
     monkeypatch.undo()
     equal(found, engine.run(descend, LANES, X, tile=4))
@@ -267,7 +267,7 @@ def test_lanes_made_on_demand_are_only_made_once():
             return (numbers**2).astype(np.int32)
 
     source = Squares()
-    found = jobs.run_many([jobs.Job(lambda x: x + 1, source, tile=2)], workers=1)[0]
+    found = _jobs.run_many([_jobs.Job(lambda x: x + 1, source, tile=2)], workers=1)[0]
     np.testing.assert_array_equal(found, np.arange(5) ** 2 + 1)
     assert source.taken == [[0, 1], [2, 3], [4, 4]]
 

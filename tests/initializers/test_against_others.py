@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jinit import initializers, parameters
+from jinit import frameworks, initializers
 
 pytestmark = pytest.mark.slow
 K = jax.random.key(0)
@@ -34,7 +34,7 @@ def test_fans_are_torchs_and_keras(shape):
     weight = torch.empty(torch_shape(shape))
     theirs = torch.nn.init._calculate_fan_in_and_fan_out(weight)
     assert theirs == (ours.fan_in, ours.fan_out)
-    layout = parameters.layout("conv", "torch")
+    layout = frameworks.layout("conv", "torch")
     assert layout.fans(torch_shape(shape)) == ours
 
 

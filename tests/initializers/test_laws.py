@@ -14,8 +14,8 @@ import scipy.linalg
 from scipy import special, stats
 
 from jinit import initializers
-from jinit.initializers import laws
-from jinit.quadrature import in_float64
+from jinit._float64 import in_float64
+from jinit.initializers import _laws
 
 ALPHA = 1e-3
 
@@ -355,7 +355,7 @@ def test_laws_of_kernels_that_draw_nothing_are_those_of_their_entries(shape, gai
         *([initializers.dirac()] if len(shape) > 2 else []),
         *([initializers.identity(gain)] if len(shape) == 2 else []),
     ):
-        drawn = laws.entries(np.asarray(made(jax.random.key(0), shape), np.float64))
+        drawn = _laws.entries(np.asarray(made(jax.random.key(0), shape), np.float64))
         law = made.law(shape)
         for what in ("mean", "stddev", "low", "high"):
             assert getattr(law, what) == pytest.approx(getattr(drawn, what), abs=1e-6), what

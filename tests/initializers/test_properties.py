@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 
 from jinit import initializers
-from jinit.initializers import registry
+from jinit.initializers import _registry
 
-ROWS = [registry.row(name) for name in initializers.names()]
+ROWS = [_registry.row(name) for name in initializers.names()]
 SPECS = [row.example or row.name for row in ROWS]
 FANNED = [spec for spec in SPECS if initializers.get(spec).takes("in_axis")]
 KEY = jax.random.key(0)
@@ -126,7 +126,7 @@ def test_every_row_has_golden_values():
 @pytest.mark.parametrize("spec", SPECS)
 def test_golden_values(spec):
     """Weights are the same for ever: bits of uniforms, normals to 8 ulp, orthogonals to 1e-6."""
-    row = registry.row(spec.partition("(")[0])
+    row = _registry.row(spec.partition("(")[0])
     shape = {1: (2,), 2: (6, 4), 4: (3, 3, 4, 6)}[len(row.shape)]
     made = initializers.get(spec)
     values = np.asarray(made(jax.random.key(17), shape)).ravel()
@@ -145,7 +145,7 @@ def test_golden_values(spec):
 
 def test_golden_keys():
     from jinit import parameters
-    from jinit.sweep.network import run_key
+    from jinit.sweep._network import run_key
 
     assert jax.random.key_data(run_key(3, "init")).tolist() == RUN_KEY
     leaf = parameters.leaf_key(jax.random.key(0), "output/kernel")

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import initializers, specs
-from jinit.initializers import registry
+from jinit import _specs, initializers
+from jinit.initializers import _registry
 
-ROWS = [registry.row(name) for name in initializers.names()]
+ROWS = [_registry.row(name) for name in initializers.names()]
 EXAMPLES = [row.example or row.name for row in ROWS]
 
 
 def shape_of(text):
     """A small shape that the row's initializer serves."""
-    rank = len(registry.row(specs.parse(text).name).shape)
+    rank = len(_registry.row(_specs.parse(text).name).shape)
     return {1: (2,), 2: (6, 4), 4: (3, 3, 4, 6)}[rank]
 
 
@@ -64,7 +64,7 @@ def test_aliases_are_distinct_and_reach_their_row():
     assert not set(aliases) & set(initializers.names())
     for row in ROWS:
         for alias in row.aliases:
-            assert registry.row(alias) is row
+            assert _registry.row(alias) is row
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_deterministic_arrays_follow_their_law(text):
 
 def test_what_keras_and_haiku_would_pass_is_refused_with_the_way_to_do_it():
     for call in (lambda f: f((3, 4), dtype="float32"), lambda f: f((3, 4), jnp.float32)):
-        with pytest.raises(TypeError, match=r"hosts.keras\('he_normal'\) or hosts.haiku"):
+        with pytest.raises(TypeError, match=r"frameworks.keras\('he_normal'\) or frameworks.haiku"):
             call(initializers.he_normal())
     with pytest.raises(TypeError, match="shape: got None"):
         initializers.he_normal()(jax.random.key(0))
@@ -130,7 +130,7 @@ def test_factories_that_return_no_initializer_are_named():
         with pytest.raises(TypeError, match="factory of 'junk'"):
             initializers.get("junk")
     finally:
-        del registry._ROWS["junk"]
+        del _registry._ROWS["junk"]
 
 
 def test_missing_arguments_are_shown_by_an_example():
@@ -307,6 +307,6 @@ def test_specs_of_registered_initializers():
     initializers.register("three", lambda scale=3.0: initializers.constant(scale))
     try:
         assert float(initializers.get("three(scale=2.0)")(jax.random.key(0), ())) == 2.0
-        assert specs.parse("three").name in initializers.names()
+        assert _specs.parse("three").name in initializers.names()
     finally:
-        del registry._ROWS["three"]
+        del _registry._ROWS["three"]

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jinit
-from jinit import initializers, models, parameters
+from jinit import frameworks, initializers, models, parameters
 
 F32 = jnp.float32
 
@@ -174,7 +174,7 @@ def test_where_resets_a_part_and_says_what_it_kept():
 
 
 def test_fans_of_unequal_blocks_are_those_of_the_first():
-    made = parameters.Layout(fused=(4, 6))
+    made = frameworks.Layout(fused=(4, 6))
     assert made.kernels((3, 10)) == (1, [(3, 4), (3, 6)])
     assert made.fans((3, 10)) == initializers.Fans(3.0, 4.0)
 
@@ -183,18 +183,18 @@ def test_fans_of_unequal_blocks_are_those_of_the_first():
 def test_packed_is_separate(host):
     """A fused kernel's blocks, a group and a batch entry are kernels drawn alone."""
     key, init = jax.random.key(4), initializers.glorot_normal()
-    made = parameters.layout("fused((3, 5))", host)
+    made = frameworks.layout("fused((3, 5))", host)
     shape = (7, 8) if host == "flax" else (8, 7)
     packed = made.draw(init, key, shape, "float32")
     packed = packed if host == "flax" else packed.T
     for block, (start, size) in enumerate([(0, 3), (3, 5)]):
         alone = init(jax.random.fold_in(key, block), (7, size))
         np.testing.assert_allclose(packed[:, start : start + size], alone, rtol=1e-6)
-    grouped = parameters.layout("conv(groups=2)").draw(init, key, (3, 4, 6), "float32")
+    grouped = frameworks.layout("conv(groups=2)").draw(init, key, (3, 4, 6), "float32")
     for group in range(2):
         alone = init(jax.random.fold_in(key, group), (3, 4, 3))
         np.testing.assert_allclose(grouped[..., 3 * group : 3 * group + 3], alone, rtol=1e-6)
-    several = parameters.layout("dense(inputs=2, outputs=2, batch=1)")
+    several = frameworks.layout("dense(inputs=2, outputs=2, batch=1)")
     batched = several.draw(init, key, (2, 3, 4, 5, 6), "float32")
     for entry in range(2):
         alone = init(jax.random.fold_in(key, entry), (12, 30))

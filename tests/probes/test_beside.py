@@ -5,7 +5,7 @@ import json
 import jax
 import pytest
 
-from jinit import initializers, probes, theory
+from jinit import frameworks, initializers, probes, theory
 from jinit.cli import main
 from jinit.models import MLP
 
@@ -13,7 +13,7 @@ from jinit.models import MLP
 def held(measured, expected, depth=6, width=96):
     model = MLP(features=(width,) * depth + (8,), activation="tanh")
     x = jax.random.normal(jax.random.key(0), (12, width))
-    captured, loss = probes.capture(model, x), probes.random_projection(jax.random.key(1))
+    captured, loss = frameworks.capture(model, x), probes.random_projection(jax.random.key(1))
     rules = {"*/kernel": measured, "*/bias": "zeros"}
     profile = probes.ensemble(captured, rules, x, loss, seeds=24)
     return probes.beside(profile, theory.predict(model, x, kernel=initializers.get(expected)))
@@ -21,21 +21,21 @@ def held(measured, expected, depth=6, width=96):
 
 @pytest.mark.slow
 def test_agreement_is_silent():
-    assert held("fan_in_normal(k=1.5)", "fan_in_normal(k=1.5)").parts == ()
+    assert held("fan_in_normal(k=1.5)", "fan_in_normal(k=1.5)").findings[0].ok
 
 
 @pytest.mark.slow
 def test_parting_names_quantity_and_layer():
-    parts = held("fan_in_normal(k=3.0)", "fan_in_normal(k=1.0)").parts
-    assert parts[0].startswith("E z² leaves theory at hidden_0")
-    assert any(part.startswith("‖∂L/∂z‖² leaves theory") for part in parts)
+    parts = held("fan_in_normal(k=3.0)", "fan_in_normal(k=1.0)").findings
+    assert (parts[0].kind, parts[0].where) == ("E z² leaves theory", "hidden_0")
+    assert any(part.kind == "‖∂L/∂z‖² leaves theory" for part in parts)
 
 
 @pytest.mark.slow
 def test_another_network_is_refused():
     model = MLP(features=(8, 4))
     x = jax.random.normal(jax.random.key(0), (4, 8))
-    captured, loss = probes.capture(model, x), probes.random_projection(jax.random.key(1))
+    captured, loss = frameworks.capture(model, x), probes.random_projection(jax.random.key(1))
     rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
     profile = probes.ensemble(captured, rules, x, loss, seeds=2)
     other = theory.predict(MLP(features=(8, 8, 4)), 8)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import jinit
-from jinit import probes
+from jinit import frameworks, probes
 from jinit.models import MLP
 
 X = jax.random.normal(jax.random.key(5), (24, 16))
@@ -18,7 +18,7 @@ LOSS = probes.random_projection(jax.random.key(7))
 
 def made(features, initializer="he_normal", seed=0, bias="normal(0.5)", **options):
     model = MLP(features=features, **options)
-    captured = probes.capture(model, X)
+    captured = frameworks.capture(model, X)
     rules = {"*/kernel": initializer, "*/bias": bias}
     return captured, jinit.initialize(jax.random.key(seed), captured.params, rules)
 
@@ -87,7 +87,7 @@ def test_an_orthogonal_linear_network_is_an_isometry():
 @pytest.mark.slow
 def test_he_keeps_the_second_moment_of_wide_relu_networks():
     """E over weights of E z²_l is E z²_1 exactly (He et al. 2015, equation 10), both ways."""
-    captured = probes.capture(MLP(features=(256,) * 6 + (16,)), X)
+    captured = frameworks.capture(MLP(features=(256,) * 6 + (16,)), X)
     found = probes.ensemble(
         captured, {"*/kernel": "variance_scaling(2.0, fan_in, normal)", "*/bias": "zeros"},
         X, LOSS, seeds=48, activation="relu",
@@ -104,7 +104,7 @@ def test_he_keeps_the_second_moment_of_wide_relu_networks():
 
 @pytest.mark.slow
 def test_an_ensemble_is_its_networks():
-    captured = probes.capture(MLP(features=(8, 8, 3), activation="tanh"), X)
+    captured = frameworks.capture(MLP(features=(8, 8, 3), activation="tanh"), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
     many = probes.ensemble(captured, rules, X, LOSS, seeds=np.array([3, 9]), activation="tanh")
     for row, seed in enumerate((3, 9)):
@@ -118,7 +118,7 @@ def test_an_ensemble_is_its_networks():
 
 @pytest.mark.slow
 def test_a_network_is_the_same_in_any_row():
-    captured = probes.capture(MLP(features=(8, 3)), X)
+    captured = frameworks.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
     many = probes.ensemble(captured, rules, X, LOSS, seeds=11)
     few = probes.ensemble(captured, rules, X, LOSS, seeds=np.array([10, 4]))
@@ -132,15 +132,15 @@ def test_a_network_is_the_same_in_any_row():
 
 @pytest.mark.slow
 def test_a_second_ensemble_compiles_nothing():
-    captured = probes.capture(MLP(features=(8, 3)), X)
+    captured = frameworks.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
 
     def compiled(**rules):
-        from jinit.engine import program
+        from jinit.engine import _program
 
-        before = len(program._CACHE)
+        before = len(_program._CACHE)
         probes.ensemble(captured, rules, X, LOSS, seeds=2)
-        return len(program._CACHE) - before
+        return len(_program._CACHE) - before
 
     assert compiled(**rules) == 1
     assert compiled(**dict(rules)) == 0
@@ -207,7 +207,7 @@ def test_mistakes_are_named():
 
 
 def test_labels_of_another_batch_are_refused_by_name():
-    captured = probes.capture(MLP(features=(4, 3)), X)
+    captured = frameworks.capture(MLP(features=(4, 3)), X)
     params = jinit.initialize(jax.random.key(0), captured.params, {"*": "zeros"})
     with pytest.raises(ValueError, match="one per example"):
         probes.propagation(captured, params, X, probes.cross_entropy(jnp.zeros(3, int)))

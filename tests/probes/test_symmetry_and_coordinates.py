@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import jinit
-from jinit import data, models, probes
-from jinit.initializers.derived import mup_learning_rate
+from jinit import data, frameworks, models, probes
+from jinit.initializers._derived import mup_learning_rate
 from jinit.train import FitConfig, fit, losses, optimizers
 
 
@@ -18,7 +18,7 @@ def test_rank_and_duplicates_against_numpy():
     thin[:, 7] = thin[:, 2]
     thin[:, 9] = thin[:, 4] * (1 + 1e-3)
     params = {"layer": {"w": jnp.asarray(thin, jnp.float32)}}
-    captured = probes.capture(
+    captured = frameworks.capture(
         lambda p, x, tap: tap("layer", x @ p["layer"]["w"]), jnp.zeros((2, 12)), params
     )
     found = probes.symmetry(captured, params)
@@ -74,7 +74,7 @@ def test_projections_find_near_duplicates(share, scale):
 def test_units_of_few_weights_are_no_near_duplicates():
     """4,096 numbers lie within 1 % of one another by chance."""
     x = jax.random.normal(jax.random.key(1), (16, 1))
-    captured = probes.capture(models.MLP(features=(4096, 2)), x)
+    captured = frameworks.capture(models.MLP(features=(4096, 2)), x)
     params = jinit.initialize(jax.random.key(0), captured.params, {"*": "normal"})
     loss = probes.random_projection(jax.random.key(2))
     assert probes.propagation(captured, params, x, loss).near_duplicates[0] == 0
@@ -104,7 +104,7 @@ def test_a_tolerance_that_float32_cannot_tell_is_refused():
 )
 def test_symmetry_kept_or_broken_after_training(rules, start, end):
     xor, model = data.get("xor"), models.MLP(features=(8, 1), activation="tanh")
-    captured = probes.capture(model, jnp.asarray(xor.x_train[:2]))
+    captured = frameworks.capture(model, jnp.asarray(xor.x_train[:2]))
     params = jinit.initialize(jax.random.key(0), captured.params, rules)
     assert probes.symmetry(captured, params).duplicates[0] == start
     _, metrics = fit(

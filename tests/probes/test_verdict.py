@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import probes
+from jinit import frameworks, probes
 from jinit.models import MLP
 
 SEEDS = 16
@@ -84,7 +84,7 @@ def examples():
 def prober(activation, depth):
     """One compiled program for all initializers of an activation and a depth."""
     x, loss = examples()
-    captured = probes.capture(MLP(features=(32,) * depth + (10,), activation=activation), x)
+    captured = frameworks.capture(MLP(features=(32,) * depth + (10,), activation=activation), x)
 
     def profile(params):
         return probes.propagation(captured, params, x, loss, activation=activation)
@@ -108,7 +108,7 @@ def test_sick_networks(network, kind):
     assert "healthy" not in found
     names = {layer.name for layer in prober(*network[:2])[0].layers}
     for finding in found.values():
-        assert finding.layer in names
+        assert finding.where in names
         assert all((finding.evidence, finding.threshold, finding.source, finding.fix))
 
 
@@ -122,7 +122,7 @@ def test_healthy_networks(network):
 def test_inputs_far_from_standardized():
     """z in the millions: one cause, fixes that do not contradict each other."""
     x = 1e6 * jax.random.normal(jax.random.key(1), (32, 64))
-    captured = probes.capture(MLP((64, 64, 10), activation="tanh"), x)
+    captured = frameworks.capture(MLP((64, 64, 10), activation="tanh"), x)
     loss = probes.random_projection(jax.random.key(2))
     rules = {"*/kernel": "glorot_normal", "*/bias": "zeros"}
     profile = probes.ensemble(captured, rules, x, loss, seeds=4, activation="tanh")
@@ -157,7 +157,7 @@ def test_one_network_alone_and_another_model():
 def findings_of(rules, seeds=2, **options):
     x, loss = examples()
     model = MLP(features=(16, 16, 16, 10), **options)
-    captured = probes.capture(model, x)
+    captured = frameworks.capture(model, x)
     activation = options.get("activation", "relu")
     profile = probes.ensemble(captured, rules, x, loss, seeds=seeds, activation=activation)
     return {f.kind: f for f in probes.verdict(captured, profile, activation=activation)}
@@ -193,7 +193,7 @@ def test_normalization_stands_before_the_activation():
 
 def seen(activation, kernel, *, depth=4, width=64, scale=1.0):
     x = scale * jax.random.normal(jax.random.key(0), (64, 32))
-    captured = probes.capture(MLP(features=(width,) * depth + (10,), activation=activation), x)
+    captured = frameworks.capture(MLP(features=(width,) * depth + (10,), activation=activation), x)
     rules = {"*/kernel": kernel, "*/bias": "zeros"}
     loss = probes.random_projection(jax.random.key(7))
     profile = probes.ensemble(captured, rules, x, loss, seeds=8, activation=activation)
@@ -268,7 +268,7 @@ def test_labels_and_inputs_that_do_not_fit_are_named():
         probes.cross_entropy(jnp.array([9]))(jnp.zeros((1, 2)))
     x = jax.random.normal(jax.random.key(0), (8, 5))
     captured, loss = (
-        probes.capture(MLP(features=(4, 2)), x),
+        frameworks.capture(MLP(features=(4, 2)), x),
         probes.random_projection(jax.random.key(7)),
     )
     with pytest.raises(ValueError, match=r"x: got \(8, 4\); allowed: inputs of the captured model"):

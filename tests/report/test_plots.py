@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 import jinit
 from jinit import stats
 from jinit.report import plots
-from jinit.sweep import Table
+from jinit.results import Table
 
 ARMS = ("zeros", "glorot_uniform", "he_normal")
 
@@ -45,34 +45,34 @@ def made(depths=(2, 8), rates=(0.1,), seeds=12):
 @pytest.mark.parametrize("kind", plots.KINDS)
 def test_every_kind_has_a_panel_per_cell_and_takes_an_ax(kind):
     rates = (0.01, 0.1) if kind == "learning_rate_sensitivity" else (0.1,)
-    axes = getattr(made(rates=rates).plot, kind)()
+    axes = plots.KINDS[kind](made(rates=rates))
     assert [ax.get_title(loc="left") for ax in axes] == ["depth 2", "depth 8"]
     mine = plots.new_axes()
     one = made(rates=rates).select(depth=2)
-    assert getattr(one.plot, kind)(ax=mine) is mine
+    assert plots.KINDS[kind](one, ax=mine) is mine
     assert mine.lines or mine.containers
     with pytest.raises(ValueError, match=r"select\(depth"):
-        getattr(made(rates=rates).plot, kind)(ax=plots.new_axes())
+        plots.KINDS[kind](made(rates=rates), ax=plots.new_axes())
     with pytest.raises(ValueError, match="initialiser"):
-        getattr(one.plot, kind)(across="initialiser")
+        plots.KINDS[kind](one, across="initialiser")
 
 
 def test_the_numbers_drawn_are_the_statistics():
     table = made(depths=(2,))
     summaries = {item.arm: item for item in jinit.summarize(table)}
-    drawn = {row[0]: row for row in table.plot.ranking().drawn_numbers}
+    drawn = {row[0]: row for row in plots.ranking(table).drawn_numbers}
     for arm, item in summaries.items():
         assert drawn[arm][2:] == (item.metric.estimate, item.metric.low, item.metric.high)
     # Best first, diverged runs counted as the worst.
     assert list(drawn) == sorted(summaries, key=lambda arm: -summaries[arm].metric.estimate)
-    differences = {row[0]: row for row in table.plot.paired_differences().drawn_numbers}
+    differences = {row[0]: row for row in plots.paired_differences(table).drawn_numbers}
     for item in jinit.compare(table, baseline="glorot_uniform"):
         assert differences[item.arm][2] == item.result.difference.estimate
-    rates = {row[0]: row[2] for row in table.plot.divergence_rates().drawn_numbers}
+    rates = {row[0]: row[2] for row in plots.divergence_rates(table).drawn_numbers}
     assert rates == {"zeros": 0, "glorot_uniform": 0, "he_normal": 0.25}
-    curve = [row for row in table.plot.survival().drawn_numbers if row[0] == "zeros"]
+    curve = [row for row in plots.survival(table).drawn_numbers if row[0] == "zeros"]
     assert {row[2] for row in curve} == {1.0}
-    last = [row for row in table.plot.learning_curves().drawn_numbers if row[1] == 300]
+    last = [row for row in plots.learning_curves(table).drawn_numbers if row[1] == 300]
     values = np.nan_to_num(table.curves["test_accuracy"][:, -1])
     for arm, _, middle, *_ in last:
         mine = values[table["initializer"] == arm]
@@ -84,12 +84,12 @@ def test_rows_of_a_forest_carry_their_own_names():
     table = made()
     flipped = (table["depth"] == 8) & (table["initializer"] == "zeros")
     table.columns["test_accuracy"][flipped] = 0.99
-    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in table.plot.ranking()]
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in plots.ranking(table)]
     assert names[0][-1] == names[1][0] == "zeros"
 
 
 def test_settled_differences_are_filled():
-    ax = made(depths=(2,)).plot.paired_differences()
+    ax = plots.paired_differences(made(depths=(2,)))
     faces = [container.lines[0].get_markerfacecolor() for container in ax.containers]
     verdicts = [c.verdict for c in jinit.compare(made(depths=(2,)), baseline="glorot_uniform")]
     assert [face == "white" for face in faces] == [v == "not settled" for v in verdicts]
@@ -99,15 +99,12 @@ def test_losses_and_times_that_never_come():
     table = made(depths=(2,))
     table.columns["test_loss"][:] = np.where(table["initializer"] == "zeros", np.nan, 0.5)
     for kind in ("ranking", "paired_differences", "performance_profile", "learning_curves"):
-        getattr(table.plot, kind)("test_loss")
-    table.plot.ranking("steps_to_target")
+        plots.KINDS[kind](table, "test_loss")
+    plots.ranking(table, "steps_to_target")
     with pytest.raises(ValueError, match="curve"):
-        table.plot.learning_curves("steps_to_target")
+        plots.learning_curves(table, "steps_to_target")
     with pytest.raises(ValueError, match="learning rates"):
-        table.plot.learning_rate_sensitivity()
-    with pytest.raises(AttributeError, match="did you mean 'ranking'"):
-        _ = table.plot.rankings
-    assert set(dir(table.plot)) == set(plots.KINDS)
+        plots.learning_rate_sensitivity(table)
 
 
 @pytest.mark.slow
@@ -181,20 +178,20 @@ def test_a_metric_that_no_run_has_is_refused_not_drawn_as_zero():
     table.columns["diverged"][:] = False
     for kind in ("learning_curves", "performance_profile", "survival"):
         with pytest.raises(ValueError, match="a metric these runs have"):
-            getattr(table.plot, kind)()
+            plots.KINDS[kind](table)
 
 
 def test_one_arm_has_no_paired_differences_and_one_seed_no_interval():
     with pytest.raises(ValueError, match="at least two"):
-        made(depths=(2,)).select(initializer="zeros").plot.paired_differences()
-    assert "one seed" in made(depths=(2,), seeds=1).plot.ranking("test_loss").get_xlabel()
-    assert "[95 %]" in made(depths=(2,)).plot.ranking("test_loss").get_xlabel()
+        plots.paired_differences(made(depths=(2,)).select(initializer="zeros"))
+    assert "one seed" in plots.ranking(made(depths=(2,), seeds=1), "test_loss").get_xlabel()
+    assert "[95 %]" in plots.ranking(made(depths=(2,)), "test_loss").get_xlabel()
 
 
 def test_what_is_not_finite_is_said_in_the_legend_and_at_the_margin():
     table = made(depths=(2,))
     table.curves["test_loss"][table["initializer"] == "zeros"] = np.nan
-    ax = table.plot.learning_curves("test_loss")
+    ax = plots.learning_curves(table, "test_loss")
     labels = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert labels == ["zeros (not finite)", "glorot_uniform", "he_normal"]
     open_ended = plots.forest(None, ["a"], [jinit.stats.Interval(1.0, 0.5, np.inf)])

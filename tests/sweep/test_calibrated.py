@@ -7,9 +7,9 @@ import pytest
 import jinit
 from jinit import calibrate, data, models
 from jinit.cli import main
-from jinit.report.terminal import print_table
-from jinit.sweep.calibrated import BATCH
-from jinit.sweep.network import run_key
+from jinit.report._terminal import print_table
+from jinit.sweep._calibrated import BATCH
+from jinit.sweep._network import run_key
 
 GRID = {
     "dataset": "digits", "depth": 4, "width": 16, "activation": "tanh", "steps": 20,
@@ -36,8 +36,8 @@ def test_a_calibrated_arm_runs_beside_its_own_initializer():
 def test_its_weights_are_those_of_the_function(digits):
     grid = jinit.Grid(initializer="lsuv(orthogonal, tolerance=0.01)", seeds=2, **GRID)
     assert grid.initializer == "lsuv(orthogonal, tolerance=0.01)"
-    from jinit.sweep.planner import plan
-    from jinit.sweep.runner import NetworkLanes
+    from jinit.sweep._plan import plan
+    from jinit.sweep._run import NetworkLanes
 
     (program,) = plan(grid).programs
     lanes = NetworkLanes(grid, program)

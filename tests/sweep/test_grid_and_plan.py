@@ -7,7 +7,7 @@ import pytest
 
 import jinit
 from jinit import models
-from jinit.sweep.grid import settings
+from jinit.sweep._grid import settings
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import jinit
 from jinit import data, models
-from jinit.engine.program import Program
+from jinit.engine._program import Program
 from jinit.sweep import SweepInterrupted
-from jinit.sweep.runner import LaneIndex
+from jinit.sweep._run import LaneIndex
 from jinit.train import FitConfig, fit, losses, optimizers
 
 SMALL = {"dataset": "xor", "width": 8, "depth": 2, "steps": 30, "evaluations": 3, "seeds": 6}
@@ -243,7 +243,7 @@ def test_an_interruption_keeps_what_was_finished():
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digits):
-    from jinit.sweep.network import lane_shapes
+    from jinit.sweep._network import lane_shapes
 
     grid = jinit.Grid(
         depth=3, width=16, optimizer="adamw", clip="global_norm(1.0)", label_noise=0.1, seeds=4
@@ -259,17 +259,17 @@ def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digi
 
 def test_memory_does_not_hold_all_weights(monkeypatch):
     """Weights are drawn per tile: at no time are more alive than tiles in flight."""
-    from jinit.sweep import runner
+    from jinit.sweep import _run
 
     alive, most = [], []
-    original = runner.NetworkLanes.take
+    original = _run.NetworkLanes.take
 
     def counted(self, numbers, device):
         alive.append(len(numbers))
         most.append(len(numbers))
         return original(self, numbers, device)
 
-    monkeypatch.setattr(runner.NetworkLanes, "take", counted)
+    monkeypatch.setattr(_run.NetworkLanes, "take", counted)
     jinit.run(jinit.Grid(**SMALL | {"seeds": 100}), tile=4)
     assert max(most) == 4
     assert sum(alive) == 100

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jinit import probes, theory
+from jinit._float64 import in_float64
 from jinit.activations import get as get_activation
 from jinit.initializers import orthogonal as haar
-from jinit.quadrature import in_float64
 
 
 @functools.cache

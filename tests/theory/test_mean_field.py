@@ -10,10 +10,11 @@ import pytest
 from scipy import integrate, optimize, special
 
 from jinit import theory
+from jinit._float64 import in_float64
+from jinit._quadrature import find_kinks
 from jinit.activations import get as get_activation
-from jinit.quadrature import find_kinks, in_float64
-from jinit.theory.settled import scales
-from jinit.theory.tables import table
+from jinit.theory._settled import scales
+from jinit.theory._tables import table
 
 FUNCTIONS = {
     "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),

@@ -11,8 +11,9 @@ import pytest
 from scipy import integrate, special
 
 from jinit import activations, theory
-from jinit.quadrature import find_kinks, in_float64
-from jinit.theory.tables import table
+from jinit._float64 import in_float64
+from jinit._quadrature import find_kinks
+from jinit.theory._tables import table
 
 COMMON = ("relu", "tanh", "gelu", "sigmoid", "hard_tanh", "sin")
 NAMES = [

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from jinit import theory
+from jinit._float64 import in_float64
 from jinit.models import MLP
-from jinit.quadrature import in_float64
-from jinit.theory.finite_width import spreading
-from jinit.theory.namespace import scan
-from jinit.theory.propagation import Architecture, through
-from jinit.theory.settled import settled_scales
-from jinit.theory.tables import table
+from jinit.theory._finite_width import spreading
+from jinit.theory._namespace import scan
+from jinit.theory._propagation import Architecture, through
+from jinit.theory._settled import settled_scales
+from jinit.theory._tables import table
 
 PLACES = {
     "chaotic": (2.0, 0.3, 1.0, 0.5), "ordered": (0.9, 0.1, 0.5, 0.3), "dies": (0.5, 0.0, 1.0, 1.0),

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import initializers, probes, theory
+from jinit import advise, frameworks, initializers, probes, theory
 from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 from jinit.report import plots
 
 
 def measured(model, rules, x, seeds):
-    captured = probes.capture(model, x)
+    captured = frameworks.capture(model, x)
     return probes.ensemble(
         captured, rules, x, probes.random_projection(jax.random.key(2)), seeds=seeds
     )
@@ -78,7 +78,8 @@ def test_bands_hold_95_percent_of_networks():
 def test_findings_say_what_is_wrong():
     def of(activation, kernel, depth, width=64):
         model = MLP(features=(width,) * depth + (10,), activation=activation)
-        return " ".join(theory.predict(model, width, kernel=initializers.get(kernel)).findings)
+        found = theory.predict(model, width, kernel=initializers.get(kernel))
+        return " ".join(map(str, found.findings))
 
     assert "healthy" in of("relu", "he_normal", 10)
     assert "signal vanishes" in of("relu", "lecun_normal", 30)
@@ -108,7 +109,7 @@ def test_bad_input_is_refused(call, message):
 
 @pytest.mark.slow
 def test_recommend_puts_what_keeps_the_signal_first():
-    found = probes.recommend(
+    found = advise.recommend(
         MLP(features=(48,) * 12 + (4,)), 48, seeds=4,
         candidates=("lecun_normal", "he_normal", "normal(0.01)"),
     )  # fmt: skip
@@ -122,7 +123,7 @@ def test_recommend_puts_what_keeps_the_signal_first():
 @pytest.mark.slow
 def test_recommend_puts_what_lets_nothing_through_last():
     model = MLP(features=(32,) * 8 + (4,))
-    found = probes.recommend(
+    found = advise.recommend(
         model, 32, seeds=4, candidates=("zeros", "normal(1e-30)", "ones", "he_normal")
     )
     assert [each.initializer for each in found[:2]] == ["he_normal", "ones"]
@@ -135,7 +136,7 @@ def test_recommend_puts_what_lets_nothing_through_last():
 def test_recommend_counts_inputs_that_become_parallel():
     """He's ReLU brings inputs together, as 1/l²; a chaotic tanh network keeps them apart."""
     relu, tanh = (
-        probes.recommend(MLP(features=(64,) * 20 + (4,), activation=activation), 64, seeds=4,
+        advise.recommend(MLP(features=(64,) * 20 + (4,), activation=activation), 64, seeds=4,
                          candidates=("he_normal",))[0]
         for activation in ("relu", "tanh")
     )  # fmt: skip
@@ -150,7 +151,7 @@ def test_recommend_counts_inputs_that_become_parallel():
 @pytest.mark.full
 @pytest.mark.slow
 def test_recommend_knows_the_theorys_candidates():
-    names = {each.initializer.partition("(")[0] for each in probes.recommend(
+    names = {each.initializer.partition("(")[0] for each in advise.recommend(
         MLP(features=(16, 16, 2), activation="tanh"), 16, seeds=2)}  # fmt: skip
     assert {"he_normal", "edge_of_chaos", "scaled_for", "orthogonal"} <= names
 
@@ -165,7 +166,9 @@ def test_the_predict_command(capsys, tmp_path):
     assert main(["predict", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["layers"]) == 11
-    assert found["findings"] == ["healthy: nothing vanishes, explodes or collapses"]
+    (finding,) = found["findings"]
+    assert finding["ok"]
+    assert finding["evidence"] == "nothing vanishes, explodes or collapses"
     assert main(["predict", "--initializer", "zeros"]) == 2
     assert main(["predict", "--depth", "-1"]) == 2
 
@@ -290,8 +293,8 @@ def test_bad_input_is_refused_by_name(call, error, message):
 def test_what_is_not_known_is_not_healthy(activation, capsys):
     kernel = initializers.get("normal(100.0)" if activation == "sin" else "he_normal")
     found = theory.predict(MLP((64,) * 5 + (10,), activation=activation), 64, kernel=kernel)
-    assert found.findings[0].startswith("not known at hidden_0")
-    assert not any("healthy" in sentence for sentence in found.findings)
+    assert str(found.findings[0]).startswith("hidden_0: not known")
+    assert not any(finding.ok for finding in found.findings)
     if activation == "sin":
         command = [
             "predict",
@@ -312,13 +315,13 @@ def test_gradients_beyond_float64_are_infinite():
     found = theory.predict(network, 64, kernel=initializers.get("normal(2.0)"))
     assert np.isinf(found.gradient[:3]).all()
     assert np.isfinite(found.gradient[-3:]).all()
-    assert "the gradient explodes" in " ".join(found.findings)
+    assert "the gradient explodes" in " ".join(map(str, found.findings))
 
 
 @pytest.mark.slow
 def test_recommend_takes_activations_with_arguments():
     model = MLP((16, 16, 4), activation="leaky_relu(0.3)")
-    found = {each.initializer: each for each in probes.recommend(model, 16, seeds=2)}
+    found = {each.initializer: each for each in advise.recommend(model, 16, seeds=2)}
     exact = next(each for spec, each in found.items() if spec.startswith("scaled_for(activation='"))
     assert exact.forward == pytest.approx(0, abs=1e-6)
 

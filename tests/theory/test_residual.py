@@ -7,7 +7,7 @@ import pytest
 
 import jinit
 from jinit import models, theory
-from jinit.quadrature import in_float64
+from jinit._float64 import in_float64
 
 FIRST = {"residual": True, "residual_first": True}
 
@@ -55,7 +55,7 @@ def test_residual_mlps_measure_what_theory_says(name, scale):
 
     def lengths(key):
         params = jinit.initialize(key, shapes, rules)
-        captured = jinit.probes.capture(model, x)
+        captured = jinit.frameworks.capture(model, x)
         _, values = captured.apply(params, x, None)
         places = [f"block_{i}/layer_0" for i in range(blocks)] + ["output"]
         z = jnp.stack([values[place] for place in places])

@@ -1,8 +1,8 @@
 """Pictures, with matplotlib: every function takes an ``ax`` and returns it, or makes a figure."""
 
-from jinit.report.plots.forest import forest
-from jinit.report.plots.initial import layer_profile, singular_values, weight_histogram
-from jinit.report.plots.style import (
+from jinit.report.plots._forest import forest
+from jinit.report.plots._initial import layer_profile, singular_values, weight_histogram
+from jinit.report.plots._style import (
     BLUE,
     GREEN,
     GREY,
@@ -18,7 +18,7 @@ from jinit.report.plots.style import (
     record,
     save,
 )
-from jinit.report.plots.sweeps import (
+from jinit.report.plots._sweeps import (
     KINDS,
     divergence_rates,
     learning_curves,
@@ -30,7 +30,7 @@ from jinit.report.plots.sweeps import (
     survival,
     survival_curve,
 )
-from jinit.report.plots.theory import critical_line, divergence_line, phase_diagram, prediction
+from jinit.report.plots._theory import critical_line, divergence_line, phase_diagram, prediction
 
 __all__ = [
     "BLUE",

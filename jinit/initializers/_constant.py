@@ -1,0 +1,146 @@
+"""Initializers without randomness: zeros, ones, constant, identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.initializers import _laws
+from jinit.initializers._base import NamedInitializer, Recipe, named
+from jinit.initializers._laws import Law
+from jinit.typing import Array, DType
+
+
+@named
+def constant(value: Any, dtype: DType = None) -> Recipe:
+    """Every entry is ``value``.
+
+    Args:
+      value: a number, or an array that broadcasts to the shape asked for.
+      dtype: default dtype of the arrays; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape; bit for bit ``jax.nn.initializers.constant``.
+
+    Raises:
+      ValueError: a NaN or infinite value, one that is too large for the dtype; a value that does
+        not broadcast to the shape.
+
+    >>> constant(0.1)(jax.random.key(0), (2,))
+    Array([0.1, 0.1], dtype=float32)
+    """
+    if isinstance(value, tuple | list):  # as a spec string has it
+        try:
+            value = np.asarray(value, float)
+        except (TypeError, ValueError):
+            raise errors.wrong_type(
+                "constant value", value, "a number or an array of them", "use rows of one length"
+            ) from None
+    if np.ndim(value) == 0:
+        errors.check_number("constant value", value, fix="use a finite number")
+    elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
+        raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        if not isinstance(value, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
+            errors.check_number(
+                f"largest constant value in {dtype.name}",
+                float(np.abs(np.asarray(value, float)).max(initial=0)),
+                high=float(jnp.finfo(dtype).max),  # type: ignore[no-untyped-call]
+                fix="use a wider dtype",
+            )
+        return jax.nn.initializers.constant(value)(key, shape, dtype)
+
+    return Recipe(
+        draw,
+        lambda shape: _laws.entries(_broadcast(value, shape)),
+        dtypes="any",
+        dtype=dtype,
+    )
+
+
+@named
+def zeros_init() -> Recipe:
+    """Every entry is 0, so every hidden unit of a layer stays the same unit (see README).
+
+    Returns:
+      An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.zeros``.
+
+    >>> zeros_init()(jax.random.key(0), (2,))
+    Array([0., 0.], dtype=float32)
+    """
+    return Recipe(jax.nn.initializers.zeros, lambda shape: _laws.constant(0.0), dtypes="any")
+
+
+@named
+def ones_init() -> Recipe:
+    """Every entry is 1; the usual choice for a normalization layer's scale.
+
+    Returns:
+      An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.ones``.
+
+    >>> ones_init()(jax.random.key(0), (2,))
+    Array([1., 1.], dtype=float32)
+    """
+    return Recipe(jax.nn.initializers.ones, lambda shape: _laws.constant(1.0), dtypes="any")
+
+
+@named
+def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
+    """The rectangular identity times a gain: W_ij = gain · δ_ij.
+
+    Args:
+      gain: the value on the diagonal, dimensionless.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for 2-D shapes.
+
+    Raises:
+      ValueError: the shape is not 2-D (:func:`dirac` serves convolutions), or a bad gain.
+
+    Reference: Le, Jaitly & Hinton 2015, section 3.
+
+    >>> identity()(jax.random.key(0), (2, 3))
+    Array([[1., 0., 0.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    errors.check_number("identity gain", gain, fix="use a finite number")
+
+    def law(shape: tuple[int, ...]) -> Law:
+        if len(shape) != 2:
+            raise errors.refusal(
+                "identity shape",
+                shape,
+                "rank 2: (in, out)",
+                "use 'dirac' for a convolution kernel",
+            )
+        return _laws.two_valued(float(gain), min(shape), 0, shape[0] * shape[1])
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        rows, columns = shape
+        return jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
+
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
+
+
+zeros: NamedInitializer = zeros_init()
+ones: NamedInitializer = ones_init()
+
+
+def _broadcast(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(value, jax.core.Tracer):
+        return np.zeros(shape)
+    try:
+        return np.broadcast_to(np.asarray(value, dtype=float), shape)
+    except ValueError:
+        raise errors.refusal(
+            "constant value",
+            f"an array of shape {np.shape(value)}",
+            f"a number or an array that broadcasts to {shape}",
+            "pass a single number",
+        ) from None

@@ -1,0 +1,131 @@
+"""What an initializer will do to one kernel: the law, its source, and a real draw beside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from jinit import errors
+from jinit.initializers import _registry
+from jinit.initializers._base import NamedInitializer
+from jinit.initializers._fans import Fans, KernelAxes, check_shape
+from jinit.initializers._laws import Law
+from jinit.typing import Shape
+
+MOST_ENTRIES = 10**8
+BINS = 24
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The printed summary of a draw: what a reader checks against the law.
+
+    Attributes:
+      minimum, maximum, mean, stddev: of the draw's entries (population standard deviation).
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+
+
+@dataclass(frozen=True)
+class Description:
+    """An initializer explained for one shape.
+
+    Attributes:
+      spec: its canonical spec string.
+      formula, reference: the law in symbols and where it comes from.
+      shape: the shape described.
+      fans: fan_in and fan_out of the kernel (of the first of fused ones), by the initializer's own
+        axes and roles; None below rank 2.
+      law: expected mean, standard deviation and bounds.
+      draw: the summary of one real draw; of a complex one σ, and for the rest its real part.
+      spread: ``(fan_in, expected stddev)`` for other numbers of inputs; empty if it is constant.
+      histogram: counts of the draw in 24 equal bins from minimum to maximum.
+    """
+
+    spec: str
+    formula: str
+    reference: str
+    shape: tuple[int, ...]
+    fans: Fans | None
+    law: Law
+    draw: Summary
+    spread: tuple[tuple[int, float], ...]
+    histogram: tuple[int, ...]
+
+
+def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> Description:
+    """Formula, fans, expected mean, σ and bounds, and the summary of a real draw.
+
+    Args:
+      spec: a spec string or a named initializer.
+      shape: ``(receptive field…, in, out)``.
+      seed: seed of the draw, ``0 ≤ seed < 2**32``.
+
+    Returns:
+      A :class:`Description`.
+
+    Raises:
+      ValueError: an unknown name, a shape the initializer cannot serve, a bad seed.
+
+    >>> found = describe("fan_in_uniform", (10, 1000))
+    >>> round(found.law.high, 3), round(found.law.stddev, 2)
+    (0.316, 0.18)
+    """
+    initializer = _registry.get(spec)
+    if not isinstance(initializer, NamedInitializer):
+        raise errors.wrong_type("initializer", spec, "a registered one", "register it first")
+    errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
+    shape = check_shape(shape)
+    law = initializer.law(shape)
+    if math.prod(shape) > MOST_ENTRIES:
+        raise errors.refusal(
+            "shape", shape, f"at most {MOST_ENTRIES:,} entries to draw", "describe a smaller layer"
+        )
+    drawn = np.asarray(initializer(jax.random.key(seed), shape)).ravel()
+    values = drawn.real.astype(np.float64)
+    if not values.size:
+        raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")
+    # A multiple, 0.5*he_normal, has the row of what it multiplies.
+    factor, times, name = initializer.name.rpartition("*")
+    row, kernel = _registry.row(name), KernelAxes.among(dict(initializer.arguments))
+    return Description(
+        spec=str(initializer),
+        formula=f"{factor} × ({row.formula})" if times else row.formula,
+        reference=row.reference,
+        shape=shape,
+        fans=kernel.fans(kernel.blocks(shape)[0]) if len(shape) > 1 else None,
+        law=law,
+        draw=Summary(*map(float, (values.min(), values.max(), values.mean(), drawn.std()))),
+        spread=_spread(initializer, kernel, shape),
+        histogram=tuple(int(count) for count in np.histogram(values, bins=BINS)[0]),
+    )
+
+
+def _spread(
+    initializer: NamedInitializer, kernel: KernelAxes, shape: tuple[int, ...]
+) -> tuple[tuple[int, float], ...]:
+    """Expected σ as the number of inputs changes by factors of 4 around the shape's own."""
+    if len(shape) < 2:
+        return ()
+    # A transposed layer's inputs are on the axis named out.
+    named = kernel.out_axis if kernel.transposed else kernel.in_axis
+    axis = (named if isinstance(named, int) else named[0]) % len(shape)
+    pairs = {}
+    for power in (-1, 0, 1, 2):
+        size = max(1, round(shape[axis] * 4.0**power))
+        wider = (*shape[:axis], size, *shape[axis + 1 :])
+        try:
+            fan_in = round(kernel.fans(kernel.blocks(wider)[0]).fan_in)
+            pairs[fan_in] = initializer.law(wider).stddev
+        except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
+            continue
+    own = initializer.law(shape).stddev
+    constant = all(math.isclose(stddev, own) for stddev in pairs.values())
+    return () if constant else tuple(pairs.items())

@@ -1,0 +1,260 @@
+"""Orthogonal kernels: uniform (Haar) over matrices with orthonormal rows or columns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.activations import ActivationLike
+from jinit.initializers import _laws
+from jinit.initializers._base import Recipe, named
+from jinit.initializers._gains import gain
+from jinit.initializers._laws import Law
+from jinit.typing import Array, DType
+
+METHODS = ("qr", "householder")
+KEEPS = ("variance", "norm")
+
+
+@named
+def orthogonal(
+    scale: float = 1.0, column_axis: int = -1, dtype: DType = None, *, method: str = "qr"
+) -> Recipe:
+    """scale · Q with QᵀQ = I (or QQᵀ = I), Q uniform over such matrices.
+
+    The shape is read as a matrix with ``column_axis`` as columns and everything else as rows;
+    the smaller side is orthonormal. One entry has variance scale²/max(rows, columns).
+
+    Two ways to the same law, with different values for one key:
+
+    - ``"qr"``: the sign-corrected QR decomposition of a Gaussian matrix, JAX's. Under vmap it runs
+      one LAPACK call after another on CPU, and on accelerators it is latency-bound.
+    - ``"householder"``: the product of the reflections such a decomposition would find, drawn
+      outright (Stewart 1980) and multiplied out in blocks I − V T Vᵀ (Puglisi 1992): little more
+      than half the random numbers, matrix products alone, no LAPACK, half the operations. What
+      limits it is the chain of dependent blocks (4 to 16 of them), and on CPU the random numbers
+      and one pass over the matrix per block. Real dtypes only.
+
+    Args:
+      scale: multiplies Q, non-zero; an activation's gain; may be traced.
+      column_axis: the axis of the columns.
+      dtype: default dtype; bfloat16 and float16 are computed in float32 and rounded. A complex
+        dtype gives a unitary matrix (``"qr"``).
+      method: ``"qr"`` or ``"householder"``.
+
+    Returns:
+      An initializer for rank ≥ 2; with ``"qr"`` in float32 and wider bit for bit
+      ``jax.nn.initializers.orthogonal``.
+
+    Raises:
+      ValueError: rank below 2, an axis out of range, an empty shape, a zero or NaN scale, an
+        unknown method.
+
+    Reference: Saxe, McClelland & Ganguli 2013, section 3; Mezzadri 2007, section 5; Stewart 1980,
+    section 3.
+
+    >>> q = orthogonal()(jax.random.key(0), (3, 3))
+    >>> bool(jnp.allclose(q.T @ q, jnp.eye(3), atol=1e-6))
+    True
+    """
+    errors.check_number("orthogonal scale", scale, fix="use a finite number such as 1.0")
+    errors.check_choice("orthogonal method", method, METHODS)
+    if isinstance(scale, int | float) and scale == 0:
+        raise errors.refusal("orthogonal scale", scale, "a number that is not 0", "use 'zeros'")
+
+    def law(shape: tuple[int, ...]) -> Law:
+        rows, columns = _matrix(shape, column_axis)
+        bound = abs(_laws.known(scale))
+        size = max(rows, columns)
+        return Law("orthogonal", 0.0, bound / math.sqrt(size), -bound, bound, size=size)
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = jnp.float32 if dtype.itemsize < 4 else dtype
+        if method == "qr":
+            make = jax.nn.initializers.orthogonal(scale, column_axis)
+            return make(key, shape, wide).astype(dtype)
+        rows, columns = _matrix(shape, column_axis)
+        p = householder_product(key, max(rows, columns), min(rows, columns), wide)
+        q = (p if rows <= columns else p.T) * jnp.asarray(scale, wide)
+        others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
+        return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis).astype(dtype)
+
+    return Recipe(draw, law, "complex" if method == "qr" else "real", dtype=dtype, whole=True)
+
+
+@named
+def scaled_orthogonal(
+    activation: ActivationLike = "identity",
+    column_axis: int = -1,
+    dtype: DType = None,
+    *,
+    keep: str = "variance",
+    method: str = "qr",
+) -> Recipe:
+    """gain(φ) · Q, corrected where the kernel widens: a semi-orthogonal kernel for activation φ.
+
+    ``keep="variance"`` multiplies by √(m/n) where m > n, so that every entry has variance
+    gain²/n as with :func:`scaled_for` and the second moment *per unit* is kept at any widths;
+    ``keep="norm"`` leaves Q alone: a widening layer then keeps the *length* of its input, and one
+    entry has variance gain²/max(n, m).
+
+    Args:
+      activation: a name, a spec string or an elementwise callable; its forward gain is used.
+      column_axis, dtype, method: as :func:`orthogonal`.
+      keep: ``"variance"`` or ``"norm"``.
+
+    Returns:
+      An initializer for rank ≥ 2.
+
+    Raises:
+      ValueError: as :func:`orthogonal`; an activation that keeps no signal.
+
+    Reference: Saxe, McClelland & Ganguli 2013, section 3; He et al. 2015, equation 7 (the gain).
+
+    >>> round(scaled_orthogonal("relu").law((50, 200)).stddev, 6)  # √(2/50)
+    0.2
+    """
+    errors.check_choice("keep", keep, KEEPS)
+    errors.check_choice("orthogonal method", method, METHODS)
+    factor = float(gain(activation))
+
+    def inner(shape: tuple[int, ...]) -> Recipe:
+        rows, columns = _matrix(shape, column_axis)
+        wider = math.sqrt(columns / rows) if keep == "variance" and columns > rows else 1.0
+        return orthogonal(factor * wider, column_axis, method=method).recipe
+
+    return Recipe(
+        lambda key, shape, dtype: inner(shape).draw(key, shape, dtype),
+        lambda shape: inner(shape).law(shape),
+        "complex" if method == "qr" else "real",
+        dtype=dtype,
+        whole=True,
+    )
+
+
+def householder_product(key: Any, n: int, m: int, dtype: Any) -> Array:
+    """A uniform (m, n) matrix with orthonormal rows, n ≥ m, from m random reflections.
+
+    Reflection i sends a Gaussian vector x_i of dimension n − i to the axis i; the matrix is the
+    first m rows of their product, the last one first, with the signs that make R's diagonal
+    positive. With |v_i|² = 2 the reflections of a block, rows of V, multiply to I − Vᵀ Tᵀ V, T⁻¹
+    the unit upper triangle of VVᵀ; blocks are applied to the identity from the last to the first,
+    each to the corner it changes: 4/3 n³ operations for a square.
+
+    Rows, because a product leaves its left factor as it lies in memory and copies its right one:
+    the corner, which is large, stands left of all products here. The triangles do not depend on one
+    another and are made in one batch.
+
+    Reference: Stewart 1980, section 3; Puglisi 1992, theorem 1.
+
+    >>> p = householder_product(jax.random.key(0), 5, 2, jnp.float32)
+    >>> bool(jnp.allclose(p @ p.T, jnp.eye(2), atol=1e-6))
+    True
+    """
+    size = _block_size(m)
+    widths = [min(size, m - start) for start in range(0, m, size)]
+    counts = [(n - start) * width for start, width in zip(range(0, m, size), widths, strict=True)]
+    numbers = jax.random.normal(key, (sum(counts),), dtype)
+    tops, bottoms, offset = [], [], 0
+    for width, count in zip(widths, counts, strict=True):
+        x = numbers[offset : offset + count].reshape(width, -1)
+        tops.append(jnp.triu(x[:, :width]))
+        bottoms.append(x[:, width:])
+        offset += count
+    ends, triangles, signs = _reflections(tops, bottoms, size)
+    p = jnp.zeros((0, n - m), dtype)
+    for i, width in reversed(list(enumerate(widths))):
+        v = jnp.concatenate([ends[i, :width, :width], bottoms[i]], axis=1)
+        p = _reflected(p, v, triangles[i, :width, :width])
+    return p * -signs.reshape(-1)[:m, None]
+
+
+def _reflections(tops: list[Array], bottoms: list[Array], size: int) -> tuple[Array, Array, Array]:
+    """Leading squares of V, T and signs of all blocks, whose vectors are rows [top, bottom].
+
+    V = diag(c) · (X + [diag(sign · norm), 0]) and c goes into T. Only the leading square of V
+    differs from X, so bottoms go into the products as they are, and the norms and VVᵀ follow from
+    XXᵀ, which is small.
+    """
+    top = jnp.stack([_padded(block, size) for block in tops])
+    grams = [_padded(_product(block, block.T), size) for block in bottoms]
+    gram = jnp.stack(grams) + _product(top, jnp.swapaxes(top, 1, 2))
+    squares, diagonal = jnp.diagonal(gram, axis1=1, axis2=2), jnp.diagonal(top, axis1=1, axis2=2)
+    # 0 is padding.
+    norm = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    sign = jnp.where(diagonal < 0, -1, 1).astype(top.dtype)
+    scale = jnp.sqrt(1 / (norm * (norm + jnp.abs(diagonal))))  # √2/|v|
+    scales = scale[:, :, None] * scale[:, None, :]
+    longer = (sign * norm)[:, None, :]
+    # Right of the diagonal VVᵀ has XXᵀ and what the longer diagonal of the later vector adds.
+    triangles = _unit_upper_inverse((gram + top * longer) * scales) * scales
+    return top + jnp.eye(size, dtype=top.dtype) * longer, triangles, sign
+
+
+def _reflected(p: Array, v: Array, triangle: Array) -> Array:
+    """[[I, 0], [0, p]] (I − Vᵀ Tᵀ V)."""
+    width = len(v)
+    turned = _product(triangle, v)
+    factor = jnp.concatenate([turned[:, :width].T, _product(p, turned[:, width:].T)])
+    # The zeros are never written: what is added goes into the loop that subtracts.
+    row, column = (
+        jax.lax.broadcasted_iota(jnp.int32, (len(factor), v.shape[1]), i) for i in (0, 1)
+    )
+    ones = ((row == column) & (row < width)).astype(p.dtype)
+    return jnp.pad(p, ((width, 0), (width, 0))) + ones - _product(factor, v)
+
+
+def _padded(a: Array, size: int) -> Array:
+    """A square of this size, zeros behind what is given."""
+    return jnp.pad(a, ((0, size - len(a)), (0, size - len(a))))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _block_size(m: int) -> int:
+    """Reflections applied at once: wide enough for matrix products, little drawn for nothing."""
+    return 2 ** min(6, max(4, (m // 8).bit_length() - 1)) if m <= 1024 else m // 16
+
+
+def _unit_upper_inverse(a: Array) -> Array:
+    """Inverses of (…, b, b) unit upper triangles; what lies on and below the diagonal is not read.
+
+    [[A, B], [0, C]]⁻¹ = [[A⁻¹, −A⁻¹ B C⁻¹], [0, C⁻¹]] down to order 16, where the nilpotent part
+    N has (I + N)⁻¹ = (I − N)(I + N²)(I + N⁴)(I + N⁸).
+    """
+    size = a.shape[-1]
+    if size > 16:
+        half = size // 2
+        first, last = (
+            _unit_upper_inverse(block) for block in (a[..., :half, :half], a[..., half:, half:])
+        )
+        middle = -_product(first, _product(a[..., :half, half:], last))
+        top = jnp.concatenate([first, middle], axis=-1)
+        below = jnp.concatenate([jnp.zeros_like(a[..., half:, :half]), last], axis=-1)
+        return jnp.concatenate([top, below], axis=-2)
+    identity = jnp.eye(size, dtype=a.dtype)
+    power = jnp.triu(a, 1)
+    inverse = identity - power
+    for _ in range(3):
+        power = _product(power, power)
+        inverse = _product(inverse, identity + power)
+    return inverse
+
+
+def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:
+    """(rows, columns) of the matrix a kernel is read as."""
+    rank = len(shape)
+    if rank < 2 or not math.prod(shape):
+        raise errors.refusal(
+            "orthogonal shape", shape, "rank >= 2, sizes >= 1", "vectors have no orthogonal rule"
+        )
+    errors.check_integer(
+        "column_axis", column_axis, low=-rank, high=rank - 1, fix=f"shape is {shape}"
+    )
+    return math.prod(shape) // shape[column_axis], shape[column_axis]

@@ -1,0 +1,250 @@
+"""Random initializers whose scale does not depend on the shape: normal, uniform, truncated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.initializers import _laws
+from jinit.initializers._base import Draw, Recipe, named
+from jinit.initializers._laws import Law
+from jinit.typing import Array, DType
+
+
+@named
+def normal(stddev: Any = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Recipe:
+    """W ~ N(mean, stddev²), independent entries.
+
+    Args:
+      stddev: standard deviation, > 0; may be a traced number.
+      dtype: default dtype; None means the JAX default float.
+      mean: added to every entry; 0 gives ``jax.nn.initializers.normal`` bit for bit.
+
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: a stddev that is zero, negative, NaN or infinite; a non-finite mean.
+
+    >>> normal(0.1)(jax.random.key(0), (2, 3)).shape
+    (2, 3)
+    """
+    _check_positive("normal stddev", stddev)
+    errors.check_number("normal mean", mean, fix="use a finite number")
+    draw = _shifted(jax.nn.initializers.normal(stddev), mean)
+    return Recipe(
+        draw, lambda shape: Law("normal", float(mean), _laws.known(stddev)), "complex", dtype=dtype
+    )
+
+
+@named
+def uniform(scale: Any = 1e-2, dtype: DType = None) -> Recipe:
+    """W ~ U[0, scale): JAX's definition, one-sided. Symmetric bounds: :func:`uniform_range`.
+
+    Args:
+      scale: upper bound, > 0; may be a traced number.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape; bit for bit ``jax.nn.initializers.uniform``.
+
+    Raises:
+      ValueError: a scale that is zero, negative, NaN or infinite.
+
+    >>> bool((uniform(0.5)(jax.random.key(0), (100,)) < 0.5).all())
+    True
+    """
+    _check_positive("uniform scale", scale)
+
+    def law(shape: tuple[int, ...]) -> Law:
+        return _laws.uniform(0.0, _laws.known(scale))
+
+    return Recipe(jax.nn.initializers.uniform(scale), law, dtype=dtype)
+
+
+@named
+def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -> Recipe:
+    """W ~ U[low, high): mean (low + high)/2, variance (high − low)²/12.
+
+    Args:
+      low, high: bounds, low < high; the defaults are Keras' ``RandomUniform``.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: bounds that are not finite, or not in order.
+
+    >>> bool((abs(uniform_range(-0.1, 0.1)(jax.random.key(0), (100,))) <= 0.1).all())
+    True
+    """
+    _check_bounds("uniform_range", low, high)
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.uniform(key, shape, dtype, low, high)
+
+    return Recipe(draw, lambda shape: _laws.uniform(float(low), float(high)), dtype=dtype)
+
+
+@named
+def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Recipe:
+    """W = ±stddev with equal chances: the law of least kurtosis with that variance.
+
+    Args:
+      stddev: > 0.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: a stddev that is zero, negative, NaN or infinite.
+
+    >>> bool((abs(rademacher(0.5)(jax.random.key(0), (9,))) == 0.5).all())
+    True
+    """
+    _check_positive("rademacher stddev", stddev)
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.rademacher(key, shape, dtype) * jnp.asarray(stddev, dtype)
+
+    return Recipe(draw, lambda shape: _laws.centred("rademacher", float(stddev)), dtype=dtype)
+
+
+@named
+def truncated_normal(
+    stddev: Any = 1e-2,
+    dtype: DType = None,
+    lower: float = -2.0,
+    upper: float = 2.0,
+    *,
+    mean: float = 0.0,
+    exact_std: bool = False,
+) -> Recipe:
+    """W = mean + σ z with z ~ N(0, 1) conditioned on lower < z < upper.
+
+    The draw's own standard deviation is below σ (0.8796 σ at ±2). ``exact_std=True`` divides by
+    that factor, so that it is σ; JAX, torch and Keras' ``TruncatedNormal`` do not.
+
+    Args:
+      stddev: σ of the untruncated normal, > 0 (of the draw itself with ``exact_std``).
+      dtype: default dtype; None means the JAX default float.
+      lower, upper: bounds in units of σ, lower < upper.
+      mean: added to every entry.
+      exact_std: make the standard deviation of the draw exactly ``stddev``.
+
+    Returns:
+      An initializer for any shape; with the last two at their defaults bit for bit
+      ``jax.nn.initializers.truncated_normal``.
+
+    Raises:
+      ValueError: a stddev that is not positive, bounds not finite, not in order, or both beyond 4
+        on one side.
+
+    Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
+
+    >>> bool((abs(truncated_normal(0.1)(jax.random.key(0), (100,))) <= 0.2).all())
+    True
+    """
+    _check_positive("truncated_normal stddev", stddev)
+    errors.check_bool("exact_std", exact_std)
+    _check_bounds("truncated_normal", lower, upper)
+    errors.check_number("truncated_normal mean", mean, fix="use a finite number")
+    _check_tail("truncated_normal", lower, upper)
+    scale = stddev / _laws.truncated_moments(lower, upper)[1] if exact_std else stddev
+    inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
+
+    def law(shape: tuple[int, ...]) -> Law:
+        return _laws.truncated(float(mean), _laws.known(scale), lower, upper)
+
+    return Recipe(_shifted(inner, mean), law, dtype=dtype)
+
+
+@named
+def parametrized_truncated_normal(
+    mean: float = 0.0, stddev: float = 1.0, p1: float = -10.0, p2: float = 10.0, dtype: DType = None
+) -> Recipe:
+    """N(mean, stddev²) conditioned on p1 < W < p2: absolute bounds, KotlinDL's parameters.
+
+    Args:
+      mean, stddev: of the normal before truncation; stddev > 0.
+      p1, p2: bounds of W itself, p1 < p2.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for any shape.
+
+    Raises:
+      ValueError: a stddev that is not positive, bounds not finite, not in order, or so far out
+        that they hold no mass.
+
+    Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
+
+    >>> law = parametrized_truncated_normal(0.0, 1.0, -2.0, 2.0).law(())
+    >>> round(law.stddev, 6)
+    0.879626
+    """
+    what = "parametrized_truncated_normal"
+    _check_positive(f"{what} stddev", stddev)
+    errors.check_number(f"{what} mean", mean, fix="use a finite number")
+    _check_bounds(what, p1, p2)
+    lower, upper = (p1 - mean) / stddev, (p2 - mean) / stddev
+    _check_tail(what, lower, upper)
+
+    # float32 has no probabilities for a tail beyond 5.3 standard deviations: at far bounds the
+    # inverse distribution function would give infinities. Half precision is drawn in float32.
+    reach = max(lower, -5.3), min(upper, 5.3)
+    masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = jnp.float32 if dtype.itemsize < 4 else dtype
+        mass = jax.random.uniform(key, shape, wide, *masses)
+        z = jnp.clip(math.sqrt(2) * jax.lax.erf_inv(mass), *reach)
+        return (z * jnp.asarray(stddev, wide) + jnp.asarray(mean, wide)).astype(dtype)
+
+    return Recipe(
+        draw, lambda shape: _laws.truncated(float(mean), float(stddev), lower, upper), dtype=dtype
+    )
+
+
+def _shifted(draw: Draw, mean: float) -> Draw:
+    # mean 0 adds nothing, not even a rounding: the values stay JAX's bit for bit.
+    if isinstance(mean, int | float) and mean == 0:
+        return draw
+    return lambda key, shape, dtype: draw(key, shape, dtype) + jnp.asarray(mean, dtype)
+
+
+def _check_positive(what: str, value: Any) -> None:
+    if isinstance(value, tuple | list) or np.ndim(value):
+        raise errors.wrong_type(what, value, "one number", "multiply a draw by the array")
+    errors.check_number(
+        what, value, low=0.0, open_low=True, fix="use a positive number, or the initializer 'zeros'"
+    )
+
+
+def _check_bounds(what: str, low: float, high: float) -> None:
+    for name, bound in (("lower", low), ("upper", high)):
+        errors.check_number(f"{what} {name} bound", bound, fix="use a finite number")
+    if not low < high:
+        raise errors.refusal(f"{what} bounds", (low, high), "lower < upper", "swap the two bounds")
+    if high - low > float(np.finfo(np.float32).max):
+        raise errors.refusal(
+            f"{what} bounds", (low, high), "a width that float32 holds", "use narrower ones"
+        )
+
+
+def _check_tail(what: str, lower: float, upper: float) -> None:
+    # float32 has too few numbers just below 1 for the distribution function of a farther tail.
+    if lower > 4 or upper < -4:
+        raise errors.refusal(
+            f"{what} bounds in units of stddev",
+            (lower, upper),
+            "an interval that reaches within 4 of the mean",
+            "move the mean",
+        )

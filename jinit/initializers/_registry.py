@@ -1,0 +1,233 @@
+"""Every initializer by name: one row each, with its aliases, formula and source.
+
+A row buys the whole test battery: a new initializer is a factory and one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jinit import _specs, errors
+from jinit.initializers._base import NamedInitializer
+from jinit.initializers._bias import class_prior
+from jinit.initializers._constant import constant, identity, ones_init, zeros_init
+from jinit.initializers._derived import edge_of_chaos, mup, random_walk, scaled_for, siren, spectral
+from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
+from jinit.initializers._random import (
+    normal,
+    parametrized_truncated_normal,
+    rademacher,
+    truncated_normal,
+    uniform,
+    uniform_range,
+)
+from jinit.initializers._scaling import (
+    fan_avg_normal,
+    fan_in_normal,
+    fan_in_uniform,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    variance_scaling,
+)
+from jinit.initializers._sparse import randomized_asymmetric, sparse
+from jinit.initializers._structured import delta_orthogonal, dirac, hadamard, looks_linear
+from jinit.typing import Initializer, Shape
+
+Factory = Callable[..., NamedInitializer]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One initializer.
+
+    Attributes:
+      name: its canonical name.
+      factory: makes it.
+      formula: the law of one entry; n = fan_in, m = fan_out.
+      reference: where the rule comes from.
+      aliases: what torch, Keras, KotlinDL and the papers call it.
+      example: a spec string with every required argument.
+      shape: a shape it serves, (receptive field…, in, out), for examples and tests.
+    """
+
+    name: str
+    factory: Factory
+    formula: str
+    reference: str
+    aliases: tuple[str, ...] = ()
+    example: str = ""
+    shape: Shape = (10, 1000)
+
+
+def _kaiming(kind: str) -> tuple[str, ...]:
+    return (f"kaiming_{kind}", f"kaiming_{kind}_", f"He{kind.title()}", f"he_{kind}_")
+
+
+def _xavier(kind: str) -> tuple[str, ...]:
+    return (f"xavier_{kind}", f"xavier_{kind}_", f"Glorot{kind.title()}", f"Xavier{kind.title()}")
+
+
+_GLOROT, _HE = "Glorot & Bengio 2010, eq. 12", "He et al. 2015, eq. 10"
+_ALEXNET, _BOOK = "Krizhevsky et al. 2012, sec. 5", "Goodfellow et al. 2016, sec. 8.4"
+_BUILT_IN = (
+    Row("zeros", zeros_init, "0", _ALEXNET, ("zeros_init", "zeros_", "Zeros")),
+    Row("ones", ones_init, "1", _ALEXNET, ("ones_init", "ones_", "Ones")),
+    Row("constant", constant, "value", _ALEXNET, ("constant_", "Constant"),
+        "constant(value=0.1)"),
+    Row("identity", identity, "gain · δ_ij", "Le et al. 2015, sec. 3",
+        ("eye_", "Identity", "IdentityInitializer")),
+    Row("dirac", dirac, "δ_ij at the centre tap", "Zagoruyko & Komodakis 2017, sec. 3",
+        ("dirac_",), shape=(3, 3, 8, 16)),
+    Row("normal", normal, "N(mean, stddev²)", _ALEXNET, ("normal_", "RandomNormal")),
+    Row("uniform", uniform, "U[0, scale)", _BOOK),
+    Row("uniform_range", uniform_range, "U[low, high)", _BOOK, ("uniform_", "RandomUniform")),
+    Row("rademacher", rademacher, "±stddev", "Achlioptas 2003, thm. 1.1"),
+    Row("truncated_normal", truncated_normal, "mean + stddev · z, lower < z < upper",
+        "Johnson et al. 1994, eq. 13.134", ("trunc_normal_", "TruncatedNormal")),
+    Row("parametrized_truncated_normal", parametrized_truncated_normal,
+        "N(mean, stddev²) given p1 < W < p2", "Johnson et al. 1994, eq. 13.134",
+        ("ParametrizedTruncatedNormal",)),
+    Row("variance_scaling", variance_scaling, "Var W = scale / fan", _GLOROT,
+        ("VarianceScaling",),
+        "variance_scaling(scale=2.0, mode=fan_out, distribution=uniform)"),
+    Row("lecun_normal", lecun_normal, "Var W = 1/n", "LeCun et al. 1998, eq. 16",
+        ("LecunNormal", "LeCunNormal")),
+    Row("lecun_uniform", lecun_uniform, "U[±√(3/n)]", "LeCun et al. 1998, eq. 16",
+        ("LecunUniform", "LeCunUniform")),
+    Row("glorot_normal", glorot_normal, "Var W = 2 gain²/(n+m)", _GLOROT, _xavier("normal")),
+    Row("glorot_uniform", glorot_uniform, "U[±gain √(6/(n+m))]",
+        "Glorot & Bengio 2010, eq. 16", _xavier("uniform")),
+    Row("he_normal", he_normal, "Var W = 2/((1+a²) n)", _HE, _kaiming("normal")),
+    Row("he_uniform", he_uniform, "U[±√(6/((1+a²) n))]", _HE, _kaiming("uniform")),
+    Row("fan_in_normal", fan_in_normal, "N(0, k/n)", _HE),
+    Row("fan_avg_normal", fan_avg_normal, "N(0, 2/(n+m))", _GLOROT),
+    Row("fan_in_uniform", fan_in_uniform, "U[±1/√n]", "Glorot & Bengio 2010, eq. 1"),
+    Row("scaled_for", scaled_for, "Var W = 1/(E[φ²] n)", "He et al. 2015, eq. 7",
+        example="scaled_for(activation=gelu)"),
+    Row("edge_of_chaos", edge_of_chaos, "N(0, σ_w²/n), χ₁(σ_w, σ_b) = 1",
+        "Schoenholz et al. 2017, sec. 3", example="edge_of_chaos(activation=tanh, sigma_b=0.2)"),
+    Row("random_walk", random_walk, "N(0, g²/n), g = √2 exp(1.2/(max(n,6)−2.4))",
+        "Sussillo & Abbott 2014, sec. 2"),
+    Row("siren", siren, "U[±√(6/n)/ω], first layer U[±1/n]", "Sitzmann et al. 2020, sec. 3.2"),
+    Row("spectral", spectral, "N(0, min(1, m/n)/n)", "Yang, Simon & Bernstein 2023, param. 1"),
+    Row("mup", mup, "N(0, 1/n), output N(0, 1/n²)", "Yang et al. 2022, table 3"),
+    Row("orthogonal", orthogonal, "scale · Q, Q Haar", "Saxe et al. 2013, sec. 3",
+        ("orthogonal_", "Orthogonal", "OrthogonalInitializer")),
+    Row("scaled_orthogonal", scaled_orthogonal, "gain(φ) √max(1, m/n) · Q",
+        "Saxe et al. 2013, sec. 3", ("semi_orthogonal",)),
+    Row("delta_orthogonal", delta_orthogonal, "scale · Q at the centre tap",
+        "Xiao et al. 2018, alg. 1", shape=(3, 3, 8, 16)),
+    Row("hadamard", hadamard, "I, or 2^(−c/2) H where m > n", "Zhao et al. 2021, alg. 1",
+        ("zero", "ZerO")),
+    Row("looks_linear", looks_linear, "[[W, −W], [−W, W]], W orthogonal",
+        "Balduzzi et al. 2017, sec. 4"),
+    Row("sparse", sparse, "k of n weights N(0, stddev²), others 0", "Martens 2010, sec. 5",
+        ("sparse_",)),
+    Row("randomized_asymmetric", randomized_asymmetric,
+        "one of n+1 Beta(2, 1), others N(0, 0.6008²/n)", "Lu et al. 2019, sec. 4", ("RAI",)),
+    Row("class_prior", class_prior, "b_c = log π_c", "Lin et al. 2017, sec. 3.3",
+        example="class_prior(counts=(90.0, 10.0))", shape=(2,)),
+)  # fmt: skip
+
+_ROWS: dict[str, Row] = {row.name: row for row in _BUILT_IN}
+_ALIASES: dict[str, str] = {alias: row.name for row in _BUILT_IN for alias in row.aliases}
+# What jinit.calibrate has: known here, where it is asked for first, only to say where to find it.
+CALIBRATIONS = (
+    "lsuv", "within_layer", "between_layers", "metainit", "gradinit", "fixup", "skipinit", "rezero",
+    "antisymmetric", "analytic", "output_bias",
+)  # fmt: skip
+
+
+def get(initializer: str | Initializer) -> Initializer:
+    """The initializer for a spec string; an initializer is returned as it is.
+
+    Args:
+      initializer: ``"he_normal"``, ``"normal(stddev=0.01)"``, an alias of torch, Keras or
+        KotlinDL, or any callable ``init(key, shape, dtype)``.
+
+    Returns:
+      An initializer; ``str(get(text))`` is the canonical spec string.
+
+    Raises:
+      ValueError: an unknown name (the nearest is offered), arguments it does not take.
+      TypeError: neither a string nor a callable.
+
+    >>> str(get("kaiming_normal_"))
+    'he_normal'
+    """
+    if not isinstance(initializer, str):
+        if callable(initializer):
+            return initializer
+        raise errors.wrong_type(
+            "initializer", initializer, "a name, a spec string or a callable", "try 'he_normal'"
+        )
+    # An activation may have arguments of its own.
+    spec = _specs.parse(initializer, "initializer", nested=True)
+    known = row(spec.name)
+    made = known.factory(**_specs.bind(spec, known.factory, "initializer", known.example))
+    if not callable(made):
+        raise errors.wrong_type(
+            f"factory of {spec.name!r}", made, "init(key, shape, dtype)", "return an initializer"
+        )
+    return made
+
+
+def row(name: str) -> Row:
+    """The registry's row for a name or an alias.
+
+    Raises:
+      ValueError: an unknown name.
+
+    >>> row("HeNormal").formula
+    'Var W = 2/((1+a²) n)'
+    """
+    canonical = _ALIASES.get(name, name)
+    if canonical not in _ROWS:
+        listing = "jinit.initializers.names()"
+        if name in CALIBRATIONS:
+            raise errors.refusal(
+                "initializer", name, "what draws a kernel from its shape alone",
+                f"{name} needs a model and data: jinit.calibrate.{name}, or a sweep's initializer",
+            )  # fmt: skip
+        raise errors.unknown_name("initializer", name, _ROWS, listing, _ALIASES)
+    return _ROWS[canonical]
+
+
+def names() -> tuple[str, ...]:
+    """All canonical names, in the order of the inventory.
+
+    >>> "he_normal" in names()
+    True
+    """
+    return tuple(_ROWS)
+
+
+def register(name: str, factory: Factory, *, formula: str = "—", reference: str = "—") -> None:
+    """Adds an initializer to the registry of this process.
+
+    Args:
+      name: a new identifier.
+      factory: returns an initializer; its parameters become the spec's arguments.
+      formula, reference: what ``describe`` prints.
+
+    Raises:
+      ValueError: the name is taken or is not an identifier.
+      TypeError: the factory is not callable.
+
+    >>> register("tiny_normal", lambda: normal(1e-6))
+    >>> str(get("tiny_normal"))
+    'normal(stddev=1e-06)'
+    >>> del _ROWS["tiny_normal"]
+    """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise errors.refusal("name", name, "an identifier", "use letters, digits and _")
+    if name in _ROWS or name in _ALIASES:
+        raise errors.refusal("name", name, "a name not yet taken", "choose another")
+    if not callable(factory):
+        raise errors.wrong_type("factory", factory, "a callable", "pass a function")
+    _ROWS[name] = Row(name, factory, formula, reference)

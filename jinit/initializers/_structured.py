@@ -1,0 +1,267 @@
+"""Kernels with a structure: Dirac, delta-orthogonal, Hadamard (ZerO), looks-linear."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.initializers import _laws
+from jinit.initializers._base import Recipe, named
+from jinit.initializers._laws import Law
+from jinit.initializers._orthogonal import METHODS, orthogonal
+from jinit.typing import Array, DType
+
+ROLES = ("input", "hidden", "output")
+
+
+@named
+def dirac(groups: int = 1, dtype: DType = None) -> Recipe:
+    """The identity as a convolution: the centre tap is the rectangular identity, all else 0.
+
+    With groups each block of out/groups channels gets an identity of its own.
+
+    Args:
+      groups: feature groups; divides the out axis.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      An initializer for kernels ``(receptive field…, in/groups, out)`` of rank ≥ 3.
+
+    Raises:
+      ValueError: rank below 3, groups that do not divide the out axis.
+
+    Reference: Zagoruyko & Komodakis 2017, section 3.
+
+    >>> dirac()(jax.random.key(0), (3, 1, 1)).ravel()
+    Array([0., 1., 0.], dtype=float32)
+    """
+    errors.check_integer("dirac groups", groups, low=1, fix="use groups=1")
+
+    def law(shape: tuple[int, ...]) -> Law:
+        _check_convolution("dirac", shape)
+        size_in, size_out = shape[-2:]
+        if size_out % groups:
+            raise errors.refusal(
+                "dirac groups", groups, f"a divisor of {size_out} (shape {shape})", "check groups"
+            )
+        ones = groups * min(size_in, size_out // groups)
+        return _laws.two_valued(1.0, ones, 0, math.prod(shape))
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        row, column = _places(shape)
+        diagonal = row == column % (shape[-1] // groups)
+        return jnp.where(_at_centre(shape) & diagonal, 1, 0).astype(dtype)
+
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
+
+
+@named
+def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -> Recipe:
+    """An orthogonal matrix at the centre tap, 0 elsewhere: a convolution that is an isometry.
+
+    Args:
+      scale: multiplies Q, non-zero.
+      column_axis: the axis of the columns, as JAX (-1 or the last axis; in ≤ out).
+      dtype: default dtype; half precision is computed in float32 and rounded.
+
+    Returns:
+      An initializer for kernels of rank 3, 4 or 5 with in ≤ out; in float32 and wider bit for bit
+      ``jax.nn.initializers.delta_orthogonal``.
+
+    Raises:
+      ValueError: another rank, more inputs than outputs, a zero or NaN scale.
+
+    Reference: Xiao et al. 2018, algorithm 1.
+
+    >>> w = delta_orthogonal()(jax.random.key(0), (3, 2, 4))
+    >>> bool(jnp.allclose(w[1] @ w[1].T, jnp.eye(2), atol=1e-6)), float(jnp.abs(w[0]).sum())
+    (True, 0.0)
+    """
+    centre = orthogonal(scale, column_axis).recipe
+
+    def law(shape: tuple[int, ...]) -> Law:
+        if not 3 <= len(shape) <= 5 or not math.prod(shape):
+            raise errors.refusal(
+                "delta_orthogonal shape", shape, "rank 3 to 5, sizes >= 1", "use 'orthogonal'"
+            )
+        if shape[-2] > shape[-1]:
+            raise errors.refusal(
+                "delta_orthogonal shape", shape, "in <= out: (…, in, out)", "use 'orthogonal'"
+            )
+        share = math.prod(shape[-2:]) / math.prod(shape)
+        return _laws.mixture([(share, centre.law(shape[-2:])), (1 - share, _laws.constant(0.0))])
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        wide = jnp.float32 if dtype.itemsize < 4 else dtype
+        return jax.nn.initializers.delta_orthogonal(scale, column_axis)(key, shape, wide).astype(
+            dtype
+        )
+
+    return Recipe(draw, law, "complex", dtype=dtype, whole=True)
+
+
+@named
+def hadamard(gain: float = 1.0, dtype: DType = None) -> Recipe:
+    """ZerO: zeros and ones only. Identity where the layer does not widen, else a Hadamard block.
+
+    A layer with in ≥ out gets the partial identity; one with in < out gets
+    2^(−c/2) times the leading in × out block of the 2^c × 2^c Hadamard matrix, c = ⌈log₂ out⌉,
+    which breaks the symmetry that an identity would leave. A convolution has it at its centre tap.
+
+    Args:
+      gain: multiplies the kernel, dimensionless; the paper prints 2^(−(c−1)/2), that is gain √2,
+        the authors' code has gain 1.
+      dtype: default dtype; None means the JAX default float.
+
+    Returns:
+      A deterministic initializer for rank ≥ 2.
+
+    Raises:
+      ValueError: rank below 2, an empty shape, a bad gain.
+
+    Reference: Zhao, Schäfer & Anandkumar 2021, algorithm 1.
+
+    >>> hadamard()(jax.random.key(0), (2, 4))
+    Array([[ 0.5,  0.5,  0.5,  0.5],
+           [ 0.5, -0.5,  0.5, -0.5]], dtype=float32)
+    """
+    errors.check_number("hadamard gain", gain, fix="use a finite number")
+
+    def height(shape: tuple[int, ...]) -> float:
+        """What stands in the kernel where it is not 0, up to sign."""
+        size_in, size_out = shape[-2:]
+        order = 1 << (size_out - 1).bit_length()
+        return float(gain) / (math.sqrt(order) if size_in < size_out else 1.0)
+
+    def law(shape: tuple[int, ...]) -> Law:
+        if len(shape) < 2 or not math.prod(shape):
+            raise errors.refusal(
+                "hadamard shape", shape, "rank >= 2, sizes >= 1", "use 'zeros' for a bias"
+            )
+        size_in, size_out = shape[-2:]
+        positive, negative = min(size_in, size_out), 0
+        if size_in < size_out:
+            together, difference = size_in * size_out, _hadamard_sum(size_in, size_out)
+            positive, negative = (together + difference) // 2, (together - difference) // 2
+        return _laws.two_valued(height(shape), positive, negative, math.prod(shape))
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        row, column = _places(shape)
+        value = jnp.asarray(height(shape), dtype)
+        if shape[-2] >= shape[-1]:
+            return jnp.where(_at_centre(shape) & (row == column), value, 0)
+        negative = jax.lax.population_count(row & column) % 2 == 1
+        return jnp.where(_at_centre(shape), jnp.where(negative, -value, value), 0)
+
+    return Recipe(draw, law, dtypes="any", dtype=dtype)
+
+
+@named
+def looks_linear(
+    role: str = "hidden", scale: float = 1.0, dtype: DType = None, *, method: str = "qr"
+) -> Recipe:
+    """Mirrored blocks that make a doubled ReLU layer linear at the start: relu(h) − relu(−h) = h.
+
+    A hidden kernel is [[W, −W], [−W, W]] with W orthogonal of half its size; ``"input"`` is
+    [W, −W]; ``"output"``, and every layer of a CReLU network, is [W; −W].
+
+    Args:
+      role: ``"input"``, ``"hidden"`` or ``"output"``: which sides are doubled.
+      scale: multiplies W, non-zero.
+      dtype: default dtype; None means the JAX default float.
+      method: how W is drawn, as in :func:`orthogonal`.
+
+    Returns:
+      An initializer for rank 2 and, at the centre tap, for convolutions.
+
+    Raises:
+      ValueError: a doubled side of odd size, rank below 2, an unknown role.
+
+    Reference: Balduzzi et al. 2017, section 4.
+
+    >>> w = looks_linear("output")(jax.random.key(0), (4, 3))
+    >>> bool((w[:2] == -w[2:]).all())
+    True
+    """
+    errors.check_choice("looks_linear role", role, ROLES)
+    errors.check_choice("orthogonal method", method, METHODS)
+    inner = orthogonal(scale, method=method).recipe
+
+    def half(shape: tuple[int, ...]) -> tuple[int, int]:
+        if len(shape) < 2 or not math.prod(shape):
+            raise errors.refusal(
+                "looks_linear shape", shape, "rank >= 2, sizes >= 1", "use 'zeros' for a bias"
+            )
+        size_in, size_out = shape[-2:]
+        doubled_in, doubled_out = role != "input", role != "output"
+        if (doubled_in and size_in % 2) or (doubled_out and size_out % 2):
+            raise errors.refusal(
+                "looks_linear shape", shape, f"even doubled sides for role {role!r}", "add a unit"
+            )
+        return size_in // (1 + doubled_in), size_out // (1 + doubled_out)
+
+    def law(shape: tuple[int, ...]) -> Law:
+        block = inner.law(half(shape))
+        share = math.prod(shape[-2:]) / math.prod(shape)
+        return _laws.mixture([(share, block), (1 - share, _laws.constant(0.0))][: 1 + (share < 1)])
+
+    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        w = inner.draw(key, half(shape), dtype)
+        if role != "output":
+            w = jnp.concatenate([w, -w], axis=1)
+        if role != "input":
+            w = jnp.concatenate([w, -w], axis=0)
+        return jnp.zeros(shape, dtype).at[_centre(shape)].set(w)
+
+    return Recipe(draw, law, dtype=dtype, whole=True)
+
+
+def _check_convolution(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or not math.prod(shape):
+        raise errors.refusal(
+            f"{name} shape",
+            shape,
+            "rank >= 3, sizes >= 1: (receptive field…, in, out)",
+            "use 'identity' for a dense layer",
+        )
+
+
+def _centre(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of the centre tap; for an even size the tap right of the middle, as torch."""
+    return tuple(size // 2 for size in shape[:-2])
+
+
+def _places(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Row and column of every entry: from these each device makes its part of a kernel alone."""
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - n) for n in (2, 1))
+    return row, column
+
+
+def _at_centre(shape: tuple[int, ...]) -> Array:
+    """Whether an entry lies at the centre tap."""
+    found = jnp.ones(shape, bool)
+    for axis, place in enumerate(_centre(shape)):
+        found &= jax.lax.broadcasted_iota(jnp.int32, shape, axis) == place
+    return found
+
+
+def _hadamard_sum(rows: int, columns: int) -> int:
+    """Σ (−1)^popcount(i & j) over i < rows and j < columns: the sum of a leading block.
+
+    A whole block of 2ᵏ rows and at most 2ᵏ columns sums to 2ᵏ, the first column's.
+    """
+    rows, columns = max(rows, columns), min(rows, columns)
+    if columns == 0 or rows & (rows - 1) == 0:
+        return rows if columns else 0
+    half = 1 << ((rows - 1).bit_length() - 1)
+    top, left = min(columns, half), rows - half
+    return (
+        half
+        + _hadamard_sum(left, top)
+        + _hadamard_sum(half, columns - top)
+        - _hadamard_sum(left, columns - top)
+    )

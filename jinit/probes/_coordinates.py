@@ -1,0 +1,162 @@
+"""The coordinate check: does a step of training move every layer by as much, whatever the width?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jinit import engine, errors
+from jinit.frameworks._capture import Captured, capture
+from jinit.parameters import initialize
+from jinit.parameters._rules import Rules
+from jinit.probes._losses import Loss, check_loss
+from jinit.stats import Interval, bootstrap
+from jinit.typing import Array, PyTree
+
+RulesOfWidth = Callable[[int], Rules]
+
+
+@dataclass(frozen=True)
+class CoordinateCheck:
+    """How far training moves each layer, against width.
+
+    Attributes:
+      widths: ``(w,)``.
+      layers: names, the output layer last.
+      change: ``(w, seeds, layers)`` root mean square of z after the steps minus z before them.
+      slopes: for each layer d log change / d log width, the mean over seeds with its 95 % interval.
+        0: the layer learns alike at every width; above 0 it explodes with width, below 0 it
+        freezes.
+    """
+
+    widths: np.ndarray
+    layers: tuple[str, ...]
+    change: np.ndarray
+    slopes: tuple[Interval, ...]
+
+
+def coordinate_check(
+    model: Callable[[int], Any],
+    widths: Sequence[int],
+    rules: Rules | RulesOfWidth,
+    x: Array,
+    loss: Loss,
+    *,
+    optimizer: optax.GradientTransformation | Callable[[int], optax.GradientTransformation],
+    steps: int = 1,
+    seeds: int = 16,
+) -> CoordinateCheck:
+    """Trains models of several widths on one batch and compares how far their layers move.
+
+    Args:
+      model: ``model(width)``, of any kind that :func:`jinit.frameworks.capture` opens.
+      widths: at least two, ascending by factors of 2 or so.
+      rules: how weights are drawn, or ``rules(width)``.
+      x: ``(batch, …)``, the batch of every step.
+      loss: ``loss(outputs) -> scalar``, a mean over the batch.
+      optimizer: an optax transform, or ``optimizer(width)`` where the learning rate depends on it.
+      steps: how many steps of it.
+      seeds: networks per width; the same seeds at every width.
+
+    Returns:
+      A :class:`CoordinateCheck`.
+
+    Raises:
+      ValueError: fewer than two widths, no steps, fewer than two seeds; models with other layers at
+        other widths; a change that is 0 or not finite, which has no logarithm. TypeError: a model,
+        loss or optimizer that is none.
+
+    Reference: Yang et al. 2022, appendix D.1; Yang, Simon & Bernstein 2023, condition 1.
+
+    >>> from jinit.models import MLP
+    >>> from jinit.probes import random_projection
+    >>> x = jax.random.normal(jax.random.key(1), (8, 16))
+    >>> found = coordinate_check(
+    ...     lambda width: MLP(features=(width, width, 4), activation="tanh"), (32, 64),
+    ...     {"*/kernel": "lecun_normal", "*/bias": "zeros"}, x,
+    ...     random_projection(jax.random.key(2)), optimizer=optax.sgd(0.1), seeds=4)
+    >>> found.layers, found.change.shape
+    (('hidden_0', 'hidden_1', 'output'), (2, 4, 3))
+    """
+    widths = [errors.check_integer("widths", width, low=1, fix="use 64") for width in widths]
+    errors.check_integer("steps", steps, low=1, fix="use 1")
+    check_loss(loss)
+    if not callable(model):
+        raise errors.wrong_type("model", model, "model(width)", "lambda width: MLP((width, 10))")
+    if not (callable(optimizer) or hasattr(optimizer, "update")):
+        raise errors.wrong_type(
+            "optimizer", optimizer, "an optax transform, or optimizer(width)", "optax.sgd(0.1)"
+        )
+    errors.check_integer("seeds", seeds, low=2, fix="use 16")
+    if len(set(widths)) < 2:
+        raise errors.refusal(
+            "widths", widths, "at least two different widths", "use (64, 128, 256)"
+        )
+    changes, names = [], []
+    for width in widths:
+        captured = capture(model(width), x)
+        names.append(tuple(layer.name for layer in captured.layers))
+        move = _Move(
+            captured,
+            rules(width) if callable(rules) else rules,
+            loss,
+            # An optax transform is a named tuple, and as such not callable.
+            optimizer(width) if callable(optimizer) else optimizer,
+            steps,
+        )
+        changes.append(engine.run(move, np.arange(seeds, dtype=np.uint32), x))
+    if len(set(names)) > 1:
+        raise errors.refusal("layers", set(names), "the same at every width", "change widths alone")
+    change = np.stack(changes)
+    bad = ~(np.isfinite(change) & (change > 0))
+    if bad.any():
+        worst = names[0][int(bad.any((0, 1)).argmax())]
+        raise errors.refusal(
+            "change", f"0, NaN or inf at {worst}", "finite and above 0",
+            "lower the learning rate, or let every layer have a gradient",
+        )  # fmt: skip
+    centred = np.log(widths) - np.log(widths).mean()
+    slopes = np.einsum("w,wsl->sl", centred, np.log(change)) / (centred**2).sum()
+    intervals = tuple(bootstrap(column, np.mean) for column in slopes.T)
+    return CoordinateCheck(np.asarray(widths), names[0], change, intervals)
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """``(seed, x) -> (layers,)`` root mean square change of each layer's pre-activation."""
+
+    captured: Captured
+    rules: Rules
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    steps: int
+
+    def __call__(self, seed: Array, x: Array) -> Array:
+        params = initialize(
+            jax.random.key(seed), self.captured.params, self.rules,
+            host=self.captured.host, layers=self.captured.layouts,
+        )  # fmt: skip
+
+        def objective(params: PyTree) -> Array:
+            return self.loss(self.captured.apply(params, x, None)[0])
+
+        def step(_: Array, state: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+            params, memory = state
+            updates, memory = self.optimizer.update(jax.grad(objective)(params), memory, params)
+            return optax.apply_updates(params, updates), memory
+
+        start = (params, self.optimizer.init(params))
+        moved, _ = jax.lax.fori_loop(0, self.steps, step, start)
+        before, after = (self.captured.apply(p, x, None)[1] for p in (params, moved))
+        changes = []
+        for layer in self.captured.layers:
+            gap = after[layer.value] - before[layer.value]
+            gap = gap if layer.index is None else gap[layer.index]
+            changes.append(jnp.sqrt((gap.astype(jnp.float32) ** 2).mean()))
+        return jnp.stack(changes)

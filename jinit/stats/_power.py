@@ -1,0 +1,53 @@
+"""How many more pairs would settle a comparison."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from jinit import errors
+from jinit.stats._location import reals
+
+
+def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Further pairs needed to tell the observed mean difference from 0.
+
+    n = ((z_{1−α/2} + z_power) · s / |mean|)², and at least the log₂(2/α) that a signed-rank test
+    needs to reject at all, minus the pairs there are. The difference and its spread are taken at
+    their observed values, so this is a rough guide.
+
+    Args:
+      gaps: ``(n,)`` paired differences, finite.
+      alpha: two-sided error; power: chance of settling it.
+
+    Returns:
+      Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0, NaN where n < 2.
+
+    Raises:
+      ValueError: alpha or power outside (0, 1); gaps that are not finite.
+
+    Reference: Lehr 1992; Cohen 1988, section 2.3.
+
+    >>> more_pairs(np.array([1.0, -1.0, 1.0, 1.0]))
+    28.0
+    """
+    for name, value in (("alpha", alpha), ("power", power)):
+        errors.check_fraction(name, value, "use 0.05, 0.8")
+    gaps = reals(gaps, "gaps")
+    if gaps.ndim != 1 or not np.isfinite(gaps).all():
+        raise errors.refusal(
+            "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
+            "one dimension, finite", "give paired differences",
+        )  # fmt: skip
+    if gaps.size < 2:
+        return math.nan
+    # A mean that is 0 up to rounding is 0.
+    if abs(gaps.mean()) <= 1e-12 * np.abs(gaps).max():
+        return math.inf
+    quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2
+    if not math.isfinite(needed):
+        return math.inf
+    return float(max(0, math.ceil(max(needed, math.log2(2 / alpha))) - gaps.size))

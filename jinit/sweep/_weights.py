@@ -1,0 +1,139 @@
+"""Initial weights of many networks, by small programs that all networks of a sweep share.
+
+One program derives keys; one per (initializer, shape, dtype) draws a batch of leaves. A depth-16
+and a depth-8 network need the same few programs, so a grid compiles them once, not once per depth
+and activation: a single program per network would spend seconds compiling random bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinit import errors, frameworks, parameters
+from jinit.engine._program import Program, cached
+from jinit.sweep._network import run_key
+from jinit.typing import Array, Initializer, PyTree
+
+# Small leaves are drawn this many at a time or more, so that few calls serve a tile; a batch of
+# large ones would mostly be padding. Leaf keys come in multiples of _LEAVES.
+_BATCH = 16
+_SMALL_LEAF_ENTRIES = 8192
+_LEAVES = 64
+
+
+class Weights:
+    """Draws the initial parameters of a tile of networks.
+
+    The result is bit for bit ``jinit.initialize(run_key(seed, "init" + salt), shapes, rules)``.
+    """
+
+    def __init__(self, shapes: PyTree, rules: Mapping[str, str | Initializer], salt: str) -> None:
+        """Args:
+        shapes: the parameter tree, ``jax.ShapeDtypeStruct``.
+        rules: as for :func:`jinit.initialize`; ``"keep"`` has nothing to keep here.
+        salt: makes the noise of one arm its own; "" shares it with other arms.
+        """
+        self._tree: Any = jax.tree.structure(shapes)
+        self._salt = salt
+        assignments = parameters.assign(shapes, rules)
+        self._groups: dict[_DrawLeaf, list[int]] = {}
+        for position, assignment in enumerate(assignments):
+            if assignment.initializer is None:
+                raise errors.refusal(
+                    f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
+                )
+            draw = _DrawLeaf(
+                assignment.initializer, assignment.shape, str(assignment.dtype), assignment.layout
+            )
+            self._groups.setdefault(draw, []).append(position)
+        words = parameters.path_words([assignment.leaf for assignment in assignments])
+        padding = -len(words) % _LEAVES
+        self._words = np.concatenate([words, np.zeros((padding, 2), np.uint32)])
+        self._programs: dict[_DrawLeaf, Program] = {}
+        self._keys: Program | None = None
+
+    def programs(self, width: int) -> Sequence[Program]:
+        """The programs that :meth:`draw` calls for tiles of this width."""
+        batch = max(_BATCH, width)
+        word = jax.ShapeDtypeStruct(self._words.shape, np.dtype(np.uint32))
+        seed = {"seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
+        key = {"key": jax.ShapeDtypeStruct((2,), np.dtype(np.uint32))}
+        self._keys = cached(_LeafKeys(self._salt), seed, (word,), width=batch, name="leaf keys")
+        self._programs = {
+            draw: cached(
+                draw,
+                key,
+                (),
+                width=batch if math.prod(draw.shape) <= _SMALL_LEAF_ENTRIES else width,
+                name=f"draw {draw.initializer} {draw.shape}",
+            )
+            for draw in self._groups
+        }
+        return [self._keys, *self._programs.values()]
+
+    def draw(self, seeds: np.ndarray, device: Any) -> tuple[PyTree, np.ndarray]:
+        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``.
+
+        And whether each is what was asked for: true of whatever is only drawn.
+        """
+        assert self._keys is not None
+        keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
+        leaves: list[Any] = [None] * self._tree.num_leaves
+        for draw, positions in self._groups.items():
+            flat = keys[:, positions].reshape(-1, 2)
+            drawn = in_batches(self._programs[draw], {"key": flat}, (), device)
+            drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
+            for place, position in enumerate(positions):
+                leaves[position] = drawn[:, place]
+        return jax.tree.unflatten(self._tree, leaves), np.ones(len(seeds), bool)
+
+
+@dataclass(frozen=True)
+class _LeafKeys:
+    """(seed, path words (leaves, 2)) → key data of every leaf, (leaves, 2) uint32."""
+
+    salt: str
+
+    def __call__(self, lane: Mapping[str, Any], words: Array) -> Array:
+        key = run_key(lane["seed"], "init" + self.salt)
+        return jax.random.key_data(parameters.fold_words(key, words))
+
+
+@dataclass(frozen=True)
+class _DrawLeaf:
+    """Key data → one leaf."""
+
+    initializer: Initializer
+    shape: tuple[int, ...]
+    dtype: str
+    layout: frameworks.Layout | None
+
+    def __call__(self, lane: Mapping[str, Any]) -> Array:
+        key = jax.random.wrap_key_data(lane["key"], impl="threefry2x32")
+        if self.layout is None:
+            return self.initializer(key, self.shape, np.dtype(self.dtype))
+        return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
+
+
+def in_batches(program: Program, lanes: PyTree, shared: tuple[Any, ...], device: Any) -> Any:
+    """Runs a program over any number of lanes, the last batch padded; NumPy leaves out.
+
+    >>> one = jax.ShapeDtypeStruct((), "float32")
+    >>> program = cached(abs, one, (), width=2, name="abs")
+    >>> in_batches(program, np.array([-1, 2, -3], np.float32), (), None).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    count = len(jax.tree.leaves(lanes)[0])
+    parts = []
+    for start in range(0, count, program.width):
+        rows = np.minimum(np.arange(start, start + program.width), count - 1)
+        tile = jax.tree.map(lambda leaf, rows=rows: leaf[rows], lanes)
+        found = program(tile, shared, device)
+        parts.append(jax.tree.map(lambda leaf, most=count - start: leaf[:most], found))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
