@@ -101,7 +101,7 @@ def recommend(
         if progress is not None:
             progress(done, len(chosen), spec)
         rules = {"*/kernel": spec, "*/bias": bias}
-        if model.normalization is not None:
+        if model.layer_norm:
             rules |= {"*/scale": "ones", "*/shift": "zeros"}
         # Leaf by leaf: a program that draws all leaves of a candidate would take longer to compile
         # than to run.

@@ -97,7 +97,7 @@ def analytic(
 
 def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike | None:
     """The φ that a model's own description, or its user, puts between its layers; None: unknown."""
-    plain = not (isinstance(model, MLP) and (model.residual or model.normalization is not None))
+    plain = not (isinstance(model, MLP) and (model.residual or model.layer_norm))
     if isinstance(model, ResidualMLP | Antisymmetric) or not plain:
         if activation is not None:
             raise errors.refusal(

@@ -45,11 +45,11 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
         features=(*[network.width] * network.depth, source.outputs),
         activation=network.activation,
         residual=network.residual,
-        normalization=network.normalization,
+        layer_norm=network.layer_norm,
     )
     captured = frameworks.capture(model, x)
     rules = {"*/kernel": network.initializer, "*/bias": network.bias_initializer}
-    if network.normalization is not None and network.depth:
+    if network.layer_norm and network.depth:
         rules |= {"*/scale": "ones", "*/shift": "zeros"}
     profile = probes.ensemble(
         captured,
@@ -194,7 +194,7 @@ def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
     """What a picture shows: the initializer and everything of the network that is not a default."""
     parts = [initializer, network.activation, f"{network.depth} × {network.width}"]
     parts += ["residual"] if network.residual else []
-    parts += [] if network.normalization is None else [f"{network.normalization} normalization"]
+    parts += ["layer normalization"] if network.layer_norm else []
     return ", ".join(parts)
 
 
@@ -219,7 +219,7 @@ def _network(options: NetworkOptions) -> tuple[Any, int]:
         features=widths,
         activation=options.activation,
         residual=options.residual,
-        normalization=options.normalization,
+        layer_norm=options.layer_norm,
     )
     model._check()
     return model, features

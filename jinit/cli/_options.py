@@ -44,7 +44,7 @@ def _grid_options() -> type[Any]:
         "evaluations": int,
         "target_accuracy": float,
         "pairing": str,
-        "normalization": str | None,
+        "layer_norm": bool,
     }
     options: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(Grid):
@@ -74,7 +74,7 @@ class ProbeOptions:
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
     residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
-    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+    layer_norm: Annotated[bool, arg(help="apply LayerNorm to hidden pre-activations")] = False
     seeds: Annotated[int, arg(help="how many networks")] = 64
     dataset: Annotated[str, arg(help="where inputs and labels come from")] = "digits"
     batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
@@ -95,7 +95,7 @@ class NetworkOptions:
     inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
     outputs: Annotated[int, arg(help="units of the output layer")] = 10
     residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
-    normalization: Annotated[str | None, arg(help="layer, or none")] = None
+    layer_norm: Annotated[bool, arg(help="apply LayerNorm to hidden pre-activations")] = False
 
 
 @dataclasses.dataclass(frozen=True)

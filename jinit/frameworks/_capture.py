@@ -222,7 +222,7 @@ def _mlp_layers(model: MLP) -> tuple[Layer, ...]:
                 index - 1 if stacked else None,
                 f"{name}/kernel",
                 f"{name}/bias" if model.use_bias else None,
-                normalized=model.normalization is not None and index < model.depth,
+                normalized=model.layer_norm and index < model.depth,
             )
         )
     return tuple(made)

@@ -128,7 +128,7 @@ def linen(model: Any, x: Any) -> tuple[PyTree, Opened, set[str]]:
 
     def watch(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         module, name = context.module, "/".join(context.module.path)
-        if type(module) is MLP and module.normalization is not None:
+        if type(module) is MLP and module.layer_norm:
             normalized.update(f"{name}/hidden_{index}" for index in range(module.depth))
         return call(*args, **kwargs)
 

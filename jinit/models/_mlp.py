@@ -32,8 +32,7 @@ class MLP(nn.Module):
         softmax regression.
       activation: a name, a spec string or a callable, after every hidden layer.
       residual: adds the layer's input to its output (hidden layers of equal width).
-      normalization: None, or ``"layer"`` for LayerNorm of the pre-activation.
-      parameterization: ``"standard"``.
+      layer_norm: whether LayerNorm is applied to every hidden pre-activation.
       use_bias: whether layers have a bias.
       kernel_init, bias_init: used by Flax's own ``init``; jinit sweeps replace them.
 
@@ -49,8 +48,7 @@ class MLP(nn.Module):
     features: tuple[int, ...]
     activation: ActivationLike = "relu"
     residual: bool = False
-    normalization: str | None = None
-    parameterization: str = "standard"
+    layer_norm: bool = False
     use_bias: bool = True
     kernel_init: Initializer = lecun_normal()
     bias_init: Initializer = zeros
@@ -69,7 +67,7 @@ class MLP(nn.Module):
         layers, fan_in = [], x.shape[-1]
         for index, width in enumerate(self.features):
             name = "output" if index == self.depth else f"hidden_{index}"
-            norm = self.normalization is not None and index < self.depth
+            norm = self.layer_norm and index < self.depth
             layer = _Layer(width, self.use_bias, norm, self.kernel_init, self.bias_init, name=name)
             layers.append(layer(fan_in))
             fan_in = width
@@ -121,9 +119,8 @@ class MLP(nn.Module):
             raise errors.refusal("features", self.features, "at least the output width", "(10,)")
         for width in self.features:
             errors.check_integer("width", width, low=1, fix="use 32")
-        errors.check_choice("parameterization", self.parameterization, ("standard",))
-        if self.normalization is not None:
-            errors.check_choice("normalization", self.normalization, ("layer",))
+        for name in ("residual", "layer_norm", "use_bias"):
+            errors.check_bool(name, getattr(self, name))
 
 
 def tapped_apply(

@@ -94,7 +94,7 @@ class Grid:
         0.9, "test accuracy that steps-to-target waits for, in (0, 1]"
     )
     residual: bool = _setting(False, "add each hidden layer's input to its output")
-    normalization: str | None = _setting(None, "'layer' for LayerNorm of the pre-activations")
+    layer_norm: bool = _setting(False, "apply LayerNorm to every hidden pre-activation")
     seeds: int | tuple[int, ...] = _setting(32, "number of seeds 0, 1, …, or the seeds themselves")
     data_seeds: int | tuple[int, ...] | None = _setting(
         None, "seeds of the data order, crossed with seeds; default: tied to the seed"
@@ -134,8 +134,7 @@ class Grid:
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
         errors.check_choice("pairing", self.pairing, ("common", "independent"))
-        if self.normalization is not None:
-            errors.check_choice("normalization", self.normalization, ("layer",))
+        errors.check_bool("layer_norm", self.layer_norm)
         for name in ("seeds", "data_seeds"):
             object.__setattr__(self, name, _checked_seeds(name, getattr(self, name)))
         self._check_size()
@@ -217,8 +216,7 @@ class Grid:
                 f"its default with optimizer {ignored[0]!r}, which has none",
                 "optimizer='momentum', or leave it out",
             )
-        if not isinstance(self.residual, bool):
-            raise errors.wrong_type("residual", self.residual, "True or False", "use True")
+        errors.check_bool("residual", self.residual)
         if self.residual and max(self.values("depth")) < 2:
             raise errors.refusal(
                 "residual", True, "depth >= 2: a first layer has no input to add", "depth=8"

@@ -272,7 +272,7 @@ def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
             features=(code["width"],) * code["depth"] + (outputs,),
             activation=code["activation"],
             residual=grid.residual,
-            normalization=grid.normalization,
+            layer_norm=grid.layer_norm,
         )
     )
 
@@ -280,7 +280,7 @@ def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
 def _user_model(grid: Grid, model: Any) -> Model:
     """The user's model; axes that would do nothing to it are refused, not ignored."""
     defaults = Grid()
-    for axis in (*MODEL_AXES, "residual", "normalization"):
+    for axis in (*MODEL_AXES, "residual", "layer_norm"):
         if getattr(grid, axis) != getattr(defaults, axis):
             raise errors.refusal(
                 f"grid axis {axis!r}",

@@ -28,14 +28,14 @@ class Network(Protocol):
     Attributes:
       features: widths, the outputs last.
       activation: after every hidden layer.
-      residual, normalization, use_bias: as the MLP's.
+      residual, layer_norm, use_bias: as the MLP's.
       kernel_init, bias_init: initializers with a ``law``, or a constant 0 for the bias.
     """
 
     features: tuple[int, ...]
     activation: ActivationLike
     residual: bool
-    normalization: str | None
+    layer_norm: bool
     use_bias: bool
     kernel_init: Any
     bias_init: Any
@@ -96,7 +96,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     >>> from types import SimpleNamespace as Net
     >>> class Law: mean, stddev, distribution = 0.0, (2 / 64) ** 0.5, "normal"
     >>> he = Net(law=lambda shape: Law)
-    >>> net = Net(features=(64, 64, 64), activation="relu", residual=False, normalization=None,
+    >>> net = Net(features=(64, 64, 64), activation="relu", residual=False, layer_norm=False,
     ...           use_bias=False, kernel_init=he, bias_init=None)
     >>> predict(net, 64).second_moment.round(3).tolist()
     [2.0, 2.0, 2.0]
@@ -107,8 +107,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
             "describe other networks to theory.propagate(…, architecture=…)",
         )  # fmt: skip
     start, cosine, features = _inputs(x)
-    if network.normalization is not None:
-        errors.check_choice("normalization", network.normalization, ("layer",))
+    errors.check_bool("layer_norm", network.layer_norm)
     widths = [
         errors.check_integer("width", width, low=1, fix="use 64") for width in network.features
     ]
@@ -129,7 +128,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     architecture = Architecture(
         residual=network.residual,
         residual_first=network.residual and fans[0] == widths[0],
-        normalized=network.normalization is not None,
+        normalized=network.layer_norm,
     )
     orthogonal = all(law.distribution == "orthogonal" for law in kernels)
     found, spread, scales = _computed(
@@ -343,6 +342,6 @@ def _notes(
         notes.append("orthogonal weights: means as for independent ones of the same variance")
     elif any(law.distribution not in ("normal", "truncated_normal") for law in kernels):
         notes.append("weights are not normal: true in the limit of wide layers")
-    if network.normalization is not None:
+    if network.layer_norm:
         notes.append("normalization: scale 1 and shift 0, as at the start")
     return tuple(notes)

@@ -164,7 +164,7 @@ def test_analytic_calibration_of_doubled_normalized_and_attentive_networks():
     words = jax.random.normal(jax.random.key(1), (16, 6, 32))
     cases = (
         (models.Antisymmetric(MLP(features=(64, 64, 8))), vectors),
-        (MLP(features=(64, 64, 8), normalization="layer", residual=True), vectors),
+        (MLP(features=(64, 64, 8), layer_norm=True, residual=True), vectors),
         (Attentive(), words),
     )
     for model, batch in cases:
@@ -265,7 +265,7 @@ def test_analytic_calibration_knows_what_a_kernel_does_not_decide():
 
 @pytest.mark.slow
 def test_analytic_calibration_reads_the_scale_and_shift_of_normalization():
-    model = MLP(features=(256, 256, 256, 64), normalization="layer")
+    model = MLP(features=(256, 256, 256, 64), layer_norm=True)
     x = jax.random.normal(jax.random.key(1), (64, 128))
     params = model.init(KEY, x)["params"]
     for name in ("hidden_0", "hidden_1", "hidden_2"):

@@ -108,7 +108,7 @@ def test_scalars_at_zero_leave_the_stream_alone(function):
 
 
 def test_skipinit_leaves_vectors_alone_and_says_when_nothing_matches():
-    model = MLP(features=(8, 8, 3), normalization="layer")
+    model = MLP(features=(8, 8, 3), layer_norm=True)
     params = as_model(model).shapes(X)
     params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
     with pytest.raises(ValueError, match="a scalar of every branch"):

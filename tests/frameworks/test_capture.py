@@ -113,7 +113,7 @@ def test_layers_of_every_framework(kind):
     np.testing.assert_allclose(profile.bias_gradient_norm, biases, rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"residual": True}, {"normalization": "layer"}])
+@pytest.mark.parametrize("options", [{}, {"residual": True}, {"layer_norm": True}])
 @pytest.mark.parametrize("features", [(3,), (8, 3), (8, 8, 8, 3), (8, 6, 3)])
 def test_the_tapped_mlp_is_the_mlp(features, options):
     model = MLP(features=features, activation="tanh", **options)
@@ -129,7 +129,7 @@ def test_an_mlp_inside_another_linen_module():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = MLP(features=(8, 8, 6), activation="tanh", normalization="layer")(nn.Dense(7)(x))
+            x = MLP(features=(8, 8, 6), activation="tanh", layer_norm=True)(nn.Dense(7)(x))
             return nn.Dense(3)(MLP(features=(5,), name="last")(x=x))
 
     captured = frameworks.capture(Net(), X)
@@ -141,7 +141,7 @@ def test_an_mlp_inside_another_linen_module():
     params = Net().init(jax.random.key(1), X)["params"]
     outputs, values = captured.apply(params, X, None)
     np.testing.assert_array_equal(outputs, Net().apply({"params": params}, X))
-    inner = MLP(features=(8, 8, 6), activation="tanh", normalization="layer")
+    inner = MLP(features=(8, 8, 6), activation="tanh", layer_norm=True)
     alone, expected = tapped_apply(inner, params["MLP_0"], values["Dense_0"])
     np.testing.assert_allclose(values["MLP_0/hidden_1"], expected["hidden"][0], rtol=1e-5)
     np.testing.assert_allclose(values["MLP_0/output"], alone, rtol=1e-5)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import frameworks, initializers, models, parameters
+from jinit import errors, frameworks, initializers, models, parameters
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 
@@ -40,18 +40,18 @@ def reference(params, x, *, residual=False, norm=False, activation=np.tanh):
 
 
 @pytest.mark.parametrize("features", [(3,), (7, 3), (7, 7, 7, 3)])
-@pytest.mark.parametrize("options", [{}, {"residual": True}, {"normalization": "layer"}])
+@pytest.mark.parametrize("options", [{}, {"residual": True}, {"layer_norm": True}])
 def test_against_numpy(features, options):
     model = models.MLP(features, "tanh", **options)
     params = params_of(model)
     expected = reference(
-        params, X, residual=options.get("residual", False), norm="normalization" in options
+        params, X, residual=options.get("residual", False), norm="layer_norm" in options
     )
     np.testing.assert_allclose(model.apply({"params": params}, X), expected, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"residual": True, "normalization": "layer"}])
+@pytest.mark.parametrize("options", [{}, {"residual": True, "layer_norm": True}])
 def test_scanned_layers_are_the_unrolled_ones(options, monkeypatch):
     model = models.MLP((8,) * 70 + (3,), "tanh", **options)
     params = params_of(model)
@@ -128,10 +128,11 @@ def test_state_beyond_parameters_is_refused():
         ({"features": ()}, "features"),
         ({"features": (0,)}, "width: got 0"),
         ({"features": (2,), "activation": "rleu"}, "did you mean 'relu'"),
-        ({"features": (2,), "normalization": "batch"}, "normalization"),
-        ({"features": (2,), "parameterization": "mup"}, "parameterization"),
+        ({"features": (2,), "layer_norm": "layer"}, "layer_norm: got 'layer'; allowed: True or"),
+        ({"features": (2,), "residual": 1}, "residual: got 1"),
+        ({"features": (2,), "use_bias": None}, "use_bias: got None"),
     ],
 )
 def test_bad_models(options, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(errors.Refusal, match=match):
         models.MLP(**options).init(jax.random.key(0), X)

@@ -188,7 +188,7 @@ def test_relu6_dies_and_does_not_saturate():
 @pytest.mark.slow
 def test_normalization_stands_before_the_activation():
     rules = {"*/kernel": "normal(5.0)", "*/scale": "ones", "*": "zeros"}
-    assert "saturated" not in findings_of(rules, activation="tanh", normalization="layer")
+    assert "saturated" not in findings_of(rules, activation="tanh", layer_norm=True)
 
 
 def seen(activation, kernel, *, depth=4, width=64, scale=1.0):

@@ -52,7 +52,7 @@ from jinit.sweep._grid import settings
         ({"seeds": 1.5}, TypeError, "seeds: got 1.5"),
         ({"data_seeds": ()}, ValueError, "data_seeds"),
         ({"pairing": "none"}, ValueError, "pairing"),
-        ({"normalization": "batch"}, ValueError, "normalization"),
+        ({"layer_norm": "layer"}, TypeError, "layer_norm: got 'layer'"),
         (
             {"seeds": 10**6, "depth": tuple(range(20))},
             ValueError,

@@ -175,7 +175,7 @@ def test_a_grid_in_which_everything_diverges():
     {"dataset": "iris", "loss": "multiclass_hinge"}, {"dataset": "xor", "loss": "hinge"},
     {"dataset": "xor", "loss": "mean_squared_error"}, {"dataset": "linear_teacher"},
     {"optimizer": ("momentum", "nesterov", "adam", "adamw", "rmsprop"), "learning_rate": 0.01},
-    {"depth": 0}, {"residual": True, "normalization": "layer"},
+    {"depth": 0}, {"residual": True, "layer_norm": True},
 ])  # fmt: skip
 def test_every_kind_of_run(axis):
     found = jinit.run(jinit.Grid(**SMALL | axis | {"seeds": 2}))

@@ -29,8 +29,8 @@ def measured(model, rules, x, seeds):
      ("relu", "orthogonal(1.4142, method=householder)", "zeros", {}),
      ("relu", "glorot_normal", "zeros", {"residual": True}),
      ("tanh", "lecun_normal", "zeros", {"residual": True}),
-     ("relu", "lecun_normal", "zeros", {"normalization": "layer"}),
-     ("tanh", "he_normal", "normal(0.1)", {"normalization": "layer", "residual": True})],
+     ("relu", "lecun_normal", "zeros", {"layer_norm": True}),
+     ("tanh", "he_normal", "normal(0.1)", {"layer_norm": True, "residual": True})],
 )  # fmt: skip
 def test_predictions_against_sampled_networks(activation, kernel, bias, options):
     model = MLP(features=(128,) * 6 + (16,), activation=activation, **options)
@@ -40,7 +40,7 @@ def test_predictions_against_sampled_networks(activation, kernel, bias, options)
     q, _ = jnp.linalg.qr(jnp.concatenate([common, direction]).T)
     x = 96**0.5 * (0.7 * q[:, :1] + math.sqrt(1 - 0.49) * q[:, 1:]).T
     rules = {"*/kernel": kernel, "*/bias": bias, "*/scale": "ones", "*/shift": "zeros"}
-    rules = rules if model.normalization else {k: rules[k] for k in ("*/kernel", "*/bias")}
+    rules = rules if model.layer_norm else {k: rules[k] for k in ("*/kernel", "*/bias")}
     seeds = 128
     seen = measured(model, rules, x, seeds)
     made = initializers.get(kernel), initializers.get(bias)
@@ -277,7 +277,7 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
         (lambda x: theory.moments("tanh", 10**400), ValueError, "q: got"),
         (lambda x: theory.predict(MLP(()), 8), ValueError, "features"),
         (lambda x: theory.predict(MLP((3.7, 2)), 8), TypeError, "width: got 3.7"),
-        (lambda x: theory.predict(MLP((8, 2), normalization="batch"), 8), ValueError, "layer"),
+        (lambda x: theory.predict(MLP((8, 2), layer_norm="layer"), 8), TypeError, "layer_norm"),
         (lambda x: theory.predict(MLP((8, 2)), x[:0]), ValueError, "at least one"),
         (lambda x: theory.predict(MLP((8, 2)), 1e200 * x), ValueError, "too large"),
     ],
