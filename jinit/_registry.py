@@ -1,8 +1,8 @@
-"""One table of names with aliases: every list of names in jinit is an instance of it."""
+"""Holds names, their aliases and the items they stand for; every name table is a `Registry`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from jinit import errors
@@ -11,15 +11,17 @@ _T = TypeVar("_T")
 
 
 class Registry(Generic[_T]):
-    """Names and what they stand for, in the order of registration.
+    """A table from names to items, in the order of registration.
 
-    The only global state in jinit. A registry changes only when somebody calls :meth:`register`.
+    Registries are the only global state in jinit, and only :meth:`register` and :meth:`remove`
+    change them.
 
     Args:
-      kind: what the names name, in the singular: ``"clip"``.
-      home: the public module that lists them: ``"jinit.clipping"``.
-      items: the built-in names.
-      aliases: other spelling → name.
+      kind: the noun for one item, in the singular: ``"clip"``.
+      home: the public module whose ``names()`` lists the names: ``"jinit.clipping"``.
+      items: the built-in items by name.
+      aliases: alternative spelling → name.
+      item_type: the class of every item; None if items are callables.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class Registry(Generic[_T]):
         home: str,
         items: Mapping[str, _T],
         aliases: Mapping[str, str] | None = None,
+        item_type: type[_T] | None = None,
     ) -> None:
         self.kind = kind
         self.home = home
         self._items = dict(items)
         self._aliases = dict(aliases or {})
+        self._item_type = item_type
 
     def __contains__(self, name: object) -> bool:
         return name in self._items or name in self._aliases
@@ -41,7 +45,7 @@ class Registry(Generic[_T]):
         return iter(self._items)
 
     def names(self) -> tuple[str, ...]:
-        """All names without aliases, in the order of registration."""
+        """All names, without aliases, in the order of registration."""
         return tuple(self._items)
 
     def canonical(self, name: str) -> str:
@@ -49,50 +53,65 @@ class Registry(Generic[_T]):
         return self._aliases.get(name, name)
 
     def get(self, name: str) -> _T:
-        """What a name or an alias stands for.
+        """The item of a name or an alias.
 
         Raises:
-          ValueError: an unknown name; the message offers the nearest one.
+          ValueError: the name is unknown; the message offers the nearest name.
         """
-        found = self._items.get(self.canonical(name)) if isinstance(name, str) else None
-        if found is None:
+        item = self._items.get(self.canonical(name)) if isinstance(name, str) else None
+        if item is None:
             raise self.unknown(name)
-        return found
+        return item
 
-    def unknown(self, name: object) -> ValueError:
-        """The error for a name that is not in the registry."""
+    def unknown(self, name: object) -> errors.ValueRefusal:
+        """The error for a name that is not in the registry; the caller raises it."""
         return errors.unknown_name(
             self.kind, name, self._items, f"{self.home}.names()", self._aliases
         )
 
-    def register(self, name: str, item: _T) -> None:
-        """Adds a name. Registering the same item under the same name again changes nothing.
+    def register(self, name: str, item: _T, aliases: Iterable[str] = ()) -> None:
+        """Adds an item. Registering an equal item under the same name again changes nothing.
+
+        Args:
+          name: an identifier that is not yet taken.
+          item: the item that the name stands for.
+          aliases: alternative spellings of the name, not yet taken.
 
         Raises:
-          ValueError: the name is taken by another item, or is not an identifier.
-          TypeError: the item is not callable.
+          ValueError: a name or alias is taken by another item, or is not an identifier.
+          TypeError: the item has the wrong type.
         """
-        if not (isinstance(name, str) and name.isidentifier()):
-            raise errors.refusal(
-                f"{self.kind} name", name, "an identifier", "use letters, digits and _"
-            )
-        if self._items.get(name) is item:
+        spellings = (name, *aliases)
+        for spelling in spellings:
+            if not (isinstance(spelling, str) and spelling.isidentifier()):
+                raise errors.refusal(
+                    f"{self.kind} name", spelling, "an identifier", "use letters, digits and _"
+                )
+        self._check_item(name, item)
+        if self._items.get(name) == item and all(self.canonical(s) == name for s in spellings):
             return
-        if name in self:
-            raise errors.refusal(
-                f"{self.kind} name", name, "a name not yet taken", "choose another"
-            )
-        if not callable(item):
-            raise errors.wrong_type(
-                f"{self.kind} {name!r}", item, "a callable", "pass a function or a factory"
-            )
+        for spelling in spellings:
+            if spelling in self:
+                raise errors.refusal(
+                    f"{self.kind} name", spelling, "a name not yet taken", "choose another"
+                )
         self._items[name] = item
+        self._aliases.update(dict.fromkeys(spellings[1:], name))
 
     def remove(self, name: str) -> None:
-        """Takes out a name that :meth:`register` added: for tests and examples.
+        """Removes an item that :meth:`register` added, with its aliases: for tests and examples.
 
         Raises:
-          ValueError: an unknown name.
+          ValueError: the name is unknown.
         """
         self.get(name)
         del self._items[name]
+        self._aliases = {alias: of for alias, of in self._aliases.items() if of != name}
+
+    def _check_item(self, name: str, item: _T) -> None:
+        what = f"{self.kind} {name!r}"
+        if self._item_type is None and not callable(item):
+            raise errors.wrong_type(what, item, "a callable", "pass a function or a factory")
+        if self._item_type is not None and not isinstance(item, self._item_type):
+            name_of_type = self._item_type.__name__
+            raise errors.wrong_type(what, item, f"a {name_of_type}", f"pass a {name_of_type}")

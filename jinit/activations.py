@@ -1,21 +1,24 @@
-"""Activation functions by name, each with its kinks. Not layers: pure elementwise functions.
+"""Names activation functions, which are pure and elementwise, and lists the kinks of each.
 
-A kink is a point where some derivative jumps. Gaussian quadrature splits there.
+A kink is a point where some derivative jumps. Gaussian quadrature splits its interval there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import _specs, errors
 from jinit._float64 import in_float64
+from jinit._registry import Registry
 from jinit.typing import Array
 
 
@@ -24,9 +27,13 @@ class Activation:
     """A named elementwise function.
 
     Attributes:
-      name: its spec string; two activations with one name are the same function.
-      function: ``x -> φ(x)``, any shape, dtype kept.
-      kinks: the points where a derivative of φ jumps, ascending; None where nobody said.
+      name: the spec string; two activations with the same name are the same function.
+      function: ``x -> φ(x)``, from any shape to the same shape; the dtype is kept.
+      kinks: the points where a derivative of φ jumps, ascending; None if they are unknown.
+
+    >>> square = Activation("square", lambda x: x**2, kinks=())
+    >>> float(square(jnp.float32(3.0)))
+    9.0
     """
 
     name: str
@@ -41,6 +48,9 @@ class Activation:
 
 
 ActivationLike: TypeAlias = str | Activation | Callable[[Array], Array]
+"""A name or a spec string, an :class:`Activation`, or any elementwise callable."""
+
+Factory: TypeAlias = Callable[..., Activation]
 
 
 def get(activation: ActivationLike) -> Activation:
@@ -48,15 +58,17 @@ def get(activation: ActivationLike) -> Activation:
 
     Args:
       activation: ``"relu"``, ``"leaky_relu(0.2)"``, an :class:`Activation`, or any elementwise
-        callable: one with a name and the values of the catalogue's gets its kinks too; another one
-        its own name, in angle brackets if the catalogue has that name, and unknown kinks.
+        callable.
 
     Returns:
-      An :class:`Activation`.
+      An :class:`Activation`. A callable with the name and the values of a registered activation
+      becomes that activation, kinks included. Any other callable keeps its own name (in angle
+      brackets if a registered activation has that name) and has unknown kinks.
 
     Raises:
-      ValueError: the name is not known (the nearest is offered).
-      TypeError: neither a string nor a callable.
+      ValueError: the name is unknown (the message offers the nearest), or the activation does not
+        take the arguments.
+      TypeError: the argument is neither a string nor a callable.
 
     >>> get("leaky_relu(0.2)").kinks
     (0.0,)
@@ -69,55 +81,54 @@ def get(activation: ActivationLike) -> Activation:
         return activation
     if callable(activation):
         name = getattr(activation, "__name__", type(activation).__name__)
-        if name in _FACTORIES:
-            known = _FACTORIES[name]()
-            # Another function of that name has to be told from the catalogue's.
-            return known if _is_same(known, activation) else Activation(f"<{name}>", activation)
-        return Activation(name, activation)
+        if name not in _REGISTRY.names():
+            return Activation(name, activation)
+        registered = _REGISTRY.get(name)()
+        # Two activations with the same name must be the same function; a namesake is renamed.
+        return (
+            registered if _is_same(registered, activation) else Activation(f"<{name}>", activation)
+        )
     if not isinstance(activation, str):
         raise errors.wrong_type(
             "activation", activation, "a name, a spec string or a callable", "try 'relu'"
         )
     spec = _specs.parse(activation, "activation")
-    spec = dataclasses.replace(spec, name=_ALIASES.get(spec.name, spec.name))
-    if spec.name not in _FACTORIES:
-        raise errors.unknown_name("activation", spec.name, _FACTORIES, "jinit.activations.names()")
-    factory = _FACTORIES[spec.name]
+    factory = _REGISTRY.get(spec.name)
+    spec = dataclasses.replace(spec, name=_REGISTRY.canonical(spec.name))
     arguments = _specs.bind(spec, factory, "activation")
     made = factory(**arguments)
+    if not isinstance(made, Activation):
+        raise errors.wrong_type(
+            f"factory of {spec.name!r}", made, "an Activation", "return Activation(name, function)"
+        )
     name = _specs.write(spec.name, tuple(arguments.items()))
     return Activation(name, made.function, made.kinks)
-
-
-def _is_same(known: Activation, function: Callable[[Array], Array]) -> bool:
-    """Whether a function has the values of one of the catalogue (there are several ``tanh``)."""
-    if known.function is function:
-        return True
-    points = np.array([-7.3, -2.1, -0.9, -0.2, 0.0, 0.3, 0.8, 1.7, 6.4])
-    try:
-        one, other = in_float64(lambda: [f(jnp.asarray(points)) for f in (known, function)])
-        return bool(np.allclose(one, other, rtol=1e-9, atol=1e-12))
-    except Exception:  # whatever a function that is no activation raises: `elementwise` says it
-        return False
 
 
 def elementwise(activation: ActivationLike) -> Activation:
     """The activation, if it is a JAX function from an array of reals to one of the same shape.
 
-    Whole numbers and truth values it returns (a step function) become floats.
+    The check traces the function and computes nothing. If the function returns integers or booleans
+    (a step function), the result converts them to floats.
+
+    Args:
+      activation: as for :func:`get`.
+
+    Returns:
+      An :class:`Activation`.
 
     Raises:
-      TypeError: a function of the whole array, of more than one argument, of NumPy, or to complex
-        numbers; nothing is computed to find out.
+      TypeError: the function changes the shape, takes more than one argument, uses NumPy, or
+        returns complex numbers.
 
     >>> elementwise(lambda x: x > 0)(jnp.ones(2))
     Array([1., 1.], dtype=float32)
     """
-    found = get(activation)
+    given = get(activation)
     problem = ""
     for shape in ((3,), ()):
         try:
-            out = jax.eval_shape(found.function, jax.ShapeDtypeStruct(shape, jnp.float32))
+            out = jax.eval_shape(given.function, jax.ShapeDtypeStruct(shape, jnp.float32))
             if getattr(out, "shape", None) != shape:
                 problem = f"shape {shape} became {getattr(out, 'shape', type(out).__name__)}"
             elif jnp.issubdtype(out.dtype, jnp.complexfloating):
@@ -126,48 +137,84 @@ def elementwise(activation: ActivationLike) -> Activation:
             problem = f"{type(error).__name__} for an array of shape {shape}"
         if problem:
             raise errors.wrong_type(
-                f"activation {found.name!r}",
+                f"activation {given.name!r}",
                 problem,
                 "a JAX function of one real array, elementwise",
                 "write it with jax.numpy, for one number at a time",
             )
     if jnp.issubdtype(out.dtype, jnp.floating):
-        return found
+        return given
     return dataclasses.replace(
-        found, function=lambda x: jnp.asarray(found.function(x), jnp.result_type(x))
+        given, function=lambda x: jnp.asarray(given.function(x), jnp.result_type(x))
     )
 
 
-def check_alike(name: str, together: Any, alone: Any) -> None:
-    """A function gives the same numbers whatever stands beside them in an array.
+def check_alike(name: str, together: ArrayLike, alone: ArrayLike) -> None:
+    """Checks that an activation's values do not depend on the other entries of its array.
 
     Args:
-      name: of the activation.
-      together, alone: its values at some points, computed in one array and one by one.
+      name: the activation's name.
+      together: its values at some points, ``(n,)``, computed as one array.
+      alone: its values at the same points, ``(n,)``, computed one by one.
 
     Raises:
-      TypeError: they differ.
+      TypeError: the values differ.
 
     >>> check_alike("tanh", jnp.tanh(jnp.ones(2)), [0.7615942, 0.7615942])
     """
     if not np.allclose(together, alone, rtol=1e-6, atol=1e-9, equal_nan=True):
         raise errors.wrong_type(
-            f"activation {name!r}", "values that depend on the other entries of the array",
-            "an elementwise function", "write it with jax.numpy, for one number at a time",
-        )  # fmt: skip
+            f"activation {name!r}",
+            "values that depend on the other entries of the array",
+            "an elementwise function",
+            "write it with jax.numpy, for one number at a time",
+        )
 
 
 def names() -> tuple[str, ...]:
-    """All names :func:`get` knows, in the order of the catalogue.
+    """All names that :func:`get` accepts, without aliases, in the order of registration.
 
     >>> names()[:4]
     ('identity', 'sigmoid', 'tanh', 'relu')
     """
-    return tuple(_FACTORIES)
+    return _REGISTRY.names()
+
+
+def register(name: str, factory: Factory) -> None:
+    """Adds an activation to this process; registering the same factory again changes nothing.
+
+    Args:
+      name: an identifier that is not yet taken.
+      factory: returns an :class:`Activation`; its parameters, which need defaults, become the
+        arguments of the spec string.
+
+    Raises:
+      ValueError: the name is taken by another activation, or is not an identifier.
+      TypeError: the factory is not callable without arguments.
+
+    >>> def cubic(slope=1.0):
+    ...     return Activation("cubic", lambda x: slope * x**3, kinks=())
+    >>> register("cubic", cubic)
+    >>> str(get("cubic(slope=2.0)")), float(get("cubic")(2.0))
+    ('cubic(slope=2.0)', 8.0)
+    >>> _REGISTRY.remove("cubic")
+    """
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        raise errors.wrong_type(
+            "factory", factory, "a callable whose parameters have defaults", "give each a default"
+        ) from None
+    _REGISTRY.register(name, factory)
 
 
 def lecun_tanh(x: Array) -> Array:
-    """φ(x) = 1.7159 tanh(2x/3) (LeCun et al. 1998, section 4.4); any shape, dtype kept.
+    """φ(x) = 1.7159 tanh(2x/3).
+
+    Args:
+      x: any shape and float dtype, which the result keeps.
+
+    Reference: LeCun et al. 1998, section 4.4.
 
     >>> float(lecun_tanh(jnp.zeros(())))
     0.0
@@ -195,9 +242,19 @@ def _fixed(
     return lambda: Activation(name, function, kinks)
 
 
-# What torch and others call them.
-_ALIASES = {"linear": "identity", "swish": "silu", "hardtanh": "hard_tanh"}
-_FACTORIES: dict[str, Callable[..., Activation]] = {
+def _is_same(registered: Activation, function: Callable[[Array], Array]) -> bool:
+    """Whether a function has a registered activation's values (JAX has several ``tanh``)."""
+    if registered.function is function:
+        return True
+    points = np.array([-7.3, -2.1, -0.9, -0.2, 0.0, 0.3, 0.8, 1.7, 6.4])
+    try:
+        one, other = in_float64(lambda: [f(jnp.asarray(points)) for f in (registered, function)])
+        return bool(np.allclose(one, other, rtol=1e-9, atol=1e-12))
+    except Exception:  # `elementwise` reports a function that is not an activation
+        return False
+
+
+_BUILT_IN: dict[str, Factory] = {
     "identity": _fixed("identity", lambda x: x),
     "sigmoid": _fixed("sigmoid", jax.nn.sigmoid),
     "tanh": _fixed("tanh", jnp.tanh),
@@ -215,3 +272,10 @@ _FACTORIES: dict[str, Callable[..., Activation]] = {
     "erf": _fixed("erf", jax.scipy.special.erf),
     "lecun_tanh": _fixed("lecun_tanh", lecun_tanh),
 }
+# The aliases are torch's and Keras' names.
+_REGISTRY: Registry[Factory] = Registry(
+    "activation",
+    "jinit.activations",
+    _BUILT_IN,
+    {"linear": "identity", "swish": "silu", "hardtanh": "hard_tanh"},
+)

@@ -10,6 +10,7 @@ from scipy import integrate, special, stats
 
 from jinit import activations
 from jinit._quadrature import mean_square
+from jinit.initializers import gain
 
 SELU_A, SELU_L = 1.6732632423543772, 1.0507009873554805
 REFERENCE = {
@@ -83,6 +84,38 @@ def test_another_function_of_a_known_name_is_told_from_it():
 
     assert activations.get(relu).name == "<relu>"
     assert activations.get(jax.nn.gelu).name == "<gelu>"  # it approximates by default
+
+
+def cubic(slope=1.0):
+    return activations.Activation("cubic", lambda x: slope * x**3, kinks=())
+
+
+def test_a_registered_activation_works_wherever_a_name_may_stand():
+    activations.register("cubic", cubic)
+    try:
+        assert activations.names()[-1] == "cubic"
+        assert str(activations.get("cubic(slope=2.0)")) == "cubic(slope=2.0)"
+        assert gain("cubic") == pytest.approx(1 / math.sqrt(15), rel=1e-6)
+        activations.register("cubic", cubic)  # the same factory again
+        assert activations.names().count("cubic") == 1
+        with pytest.raises(ValueError, match="taken"):
+            activations.register("cubic", lambda: activations.get("relu"))
+    finally:
+        activations._REGISTRY.remove("cubic")
+    with pytest.raises(ValueError, match="taken"):
+        activations.register("swish", cubic)
+    for factory in (3, lambda slope: activations.get("relu")):
+        with pytest.raises(TypeError, match="a callable whose parameters have defaults"):
+            activations.register("cubic", factory)
+
+
+def test_factories_that_return_no_activation_are_named():
+    activations.register("junk", lambda: jnp.tanh)
+    try:
+        with pytest.raises(TypeError, match="factory of 'junk'"):
+            activations.get("junk")
+    finally:
+        activations._REGISTRY.remove("junk")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Every initializer by name: one row each, with its aliases, formula and source.
+"""Lists every initializer by name, with its aliases, formula and source.
 
-A row buys the whole test battery: a new initializer is a factory and one row here.
+A new initializer is a factory and one row; the tests in ``tests/initializers`` run on every row.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jinit import _specs, errors
+from jinit._registry import Registry
 from jinit.initializers._base import NamedInitializer
 from jinit.initializers._bias import class_prior
 from jinit.initializers._constant import constant, identity, ones_init, zeros_init
@@ -43,16 +44,16 @@ Factory = Callable[..., NamedInitializer]
 
 @dataclass(frozen=True)
 class Row:
-    """One initializer.
+    """The registry's entry for one initializer.
 
     Attributes:
-      name: its canonical name.
-      factory: makes it.
+      name: the canonical name.
+      factory: returns the initializer; its parameters are the arguments of the spec string.
       formula: the law of one entry; n = fan_in, m = fan_out.
-      reference: where the rule comes from.
-      aliases: what torch, Keras, KotlinDL and the papers call it.
-      example: a spec string with every required argument.
-      shape: a shape it serves, (receptive field…, in, out), for examples and tests.
+      reference: author, year and equation of the rule.
+      aliases: the names in torch, Keras, KotlinDL and the papers.
+      example: a spec string with every required argument; empty if no argument is required.
+      shape: a shape that the initializer serves, (receptive field…, in, out), for examples.
     """
 
     name: str
@@ -134,28 +135,29 @@ _BUILT_IN = (
         example="class_prior(counts=(90.0, 10.0))", shape=(2,)),
 )  # fmt: skip
 
-_ROWS: dict[str, Row] = {row.name: row for row in _BUILT_IN}
-_ALIASES: dict[str, str] = {alias: row.name for row in _BUILT_IN for alias in row.aliases}
-# What jinit.calibrate has: known here, where it is asked for first, only to say where to find it.
-CALIBRATIONS = (
-    "lsuv", "within_layer", "between_layers", "metainit", "gradinit", "fixup", "skipinit", "rezero",
-    "antisymmetric", "analytic", "output_bias",
-)  # fmt: skip
+_REGISTRY: Registry[Row] = Registry(
+    "initializer",
+    "jinit.initializers",
+    {row.name: row for row in _BUILT_IN},
+    {alias: row.name for row in _BUILT_IN for alias in row.aliases},
+    item_type=Row,
+)
 
 
 def get(initializer: str | Initializer) -> Initializer:
-    """The initializer for a spec string; an initializer is returned as it is.
+    """The initializer for a spec string; an initializer is returned unchanged.
 
     Args:
-      initializer: ``"he_normal"``, ``"normal(stddev=0.01)"``, an alias of torch, Keras or
+      initializer: ``"he_normal"``, ``"normal(stddev=0.01)"``, an alias from torch, Keras or
         KotlinDL, or any callable ``init(key, shape, dtype)``.
 
     Returns:
       An initializer; ``str(get(text))`` is the canonical spec string.
 
     Raises:
-      ValueError: an unknown name (the nearest is offered), arguments it does not take.
-      TypeError: neither a string nor a callable.
+      ValueError: the name is unknown (the message offers the nearest), or its factory does not
+        take the arguments.
+      TypeError: the argument is neither a string nor a callable.
 
     >>> str(get("kaiming_normal_"))
     'he_normal'
@@ -166,10 +168,10 @@ def get(initializer: str | Initializer) -> Initializer:
         raise errors.wrong_type(
             "initializer", initializer, "a name, a spec string or a callable", "try 'he_normal'"
         )
-    # An activation may have arguments of its own.
+    # Nested: an argument may be a spec string itself, as in scaled_for(leaky_relu(0.2)).
     spec = _specs.parse(initializer, "initializer", nested=True)
-    known = row(spec.name)
-    made = known.factory(**_specs.bind(spec, known.factory, "initializer", known.example))
+    entry = row(spec.name)
+    made = entry.factory(**_specs.bind(spec, entry.factory, "initializer", entry.example))
     if not callable(made):
         raise errors.wrong_type(
             f"factory of {spec.name!r}", made, "init(key, shape, dtype)", "return an initializer"
@@ -181,53 +183,59 @@ def row(name: str) -> Row:
     """The registry's row for a name or an alias.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: the name is unknown.
 
     >>> row("HeNormal").formula
     'Var W = 2/((1+a²) n)'
     """
-    canonical = _ALIASES.get(name, name)
-    if canonical not in _ROWS:
-        listing = "jinit.initializers.names()"
-        if name in CALIBRATIONS:
-            raise errors.refusal(
-                "initializer", name, "what draws a kernel from its shape alone",
-                f"{name} needs a model and data: jinit.calibrate.{name}, or a sweep's initializer",
-            )  # fmt: skip
-        raise errors.unknown_name("initializer", name, _ROWS, listing, _ALIASES)
-    return _ROWS[canonical]
+    if name not in _REGISTRY:
+        # The names of that later room are not copied here, so the message points to its list.
+        error = _REGISTRY.unknown(name)
+        also = "jinit.calibrate.names() lists each initializer that needs a model and data"
+        raise errors.ValueRefusal(
+            error.what, error.got, error.allowed, error.fix, f"{error}; {also}"
+        )
+    return _REGISTRY.get(name)
 
 
 def names() -> tuple[str, ...]:
-    """All canonical names, in the order of the inventory.
+    """All canonical names, in the order of registration.
+
+    Returns:
+      The names without aliases: the built-in ones, then those that :func:`register` added.
 
     >>> "he_normal" in names()
     True
     """
-    return tuple(_ROWS)
+    return _REGISTRY.names()
 
 
-def register(name: str, factory: Factory, *, formula: str = "—", reference: str = "—") -> None:
-    """Adds an initializer to the registry of this process.
+def register(
+    name: str,
+    factory: Factory,
+    *,
+    formula: str = "—",
+    reference: str = "—",
+    aliases: tuple[str, ...] = (),
+) -> None:
+    """Adds an initializer to this process; registering the same one again changes nothing.
 
     Args:
-      name: a new identifier.
-      factory: returns an initializer; its parameters become the spec's arguments.
-      formula, reference: what ``describe`` prints.
+      name: an identifier that is not yet taken.
+      factory: returns an initializer; its parameters become the arguments of the spec string.
+      formula: the law of one entry, printed by :func:`describe`.
+      reference: author, year and equation, printed by :func:`describe`.
+      aliases: alternative spellings of the name.
 
     Raises:
-      ValueError: the name is taken or is not an identifier.
+      ValueError: a name is taken by another initializer, or is not an identifier.
       TypeError: the factory is not callable.
 
-    >>> register("tiny_normal", lambda: normal(1e-6))
-    >>> str(get("tiny_normal"))
+    >>> register("tiny_normal", lambda: normal(1e-6), aliases=("TinyNormal",))
+    >>> str(get("TinyNormal"))
     'normal(stddev=1e-06)'
-    >>> del _ROWS["tiny_normal"]
+    >>> _REGISTRY.remove("tiny_normal")
     """
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise errors.refusal("name", name, "an identifier", "use letters, digits and _")
-    if name in _ROWS or name in _ALIASES:
-        raise errors.refusal("name", name, "a name not yet taken", "choose another")
     if not callable(factory):
         raise errors.wrong_type("factory", factory, "a callable", "pass a function")
-    _ROWS[name] = Row(name, factory, formula, reference)
+    _REGISTRY.register(name, Row(name, factory, formula, reference, tuple(aliases)), aliases)

@@ -425,10 +425,10 @@ def test_outputs_that_are_no_classes_are_refused():
             call()
 
 
-def test_initializers_know_every_calibration_by_name():
-    from jinit.initializers._registry import CALIBRATIONS
-
-    assert calibrate.names() == CALIBRATIONS
+@pytest.mark.parametrize("name", calibrate.names())
+def test_a_calibration_asked_for_as_an_initializer_points_to_the_list_of_calibrations(name):
+    with pytest.raises(ValueError, match=f"'{name}' is not known.*jinit.calibrate.names()"):
+        jinit.initializers.get(name)
 
 
 def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jinit
 from jinit import _specs, initializers
 from jinit.initializers import _registry
 
@@ -130,7 +131,7 @@ def test_factories_that_return_no_initializer_are_named():
         with pytest.raises(TypeError, match="factory of 'junk'"):
             initializers.get("junk")
     finally:
-        del _registry._ROWS["junk"]
+        _registry._REGISTRY.remove("junk")
 
 
 def test_missing_arguments_are_shown_by_an_example():
@@ -303,10 +304,36 @@ def test_orthogonal_in_half_precision_is_rounded_float32():
     np.testing.assert_array_equal(np.asarray(half), np.asarray(wide.astype(jnp.bfloat16)))
 
 
-def test_specs_of_registered_initializers():
-    initializers.register("three", lambda scale=3.0: initializers.constant(scale))
+def three(scale=3.0):
+    return initializers.constant(scale)
+
+
+def test_a_registered_initializer_works_wherever_a_name_may_stand():
+    initializers.register("three", three, reference="nobody 2026", aliases=("Three",))
     try:
+        assert initializers.names()[-1] == "three"
         assert float(initializers.get("three(scale=2.0)")(jax.random.key(0), ())) == 2.0
-        assert _specs.parse("three").name in initializers.names()
+        assert float(initializers.get("Three")(jax.random.key(0), ())) == 3.0
+        tree = jinit.initialize(jax.random.key(0), {"b": jnp.zeros(2)}, {"b": "three"})
+        np.testing.assert_array_equal(tree["b"], [3.0, 3.0])
+        with pytest.raises(ValueError, match="did you mean 'three'"):
+            initializers.get("thre")
     finally:
-        del _registry._ROWS["three"]
+        _registry._REGISTRY.remove("three")
+    assert "three" not in initializers.names()
+    with pytest.raises(ValueError, match="not known"):
+        initializers.get("Three")
+
+
+def test_registering_the_same_initializer_again_changes_nothing():
+    initializers.register("three", three, aliases=("Three",))
+    try:
+        before = initializers.names()
+        initializers.register("three", three, aliases=("Three",))
+        assert initializers.names() == before
+        with pytest.raises(ValueError, match="taken"):
+            initializers.register("three", lambda: initializers.constant(4.0))
+        with pytest.raises(ValueError, match="taken"):
+            initializers.register("other", three, aliases=("HeNormal",))
+    finally:
+        _registry._REGISTRY.remove("three")
