@@ -1,4 +1,4 @@
-"""How jinit says no: what was wrong, what it got, what is allowed, and the fix, on one line."""
+"""Builds jinit's error messages: what was wrong, what it got, what is allowed, and the fix."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+T = TypeVar("T")
+
+# jinit is on no package index yet; every message that names an extra takes its command from here.
+INSTALL = "pip install '.[{extra}]' in a checkout of jinit"
+SEED_LIMIT = 2**32
+"""Seeds of JAX keys are below this: larger ones would repeat smaller ones."""
 
 
 class HangError(RuntimeError):
-    """A compile or a tile of lanes made no progress for longer than the allowed time."""
+    """A compilation or a tile of lanes made no progress for longer than the allowed time."""
 
 
 class MissingExtraError(ImportError):
-    """A feature needs a package from an optional extra that is not installed."""
+    """A feature needs a package that is not installed."""
 
 
 class Refusal(Exception):
-    """What jinit raises for bad input: always also a ``ValueError`` or a ``TypeError``.
+    """Raised for bad input; every instance is also a ``ValueError`` or a ``TypeError``.
 
     Attributes:
       what: the argument or object that is refused.
-      got: its value as text. The text and not the value: an error that is kept must not keep
-        arrays or tracers alive.
-      allowed: what would have been accepted.
+      got: its value as text. Keeping the value itself would keep arrays and tracers alive.
+      allowed: which values are accepted.
       fix: what to do.
     """
 
     def __init__(self, what: str, got: str, allowed: str, fix: str, message: str = "") -> None:
-        # All arguments go up: so the error survives pickling on its way out of a worker process.
+        # Exceptions are unpickled from these arguments; worker processes send errors pickled.
         super().__init__(what, got, allowed, fix, message)
         self.what, self.got, self.allowed, self.fix = what, got, allowed, fix
         self._message = message
@@ -50,7 +60,7 @@ class TypeRefusal(Refusal, TypeError):
 
 
 def refusal(what: str, got: object, allowed: str, fix: str) -> ValueRefusal:
-    """A one-line ``ValueError``: what, got, allowed, fix.
+    """A ``ValueError`` with a one-line message: what, got, allowed, fix.
 
     >>> str(refusal("depth", -1, "a whole number >= 0", "use depth=0 for softmax regression"))
     'depth: got -1; allowed: a whole number >= 0; fix: use depth=0 for softmax regression'
@@ -59,7 +69,7 @@ def refusal(what: str, got: object, allowed: str, fix: str) -> ValueRefusal:
 
 
 def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeRefusal:
-    """The same sentence as :func:`refusal`, as a ``TypeError``.
+    """A ``TypeError`` with the same message as :func:`refusal`.
 
     >>> str(wrong_type("shape", 3.5, "a tuple of ints", "pass (10, 1000)"))
     'shape: got 3.5; allowed: a tuple of ints; fix: pass (10, 1000)'
@@ -70,13 +80,13 @@ def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeRefusal:
 def unknown_name(
     kind: str, got: object, known: Iterable[str], listing: str = "", aliases: Iterable[str] = ()
 ) -> ValueRefusal:
-    """A ``ValueError`` for an unknown name: offers the nearest name or alias, and the whole list.
+    """A ``ValueError`` for an unknown name. The message offers the nearest name or lists all.
 
     Args:
-      kind: what the name should name.
+      kind: what the names name, in the singular: ``"loss"``.
       got: the unknown name.
-      known: the names that exist.
-      listing: the call that lists them; "" for short lists, which the message then holds.
+      known: the existing names.
+      listing: the call that lists them; "" for short lists, which the message then contains.
       aliases: other spellings, offered only if one of them is the nearest.
 
     >>> str(unknown_name("loss", "hnge", ["hinge", "mse"], "jinit.train.losses.names()"))
@@ -88,7 +98,7 @@ def unknown_name(
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
     use = f"use one of {', '.join(names)}"
     hint = f"did you mean {close[0]!r}?" if close else ""
-    # The nearest name is enough where a call lists the others.
+    # With a nearest name and a call that lists all names, the message need not list them.
     parts = [hint, f"({listing} lists all {len(names)})" if listing else "" if not hint else use]
     if not hint:
         parts.insert(0, use)
@@ -98,25 +108,25 @@ def unknown_name(
 
 def check_number(
     what: str,
-    value: Any,
+    value: T,
     *,
     low: float = -math.inf,
     high: float = math.inf,
     open_low: bool = False,
     fix: str,
-) -> Any:
-    """Returns ``value`` if it is a finite number in range; only traced numbers pass unread.
+) -> T:
+    """Returns ``value`` unchanged if it is a finite number in range, or a tracer.
 
     Args:
       what: what the number is, with its unit, for the message.
-      value: a Python, NumPy or JAX number, or an array of them; a tracer is returned untouched,
-        because it has no value yet.
+      value: a Python, NumPy or JAX number, or an array of numbers. A tracer has no value yet, so
+        it is returned unchecked.
       low, high: the closed range allowed; ``open_low`` excludes ``low`` itself.
-      fix: the sentence that helps.
+      fix: the advice at the end of the message.
 
     Raises:
-      TypeError: not a number.
-      ValueError: NaN, infinite or out of range.
+      TypeError: ``value`` is not a number.
+      ValueError: ``value`` is NaN, infinite or out of range.
 
     >>> check_number("stddev", 0.1, low=0.0, fix="use a positive number")
     0.1
@@ -124,7 +134,7 @@ def check_number(
     allowed = _range_text(low, high, open_low)
     if _is_traced(value):
         return value
-    if hasattr(value, "shape") and not isinstance(value, numbers.Number):
+    if hasattr(value, "ravel") and not isinstance(value, numbers.Number):
         for entry in value.ravel().tolist():
             check_number(what, entry, low=low, high=high, open_low=open_low, fix=fix)
         return value
@@ -140,12 +150,12 @@ def check_number(
     return value
 
 
-def check_fraction(what: str, value: Any, fix: str) -> float:
-    """Returns ``value`` if it is one number between 0 and 1, both excluded: a confidence, an alpha.
+def check_fraction(what: str, value: float, fix: str) -> float:
+    """Returns ``value`` as a ``float`` if it is in the open interval (0, 1): a confidence level, …
 
     Raises:
-      TypeError: not a number.
-      ValueError: 0, 1, or beyond.
+      TypeError: ``value`` is not a number.
+      ValueError: ``value`` is not in (0, 1).
 
     >>> check_fraction("confidence", 0.95, "use 0.95")
     0.95
@@ -159,30 +169,35 @@ def check_fraction(what: str, value: Any, fix: str) -> float:
 
 
 def check_scalar(
-    what: str, value: Any, *, low: float = -math.inf, open_low: bool = False, fix: str
+    what: str, value: float | jax.Array, *, low: float = -math.inf, open_low: bool = False, fix: str
 ) -> float:
-    """Returns ``value`` as a ``float`` if it is one finite number in range that is known now.
+    """Returns ``value`` as a ``float`` if it is one finite number in range and not a tracer.
 
     Raises:
-      TypeError: not a number, an array of several, or a tracer. ValueError: out of range.
+      TypeError: ``value`` is not a number, or is an array of several, or a tracer.
+      ValueError: ``value`` is NaN, infinite or out of range.
 
     >>> check_scalar("sigma_w", 1, low=0.0, fix="use 1.0")
     1.0
     """
     if _is_traced(value) or getattr(value, "shape", ()) != ():
         raise wrong_type(
-            what, value, "one number, known before tracing",
+            what,
+            value,
+            "one number, known before tracing",
             "call this once per number, outside of jit, grad and vmap",
-        )  # fmt: skip
+        )
     return float(check_number(what, value, low=low, open_low=open_low, fix=fix))
 
 
-def check_integer(what: str, value: Any, *, low: int, high: int | None = None, fix: str) -> int:
+def check_integer(
+    what: str, value: int | np.integer, *, low: int, high: int | None = None, fix: str
+) -> int:
     """Returns ``value`` as an ``int`` if it is a whole number in ``[low, high]``.
 
     Raises:
-      TypeError: not a whole number (``True`` is not one).
-      ValueError: out of range.
+      TypeError: ``value`` is not a whole number; ``True`` is not one.
+      ValueError: ``value`` is out of range.
 
     >>> check_integer("steps", 300, low=1, fix="use at least one step")
     300
@@ -196,35 +211,48 @@ def check_integer(what: str, value: Any, *, low: int, high: int | None = None, f
     return number
 
 
-def check_seed(seed: Any) -> int:
-    """Returns the seed of a NumPy generator as an ``int``.
+def check_seed(seed: int | np.integer, what: str = "seed", limit: int | None = None) -> int:
+    """Returns a seed as an ``int`` if it is a whole number, ``0 ≤ seed < limit``.
+
+    Args:
+      seed: the seed.
+      what: the name of the argument, for the message.
+      limit: ``SEED_LIMIT`` for the seed of a JAX key; None for a NumPy generator, which takes any.
 
     Raises:
-      TypeError: not a whole number. ValueError: negative.
+      TypeError: ``seed`` is not a whole number.
+      ValueError: ``seed`` is out of range.
 
     >>> check_seed(0)
     0
+    >>> check_seed(2**32, limit=SEED_LIMIT)
+    Traceback (most recent call last):
+    jinit.errors.ValueRefusal: seed: got 4294967296; allowed: a whole number >= 0 and <= 4294967295;
+    fix: use 0
     """
-    return check_integer("seed", seed, low=0, fix="use 0")
+    return check_integer(what, seed, low=0, high=None if limit is None else limit - 1, fix="use 0")
 
 
-def check_bool(what: str, value: Any) -> bool:
-    """Returns ``value`` if it is True or False.
+def check_bool(what: str, value: bool) -> bool:
+    """Returns ``value`` as a ``bool`` if it is True or False, of Python or NumPy.
 
     Raises:
-      TypeError: something else, which Python would take for one of them.
+      TypeError: ``value`` is anything else, even if Python could treat it as a truth value.
 
     >>> check_bool("residual", True)
     True
     """
-    # NumPy's own comes from comparisons of arrays.
+    # Comparisons of NumPy arrays give numpy.bool; this module does not import NumPy.
     if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
         raise wrong_type(what, value, "True or False", "use True")
     return bool(value)
 
 
-def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
-    """Returns ``value`` if it is one of ``allowed``, else raises with the nearest match.
+def check_choice(what: str, value: str, allowed: Sequence[str]) -> str:
+    """Returns ``value`` if it is one of ``allowed``.
+
+    Raises:
+      ValueError: it is not; the message offers the nearest choice.
 
     >>> check_choice("mode", "fan_in", ["fan_in", "fan_out"])
     'fan_in'
@@ -234,11 +262,12 @@ def check_choice(what: str, value: Any, allowed: Sequence[str]) -> str:
     return str(value)
 
 
-def check_key(key: Any) -> None:
-    """One PRNG key of JAX, typed or two words, or a traced one.
+def check_key(key: jax.Array) -> None:
+    """Checks that ``key`` is one JAX PRNG key: typed, raw, or traced.
 
     Raises:
-      TypeError: something else. ValueError: a batch of keys.
+      TypeError: ``key`` is not a PRNG key.
+      ValueError: ``key`` is a batch of keys.
 
     >>> check_key("seed")
     Traceback (most recent call last):
@@ -246,28 +275,36 @@ def check_key(key: Any) -> None:
     """
     kind = str(getattr(key, "dtype", ""))
     typed = kind.startswith("key<")
-    # Raw keys are of two words, or of four (rbg).
+    # A raw key has two words, or four (rbg).
     if not typed and (kind != "uint32" or not key.ndim or key.shape[-1] not in (2, 4)):
         raise wrong_type("key", key, "a PRNG key", "jax.random.key(0)")
     if key.ndim > (0 if typed else 1):
         raise refusal(
-            "key", f"a batch of keys of shape {key.shape}", "one key",
+            "key",
+            f"a batch of keys of shape {key.shape}",
+            "one key",
             "jax.vmap(lambda key: init(key, shape))(keys)",
-        )  # fmt: skip
+        )
 
 
-def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
-    """The error for a package that lives in an optional extra.
+def missing_extra(package: str, extra: str | None, purpose: str) -> MissingExtraError:
+    """The error for a package that is not installed.
+
+    Args:
+      package: the missing package.
+      extra: the extra of jinit that installs it; None if the user installs the package alone.
+      purpose: what needs the package.
 
     >>> str(missing_extra("rich", "lab", "printing tables"))
-    "printing tables needs the package 'rich'; fix: pip install 'jinit[lab]'"
+    "printing tables needs the package 'rich'; fix: pip install '.[lab]' in a checkout of jinit"
+    >>> str(missing_extra("keras", None, "frameworks.keras"))
+    "frameworks.keras needs the package 'keras'; fix: pip install keras"
     """
-    return MissingExtraError(
-        f"{purpose} needs the package {package!r}; fix: pip install 'jinit[{extra}]'"
-    )
+    fix = f"pip install {package}" if extra is None else INSTALL.format(extra=extra)
+    return MissingExtraError(f"{purpose} needs the package {package!r}; fix: {fix}")
 
 
-def _is_traced(value: Any) -> bool:
+def _is_traced(value: object) -> bool:
     return any(kind.__name__ == "Tracer" for kind in type(value).__mro__)
 
 
@@ -280,6 +317,6 @@ def _range_text(low: float, high: float, open_low: bool) -> str:
 
 
 def _show(value: object, limit: int = 80) -> str:
-    """``repr`` cut to a length that keeps the message on one line."""
+    """``repr`` on one line, cut to ``limit`` characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -29,12 +29,15 @@ import jax
 import theories
 from contenders import Run, Work
 
+from jinit import errors
+
 SIZES = {
     "32x3": Work(runs=256, width=32, depth=3, batch=32, steps=600, hand_tile=16),
     "64x4": Work(runs=64, width=64, depth=4, batch=64, steps=600, hand_tile=4),
     "128x8": Work(runs=64, width=128, depth=8, batch=128, steps=60, hand_tile=2),
     "512x4": Work(runs=16, width=512, depth=4, batch=256, steps=30, hand_tile=2),
 }
+INSTALL = errors.INSTALL.format(extra="bench")
 CONTENDERS = {
     "a": ("jinit", contenders.jinit_sweep),
     "b": ("jit(vmap)", contenders.vmap_all),
@@ -83,7 +86,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     """Times the contenders and prints a row for each."""
     letters = [letter for letter in CONTENDERS if letter in arguments.only]
     if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed (pip install 'jinit[bench]'): no rows (d) and (e)")
+        print(f"PyTorch is not installed ({INSTALL}): no rows (d) and (e)")
         letters = [letter for letter in letters if letter not in "de"]
     results = {}
     for name in arguments.sizes:
@@ -132,7 +135,7 @@ def init(arguments: argparse.Namespace) -> None:
     """Draws per second of square kernels, one and 64 at a time, in alternating rounds."""
     makers = {"jinit": draws.jinit_draw, "jax": draws.jax_draw, "torch": draws.torch_draw}
     if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed (pip install 'jinit[bench]'): no torch columns")
+        print(f"PyTorch is not installed ({INSTALL}): no torch columns")
         del makers["torch"]
     results = {}
     print("initializer               size  lanes   jinit draws/s   over jit(vmap)   over torch")

@@ -84,9 +84,9 @@ def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
     try:
         kind = _keras_class()
     except ImportError:
-        raise errors.missing_extra("keras", "dev", "frameworks.keras") from None
+        raise errors.missing_extra("keras", None, "frameworks.keras") from None
     if seed is not None:
-        errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
+        errors.check_seed(seed, limit=errors.SEED_LIMIT)
     return kind(initializers.get(initializer), seed)
 
 

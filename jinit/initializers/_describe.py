@@ -81,7 +81,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     initializer = _registry.get(spec)
     if not isinstance(initializer, NamedInitializer):
         raise errors.wrong_type("initializer", spec, "a registered one", "register it first")
-    errors.check_integer("seed", seed, low=0, high=2**32 - 1, fix="use 0")
+    errors.check_seed(seed, limit=errors.SEED_LIMIT)
     shape = check_shape(shape)
     law = initializer.law(shape)
     if math.prod(shape) > MOST_ENTRIES:

@@ -206,14 +206,10 @@ def ensemble(
         errors.check_integer("seeds", seeds, low=1, fix="use 64")
         seeds = np.arange(seeds)
     seeds = np.asarray(seeds)
-    if (
-        seeds.ndim != 1
-        or seeds.dtype.kind not in "iu"
-        or not seeds.size
-        or seeds.min() < 0
-        or seeds.max() >= 2**32
-    ):
-        raise errors.refusal("seeds", seeds, "whole numbers, 0 <= seed < 2**32", "use 64")
+    if seeds.ndim != 1 or seeds.dtype.kind not in "iu" or not seeds.size:
+        raise errors.refusal("seeds", seeds, "a list of whole numbers", "use 64")
+    for seed in (seeds.min(), seeds.max()):
+        errors.check_seed(seed, "seeds", errors.SEED_LIMIT)
     if hasattr(x, "dtype") and not np.isfinite(np.asarray(x, np.float64)).all():
         raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
     _outputs(captured, captured.params, x)

@@ -16,7 +16,6 @@ Value = TypeVar("Value")
 Axis: TypeAlias = Value | tuple[Value, ...]
 
 MOST_RUNS = 10**7
-SEED_LIMIT = 2**32
 
 # Axes that change shapes or code cost a program each; axes that change numbers share one.
 MODEL_AXES = ("activation", "depth", "width")
@@ -281,9 +280,9 @@ def _checked_seeds(name: str, given: Any) -> Any:
 
 
 def _check_seeds(name: str, seeds: Any) -> None:
-    allowed = f"a number of seeds >= 1, or different seeds with 0 <= seed < 2**32 = {SEED_LIMIT}"
+    allowed = "a number of seeds >= 1, or different seeds with 0 <= seed < 2**32"
     if isinstance(seeds, int) and not isinstance(seeds, bool):
-        if not 1 <= seeds <= SEED_LIMIT:
+        if not 1 <= seeds <= errors.SEED_LIMIT:
             raise errors.refusal(name, seeds, allowed, "use 32")
         return
     if not isinstance(seeds, tuple):
@@ -291,10 +290,7 @@ def _check_seeds(name: str, seeds: Any) -> None:
     if not seeds:
         raise errors.refusal(name, seeds, allowed, "use at least one seed")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise errors.wrong_type(name, seed, allowed, "use whole numbers")
-        if not 0 <= seed < SEED_LIMIT:
-            raise errors.refusal(name, seed, allowed, "larger seeds would repeat smaller ones")
+        errors.check_seed(seed, name, errors.SEED_LIMIT)
     if len(set(seeds)) != len(seeds):
         repeated = next(seed for seed in seeds if seeds.count(seed) > 1)
         raise errors.refusal(name, f"{repeated} more than once", allowed, "list each seed once")
