@@ -14,6 +14,10 @@ Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 """A nest of dicts, lists, tuples and registered dataclasses with arrays at the leaves."""
 
+ModelLike: TypeAlias = Any
+"""A model of any framework: whatever :func:`jinit.frameworks.capture` opens, such as a linen, nnx,
+Haiku or Equinox module or a plain apply function. The frameworks share no base class."""
+
 Shape: TypeAlias = Sequence[int]
 Axis: TypeAlias = int | Sequence[int]
 DType: TypeAlias = Any

@@ -10,10 +10,10 @@ from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
 from jinit.calibrate._learned import gradient_quotient, gradinit, metainit
 from jinit.calibrate._moments import lsuv, output_bias, within_layer
 from jinit.calibrate._rates import between_layers
-from jinit.calibrate._registry import Calibration, get, names, resolve, split
+from jinit.calibrate._registry import Calibration, get, names, register
 
 __all__ = [
-    "Calibration", "Trace", "analytic", "antisymmetric", "between_layers", "fixup", "get",
-    "gradient_quotient", "gradinit", "lsuv", "metainit", "names", "output_bias", "resolve",
-    "rezero", "skipinit", "split", "within_layer",
+    "Calibration", "Trace", "analytic", "antisymmetric", "between_layers",
+    "fixup", "get", "gradient_quotient", "gradinit", "lsuv", "metainit", "names", "output_bias",
+    "register", "rezero", "skipinit", "within_layer",
 ]  # fmt: skip

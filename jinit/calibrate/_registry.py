@@ -1,52 +1,78 @@
-"""Calibrations by name: ``"lsuv(orthogonal)"``, a calibration of weights that a rule has drawn."""
+"""Registers calibrations and parses their spec strings, such as ``"lsuv(orthogonal)"``."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, TypeAlias
 
 from jinit import _specs, errors, initializers
+from jinit._registry import Registry
 from jinit.calibrate._analytic import analytic
 from jinit.calibrate._common import Trace
 from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
 from jinit.calibrate._learned import gradinit, metainit
 from jinit.calibrate._moments import lsuv, output_bias, within_layer
 from jinit.calibrate._rates import between_layers
-from jinit.typing import Array, Initializer, Key, PyTree
+from jinit.typing import Array, Initializer, Key, LossFunction, ModelLike, PyTree
 
-_FUNCTIONS: dict[str, Callable[..., tuple[PyTree, Trace]]] = {
-    function.__name__: function
-    for function in (
-        lsuv, within_layer, between_layers, metainit, gradinit, fixup, skipinit, rezero,
-        antisymmetric, analytic, output_bias,
-    )
-}  # fmt: skip
+CalibrationFunction: TypeAlias = Callable[
+    Concatenate[Key, ModelLike, PyTree, Array, ...], tuple[PyTree, Trace]
+]
+"""``function(key, model, params, batch, **options) -> (params, trace)``."""
+
+_FIRST = ("key", "model", "params", "batch")
+# A calibration may take these two after the batch; a sweep passes its own.
+_FROM_SWEEP = ("labels", "loss")
+
+_FUNCTIONS: Registry[CalibrationFunction] = Registry(
+    "calibration",
+    "jinit.calibrate",
+    {
+        "lsuv": lsuv,
+        "within_layer": within_layer,
+        "between_layers": between_layers,
+        "metainit": metainit,
+        "gradinit": gradinit,
+        "fixup": fixup,
+        "skipinit": skipinit,
+        "rezero": rezero,
+        "antisymmetric": antisymmetric,
+        "analytic": analytic,
+        "output_bias": output_bias,
+    },
+)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """An initializer of the kernels, and what is done to them afterwards.
+    """An initializer for the kernels and the calibration that follows it.
 
     Attributes:
-      name: of the calibration.
+      name: a name from :func:`names`.
       initializer: draws the kernels.
-      arguments: of the calibration, as ``(name, value)`` pairs.
+      arguments: options of the calibration as ``(name, value)`` pairs.
+      function: the function registered under ``name``.
 
     Raises:
-      ValueError: an unknown name, an argument it does not take.
+      ValueError: an unknown name, or an option that the calibration does not take.
+
+    >>> from jinit import initializers
+    >>> str(Calibration("lsuv", initializers.get("orthogonal"), (("tolerance", 0.05),)))
+    'lsuv(orthogonal, tolerance=0.05)'
     """
 
     name: str
     initializer: Initializer
     arguments: tuple[tuple[str, Any], ...] = ()
+    # Part of the value: a compiled program is reused for equal calibrations only.
+    function: CalibrationFunction = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.name not in _FUNCTIONS:
-            raise errors.unknown_name("calibration", self.name, names(), "jinit.calibrate.names()")
-        options = inspect.signature(_FUNCTIONS[self.name]).parameters
+        object.__setattr__(self, "function", _FUNCTIONS.get(self.name))
+        options = inspect.signature(self.function).parameters
         allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
         for name, _ in self.arguments:
             errors.check_choice(f"option of {self.name}", name, allowed)
@@ -57,38 +83,83 @@ class Calibration:
     def __call__(
         self,
         key: Key,
-        model: Any,
+        model: ModelLike,
         params: PyTree,
         batch: Array,
         labels: Array,
-        loss: Callable[[Array, Array], Array],
+        loss: LossFunction,
     ) -> tuple[PyTree, Trace]:
         """Calibrates parameters that :attr:`initializer` has drawn.
 
         Args:
-          key, model, params, batch: as every calibration.
-          labels: of the batch; only ``output_bias`` and ``gradinit`` look at them.
-          loss: ``loss(outputs, labels) -> scalar``; only ``gradinit`` needs it.
+          key, model, params, batch: as every calibration takes them.
+          labels: of the batch, ``(batch,)``; passed on to a calibration with a parameter
+            ``labels``, such as ``output_bias``.
+          loss: ``loss(outputs, labels) -> scalar``; passed on as ``loss(outputs)`` to a calibration
+            with a parameter ``loss``, such as ``gradinit``.
+
+        Returns:
+          The calibrated parameters and the calibration's :class:`Trace`.
         """
-        options = dict(self.arguments)
-        if self.name == "gradinit":
-            options["loss"] = lambda outputs: loss(outputs, labels)
-        if self.name == "output_bias":
-            options["labels"] = labels
-        return _FUNCTIONS[self.name](key, model, params, batch, **options)
+        from_sweep = {"labels": labels, "loss": lambda outputs: loss(outputs, labels)}
+        taken = {name: from_sweep[name] for name in _positional(self.function)[len(_FIRST) :]}
+        return self.function(key, model, params, batch, **taken, **dict(self.arguments))
 
 
 def names() -> tuple[str, ...]:
-    """The calibrations that can stand in a spec string.
+    """The names of all calibrations, in the order of registration.
 
     >>> names()[:5]
     ('lsuv', 'within_layer', 'between_layers', 'metainit', 'gradinit')
     """
-    return tuple(_FUNCTIONS)
+    return _FUNCTIONS.names()
+
+
+def register(name: str, function: CalibrationFunction) -> None:
+    """Adds a calibration to the registry of this process.
+
+    ``"name(initializer, option=…)"`` is then a value of a sweep's initializer axis.
+
+    Args:
+      name: a new identifier that no initializer has either.
+      function: ``function(key, model, params, batch, *, …) -> (params, trace)``, pure and of a
+        fixed number of steps, because a sweep jits and vmaps it. Its keyword-only parameters are
+        the options of the spec string. After ``batch`` it may take ``labels``, ``(batch,)``, and
+        ``loss``, ``loss(outputs) -> scalar``; a sweep passes its own.
+
+    Raises:
+      ValueError: the name is taken or is not an identifier; the function has other parameters.
+      TypeError: the function is not callable.
+
+    Registering the same function under the same name again changes nothing.
+
+    >>> import jax
+    >>> def halved(key, model, params, batch):
+    ...     one = jax.numpy.ones(1)
+    ...     return jax.tree.map(lambda w: w / 2, params), Trace(one, one / 2, one, one > 0)
+    >>> register("halved", halved)
+    >>> str(get("halved(orthogonal)"))
+    'halved(orthogonal)'
+    >>> _FUNCTIONS.remove("halved")
+    """
+    if name in initializers.names():
+        raise errors.refusal(
+            "calibration name", name, "a name that no initializer has", "choose another"
+        )
+    if callable(function):
+        parameters = _positional(function)
+        first, others = parameters[: len(_FIRST)], parameters[len(_FIRST) :]
+        if len(first) < len(_FIRST) or not set(others) <= set(_FROM_SWEEP):
+            raise errors.refusal(
+                f"calibration {name!r}", f"parameters ({', '.join(parameters)})",
+                "(key, model, params, batch), then labels or loss",
+                "make options keyword-only: def calibrate(key, model, params, batch, *, option=1)",
+            )  # fmt: skip
+    _FUNCTIONS.register(name, function)
 
 
 def get(text: str) -> Calibration:
-    """The calibration for a spec string: ``name(initializer, option=…)``.
+    """The calibration for a spec string ``name(initializer, option=…)``.
 
     Args:
       text: e.g. ``"lsuv(orthogonal)"`` or ``"lsuv(he_normal(mode=fan_out), tolerance=0.05)"``.
@@ -97,29 +168,28 @@ def get(text: str) -> Calibration:
       A :class:`Calibration`; ``str(get(text))`` is its canonical spec string.
 
     Raises:
-      ValueError: an unknown name, no initializer, an argument it does not take.
+      ValueError: an unknown name, no initializer, an option that the calibration does not take.
 
     >>> str(get("lsuv(kaiming_normal_, tolerance=0.05)"))
     'lsuv(he_normal, tolerance=0.05)'
     """
     spec = _specs.parse(text, "calibration", nested=True)
-    if spec.name not in _FUNCTIONS:
-        raise errors.unknown_name("calibration", spec.name, names(), "jinit.calibrate.names()")
+    _FUNCTIONS.get(spec.name)
     if len(spec.args) != 1:
         raise errors.refusal(
             f"calibration {spec.name!r}", text, "one initializer and named options",
             f"{spec.name}(orthogonal)",
         )  # fmt: skip
-    if spec.args[0].partition("(")[0].strip() in _FUNCTIONS:
+    if _name_in(spec.args[0]) in _FUNCTIONS:
         raise errors.refusal(
-            f"calibration {spec.name!r}", text, "one calibration of what an initializer draws",
+            f"calibration {spec.name!r}", text, "one calibration around one initializer",
             f"{spec.name}(orthogonal)",
         )  # fmt: skip
     return Calibration(spec.name, initializers.get(spec.args[0]), spec.kwargs)
 
 
-def resolve(initializer: Any) -> Initializer | Calibration:
-    """An initializer, or a calibration of what one draws, from a spec string or as it is.
+def resolve(initializer: str | Initializer | Calibration) -> Initializer | Calibration:
+    """The initializer or the calibration that a spec string names; other values unchanged.
 
     Raises:
       ValueError, TypeError: as :func:`jinit.initializers.get` and :func:`get`.
@@ -133,23 +203,35 @@ def resolve(initializer: Any) -> Initializer | Calibration:
     try:
         return initializers.get(drawn)
     except ValueError:
-        name = drawn.partition("(")[0].strip() if isinstance(drawn, str) else ""
+        name = _name_in(drawn)
         if difflib.get_close_matches(name, names()):
-            raise errors.unknown_name(
-                "calibration", name, names(), "jinit.calibrate.names()"
-            ) from None
+            raise _FUNCTIONS.unknown(name) from None
         raise
 
 
-def split(initializer: Any) -> tuple[Any, Calibration | None]:
-    """What draws the kernels, and the calibration after it if the text names one.
+def split(
+    initializer: str | Initializer | Calibration,
+) -> tuple[str | Initializer, Calibration | None]:
+    """The initializer that draws the kernels, and the calibration after it or None.
 
     >>> split("lsuv(orthogonal)")[1].name, split("he_normal")
     ('lsuv', ('he_normal', None))
     """
     if isinstance(initializer, Calibration):
         return initializer.initializer, initializer
-    if isinstance(initializer, str) and initializer.partition("(")[0].strip() in _FUNCTIONS:
-        found = get(initializer)
-        return found.initializer, found
+    if _name_in(initializer) in _FUNCTIONS:
+        calibration = get(str(initializer))
+        return calibration.initializer, calibration
     return initializer, None
+
+
+def _name_in(initializer: str | Initializer) -> str:
+    """The name before the parenthesis of a spec string; "" for anything else."""
+    return initializer.partition("(")[0].strip() if isinstance(initializer, str) else ""
+
+
+def _positional(function: CalibrationFunction) -> tuple[str, ...]:
+    """The names of a function's positional parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(each.name for each in parameters if each.kind in kinds)

@@ -323,10 +323,10 @@ def arm_name(arms: Sequence[Any], across: str, baseline: Any) -> Any:
     if baseline in arms:
         return baseline
     if across == "initializer":
-        from jinit import calibrate
+        from jinit.calibrate._registry import resolve
 
         try:
-            canonical = str(calibrate.resolve(baseline))
+            canonical = str(resolve(baseline))
         except (ValueError, TypeError):
             canonical = baseline
         if canonical in arms:

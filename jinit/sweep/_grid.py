@@ -223,11 +223,12 @@ class Grid:
 
     def _check_names(self) -> None:
         # Imported here, so that building the parser of the command line does not load JAX.
-        from jinit import activations, calibrate, clipping, data, initializers
+        from jinit import activations, clipping, data, initializers
+        from jinit.calibrate._registry import resolve
         from jinit.train import losses, optimizers
 
         for name, get in (
-            ("initializer", calibrate.resolve),
+            ("initializer", resolve),
             ("bias_initializer", initializers.get),
             ("activation", activations.get),
         ):

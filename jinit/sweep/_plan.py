@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import calibrate, clipping, errors, frameworks, models, parameters
+from jinit import clipping, errors, frameworks, models, parameters
 from jinit import data as datasets
+from jinit.calibrate._registry import split
 from jinit.data import Dataset
 from jinit.engine import _cost, _executors, _tiles
 from jinit.models import Model
@@ -187,7 +188,7 @@ def _program(
     if sources.rules is None:
         _check_biases(grid, shapes)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
-        drawn, calibration = calibrate.split(kernel)
+        drawn, calibration = split(kernel)
         parameters.assign(shapes, rules(drawn, bias))
         # Of many programs the first speaks for all: tracing takes a second.
         if calibration is not None and position == 0:

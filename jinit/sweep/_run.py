@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import calibrate, clipping, engine
+from jinit import clipping, engine
+from jinit.calibrate._registry import split
 from jinit.engine._jobs import HANG_AFTER
 from jinit.engine._program import Program
 from jinit.engine._tiles import cut
@@ -185,7 +186,7 @@ class NetworkLanes:
 def _weights(
     program: PlannedProgram, pair: tuple[Any, Any], salt: str
 ) -> Weights | CalibratedWeights:
-    kernel, calibration = calibrate.split(pair[0])
+    kernel, calibration = split(pair[0])
     weights = Weights(program.shapes, program.rules(kernel, pair[1]), salt)
     if calibration is None:
         return weights

@@ -11,6 +11,7 @@ import pytest
 
 import jinit
 from jinit import activations, calibrate, frameworks, probes
+from jinit.calibrate import _registry
 from jinit.models import MLP
 
 KEY = jax.random.key(3)
@@ -218,7 +219,7 @@ def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x * jnp.nan), "batch: got 'NaN or inf'"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, {"a": x}, x), "the leaves of this model"),
         (lambda m, p, x: calibrate.get("lsuv(lsuv(he_normal))"), "one calibration"),
-        (lambda m, p, x: calibrate.resolve("lsvu(he_normal)"), "did you mean 'lsuv'"),
+        (lambda m, p, x: _registry.resolve("lsvu(he_normal)"), "did you mean 'lsuv'"),
     ],
 )
 def test_bad_input_is_refused(call, message, x):
