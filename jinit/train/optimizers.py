@@ -61,7 +61,7 @@ def make(
     errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
     parts = [_OPTIMIZERS[name](momentum)]
     if clip is not None:
-        parts.insert(0, clipping.with_clip_statistics(clipping.get(clip)(clip_threshold)))
+        parts.insert(0, clipping.with_clip_statistics(clipping.make(clip, clip_threshold)))
     if not (isinstance(weight_decay, int | float) and weight_decay == 0):
         parts.append(optax.add_decayed_weights(weight_decay))
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))

@@ -1,0 +1,33 @@
+"""Clips gradients: optax transforms by leaf norm, global norm or value, and their names.
+
+Norms are computed in float32 or wider and overflow only if the norm itself does. Thresholds may be
+traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own norm.
+"""
+
+from jinit.clipping._norms import norm
+from jinit.clipping._rules import ClipFactory, get, label, make, names, parse, register
+from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
+from jinit.clipping._transforms import (
+    ClipState,
+    clip_by_global_norm,
+    clip_by_leaf_norm,
+    clip_by_value,
+)
+
+__all__ = [
+    "ClipFactory",
+    "ClipState",
+    "ClipStatistics",
+    "clip_by_global_norm",
+    "clip_by_leaf_norm",
+    "clip_by_value",
+    "get",
+    "label",
+    "make",
+    "names",
+    "norm",
+    "parse",
+    "register",
+    "statistics",
+    "with_clip_statistics",
+]

@@ -1,0 +1,90 @@
+"""Counts how often and how hard a clip fires."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jinit import errors
+from jinit.clipping._transforms import ClipState
+from jinit.typing import Array, PyTree
+
+
+class ClipStatistics(NamedTuple):
+    """State of :func:`with_clip_statistics`; the counts are scalars.
+
+    Attributes:
+      inner: the state of the wrapped clip.
+      updates: int32, number of updates so far.
+      clipped: int32, number of updates that the clip changed.
+      shrinkage: float32, sum of ‖after‖/‖before‖ over the changed updates.
+    """
+
+    inner: PyTree
+    updates: Array
+    clipped: Array
+    shrinkage: Array
+
+
+def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Counts how often and how hard a clip fires.
+
+    Args:
+      clip: a clip of this module, or one from :func:`jinit.clipping.make`.
+
+    Returns:
+      The same transform with state :class:`ClipStatistics`, which :func:`statistics` reads.
+
+    Raises:
+      TypeError: a transform whose state is not a :class:`ClipState`.
+
+    >>> from jinit.clipping import clip_by_leaf_norm
+    >>> clip = with_clip_statistics(clip_by_leaf_norm(1.0))
+    >>> _, state = clip.update(jnp.array([3.0, 4.0]), clip.init(jnp.zeros(2)))
+    >>> int(state.clipped), round(float(state.shrinkage), 3)
+    (1, 0.2)
+    """
+    if not isinstance(clip.init(()), ClipState):
+        raise errors.wrong_type(
+            "clip", clip, "a clip of jinit.clipping", "clip_by_global_norm(1.0), for one"
+        )
+
+    def init(params: PyTree) -> ClipStatistics:
+        none = jnp.zeros((), jnp.int32)
+        return ClipStatistics(clip.init(params), none, none, jnp.zeros((), jnp.float32))
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree = None
+    ) -> tuple[PyTree, ClipStatistics]:
+        inner: PyTree
+        clipped, inner = clip.update(updates, state.inner, params)
+        fired = inner.scale < 1
+        return clipped, ClipStatistics(
+            inner,
+            state.updates + 1,
+            state.clipped + fired,
+            state.shrinkage + jnp.where(fired, inner.scale, 0.0),
+        )
+
+    return optax.GradientTransformation(init, update)
+
+
+def statistics(opt_state: PyTree) -> ClipStatistics | None:
+    """The first :class:`ClipStatistics` inside an optimizer state.
+
+    Args:
+      opt_state: the state of any optax transform, nested or not.
+
+    Returns:
+      The statistics; None if the optimizer counts none.
+
+    >>> from jinit.clipping import clip_by_value
+    >>> tx = optax.chain(with_clip_statistics(clip_by_value(1.0)), optax.sgd(0.1))
+    >>> int(statistics(tx.init(jnp.zeros(2))).updates)
+    0
+    """
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, ClipStatistics))
+    return next((node for node in nodes if isinstance(node, ClipStatistics)), None)
