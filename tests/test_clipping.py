@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jinit
 from jinit import clipping
+from jinit.cli import main
+from jinit.clipping._rules import _RULES
 
 KINDS = ["leaf_norm", "global_norm", "value"]
 
@@ -188,3 +191,43 @@ def test_complex_gradients_keep_their_phase_and_integers_are_refused():
         clipping.with_clip_statistics(optax.clip(1.0))
     with pytest.raises(ValueError, match="threshold"):
         clipping.clip_by_value(jnp.float32(-1.0))
+
+
+@pytest.fixture
+def entrywise():
+    """A registered rule: the clip of optax, which has no state."""
+    clipping.register("entrywise", optax.clip)
+    yield "entrywise"
+    _RULES.remove("entrywise")
+
+
+def test_a_registered_rule_works_wherever_a_name_may_stand(entrywise, capsys):
+    assert clipping.names()[-1] == entrywise
+    assert clipping.parse("entrywise(0.01)") == ("entrywise", 0.01)
+    with pytest.raises(ValueError, match="entrywise threshold: got 0"):
+        clipping.parse("entrywise(0)")
+    with pytest.raises(ValueError, match="entrywise threshold: got 0"):
+        clipping.make(entrywise, 0)
+    grid = {"dataset": "xor", "width": 8, "steps": 20, "evaluations": 2, "seeds": 2}
+    table = jinit.run(jinit.Grid(**grid, clip=("value(0.01)", "entrywise(0.01)", None)))
+    rules = ("value(0.01)", "entrywise(0.01)", "none")
+    ours, theirs, free = (table.select(clip=rule) for rule in rules)
+    np.testing.assert_allclose(ours["test_loss"], theirs["test_loss"], rtol=1e-6)
+    np.testing.assert_array_equal(ours["clip_fraction"], theirs["clip_fraction"])
+    assert (theirs["clip_fraction"] > 0.5).all()
+    assert not np.allclose(theirs["test_loss"], free["test_loss"])
+    words = [f"--{name} {value}" for name, value in grid.items()]
+    assert main(["sweep", *" ".join(words).split(), "--clip", "entrywise(0.01)", "None"]) == 0
+    assert "entrywise(0.01)" in capsys.readouterr().out
+
+
+def test_a_taken_name_is_refused_and_the_same_rule_again_changes_nothing(entrywise):
+    before = clipping.names()
+    clipping.register(entrywise, optax.clip)
+    assert clipping.names() == before
+    with pytest.raises(ValueError, match="not yet taken"):
+        clipping.register(entrywise, clipping.clip_by_value)
+    with pytest.raises(ValueError, match="an identifier"):
+        clipping.register("by value", optax.clip)
+    with pytest.raises(TypeError, match="a callable"):
+        clipping.register("by_value", 1.0)

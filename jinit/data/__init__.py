@@ -1,6 +1,6 @@
-"""Data sets, real and synthetic, with fixed splits."""
+"""Loads data sets, real and synthetic, with fixed splits."""
 
-from jinit.data._catalog import get, names
-from jinit.data._splits import Dataset, from_arrays
+from jinit.data._catalog import DataLike, Loader, get, names, register
+from jinit.data._splits import Dataset, Task, from_arrays
 
-__all__ = ["Dataset", "from_arrays", "get", "names"]
+__all__ = ["DataLike", "Dataset", "Loader", "Task", "from_arrays", "get", "names", "register"]

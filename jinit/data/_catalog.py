@@ -1,4 +1,4 @@
-"""Data sets by name: real ones from installed packages, synthetic ones drawn here."""
+"""Names the data sets: real ones from installed packages, synthetic ones drawn here."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import gzip
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import errors
+from jinit._registry import Registry
 from jinit.data import _synthetic
 from jinit.data._splits import Dataset, check, from_arrays
 
-DataLike: TypeAlias = str | Dataset | tuple[Any, ...]
+DataLike: TypeAlias = (
+    str | Dataset | tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+)
+"""A name; a :class:`Dataset`; ``(x, y)``; or ``(x_train, y_train, x_test, y_test)``."""
+
+Loader: TypeAlias = Callable[[], tuple[ArrayLike, ArrayLike]]
+"""``loader() -> (x, y)``: x of shape ``(examples, features…)``, y as in :func:`from_arrays`."""
 
 
 def get(data: DataLike) -> Dataset:
-    """The data set with this name, or the user's own arrays as one.
+    """The data set of this name, or the user's own arrays as a data set.
 
     Args:
       data: a name; a :class:`Dataset`; ``(x, y)``; or ``(x_train, y_train, x_test, y_test)``.
 
     Returns:
-      A standardized :class:`Dataset` with a fixed split.
+      A standardized :class:`Dataset` with a fixed split. The arrays of a named data set are
+      read-only, because all callers share them.
 
     Raises:
       ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also in a Dataset.
-      TypeError: something else.
+      TypeError: another type.
       MissingExtraError: the data set's package is not installed.
 
     >>> get("two_moons").x_train.shape
@@ -38,9 +47,7 @@ def get(data: DataLike) -> Dataset:
     if isinstance(data, Dataset):
         return check(data)
     if isinstance(data, str):
-        if data not in _LOADERS:
-            raise errors.unknown_name("dataset", data, _LOADERS, "jinit.data.names()")
-        return _load(data)
+        return _load(data, _DATA_SETS.get(data))
     if isinstance(data, tuple | list) and len(data) in (2, 4):
         return from_arrays(*data)
     raise errors.wrong_type(
@@ -52,24 +59,46 @@ def get(data: DataLike) -> Dataset:
 
 
 def names() -> tuple[str, ...]:
-    """All data set names.
+    """The names of all data sets, in the order of registration.
 
     >>> names()[:2]
     ('digits', 'iris')
     """
-    return tuple(_LOADERS)
+    return _DATA_SETS.names()
+
+
+def register(name: str, loader: Loader) -> None:
+    """Adds a data set; its name then works in :func:`get`, sweeps and ``--dataset``.
+
+    Registering the same loader under the same name again changes nothing.
+
+    Args:
+      name: letters, digits and _.
+      loader: ``loader() -> (x, y)``, called at the first use. The arrays are split and
+        standardized as by :func:`from_arrays`.
+
+    Raises:
+      ValueError: the name is taken by another loader, or is not an identifier.
+      TypeError: the loader is not callable.
+
+    >>> register("line", lambda: (np.arange(10.0)[:, None], np.arange(10.0)))
+    >>> get("line").task
+    'regression'
+    >>> _DATA_SETS.remove("line")
+    """
+    _DATA_SETS.register(name, loader)
 
 
 @functools.cache
-def _load(name: str) -> Dataset:
-    x, y = _LOADERS[name]()
-    made = from_arrays(x, y, name=name)
-    for array in (made.x_train, made.y_train, made.x_test, made.y_test):
+def _load(name: str, loader: Loader) -> Dataset:
+    x, y = loader()
+    dataset = from_arrays(x, y, name=name)
+    for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
         array.flags.writeable = False  # one copy serves every caller
-    return made
+    return dataset
 
 
-def _scikit_learn(loader: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+def _scikit_learn(loader: str) -> Loader:
     def load() -> tuple[np.ndarray, np.ndarray]:
         try:
             from sklearn import datasets
@@ -96,16 +125,20 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1], table[:, -1].astype(np.int64)
 
 
-_LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
-    "digits": _scikit_learn("load_digits"),
-    "iris": _scikit_learn("load_iris"),
-    "wine": _scikit_learn("load_wine"),
-    "breast_cancer": _scikit_learn("load_breast_cancer"),
-    "mnist5k": _mnist5k,
-    "two_moons": _synthetic.two_moons,
-    "spirals": _synthetic.spirals,
-    "parity": _synthetic.parity,
-    "xor": _synthetic.xor,
-    "linear_teacher": _synthetic.linear_teacher,
-    "mnist1d": _synthetic.mnist1d,
-}
+_DATA_SETS: Registry[Loader] = Registry(
+    "dataset",
+    "jinit.data",
+    {
+        "digits": _scikit_learn("load_digits"),
+        "iris": _scikit_learn("load_iris"),
+        "wine": _scikit_learn("load_wine"),
+        "breast_cancer": _scikit_learn("load_breast_cancer"),
+        "mnist5k": _mnist5k,
+        "two_moons": _synthetic.two_moons,
+        "spirals": _synthetic.spirals,
+        "parity": _synthetic.parity,
+        "xor": _synthetic.xor,
+        "linear_teacher": _synthetic.linear_teacher,
+        "mnist1d": _synthetic.mnist1d,
+    },
+)

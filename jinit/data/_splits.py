@@ -1,4 +1,4 @@
-"""A data set ready for training: fixed split, standardized with training statistics only."""
+"""Splits and standardizes arrays into a data set; statistics come from the training set only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import errors
 
 Task: TypeAlias = Literal["multiclass", "binary", "regression"]
+Examples: TypeAlias = Any
+"""Arrays of NumPy or JAX; inside a traced function, tracers."""
 
 
 @jax.tree_util.register_dataclass
@@ -23,25 +26,29 @@ class Dataset:
     Attributes:
       x_train, x_test: float32 ``(examples, features…)``.
       y_train, y_test: int32 classes ``(examples,)``, or float32 targets ``(examples, outputs)``.
-      name: what tables print.
+      name: its label in tables.
       task: ``"multiclass"``, ``"binary"`` (classes 0 and 1) or ``"regression"``.
       outputs: number of classes, or of regression targets.
     """
 
-    x_train: Any
-    y_train: Any
-    x_test: Any
-    y_test: Any
+    x_train: Examples
+    y_train: Examples
+    x_test: Examples
+    y_test: Examples
     name: str = field(metadata={"static": True}, default="arrays")
     task: Task = field(metadata={"static": True}, default="multiclass")
     outputs: int = field(metadata={"static": True}, default=2)
 
-    def spread(self, count: int) -> tuple[Any, Any]:
-        """Up to ``count`` training examples ``(x, y)``, evenly spread: a split sorted by class
-        (iris, breast_cancer) keeps its shares.
+    def spread(self, count: int) -> tuple[Examples, Examples]:
+        """Up to ``count`` training examples at equal distances.
+
+        Where examples are sorted by class (iris, breast_cancer), class shares are kept.
 
         Args:
           count: ≥ 1.
+
+        Returns:
+          ``(x, y)``, the first axes of length min(count, training examples).
 
         Raises:
           ValueError: count below 1.
@@ -57,102 +64,99 @@ class Dataset:
 
 
 def from_arrays(
-    x: Any,
-    y: Any,
-    x_test: Any = None,
-    y_test: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    x_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
     *,
     name: str = "arrays",
     test_fraction: float = 0.2,
     standardize: bool = True,
 ) -> Dataset:
-    """A :class:`Dataset` from the user's own arrays.
+    """Makes a :class:`Dataset` of the user's own arrays.
 
-    Each feature becomes (x − mean)/std with the mean and std of the training examples; a feature
-    that is constant there is only centred. y of an integer dtype are classes, of a float dtype
-    targets, even where they are whole numbers.
+    Each feature becomes (x − mean)/std with the mean and standard deviation of the training
+    examples. A feature that is constant over the training examples is only centred. A y of integer
+    dtype holds classes; a y of float dtype holds targets, even if all are whole numbers.
 
     Args:
       x: ``(examples, features…)``, finite numbers.
       y: ``(examples,)`` class numbers 0, 1, …; or float targets ``(examples,)`` or
         ``(examples, outputs)``.
-      x_test, y_test: the test set; without them a fixed random ``test_fraction`` is held out.
-      name: what tables print.
-      test_fraction: share held out, in (0, 1); the same examples for every seed.
+      x_test, y_test: the test set; default: a fixed random ``test_fraction`` of the examples.
+      name: its label in tables.
+      test_fraction: share of test examples, in (0, 0.9]; the same examples for every seed.
       standardize: False leaves x as it is.
 
+    Returns:
+      A :class:`Dataset`; x is float32, classes are int32, targets are float32.
+
     Raises:
-      TypeError: arrays that are not numbers.
+      TypeError: arrays that do not hold real numbers.
       ValueError: NaN or inf, lengths that differ, fewer than two examples, class numbers that are
         negative or leave gaps.
 
     Reference: LeCun et al. 1998, section 4.3 (normalizing the inputs).
 
     >>> x, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
-    >>> made = from_arrays(x, y)
-    >>> made.x_train.shape, made.x_test.shape, made.task
+    >>> halves = from_arrays(x, y)
+    >>> halves.x_train.shape, halves.x_test.shape, halves.task
     ((40, 3), (10, 3), 'binary')
     """
-    x, y = _features("x", x), _targets("y", y)
-    _same_length("x", x, "y", y)
+    inputs, labels = _features("x", x), _targets("y", y)
+    _same_length("x", inputs, "y", labels)
     if (x_test is None) != (y_test is None):
         raise errors.refusal(
             "test set", "one of x_test, y_test", "both or neither", "pass both arrays"
         )
-    if x_test is None:
+    if x_test is None or y_test is None:
         errors.check_number(
             "test_fraction", test_fraction, low=0.0, high=0.9, open_low=True, fix="use 0.2"
         )
-        train, test = split(len(x), test_fraction)
-        x, x_test, y, y_test = x[train], x[test], y[train], y[test]
+        train, test = split(len(inputs), test_fraction)
+        inputs, test_inputs = inputs[train], inputs[test]
+        labels, test_labels = labels[train], labels[test]
     else:
-        x_test, y_test = _features("x_test", x_test), _targets("y_test", y_test)
-        _same_length("x_test", x_test, "y_test", y_test)
-        if x_test.shape[1:] != x.shape[1:] or y_test.shape[1:] != y.shape[1:]:
+        test_inputs, test_labels = _features("x_test", x_test), _targets("y_test", y_test)
+        _same_length("x_test", test_inputs, "y_test", test_labels)
+        trailing = inputs.shape[1:], labels.shape[1:]
+        if (test_inputs.shape[1:], test_labels.shape[1:]) != trailing:
             raise errors.refusal(
                 "x_test, y_test",
-                (x_test.shape, y_test.shape),
-                f"the training arrays' trailing shapes {x.shape[1:]} and {y.shape[1:]}",
+                (test_inputs.shape, test_labels.shape),
+                f"the training arrays' trailing shapes {trailing[0]} and {trailing[1]}",
                 "check which array is which",
             )
     if standardize:
-        x, x_test = _standardized(x, x_test)
-    task, outputs = _task(y, y_test)
-    y, y_test = (a if task == "regression" else a.astype(np.int32) for a in (y, y_test))
-    x, x_test = _as_float32("x", x), _as_float32("x_test", x_test)
-    return Dataset(x, y, x_test, y_test, name, task, outputs)
+        inputs, test_inputs = _standardized(inputs, test_inputs)
+    task, outputs = _task(labels, test_labels)
+    if task != "regression":
+        labels, test_labels = labels.astype(np.int32), test_labels.astype(np.int32)
+    inputs, test_inputs = _as_float32("x", inputs), _as_float32("x_test", test_inputs)
+    return Dataset(inputs, labels, test_inputs, test_labels, name, task, outputs)
 
 
 def check(data: Dataset) -> Dataset:
-    """A :class:`Dataset` made by hand, if its arrays fit its task.
-
-    Raises:
-      ValueError: lengths or shapes that differ, NaN or inf, classes beyond ``outputs``.
-
-    >>> x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0])
-    >>> check(Dataset(x, y, x, y, outputs=3)).outputs
-    3
-    """
-    made = from_arrays(
+    """Returns a :class:`Dataset` made by hand if its arrays fit its task."""
+    checked = from_arrays(
         data.x_train, data.y_train, data.x_test, data.y_test, name=data.name, standardize=False
     )
-    if (made.task == "regression") != (data.task == "regression"):
+    if (checked.task == "regression") != (data.task == "regression"):
         raise errors.refusal(
             "Dataset task", data.task, "classes for whole-number y", "use data.from_arrays"
         )
-    if made.outputs > data.outputs or (data.task == "binary" and data.outputs != 2):
+    if checked.outputs > data.outputs or (data.task == "binary" and data.outputs != 2):
         raise errors.refusal(
-            "Dataset outputs", data.outputs, f"at least {made.outputs}", f"outputs={made.outputs}"
+            "Dataset outputs",
+            data.outputs,
+            f"at least {checked.outputs}",
+            f"outputs={checked.outputs}",
         )
-    return dataclasses.replace(made, task=data.task, outputs=data.outputs)
+    return dataclasses.replace(checked, task=data.task, outputs=data.outputs)
 
 
 def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test example numbers: a fixed shuffle, the same on every machine.
-
-    >>> [part.size for part in split(10, 0.2)]
-    [8, 2]
-    """
+    """Indices of training and test examples: a fixed shuffle, the same on every machine."""
     held_out = max(1, round(examples * test_fraction))
     if examples - held_out < 1:
         raise errors.refusal("examples", examples, "at least 2", "pass more examples")
@@ -161,16 +165,16 @@ def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standardized(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # The square of a huge number would overflow: such features are halved 600 times first.
+    # The square of a huge number would overflow, so a feature beyond 1e150 is divided by 2^600.
     unit = np.where(np.abs(x).max(axis=0) > 1e150, 2.0**600, 1.0)
     x, x_test = x / unit, x_test / unit
     mean, std = x.mean(axis=0), x.std(axis=0)
-    # A spread at the rounding of float32 input is none: such a feature is constant.
+    # A standard deviation at the rounding error of float32 input counts as 0: a constant feature.
     std = np.where(std > 1e-7 * np.abs(mean), std, 1.0)
     return (x - mean) / std, (x_test - mean) / std
 
 
-def _features(name: str, x: Any) -> np.ndarray:
+def _features(name: str, x: ArrayLike) -> np.ndarray:
     kind = np.asarray(x).dtype.kind
     if kind in "cmM":
         raise errors.wrong_type(
@@ -192,14 +196,16 @@ def _features(name: str, x: Any) -> np.ndarray:
     return array
 
 
-def _targets(name: str, y: Any) -> np.ndarray:
+def _targets(name: str, y: ArrayLike) -> np.ndarray:
     array = np.asarray(y)
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise errors.wrong_type(
             name, f"dtype {array.dtype}", "whole class numbers or float targets", "encode labels"
         )
     if array.ndim == 0:
-        raise errors.refusal(f"{name} shape", array.shape, "(examples,)", "pass one per example")
+        raise errors.refusal(
+            f"{name} shape", array.shape, "(examples,)", "pass one target per example"
+        )
     if np.issubdtype(array.dtype, np.floating):
         _finite(name, array)
         return np.asarray(array.reshape(len(array), -1), np.float32)
@@ -244,12 +250,12 @@ def _same_length(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
 def _task(y: np.ndarray, y_test: np.ndarray) -> tuple[Task, int]:
     if np.issubdtype(y.dtype, np.floating):
         return "regression", y.shape[1]
-    found = np.unique(np.concatenate([y, y_test]))
-    classes = int(found[-1]) + 1
-    if classes > 2 and classes != found.size:
+    present = np.unique(np.concatenate([y, y_test]))
+    classes = int(present[-1]) + 1
+    if classes > 2 and classes != present.size:
         raise errors.refusal(
             "classes",
-            f"{found.size} different numbers from {found[0]} to {found[-1]}",
+            f"{present.size} different numbers from {present[0]} to {present[-1]}",
             "0, 1, … without gaps",
             "y = np.unique(y, return_inverse=True)[1]",
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
-from jinit.data._splits import Task
+from jinit.data import Task
 from jinit.typing import Array
 
 

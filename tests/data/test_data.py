@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+import jinit
 from jinit import data
+from jinit.cli import main
+from jinit.data._catalog import _DATA_SETS
 
 EXPECTED = {
     "digits": (1797, 64, 10), "iris": (150, 4, 3), "wine": (178, 13, 3),
@@ -119,3 +122,43 @@ def test_features_in_any_unit_are_standardized(unit):
 def test_named_data_cannot_be_changed_by_accident():
     with pytest.raises(ValueError, match="read-only"):
         data.get("xor").x_train[0] = 0
+
+
+@pytest.fixture
+def ring():
+    """A registered data set: is a point inside the circle?"""
+
+    def load():
+        x = np.random.default_rng(0).normal(size=(200, 2))
+        return x, (np.linalg.norm(x, axis=1) < 1.2).astype(int)
+
+    data.register("ring", load)
+    yield load
+    _DATA_SETS.remove("ring")
+
+
+def test_a_registered_data_set_works_wherever_a_name_may_stand(ring, capsys):
+    assert data.names()[-1] == "ring"
+    found = data.get("ring")
+    assert (found.name, found.task, found.x_train.shape) == ("ring", "binary", (160, 2))
+    assert data.get("ring").x_train is found.x_train
+    grid = {"dataset": "ring", "width": 8, "steps": 20, "evaluations": 2, "seeds": 2}
+    table = jinit.run(jinit.Grid(**grid))
+    assert set(table["dataset"]) == {"ring"}
+    own = jinit.run(jinit.Grid(**grid | {"dataset": "digits"}), data=ring())
+    np.testing.assert_array_equal(table["test_loss"], own["test_loss"])
+    words = [f"--{name} {value}" for name, value in grid.items()]
+    assert main(["sweep", *" ".join(words).split()]) == 0
+    assert capsys.readouterr().out
+
+
+def test_a_taken_name_is_refused_and_the_same_loader_again_changes_nothing(ring):
+    before = data.names()
+    data.register("ring", ring)
+    assert data.names() == before
+    with pytest.raises(ValueError, match="not yet taken"):
+        data.register("ring", lambda: ring())
+    with pytest.raises(ValueError, match="an identifier"):
+        data.register("my data", ring)
+    with pytest.raises(TypeError, match="a callable"):
+        data.register("mine", ring())
