@@ -65,7 +65,7 @@ def measure(scale: Scale) -> dict:
     weights = follow(
         models.MLP(features=(*[64] * 20, 10)), {"*/kernel": SPEC, "*/bias": "zeros"},
         lambda params: 0.0, optax.chain(optax.sgd(0.1), clip_weights(1.0)), seeds=seeds,
-        config=FitConfig(steps=steps),
+        config=FitConfig(steps=steps, evaluations=20),
     )  # fmt: skip
     accuracy = np.nan_to_num(weights["test_accuracy"])
     # Fewer steps learn less: the small scale has a bar of its own.

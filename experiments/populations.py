@@ -43,7 +43,8 @@ def measure(scale: Scale) -> dict:
     for arm in arms:
         run = follow(module, {"*/kernel": arm, "*/bias": "zeros"}, lambda params: 0.0,
                      optax.adam(0.02), seeds=seeds,
-                     config=FitConfig(steps=generations, batch_size=256))  # fmt: skip
+                     config=FitConfig(steps=generations, batch_size=256,
+                                      evaluations=20))  # fmt: skip
         accuracy["Adam"].append(np.nan_to_num(run["test_accuracy"]))
     drawn = np.random.default_rng(0).integers(0, seeds, (4000, seeds))
     gaps = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
+from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
     from jinit.typing import Array, Initializer
@@ -29,8 +30,6 @@ NUMBER_AXES = (
     "weight_decay",
     "label_noise",
 )
-# The optimizers that have a momentum.
-MOMENTUM_USERS = ("momentum", "nesterov", "adam", "adamw")
 
 
 def _axis(default: Any, help: str) -> Any:
@@ -80,17 +79,19 @@ class Grid:
     clip: Axis[str | None] = _axis(
         None, "gradient clips such as leaf_norm(1.0), global_norm(1.0), value(0.5)"
     )
-    batch_size: Axis[int] = _axis(32, "examples per step, drawn with replacement")
+    batch_size: Axis[int] = _axis(FitConfig.batch_size, "examples per step, drawn with replacement")
     label_noise: Axis[float] = _axis(0.0, "share of training labels replaced at random")
     loss: Axis[str | None] = _axis(
         None,
         "softmax_cross_entropy, sigmoid_binary_cross_entropy, hinge, mean_squared_error; default:"
         " the data set's usual one",
     )
-    steps: int = _setting(300, "optimizer steps per run")
-    evaluations: int = _setting(16, "points of each learning curve, log-spaced in steps")
+    steps: int = _setting(FitConfig.steps, "optimizer steps per run")
+    evaluations: int = _setting(
+        FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
+    )
     target_accuracy: float = _setting(
-        0.9, "test accuracy that steps-to-target waits for, in (0, 1]"
+        FitConfig.target_accuracy, "test accuracy that steps-to-target waits for, in (0, 1]"
     )
     residual: bool = _setting(False, "add each hidden layer's input to its output")
     layer_norm: bool = _setting(False, "apply LayerNorm to every hidden pre-activation")
@@ -110,7 +111,6 @@ class Grid:
         for name, low, high, fix in (
             ("depth", 0, 1000, "use 8"),
             ("width", 1, 2**16, "use 32"),
-            ("batch_size", 1, None, "use 32"),
         ):
             for value in self.values(name):
                 check_integer(name, value, low=low, high=high, fix=fix)
@@ -126,17 +126,22 @@ class Grid:
                 check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
                 if 0 < value < 1e-38:
                     raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
-        check_integer("steps", self.steps, low=1, high=2**31 - 2, fix="use 300")
-        check_integer("evaluations", self.evaluations, low=1, high=10_000, fix="use 16")
+        for batch_size in self.values("batch_size"):
+            self.fit_config(batch_size)
         self._check_effects()
-        check_number(
-            "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
-        )
         errors.check_choice("pairing", self.pairing, ("common", "independent"))
         errors.check_bool("layer_norm", self.layer_norm)
         for name in ("seeds", "data_seeds"):
             object.__setattr__(self, name, _checked_seeds(name, getattr(self, name)))
         self._check_size()
+
+    def fit_config(self, batch_size: int) -> FitConfig:
+        """The shape of the runs with this batch size.
+
+        >>> Grid(steps=100).fit_config(32).steps
+        100
+        """
+        return FitConfig(self.steps, batch_size, self.evaluations, self.target_accuracy)
 
     def values(self, axis: str) -> tuple[Any, ...]:
         """The values of an axis as a tuple.
@@ -205,10 +210,12 @@ class Grid:
 
     def _check_effects(self) -> None:
         """Refuses options that would change nothing."""
-        used = any(name in MOMENTUM_USERS for name in self.values("optimizer"))
-        ignored = [name for name in self.values("optimizer") if name not in MOMENTUM_USERS]
-        momenta = self.values("momentum")
-        if (ignored and len(momenta) > 1) or (not used and momenta != (Grid.momentum,)):
+        from jinit.train import optimizers
+
+        chosen = self.values("optimizer")
+        ignored = [name for name in chosen if not optimizers.get(name).momentum]
+        momenta, none_used = self.values("momentum"), len(ignored) == len(chosen)
+        if (ignored and len(momenta) > 1) or (none_used and momenta != (Grid.momentum,)):
             raise errors.refusal(
                 "momentum",
                 self.momentum,

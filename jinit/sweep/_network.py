@@ -59,15 +59,16 @@ class TrainNetwork:
 
     Attributes:
       model: shapes and apply.
-      loss, optimizer, clip: names; the clip's threshold is in the lane.
+      loss, optimizer: the registered ones themselves: a name may be given to another later.
+      clip: the name of a rule; the threshold is in the lane.
       config: steps, batch size, evaluations.
       decays, scales, noisy: whether weight decay, gain and label noise are in the program at all.
       precision: matmul precision on accelerators.
     """
 
     model: Model
-    loss: str
-    optimizer: str
+    loss: losses.Loss
+    optimizer: optimizers.Optimizer
     clip: str | None
     config: FitConfig
     decays: bool
@@ -95,7 +96,7 @@ class TrainNetwork:
                 data,
                 run_key(seed, "data"),
                 apply=self.model.apply,
-                loss=losses.get(self.loss, data.task),
+                loss=self.loss,
                 optimizer=optimizer,
                 config=self.config,
             )

@@ -182,7 +182,7 @@ def _program(
     shapes = model.shapes(dataset.x_train[:1])
     _check_outputs(model, shapes, dataset, loss)
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
-    network = _network(grid, code, model, noisy=any(numbers["label_noise"]))
+    network = _network(grid, code, model, loss, noisy=any(numbers["label_noise"]))
     _check_data(network, dataset)
     rules = sources.rules or functools.partial(default_rules, shapes)
     if sources.rules is None:
@@ -221,13 +221,15 @@ def _program(
     )
 
 
-def _network(grid: Grid, code: Mapping[str, Any], model: Model, *, noisy: bool) -> TrainNetwork:
+def _network(
+    grid: Grid, code: Mapping[str, Any], model: Model, loss: losses.Loss, *, noisy: bool
+) -> TrainNetwork:
     return TrainNetwork(
         model=model,
-        loss=code["loss"],
-        optimizer=code["optimizer"],
+        loss=loss,
+        optimizer=optimizers.get(code["optimizer"]),
         clip=code["clip"],
-        config=FitConfig(grid.steps, code["batch_size"], grid.evaluations, grid.target_accuracy),
+        config=grid.fit_config(code["batch_size"]),
         decays=any(grid.values("weight_decay")),
         scales=any(value != 1 for value in grid.values("gain")),
         noisy=noisy,
@@ -378,8 +380,7 @@ def _traced_costs(
 
 def _flops_per_run(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> int:
     optimizer = optimizers.make("sgd", 0.1)
-    loss = losses.get(network.loss, dataset.task)
-    step = make_train_step(network.model.apply, loss, optimizer)
+    step = make_train_step(network.model.apply, network.loss, optimizer)
     state = jax.eval_shape(lambda params: TrainState.create(params, optimizer), shapes)
 
     def examples(array: Any, count: int) -> jax.ShapeDtypeStruct:

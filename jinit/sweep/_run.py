@@ -23,7 +23,7 @@ from jinit.sweep._grid import Grid, settings
 from jinit.sweep._network import LANE_NUMBERS, RulesFor, lane_shapes
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._weights import Weights
-from jinit.train import FitConfig, Status, losses
+from jinit.train import FitConfig, Status
 from jinit.typing import PyTree
 
 
@@ -190,9 +190,9 @@ def _weights(
     weights = Weights(program.shapes, program.rules(kernel, pair[1]), salt)
     if calibration is None:
         return weights
-    loss = losses.get(program.network.loss, program.dataset.task)
+    network = program.network
     return CalibratedWeights(
-        weights, calibration, program.network.model, program.shapes, program.dataset, loss
+        weights, calibration, network.model, program.shapes, program.dataset, network.loss
     )
 
 

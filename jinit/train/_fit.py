@@ -1,4 +1,4 @@
-"""One whole training run as one ``lax.scan``: minibatches, steps and evaluations on the device."""
+"""Trains one network in one ``lax.scan``: minibatches, steps and evaluations on the device."""
 
 from __future__ import annotations
 
@@ -9,61 +9,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jinit import clipping, errors
 from jinit.data import Dataset
+from jinit.train._config import FitConfig
 from jinit.train._step import Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
-
-# The scan counts steps in int32; the curves of every run are kept in memory.
-MOST_STEPS = 2**31 - 2
-MOST_EVALUATIONS = 10_000
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """What shapes the program of a run; numbers that only change values are arguments of ``fit``.
-
-    Attributes:
-      steps: optimizer steps.
-      batch_size: examples per step, drawn with replacement.
-      evaluations: points of the learning curves, log-spaced from step 1 to the last.
-      target_accuracy: test accuracy that ``steps_to_target`` waits for, in (0, 1].
-    """
-
-    steps: int = 300
-    batch_size: int = 32
-    evaluations: int = 20
-    target_accuracy: float = 0.9
-
-    def __post_init__(self) -> None:
-        most = MOST_STEPS
-        errors.check_integer("steps", self.steps, low=1, high=most, fix="use 300")
-        errors.check_integer("batch_size", self.batch_size, low=1, fix="use 32")
-        most = MOST_EVALUATIONS
-        errors.check_integer("evaluations", self.evaluations, low=1, high=most, fix="use 20")
-        errors.check_number(
-            "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
-        )
-
-    def evaluation_steps(self) -> tuple[int, ...]:
-        """Completed steps at which the test set is evaluated; the last is ``steps``.
-
-        >>> FitConfig(steps=100, evaluations=5).evaluation_steps()
-        (1, 3, 10, 32, 100)
-        """
-        count = min(self.evaluations, self.steps)
-        points = np.geomspace(1, self.steps, count) if count > 1 else ()
-        return tuple(sorted({*(round(point) for point in points), self.steps}))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _Progress:
-    """What the scan carries beside the state: scalars."""
+    """The scan's carry besides the training state: scalars.
+
+    Attributes:
+      loss_sum: float32, sum of the minibatch losses since the last evaluation.
+      gradient_norm: float32, of the last step.
+      steps_to_target: int32, −1 until the target is reached.
+    """
 
     loss_sum: Array
     gradient_norm: Array
@@ -81,31 +47,35 @@ def fit(
     config: FitConfig,
     watch: Callable[[PyTree], PyTree] | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Trains one network; vmap it for many.
+    """Trains one network; ``jax.vmap`` over ``params`` and ``key`` trains many.
 
     Step i draws its minibatch with ``fold_in(key, i)``, so that two runs with one key see the same
-    examples in the same order whatever their weights.
+    examples in the same order, whatever their weights.
 
     Args:
       params: initial parameters.
       data: the data set.
       key: PRNG key of the data order.
-      apply, loss, optimizer: as in :func:`make_train_step`; the optimizer may hold traced numbers.
+      apply, loss, optimizer: as in :func:`make_train_step`; numbers inside the optimizer may be
+        traced.
       config: the shape of the run.
-      watch: ``watch(params) -> pytree`` of arrays, looked at wherever the test set is; it cannot
-        change the run. Probes are such functions.
+      watch: ``watch(params) -> pytree`` of arrays, called at every evaluation; it cannot change
+        the run. Any probe of one network's parameters fits. Default None.
 
     Returns:
-      The final :class:`TrainState`, and metrics: scalars ``train_loss``, ``train_accuracy``,
-      ``test_loss``, ``test_accuracy`` (final parameters, whole sets), ``steps_to_target`` (first
-      evaluated step whose test accuracy reaches the target, −1 never), ``status``
-      (:class:`Status`), ``first_bad_step`` (1-based, −1 none; steps + 1 if the last update broke
-      the weights), ``gradient_norm`` (last step),
-      ``clip_fraction`` (share of steps that the clip changed, NaN without a clip), and curves
-      ``(evaluations,)``:
-      ``curve_train_loss`` (mean over the minibatches since the point before), ``curve_test_loss``,
-      ``curve_test_accuracy``, ``curve_gradient_norm``; with ``watch`` its values under
-      ``watched``, a leading ``(evaluations,)`` on each.
+      The final :class:`TrainState` and a dict of metrics. Scalars:
+
+      - ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``: of the final
+        parameters on the whole sets;
+      - ``steps_to_target``: first evaluated step whose test accuracy reaches the target, −1 never;
+      - ``status``: a :class:`Status`;
+      - ``first_bad_step``: counted from 1, −1 none; steps + 1 if the last update broke the weights;
+      - ``gradient_norm``: of the last step;
+      - ``clip_fraction``: share of steps that the clip changed, NaN without a clip.
+
+      Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous
+      evaluation), ``curve_test_loss``, ``curve_test_accuracy``, ``curve_gradient_norm``. With
+      ``watch``, ``watched`` holds its values with a leading axis ``(evaluations,)``.
 
     Raises:
       ValueError: a batch larger than the training set.
@@ -163,7 +133,7 @@ def fit(
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
     (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
     train_loss, train_accuracy = _evaluate(state.params, x_train, y_train, apply, loss)
-    # An update can overflow the parameters on the last step, after which no step looks at them.
+    # The update of the last step may overflow the parameters; no later step would notice.
     broken = (state.status == Status.RUNNING) & ~jnp.isfinite(train_loss)
     status = jnp.where(broken, Status.LOSS_NOT_FINITE, state.status)
     return state, {
@@ -180,15 +150,12 @@ def fit(
     }
 
 
-def minibatch(key: Key, number: Any, batch_size: int, examples: int) -> Array:
+def minibatch(key: Key, number: ArrayLike, batch_size: int, examples: int) -> Array:
     """Example numbers ``(batch_size,)`` int32 of step ``number``: uniform, with replacement.
 
-    ⌊u · examples / 2³²⌋ for 32 random bits u: no example is favoured by more than
-    examples/2³². ``jax.random.randint`` draws twice the bits and takes two remainders, which costs
+    ⌊u · examples / 2³²⌋ for 32 random bits u: the probabilities of two examples differ by at most
+    2⁻³². ``jax.random.randint`` draws twice the bits and takes two remainders, which would cost
     5 % of a small network's step.
-
-    >>> minibatch(jax.random.key(0), 7, 4, 100).shape
-    (4,)
     """
     bits = jax.random.bits(jax.random.fold_in(key, number), (batch_size,), jnp.uint32)
     return _high_word(bits, examples).astype(jnp.int32)
@@ -206,16 +173,20 @@ def _high_word(bits: Array, factor: int) -> Array:
 
 
 def _rows(array: Array, chosen: Array) -> Array:
+    # Every index is in range by construction; without the promise the gather checks each.
     return array.at[chosen].get(mode="promise_in_bounds")
 
 
-def _evaluate(params: PyTree, x: Any, y: Any, apply: Apply, loss: Loss) -> tuple[Array, Array]:
+def _evaluate(
+    params: PyTree, x: ArrayLike, y: ArrayLike, apply: Apply, loss: Loss
+) -> tuple[Array, Array]:
+    """Loss and accuracy on a whole set, float32 scalars."""
     outputs, y = apply(params, jnp.asarray(x)), jnp.asarray(y)
     return loss(outputs, y).astype(jnp.float32), loss.accuracy(outputs, y)
 
 
 def _clip_fraction(opt_state: PyTree) -> Array:
-    found = clipping.statistics(opt_state)
-    if found is None:
+    counts = clipping.statistics(opt_state)
+    if counts is None:
         return jnp.full((), math.nan, jnp.float32)
-    return found.clipped / jnp.maximum(found.updates, 1)
+    return counts.clipped / jnp.maximum(counts.updates, 1)

@@ -1,11 +1,10 @@
-"""One training step of one network: forward, loss, backward, update, or freeze."""
+"""Makes one training step of one network: forward, loss, backward, then update or freeze."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +15,15 @@ from jinit.typing import Apply, Array, LossFunction, PyTree
 
 
 class Status(enum.IntEnum):
-    """Why a run stands where it stands; each with its cure.
+    """Whether a run goes on, or the first value that stopped being finite.
 
     Attributes:
-      RUNNING: every step so far was finite.
-      LOSS_NOT_FINITE: the forward pass overflowed: smaller weights or learning rate.
-      GRADIENT_NOT_FINITE: the backward pass overflowed: clip, or smaller weights.
+      RUNNING: 0, every step so far was finite.
+      LOSS_NOT_FINITE: 1, the forward pass overflowed: use smaller weights or a lower learning rate.
+      GRADIENT_NOT_FINITE: 2, the backward pass overflowed: clip, or use smaller weights.
+
+    >>> Status(1).name
+    'LOSS_NOT_FINITE'
     """
 
     RUNNING = 0
@@ -32,13 +34,16 @@ class Status(enum.IntEnum):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """A network in training.
+    """The state of one run between two steps.
 
     Attributes:
-      params: the parameters.
-      opt_state: the optimizer's state.
-      step: int32 scalar, completed steps; it stands still once the run is frozen.
+      params: the parameters, any pytree.
+      opt_state: the optimizer's state, a pytree.
+      step: int32 scalar, number of completed steps; constant once the run is frozen.
       status: int32 scalar, a :class:`Status`.
+
+    >>> TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).status.dtype
+    dtype('int32')
     """
 
     params: PyTree
@@ -50,6 +55,10 @@ class TrainState:
     def create(cls, params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
         """The state before the first step.
 
+        Args:
+          params: initial parameters.
+          optimizer: the optax transform that will train them.
+
         >>> int(TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).step)
         0
         """
@@ -60,11 +69,14 @@ class TrainState:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one step saw, before its update.
+    """Loss and gradient norm of one minibatch, at the parameters before the update.
 
     Attributes:
       loss: float32 scalar, mean over the batch.
       gradient_norm: float32 scalar, ‖g‖₂ over all leaves, before clipping.
+
+    >>> float(StepMetrics(jnp.ones(()), jnp.zeros(())).loss)
+    1.0
     """
 
     loss: Array
@@ -79,13 +91,13 @@ def make_train_step(
 ) -> Step:
     """A pure step; ``jax.jit(jax.vmap(step, in_axes=(0, None)))`` trains many networks.
 
-    A run whose loss or gradient stops being finite is frozen before that step's update and marked
-    with the reason; under vmap the other runs are untouched, bit for bit.
+    The first step whose loss or gradient is not finite changes nothing but the status, and so does
+    every later step. Under vmap the bits of the other runs do not change.
 
     Args:
-      apply: ``apply(params, x) -> outputs``.
-      loss: ``loss(outputs, y) -> scalar``.
-      optimizer: any optax transform; its numbers may be traced.
+      apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``.
+      loss: ``loss(outputs, y) -> scalar``, the mean over the batch.
+      optimizer: any optax transform; numbers inside it may be traced.
 
     Returns:
       ``step(state, (x, y)) -> (state, StepMetrics)``.
@@ -103,13 +115,13 @@ def make_train_step(
         gradient_norm = clipping.norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        found = _status(value, gradient_norm)
-        status = jnp.where(state.status == Status.RUNNING, found, state.status)
+        outcome = _status(value, gradient_norm)
+        status = jnp.where(state.status == Status.RUNNING, outcome, state.status)
         running = status == Status.RUNNING
         keep = _keep(running)
         after = TrainState(
             params=jax.tree.map(keep, params, state.params),
-            # A traced float32 momentum would widen a bfloat16 state; the carry keeps its dtypes.
+            # A traced float32 momentum would widen a bfloat16 state; a scan needs constant dtypes.
             opt_state=jax.tree.map(
                 lambda new, old: keep(jnp.asarray(new, old.dtype), old), opt_state, state.opt_state
             ),
@@ -122,7 +134,7 @@ def make_train_step(
 
 
 def _status(value: Array, gradient_norm: Array) -> Array:
-    """The first thing that is not finite, in the order a step computes them."""
+    """The first value that is not finite, in the order of computation."""
     return jnp.where(
         jnp.isfinite(value),
         jnp.where(jnp.isfinite(gradient_norm), Status.RUNNING, Status.GRADIENT_NOT_FINITE),
@@ -130,5 +142,6 @@ def _status(value: Array, gradient_norm: Array) -> Array:
     ).astype(jnp.int32)
 
 
-def _keep(running: Array) -> Callable[[Any, Any], Any]:
+def _keep(running: Array) -> Callable[[Array, Array], Array]:
+    """``keep(new, old)``: new while the run goes on, old once it is frozen."""
     return lambda new, old: jnp.where(running, new, old)

@@ -1,7 +1,8 @@
-"""Losses by name: what is minimised, how accuracy is read off, how many outputs a task needs."""
+"""Losses by name: the function to minimise, the rule for accuracy, the number of outputs."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,49 +11,69 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
+from jinit._registry import Registry
 from jinit.data import Task
-from jinit.typing import Array
+from jinit.typing import Array, LossFunction
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss with its reading of the outputs.
+    """A loss function and how to read the outputs that it trains.
 
     Attributes:
-      name: in the catalogue.
-      function: ``(outputs (batch, k), y) -> scalar``, the mean over the batch.
-      correct: ``(outputs, y) -> (batch,)`` bool: classified right; outputs that are not finite
-        classify nothing. None for regression.
-      tasks: the tasks it serves.
-      single_output: a binary task takes one output instead of one per class.
+      name: the name under which it is registered.
+      function: ``function(outputs (batch, k), y) -> scalar``, the mean over the batch.
+      correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly:
+        :func:`argmax_correct`, :func:`sign_correct` or another; None for regression.
+      tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"regression"``.
+      single_output: a binary task takes one output instead of one per class; default False.
+
+    >>> loss = get("hinge", "binary")
+    >>> float(loss(jnp.array([[0.25]]), jnp.array([1]))), loss.outputs(2)
+    (0.75, 1)
     """
 
     name: str
-    function: Callable[[Array, Array], Array]
+    function: LossFunction
     correct: Callable[[Array, Array], Array] | None
     tasks: tuple[Task, ...]
     single_output: bool = False
 
     def __call__(self, outputs: Array, y: Array) -> Array:
+        """The loss, a scalar: the mean over the batch.
+
+        Args:
+          outputs: of the network, ``(batch, k)``.
+          y: classes ``(batch,)``, or targets ``(batch, k)``.
+        """
         return self.function(outputs, y)
 
     def outputs(self, dataset_outputs: int) -> int:
-        """How many outputs the network needs for a data set with that many classes or targets."""
+        """The number of outputs the network needs.
+
+        Args:
+          dataset_outputs: number of classes, or of regression targets.
+        """
         return 1 if self.single_output else dataset_outputs
 
     def accuracy(self, outputs: Array, y: Array) -> Array:
-        """Share classified right, float32 scalar in [0, 1]; NaN for regression."""
+        """Share of examples classified correctly, float32 scalar in [0, 1]; NaN for regression."""
         if self.correct is None:
             return jnp.full((), jnp.nan, jnp.float32)
         return jnp.mean(self.correct(outputs, y), dtype=jnp.float32)
 
 
 def softmax_cross_entropy(outputs: Array, y: Array) -> Array:
-    """Mean of −log softmax(outputs)_y (Bishop 2006, equation 4.108), in nats.
+    """Mean of −log softmax(outputs)_y, in nats.
 
     Args:
       outputs: logits ``(batch, classes)``.
       y: class numbers ``(batch,)``, int32.
+
+    Returns:
+      A scalar.
+
+    Reference: Bishop 2006, equation 4.108.
 
     >>> round(float(softmax_cross_entropy(jnp.zeros((1, 2)), jnp.array([0]))), 6)
     0.693147
@@ -62,11 +83,16 @@ def softmax_cross_entropy(outputs: Array, y: Array) -> Array:
 
 
 def sigmoid_binary_cross_entropy(outputs: Array, y: Array) -> Array:
-    """Mean of −y log σ(z) − (1 − y) log(1 − σ(z)) (Bishop 2006, equation 4.90), in nats.
+    """Mean of −y log σ(z) − (1 − y) log(1 − σ(z)), in nats.
 
     Args:
-      outputs: logits ``(batch, 1)``.
+      outputs: logits z, ``(batch, 1)``.
       y: classes 0 or 1, ``(batch,)``.
+
+    Returns:
+      A scalar.
+
+    Reference: Bishop 2006, equation 4.90.
 
     >>> round(float(sigmoid_binary_cross_entropy(jnp.zeros((1, 1)), jnp.array([1]))), 6)
     0.693147
@@ -75,11 +101,16 @@ def sigmoid_binary_cross_entropy(outputs: Array, y: Array) -> Array:
 
 
 def hinge(outputs: Array, y: Array) -> Array:
-    """Mean of max(0, 1 − t z) with t = 2y − 1 (Cortes & Vapnik 1995).
+    """Mean of max(0, 1 − t z) with t = 2y − 1.
 
     Args:
-      outputs: scores ``(batch, 1)``.
+      outputs: scores z, ``(batch, 1)``.
       y: classes 0 or 1, ``(batch,)``.
+
+    Returns:
+      A scalar.
+
+    Reference: Cortes & Vapnik 1995.
 
     >>> float(hinge(jnp.array([[0.25]]), jnp.array([1])))
     0.75
@@ -88,11 +119,16 @@ def hinge(outputs: Array, y: Array) -> Array:
 
 
 def multiclass_hinge(outputs: Array, y: Array) -> Array:
-    """Mean of max(0, 1 + max_{j≠y} z_j − z_y) (Crammer & Singer 2001, section 3).
+    """Mean of max(0, 1 + max_{j≠y} z_j − z_y).
 
     Args:
-      outputs: scores ``(batch, classes)``.
+      outputs: scores z, ``(batch, classes)``.
       y: class numbers ``(batch,)``.
+
+    Returns:
+      A scalar.
+
+    Reference: Crammer & Singer 2001, section 3.
 
     >>> float(multiclass_hinge(jnp.array([[2.0, 1.5, 0.0]]), jnp.array([0])))
     0.5
@@ -107,8 +143,11 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     """Mean over examples and outputs of (z − y)²; class numbers become one-hot targets.
 
     Args:
-      outputs: ``(batch, k)``.
+      outputs: z, ``(batch, k)``.
       y: targets ``(batch, k)`` float, or class numbers ``(batch,)``.
+
+    Returns:
+      A scalar.
 
     >>> float(mean_squared_error(jnp.zeros((1, 2)), jnp.array([1])))
     0.5
@@ -118,74 +157,136 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     return optax.squared_error(outputs, y).mean()
 
 
-def _largest(outputs: Array, y: Array) -> Array:
+def argmax_correct(outputs: Array, y: Array) -> Array:
+    """Whether the largest output is that of the class; False if any output is not finite.
+
+    Args:
+      outputs: one score per class, ``(batch, classes)``.
+      y: class numbers ``(batch,)``.
+
+    Returns:
+      ``(batch,)`` bool.
+
+    >>> argmax_correct(jnp.array([[1.0, 0.0], [jnp.nan, 0.0]]), jnp.array([0, 0])).tolist()
+    [True, False]
+    """
     return (jnp.argmax(outputs, -1) == y) & jnp.all(jnp.isfinite(outputs), -1)
 
 
-def _sign(outputs: Array, y: Array) -> Array:
+def sign_correct(outputs: Array, y: Array) -> Array:
+    """Whether the sign of the output is that of the class; False if it is not finite.
+
+    Args:
+      outputs: scores ``(batch, 1)``, positive for class 1.
+      y: classes 0 or 1, ``(batch,)``.
+
+    Returns:
+      ``(batch,)`` bool.
+
+    >>> sign_correct(jnp.array([[1.0], [1.0]]), jnp.array([1, 0])).tolist()
+    [True, False]
+    """
     score = outputs[:, 0]
     return ((score > 0) == (y > 0)) & jnp.isfinite(score)
 
 
-def _squared(task: Task) -> Loss:
-    correct = None if task == "regression" else _largest
-    return Loss("mean_squared_error", mean_squared_error, correct, (task,))
-
-
 _CLASSES: tuple[Task, ...] = ("multiclass", "binary")
-_LOSSES = {
-    loss.name: loss
-    for loss in (
-        Loss("softmax_cross_entropy", softmax_cross_entropy, _largest, _CLASSES),
-        Loss(
-            "sigmoid_binary_cross_entropy", sigmoid_binary_cross_entropy, _sign, ("binary",), True
-        ),
-        Loss("hinge", hinge, _sign, ("binary",), True),
-        Loss("multiclass_hinge", multiclass_hinge, _largest, _CLASSES),
-        Loss(
-            "mean_squared_error",
-            mean_squared_error,
-            _largest,
-            ("multiclass", "binary", "regression"),
-        ),
-    )
-}
 _DEFAULTS: dict[Task, str] = {
     "multiclass": "softmax_cross_entropy",
     "binary": "sigmoid_binary_cross_entropy",
     "regression": "mean_squared_error",
 }
+_REGISTRY = Registry(
+    "loss",
+    "jinit.train.losses",
+    {
+        loss.name: loss
+        for loss in (
+            Loss("softmax_cross_entropy", softmax_cross_entropy, argmax_correct, _CLASSES),
+            Loss(
+                "sigmoid_binary_cross_entropy",
+                sigmoid_binary_cross_entropy,
+                sign_correct,
+                ("binary",),
+                single_output=True,
+            ),
+            Loss("hinge", hinge, sign_correct, ("binary",), single_output=True),
+            Loss("multiclass_hinge", multiclass_hinge, argmax_correct, _CLASSES),
+            Loss(
+                "mean_squared_error",
+                mean_squared_error,
+                argmax_correct,
+                (*_CLASSES, "regression"),
+            ),
+        )
+    },
+)
 
 
 def names() -> tuple[str, ...]:
-    """All loss names.
+    """All loss names, the built-in ones first.
 
     >>> names()[0]
     'softmax_cross_entropy'
     """
-    return tuple(_LOSSES)
+    return _REGISTRY.names()
 
 
 def get(loss: str | None, task: Task) -> Loss:
     """The loss with this name for a task, or the task's usual one for None.
 
     Args:
-      loss: a name, or None.
+      loss: one of :func:`names`, or None: cross-entropy for classes, the squared error for
+        regression.
       task: ``"multiclass"``, ``"binary"`` or ``"regression"``.
 
+    Returns:
+      The :class:`Loss`; ``correct`` is None for regression.
+
     Raises:
-      ValueError: an unknown name; a loss that does not serve the task.
+      ValueError: an unknown name; a loss that cannot train the task.
 
     >>> get(None, "binary").name
     'sigmoid_binary_cross_entropy'
     """
     name = _DEFAULTS[task] if loss is None else loss
-    if name not in _LOSSES:
-        raise errors.unknown_name("loss", name, _LOSSES, "jinit.train.losses.names()")
-    found = _LOSSES[name]
-    if task not in found.tasks:
-        fits = [name for name, other in _LOSSES.items() if task in other.tasks]
+    chosen = _REGISTRY.get(name)
+    if task not in chosen.tasks:
+        fits = [other for other in names() if task in _REGISTRY.get(other).tasks]
         raise errors.refusal(
-            f"loss {name!r}", f"a {task} data set", f"{', '.join(found.tasks)}", f"use {fits}"
+            f"loss {name!r}", f"a {task} data set", ", ".join(chosen.tasks), f"use {fits}"
         )
-    return _squared(task) if name == "mean_squared_error" else found
+    return dataclasses.replace(chosen, correct=None) if task == "regression" else chosen
+
+
+def register(name: str, loss: Loss) -> None:
+    """Adds a loss: afterwards ``get``, :class:`jinit.Grid` and ``jinit sweep`` know its name.
+
+    Args:
+      name: an identifier not yet taken; the same as ``loss.name``.
+      loss: the loss. Registering an equal one again changes nothing.
+
+    Raises:
+      TypeError: not a :class:`Loss`.
+      ValueError: the name is taken, is not an identifier or is not the loss's own; no task, or an
+        unknown one.
+
+    >>> def absolute(outputs, y):
+    ...     return jnp.abs(outputs - y).mean()
+    >>> register("absolute", Loss("absolute", absolute, None, ("regression",)))
+    >>> get("absolute", "regression").function is absolute
+    True
+    >>> _REGISTRY.remove("absolute")
+    """
+    if not isinstance(loss, Loss):
+        raise errors.wrong_type(
+            f"loss {name!r}", loss, "a Loss", "jinit.train.losses.Loss(name, function, …)"
+        )
+    if loss.name != name:
+        raise errors.refusal("name of the loss", loss.name, repr(name), "give it the same name")
+    if not loss.tasks or not set(loss.tasks) <= set(_DEFAULTS):
+        raise errors.refusal(
+            f"tasks of loss {name!r}", loss.tasks, f"some of {', '.join(_DEFAULTS)}", "name one"
+        )
+    if not (name in _REGISTRY and _REGISTRY.get(name) == loss):
+        _REGISTRY.register(name, loss)

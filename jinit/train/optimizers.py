@@ -3,45 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import optax
 
 from jinit import clipping, errors
+from jinit._registry import Registry
+from jinit.typing import Array
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How an optimizer turns a gradient into an update, before the learning rate.
+
+    Attributes:
+      factory: makes the optax transform: ``factory(momentum)``, or ``factory()`` for an optimizer
+        without momentum.
+      momentum: whether the optimizer has a momentum.
+
+    >>> Optimizer(optax.trace, momentum=True)(0.9).init({"w": 0.0}) is not None
+    True
+    """
+
+    factory: Callable[..., optax.GradientTransformation]
+    momentum: bool
+
+    def __call__(self, momentum: float | Array) -> optax.GradientTransformation:
+        """The optax transform; ``momentum`` is ignored by an optimizer without one."""
+        return self.factory(momentum) if self.momentum else self.factory()
+
+
+_REGISTRY = Registry(
+    "optimizer",
+    "jinit.train.optimizers",
+    {
+        "sgd": Optimizer(optax.identity, momentum=False),
+        "momentum": Optimizer(optax.trace, momentum=True),
+        "nesterov": Optimizer(partial(optax.trace, nesterov=True), momentum=True),
+        "adam": Optimizer(optax.scale_by_adam, momentum=True),
+        "adamw": Optimizer(optax.scale_by_adam, momentum=True),
+        "rmsprop": Optimizer(optax.scale_by_rms, momentum=False),
+    },
+)
 
 
 def names() -> tuple[str, ...]:
-    """All optimizer names.
+    """All optimizer names, the built-in ones first.
 
     >>> names()
     ('sgd', 'momentum', 'nesterov', 'adam', 'adamw', 'rmsprop')
     """
-    return tuple(_OPTIMIZERS)
+    return _REGISTRY.names()
 
 
-def make(
-    name: str,
-    learning_rate: Any,
-    *,
-    momentum: Any = 0.9,
-    weight_decay: Any = 0.0,
-    clip: str | None = None,
-    clip_threshold: Any = 1.0,
-) -> optax.GradientTransformation:
-    """clip → optimizer → weight decay, as one optax transform.
-
-    The clip sees the gradient, counts how often it fires, and comes first. Weight decay is added
-    to the (rescaled) update, times the learning rate: L2 regularization under plain SGD, decoupled
-    (AdamW) under Adam and RMSprop.
+def get(name: str) -> Optimizer:
+    """The optimizer with this name.
 
     Args:
       name: one of :func:`names`.
+
+    Returns:
+      An :class:`Optimizer`.
+
+    Raises:
+      ValueError: an unknown name.
+
+    >>> get("rmsprop").momentum
+    False
+    """
+    return _REGISTRY.get(name)
+
+
+def register(
+    name: str, factory: Callable[..., optax.GradientTransformation], *, momentum: bool = False
+) -> None:
+    """Adds an optimizer: afterwards ``make``, :class:`jinit.Grid` and ``jinit sweep`` know it.
+
+    Args:
+      name: an identifier not yet taken.
+      factory: returns an optax transform that rescales the gradient; the learning rate and its
+        sign are applied later. Called as ``factory(momentum)``, the momentum possibly traced, or
+        as ``factory()`` if ``momentum`` is False. Registering the same factory again changes
+        nothing.
+      momentum: whether the optimizer has a momentum, that is, takes one; default False.
+
+    Raises:
+      TypeError: the factory is not callable; ``momentum`` is not True or False.
+      ValueError: the name is taken or is not an identifier.
+
+    >>> register("lion", optax.scale_by_lion, momentum=True)
+    >>> updates, _ = (lion := make("lion", 0.1)).update(2.0, lion.init(1.0), 1.0)
+    >>> round(float(updates), 6)
+    -0.1
+    >>> _REGISTRY.remove("lion")
+    """
+    if not callable(factory):
+        raise errors.wrong_type(
+            f"optimizer {name!r}", factory, "a callable", "pass a factory such as optax.trace"
+        )
+    optimizer = Optimizer(factory, errors.check_bool("momentum", momentum))
+    if not (name in _REGISTRY and _REGISTRY.get(name) == optimizer):
+        _REGISTRY.register(name, optimizer)
+
+
+def make(
+    optimizer: str | Optimizer,
+    learning_rate: float | Array,
+    *,
+    momentum: float | Array = 0.9,
+    weight_decay: float | Array = 0.0,
+    clip: str | None = None,
+    clip_threshold: float | Array = 1.0,
+) -> optax.GradientTransformation:
+    """clip → optimizer → weight decay → −learning rate, as one optax transform.
+
+    The clip comes first, sees the raw gradient, and counts the steps that it changes. Weight decay
+    is added to the rescaled update and then multiplied by the learning rate: L2 regularization
+    under plain SGD, decoupled (AdamW) under Adam and RMSprop.
+
+    Args:
+      optimizer: one of :func:`names`, or an :class:`Optimizer`.
       learning_rate: > 0; may be traced.
-      momentum: of ``momentum``, ``nesterov``, or β₁ of Adam and AdamW; in [0, 1); may be traced.
-      weight_decay: coefficient ≥ 0, may be traced; 0.0 leaves it out, so that AdamW is Adam
-        (optax's own AdamW has 1e-4).
+      momentum: of ``momentum`` and ``nesterov``; β₁ of Adam and AdamW; in [0, 1); default 0.9; may
+        be traced. Optimizers without momentum ignore it.
+      weight_decay: coefficient ≥ 0; may be traced. The default 0.0 leaves it out, so that AdamW is
+        Adam (optax's own AdamW has 1e-4).
       clip: a rule of :mod:`jinit.clipping`, or None.
-      clip_threshold: its threshold; may be traced.
+      clip_threshold: the threshold of the clip; default 1.0; may be traced.
 
     Returns:
       An ``optax.GradientTransformation``.
@@ -51,27 +140,17 @@ def make(
 
     Reference: Pascanu et al. 2013 (clip first); Loshchilov & Hutter 2019 (decoupled decay).
 
-    >>> make("adam", 1e-3).init({"w": 0.0}) is not None
-    True
+    >>> updates, _ = (sgd := make("sgd", 0.1)).update(2.0, sgd.init(1.0), 1.0)
+    >>> round(float(updates), 6)
+    -0.2
     """
-    if name not in _OPTIMIZERS:
-        raise errors.unknown_name("optimizer", name, _OPTIMIZERS, "jinit.train.optimizers.names()")
+    chosen = optimizer if isinstance(optimizer, Optimizer) else get(optimizer)
     errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
     errors.check_number("momentum", momentum, low=0.0, high=0.999999, fix="try 0.9")
     errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
-    parts = [_OPTIMIZERS[name](momentum)]
+    transforms = [chosen(momentum)]
     if clip is not None:
-        parts.insert(0, clipping.with_clip_statistics(clipping.make(clip, clip_threshold)))
+        transforms.insert(0, clipping.with_clip_statistics(clipping.make(clip, clip_threshold)))
     if not (isinstance(weight_decay, int | float) and weight_decay == 0):
-        parts.append(optax.add_decayed_weights(weight_decay))
-    return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
-
-
-_OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
-    "sgd": lambda momentum: optax.identity(),
-    "momentum": lambda momentum: optax.trace(momentum),
-    "nesterov": lambda momentum: optax.trace(momentum, nesterov=True),
-    "adam": lambda momentum: optax.scale_by_adam(b1=momentum),
-    "adamw": lambda momentum: optax.scale_by_adam(b1=momentum),
-    "rmsprop": lambda momentum: optax.scale_by_rms(),
-}
+        transforms.append(optax.add_decayed_weights(weight_decay))
+    return optax.chain(*transforms, optax.scale_by_learning_rate(learning_rate))

@@ -1,11 +1,13 @@
 """Losses against float64 formulas and scikit-learn."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
 from sklearn import metrics
 
+import jinit
 from jinit.train import losses
 
 RNG = np.random.default_rng(0)
@@ -70,3 +72,134 @@ def test_accuracy_counts_outputs_that_are_not_finite_as_wrong():
 def test_bad_names(name, task, match):
     with pytest.raises(ValueError, match=match):
         losses.get(name, task)
+
+
+def cases():
+    """Every registered loss on every task it trains."""
+    return [
+        pytest.param(loss, task, id=f"{name}-{task}")
+        for name in losses.names()
+        for task in ("multiclass", "binary", "regression")
+        if task in (loss := losses._REGISTRY.get(name)).tasks
+    ]
+
+
+def batch(loss, task, examples=12):
+    """Outputs and labels of the shapes that a task has: 4 classes, 2 classes, or 3 targets."""
+    classes = {"multiclass": 4, "binary": 2, "regression": 3}[task]
+    rng = np.random.default_rng(1)
+    outputs = jnp.asarray(rng.normal(size=(examples, loss.outputs(classes))), jnp.float32)
+    if task == "regression":
+        return outputs, jnp.asarray(rng.normal(size=(examples, classes)), jnp.float32)
+    return outputs, jnp.asarray(rng.integers(0, classes, examples), jnp.int32)
+
+
+@pytest.mark.parametrize(("loss", "task"), cases())
+class TestEveryLoss:
+    def test_is_the_mean_over_the_batch(self, loss, task):
+        outputs, y = batch(loss, task)
+        single = [float(loss(outputs[i : i + 1], y[i : i + 1])) for i in range(len(y))]
+        assert float(loss(outputs, y)) == pytest.approx(np.mean(single), rel=1e-5)
+
+    def test_falls_along_its_gradient_to_right_answers(self, loss, task):
+        loss = losses.get(loss.name, task)
+        outputs, y = batch(loss, task)
+        start = float(loss(outputs, y))
+        step = jax.jit(lambda z: z - 0.5 * len(y) * jax.grad(loss)(z, y))
+        for _ in range(100):
+            outputs = step(outputs)
+        assert float(loss(outputs, y)) < 0.2 * start
+        assert task == "regression" or float(loss.accuracy(outputs, y)) == 1.0
+
+    def test_accuracy_is_of_classes_and_counts_nan_as_wrong(self, loss, task):
+        loss = losses.get(loss.name, task)
+        outputs, y = batch(loss, task)
+        found = float(loss.accuracy(outputs.at[0].set(jnp.nan), y))
+        if task == "regression":
+            assert np.isnan(found)
+        else:
+            assert found * len(y) == pytest.approx(float(loss.correct(outputs, y)[1:].sum()))
+
+    def test_outputs_fit_the_task(self, loss, task):
+        classes = {"multiclass": 4, "binary": 2, "regression": 3}[task]
+        assert loss.outputs(classes) == (1 if loss.single_output else classes)
+        assert task == "binary" or not loss.single_output
+
+    @pytest.mark.slow
+    def test_trains_in_a_sweep(self, loss, task):
+        dataset = {"multiclass": "iris", "binary": "xor", "regression": "linear_teacher"}[task]
+        grid = jinit.Grid(dataset=dataset, loss=loss.name, depth=1, width=8, steps=60, seeds=2)
+        table = jinit.run(grid)
+        assert set(table["loss"]) == {loss.name}
+        assert (table.curves["train_loss"][:, -1] < table.curves["train_loss"][:, 0]).all()
+
+
+def test_every_task_has_a_usual_loss():
+    for task in ("multiclass", "binary", "regression"):
+        assert task in losses.get(None, task).tasks
+
+
+def absolute(outputs, y):
+    return jnp.abs(outputs - y).mean()
+
+
+ABSOLUTE = losses.Loss("absolute", absolute, None, ("regression",))
+
+
+@pytest.fixture
+def registered():
+    losses.register("absolute", ABSOLUTE)
+    yield
+    losses._REGISTRY.remove("absolute")
+
+
+def test_a_registered_loss_works_wherever_its_name_may_stand(registered, capsys):
+    from jinit.cli import main
+
+    assert losses.names()[-1] == "absolute"
+    assert losses.get("absolute", "regression").function is absolute
+    axes = {"dataset": "linear_teacher", "depth": 0, "steps": 40, "seeds": 2}
+    table = jinit.run(jinit.Grid(**axes, loss="absolute"))
+    assert set(table["loss"]) == {"absolute"}
+    squared = jinit.run(jinit.Grid(**axes))
+    assert not np.any(table["train_loss"] == squared["train_loss"])
+    arguments = "--dataset linear_teacher --depth 0 --steps 2 --seeds 2 --loss absolute --json"
+    assert main(["sweep", *arguments.split(), "--metric", "test_loss"]) == 0
+    assert '"absolute"' in capsys.readouterr().out
+
+
+def test_a_changed_loss_of_one_name_is_another_program():
+    axes = {"dataset": "linear_teacher", "depth": 0, "steps": 5, "seeds": 2, "loss": "absolute"}
+    found = []
+    for factor in (1.0, 2.0):
+        changed = losses.Loss(
+            "absolute", lambda z, y, c=factor: c * absolute(z, y), None, ("regression",)
+        )
+        losses.register("absolute", changed)
+        found.append(jinit.run(jinit.Grid(**axes))["train_loss"])
+        losses._REGISTRY.remove("absolute")
+    assert not np.any(found[0] == found[1])
+
+
+def test_a_taken_name_is_refused_and_an_equal_loss_changes_nothing(registered):
+    losses.register("absolute", losses.Loss("absolute", absolute, None, ("regression",)))
+    assert losses.names().count("absolute") == 1
+    other = losses.Loss("absolute", losses.mean_squared_error, None, ("regression",))
+    with pytest.raises(ValueError, match="a name not yet taken"):
+        losses.register("absolute", other)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "error", "match"),
+    [
+        ("mine", absolute, TypeError, "a Loss"),
+        ("mine", ABSOLUTE, ValueError, "give it the same name"),
+        ("mine", losses.Loss("mine", absolute, None, ()), ValueError, "tasks of loss 'mine'"),
+        ("mine", losses.Loss("mine", absolute, None, ("ranking",)), ValueError, "multiclass"),
+        ("a b", losses.Loss("a b", absolute, None, ("binary",)), ValueError, "an identifier"),
+    ],
+)
+def test_what_cannot_be_registered(name, loss, error, match):
+    with pytest.raises(error, match=match):
+        losses.register(name, loss)
+    assert name not in losses.names()

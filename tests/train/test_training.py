@@ -28,54 +28,6 @@ def network(digits, features=(16, 16, 10), activation="relu", seed=0):
     return model, params
 
 
-@pytest.mark.parametrize(
-    ("name", "theirs"),
-    [
-        ("sgd", optax.sgd(0.1)),
-        ("momentum", optax.sgd(0.1, momentum=0.9)),
-        ("nesterov", optax.sgd(0.1, momentum=0.9, nesterov=True)),
-        ("adam", optax.adam(0.1)),
-        ("adamw", optax.adamw(0.1, weight_decay=1e-4)),
-        ("rmsprop", optax.rmsprop(0.1)),
-    ],
-)
-def test_optimizers_are_optax_by_name(name, theirs):
-    def run(transform):
-        w = jnp.array([1.0, -2.0, 0.5])
-        state = transform.init(w)
-        for _ in range(5):
-            updates, state = transform.update(2 * w + 0.3, state, w)
-            w = optax.apply_updates(w, updates)
-        return w
-
-    decay = 1e-4 if name == "adamw" else 0.0
-    ours = optimizers.make(name, 0.1, weight_decay=decay)
-    np.testing.assert_allclose(run(ours), run(theirs), rtol=1e-6)
-
-
-def test_weight_decay_and_clip_order():
-    w, g = jnp.array([1.0]), jnp.array([10.0])
-    transform = optimizers.make(
-        "sgd", 0.1, weight_decay=0.5, clip="global_norm", clip_threshold=1.0
-    )
-    updates, _ = transform.update(g, transform.init(w), w)
-    # The gradient is clipped to 1, the decay 0.5 w is added after: −0.1 (1 + 0.5).
-    np.testing.assert_allclose(updates, [-0.15], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (("sdg", 0.1), "did you mean 'sgd'"),
-        (("sgd", 0.0), "learning_rate: got 0.0"),
-        (("sgd", float("nan")), "learning_rate: got nan"),
-    ],
-)
-def test_bad_optimizers(arguments, match):
-    with pytest.raises(ValueError, match=match):
-        optimizers.make(*arguments)
-
-
 @pytest.mark.slow
 def test_fit_is_the_plain_loop(digits):
     model, params = network(digits)

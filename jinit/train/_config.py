@@ -1,0 +1,63 @@
+"""The shape of one training run. Loads no JAX: the command line shows its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jinit import errors
+
+# The scan counts steps in int32; the curves of every run are kept in memory.
+MOST_STEPS = 2**31 - 2
+MOST_EVALUATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The numbers that shape the program of a run; others are arguments of :func:`fit`.
+
+    Attributes:
+      steps: optimizer steps, 1 to 2³¹ − 2.
+      batch_size: examples per step, ≥ 1, drawn with replacement.
+      evaluations: points of the learning curves, 1 to 10,000, log-spaced from step 1 to the last.
+      target_accuracy: test accuracy in (0, 1]; the metric ``steps_to_target`` is the first
+        evaluated step that reaches it.
+
+    Raises:
+      TypeError: a value that is not a number, or not a whole one.
+      ValueError: a number out of range.
+
+    >>> FitConfig(steps=100).batch_size
+    32
+    """
+
+    steps: int = 300
+    batch_size: int = 32
+    evaluations: int = 16
+    target_accuracy: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, most in (
+            ("steps", MOST_STEPS),
+            ("batch_size", None),
+            ("evaluations", MOST_EVALUATIONS),
+        ):
+            fix = f"use {getattr(FitConfig, name)}"
+            errors.check_integer(name, getattr(self, name), low=1, high=most, fix=fix)
+        errors.check_number(
+            "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
+        )
+
+    def evaluation_steps(self) -> tuple[int, ...]:
+        """Numbers of completed steps after which the test set is evaluated, ascending.
+
+        Returns:
+          At most ``evaluations`` different numbers; the last is ``steps``.
+
+        >>> FitConfig(steps=100, evaluations=5).evaluation_steps()
+        (1, 3, 10, 32, 100)
+        """
+        import numpy as np  # 0.1 s that `jinit --help` need not wait for
+
+        count = min(self.evaluations, self.steps)
+        points = np.geomspace(1, self.steps, count) if count > 1 else ()
+        return tuple(sorted({*(round(point) for point in points), self.steps}))
