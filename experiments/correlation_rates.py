@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict, text
 from jinit import engine, stats, theory
-from jinit._float64 import in_float64
+from jinit.theory import in_float64
 from jinit.report import plots
 
 NUMBER = None

@@ -29,9 +29,9 @@ import numpy as np
 
 import jinit
 from jinit import data, engine, frameworks, models, probes, stats
-from jinit.report import plots
-from jinit.report._terminal import SweepProgress, interval_text
-from jinit.sweep._network import run_key
+from jinit.report import SweepProgress, interval_text, plots
+from jinit.report import plain as plain_values
+from jinit.sweep import run_key
 from jinit.train import FitConfig, fit, losses
 
 FOLDER = Path(__file__).parent
@@ -109,17 +109,7 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
 
 def plain(value: Any) -> Any:
     """Arrays, intervals and NumPy numbers as JSON has them, floats to 6 digits, inf as text."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        return plain(asdict(value))
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
-    return value
+    return plain_values(value, lambda x: float(f"{x:.6g}") if math.isfinite(x) else str(x))
 
 
 def restored(value: Any) -> Any:

@@ -11,7 +11,7 @@ from scipy import integrate, optimize
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict
 from jinit import engine, theory
-from jinit._float64 import in_float64
+from jinit.theory import in_float64
 from jinit.report import plots
 
 NUMBER = None

@@ -9,8 +9,8 @@ import flax.linen as nn
 import numpy as np
 
 import jinit
-from jinit.report import _terminal
-from jinit.results._table import check_output
+from jinit.report import SweepProgress, print_table
+from jinit.results import check_output
 
 
 class Network(nn.Module):
@@ -49,9 +49,9 @@ def main() -> None:
         steps=options.steps,
         seeds=options.seeds,
     )
-    with _terminal.SweepProgress() as progress:
+    with SweepProgress() as progress:
         table = jinit.run(grid, model=Network(), data=arrays(), progress=progress)
-    _terminal.print_table(table, baseline="lecun_normal")
+    print_table(table, baseline="lecun_normal")
     if options.out:
         table.write(options.out)
 

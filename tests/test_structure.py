@@ -93,6 +93,35 @@ def test_modules_of_a_room_are_private():
     assert public == {"train/losses", "train/optimizers"}
 
 
+def test_scripts_and_experiments_use_exported_names_only():
+    wrong = []
+    root = PACKAGE.parent
+    for path in [*root.glob("scripts/*.py"), *root.glob("experiments/*.py")]:
+        tree = ast.parse(path.read_text())
+        names = {alias.asname or alias.name.split(".")[0] for node in ast.walk(tree)
+                 if isinstance(node, ast.Import) for alias in node.names
+                 if alias.name.split(".")[0] == "jinit"}  # fmt: skip
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                used = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                used = [f"{node.module}.{alias.name}" for alias in node.names]
+                names |= {alias.asname or alias.name for alias in node.names
+                          if node.module == "jinit"}  # fmt: skip
+            elif isinstance(node, ast.Attribute):
+                dotted = ast.unparse(node)
+                used = [f"jinit.{dotted}"] if dotted.split(".")[0] in names else []
+            else:
+                continue
+            wrong += [
+                f"{path.name}:{node.lineno}: {name}" for name in used
+                if name.split(".")[0] == "jinit"
+                and any(part.startswith("_") and not part.endswith("__")
+                        for part in name.split("."))
+            ]  # fmt: skip
+    assert not wrong
+
+
 def test_modules_have_no_cycle():
     names = {"jinit." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in MODULES}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}

@@ -27,9 +27,8 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     """
     errors.check_integer("depth", network.depth, low=0, fix="use 10")
     errors.check_integer("seeds", network.seeds, low=1, fix="use 64")
-    from jinit import data, frameworks, probes
+    from jinit import data, frameworks, probes, report
     from jinit.models import MLP
-    from jinit.report import _profile as report
     from jinit.report import plots
 
     if network.plot is not None:
@@ -62,14 +61,12 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     findings = probes.verdict(captured, profile, activation=network.activation)
     against = _against_theory(network, model, x, profile) if network.theory else None
     if network.json:
-        found = report.as_json(captured, profile, findings)
+        found = report.profile_json(captured, profile, findings)
         dump(found if against is None else found | {"theory": dataclasses.asdict(against)})
     else:
         report.print_profile(captured, profile, findings)
         if against is not None:
-            from jinit.report import _forecast
-
-            _forecast.print_beside(against)
+            report.print_beside(against)
     if network.plot is not None:
         ax = plots.layer_profile(profile)
         ax.set_title(_title(network.initializer, network), loc="left", fontsize=10)
@@ -95,8 +92,7 @@ def predict(
     Example: jinit predict --activation tanh --initializer he_normal --depth 100 --width 256
     """
     model, features = _network(network)
-    from jinit import initializers, theory
-    from jinit.report import _forecast
+    from jinit import initializers, report, theory
 
     if options.plot is not None:
         from jinit.report import plots
@@ -105,9 +101,9 @@ def predict(
     kernel, bias = (initializers.get(x) for x in (options.initializer, options.bias_initializer))
     found = theory.predict(model, features, kernel=kernel, bias=bias)
     if options.json:
-        dump(_forecast.prediction_json(found))
+        dump(report.prediction_json(found))
     else:
-        _forecast.print_prediction(found)
+        report.print_prediction(found)
     if options.plot is not None:
         title = _title(options.initializer, network)
         write_picture(plots.prediction(found, title=title), options.plot)
@@ -173,8 +169,7 @@ def recommend(
     Example: jinit recommend --activation gelu --depth 50 --width 512
     """
     model, features = _network(network)
-    from jinit import advise
-    from jinit.report import _forecast
+    from jinit import advise, report
 
     found = advise.recommend(
         model,
@@ -186,7 +181,7 @@ def recommend(
     if options.json:
         dump([dataclasses.asdict(each) for each in found])
     else:
-        _forecast.print_candidates(found)
+        report.print_candidates(found)
     return 0
 
 

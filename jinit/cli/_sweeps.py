@@ -22,12 +22,13 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
     """
     recipe, baseline = _checked(grid, output)
-    from jinit.report import _terminal
-    from jinit.sweep._run import SweepInterrupted, run
+    from jinit import report
+    from jinit.results._metrics import metric_for
+    from jinit.sweep import SweepInterrupted, run
 
     status = 0
     try:
-        with _terminal.SweepProgress(output.metric) as progress:
+        with report.SweepProgress(output.metric) as progress:
             table = run(
                 recipe,
                 progress=progress,
@@ -43,16 +44,16 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         if baseline not in table["initializer"]:
             baseline = None
     if output.json:
-        dump(_terminal.as_json(table, metric=output.metric, baseline=baseline))
+        dump(report.table_json(table, metric=output.metric, baseline=baseline))
     else:
-        _terminal.print_table(table, metric=output.metric, baseline=baseline)
+        report.print_table(table, metric=output.metric, baseline=baseline)
     if output.out is not None:
         table.write(output.out)
         print(f"{len(table)} runs written to {output.out}", file=sys.stderr)
     if output.plots is not None:
         from jinit.report import plots
 
-        metric = _terminal.metric_for(table, output.metric)
+        metric = metric_for(table, output.metric)
         files = plots.save_all(table, output.plots, metric=metric, baseline=baseline)
         print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
         missing = [kind for kind in plots.KINDS if kind not in {file.stem for file in files}]
@@ -67,8 +68,8 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
     """
     recipe, _ = _checked(grid, output)
-    from jinit.report import _terminal
-    from jinit.sweep._plan import plan as make_plan
+    from jinit import report
+    from jinit.sweep import plan as make_plan
 
     made = make_plan(recipe, tile=output.tile, workers=output.workers)
     if output.json:
@@ -79,7 +80,7 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         }
         dump({**totals, "workers": made.workers, "programs": programs})
     else:
-        _terminal.print_plan(made)
+        report.print_plan(made)
     return 0
 
 
@@ -87,8 +88,9 @@ def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
     """The recipe and the canonical baseline; everything wrong is said before any device work."""
     recipe = _recipe(grid)
     from jinit import data
-    from jinit.results._comparison import arm_name
-    from jinit.results._table import RANKABLE, check_output
+    from jinit.results import check_output
+    from jinit.results._arms import baseline_among
+    from jinit.results._metrics import RANKABLE
 
     errors.check_choice("metric", options.metric, RANKABLE)
     if options.metric == "clip_fraction" and recipe.clip is None:
@@ -104,10 +106,9 @@ def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
     if options.plots is not None:
         _check_folder(options.plots)
     arms = recipe.labels("initializer")
-    if options.baseline is not None:
-        return recipe, arm_name(arms, "initializer", options.baseline)
-    default = "glorot_uniform" if "glorot_uniform" in arms else arms[0]
-    return recipe, default if len(arms) > 1 else None
+    if options.baseline is None and len(arms) < 2:
+        return recipe, None
+    return recipe, baseline_among(arms, "initializer", options.baseline)
 
 
 def _check_folder(path: str) -> None:

@@ -31,12 +31,12 @@ def list_initializers(
         fields = ("name", "formula", "reference", "aliases")
         dump([{name: getattr(row, name) for name in fields} for row in rows])
         return 0
-    from jinit.report import _explain
+    from jinit.report import _weights
 
     if markdown:
-        print(_explain.markdown_table(rows))
+        print(_weights.markdown_table(rows))
         return 0
-    _explain.print_initializers(rows)
+    _weights.print_initializers(rows)
     return 0
 
 
@@ -69,9 +69,9 @@ def describe(
     if json:
         dump(dataclasses.asdict(found))
     else:
-        from jinit.report import _explain
+        from jinit import report
 
-        _explain.print_description(found)
+        report.print_description(found)
     if plot is not None:
         write_picture(plots.weight_histogram(found), plot)
     return 0
@@ -114,9 +114,9 @@ def audit(
     if json:
         dump([dataclasses.asdict(finding) for finding in findings])
     else:
-        from jinit.report import _explain
+        from jinit import report
 
-        _explain.print_audit(findings, arrays, host=host, layers=layers)
+        report.print_audit(findings, arrays, host=host, layers=layers)
     return 1 if findings else 0
 
 

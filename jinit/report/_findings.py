@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console
-
 from jinit.findings import Finding
-from jinit.report._terminal import escaped
+from jinit.report._console import Console, Padding, escaped
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> None:
-    """A paragraph for each finding: where and what, the evidence, the threshold, the fix."""
+    """Prints a paragraph for each finding: place and kind, evidence, threshold, fix."""
     for finding in findings:
         style = "green" if finding.ok else "red"
         place = f"[bold]{escaped(finding.where)}[/bold]  " if finding.where else ""
         console.print(f"{place}[bold {style}]{escaped(finding.kind)}[/]")
-        console.print(f"  {escaped(finding.evidence)}")
+        lines = [finding.evidence]
         if finding.threshold:
             source = f" ({finding.source})" if finding.source else ""
-            console.print(escaped(f"  threshold: {finding.threshold}{source}"))
+            lines.append(f"threshold: {finding.threshold}{source}")
         if finding.fix:
-            console.print(escaped(f"  fix: {finding.fix}"))
+            lines.append(f"fix: {finding.fix}")
+        for line in lines:
+            # Padding also indents the continuation of a wrapped line.
+            console.print(Padding(escaped(line), (0, 0, 0, 2), expand=False))

@@ -1,6 +1,7 @@
-"""The result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
+"""Holds the result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
 
-from jinit.results._comparison import Comparison, Summary, compare, summarize
-from jinit.results._table import Table
+from jinit.results._comparison import Comparison, compare
+from jinit.results._summary import Summary, summarize
+from jinit.results._table import Table, check_output
 
-__all__ = ["Comparison", "Summary", "Table", "compare", "summarize"]
+__all__ = ["Comparison", "Summary", "Table", "check_output", "compare", "summarize"]

@@ -1,4 +1,4 @@
-"""The result of a sweep: one row a run, pairs side by side, nothing averaged away."""
+"""Defines the table of a sweep: one row per run, with its metrics and learning curves."""
 
 from __future__ import annotations
 
@@ -8,47 +8,41 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jinit import errors
 
-METRICS = (
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "steps_to_target",
-    "diverged",
-    "first_bad_step",
-    "where",
-    "gradient_norm",
-    "clip_fraction",
-    "calibrated",
-)
-# Those that have a better and a worse end.
-RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
 CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
-LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
+Value: TypeAlias = str | float | bool | None
+"""A value of an axis, as a table holds it."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One row per run.
+    """The runs of a sweep, one row per run.
 
     Attributes:
       columns: name → array ``(runs,)``: the axes (``initializer``, ``activation``, ``depth``,
-        ``seed``, …), then the metrics. ``steps_to_target`` is inf where the target was not reached,
-        ``first_bad_step`` −1 and ``where`` "" where nothing went wrong. A diverged run keeps the
-        metrics of its last parameters, whose outputs may already be too large to be finite: these
-        count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False where an
-        initializer such as ``lsuv(zeros)`` did not reach its goal in every layer.
+        ``seed``, …), then the metrics. ``steps_to_target`` is inf if the target was not reached;
+        ``first_bad_step`` is −1 and ``where`` is "" if nothing went wrong. A diverged run keeps the
+        metrics of its last parameters, whose outputs may already overflow: outputs that are not
+        finite count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False if
+        an initializer such as ``lsuv(zeros)`` did not reach its goal in every layer.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
         gradient_norm.
-      curve_steps: ``(evaluations,)`` completed steps at the curves' points.
-      settings: the grid, versions and machine settings, as plain values.
+      curve_steps: ``(evaluations,)`` completed steps at each point of the curves.
+      settings: the grid, versions and machine settings, as plain values for JSON.
+
+    >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
+    >>> len(table), table["depth"].tolist()
+    (2, [1, 2])
     """
 
     columns: Mapping[str, np.ndarray]
@@ -70,8 +64,11 @@ class Table:
             raise errors.unknown_name("column", column, self.columns, "table.columns")
         return self.columns[column]
 
-    def select(self, **values: Any) -> Table:
+    def select(self, **values: Value) -> Table:
         """The rows in which every named column has the given value.
+
+        Args:
+          values: column name → value.
 
         Raises:
           ValueError: no such column, or no such row.
@@ -84,15 +81,17 @@ class Table:
         for column, value in values.items():
             keep &= self[column] == value
         if not keep.any():
-            there = {name: list(dict.fromkeys(self[name].tolist()))[:12] for name in values}
+            present = {name: list(dict.fromkeys(self[name].tolist()))[:12] for name in values}
             raise errors.refusal(
-                "rows", values, f"values that stand in the table together, such as {there}",
-                "labels are canonical: grid.labels(axis) has them",
-            )  # fmt: skip
+                "rows",
+                values,
+                f"values that occur together in one row, out of {present}",
+                "labels are canonical: grid.labels(axis) lists them",
+            )
         return self.take(keep)
 
     def take(self, rows: np.ndarray) -> Table:
-        """The rows with these numbers, or where this mask is true."""
+        """The rows with the given row numbers, or those at which a boolean mask is True."""
         return Table(
             {name: column[rows] for name, column in self.columns.items()},
             self.axes,
@@ -102,15 +101,19 @@ class Table:
         )
 
     def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """The axes with more than one value, but for those left out."""
+        """The axes with more than one value, except those in ``leave_out``."""
         return tuple(
             axis
             for axis in self.axes
             if axis not in leave_out and len(set(self.columns[axis].tolist())) > 1
         )
 
-    def to_pandas(self) -> Any:
-        """A ``pandas.DataFrame``, one row a run; curves as object columns ``curve_…``."""
+    def to_pandas(self) -> pandas.DataFrame:
+        """A ``pandas.DataFrame``, one row per run; curves are object columns ``curve_…``.
+
+        Raises:
+          MissingExtraError: pandas is not installed.
+        """
         try:
             import pandas
         except ImportError:
@@ -119,8 +122,12 @@ class Table:
             dict(self.columns) | {f"curve_{name}": list(c) for name, c in self.curves.items()}
         )
 
-    def to_xarray(self) -> Any:
-        """An ``xarray.Dataset`` over ``run`` and ``curve_step``, axes as coordinates of ``run``."""
+    def to_xarray(self) -> xarray.Dataset:
+        """An ``xarray.Dataset`` over ``run`` and ``curve_step``; axes are coordinates of ``run``.
+
+        Raises:
+          MissingExtraError: xarray is not installed.
+        """
         try:
             import xarray
         except ImportError:
@@ -133,13 +140,13 @@ class Table:
         return xarray.Dataset(metrics | curves, coords=axes | {"curve_step": self.curve_steps})
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes a CSV file: axes and metrics, without curves."""
+        """Writes a CSV file with the axes and metrics, without the curves."""
         check_output(path, (".csv",))
         frame = self.to_pandas()[list(self.columns)]
         _write_whole(path, lambda file: frame.to_csv(file, index=False))
 
     def to_parquet(self, path: str | Path) -> None:
-        """Writes a Parquet file: curves as list columns, settings as JSON in the metadata."""
+        """Writes a Parquet file; curves are list columns, settings are JSON in its metadata."""
         check_output(path, (".parquet",))
         try:
             import pyarrow
@@ -152,13 +159,23 @@ class Table:
         _write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
 
     def write(self, path: str | Path) -> None:
-        """Writes ``path`` in the format its ending names: ``.csv`` or ``.parquet``."""
+        """Writes a file in the format that its ending names: ``.csv`` or ``.parquet``.
+
+        Raises:
+          ValueError: as :func:`check_output`.
+        """
         ending = Path(check_output(path)).suffix
         (self.to_csv if ending == ".csv" else self.to_parquet)(path)
 
 
+def check_table(table: Table) -> None:
+    """Raises TypeError if ``table`` is not a Table."""
+    if not isinstance(table, Table):
+        raise errors.wrong_type("table", table, "a Table", "table = jinit.run(grid)")
+
+
 def _write_whole(path: str | Path, write: Callable[[str], None]) -> None:
-    """A file that is there is complete: it is written under another name and renamed."""
+    """Writes under another name and renames, so that a file at ``path`` is always complete."""
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -169,11 +186,19 @@ def _write_whole(path: str | Path, write: Callable[[str], None]) -> None:
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv")) -> str:
-    """``path`` if a table can be written there; leaves nothing behind.
+    """Checks before a long run that a table can be written to ``path``; leaves no file behind.
+
+    Args:
+      path: of the file to write later.
+      endings: allowed endings.
+
+    Returns:
+      ``path`` as text.
 
     Raises:
-      ValueError: an ending that is not a table format, a folder that does not exist or cannot be
-        written, a path that is a folder.
+      ValueError: an ending that is not a table format, a folder that does not exist or is not
+        writable, a path that is a folder.
+      MissingExtraError: ``.parquet`` without pyarrow.
 
     >>> check_output("table.csv")
     'table.csv'
@@ -188,7 +213,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     if target.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise errors.missing_extra("pyarrow", "lab", f"writing {target}")
     try:
-        # Permissions do not say everything: a name may be too long, a file system read-only.
+        # Permissions alone do not tell: a name may be too long, or a file system read-only.
         existed = target.exists()
         with target.open("ab"):
             pass

@@ -9,8 +9,8 @@ import pandas
 import pytest
 
 import jinit
-from jinit.report import _terminal
-from jinit.results import Table
+from jinit.report import _console, plain, print_table, table_json
+from jinit.results import Table, _metrics
 
 
 def made(**arms):
@@ -75,9 +75,9 @@ def test_diverged_runs_are_shown_with_and_without(capsys):
     assert found["half"].diverged_rate == jinit.stats.wilson(8, 32)
     assert found["half"].without_diverged == jinit.stats.bootstrap(BASE[8:])
     assert found["base"].without_diverged == found["base"].metric
-    _terminal.print_table(table, baseline="base")
+    print_table(table, baseline="base")
     assert "without diverged" in capsys.readouterr().out
-    _terminal.print_table(made(base=BASE, dead=np.zeros(32)), baseline="base")
+    print_table(made(base=BASE, dead=np.zeros(32)), baseline="base")
     assert "without diverged" not in capsys.readouterr().out
 
 
@@ -94,7 +94,7 @@ def test_a_task_without_accuracy_has_none_even_where_all_runs_diverged():
     for summary in jinit.summarize(table, "test_loss"):
         assert math.isnan(summary.steps_to_target)
     dead = table.select(initializer="dead")
-    assert jinit.results._comparison.undefined(dead, "test_accuracy")
+    assert _metrics.undefined(dead, "test_accuracy")
 
 
 def test_summary():
@@ -148,7 +148,7 @@ def test_xarray(table):
 
 def test_the_printed_table_has_every_cell(table):
     out = io.StringIO()
-    comparisons = _terminal.print_table(table, baseline="zeros", stream=out)
+    comparisons = print_table(table, baseline="zeros", stream=out)
     text = out.getvalue()
     assert len(comparisons) == 2
     for word in ("he_normal", "zeros", "baseline", "verdict", "− zeros", "depth 2"):
@@ -157,9 +157,7 @@ def test_the_printed_table_has_every_cell(table):
 
 
 def test_json_is_strict(table):
-    from jinit.cli._output import plain
-
-    text = json.dumps(plain(_terminal.as_json(table, baseline="zeros")), allow_nan=False)
+    text = json.dumps(plain(table_json(table, baseline="zeros")), allow_nan=False)
     found = json.loads(text)
     assert len(found["columns"]["seed"]) == 16
     assert found["comparisons"][0]["verdict"] in ("wins", "loses", "not settled")
@@ -201,7 +199,7 @@ def test_a_metric_the_task_lacks_is_neither_zero_nor_a_verdict():
     assert np.isnan(jinit.summarize(table)[-1].metric.estimate)
     assert [c.cell for c in jinit.compare(table, baseline="a")] == [{"dataset": "digits"}]
     stream = io.StringIO()
-    _terminal.print_table(table, baseline="a", stream=stream)
+    print_table(table, baseline="a", stream=stream)
     assert ".000" not in stream.getvalue()
 
 
@@ -220,9 +218,9 @@ def test_crossed_data_seeds_are_averaged_before_pairing():
 
 @pytest.mark.parametrize("width", [60, 80, 100, 142])
 def test_the_verdict_is_never_cut_off(width, monkeypatch):
-    monkeypatch.setattr(_terminal, "console_width", lambda stream: width)
+    monkeypatch.setattr(_console, "console_width", lambda stream: width)
     stream = io.StringIO()
-    _terminal.print_table(ARMS, baseline="base", stream=stream)
+    print_table(ARMS, baseline="base", stream=stream)
     text = stream.getvalue()
     assert "wins" in text
     assert "…" not in text.replace("1, …", "")
@@ -235,9 +233,9 @@ def test_long_cells_leave_the_verdict_its_width(monkeypatch):
     title = "two_moons_with_a_long_name"
     columns["dataset"] = np.repeat(np.array([title, title + "_2"], object), count // 2)
     table = Table(columns, (*ARMS.axes, "dataset"), {}, np.array([]))
-    monkeypatch.setattr(_terminal, "console_width", lambda stream: 110)
+    monkeypatch.setattr(_console, "console_width", lambda stream: 110)
     stream = io.StringIO()
-    _terminal.print_table(table, baseline="base", stream=stream)
+    print_table(table, baseline="base", stream=stream)
     heading = next(line for line in stream.getvalue().splitlines() if "verdict" in line)
     assert len(heading) <= 110
     assert "not settled" in stream.getvalue() or "wins" in stream.getvalue()

@@ -1,7 +1,28 @@
-"""Pictures, with matplotlib: every function takes an ``ax`` and returns it, or makes a figure."""
+"""Draws pictures with matplotlib.
 
+Every function draws on the axes that it is given, or on a new figure, and returns the axes.
+matplotlib is imported when the first figure is made.
+"""
+
+from jinit.report.plots._figure import (
+    check_picture,
+    new_axes,
+    new_figure,
+    open_frame,
+    record,
+    save,
+)
 from jinit.report.plots._forest import forest
+from jinit.report.plots._forests import divergence_rates, paired_differences, ranking
 from jinit.report.plots._initial import layer_profile, singular_values, weight_histogram
+from jinit.report.plots._lines import (
+    learning_curves,
+    learning_rate_sensitivity,
+    performance_profile,
+    survival,
+    survival_curve,
+)
+from jinit.report.plots._save_all import KINDS, save_all
 from jinit.report.plots._style import (
     BLUE,
     GREEN,
@@ -10,25 +31,7 @@ from jinit.report.plots._style import (
     PURPLE,
     SKY,
     VERMILION,
-    check_picture,
     line_style,
-    new_axes,
-    new_figure,
-    open_frame,
-    record,
-    save,
-)
-from jinit.report.plots._sweeps import (
-    KINDS,
-    divergence_rates,
-    learning_curves,
-    learning_rate_sensitivity,
-    paired_differences,
-    performance_profile,
-    ranking,
-    save_all,
-    survival,
-    survival_curve,
 )
 from jinit.report.plots._theory import critical_line, divergence_line, phase_diagram, prediction
 

@@ -1,73 +1,92 @@
-"""The forest plot: estimates with intervals, one named row each."""
+"""Draws a forest plot: estimates with intervals, one named row each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jinit import errors
-from jinit.report.plots._style import BLUE, GREY, axes_of, record, short
+from jinit.report.plots._figure import axes_of, record
+from jinit.report.plots._style import BLUE, GREY, Style, short
 from jinit.stats import Interval
 
-_BAR = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BAR: Style = {"capsize": 2.5, "lw": 1.4, "markersize": 5, "linestyle": ""}
 
 
 def forest(
-    ax: Any,
+    ax: Axes | None,
     names: Sequence[str],
     intervals: Sequence[Interval],
-    styles: Sequence[dict[str, Any]] | None = None,
+    styles: Sequence[Style] | None = None,
     *,
     hollow: Sequence[bool] | None = None,
-) -> Any:
-    """Estimates with their intervals, the first row at the top.
+) -> Axes:
+    """Draws estimates with their intervals, the first row at the top.
 
-    A value that is not finite is written instead of drawn, and an infinite end at the margin.
+    An estimate that is not finite is written as text, and an infinite end at the margin.
 
     Args:
       ax: matplotlib axes; None makes a figure.
       names, intervals: one per row.
-      styles: colour and marker of each row, from :func:`line_style`; None draws all alike.
-      hollow: rows to draw with an empty marker.
+      styles: colour and marker of each row, from :func:`line_style`; None draws all rows alike.
+      hollow: True for each row with an empty marker; None fills all markers.
 
     Returns:
       The axes.
 
     Raises:
-      ValueError: lists of different lengths. TypeError: ax is no axes.
+      ValueError: lists of different lengths. TypeError: ``ax`` is not axes.
+      MissingExtraError: matplotlib is not installed.
+
+    >>> ax = forest(None, ["he_normal", "zeros"], [Interval(0.9, 0.8, 1.0), Interval(0.1, 0, 0.2)])
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['he_normal', 'zeros']
     """
     lengths = [len(part) for part in (names, intervals, styles, hollow) if part is not None]
     if len(set(lengths)) > 1:
-        raise errors.refusal("rows", lengths, "one interval (and style) a name", "pass equal lists")
+        raise errors.refusal(
+            "rows", lengths, "one interval (and style) per name", "pass lists of equal length"
+        )
     ax = axes_of(ax, 6.0, 0.9 + 0.25 * len(names))
     styles = [{"color": BLUE, "marker": "o"}] * len(names) if styles is None else styles
     hollow = [False] * len(names) if hollow is None else hollow
     places = -np.arange(len(names))
-    for row, (place, name, interval, style, empty) in enumerate(
-        zip(places, names, intervals, styles, hollow, strict=True), 1
+    for row, (name, interval, style, empty) in enumerate(
+        zip(names, intervals, styles, hollow, strict=True)
     ):
-        middle, low, high = interval.estimate, interval.low, interval.high
-        record(ax, name, [row], [middle], [low], [high])
-        if not math.isfinite(middle):
-            text = "  no value" if math.isnan(middle) else "  ∞" if middle > 0 else "  −∞"
-            ax.text(0, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=7,
-                    color=GREY)  # fmt: skip
-            continue
-        ends = [[max(0.0, middle - low) if math.isfinite(low) else 0.0],
-                [max(0.0, high - middle) if math.isfinite(high) else 0.0]]  # fmt: skip
-        look = {key: value for key, value in style.items() if key != "linestyle"}
-        look |= {"markerfacecolor": "white"} if empty else {}
-        ax.errorbar([middle], [place], xerr=ends, **look, **_BAR)
-        for end, at, side, sign in ((low, 0.0, "left", "← "), (high, 1.0, "right", " →")):
-            if not math.isfinite(end):
-                mark = "?" if math.isnan(end) else "∞"
-                ax.text(at, place + 0.28, mark + sign if at else sign + mark, fontsize=7, ha=side,
-                        va="center", color=GREY, transform=ax.get_yaxis_transform())  # fmt: skip
+        record(ax, name, [row + 1], [interval.estimate], [interval.low], [interval.high])
+        _draw_row(ax, float(places[row]), interval, style, empty)
     ax.set_yticks(places, [short(name, 40) for name in names], fontsize=8)
     ax.set_ylim(-len(names) + 0.4, 0.6)
     ax.grid(axis="x", lw=0.4, alpha=0.5)
-    ax.xaxis.label.set_size(9)
+    ax.xaxis.label.set_fontsize(9)
     return ax
+
+
+def _draw_row(ax: Axes, place: float, interval: Interval, style: Style, empty: bool) -> None:
+    middle, low, high = interval.estimate, interval.low, interval.high
+    note: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 7, "color": GREY}
+    if not math.isfinite(middle):
+        text = "no value" if math.isnan(middle) else "∞" if middle > 0 else "−∞"
+        ax.text(0, place, f"  {text}", **note)
+        return
+    below = max(0.0, middle - low) if math.isfinite(low) else 0.0
+    above = max(0.0, high - middle) if math.isfinite(high) else 0.0
+    look = {key: value for key, value in style.items() if key != "linestyle"}
+    if empty:
+        look["markerfacecolor"] = "white"
+    ax.errorbar([middle], [place], xerr=[[below], [above]], **look, **_BAR)
+    if not math.isfinite(low):
+        ax.text(0.0, place + 0.28, f"← {_end(low)}", ha="left", **note)
+    if not math.isfinite(high):
+        ax.text(1.0, place + 0.28, f"{_end(high)} →", ha="right", **note)
+
+
+def _end(value: float) -> str:
+    return "?" if math.isnan(value) else "∞"

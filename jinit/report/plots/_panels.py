@@ -1,75 +1,68 @@
-"""One panel for each cell of a sweep: the same picture of every combination of the other axes."""
+"""Draws one panel for each cell of a sweep, with one legend for all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jinit import errors
-from jinit.report.plots._style import (
-    axes_of,
-    check_found,
-    line_style,
-    new_figure,
-    open_frame,
-    short,
-)
-from jinit.results._table import Table
+from jinit.report.plots._figure import axes_of, check_drawable, new_figure, open_frame
+from jinit.report.plots._style import Style, line_style, short
+from jinit.results import Table
+from jinit.results._metrics import undefined
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_PANELS = 24
+# Stands for inf where quantiles are interpolated.
+_NEVER = 1e300
 
-# Draws one cell: (its runs, its axes, the style of each arm).
-Draw = Callable[[Table, Any, dict[Any, dict[str, Any]]], None]
-
-
-def check_table(table: Table) -> None:
-    """The runs of a picture are a table.
-
-    Raises:
-      TypeError: something else.
-    """
-    check_found(table, Table, "jinit.run(...)")
+Draw: TypeAlias = "Callable[[Table, Axes, dict[str, Style]], None]"
+"""Draws one cell: (its runs, its axes, the style of each arm)."""
 
 
 def panels(
     table: Table,
     draw: Draw,
-    ax: Any,
+    ax: Axes | None,
     *,
     across: str,
     inside: tuple[str, ...] = (),
     legend: bool = True,
 ) -> Any:
-    """Draws every cell of a table, or the only one on ``ax``.
+    """Draws every cell of a table in a new figure, or the only cell on ``ax``.
 
     Args:
       table: the runs.
       draw: draws one cell.
       ax: matplotlib axes for a table with one cell; None makes a figure.
       across: the axis whose values are the arms.
-      inside: axes that a panel shows by itself.
-      legend: one legend of the arms for the whole figure; otherwise every panel names its own arms
+      inside: axes that vary within a panel.
+      legend: True for one legend of the arms for the figure; False if every panel names its arms
         beside its rows.
 
     Returns:
-      The axes; an array of them where there are several cells.
+      The axes; an array of them if there are several cells.
 
     Raises:
       ValueError: several cells on one ``ax``; more than 24 cells; an unknown axis.
     """
-    check_table(table)
+    check_drawable(table, Table, "jinit.run(...)")
     if across not in table.axes:
         raise errors.unknown_name("axis", across, table.axes, "table.axes")
     by = table.varying(leave_out=(across, "seed", "data_seed", *inside))
     cells = list(dict.fromkeys(zip(*(table[axis].tolist() for axis in by), strict=True))) or [()]
     if len(cells) > (MOST_PANELS if ax is None else 1):
         raise errors.refusal(
-            "cells", f"{len(cells)} ({', '.join(by)})",
-            f"at most {MOST_PANELS}, and one where ax is given", f"table.select({by[0]}=...)",
-        )  # fmt: skip
+            "cells",
+            f"{len(cells)} ({', '.join(by)})",
+            f"at most {MOST_PANELS}, and one if ax is given",
+            f"table.select({by[0]}=...)",
+        )
     arms = list(dict.fromkeys(table[across].tolist()))
     styles = {arm: line_style(number) for number, arm in enumerate(arms)}
     longest = max(len(short(arm)) for arm in arms)
@@ -89,36 +82,81 @@ def panels(
 
 
 def _grid(cells: int, legend: int, longest: int) -> np.ndarray:
+    """The axes ``(cells,)`` of a new figure, which has room for ``legend`` names below."""
     columns = min(cells, 3 if cells != 4 else 2)
     rows = math.ceil(cells / columns)
     width = 6.0 if columns == 1 else (3.4 if legend else 4.2) * columns + 0.6
     height = 3.6 if cells == 1 else 2.7 * rows
     figure = new_figure(width, height + 0.2 * math.ceil(legend / _legend_columns(width, longest)))
-    # Rows of different panels are different arms: only values share an axis.
+    # A forest's rows differ from panel to panel, so panels without a legend share only the x axis.
     drawn = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=legend > 0).ravel()
     for spare in drawn[cells:]:
         spare.set_visible(False)
     for panel in drawn[:cells]:
         open_frame(panel)
     if cells > columns:
-        # The panel above an empty place has nothing below it to carry the numbers of its x axis.
+        # A panel above an empty place must show the numbers of its x axis itself.
         for panel in drawn[max(0, cells - columns) : cells]:
             panel.xaxis.set_tick_params(labelbottom=True)
     return np.array(drawn[:cells])
 
 
 def _legend_columns(width: float, longest: int) -> int:
-    """How many names of this length fit side by side, in inches at 8 points."""
+    """The number of names of this length that fit side by side in ``width`` inches at 8 points."""
     return max(1, int(width // (0.75 + 0.07 * longest)))
 
 
-def _legend(ax: Any, *, own_figure: bool, longest: int) -> None:
+def _legend(ax: Axes, *, own_figure: bool, longest: int) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
-    if own_figure:
-        columns = min(len(labels), _legend_columns(ax.figure.get_figwidth(), longest))
-        ax.figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False,
-                         fontsize=8, handlelength=2.6)  # fmt: skip
-    else:
+    figure = ax.get_figure(root=True)
+    if figure is None or not own_figure:
         ax.legend(frameon=False, fontsize=8, handlelength=2.6)
+        return
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), _legend_columns(figure.get_figwidth(), longest)),
+        frameon=False,
+        fontsize=8,
+        handlelength=2.6,
+    )
+
+
+def check_defined(table: Table, metric: str) -> None:
+    """Refuses a table of another type, and a metric that no run has."""
+    check_drawable(table, Table, "jinit.run(...)")
+    # Some curves (gradient norms) have no column; every task defines them.
+    if metric in table.columns and undefined(table, metric):
+        raise errors.refusal("metric", metric, "a metric these runs have", "use test_loss")
+
+
+def arm_label(arm: str | float, middle: np.ndarray) -> str:
+    """The arm's name in a legend, with a note if its median is never finite and has no line."""
+    return short(arm) if np.isfinite(middle).any() else f"{short(arm, 22)} (not finite)"
+
+
+def estimate_label(rows: Table, across: str, label: str) -> str:
+    """``label``, or "one seed" if each arm has a single run and therefore no interval."""
+    counts = [int((rows[across] == arm).sum()) for arm in set(rows[across].tolist())]
+    return label if max(counts) > 1 else "one seed"
+
+
+def plain_numbers(panel: Axes) -> None:
+    """Writes 1, 10, 100 on a logarithmic x axis instead of powers of ten."""
+    panel.xaxis.set_major_formatter("{x:g}")
+
+
+def quantiles(values: np.ndarray, shares: list[float]) -> np.ndarray:
+    """Quantiles ``(shares, …)`` over the first axis; infinities are ordered, not interpolated."""
+    # Interpolating between a number and inf would give NaN; a large number stands for inf.
+    finite = np.clip(np.asarray(values, np.float64), -_NEVER, _NEVER)
+    result = np.quantile(finite, shares, axis=0)
+    return np.where(np.abs(result) > 1e-3 * _NEVER, np.copysign(np.inf, result), result)
+
+
+def finite_or_gap(values: np.ndarray) -> np.ndarray:
+    """The values, with NaN where they are not finite: matplotlib leaves a gap there."""
+    return np.where(np.isfinite(values), values, np.nan)

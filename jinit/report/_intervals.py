@@ -1,0 +1,36 @@
+"""Computes the medians over seeds, with 95 % intervals, that a profile is reported by."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from jinit.probes import Profile
+from jinit.stats import Interval, bootstrap
+
+
+def intervals(profile: Profile) -> dict[str, list[Interval]]:
+    """The median over seeds of every number of a profile, with its 95 % interval, by layer.
+
+    Args:
+      profile: arrays ``(seeds, layers)``.
+
+    Returns:
+      Attribute → one percentile bootstrap interval per layer; NaN where a number is not defined,
+      inf where it overflowed. The attributes are those of the profile and ``update_ratio``.
+    """
+    values = {
+        item.name: np.asarray(getattr(profile, item.name), float)
+        for item in dataclasses.fields(profile)
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values["update_ratio"] = np.asarray(profile.update_ratio(1.0), float)
+    return {name: [_interval(column) for column in array.T] for name, array in values.items()}
+
+
+def _interval(column: np.ndarray) -> Interval:
+    if np.isnan(column).all():
+        return Interval(float("nan"), float("nan"), float("nan"))
+    # NaN in some seeds but not in all is an overflow.
+    return bootstrap(np.where(np.isnan(column), np.inf, column), resamples=1000)

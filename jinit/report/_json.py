@@ -1,0 +1,164 @@
+"""Turns results into plain values for JSON. Needs neither rich nor matplotlib."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jinit.findings import Finding
+from jinit.frameworks import Captured
+from jinit.probes import Profile
+from jinit.report._intervals import intervals
+from jinit.results import Table, compare, summarize
+from jinit.results._metrics import metric_for
+from jinit.theory import Prediction
+
+
+def finite_or_none(value: float) -> float | None:
+    """``value``, or None for NaN and infinities, which JSON does not have."""
+    return value if math.isfinite(value) else None
+
+
+def plain(value: Any, real: Callable[[float], float | str | None] = finite_or_none) -> Any:
+    """Replaces arrays, dataclasses, tuples and NumPy numbers by what strict JSON can hold.
+
+    Args:
+      value: a nest of dicts, lists, tuples and dataclasses, with arrays, numbers, text or None at
+        the leaves.
+      real: converts each float; the default turns NaN and infinities into None.
+
+    Returns:
+      A nest of dicts with string keys, lists, numbers, text and None.
+
+    >>> import numpy as np
+    >>> plain({"loss": np.array([0.5, np.inf]), "shape": (2, 3)})
+    {'loss': [0.5, None], 'shape': [2, 3]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item, real) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, real) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), real)
+    if isinstance(value, float):
+        return real(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value), real)
+    return value
+
+
+def table_json(
+    table: Table, *, metric: str = "test_accuracy", baseline: str | None = None
+) -> dict[str, Any]:
+    """The runs of a sweep, their summary, the comparisons and the settings, for JSON.
+
+    Args:
+      table: from :func:`jinit.run`.
+      metric: the metric to summarize and compare; a task without accuracy gets ``test_loss``.
+      baseline: the arm to compare with; None makes no comparison.
+
+    Returns:
+      A dict with the keys metric, summary, comparisons, columns, curves, curve_steps, timings and
+      settings; NaN and infinities are kept (:func:`plain` replaces them).
+
+    >>> import numpy as np
+    >>> from jinit.results import Table
+    >>> columns = {"initializer": np.array(["a", "a"]), "test_accuracy": np.array([0.4, 0.6]),
+    ...            "diverged": np.zeros(2, bool), "steps_to_target": np.array([5.0, np.inf])}
+    >>> made = table_json(Table(columns, ("initializer",), {}, np.array([])))
+    >>> made["summary"][0]["metric"]["estimate"], made["columns"]["test_accuracy"]
+    (0.5, [0.4, 0.6])
+    """
+    metric = metric_for(table, metric)
+    comparisons = [] if baseline is None else compare(table, metric, baseline=baseline)
+    return {
+        "metric": metric,
+        "summary": [dataclasses.asdict(item) for item in summarize(table, metric)],
+        "comparisons": [
+            dataclasses.asdict(item) | {"sentence": item.sentence} for item in comparisons
+        ],
+        "columns": {name: column.tolist() for name, column in table.columns.items()},
+        "curves": {name: curve.tolist() for name, curve in table.curves.items()},
+        "curve_steps": table.curve_steps.tolist(),
+        "timings": {"seconds": table.settings.get("seconds"), "runs": len(table)},
+        "settings": dict(table.settings),
+    }
+
+
+def profile_json(captured: Captured, profile: Profile, findings: list[Finding]) -> dict[str, Any]:
+    """The measured profile of all layers and the findings, for JSON.
+
+    Args:
+      captured: the model that was measured; names the layers.
+      profile: arrays ``(seeds, layers)`` from :func:`jinit.probes.ensemble`.
+      findings: from :func:`jinit.probes.verdict`.
+
+    Returns:
+      A dict with the keys seeds, layers and findings; each number of a layer is a median over seeds
+      with its 95 % interval.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jinit import frameworks, models, probes
+    >>> x, rules = jnp.ones((4, 3)), {"*/kernel": "he_normal", "*/bias": "zeros"}
+    >>> captured = frameworks.capture(models.MLP(features=(8, 2)), x)
+    >>> loss = probes.cross_entropy(jnp.array([0, 1, 0, 1]))
+    >>> profile = probes.ensemble(captured, rules, x, loss, seeds=4)
+    >>> [layer["layer"] for layer in profile_json(captured, profile, [])["layers"]]
+    ['hidden_0', 'output']
+    """
+    by_name = intervals(profile)
+    layers = [
+        {"layer": layer.name}
+        | {name: dataclasses.asdict(of_layers[i]) for name, of_layers in by_name.items()}
+        for i, layer in enumerate(captured.layers)
+    ]
+    return {
+        "seeds": int(np.shape(profile.mean)[0]),
+        "layers": layers,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }
+
+
+def prediction_json(prediction: Prediction) -> dict[str, Any]:
+    """The prediction of all layers, the depth scales and the findings, for JSON.
+
+    Args:
+      prediction: from :func:`jinit.theory.predict`.
+
+    Returns:
+      A dict with the keys layers, scales (None if there are none), findings and notes.
+
+    >>> from jinit import initializers, models, theory
+    >>> kernel, bias = initializers.get("he_normal"), initializers.get("zeros")
+    >>> prediction = theory.predict(models.MLP(features=(8, 2)), 8, kernel=kernel, bias=bias)
+    >>> [layer["width"] for layer in prediction_json(prediction)["layers"]]
+    [8, 2]
+    """
+    layers = [
+        {
+            "layer": name,
+            "fan_in": int(prediction.fan_in[i]),
+            "width": int(prediction.width[i]),
+            "sigma_w": float(prediction.sigma_w[i]),
+            "sigma_b": float(prediction.sigma_b[i]),
+            "second_moment": float(prediction.second_moment[i]),
+            "second_moment_band": prediction.second_moment_band[:, i].tolist(),
+            "correlation": float(prediction.correlation[i]),
+            "gradient": float(prediction.gradient[i]),
+            "gradient_band": prediction.gradient_band[:, i].tolist(),
+        }
+        for i, name in enumerate(prediction.names)
+    ]
+    scales = None
+    if prediction.scales is not None:
+        scales = {k: float(v) for k, v in dataclasses.asdict(prediction.scales).items()}
+    return {
+        "layers": layers,
+        "scales": scales,
+        "findings": [dataclasses.asdict(finding) for finding in prediction.findings],
+        "notes": prediction.notes,
+    }

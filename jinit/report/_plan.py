@@ -1,0 +1,51 @@
+"""Prints the plan of a sweep: programs, FLOPs, memory, rough time."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from jinit.report._console import new_table, open_console
+from jinit.sweep import Plan
+
+
+def plan_line(plan: Plan) -> str:
+    """One line: runs, programs, FLOPs, memory, rough time."""
+    programs = "program" if len(plan.programs) == 1 else "programs"
+    workers = "worker" if plan.workers == 1 else "workers"
+    return (
+        f"{plan.runs:,} runs in {len(plan.programs)} training {programs}"
+        f" · {plan.flops / 1e9:,.0f} GFLOP · results {plan.result_bytes / 2**20:.1f} MiB"
+        f" · about {plan.seconds:.0f} s on {plan.workers} {workers} at a nominal rate,"
+        " plus compiling"
+    )
+
+
+def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
+    """Prints the totals of a plan and a row for each program, longest first.
+
+    Args:
+      plan: from :func:`jinit.plan`.
+      stream: default stdout.
+
+    >>> import jinit
+    >>> print_plan(jinit.plan(jinit.Grid(dataset="xor", depth=1, seeds=2)))  # doctest: +ELLIPSIS
+    2 runs in 1 training program · ...
+    """
+    console = open_console(stream)
+    console.print(plan_line(plan))
+    described = [{**program.labels, "clip": program.code["clip"]} for program in plan.programs]
+    varying = [
+        axis for axis in described[0] if len({str(program[axis]) for program in described}) > 1
+    ]
+    table = new_table()
+    for heading in (*varying, "runs", "tile", "GFLOP", "lane KiB"):
+        table.add_column(heading, justify="left" if heading in varying else "right")
+    for program, labels in zip(plan.programs, described, strict=True):
+        table.add_row(
+            *(str(labels[axis]) for axis in varying),
+            f"{program.runs:,}",
+            str(program.tile),
+            f"{program.flops / 1e9:,.0f}",
+            f"{program.lane_bytes / 1024:,.0f}",
+        )
+    console.print(table)

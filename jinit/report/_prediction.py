@@ -1,0 +1,120 @@
+"""Prints a theoretical prediction, alone or beside a measurement: one row per layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TextIO
+
+import numpy as np
+
+from jinit.probes import Beside
+from jinit.report._console import escaped, new_table, open_console
+from jinit.report._findings import print_findings
+from jinit.report._text import MISSING, number, rows_shown
+from jinit.theory import DepthScales, Prediction
+
+_ROWS = 16
+_BAND = "95 % of networks"
+
+
+def print_prediction(prediction: Prediction, stream: TextIO | None = None) -> None:
+    """Prints expected lengths, correlations and gradients layer by layer, and the findings.
+
+    Args:
+      prediction: from :func:`jinit.theory.predict`; of a deep network 16 layers are shown.
+      stream: default stdout.
+
+    >>> from jinit import initializers, models, theory
+    >>> kernel, bias = initializers.get("he_normal"), initializers.get("zeros")
+    >>> network = models.MLP(features=(8, 2))
+    >>> print_prediction(theory.predict(network, 8, kernel=kernel, bias=bias))
+    ... # doctest: +ELLIPSIS
+    <BLANKLINE>
+     layer ...
+    """
+    console = open_console(stream)
+    table = new_table()
+    table.add_column("layer")
+    for heading in ("σ_w", "E z²", _BAND, "1 − corr.", "‖∂L/∂z‖²", _BAND):
+        table.add_column(heading, justify="right")
+    count = len(prediction.names)
+    shown = rows_shown(count, _ROWS)
+    for i in shown:
+        table.add_row(
+            escaped(prediction.names[i]),
+            number(prediction.sigma_w[i], 3),
+            number(prediction.second_moment[i], 3),
+            _band(prediction.second_moment_band[:, i]),
+            number(1 - prediction.correlation[i], 3),
+            number(prediction.gradient[i], 3),
+            _band(prediction.gradient_band[:, i]),
+        )
+    console.print(table)
+    more = f", {len(shown)} of {count} layers (--json has all)" if len(shown) < count else ""
+    console.print(
+        f"infinite-width theory; gradients relative to the output layer's{more}", style="dim"
+    )
+    if prediction.scales is not None:
+        console.print(_scales_text(prediction.scales))
+    print_findings(console, prediction.findings)
+    for note in prediction.notes:
+        console.print(escaped(f"note: {note}"), style="dim")
+
+
+def print_beside(beside: Beside, stream: TextIO | None = None) -> None:
+    """Prints measured means beside predicted ones, and the layers at which they differ.
+
+    Args:
+      beside: from :func:`jinit.probes.beside`; of a deep network 16 layers are shown.
+      stream: default stdout.
+
+    >>> import numpy as np
+    >>> from jinit.findings import healthy
+    >>> one = np.ones(1)
+    >>> print_beside(Beside(("output",), *[one] * 6, (healthy("as predicted"),)))
+    ... # doctest: +ELLIPSIS
+    <BLANKLINE>
+     layer    ...
+    """
+    console = open_console(stream)
+    table = new_table()
+    table.add_column("layer")
+    for heading in ("E z²", "theory", "corr.", "theory", "‖∂L/∂z‖²", "theory"):
+        table.add_column(heading, justify="right")
+    columns = (
+        beside.second_moment,
+        beside.expected_second_moment,
+        beside.correlation,
+        beside.expected_correlation,
+        beside.gradient,
+        beside.expected_gradient,
+    )
+    for i in rows_shown(len(beside.names), _ROWS):
+        table.add_row(escaped(beside.names[i]), *(number(column[i], 3) for column in columns))
+    console.print(table)
+    console.print("means over networks; gradients relative to the output layer's", style="dim")
+    print_findings(console, beside.findings)
+
+
+def _scales_text(scales: DepthScales) -> str:
+    """One line: the phase, χ₁, the fixed points and the trainable depth."""
+    q, c, chi, depth = (
+        float(np.asarray(value))
+        for value in (scales.q_star, scales.c_star, scales.chi_1, scales.trainable_depth)
+    )
+    phase = "critical" if abs(chi - 1) < 1e-6 else "ordered" if chi < 1 else "chaotic"
+    reach = f"trainable depth about {number(depth, 3)} (6 ξ_c)"
+    if math.isnan(depth):
+        phase = "unknown phase" if math.isnan(chi) else phase
+        reach = "no depth scale"
+        if math.isinf(q):
+            reach += ": lengths grow without bound, gradients change as a power of the depth"
+    return (
+        f"hidden layers: {phase}, χ₁ {number(chi)}, q* {number(q, 3)}, c* {number(c, 3)}, {reach}"
+    )
+
+
+def _band(ends: np.ndarray) -> str:
+    if np.isnan(ends).any():
+        return MISSING
+    return f"{number(ends[0], 3)} … {number(ends[1], 3)}"

@@ -1,0 +1,114 @@
+"""Shows the progress of a sweep on stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from jinit.report._console import BarColumn, Console, Progress, TextColumn, escaped
+from jinit.report._plan import plan_line
+from jinit.report._text import interval_text
+from jinit.results import Table, summarize
+from jinit.results._metrics import metric_for
+from jinit.sweep import Plan
+from jinit.sweep._run import SweepEvent
+
+_SECONDS_BETWEEN_LINES = 5
+
+
+class SweepProgress:
+    """A progress callback for :func:`jinit.run`: runs/s, ETA, diverged runs, compiled programs.
+
+    On a terminal a live bar on stderr; elsewhere a line every 5 seconds. The rows of a program are
+    printed as soon as its last run is finished. Use it as a context manager, which stops the bar.
+
+    Args:
+      metric: the metric of the printed rows; a task without accuracy gets ``test_loss``.
+      stream: default stderr.
+
+    >>> import io, jinit
+    >>> stream = io.StringIO()
+    >>> with SweepProgress(stream=stream) as progress:
+    ...     table = jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2), progress=progress)
+    >>> "2/2 runs" in stream.getvalue()
+    True
+    """
+
+    def __init__(self, metric: str = "test_accuracy", stream: TextIO | None = None) -> None:
+        self._console = Console(file=stream or sys.stderr, highlight=False)
+        self._metric = metric
+        self._bar: Progress | None = None
+        self._done = self._failed = self._compiled = 0
+        self._start = self._last_line = self._last_event = time.monotonic()
+        self._running_since: float | None = None
+
+    def __enter__(self) -> SweepProgress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: SweepEvent) -> None:
+        """Counts the runs of an event and shows them.
+
+        Args:
+          event: from :func:`jinit.run`, which calls this method.
+        """
+        if event.kind == "plan":
+            self._begin(event.plan)
+        if event.runs and self._running_since is None:
+            # runs/s leaves out the time before the first tile, which the compiler takes.
+            self._running_since = self._last_event
+        self._last_event = time.monotonic()
+        self._done += event.runs
+        self._failed += event.failed
+        self._compiled += event.kind == "compiled"
+        if event.table is not None:
+            self._print_rows(event.table)
+        self._show(event.plan)
+
+    def _begin(self, plan: Plan) -> None:
+        self._console.print(plan_line(plan))
+        if self._console.is_terminal:
+            self._bar = Progress(
+                BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console
+            )
+            self._bar.add_task("", total=plan.runs)
+            self._bar.start()
+
+    def _show(self, plan: Plan) -> None:
+        now = time.monotonic()
+        rate = self._done / max(now - (self._running_since or now), 1e-3)
+        left = (plan.runs - self._done) / rate if rate else math.inf
+        eta = f"ETA {left:.0f} s" if math.isfinite(left) else "ETA —"
+        text = (
+            f"{self._done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
+            f" · {self._compiled} programs compiled"
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, description=text)
+        elif now - self._last_line > _SECONDS_BETWEEN_LINES or self._done == plan.runs:
+            self._last_line = now
+            self._console.print(text)
+
+    def _print_rows(self, table: Table) -> None:
+        cell = ", ".join(
+            f"{axis} {table[axis][0]}" for axis in ("activation", "depth") if axis in table.axes
+        )
+        metric = metric_for(table, self._metric)
+        elapsed = time.monotonic() - self._start
+        self._console.print(f"[bold]{escaped(cell) or 'done'}[/bold] after {elapsed:.0f} s:")
+        for summary in summarize(table, metric, by=()):
+            self._console.print(
+                f"  {escaped(f'{summary.arm:<24} {interval_text(summary.metric)}')}  "
+                f"{summary.diverged}/{summary.runs} diverged"
+            )

@@ -1,0 +1,221 @@
+"""Prints the table of a sweep: per cell and arm the medians, the difference, the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TextIO
+
+from jinit.report._console import Console, JustifyMethod, Text, escaped, new_table, open_console
+from jinit.report._text import MISSING, interval_text, words
+from jinit.results import Comparison, Summary, Table, compare, summarize
+from jinit.results._metrics import metric_for
+from jinit.results._table import Value
+
+_STYLES = {
+    "wins": "bold green",
+    "loses": "red",
+    "not settled": "yellow",
+    "baseline": "dim",
+    "higher": "bold",
+    "lower": "bold",
+}
+_VERDICT_WIDTH = 14
+# Beginnings of the headings to leave out, in this order, where a terminal is narrow. The arm and
+# the verdict always stay.
+_EXPENDABLE = ("steps to", "without", "diverged", "−", "")
+
+
+def print_table(
+    table: Table,
+    *,
+    metric: str = "test_accuracy",
+    baseline: str | None = None,
+    across: str = "initializer",
+    stream: TextIO | None = None,
+) -> list[Comparison]:
+    """Prints the table of a sweep: per cell and arm the medians, the difference, the verdict.
+
+    Args:
+      table: from :func:`jinit.run`.
+      metric: the metric to rank by; a task without accuracy gets ``test_loss``.
+      baseline: the arm to compare with; None prints no comparison.
+      across: the axis whose values are the arms.
+      stream: default stdout. A terminal narrower than the table loses columns, never the verdict.
+
+    Returns:
+      The comparisons printed.
+
+    Raises:
+      ValueError: an unknown metric, baseline or axis.
+
+    >>> import numpy as np
+    >>> columns = {"initializer": np.array(["a", "a"]), "test_accuracy": np.array([0.4, 0.6]),
+    ...            "diverged": np.zeros(2, bool), "steps_to_target": np.array([5.0, np.inf])}
+    >>> print_table(Table(columns, ("initializer",), {}, np.array([])))  # doctest: +ELLIPSIS
+    <BLANKLINE>
+     initializer   diverged/runs   test accuracy [95 %]   steps to target
+    ...
+    """
+    metric = metric_for(table, metric)
+    summaries = summarize(table, metric, across=across)
+    comparisons = []
+    if baseline is not None:
+        comparisons = compare(table, metric, baseline=baseline, across=across)
+    console = open_console(stream)
+    # Where an arm diverged in some runs and not in others, the median of the others says more.
+    partly = any(0 < item.diverged < item.runs for item in summaries)
+    headings = _headings(table, metric, comparisons, across, partly)
+    by_arm = {(tuple(item.cell.items()), item.arm): item for item in comparisons}
+    rows = [
+        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons, partly)
+        for item in summaries
+    ]
+    titles = [[_cell_text(item.cell), *[""] * (len(headings) - 1)] for item in summaries]
+    shown = _columns_that_fit(headings, rows + titles, console.width)
+    _print_rows(console, headings, summaries, rows, shown, across)
+    left_out = [heading for column, heading in enumerate(headings) if column not in shown]
+    if left_out:
+        console.print(
+            f"Too narrow for: {', '.join(left_out)}. Widen the terminal, or pipe into `less -S`."
+        )
+    for line in _notes(table, metric, comparisons):
+        console.print(line, style="dim")
+    return comparisons
+
+
+def _headings(
+    table: Table, metric: str, comparisons: list[Comparison], across: str, partly: bool
+) -> list[str]:
+    target = table.settings.get("grid", {}).get("target_accuracy", "target")
+    headings = [across, "diverged/runs", f"{words(metric)} [95 %]"]
+    if partly:
+        headings.append("without diverged")
+    headings.append(f"steps to {target}")
+    if comparisons:
+        headings += [f"− {comparisons[0].baseline}", "verdict"]
+    return headings
+
+
+def _row(
+    summary: Summary,
+    comparison: Comparison | None,
+    comparisons: list[Comparison],
+    partly: bool,
+) -> list[str]:
+    steps = summary.steps_to_target
+    diverged = f"{summary.diverged}/{summary.runs}"
+    row = [
+        ("  " if summary.cell else "") + escaped(summary.arm),
+        f"[red]{diverged}[/red]" if summary.diverged else diverged,
+        escaped(interval_text(summary.metric)),
+    ]
+    if partly:
+        row.append(escaped(interval_text(summary.without_diverged)))
+    if math.isnan(steps):
+        row.append(MISSING)
+    else:
+        row.append(f"{steps:g}" if math.isfinite(steps) else "not reached")
+    if not comparisons:
+        return row
+    if comparison is None:
+        is_baseline = summary.arm == comparisons[0].baseline
+        return [*row, "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else MISSING]
+    difference = escaped(interval_text(comparison.result.difference, sign=True))
+    return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
+
+
+def _columns_that_fit(headings: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """The columns that fit side by side. The verdict may wrap; no other cell may be cut off."""
+    needed = [
+        max(len(Text.from_markup(cell)) for cell in (heading, *(row[column] for row in rows)))
+        for column, heading in enumerate(headings)
+    ]
+    if headings[-1] == "verdict":
+        needed[-1] = _VERDICT_WIDTH
+    shown = list(range(len(headings)))
+    for start in _EXPENDABLE:
+        if sum(needed[i] + 2 for i in shown) <= width or len(shown) <= 2:
+            break
+        leaving = [
+            i for i in shown[1:] if headings[i].startswith(start) and headings[i] != "verdict"
+        ]
+        shown = [i for i in shown if i not in leaving[:1]]
+    return shown
+
+
+def _print_rows(
+    console: Console,
+    headings: list[str],
+    summaries: list[Summary],
+    rows: list[list[str]],
+    shown: list[int],
+    across: str,
+) -> None:
+    """Prints the columns ``shown``: a section per cell, a row per arm."""
+    printed = new_table()
+    printed.padding = (0, 1)
+    for column in shown:
+        heading = headings[column]
+        justify: JustifyMethod = "left" if heading in (across, "verdict") else "right"
+        # The arm wraps only if arm and verdict alone are wider than the terminal.
+        wraps = heading == "verdict" or (column == 0 and len(shown) <= 2)
+        printed.add_column(
+            heading,
+            justify=justify,
+            no_wrap=not wraps,
+            overflow="fold",
+            min_width=_VERDICT_WIDTH if heading == "verdict" else None,
+        )
+    last_cell: dict[str, Value] | None = None
+    for summary, row in zip(summaries, rows, strict=True):
+        if summary.cell and summary.cell != last_cell:
+            if last_cell is not None:
+                printed.add_section()
+            printed.add_row(f"[bold]{_cell_text(summary.cell)}[/bold]")
+        last_cell = summary.cell
+        printed.add_row(*(row[column] for column in shown))
+    console.print(printed)
+
+
+def _cell_text(cell: Mapping[str, Value]) -> str:
+    """``activation relu · depth 16``."""
+    return escaped(" · ".join(f"{axis} {value}" for axis, value in cell.items()))
+
+
+def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
+    target = table.settings.get("grid", {}).get("target_accuracy")
+    notes = [
+        f"{words(metric)}: median over all runs; a run that diverged with outputs that are not"
+        " finite counts as the worst."
+    ]
+    if target is not None:
+        notes.append(
+            f"steps to target: median step at which test accuracy first reaches {target:g};"
+            ' "not reached" if at least half of the runs never do.'
+        )
+    for arm, failed, runs in _uncalibrated(table):
+        notes.append(
+            f"{arm}: the calibration did not reach its goal in {failed} of {runs} runs (column"
+            " 'calibrated'); jinit.calibrate's trace says in which layers."
+        )
+    if comparisons:
+        pairs = comparisons[0].result.pairs
+        notes.append(
+            f"− {comparisons[0].baseline}: mean difference (median where one is infinite) over"
+            f" {pairs} pairs with the same seed. wins or loses: Wilcoxon p < 0.05 after Holm over"
+            f" {len(comparisons)} comparisons, and the interval excludes 0."
+        )
+    return notes
+
+
+def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:
+    """(initializer, failed runs, runs) of every initializer whose calibration failed in some."""
+    if "calibrated" not in table.columns:  # a table made by hand
+        return []
+    failures = []
+    for arm in dict.fromkeys(table["initializer"]):
+        reached = table["calibrated"][table["initializer"] == arm].astype(bool)
+        if not reached.all():
+            failures.append((str(arm), int((~reached).sum()), len(reached)))
+    return failures

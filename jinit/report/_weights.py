@@ -1,0 +1,114 @@
+"""Prints initializers and audits of weights in a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+import numpy as np
+
+from jinit.findings import Finding
+from jinit.initializers import Description
+from jinit.initializers._registry import Row
+from jinit.parameters._rules import described_leaves
+from jinit.report._console import escaped, new_table, open_console
+from jinit.report._findings import print_findings
+from jinit.report._text import number
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def print_initializers(rows: Iterable[Row], stream: TextIO | None = None) -> None:
+    """Prints the registered initializers: name, law, source, aliases."""
+    console = open_console(stream)
+    table = new_table()
+    for heading in ("name", "law of an entry", "source", "also called"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = (row.name, row.formula, row.reference, ", ".join(row.aliases))
+        table.add_row(*(escaped(cell) for cell in cells))
+    console.print(table)
+    console.print("n = fan_in, m = fan_out, a = negative slope", style="dim")
+
+
+def markdown_table(rows: Iterable[Row]) -> str:
+    """The registered initializers as a Markdown table."""
+    lines = ["| initializer | law of an entry | source | also called |", "|---|---|---|---|"]
+    for row in rows:
+        formula = row.formula.replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {formula} | {row.reference} | {', '.join(row.aliases)} |")
+    return "\n".join(lines)
+
+
+def print_description(description: Description, stream: TextIO | None = None) -> None:
+    """Prints an initializer for one shape: its law, expected beside drawn numbers, a histogram.
+
+    Args:
+      description: from :func:`jinit.initializers.describe`.
+      stream: default stdout.
+
+    >>> from jinit import initializers
+    >>> print_description(initializers.describe("zeros", (2, 2)))  # doctest: +ELLIPSIS
+    zeros ...
+    """
+    console = open_console(stream)
+    fans = ""
+    if description.fans is not None:
+        fans = f" · fan_in {description.fans.fan_in:g}, fan_out {description.fans.fan_out:g}"
+    console.print(
+        f"[bold]{escaped(description.spec)}[/bold]  "
+        + escaped(f"{description.formula}  ({description.reference})")
+    )
+    console.print(f"shape {description.shape}{fans} · {description.law.distribution}")
+    table = new_table()
+    for heading in ("", "expected", "drawn"):
+        table.add_column(heading, justify="right" if heading else "left")
+    law, draw = description.law, description.draw
+    table.add_row("lower, min", number(law.low), number(draw.minimum))
+    table.add_row("upper, max", number(law.high), number(draw.maximum))
+    table.add_row("mean", number(law.mean), number(draw.mean))
+    table.add_row("standard deviation", number(law.stddev), number(draw.stddev))
+    console.print(table)
+    peak = max(description.histogram)
+    bars = "".join(_BLOCKS[math.ceil(8 * count / peak)] for count in description.histogram)
+    console.print(f"{number(draw.minimum)} │{bars}│ {number(draw.maximum)}")
+    if description.spread:
+        pairs = ", ".join(f"{fan_in} → {number(stddev)}" for fan_in, stddev in description.spread)
+        console.print(f"standard deviation by number of inputs: {pairs}")
+
+
+def print_audit(
+    findings: list[Finding],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    host: str,
+    layers: Mapping[str, str] | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Prints the findings of an audit, and the kernels whose fans could not be checked.
+
+    Args:
+      findings: from :func:`jinit.audit`.
+      arrays: the audited arrays, path → array.
+      host: the framework whose axis order the kernels have.
+      layers: pattern → layer kind, as given to :func:`jinit.audit`.
+      stream: default stdout.
+
+    >>> import numpy as np
+    >>> print_audit([], {"dense/kernel": np.ones((2, 3))}, host="flax")
+    0 findings in 1 array
+    """
+    console = open_console(stream)
+    print_findings(console, findings)
+    unknown = [
+        path
+        for path, leaf, layout in described_leaves(dict(arrays), host, layers)
+        if layout is None and len(leaf.shape) > 1
+    ]
+    noun = "finding" if len(findings) == 1 else "findings"
+    arrays_noun = "array" if len(arrays) == 1 else "arrays"
+    line = f"{len(findings)} {noun} in {len(arrays)} {arrays_noun}"
+    if unknown:
+        line += f"; fans not checked for {', '.join(unknown)}: name their --layer"
+    console.print(escaped(line))

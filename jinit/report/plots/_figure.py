@@ -1,0 +1,193 @@
+"""Makes figures and axes, and saves them with the numbers that were drawn."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jinit import errors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_T = TypeVar("_T")
+
+
+def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
+    """A new figure, without changing the global state of matplotlib.
+
+    Args:
+      width, height: inches.
+
+    Raises:
+      MissingExtraError: matplotlib is not installed.
+
+    >>> new_figure(4, 3).get_size_inches().tolist()
+    [4.0, 3.0]
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise errors.missing_extra("matplotlib", "lab", "plots") from None
+    return Figure(figsize=(width, height), layout="constrained", dpi=150)
+
+
+def new_axes(width: float = 6.0, height: float = 3.6) -> Axes:
+    """The axes of a new figure, without the top and right side of the frame.
+
+    Args:
+      width, height: inches.
+
+    Raises:
+      MissingExtraError: matplotlib is not installed.
+
+    >>> new_axes().spines["top"].get_visible()
+    False
+    """
+    return open_frame(new_figure(width, height).add_subplot())
+
+
+def axes_of(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
+    """``ax``, or the axes of a new figure for None.
+
+    Raises:
+      TypeError: ``ax`` is not matplotlib axes. MissingExtraError: matplotlib is not installed.
+    """
+    if ax is None:
+        return new_axes(width, height)
+    if not hasattr(ax, "plot") or not hasattr(ax, "figure"):
+        raise errors.wrong_type("ax", ax, "matplotlib axes, or None", "figure.subplots()")
+    return ax
+
+
+def check_drawable(value: _T, kind: type[_T], source: str) -> None:
+    """Raises TypeError if the value to draw is not of its kind; ``source`` makes one."""
+    if not isinstance(value, kind):
+        raise errors.wrong_type("what to draw", value, f"a {kind.__name__}", source)
+
+
+def open_frame(ax: Axes) -> Axes:
+    """Hides the top and right side of the frame.
+
+    Args:
+      ax: matplotlib axes.
+
+    Returns:
+      The same axes.
+
+    >>> open_frame(new_figure().add_subplot()).spines["right"].get_visible()
+    False
+    """
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def integer_ticks(ax: Axes) -> None:
+    """Puts the ticks of the x axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+
+
+def record(
+    ax: Axes,
+    series: str,
+    x: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+) -> None:
+    """Appends what was drawn to ``ax.drawn_numbers``, which :func:`save` writes as CSV.
+
+    Args:
+      ax: the axes drawn on.
+      series: the line's name.
+      x, y: ``(k,)``.
+      low, high: ``(k,)``, the ends of the band, if there is one.
+
+    >>> ax = new_axes()
+    >>> record(ax, "loss", [1, 2], [0.5, 0.4])
+    >>> ax.drawn_numbers[0][:2]
+    ('loss', np.int64(1))
+    """
+    size = np.size(x)
+    columns = [
+        [""] * size if column is None else np.asarray(column).ravel()
+        for column in (x, y, low, high)
+    ]
+    rows = [(series, *values) for values in zip(*columns, strict=True)]
+    vars(ax).setdefault("drawn_numbers", []).extend(rows)
+
+
+def check_picture(path: str | Path) -> str:
+    """Checks before a long run that a picture can be written to ``path``.
+
+    Args:
+      path: of the picture; without an ending it will be written as PNG and as SVG.
+
+    Returns:
+      ``path`` as text.
+
+    Raises:
+      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or in a folder
+        that does not exist.
+
+    >>> check_picture("weights.png")
+    'weights.png'
+    """
+    target = Path(path)
+    allowed = (
+        "a file ending in .png, .svg or .pdf (or without ending: PNG and SVG) in a folder that"
+        " exists"
+    )
+    if target.suffix not in ("", ".png", ".svg", ".pdf") or not target.name or target.is_dir():
+        raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem or 'picture'}.png")
+    if not target.parent.is_dir():
+        raise errors.refusal("picture", str(path), allowed, f"create {target.parent}")
+    return str(path)
+
+
+def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
+    """Writes the figure of the axes, and beside it the drawn numbers as CSV.
+
+    Args:
+      axes: the result of a plot function: axes, or an array of axes of one figure.
+      path: of the picture; without an ending it is written as PNG and as SVG.
+
+    Returns:
+      The files written, the CSV file last (columns: panel, series, x, y, low, high).
+
+    Raises:
+      ValueError: as :func:`check_picture`. TypeError: ``axes`` is not axes.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [file.name for file in save(new_axes(), f"{folder}/empty")]
+    ['empty.png', 'empty.svg', 'empty.csv']
+    """
+    if axes is None:
+        raise errors.wrong_type("axes", axes, "what a plot function returned", "plots.forest(…)")
+    first = axes_of(axes.ravel()[0] if isinstance(axes, np.ndarray) else axes)
+    target = Path(check_picture(path))
+    figure = first.get_figure(root=True)
+    if figure is None:
+        raise errors.wrong_type("axes", axes, "axes of a figure", "plots.new_axes()")
+    written = [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
+    for file in written:
+        # Without a date, the same picture is the same file.
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    rows = [
+        (ax.get_title(loc="left") or ax.get_title(), *row)
+        for ax in figure.axes
+        for row in getattr(ax, "drawn_numbers", [])
+    ]
+    with target.with_suffix(".csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["panel", "series", "x", "y", "low", "high"])
+        writer.writerows(rows)
+    return [*written, target.with_suffix(".csv")]

@@ -1,0 +1,154 @@
+"""Draws the arms of a sweep as forest plots: one row per arm, with an interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinit import errors, stats
+from jinit.report._text import words
+from jinit.report.plots._figure import check_drawable
+from jinit.report.plots._forest import forest
+from jinit.report.plots._panels import estimate_label, panels
+from jinit.report.plots._style import GREY, Style, short
+from jinit.results import Table, compare, summarize
+from jinit.results._arms import baseline_among
+from jinit.results._metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def ranking(
+    table: Table,
+    metric: str = "test_accuracy",
+    ax: Axes | None = None,
+    *,
+    across: str = "initializer",
+) -> Any:
+    """Draws every arm's median with its 95 % interval, the best arm at the top of each panel.
+
+    Args:
+      table: from :func:`jinit.run`.
+      metric: a metric column; diverged runs count as the worst.
+      ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The axes; an array of them if there are several cells.
+
+    Raises:
+      ValueError: an unknown metric or axis, or a metric that no run has; several cells on one
+        ``ax``. TypeError: ``table`` is not a Table.
+      MissingExtraError: matplotlib is not installed.
+
+    >>> import jinit
+    >>> ranking(jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))).get_xlabel()
+    'test accuracy, median [95 %]'
+    """
+
+    def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
+        summaries = summarize(rows, metric, by=(), across=across)
+        summaries.sort(key=lambda item: item.metric.estimate, reverse=metric not in LOWER_IS_BETTER)
+        forest(
+            panel,
+            [str(item.arm) for item in summaries],
+            [item.metric for item in summaries],
+            [styles[item.arm] for item in summaries],
+        )
+        panel.set_xlabel(f"{words(metric)}, {estimate_label(rows, across, 'median [95 %]')}")
+
+    return panels(table, draw, ax, across=across, legend=False)
+
+
+def paired_differences(
+    table: Table,
+    metric: str = "test_accuracy",
+    ax: Axes | None = None,
+    *,
+    baseline: str | None = None,
+    across: str = "initializer",
+) -> Any:
+    """Draws mean paired differences to the baseline; a filled marker is a settled verdict.
+
+    Args:
+      table: from :func:`jinit.run`, with at least two arms.
+      metric: a metric column; diverged runs count as the worst.
+      ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
+      baseline: an arm, by name or alias; default glorot_uniform, or the first arm.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The axes; an array of them if there are several cells. Verdicts are those of
+      :func:`jinit.compare` over the whole table.
+
+    Raises:
+      ValueError: a single arm, an unknown baseline; as :func:`ranking`.
+      TypeError: ``table`` is not a Table.
+
+    >>> import jinit
+    >>> grid = jinit.Grid(dataset="xor", initializer=("zeros", "he_normal"), steps=2, seeds=2)
+    >>> paired_differences(jinit.run(grid)).get_yticklabels()[0].get_text()
+    'he_normal'
+    """
+    check_drawable(table, Table, "jinit.run(...)")
+    arms = list(dict.fromkeys(table[across].tolist()))
+    if len(arms) < 2:
+        raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline beside")
+    baseline = baseline_among(arms, across, baseline)
+    compared = compare(table, metric, baseline=baseline, across=across)
+
+    def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
+        mine = [
+            item
+            for item in compared
+            if all((rows[axis] == value).all() for axis, value in item.cell.items())
+        ]
+        forest(
+            panel,
+            [str(item.arm) for item in mine],
+            [item.result.difference for item in mine],
+            [styles[item.arm] for item in mine],
+            hollow=[item.verdict == "not settled" for item in mine],
+        )
+        panel.axvline(0, color=GREY, lw=0.9, zorder=0)
+        panel.set_xlabel(
+            f"{words(metric)} − that of {short(baseline, 24)},\n"
+            f"{estimate_label(rows, across, 'mean [95 %]')} (hollow: not settled)"
+        )
+
+    return panels(table, draw, ax, across=across, legend=False)
+
+
+def divergence_rates(table: Table, ax: Axes | None = None, *, across: str = "initializer") -> Any:
+    """Draws the share of runs that diverged, with its Wilson interval.
+
+    Args:
+      table: from :func:`jinit.run`.
+      ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The axes; an array of them if there are several cells.
+
+    Raises:
+      ValueError: an unknown axis; several cells on one ``ax``. TypeError: ``table`` is not a Table.
+
+    Reference: Wilson 1927.
+
+    >>> import jinit
+    >>> divergence_rates(jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))).get_xlabel()
+    'share of runs that diverged [95 %]'
+    """
+
+    def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
+        rates = {}
+        for arm in styles:
+            diverged = rows.take(rows[across] == arm)["diverged"].astype(bool)
+            if diverged.size:
+                rates[arm] = stats.wilson(int(diverged.sum()), diverged.size)
+        forest(
+            panel, [str(arm) for arm in rates], list(rates.values()), [styles[arm] for arm in rates]
+        )
+        panel.set(xlabel="share of runs that diverged [95 %]", xlim=(-0.03, 1.03))
+
+    return panels(table, draw, ax, across=across, legend=False)

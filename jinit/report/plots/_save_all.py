@@ -1,0 +1,94 @@
+"""Draws and writes every picture that a table has the data for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jinit import errors
+from jinit.report.plots._figure import check_drawable, save
+from jinit.report.plots._forests import divergence_rates, paired_differences, ranking
+from jinit.report.plots._lines import (
+    learning_curves,
+    learning_rate_sensitivity,
+    performance_profile,
+    survival,
+)
+from jinit.results import Table
+from jinit.results._metrics import undefined
+
+# The pictures of a sweep, by the name of their files.
+KINDS: dict[str, Callable[..., Any]] = {
+    draw.__name__: draw
+    for draw in (
+        learning_curves,
+        ranking,
+        paired_differences,
+        learning_rate_sensitivity,
+        survival,
+        divergence_rates,
+        performance_profile,
+    )
+}
+
+
+def save_all(
+    table: Table,
+    folder: str | Path,
+    *,
+    metric: str = "test_accuracy",
+    baseline: str | None = None,
+    across: str = "initializer",
+) -> list[Path]:
+    """Writes every picture that the table has the data for: PNG, SVG, and its numbers as CSV.
+
+    Args:
+      table: from :func:`jinit.run`.
+      folder: created if it does not exist.
+      metric: of the pictures that show a metric.
+      baseline: of the paired differences; default glorot_uniform, or the first arm.
+      across: the axis whose values are the arms.
+
+    Returns:
+      The files written. A table with one arm has no paired differences, one with a single learning
+      rate no sensitivity, and one without accuracy no survival.
+
+    Raises:
+      ValueError: a folder that is a file; an unknown metric, baseline or axis.
+      TypeError: ``table`` is not a Table.
+
+    >>> import tempfile, jinit
+    >>> table = jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sorted({file.stem for file in save_all(table, folder)})
+    ['divergence_rates', 'learning_curves', 'performance_profile', 'ranking', 'survival']
+    """
+    check_drawable(table, Table, "jinit.run(...)")
+    target = Path(folder)
+    if any(place.is_file() for place in (target, *target.parents)):
+        raise errors.refusal("folder", str(folder), "a folder, or a new name", "name another")
+    target.mkdir(parents=True, exist_ok=True)
+    curve = metric if metric in table.curves and not undefined(table, metric) else "test_loss"
+    options: dict[str, dict[str, Any]] = {
+        "learning_curves": {"metric": curve},
+        "ranking": {"metric": metric},
+        "paired_differences": {"metric": metric, "baseline": baseline},
+        "learning_rate_sensitivity": {"metric": metric},
+        "survival": {},
+        "divergence_rates": {},
+        "performance_profile": {"metric": metric},
+    }
+    if len(set(table[across].tolist())) < 2:
+        del options["paired_differences"]
+    if "learning_rate" not in table.varying():
+        del options["learning_rate_sensitivity"]
+    if np.isnan(table["test_accuracy"].astype(float)).all():
+        del options["survival"]
+    written: list[Path] = []
+    for kind, given in options.items():
+        axes = KINDS[kind](table, across=across, **given)
+        written += save(axes, target / kind)
+    return written
