@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict, text
 from jinit import engine, stats, theory
-from jinit.theory import in_float64
 from jinit.report import plots
+from jinit.theory import in_float64
 
 NUMBER = None
 PAPER = "Hayou, Doucet & Rousseau 2019"

@@ -11,8 +11,8 @@ from scipy import integrate, optimize
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict
 from jinit import engine, theory
-from jinit.theory import in_float64
 from jinit.report import plots
+from jinit.theory import in_float64
 
 NUMBER = None
 PAPER = "Poole et al. 2016; Schoenholz et al. 2017"

@@ -10,8 +10,8 @@ import numpy as np
 
 from experiments.harness import FAILS, HOLDS, Scale, Verdict
 from jinit import engine, initializers, theory
-from jinit.theory import in_float64
 from jinit.report import plots
+from jinit.theory import in_float64
 
 NUMBER = None
 PAPER = "Klambauer et al. 2017"

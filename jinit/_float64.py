@@ -13,10 +13,15 @@ _T = TypeVar("_T")
 
 
 def in_float64(function: Callable[..., _T], *args: Any) -> _T:
-    """``function(*args)``, with JAX computing in float64 whatever the caller's setting.
+    """Runs ``function(*args)`` with JAX computing in float64, whatever the caller's setting.
 
-    Runs in a thread of its own, which has no trace: the answer is concrete inside jit and vmap. Its
-    arrays come back as NumPy's, which no setting truncates.
+    Args:
+      function: runs in a thread of its own, outside any trace of the caller: the result is concrete
+        inside jit and vmap.
+      args: positional arguments of ``function``.
+
+    Returns:
+      The result, with JAX arrays as NumPy arrays, which no setting truncates.
 
     >>> in_float64(lambda: str(jax.numpy.ones(2).dtype))
     'float64'

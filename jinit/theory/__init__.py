@@ -1,5 +1,6 @@
 """What signal propagation theory says before anything is drawn. No sampling."""
 
+from jinit._float64 import in_float64
 from jinit.theory._critical import (
     CriticalLine,
     FixedPoint,
@@ -46,7 +47,7 @@ __all__ = [
     "Prediction", "Propagation", "condition_number", "correlation_fixed_point",
     "correlation_fixed_points", "correlation_map", "critical_line", "critical_rate",
     "critical_sigma_b", "cross_moments", "depth_scales", "edge_of_chaos", "failure_modes",
-    "fluctuations", "isometric_point", "isometry", "jacobian_spectrum", "kernels",
+    "fluctuations", "in_float64", "isometric_point", "isometry", "jacobian_spectrum", "kernels",
     "length_fixed_point", "length_fixed_points", "length_map", "linearized_loss", "log_length",
     "moments", "phase_diagram", "predict", "propagate", "random_walk_gain", "susceptibility",
 ]  # fmt: skip

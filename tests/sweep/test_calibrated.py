@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from jinit.report import print_table
 
 import jinit
 from jinit import calibrate, data, models
 from jinit.cli import main
+from jinit.report import print_table
 from jinit.sweep._calibrated import BATCH
 from jinit.sweep._network import run_key
 

@@ -71,7 +71,12 @@ def forest(
 
 def _draw_row(ax: Axes, place: float, interval: Interval, style: Style, empty: bool) -> None:
     middle, low, high = interval.estimate, interval.low, interval.high
-    note: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 7, "color": GREY}
+    note: dict[str, Any] = {
+        "transform": ax.get_yaxis_transform(),
+        "va": "center",
+        "fontsize": 7,
+        "color": GREY,
+    }
     if not math.isfinite(middle):
         text = "no value" if math.isnan(middle) else "∞" if middle > 0 else "−∞"
         ax.text(0, place, f"  {text}", **note)
