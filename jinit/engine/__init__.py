@@ -1,7 +1,6 @@
-"""Runs any pure function over many lanes. Knows nothing of networks."""
+"""Runs any pure function over many lanes, in tiles, on all cores. Knows nothing of networks."""
 
 from jinit.engine._jobs import Job, LaneSource, run, run_many
-from jinit.engine._program import Program
 from jinit.engine._schedule import Event
 from jinit.engine._store import MemoryStore, Store
 from jinit.engine._tiles import Tile
@@ -13,7 +12,6 @@ __all__ = [
     "run_many",
     "Event",
     "Tile",
-    "Program",
     "Store",
     "MemoryStore",
 ]

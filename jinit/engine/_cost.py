@@ -1,10 +1,10 @@
-"""Arithmetic of a program before it runs, read off its jaxpr: matmul FLOPs and bytes carried."""
+"""Counts, from its jaxpr, what a program will cost: FLOPs of products and bytes carried."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,12 @@ from jinit.typing import PyTree
 def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
     """Floating-point operations of all matrix multiplications and convolutions in ``fn(*args)``.
 
-    A multiply-add counts as two. Loops with a known length count every turn (XLA's own cost
-    analysis counts a loop body once); a loop of unknown length counts once.
+    A multiply-add counts as two. A loop of known length counts every iteration (XLA's own cost
+    analysis counts a loop body once); a loop of unknown length counts one.
 
     Args:
-      fn: traceable; args: arrays or ``jax.ShapeDtypeStruct``.
+      fn: a traceable function.
+      *args: its arguments: arrays or ``jax.ShapeDtypeStruct``.
 
     >>> a = jax.ShapeDtypeStruct((8, 4), "float32")
     >>> matmul_flops(lambda a: a @ a.T, a)
@@ -31,7 +32,7 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
 
 
 def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> int:
-    """Bytes one lane keeps: its inputs, or the largest loop carry inside ``fn`` if that is more.
+    """Bytes one lane keeps: the larger of its inputs and the largest loop carry inside ``fn``.
 
     Args:
       fn: ``fn(lane, *shared)``.
@@ -44,45 +45,45 @@ def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree,
     return max(inputs, _largest_carry(jax.make_jaxpr(fn)(lane, *shared).jaxpr))
 
 
-def _flops(jaxpr: Any) -> int:
+def _flops(jaxpr: jex_core.Jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
+            left = _aval(equation.invars[0]).shape
             inner = math.prod(left[axis] for axis in contracted)
-            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+            total += 2 * inner * math.prod(_aval(equation.outvars[0]).shape)
         elif name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape
+            kernel = _aval(equation.invars[1]).shape
             out_axis = equation.params["dimension_numbers"].rhs_spec[0]
             per_output = math.prod(kernel) // kernel[out_axis]
-            total += 2 * per_output * math.prod(equation.outvars[0].aval.shape)
-        turns = equation.params["length"] if name == "scan" else 1
-        total += turns * sum(_flops(inner) for inner in _inner(equation))
+            total += 2 * per_output * math.prod(_aval(equation.outvars[0]).shape)
+        iterations = equation.params["length"] if name == "scan" else 1
+        total += iterations * sum(_flops(inner) for inner in _inner(equation))
     return total
 
 
-def _largest_carry(jaxpr: Any) -> int:
+def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:
     largest = 0
     for equation in jaxpr.eqns:
-        carry: Any = []
+        carry: Sequence[jex_core.Var] = ()
         if equation.primitive.name == "scan":
-            # What the body returns unchanged in shape is carried; the rest is stacked over turns.
+            # A carried output has the same shape inside and outside the scan; others are stacked.
             returned = equation.params["jaxpr"].jaxpr.outvars
             carry = [
                 outer
                 for outer, inner in zip(equation.outvars, returned, strict=True)
-                if outer.aval.shape == inner.aval.shape
+                if _aval(outer).shape == _aval(inner).shape
             ]
         elif equation.primitive.name == "while":
             carry = equation.outvars
-        carried = sum(_bytes(variable.aval) for variable in carry)
+        carried = sum(_bytes(_aval(variable)) for variable in carry)
         largest = max(largest, carried, *map(_largest_carry, _inner(equation)))
     return largest
 
 
-def _inner(equation: Any) -> Iterator[Any]:
+def _inner(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
     """The jaxprs inside an equation: loop bodies, branches, called functions."""
     for parameter in equation.params.values():
         for item in parameter if isinstance(parameter, tuple | list) else (parameter,):
@@ -92,8 +93,13 @@ def _inner(equation: Any) -> Iterator[Any]:
                 yield item
 
 
-def _bytes(leaf: Any) -> int:
+def _aval(variable: jex_core.Var | jex_core.Literal) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a variable."""
+    return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX types it without a shape
+
+
+def _bytes(leaf: jax.Array | jax.ShapeDtypeStruct) -> int:
     dtype = leaf.dtype
-    # A typed key counts as its uint32 words.
+    # A typed key is stored as two uint32 words.
     itemsize = 8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
     return math.prod(leaf.shape) * itemsize

@@ -1,10 +1,9 @@
-"""Which workers there are: one thread per core on CPU, one stream per accelerator."""
+"""Finds the workers of this machine: a thread per core on CPU, a thread per accelerator."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -13,17 +12,17 @@ from jinit import errors
 
 @dataclass(frozen=True)
 class Workers:
-    """The machine as the scheduler sees it.
+    """The workers of a machine.
 
     Attributes:
       platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
-      devices: one entry per worker thread; None is the default device.
-      compiler: whether a further thread compiles while the workers run.
-      memory_bytes: memory of one device, if it says so.
+      devices: one device per worker thread; None is the default device.
+      compiler: whether an additional thread compiles while the workers run.
+      memory_bytes: memory of one device; None if the device does not report it.
     """
 
     platform: str
-    devices: tuple[Any, ...]
+    devices: tuple[jax.Device | None, ...]
     compiler: bool
     memory_bytes: int | None
 
@@ -31,14 +30,15 @@ class Workers:
 def local(workers: int | None = None) -> Workers:
     """The workers of this process's machine.
 
-    On CPU all threads share one device: a compiled call releases the GIL, and two threads that
-    each run small tiles keep two cores busier than one call over all lanes.
+    On CPU all threads share one device. A compiled call releases the GIL, and two threads that
+    run small tiles keep two cores busier than one call over all lanes.
 
     Args:
-      workers: threads; default one per core this process may use (CPU) or per device.
+      workers: number of threads; default one per core that this process may use, or one per
+        accelerator.
 
     Raises:
-      ValueError: fewer than one worker.
+      ValueError: fewer than one worker; a JAX backend that does not start.
 
     >>> local(2).devices if jax.default_backend() == "cpu" else (None, None)
     (None, None)
@@ -62,7 +62,7 @@ def local(workers: int | None = None) -> Workers:
 
 
 def host_memory() -> int | None:
-    """Bytes of memory of this machine, or None where the system does not say.
+    """Bytes of memory of this machine; None if the operating system does not report it.
 
     >>> (host_memory() or 2**31) > 2**30
     True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.engine import _executors
@@ -26,22 +27,34 @@ HANG_AFTER = 900.0
 
 @runtime_checkable
 class LaneSource(Protocol):
-    """Lanes made tile by tile instead of held in memory all at once.
+    """Makes lanes tile by tile, so that memory does not grow with their number.
 
     Attributes:
-      count: how many lanes there are.
-      lane: one lane's ``jax.ShapeDtypeStruct`` tree.
+      count: number of lanes.
+      lane: the ``jax.ShapeDtypeStruct`` tree of one lane, without the lane axis.
+
+    >>> class Squares:
+    ...     count, lane = 5, jax.ShapeDtypeStruct((), "int32")
+    ...     programs = lambda self, width: ()
+    ...     take = lambda self, numbers, device: (numbers**2).astype("int32")
+    >>> run_many([Job(lambda x: x + 1, Squares())])[0].tolist()
+    [1, 2, 5, 10, 17]
     """
 
     count: int
     lane: PyTree
 
     def programs(self, width: int) -> Sequence[Program]:
-        """Programs that ``take`` calls at this width, to be compiled ahead."""
+        """Programs that ``take`` calls for tiles of this width, compiled in advance; often ()."""
         ...
 
-    def take(self, numbers: np.ndarray, device: Any) -> PyTree:
-        """The lanes with these numbers, leaves ``(len(numbers), …)``."""
+    def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
+        """The lanes with these numbers, leaves ``(len(numbers), …)``.
+
+        Args:
+          numbers: lane numbers, (width,) int64; padding repeats the last one.
+          device: where the lanes are used; None is the default device.
+        """
         ...
 
 
@@ -52,9 +65,12 @@ class Job:
     Attributes:
       fn: ``fn(lane, *shared) -> result``, pure and traceable.
       lanes: a pytree with a leading lane axis, or a :class:`LaneSource`.
-      shared: arguments common to all lanes.
+      shared: arguments that all lanes share; default none.
       name: unique among the jobs of one run; progress, errors and the store use it.
-      tile: lanes per call; None lets :func:`jinit.engine._tiles.tile_width` decide.
+      tile: lanes per call, ≥ 2; None derives it from the bytes a lane carries and the platform.
+
+    >>> Job(lambda x: 2 * x, np.arange(3), name="double").tile is None
+    True
     """
 
     fn: Callable[..., PyTree]
@@ -77,24 +93,24 @@ def run(
     """Runs ``fn(lane, *shared)`` for every lane, in tiles, on all cores.
 
     Args:
-      fn: any pure function of one lane.
+      fn: any pure, traceable function of one lane.
       lanes: a pytree of arrays with a common leading lane axis.
-      *shared: arguments common to all lanes.
+      *shared: arguments that all lanes share.
       tile: lanes per call, ≥ 2; default from the bytes a lane carries and the platform.
-      workers: threads (CPU) or devices; default all.
-      progress: called after each compile and tile with an :class:`Event`.
-      store: keeps finished tiles; pass the same one, with the same function object and lanes, to
-        go on after an interruption.
-      hang_after: seconds without progress before :class:`jinit.errors.HangError`.
+      workers: number of threads (CPU) or devices; default all.
+      progress: called with an :class:`Event` after each compile and each tile.
+      store: keeps finished tiles. To continue after an interruption, pass the same store, function
+        object and lanes.
+      hang_after: seconds without progress before :class:`jinit.errors.HangError`; default 900.
 
     Returns:
-      A NumPy pytree with the same lane axis. A lane's result is bitwise the same at any position,
-      with any neighbours and any number of workers.
+      A pytree of NumPy arrays with the same lane axis. The bits of a lane's result do not depend
+      on its position, its neighbours or the number of workers.
 
     Raises:
-      ValueError: no lanes, lanes without a common axis, a bad tile, a store that holds another
-        job of that name.
-      HangError: no progress; it says which program and tile.
+      ValueError: no lanes, leaves without a common axis, a bad tile, a store that holds another
+        job of the same name.
+      HangError: no progress; the message names the program and the tile.
 
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
     array([0., 2., 4., 6., 8.], dtype=float32)
@@ -113,18 +129,18 @@ def run_many(
     store: Store | None = None,
     hang_after: float = HANG_AFTER,
 ) -> list[PyTree]:
-    """Runs several jobs; each program compiles in the background while others run.
+    """Runs several jobs; programs compile in the background while tiles of other jobs run.
 
     Args:
-      jobs: most urgent first.
-      workers, progress, store, hang_after: as :func:`run`.
+      jobs: most urgent first; every name once.
+      workers, progress, store, hang_after: as in :func:`run`.
 
     Returns:
-      One result per job, in order.
+      One result per job, in the order of ``jobs``.
 
     Raises:
-      ValueError: two jobs of one name, or as :func:`run`.
-      HangError: as :func:`run`.
+      ValueError: two jobs of one name, or as in :func:`run`.
+      HangError: as in :func:`run`.
 
     >>> double = Job(lambda x: 2 * x, np.arange(3), name="double")
     >>> square = Job(lambda x: x * x, np.arange(3), name="square")
@@ -156,43 +172,38 @@ def run_many(
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job cut into tiles, with its programs made but not yet compiled.
+    """A job cut into tiles, with its programs not yet compiled.
 
     Attributes:
-      name: the job's.
-      programs: what has to be compiled before the first tile; the job's own, which takes longest,
-        comes first.
-      tiles: the tiles.
-      source: where lanes come from.
-      shared: the arguments common to all lanes, by device.
+      name: the job's name.
+      programs: all programs that a tile calls; the job's own, which compiles longest, is first.
+      tiles: all tiles.
+      source: makes the lanes.
+      shared: device → the arguments that all lanes share, on that device.
     """
 
     name: str
     programs: tuple[Program, ...]
     tiles: tuple[Tile, ...]
     source: LaneSource
-    shared: dict[Any, tuple[PyTree, ...]]
+    shared: dict[jax.Device | None, tuple[PyTree, ...]]
 
     @property
     def width(self) -> int:
         """Lanes per call."""
         return self.programs[0].width
 
-    def run_tile(self, tile: Tile, device: Any) -> PyTree:
-        """Makes the tile's lanes, runs the program, drops the padding."""
+    def run_tile(self, tile: Tile, device: jax.Device | None) -> PyTree:
+        """Makes the lanes of a tile, runs the program, and drops the padding."""
         lanes = self.source.take(tiles.padded(tile, self.width), device)
         result = self.programs[0](lanes, self.shared[device], device)
         real = tile.stop - tile.start
-        # The last tile is copied: a view of its real lanes would keep the padding alive.
+        # A view of the real lanes would keep the padding in memory.
         return result if real == self.width else jax.tree.map(lambda x: x[:real].copy(), result)
 
 
 def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
-    """Decides the tile width and makes the programs; compiles nothing.
-
-    >>> prepare(Job(lambda x: x, np.arange(5)), _executors.local()).width
-    16
-    """
+    """Chooses the tile width and makes the programs; compiles nothing."""
     source = job.lanes if isinstance(job.lanes, LaneSource) else _ArrayLanes(job.lanes)
     shared = jax.tree.map(_shape, job.shared)
     if job.tile is not None:
@@ -215,42 +226,32 @@ def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
 
 
 def collect(task: PreparedJob, store: Store) -> PyTree:
-    """The finished tiles of a job put end to end, NumPy leaves ``(lanes, …)``.
-
-    Tiles that the store does not hold are left out; None if it holds none.
-
-    >>> from jinit.engine import MemoryStore
-    >>> task, store = prepare(Job(abs, np.arange(5)), _executors.local(1)), MemoryStore()
-    >>> collect(task, store) is None
-    True
-    """
-    found = [store.get(task.name, tile.index) for tile in task.tiles]
-    done = [result for result in found if result is not None]
-    if not done:
-        return None
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *done)
+    """The result of a finished job: its tiles, concatenated to NumPy leaves ``(lanes, …)``."""
+    results = [store.get(task.name, tile.index) for tile in task.tiles]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
 
 
-def _digest(tree: PyTree) -> Any:
-    """What tells one set of arrays from another; other lane sources by themselves."""
+def _digest(tree: PyTree | LaneSource) -> Hashable | LaneSource:
+    """Identifies arrays by structure and content, and a lane source by itself."""
     if isinstance(tree, LaneSource):
         return tree
     leaves, structure = jax.tree.flatten(jax.tree.map(_host, tree))
-    parts = [f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes() for leaf in leaves]
-    return structure, hashlib.blake2b(b"".join(parts)).hexdigest()
+    contents = [f"{leaf.shape}{leaf.dtype}".encode() + leaf.tobytes() for leaf in leaves]
+    return structure, hashlib.blake2b(b"".join(contents)).hexdigest()
 
 
-def _host(leaf: Any) -> np.ndarray:
-    """A leaf as a NumPy array; PRNG keys as the words they are made of."""
+def _host(leaf: ArrayLike) -> np.ndarray:
+    """A leaf as a NumPy array; typed PRNG keys as their uint32 words."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: ArrayLike | jax.ShapeDtypeStruct) -> TypeGuard[jax.Array]:
+    """Whether a leaf is an array of typed PRNG keys."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 class _ArrayLanes:
-    """Lanes that are arrays in memory."""
+    """A :class:`LaneSource` of arrays in memory."""
 
     def __init__(self, lanes: PyTree) -> None:
         self.count = tiles.lane_count(lanes)
@@ -265,8 +266,10 @@ class _ArrayLanes:
     def programs(self, width: int) -> Sequence[Program]:
         return ()
 
-    def take(self, numbers: np.ndarray, device: Any) -> PyTree:
-        def chosen(leaf: np.ndarray, one: jax.ShapeDtypeStruct, impl: Any) -> Any:
+    def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
+        def chosen(
+            leaf: np.ndarray, one: jax.ShapeDtypeStruct, impl: str
+        ) -> np.ndarray | jax.Array:
             if impl:
                 return jax.random.wrap_key_data(leaf[numbers], impl=impl)
             return leaf[numbers].astype(one.dtype, copy=False)
@@ -274,7 +277,8 @@ class _ArrayLanes:
         return jax.tree.map(chosen, self._lanes, self.lane, self._impls)
 
 
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+def _shape(leaf: ArrayLike | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a leaf, with the dtype that JAX would give it."""
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
     array = np.asarray(leaf)

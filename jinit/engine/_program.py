@@ -1,10 +1,10 @@
-"""One compiled program: a pure function of one lane, vmapped at a constant width."""
+"""Compiles a pure function of one lane, vmapped at a constant width, and remembers it."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -13,17 +13,21 @@ import numpy as np
 from jinit.typing import PyTree
 
 # LLVM level 1 instead of 3: training programs compile 1.3× faster, and the small networks of a
-# sweep then also train 5 to 40 % faster (matrix multiplications are library calls that the level
-# does not touch). Draws keep their bits and their speed; level 0 would change the bits and train
+# sweep also train 5 to 40 % faster. (Matrix multiplications are library calls, which the level does
+# not affect.) Random draws keep their bits and their speed. Level 0 would change the bits and train
 # 4× slower.
-_COMPILER_OPTIONS: dict[str, Any] = {"cpu": {"xla_backend_optimization_level": 1}}
+_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_backend_optimization_level": 1}}
 
 
 class Program:
-    """``jit(vmap(fn))`` at a fixed tile width, compiled once, on first use or ahead of it.
+    """``jit(vmap(fn))`` at a fixed tile width, compiled once per device, at or before first use.
 
-    Two threads may ask for it at the same time; only one compiles. The count of traces is kept, so
-    that a test can prove that nothing compiled twice.
+    If two threads need the program at the same time, one compiles and the other waits.
+
+    Attributes:
+      name: what progress reports and errors call the program.
+      width: lanes per call.
+      traces: how often ``fn`` was traced; tests use it to prove that nothing compiles twice.
     """
 
     def __init__(
@@ -36,11 +40,11 @@ class Program:
         name: str,
     ) -> None:
         """Args:
-        fn: ``fn(lane, *shared)``, pure.
-        lane: one lane's ``jax.ShapeDtypeStruct`` tree, without the lane axis.
-        shared: the same for the arguments common to all lanes.
+        fn: ``fn(lane, *shared) -> result``, pure.
+        lane: the ``jax.ShapeDtypeStruct`` tree of one lane, without the lane axis.
+        shared: the ``jax.ShapeDtypeStruct`` trees of the arguments that all lanes share.
         width: lanes per call.
-        name: what progress and errors call it.
+        name: what progress reports and errors call the program.
         """
         self.name = name
         self.width = width
@@ -49,10 +53,14 @@ class Program:
         self._lane = lane
         self._shared = shared
         self._lock = threading.Lock()
-        self._compiled: dict[Any, Callable[..., PyTree]] = {}
+        self._compiled: dict[jax.Device | None, Callable[..., PyTree]] = {}
 
-    def compile(self, device: Any = None) -> bool:
-        """Compiles for ``device`` (None: the default device); False if that was done before."""
+    def compile(self, device: jax.Device | None = None) -> bool:
+        """Compiles for ``device`` (None: the default device).
+
+        Returns:
+          False if the program was compiled for that device before.
+        """
         with self._lock:
             if device in self._compiled:
                 return False
@@ -62,41 +70,36 @@ class Program:
             return True
 
     def __call__(
-        self, lanes: PyTree, shared: tuple[PyTree, ...] = (), device: Any = None
+        self, lanes: PyTree, shared: tuple[PyTree, ...], device: jax.Device | None = None
     ) -> PyTree:
         """Runs one tile: leaves ``(width, …)`` in, NumPy leaves ``(width, …)`` out."""
         self.compile(device)
         placed = lanes if device is None else jax.device_put(lanes, device)
         return jax.tree.map(np.asarray, self._compiled[device](placed, *shared))
 
-    def export(self, platforms: tuple[str, ...]) -> Any:
-        """The program lowered for platforms this machine may not have (``jax.export``)."""
-        from jax import export
-
-        return export.export(self._jitted(), platforms=platforms)(*self._arguments(None))
-
-    def _jitted(self) -> Any:
+    def _jitted(self) -> jax.stages.Wrapped:
         def counted(lane: PyTree, *shared: PyTree) -> PyTree:
             self.traces += 1
             return self._fn(lane, *shared)
 
-        # A distinct name per program keeps profiles and compiler dumps readable.
+        # Profiles and compiler dumps show this name.
         counted.__name__ = "".join(c if c.isalnum() else "_" for c in self.name)
         return jax.jit(jax.vmap(counted, in_axes=(0, *(None for _ in self._shared))))
 
-    def _arguments(self, device: Any) -> tuple[PyTree, ...]:
+    def _arguments(self, device: jax.Device | None) -> tuple[PyTree, ...]:
         sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
 
-        def placed(leaf: Any, *lead: int) -> jax.ShapeDtypeStruct:
+        def placed(leaf: jax.ShapeDtypeStruct, *lead: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((*lead, *leaf.shape), leaf.dtype, sharding=sharding)
 
         lanes = jax.tree.map(lambda leaf: placed(leaf, self.width), self._lane)
         return (lanes, *jax.tree.map(placed, self._shared))
 
 
-_CACHE: OrderedDict[Any, Program] = OrderedDict()
+_CACHE: OrderedDict[Hashable, Program] = OrderedDict()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
+# Settings of JAX that change what is compiled.
 _SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
@@ -108,17 +111,16 @@ _SETTINGS = (
 def cached(
     fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...], *, width: int, name: str
 ) -> Program:
-    """The program for these arguments, compiled earlier in this process if there was one.
+    """The program for these arguments: the one made earlier in this process, or a new one.
 
-    Like ``jax.jit``'s cache: the key is the function (by equality: a frozen dataclass with
-    ``__call__`` is found again, a fresh lambda is not), all shapes, the width, and the settings of
-    JAX that change what is compiled.
+    The cache key is the function, all shapes, the width, and ``_SETTINGS``. Functions are compared
+    by equality: two equal frozen dataclasses with ``__call__`` share a program, two lambdas do not.
 
     >>> one = jax.ShapeDtypeStruct((), "float32")
     >>> cached(abs, one, (), width=2, name="abs") is cached(abs, one, (), width=2, name="abs")
     True
     """
-    make = Program(fn, lane, shared, width=width, name=name)
+    program = Program(fn, lane, shared, width=width, name=name)
     leaves, tree = jax.tree.flatten((lane, shared))
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
     settings = tuple(str(getattr(jax.config, name)) for name in _SETTINGS)
@@ -126,10 +128,10 @@ def cached(
     try:
         hash(key)
     except TypeError:
-        return make
+        return program
     with _CACHE_LOCK:
-        found = _CACHE.setdefault(key, make)
+        program = _CACHE.setdefault(key, program)
         _CACHE.move_to_end(key)
         while len(_CACHE) > _CACHE_SIZE:
             _CACHE.popitem(last=False)
-        return found
+        return program

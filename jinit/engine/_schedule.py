@@ -1,9 +1,8 @@
 """Runs many programs on few threads: compiles in the background while tiles of others run.
 
-Every worker thread takes, again and again, the most useful thing to do: compile a program (one at a
-time once there are tiles to run) or run a tile. So no core waits for a compiler, and the first
-program starts as soon as it can. The calling thread keeps the books: it stores finished tiles,
-reports progress, and watches for a hang.
+Each worker thread repeatedly takes the most useful task: compile a program, or run a tile. Once
+there are tiles to run, only one program compiles at a time, so the other cores run tiles. The
+calling thread stores finished tiles, reports progress, and watches for a hang.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+import jax
 
 from jinit import errors
 from jinit.engine._program import Program
@@ -21,9 +22,12 @@ from jinit.engine._store import Store
 from jinit.engine._tiles import Tile
 from jinit.typing import PyTree
 
+# Seconds that an interrupted run waits for tiles that are still running.
+_PATIENCE = 30.0
+
 
 class Task(Protocol):
-    """A prepared job: programs to compile, then tiles to run in any order, on any worker."""
+    """A prepared job: programs to compile, then tiles to run in any order on any worker."""
 
     @property
     def name(self) -> str: ...
@@ -34,31 +38,40 @@ class Task(Protocol):
     @property
     def tiles(self) -> Sequence[Tile]: ...
 
-    def run_tile(self, tile: Tile, device: Any) -> PyTree: ...
+    def run_tile(self, tile: Tile, device: jax.Device | None) -> PyTree: ...
 
 
 @dataclass(frozen=True)
 class Event:
-    """What just happened.
+    """A progress report of :func:`run` or :func:`run_many`.
 
     Attributes:
-      kind: a program was compiled, a tile finished, or the last tile of a job did.
+      kind: ``"compiled"`` (a program), ``"tile"`` (a tile is finished) or ``"job"`` (the last tile
+        of a job is finished).
       job: position of the job in the list given to ``run_many``.
-      tile: the finished tile, for ``"tile"``.
-      result: that tile's result, NumPy leaves ``(lanes, …)``.
-      seconds: how long the compile or the tile took.
+      tile: the finished :class:`Tile`, for ``"tile"``; else None.
+      result: the result of that tile, NumPy leaves ``(lanes, …)``; else None.
+
+    >>> Event("tile", job=0, tile=Tile(0, 0, 16)).tile.stop
+    16
     """
 
     kind: Literal["compiled", "tile", "job"]
     job: int
     tile: Tile | None = None
     result: PyTree = None
-    seconds: float = 0.0
 
 
 @dataclass
 class _Pending:
-    """What is left of one job."""
+    """The remaining work of one job.
+
+    Attributes:
+      programs: not yet begun.
+      tiles: not yet begun.
+      compiling: number of programs that are compiling now.
+      unfinished: number of tiles not yet stored.
+    """
 
     programs: list[Program]
     tiles: list[Tile]
@@ -68,7 +81,7 @@ class _Pending:
 
 @dataclass
 class _Work:
-    """The shared list of things to do, guarded by one lock."""
+    """The remaining work of all jobs, shared by all threads and guarded by one lock."""
 
     pending: list[_Pending]
     workers: int
@@ -76,7 +89,11 @@ class _Work:
     stopped: bool = False
 
     def next(self, *, runs: bool) -> tuple[int, Program | Tile] | None:
-        """Blocks for the next task; None when nothing is left for this worker."""
+        """Waits for the next program or tile, with its job; None if nothing is left.
+
+        Args:
+          runs: whether this worker may run tiles, or only compiles.
+        """
         with self.changed:
             while not self.stopped:
                 compiling = sum(job.compiling for job in self.pending)
@@ -99,11 +116,13 @@ class _Work:
         return None
 
     def compiled(self, job: int) -> None:
+        """Notes that a program of this job is compiled."""
         with self.changed:
             self.pending[job].compiling -= 1
             self.changed.notify_all()
 
     def stop(self) -> None:
+        """Makes :meth:`next` return None to every worker."""
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
@@ -113,7 +132,7 @@ def run_tasks(
     tasks: Sequence[Task],
     store: Store,
     *,
-    devices: Sequence[Any],
+    devices: Sequence[jax.Device | None],
     compiler: bool,
     hang_after: float,
     progress: Callable[[Event], None] | None,
@@ -123,24 +142,24 @@ def run_tasks(
     Args:
       tasks: prepared jobs, most urgent first.
       store: receives each finished tile.
-      devices: one entry per worker thread: the device it runs on (None: the default).
-      compiler: add a thread that only compiles (accelerators: the workers must not wait).
-      hang_after: seconds without any finished compile or tile that count as a hang.
+      devices: one device per worker thread; None is the default device.
+      compiler: adds a thread that only compiles, so that accelerators never wait for a compiler.
+      hang_after: seconds without a finished compile or tile that count as a hang.
       progress: called in this thread after each event.
 
     Raises:
       HangError: nothing finished for ``hang_after`` seconds.
-      Exception: whatever a program raised, with a note that names the program and the tile.
+      Exception: the exception of a program, with a note that names the program and the tile.
     """
-    work = _Work([_left(task, store) for task in tasks], len(devices))
+    work = _Work([_remaining(task, store) for task in tasks], len(devices))
     inbox: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-    doing: dict[int, tuple[str, float]] = {}
+    active: dict[int, tuple[str, float]] = {}
     specs = [(device, True) for device in devices] + ([(devices[0], False)] if compiler else [])
     threads = [
         threading.Thread(
             target=_worker,
-            args=(tasks, work, inbox, doing, number, device, runs),
-            # A thread stuck inside the compiler cannot be ended; it must not keep the process.
+            args=(tasks, work, inbox, active, number, device, runs),
+            # A thread that hangs in the compiler cannot be stopped; it must not block process exit.
             daemon=True,
             name=f"jinit-{number}",
         )
@@ -149,7 +168,7 @@ def run_tasks(
     for thread in threads:
         thread.start()
     try:
-        _keep_books(tasks, work, store, inbox, doing, hang_after, progress)
+        _process_events(tasks, work, store, inbox, active, hang_after, progress)
     except errors.HangError:
         work.stop()
         raise
@@ -161,20 +180,22 @@ def run_tasks(
         thread.join()
 
 
-def _left(task: Task, store: Store) -> _Pending:
+def _remaining(task: Task, store: Store) -> _Pending:
+    """The tiles that the store does not hold, and all programs if there are any."""
     tiles = [tile for tile in task.tiles if store.get(task.name, tile.index) is None]
     return _Pending(list(task.programs) if tiles else [], tiles, unfinished=len(tiles))
 
 
-def _keep_books(
+def _process_events(
     tasks: Sequence[Task],
     work: _Work,
     store: Store,
     inbox: queue.SimpleQueue[Event | BaseException],
-    doing: dict[int, tuple[str, float]],
+    active: dict[int, tuple[str, float]],
     hang_after: float,
     progress: Callable[[Event], None] | None,
 ) -> None:
+    """Stores and reports events until every tile is stored; raises what a worker raised."""
     report = progress or (lambda event: None)
     last = time.monotonic()
     while any(job.unfinished for job in work.pending):
@@ -183,7 +204,7 @@ def _keep_books(
             event = inbox.get(timeout=min(0.25, hang_after))
         except queue.Empty:
             if time.monotonic() - last > hang_after:
-                raise _hang(doing, hang_after) from None
+                raise _hang(active, hang_after) from None
             continue
         last = time.monotonic()
         if isinstance(event, BaseException):
@@ -200,35 +221,39 @@ def _worker(
     tasks: Sequence[Task],
     work: _Work,
     inbox: queue.SimpleQueue[Event | BaseException],
-    doing: dict[int, tuple[str, float]],
+    active: dict[int, tuple[str, float]],
     number: int,
-    device: Any,
+    device: jax.Device | None,
     runs: bool,
 ) -> None:
+    """Compiles programs and runs tiles until none is left; sends events or one exception.
+
+    Args:
+      active: worker number → label and start of what the worker does now; read on a hang.
+      number: of this worker.
+    """
     while (item := work.next(runs=runs)) is not None:
-        job, what = item
-        task, start = tasks[job], time.monotonic()
-        if isinstance(what, Program):
-            label = f"compiling program {what.name!r}"
+        job, unit = item
+        task = tasks[job]
+        if isinstance(unit, Program):
+            label = f"compiling program {unit.name!r}"
         else:
-            label = f"running tile {what.index} (lanes {what.start} to {what.stop - 1}) of program "
+            label = f"running tile {unit.index} (lanes {unit.start} to {unit.stop - 1}) of program "
             label += repr(task.name)
-        doing[number] = (label, start)
+        active[number] = (label, time.monotonic())
         try:
-            if isinstance(what, Program):
-                fresh = what.compile(device)
+            if isinstance(unit, Program):
+                fresh = unit.compile(device)
                 work.compiled(job)
-                seconds = time.monotonic() - start
-                events = [Event("compiled", job, seconds=seconds)] if fresh else []
+                events = [Event("compiled", job)] if fresh else []
             else:
-                result = task.run_tile(what, device)
-                events = [Event("tile", job, what, result, time.monotonic() - start)]
+                events = [Event("tile", job, unit, task.run_tile(unit, device))]
         except BaseException as error:
             error.add_note(f"while {label}")
             inbox.put(error)
             work.stop()
             return
-        del doing[number]
+        del active[number]
         for event in events:
             inbox.put(event)
 
@@ -238,10 +263,9 @@ def _drain(
     inbox: queue.SimpleQueue[Event | BaseException],
     tasks: Sequence[Task],
     store: Store,
-    patience: float = 30.0,
 ) -> None:
-    """After an interruption: lets running tiles end and stores them, so that nothing is lost."""
-    deadline = time.monotonic() + patience
+    """After an interruption, waits for the running tiles and stores them."""
+    deadline = time.monotonic() + _PATIENCE
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     while not inbox.empty():
@@ -250,10 +274,11 @@ def _drain(
             store.put(tasks[event.job].name, event.tile.index, event.result)
 
 
-def _hang(doing: dict[int, tuple[str, float]], hang_after: float) -> errors.HangError:
+def _hang(active: dict[int, tuple[str, float]], hang_after: float) -> errors.HangError:
+    """The error that says what every busy worker is doing."""
     now = time.monotonic()
-    what = "; ".join(f"{label} for {now - since:.0f} s" for label, since in doing.values())
+    tasks = "; ".join(f"{label} for {now - since:.0f} s" for label, since in active.values())
     return errors.HangError(
-        f"no compile or tile finished for {hang_after:g} s: {what or 'all threads idle'}; "
+        f"no compile or tile finished for {hang_after:g} s: {tasks or 'all threads idle'}; "
         "fix: raise hang_after if one tile may take that long, or lower tile"
     )

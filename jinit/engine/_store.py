@@ -1,4 +1,4 @@
-"""Where finished tiles go. In memory for now; a durable store takes the same three calls."""
+"""Keeps finished tiles: the protocol of a store, a store in memory, and the arrays of one run."""
 
 from __future__ import annotations
 
@@ -13,22 +13,31 @@ from jinit.typing import PyTree
 
 
 class Store(Protocol):
-    """Finished tiles of one set of jobs, by job name and tile number.
+    """Keeps the finished tiles of a set of jobs, by job name and tile number.
 
-    ``claim`` is called once per job before anything else and refuses a job whose name already
-    stands for another one; ``get`` returns None for a tile that is not there. All are called from
-    one thread.
+    The engine calls all methods from one thread, ``claim`` first, once per job.
+
+    >>> store: Store = MemoryStore()
+    >>> store.put("job", 0, 1.0)
+    >>> store.get("job", 0)
+    1.0
     """
 
-    def claim(self, job: str, identity: Hashable) -> None: ...
+    def claim(self, job: str, identity: Hashable) -> None:
+        """Raises ValueError if the job's kept tiles came from another function, width or lanes."""
+        ...
 
-    def get(self, job: str, tile: int) -> PyTree | None: ...
+    def get(self, job: str, tile: int) -> PyTree | None:
+        """The result of a tile, NumPy leaves ``(lanes, …)``; None if the store does not hold it."""
+        ...
 
-    def put(self, job: str, tile: int, result: PyTree) -> None: ...
+    def put(self, job: str, tile: int, result: PyTree) -> None:
+        """Keeps the result of a finished tile."""
+        ...
 
 
 class MemoryStore:
-    """A :class:`Store` in a dictionary; pass the same one again to go on after an interruption.
+    """A :class:`Store` in a dictionary; pass it again to continue after an interruption.
 
     >>> store = MemoryStore()
     >>> store.put("job", 0, {"loss": 1.0})
@@ -41,36 +50,39 @@ class MemoryStore:
         self._identities: dict[str, Hashable] = {}
 
     def claim(self, job: str, identity: Hashable) -> None:
-        """Refuses a function, lanes or tile width other than those the kept tiles came from.
+        """Checks that the job is the one that the kept tiles of its name came from.
+
+        Args:
+          job: the name of the job.
+          identity: its function, tile width and digests of its lanes and shared arguments.
 
         Raises:
-          ValueError: the name is another job's.
+          ValueError: the kept tiles of that name came from another job.
         """
         if self._identities.setdefault(job, identity) != identity:
             raise errors.refusal(
                 f"store of job {job!r}",
                 "another function, other lanes, other arguments or another tile width",
-                "what its finished tiles came from",
+                "the same as those of its finished tiles",
                 "give the job another name, or use a fresh MemoryStore()",
             )
 
     def get(self, job: str, tile: int) -> PyTree | None:
-        """The tile's result, or None."""
+        """The result of a tile, or None."""
         return self._tiles.get((job, tile))
 
     def put(self, job: str, tile: int, result: PyTree) -> None:
-        """Keeps a finished tile's result."""
+        """Keeps the result of a finished tile."""
         self._tiles[job, tile] = result
 
 
 class Gathered:
-    """The :class:`Store` of one run: every tile is copied into arrays of all lanes as it comes.
+    """The :class:`Store` of one run: copies every finished tile into arrays of all lanes.
 
-    The memory that a tile was made in serves the next one, while others run, and no copy is left to
-    be made at the end.
+    A tile's own memory is thus free for the next tile, and no copy remains to be made at the end.
 
     Args:
-      sizes: for each job its number of lanes and its tile width.
+      sizes: job name → number of lanes and tile width.
 
     >>> store = Gathered({"job": (3, 2)})
     >>> store.put("job", 1, np.array([5.0]))
@@ -85,17 +97,17 @@ class Gathered:
         self._done: set[tuple[str, int]] = set()
 
     def claim(self, job: str, identity: Hashable) -> None:
-        """Nothing to refuse: it starts empty."""
+        """Accepts every job: this store starts empty."""
 
     def get(self, job: str, tile: int) -> PyTree | None:
-        """The tile's result, a view; None if it has not come."""
+        """The result of a tile, a view; None before the tile is finished."""
         if (job, tile) not in self._done:
             return None
         width = self._sizes[job][1]
         return jax.tree.map(lambda leaf: leaf[tile * width :][:width], self._whole[job])
 
     def put(self, job: str, tile: int, result: PyTree) -> None:
-        """Copies a finished tile to its place."""
+        """Copies a finished tile into the arrays of all lanes."""
         lanes, width = self._sizes[job]
         if job not in self._whole:
             self._whole[job] = jax.tree.map(
@@ -109,5 +121,5 @@ class Gathered:
         self._done.add((job, tile))
 
     def whole(self, job: str) -> PyTree:
-        """All lanes of a job whose tiles have all come."""
+        """The result of a job, NumPy leaves ``(lanes, …)``, once all its tiles are finished."""
         return self._whole[job]

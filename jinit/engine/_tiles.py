@@ -1,7 +1,7 @@
-"""Lanes cut into tiles of constant width: the same program serves every tile.
+"""Cuts lanes into tiles of constant width, so that one program serves every tile.
 
-At one width (≥ 2) a lane's result is bitwise the same whatever its position and neighbours, so the
-last tile is padded, never shrunk.
+At a fixed width ≥ 2 a lane's result is bitwise independent of its position and its neighbours.
+The last tile is therefore padded, never shrunk.
 """
 
 from __future__ import annotations
@@ -15,19 +15,28 @@ from jinit import errors
 from jinit.typing import PyTree
 
 # Measured on 2-core x86 machines, widths 32 to 512, depths 3 to 16: the state that a tile carries
-# from step to step should stay within about 1 MiB, more falls out of the cores' cache. Wider than
-# 16 gains nothing; width 1 would change the last bits.
+# from step to step fits the cores' cache up to about 1 MiB. More than 16 lanes gain nothing; a
+# width of 1 would change the last bits.
 _CPU_STATE_BYTES = 2**20
 _CPU_WIDEST = 16
 _NARROWEST = 2
-# Share of an accelerator's memory for the carried state; activations and gradients take the rest.
+# Share of an accelerator's memory for the carried state; activations and gradients need the rest.
 _ACCELERATOR_SHARE = 0.15
 _ACCELERATOR_WIDEST = 8192
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Lanes ``start`` to ``stop`` of a job; shorter than the width only at the end."""
+    """A run of consecutive lanes of a job, computed by one call; the last tile may be shorter.
+
+    Attributes:
+      index: number of the tile in its job, from 0.
+      start: number of its first lane.
+      stop: number of the lane after its last.
+
+    >>> Tile(index=1, start=16, stop=20).stop
+    20
+    """
 
     index: int
     start: int
@@ -50,7 +59,7 @@ def lane_count(lanes: PyTree) -> int:
             "lanes",
             {path: size[0] if size else "a scalar" for path, size in sizes.items()},
             "a pytree whose leaves share one leading lane axis",
-            "stack the lanes; pass what is common to all as a shared argument",
+            "stack the lanes; pass arrays that all lanes use as shared arguments",
         )
     count = int(next(iter(sizes.values()))[0])
     if not count:
@@ -69,7 +78,7 @@ def cut(count: int, width: int) -> list[Tile]:
 
 
 def padded(tile: Tile, width: int) -> np.ndarray:
-    """Lane numbers for the tile, (width,) int64; the last lane repeats as padding.
+    """Lane numbers of a tile, ``(width,)`` int64; its last lane is repeated as padding.
 
     >>> padded(Tile(2, 4, 5), 2)
     array([4, 4])
@@ -78,32 +87,28 @@ def padded(tile: Tile, width: int) -> np.ndarray:
 
 
 def check_tile(width: int) -> int:
-    """``width`` if it is a legal number of lanes per call.
-
-    >>> check_tile(4)
-    4
-    """
+    """``width`` if it is an allowed number of lanes per call, 2 to 2²⁰."""
     return errors.check_integer(
         "tile", width, low=2, high=2**20, fix="use 2 or more: width 1 rounds differently"
     )
 
 
 def tile_width(
-    state_bytes: int, platform: str, *, count: int = 0, memory_bytes: int | None = None
+    state_bytes: int, platform: str, *, count: int, memory_bytes: int | None = None
 ) -> int:
-    """How many lanes one call of the compiled program takes: a power of two.
+    """Lanes per call of the compiled program: a power of two.
 
-    A pure function of shapes and platform, never of timing. On CPU the number of lanes does not
-    enter, so that adding lanes never changes a number.
+    A pure function of shapes and platform, never of timing. On CPU it does not depend on the
+    number of lanes, so adding lanes changes no result.
 
     Args:
-      state_bytes: what one lane carries from iteration to iteration.
+      state_bytes: bytes that one lane carries from iteration to iteration.
       platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
-      count: lanes in the job; bounds the width on accelerators.
-      memory_bytes: memory of one accelerator; None assumes 8 GiB.
+      count: lanes in the job; limits the width on accelerators only.
+      memory_bytes: memory of one accelerator; None means 8 GiB.
 
-    >>> tile_width(17_800, "cpu"), tile_width(68_000, "cpu"), tile_width(2_000_000, "cpu")
-    (16, 8, 2)
+    >>> [tile_width(size, "cpu", count=99) for size in (17_800, 68_000, 2_000_000)]
+    [16, 8, 2]
     """
     if platform == "cpu":
         return _power_of_two(_CPU_STATE_BYTES / max(state_bytes, 1), _CPU_WIDEST)

@@ -206,7 +206,7 @@ def test_bad_input(call, match):
 
 
 def test_tile_width_is_a_pure_function_of_bytes_and_platform():
-    widths = [_tiles.tile_width(bytes_, "cpu") for bytes_ in (1, 10**5, 3 * 10**5, 10**7)]
+    widths = [_tiles.tile_width(bytes_, "cpu", count=99) for bytes_ in (1, 10**5, 3 * 10**5, 10**7)]
     assert widths == [16, 8, 2, 2]
     assert _tiles.tile_width(10**5, "gpu", count=100) == 128
     assert _tiles.tile_width(10**8, "gpu", count=100, memory_bytes=16 * 10**9) == 16

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 import jinit
 from jinit import data, models
@@ -250,9 +251,8 @@ def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digi
     )
     program = jinit.plan(grid).programs[0]
     shared = (jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), program.dataset),)
-    lowered = Program(
-        program.network, lane_shapes(program.shapes), shared, width=64, name="train"
-    ).export((platform,))
+    train = Program(program.network, lane_shapes(program.shapes), shared, width=64, name="train")
+    lowered = export.export(train._jitted(), platforms=(platform,))(*train._arguments(None))
     assert lowered.platforms == (platform,)
     assert len(lowered.mlir_module_serialized) > 1000
 
