@@ -17,9 +17,9 @@ EXAMPLES = """examples:
   python -m experiments run zero_weights                # the committed result, made anew
   python -m experiments run zero_weights --scale small  # seconds; into experiments/results/small
   python -m experiments all --scale full
-  python -m experiments table --write                   # into README.md and experiments/README.md
+  python -m experiments table --write                   # into experiments/README.md
 """
-PAGES = {harness.FOLDER.parent / "README.md": "experiments/", harness.FOLDER / "README.md": ""}
+PAGE = harness.FOLDER / "README.md"
 START, END = "<!-- python -m experiments table -->", "<!-- end of table -->"
 
 
@@ -63,11 +63,10 @@ def run_all(names: list[str], scale: harness.Scale, folder: Path) -> int:
 
 
 def write_tables() -> None:
-    """Puts the table into both pages."""
-    for page, prefix in PAGES.items():
-        before, _, rest = page.read_text().partition(START)
-        after = rest.partition(END)[2]
-        page.write_text(f"{before}{START}\n{harness.markdown_tables(prefix)}\n{END}{after}")
+    """Puts the tables into the page."""
+    before, _, rest = PAGE.read_text().partition(START)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{START}\n{harness.markdown_tables()}\n{END}{after}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
                              help="small: seconds, few seeds; full: minutes (default)")  # fmt: skip
         command.add_argument("--out", type=Path, help="folder for results")
     table = commands.add_parser("table", help="print the table of verdicts")
-    table.add_argument("--write", action="store_true", help="put it into both README files")
+    table.add_argument("--write", action="store_true", help="put it into experiments/README.md")
     options = parser.parse_args(argv)
     try:
         if options.command == "list":
@@ -96,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
             if options.write:
                 write_tables()
             else:
-                print(harness.markdown_tables("experiments/"))
+                print(harness.markdown_tables())
         else:
             scale = harness.Scale(options.scale)
             folder = options.out or scale(harness.RESULTS / "small", harness.RESULTS)

@@ -138,32 +138,28 @@ def formatted(value: dict[str, Any], form: str) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
-def markdown_tables(prefix: str = "") -> str:
-    """The tables of all claims and of all published results, from the result files.
-
-    Args:
-      prefix: path from the page to ``experiments/``.
-    """
+def markdown_tables() -> str:
+    """The tables of all claims and of all published results, from the result files."""
     claims = [name for name in names() if load(name).NUMBER is not None]
     papers = [name for name in names() if hasattr(load(name), "PAPER")]
     found = [
-        _markdown_table("claim", {name: str(load(name).NUMBER) for name in claims}, prefix),
-        _markdown_table("result", {name: load(name).PAPER for name in papers}, prefix),
+        _markdown_table("claim", {name: str(load(name).NUMBER) for name in claims}),
+        _markdown_table("result", {name: load(name).PAPER for name in papers}),
     ]
     return "\n\n".join(found)
 
 
-def _markdown_table(what: str, labels: dict[str, str], prefix: str) -> str:
+def _markdown_table(what: str, labels: dict[str, str]) -> str:
     rows = [f"| | {what} | verdict | seeds | measured | |", "|---|---|---|---|---|---|"]
     for name, label in labels.items():
         module = load(name)
         file = RESULTS / f"{name}.json"
         if not file.exists():
-            rows.append(f"| {label} | {module.TITLE} | not run | | | [script]({prefix}{name}.py) |")
+            rows.append(f"| {label} | {module.TITLE} | not run | | | [script]({name}.py) |")
             continue
         result = json.loads(file.read_text())
         found, seeds = result["verdict"], result["numbers"]["seeds"]
-        links = f"[script]({prefix}{name}.py) · [picture]({prefix}results/{name}.png)"
+        links = f"[script]({name}.py) · [picture](results/{name}.png)"
         cells = (module.TITLE, f"**{found['kind']}**", f"{seeds:,}", found["answer"])
         # |dW| would end a cell.
         shown = " | ".join(cell.replace("|", "\\|") for cell in cells)

@@ -1,8 +1,9 @@
 """Measures jinit against what people would write instead, side by side in one run.
 
-    python scripts/bench.py sweep                 # all contenders, all sizes, bench.json beside it
+    python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
     python scripts/bench.py sweep --only a f      # two of them
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
+    python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
     python scripts/bench.py theory                # phase diagram and propagation against a loop
 
@@ -20,17 +21,19 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import contenders
-import draws
-import jax
-import theories
-from contenders import Run, Work
+from benchmarks import contenders, draws, theories
+from benchmarks.contenders import Run, Work
 
 from jinit import errors
 
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "benchmarks" / "bench.json"
+PAGE = FOLDER.parent / "jinit" / "engine" / "README.md"
+START, END = "<!-- python scripts/bench.py table -->", "<!-- end -->"
 SIZES = {
     "32x3": Work(runs=256, width=32, depth=3, batch=32, steps=600, hand_tile=16),
     "64x4": Work(runs=64, width=64, depth=4, batch=64, steps=600, hand_tile=4),
@@ -45,6 +48,14 @@ CONTENDERS = {
     "d": ("torch loop", contenders.torch_loop),
     "e": ("torch vmap", contenders.torch_vmap),
     "f": ("hand tiles", contenders.hand_tiles),
+}
+# The order and the names of the contenders in the page's table.
+COLUMNS = {
+    "f": "hand-written tiles",
+    "b": "`jit(vmap)`",
+    "e": "`torch.func.vmap`",
+    "c": "step loop",
+    "d": "PyTorch loop",
 }
 
 
@@ -67,19 +78,18 @@ def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
     for letter in letters:
         rates = [work.gflop / s for s in seconds[letter]]
         rows[letter] = {
-            "contender": CONTENDERS[letter][0],
             "steady_seconds": statistics.median(seconds[letter]),
             "cold_seconds": cold[letter],
             "gflops": statistics.median(rates),
             # Against the peak of the same round: the machine's speed may drift between rounds.
             "of_peak": statistics.median(r / p for r, p in zip(rates, peaks, strict=True)),
-            "jinit_is_faster_by": statistics.median(
+            "slower": statistics.median(
                 s / a
                 for s, a in zip(seconds[letter], seconds.get("a", seconds[letter]), strict=True)
             ),
             "all_seconds": seconds[letter],
         }
-    return {"work": work.__dict__, "gflop": work.gflop, "peaks": peaks, "rows": rows}
+    return {"work": vars(work), "gflop": work.gflop, "peaks": peaks, "rows": rows}
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -91,8 +101,8 @@ def sweep(arguments: argparse.Namespace) -> None:
     results = {}
     for name in arguments.sizes:
         work = SIZES[name]
-        results[name] = found = measure(work, letters, arguments.repeats)
-        peak = statistics.median(found["peaks"])
+        measured = measure(work, letters, arguments.repeats)
+        peak = statistics.median(measured["peaks"])
         print(
             f"\n{work.runs} runs, width {work.width}, depth {work.depth}, batch {work.batch}, "
             f"{work.steps} steps: {work.gflop:.0f} GFLOP; peak {peak:.0f} GFLOP/s"
@@ -100,17 +110,77 @@ def sweep(arguments: argparse.Namespace) -> None:
         print(
             "                steady s    cold s   GFLOP/s   of peak   jinit faster by", flush=True
         )
-        for letter, row in found["rows"].items():
+        for letter, row in measured["rows"].items():
             print(
-                f"({letter}) {row['contender']:<11}{row['steady_seconds']:9.2f}"
+                f"({letter}) {CONTENDERS[letter][0]:<11}{row['steady_seconds']:9.2f}"
                 f"{row['cold_seconds']:10.2f}{row['gflops']:10.1f}{row['of_peak']:10.2f}"
-                f"{row['jinit_is_faster_by']:14.2f} ×",
+                f"{row['slower']:14.2f} ×",
                 flush=True,
             )
-    versions = {"python": platform.python_version(), "jax": jax.__version__}
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), **versions}
-    Path(arguments.out).write_text(json.dumps({"machine": machine, "sizes": results}, indent=1))
+        results[name] = summary(measured)
+    versions = {name: version(name) for name in ("jax", "torch")}
+    record = {
+        "machine": arguments.machine or f"{os.cpu_count()} cores, {platform.machine()}",
+        "versions": {name: text for name, text in versions.items() if text},
+        "rounds": arguments.repeats,
+        "sizes": results,
+    }
+    Path(arguments.out).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{arguments.out} written")
+
+
+def version(package: str) -> str | None:
+    """The installed version, without what builds append to it; None if it is not installed."""
+    try:
+        return metadata.version(package).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def summary(measured: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of one size that the table shows."""
+    work, rows = measured["work"], measured["rows"]
+    ours = rows.get("a", {})
+    return {
+        **{name: work[name] for name in ("runs", "width", "depth", "batch")},
+        "gflops": ours.get("gflops"),
+        "of_peak": ours.get("of_peak"),
+        "slower": {letter: row["slower"] for letter, row in rows.items() if letter != "a"},
+    }
+
+
+def markdown_table(record: dict[str, Any]) -> str:
+    """bench.json as a Markdown table, with a line that says how it was measured."""
+    heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *COLUMNS.values()]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in record["sizes"].values():
+        cells = [
+            f"{row['runs']} × ({row['width']}, {row['depth']}, {row['batch']})",
+            f"{row['gflops']:.0f} GFLOP/s",
+            f"{row['of_peak']:.2f}",
+            *(ratio_text(row["slower"].get(letter)) for letter in COLUMNS),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
+    how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
+    return "\n".join([*lines, "", how])
+
+
+def ratio_text(ratio: float | None) -> str:
+    """``1.42 ×``, without decimals from 10 on; empty if the contender did not run."""
+    if ratio is None:
+        return ""
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Prints the table, or puts it into the engine's page."""
+    text = markdown_table(json.loads(RESULTS.read_text()))
+    if not arguments.write:
+        print(text)
+        return
+    before, _, rest = PAGE.read_text().partition(START)
+    PAGE.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
 def memory(arguments: argparse.Namespace) -> None:
@@ -120,14 +190,14 @@ def memory(arguments: argparse.Namespace) -> None:
         "jinit.run(jinit.Grid(width=64, depth=4, batch_size=64, steps=5, seeds=n));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
-    found = {
+    peak = {
         runs: float(subprocess.check_output([sys.executable, "-c", code, str(runs)]))
         for runs in (64, 4096)
     }
     weights = 4096 * 4 * (64 * 64 * 4 + 64 * 10 + 4 * 64 + 10) / 2**20
     print(
-        f"peak memory: {found[64]:.0f} MiB at 64 runs, {found[4096]:.0f} MiB at 4,096 runs, ratio "
-        f"{found[4096] / found[64]:.2f} (all 4,096 weights alone would be {weights:.0f} MiB)"
+        f"peak memory: {peak[64]:.0f} MiB at 64 runs, {peak[4096]:.0f} MiB at 4,096 runs, ratio "
+        f"{peak[4096] / peak[64]:.2f} (all 4,096 weights alone would be {weights:.0f} MiB)"
     )
 
 
@@ -137,7 +207,7 @@ def init(arguments: argparse.Namespace) -> None:
     if importlib.util.find_spec("torch") is None:
         print(f"PyTorch is not installed ({INSTALL}): no torch columns")
         del makers["torch"]
-    results = {}
+    results: dict[str, Any] = {}
     print("initializer               size  lanes   jinit draws/s   over jit(vmap)   over torch")
     for kind in arguments.only:
         for size in (64, 256, 1024):
@@ -184,8 +254,12 @@ def main() -> None:
     one.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     one.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
-    one.add_argument("--out", default="bench.json", help="JSON file (default bench.json)")
+    one.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")
+    one.add_argument("--machine", help='for the page, e.g. "two cores of an AMD EPYC with AVX2"')
     one.set_defaults(run=sweep)
+    page = commands.add_parser("table", help="the table of the engine's page, from bench.json")
+    page.add_argument("--write", action="store_true", help="put it into jinit/engine/README.md")
+    page.set_defaults(run=table)
     two = commands.add_parser("init", help="draws per second against JAX and PyTorch")
     two.add_argument("--only", nargs="+", default=list(draws.KINDS), choices=list(draws.KINDS))
     two.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")

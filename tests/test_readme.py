@@ -1,22 +1,66 @@
-"""Every code block of the README runs, and the scripts it names exist."""
+"""Every page's code blocks run, its links lead somewhere, and its numbers are the measured ones."""
 
+import importlib
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for language, code in BLOCKS
-    if language == "bash"
-    for line in code.splitlines()
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "experiments" / "README.md",
+    *sorted(ROOT.glob("jinit/**/README.md")),
+    *sorted(ROOT.glob(".github/*.md")),
 ]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+BLOCKS = [
+    (page, language, code)
+    for page, text in TEXTS.items()
+    for language, code in re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL)
+]
+PYTHON = [(page, code) for page, language, code in BLOCKS if language == "python"]
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for _, language, code in BLOCKS
+        if language == "bash"
+        for line in code.splitlines()
+    }
+)
+
+
+def test_every_page_is_read():
+    assert len(PAGES) >= 12
+    assert {language for _, language, _ in BLOCKS} == {"python", "bash", "text", "bibtex"}
+    assert len(PYTHON) >= 12
+
+
+def test_the_readme_is_short():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 130
+    assert not [line for line in lines if len(line) > 100]
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        if not target.startswith(("http", "#")):
+            assert (ROOT / page).parent.joinpath(target.partition("#")[0]).exists(), target
+
+
+def test_the_readme_installs_as_messages_say():
+    from jinit import errors
+
+    command = errors.INSTALL.format(extra="lab").partition(" in a checkout")[0]
+    assert f"```bash\n{command}\n```" in TEXTS["README.md"]
 
 
 def test_the_inventory_is_the_registrys(capsys):
@@ -24,24 +68,77 @@ def test_the_inventory_is_the_registrys(capsys):
 
     assert main(["initializers", "--markdown"]) == 0
     table = capsys.readouterr().out.strip()
-    text = (ROOT / "README.md").read_text()
+    text = TEXTS["jinit/initializers/README.md"]
     marker = "<!-- jinit initializers --markdown -->"
     assert text.partition(marker)[2].partition("<!-- end -->")[0].strip() == table
+    rows = table.splitlines()[2:]
+    assert (
+        f"[Initializers](jinit/initializers/README.md): {len(rows)} of them" in TEXTS["README.md"]
+    )
 
 
-def test_there_are_blocks_of_each_kind():
-    assert {language for language, _ in BLOCKS} == {"python", "bash", "text"}
-    assert len(PYTHON) >= 4
+def test_the_readme_counts_the_verdicts():
+    from experiments import harness
+
+    def kinds(names):
+        found = (json.loads((harness.RESULTS / f"{name}.json").read_text()) for name in names)
+        return Counter(result["verdict"]["kind"] for result in found)
+
+    modules = {name: harness.load(name) for name in harness.names()}
+    claims = kinds(name for name, module in modules.items() if module.NUMBER)
+    papers = kinds(name for name, module in modules.items() if hasattr(module, "PAPER"))
+    words = " ".join(TEXTS["README.md"].split())
+    assert (
+        f"Of its {claims.total()} claims {claims[harness.HOLDS]} hold, {claims[harness.LIMITED]} "
+        f"hold with a limit and {claims[harness.FAILS]} does not hold; of {papers.total()} "
+        f"published results {papers[harness.HOLDS]} were reproduced "
+        f"and {papers[harness.FAILS]} were not."
+    ) in words
+
+
+def test_numbers_of_the_advice_are_measured_ones():
+    """Each number before a citation is in the answer or the test of the cited experiment."""
+    text = TEXTS["jinit/advise/README.md"]
+    prose = "\n\n".join(part for part in text.split("\n\n") if not part.startswith(("|", "![")))
+    citation = r"(.*?)\(\[experiment\]\([./]*experiments/(\w+)\.py\)\)"
+    cited = re.findall(citation, " ".join(prose.split()))
+    assert len(cited) >= 8
+    for words, name in cited:
+        result = json.loads((ROOT / f"experiments/results/{name}.json").read_text())
+        spoken = result["verdict"]["answer"] + result["test"]
+        numbers = re.findall(r"\d*\.\d+|\b\d{2,}\b", words)
+        assert numbers, words
+        for number in numbers:
+            assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", spoken), (number, name)
+
+
+def test_the_speed_table_is_the_committed_measurement(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    bench = importlib.import_module("bench")
+    table = bench.markdown_table(json.loads(bench.RESULTS.read_text()))
+    text = TEXTS["jinit/engine/README.md"]
+    assert text.partition(bench.START)[2].partition(bench.END)[0].strip() == table
+    # What a run writes has all that the table reads.
+    rows = {letter: {"gflops": 64.2, "of_peak": 0.354, "slower": 11.3} for letter in "abf"}
+    work = vars(bench.SIZES["32x3"])
+    sizes = {"32x3": bench.summary({"work": work, "rows": rows})}
+    record = {"machine": "one core", "versions": {}, "rounds": 1, "sizes": sizes}
+    row = "| 256 × (32, 3, 32) | 64 GFLOP/s | 0.35 | 11 × | 11 × |  |  |  |"
+    assert row in bench.markdown_table(record)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python_block(code, tmp_path):
+@pytest.mark.parametrize(
+    ("page", "code"), PYTHON, ids=[f"{page}-{i}" for i, (page, _) in enumerate(PYTHON)]
+)
+def test_python_block(page, code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:jinit", "-c", code],
         capture_output=True, text=True, timeout=240, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    if "jinit.audit(" in code:
+        assert "fix" in done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -54,6 +151,14 @@ def test_command(command, capsys):
         assert capsys.readouterr().out
     elif words[0].startswith("./scripts/"):
         assert (ROOT / words[0]).stat().st_mode & 0o111
+    elif words[:3] == ["python", "-m", "experiments"]:
+        from experiments import __main__ as experiments
+
+        assert words[3] in experiments.EXAMPLES
+    elif words[:2] == ["pip", "install"]:
+        assert words[2:] in (["."], [".[lab]"])
+    elif words[0] == "python" and words[1].endswith(".py"):
+        assert (ROOT / words[1]).is_file()
     else:
         assert words == [".venv/bin/pre-commit", "install"]
         assert (ROOT / ".pre-commit-config.yaml").is_file()

@@ -2,8 +2,8 @@
 
 A contender is made for an initializer, a square size and a number of lanes; calling it draws all
 of them once and gives the seconds it took. jinit draws one lane under `jit`, many small ones under
-`jit(vmap)` and many large ones in tiles on every core with `engine.run` (the LAPACK calls of "qr"
-do not run side by side and stay under `jit(vmap)`); JAX draws under `jit(vmap)`; torch in a loop,
+`jit(vmap)` and many large ones in tiles on every core with `engine.run` ("qr" gains
+nothing from threads and stays under `jit(vmap)`); JAX draws under `jit(vmap)`; torch in a loop,
 in place, as its users do.
 """
 
