@@ -22,6 +22,7 @@ class Registry(Generic[_T]):
       items: the built-in items by name.
       aliases: alternative spelling → name.
       item_type: the class of every item; None if items are callables.
+      listing: the call that lists the names, if it is not ``home.names()``.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Registry(Generic[_T]):
         items: Mapping[str, _T],
         aliases: Mapping[str, str] | None = None,
         item_type: type[_T] | None = None,
+        listing: str = "",
     ) -> None:
         self.kind = kind
-        self.home = home
+        self.listing = listing or f"{home}.names()"
         self._items = dict(items)
         self._aliases = dict(aliases or {})
         self._item_type = item_type
@@ -65,9 +67,7 @@ class Registry(Generic[_T]):
 
     def unknown(self, name: object) -> errors.ValueRefusal:
         """The error for a name that is not in the registry; the caller raises it."""
-        return errors.unknown_name(
-            self.kind, name, self._items, f"{self.home}.names()", self._aliases
-        )
+        return errors.unknown_name(self.kind, name, self._items, self.listing, self._aliases)
 
     def register(self, name: str, item: _T, aliases: Iterable[str] = ()) -> None:
         """Adds an item. Registering an equal item under the same name again changes nothing.

@@ -62,7 +62,7 @@ SCALING, RANDOM, LAW = (
 FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py", "initializers/_orthogonal.py"  # fmt: skip
 SPARSE, STRUCTURED, BASE = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_base.py"  # fmt: skip
 COMPARE, BOOTSTRAP, TIMES = "stats/_compare.py", "stats/_bootstrap.py", "stats/_survival.py"
-LAYOUT, GAIN = "frameworks/_layout.py", "initializers/_gains.py"
+LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
 MUTANTS = [
     M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
     M("he: σ × 1.01", SCALING, "return 2.0 / (1.0 + float(", "return 2.0402 / (1.0 + float(", LAWS),
@@ -106,11 +106,11 @@ MUTANTS = [
     M("dirac: groups ignored", STRUCTURED, "row == column % (shape[-1] // groups)", "row == column", f"{LAWS}::test_dirac_keeps_a_signal_through_a_convolution"),
     M("hadamard: not normalized", STRUCTURED, "(math.sqrt(order) if size_in < size_out else 1.0)", "1.0", f"{LAWS}::test_hadamard_is_an_isometry_of_its_input"),
     M("looks_linear: not mirrored", STRUCTURED, "w = jnp.concatenate([w, -w], axis=0)", "w = jnp.concatenate([w, w], axis=0)", f"{LAWS}::test_looks_linear_network_is_linear"),
-    M("fused: one key for all blocks", BASE, "recipe.draw(jax.random.fold_in(key, index), block, dtype)", "recipe.draw(key, block, dtype)", f"{LAWS}::test_packed_kernel_is_its_blocks"),
+    M("fused: one key for all blocks", BLOCKS, "draw(jax.random.fold_in(key, index), shape)", "draw(key, shape)", f"{LAWS}::test_packed_kernel_is_its_blocks"),
     M("gain: forward for backward", GAIN, 'if convention == "forward" else _derivative', "if True else _derivative", GAINS),
     M("trees: one key for all leaves", "parameters/_initialize.py", "path_words([assignment.leaf for _, assignment in members])", 'path_words(["" for _ in members])', TREES),
-    M("layout: groups drawn from one key", LAYOUT, "jax.random.fold_in(base, stack) for stack", "base for stack", TREES),
-    M("layout: kernels put back transposed", LAYOUT, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
+    M("layout: groups drawn from one key", BLOCKS, "jnp.stack(draw_each(draw, key, [kernel] * self.stacks))", "jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
+    M("layout: kernels put back transposed", BLOCKS, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
     M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
     M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / together", "fans.fan_in", f"{HOSTS}::test_linen_transposed"),
     M("hosts: Keras depthwise as a convolution", "frameworks/_keras.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', f"{HOSTS}::test_keras"),

@@ -1,8 +1,8 @@
-"""What one leaf is in its layer: which axes are inputs and outputs, how many kernels it packs.
+"""Describes a leaf's role in its layer: its in and out axes, and the kernels it packs.
 
-A leaf is a stack of kernels. Grouped, batched and packed ones are cut into kernels of shape
-(receptive field…, in, out), each drawn as if alone, and put back: so every initializer serves every
-layer of every framework, and no fan is guessed from a rank.
+A leaf is a stack of kernels. A grouped, batched or packed leaf is cut into kernels of shape
+(receptive field…, in, out); each kernel is drawn alone, and the kernels are joined again. So every
+initializer serves every layer of every framework, and no fan is guessed from the rank.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jinit import _specs, errors
-from jinit.initializers import Fans, NamedInitializer
-from jinit.typing import Array, Initializer, Key
+from jinit._registry import Registry
+from jinit.initializers import Fans, NamedInitializer, _blocks, fans
+from jinit.typing import Array, DType, Initializer, Key
 
-# (in, out) axes of a dense or convolution kernel.
+# The (in, out) axes of a dense or convolution kernel in each framework.
 HOST_AXES: dict[str, tuple[int, int]] = {
     "flax": (-2, -1),
     "haiku": (-2, -1),
@@ -33,19 +32,25 @@ HOSTS = tuple(HOST_AXES)
 
 @dataclass(frozen=True)
 class Layout:
-    """How a leaf is made of kernels ``(receptive field…, in, out)``.
+    """The cut of a leaf into kernels ``(receptive field…, in, out)``.
 
     Attributes:
       kind: ``"kernel"``, ``"recurrent"`` (hidden to hidden), ``"embedding"``, ``"bias"`` or
-        ``"vector"`` (scales, shifts and whatever has no fans).
-      layer: the layer's class, for reports and presets; may be empty.
-      in_axes, out_axes, batch_axes: axes of the leaf; all others are the receptive field. No in
-        axis is one input (a depthwise kernel).
-      groups: kernels side by side along the out axes, or along the in axes (``groups_on="in"``).
+        ``"vector"`` (scales, shifts and all else that has no fans).
+      layer: the class name of the layer, for reports and presets; may be empty.
+      in_axes, out_axes, batch_axes: axes of the leaf; the others are the receptive field. A leaf
+        without in axes has one input (a depthwise kernel).
+      groups: number of kernels side by side along the out axes, or along the in axes
+        (``groups_on="in"``).
       fused: sizes of the blocks packed along the flattened out axes; () is one block.
-      fan_in, fan_out: set where the shape does not say it: a bias has its kernel's, an embedding
-        one active input, a transposed convolution with stride s sees 1/s of its taps per axis.
-      strides: of a transposed convolution, all axes' together: its taps over those it sees.
+      fan_in, fan_out: set if the shape does not show them. A bias has its kernel's fans, an
+        embedding has one active input, and an output of a transposed convolution with stride s sees
+        1/s of the taps along an axis.
+      strides: the product of a transposed convolution's strides; kernel taps divided by the taps
+        that reach one output.
+
+    >>> Layout(groups=4).kernels((3, 3, 2, 8))
+    (4, [(3, 3, 2, 2)])
     """
 
     kind: Literal["kernel", "recurrent", "embedding", "bias", "vector"] = "kernel"
@@ -61,33 +66,34 @@ class Layout:
     strides: int = 1
 
     def kernels(self, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]]]:
-        """How many stacks of kernels, and the shape of each kernel in one stack.
+        """The number of kernel stacks, and the shape of each kernel in one stack.
 
         Raises:
-          ValueError: axes, groups or blocks that do not fit the shape.
+          ValueError: the axes, groups or blocks do not fit the shape.
 
         >>> Layout(groups=4).kernels((3, 3, 2, 8))
         (4, [(3, 3, 2, 2)])
         """
-        cut = _Cut.of(self, shape)
-        return cut.stacks, [(*cut.receptive, cut.size_in, size) for size in cut.blocks]
+        cut = self._cut(shape)
+        return cut.stacks, cut.kernels()
 
     def fans(self, shape: tuple[int, ...]) -> Fans | None:
-        """The fans of the first kernel; None where there are none.
+        """The fans of the first kernel; None if the leaf has none.
 
         >>> Layout(in_axes=(1,), out_axes=(0,)).fans((20, 10))
         Fans(fan_in=10.0, fan_out=20.0)
         """
         if self.kind in ("bias", "vector"):
-            known = self.fan_in is not None and self.fan_out is not None
-            return Fans(float(self.fan_in or 0), float(self.fan_out or 0)) if known else None
+            if self.fan_in is None or self.fan_out is None:
+                return None
+            return Fans(float(self.fan_in), float(self.fan_out))
         if not math.prod(shape):
             return None
-        kernel = self.kernels(shape)[1][0]
-        receptive = math.prod(kernel[:-2])
-        fan_in = receptive * kernel[-2] if self.fan_in is None else self.fan_in
-        fan_out = receptive * kernel[-1] if self.fan_out is None else self.fan_out
-        return Fans(float(fan_in), float(fan_out))
+        kernel = fans(self.kernels(shape)[1][0])
+        return Fans(
+            kernel.fan_in if self.fan_in is None else float(self.fan_in),
+            kernel.fan_out if self.fan_out is None else float(self.fan_out),
+        )
 
     def fan_in_one(self, shape: tuple[int, ...]) -> bool:
         """Whether a unit has a single incoming weight.
@@ -103,16 +109,21 @@ class Layout:
         >>> Layout(in_axes=(1,), out_axes=(0,)).stacked(np.zeros((3, 2))).shape
         (1, 2, 3)
         """
-        cut = _Cut.of(self, values.shape)
-        w = np.transpose(values, cut.order)
-        lead, size_in, groups = math.prod(cut.batch), math.prod(cut.inputs), cut.groups
-        split = (groups, size_in // groups, -1) if cut.groups_on == "in" else (size_in, groups, -1)
-        w = w.reshape(lead, *cut.receptive, *split)
-        w = np.moveaxis(w, -3 if cut.groups_on == "in" else -2, 1)
-        return w.reshape(cut.stacks, *cut.receptive, cut.size_in, -1)
+        return self._cut(values.shape).stacked(values)
 
     def fitted(self, initializer: Initializer) -> Initializer:
-        """The initializer with this leaf's fan_in, where it takes one and the shape hides it."""
+        """The initializer with this leaf's fan_in, and without blocks that this layout packs.
+
+        An initializer gets the fan_in only if it takes one and the shape does not show it.
+
+        Raises:
+          ValueError: the initializer and this layout have different fused blocks.
+
+        >>> from jinit import initializers
+        >>> str(Layout(fused=(2, 3)).fitted(initializers.he_normal(fused=(2, 3))))
+        'he_normal'
+        """
+        initializer = self._unfused(initializer)
         if (
             self.fan_in is None
             or not isinstance(initializer, NamedInitializer)
@@ -123,9 +134,16 @@ class Layout:
         fan_in = int(self.fan_in) if float(self.fan_in).is_integer() else self.fan_in
         return initializer.with_arguments(fan_in=fan_in)
 
-    def draw(self, initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(
+        self, initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: DType
+    ) -> Array:
         """A leaf of this shape; kernel i of a stack is drawn from ``fold_in(key, i)``.
 
+        Raises:
+          ValueError: the axes, groups or blocks do not fit the shape, or the initializer and this
+            layout have different fused blocks.
+
+        >>> import jax
         >>> from jinit import initializers
         >>> torch = Layout(in_axes=(1,), out_axes=(0,))
         >>> torch.draw(initializers.identity(), jax.random.key(0), (1, 2), "float32")
@@ -134,107 +152,50 @@ class Layout:
         if self.kind in ("bias", "vector"):
             flat = shape if len(shape) < 2 else (math.prod(shape),)
             return initializer(key, flat, dtype).reshape(shape)
-        cut = _Cut.of(self, shape)
-        if cut.plain:
+        cut = self._cut(shape)
+        if cut.is_plain:
             return initializer(key, shape, dtype)
-        parts = []
-        for number, size in enumerate(cut.blocks):
-            kernel = (*cut.receptive, cut.size_in, size)
-            base = key if len(cut.blocks) == 1 else jax.random.fold_in(key, number)
-            if cut.stacks == 1:
-                parts.append(initializer(base, kernel, dtype)[None])
-                continue
-            keys = [jax.random.fold_in(base, stack) for stack in range(cut.stacks)]
-            parts.append(jnp.stack([initializer(each, kernel, dtype) for each in keys]))
-        return cut.restored(jnp.concatenate(parts, axis=-1))
+        kernel = self._unfused(initializer)
+        return cut.draw(lambda key, shape: kernel(key, shape, dtype), key)
+
+    def _unfused(self, initializer: Initializer) -> Initializer:
+        """The initializer without its own blocks, if this layout packs the same blocks."""
+        if len(self.fused) < 2 or not isinstance(initializer, NamedInitializer):
+            return initializer
+        arguments = dict(initializer.arguments)
+        if arguments.get("fused") is None:
+            return initializer
+        return initializer.factory(**_blocks.unfused(arguments, self.fused))
+
+    def _cut(self, shape: tuple[int, ...]) -> _blocks.Cut:
+        axes = (self.batch_axes, self.in_axes, self.out_axes)
+        return _blocks.Cut.of(shape, axes, self.groups, self.groups_on, self.fused)
 
 
 Layers: TypeAlias = Mapping[str, str | Layout]
+"""Pattern of leaf paths → spec string of a layer kind, or a :class:`Layout`."""
 
-
-@dataclass(frozen=True)
-class _Cut:
-    """A leaf's shape cut into batch, receptive field, in and out."""
-
-    batch: tuple[int, ...]
-    receptive: tuple[int, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    order: tuple[int, ...]
-    groups: int
-    groups_on: str
-    blocks: tuple[int, ...]
-
-    @staticmethod
-    def of(layout: Layout, shape: tuple[int, ...]) -> _Cut:
-        rank = len(shape)
-        named = [tuple(axis % rank if -rank <= axis < rank else axis for axis in axes)
-                 for axes in (layout.batch_axes, layout.in_axes, layout.out_axes)]  # fmt: skip
-        flat = [axis for axes in named for axis in axes]
-        if len(set(flat)) != len(flat) or any(not 0 <= axis < rank for axis in flat):
-            raise errors.refusal(
-                "axes of a leaf",
-                f"in {layout.in_axes}, out {layout.out_axes}, batch {layout.batch_axes}",
-                f"different axes of its shape {shape}",
-                "say what the layer is: layers={pattern: 'conv'}",
-            )
-        batch, inputs, outputs = named
-        field = tuple(axis for axis in range(rank) if axis not in flat)
-        sizes = [tuple(shape[axis] for axis in axes) for axes in (batch, field, inputs, outputs)]
-        grouped = math.prod(sizes[2 if layout.groups_on == "in" else 3])
-        out = math.prod(sizes[3]) // (layout.groups if layout.groups_on == "out" else 1)
-        if grouped % layout.groups or (layout.fused and sum(layout.fused) != out):
-            raise errors.refusal(
-                "groups or blocks of a leaf",
-                f"{layout.groups} groups, blocks {layout.fused}",
-                f"numbers that divide or add up to the axes of {shape}",
-                "check the layer's groups and block sizes",
-            )
-        order = (*batch, *field, *inputs, *outputs)
-        blocks = layout.fused or (out,)
-        return _Cut(
-            sizes[0], sizes[1], sizes[2], sizes[3], order, layout.groups, layout.groups_on, blocks
-        )
-
-    @property
-    def stacks(self) -> int:
-        return math.prod(self.batch) * self.groups
-
-    @property
-    def size_in(self) -> int:
-        return math.prod(self.inputs) // (self.groups if self.groups_on == "in" else 1)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the leaf is one kernel as it stands."""
-        one = len(self.inputs) == len(self.outputs) == len(self.blocks) == 1
-        return one and self.stacks == 1 and self.order == tuple(range(len(self.order)))
-
-    def restored(self, kernels: Array) -> Array:
-        """(stacks, receptive…, in, out) back to the leaf's own shape."""
-        lead = math.prod(self.batch)
-        size_in, size_out = kernels.shape[-2:]
-        w = kernels.reshape(lead, self.groups, *self.receptive, size_in, size_out)
-        w = jnp.moveaxis(w, 1, -3 if self.groups_on == "in" else -2)
-        w = w.reshape(*self.batch, *self.receptive, *self.inputs, *self.outputs)
-        return jnp.transpose(w, tuple(np.argsort(self.order).tolist()))
+LayerKind: TypeAlias = Callable[..., Layout]
 
 
 def layout(spec: str | Layout, host: str = "flax") -> Layout:
-    """The layout a spec string names, in a host's axis order.
+    """The layout that a spec string names, in the axis order of a framework.
 
-    ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1, batch=0)`` for several axes,
-    batch first, then in, then out; ``transposed(groups=1)``; ``depthwise`` (Keras' layout: (…, in,
-    multiplier)); ``fused((64, 64, 64))`` for blocks packed along the out axis; ``recurrent`` for a
-    hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))`` if it packs its gates; ``embedding``;
-    ``bias``; ``vector``.
+    The built-in layer kinds are ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1,
+    batch=0)`` for several axes, in the order batch, in, out; ``transposed(groups=1)``;
+    ``depthwise`` (Keras' layout: (…, in, multiplier)); ``fused((64, 64, 64))`` for blocks packed
+    along the out axis; ``recurrent`` for a hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))``
+    if it packs its gates; ``embedding``; ``bias``; ``vector``. :func:`layer_kinds` lists them all.
 
     Args:
-      spec: a spec string, or a :class:`Layout`, returned as it is.
-      host: whose axis order: ``"flax"``, ``"haiku"``, ``"keras"``, ``"equinox"`` or ``"torch"``.
+      spec: a spec string, or a :class:`Layout`, which is returned unchanged.
+      host: the framework: ``"flax"``, ``"haiku"``, ``"keras"``, ``"equinox"`` or ``"torch"``.
+
+    Returns:
+      A :class:`Layout`.
 
     Raises:
-      ValueError: an unknown kind or host, arguments it does not take.
+      ValueError: the kind or the host is unknown, or the kind does not take the arguments.
 
     >>> layout("conv(groups=4)", "torch").out_axes
     (0,)
@@ -242,39 +203,79 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
     if isinstance(spec, Layout):
         return spec
     errors.check_choice("host", host, HOSTS)
-    parsed = _specs.parse(spec, "layer")
-    if parsed.name not in _KINDS:
-        raise errors.unknown_name("layer", parsed.name, _KINDS, "jinit.frameworks.layout")
-    factory = _KINDS[parsed.name]
-    bound = _specs.bind(parsed, factory, "layer")
-    made: Layout = factory(**bound)
-    if parsed.name in ("bias", "vector", "embedding", "depthwise") or len(made.in_axes) > 1:
-        return made
+    parsed = _specs.parse(spec, "layer kind")
+    factory = _KINDS.get(parsed.name)
+    flax = factory(**_specs.bind(parsed, factory, "layer kind"))
+    if (flax.in_axes, flax.out_axes) != (HOST_AXES["flax"][:1], HOST_AXES["flax"][1:]):
+        return flax  # axes counted from the front are the same in every framework
     first, second = HOST_AXES[host]
-    if parsed.name == "transposed":
-        swapped = host in ("haiku", "keras", "torch")
-        first, second = (second, first) if swapped else (first, second)
-        if host == "torch":
-            made = replace(made, groups_on="in")
-    if made.batch_axes or len(made.out_axes) > 1:
-        return made
-    return replace(made, in_axes=(first,), out_axes=(second,))
+    if parsed.name == "transposed" and host in ("haiku", "keras", "torch"):
+        first, second = second, first
+    on = "in" if parsed.name == "transposed" and host == "torch" else flax.groups_on
+    return replace(flax, in_axes=(first,), out_axes=(second,), groups_on=on)
+
+
+def layer_kinds() -> tuple[str, ...]:
+    """The names of layer kinds that :func:`layout` accepts, in the order of registration.
+
+    >>> layer_kinds()[:3]
+    ('dense', 'conv', 'transposed')
+    """
+    return _KINDS.names()
+
+
+def get_layer_kind(name: str) -> LayerKind:
+    """The factory of a layer kind.
+
+    Args:
+      name: one of :func:`layer_kinds`.
+
+    Raises:
+      ValueError: the name is unknown; the message offers the nearest.
+
+    >>> get_layer_kind("conv")(groups=2).groups
+    2
+    """
+    return _KINDS.get(name)
+
+
+def register_layer_kind(name: str, factory: LayerKind) -> None:
+    """Adds a layer kind to this process; registering the same factory again changes nothing.
+
+    Args:
+      name: an identifier that is not yet taken; it may then stand in ``layers={pattern: name}``.
+      factory: returns a :class:`Layout`; its parameters become the arguments of the spec string.
+        The axes ``in_axes=(-2,), out_axes=(-1,)`` are moved to a framework's own in and out axes;
+        all other axes are used in every framework as they are.
+
+    Raises:
+      ValueError: the name is taken by another kind, or is not an identifier.
+      TypeError: the factory is not callable.
+
+    >>> def attention(heads):
+    ...     return Layout(layer="attention", batch_axes=(0,), in_axes=(1,), out_axes=(2,))
+    >>> register_layer_kind("attention", attention)
+    >>> layout("attention(heads=2)").batch_axes
+    (0,)
+    >>> _KINDS.remove("attention")
+    """
+    _KINDS.register(name, factory)
 
 
 def bias_of(kernel: Layout, shape: tuple[int, ...]) -> Layout:
-    """The bias beside a kernel of this shape: it carries the kernel's fans.
+    """The layout of the bias that belongs to a kernel of this shape; it has the kernel's fans.
 
     >>> bias_of(Layout(), (10, 4)).fan_in
     10.0
     """
-    found = kernel.fans(tuple(shape))
+    kernel_fans = kernel.fans(tuple(shape))
     return Layout(
         "bias",
         kernel.layer,
-        (),
-        (),
-        fan_in=None if found is None else found.fan_in,
-        fan_out=None if found is None else found.fan_out,
+        in_axes=(),
+        out_axes=(),
+        fan_in=None if kernel_fans is None else kernel_fans.fan_in,
+        fan_out=None if kernel_fans is None else kernel_fans.fan_out,
         strides=kernel.strides,
     )
 
@@ -293,38 +294,50 @@ def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
     )
 
 
-def _grouped(layer: str) -> Callable[..., Layout]:
-    def make(groups: int = 1) -> Layout:
+def _grouped(layer: str) -> LayerKind:
+    def kind(groups: int = 1) -> Layout:
         errors.check_integer(f"{layer} groups", groups, low=1, fix=f"{layer}(groups=4)")
         return Layout(layer=layer, groups=groups)
 
-    return make
+    return kind
 
 
 def _fused(blocks: tuple[int, ...]) -> Layout:
-    return Layout(layer="fused", fused=_blocks(blocks))
+    return Layout(layer="fused", fused=_blocks.check_sizes("fused", blocks, _FUSED))
 
 
 def _recurrent(blocks: tuple[int, ...] = ()) -> Layout:
-    return Layout("recurrent", "recurrent", fused=_blocks(blocks))
+    return Layout("recurrent", "recurrent", fused=_blocks.check_sizes("fused", blocks, _FUSED))
 
 
-def _blocks(blocks: Any) -> tuple[int, ...]:
-    if not isinstance(blocks, tuple | list):
-        raise errors.wrong_type("blocks", blocks, "sizes of blocks", "fused((64, 64, 64))")
-    for size in blocks:
-        errors.check_integer("block", size, low=1, fix="fused((64, 64, 64))")
-    return tuple(blocks)
+def _depthwise() -> Layout:
+    return Layout(layer="depthwise", in_axes=(), batch_axes=(-2,))
 
 
-_KINDS: dict[str, Callable[..., Layout]] = {
+def _embedding() -> Layout:
+    return Layout("embedding", "embedding", in_axes=(0,), out_axes=(1,), fan_in=1.0)
+
+
+def _bias() -> Layout:
+    return Layout("bias", "bias", in_axes=(), out_axes=())
+
+
+def _vector() -> Layout:
+    return Layout("vector", "vector", in_axes=(), out_axes=())
+
+
+_FUSED = "fused((64, 64, 64))"
+_BUILT_IN: dict[str, LayerKind] = {
     "dense": _dense,
     "conv": _grouped("conv"),
     "transposed": _grouped("transposed"),
-    "depthwise": lambda: Layout(layer="depthwise", in_axes=(), batch_axes=(-2,)),
-    "embedding": lambda: Layout("embedding", "embedding", in_axes=(0,), out_axes=(1,), fan_in=1.0),
+    "depthwise": _depthwise,
+    "embedding": _embedding,
     "fused": _fused,
     "recurrent": _recurrent,
-    "bias": lambda: Layout("bias", "bias", (), ()),
-    "vector": lambda: Layout("vector", "vector", (), ()),
+    "bias": _bias,
+    "vector": _vector,
 }
+_KINDS: Registry[LayerKind] = Registry(
+    "layer kind", "jinit.frameworks", _BUILT_IN, listing="jinit.frameworks.layer_kinds()"
+)

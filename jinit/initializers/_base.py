@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _prng, _specs, errors
-from jinit.initializers import _laws, _sharding
+from jinit.initializers import _blocks, _laws, _sharding
 from jinit.initializers._fans import KernelAxes, check_shape
 from jinit.initializers._laws import Law
 from jinit.typing import Array, DType, Key, Shape
@@ -253,22 +253,18 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
 
 
 def _packed(recipe: Recipe, kernel: KernelAxes) -> Recipe:
-    """Several kernels packed along the out axis, block i drawn from ``fold_in(key, i)``."""
+    """The recipe for several kernels packed along the out axis."""
+    sizes, axis = kernel.fused or (), kernel.out_axis
+    assert isinstance(axis, int)  # as KernelAxes.check has seen to
 
     def law(shape: tuple[int, ...]) -> Law:
-        blocks = kernel.blocks(shape)
-        total = sum(kernel.fused or ())
-        sizes = kernel.fused or ()
-        return _laws.mixture(
-            [(size / total, recipe.law(block)) for size, block in zip(sizes, blocks, strict=True)]
-        )
+        blocks = zip(sizes, kernel.blocks(shape), strict=True)
+        return _laws.mixture([(size / sum(sizes), recipe.law(block)) for size, block in blocks])
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-        parts = [
-            recipe.draw(jax.random.fold_in(key, index), block, dtype)
-            for index, block in enumerate(kernel.blocks(shape))
-        ]
-        return jnp.concatenate(parts, axis=int(kernel.out_axis))  # type: ignore[arg-type]
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+        return _blocks.draw_fused(
+            lambda key, block: recipe.draw(key, block, dtype), key, shape, axis, sizes
+        )
 
     return replace(recipe, law=law, draw=draw)
 

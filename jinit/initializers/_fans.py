@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinit import errors
+from jinit.initializers import _blocks
 from jinit.typing import Axis, Shape
 
 
@@ -97,19 +98,16 @@ class KernelAxes:
             )
         if self.fused is None:
             return
-        if not isinstance(self.fused, tuple | list) or not self.fused:
-            raise errors.wrong_type(
-                "fused", self.fused, "a tuple of block sizes", "fused=(64, 64, 64) packs q, k, v"
-            )
-        for size in self.fused:
-            errors.check_integer("fused block", size, low=1, fix="fused=(64, 64, 64)")
+        fix = "fused=(64, 64, 64) packs q, k, v"
+        if not _blocks.check_sizes("fused", self.fused, fix):
+            raise errors.wrong_type("fused", self.fused, "a tuple of block sizes", fix)
         if not isinstance(self.out_axis, int):
             raise errors.refusal(
                 "fused", self.fused, "one out_axis", "flatten the out axes, or drop fused"
             )
 
     def blocks(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The shapes of the kernels packed in ``shape``: one, or one for each fused block.
+        """The shapes of the kernels in ``shape``: one for each fused block.
 
         Raises:
           ValueError: the blocks do not add up to the out axis.
@@ -120,15 +118,7 @@ class KernelAxes:
         if self.fused is None:
             return [shape]
         check_axes(shape, self.in_axis, self.out_axis, self.batch_axis)
-        axis = _several(self.out_axis)[0] % len(shape)
-        if sum(self.fused) != shape[axis]:
-            raise errors.refusal(
-                "fused",
-                f"blocks {tuple(self.fused)} that add up to {sum(self.fused)}",
-                f"blocks that add up to {shape[axis]}, the out axis of shape {shape}",
-                "name the size of every block",
-            )
-        return [(*shape[:axis], size, *shape[axis + 1 :]) for size in self.fused]
+        return _blocks.block_shapes(shape, _several(self.out_axis)[0], self.fused)
 
 
 def fans(
@@ -179,10 +169,7 @@ def fans(
     errors.check_integer("groups", groups, low=1, fix="use groups=1 for an ordinary layer")
     if not isinstance(transposed, bool):
         raise errors.wrong_type("transposed", transposed, "True or False", "use False")
-    if size_out % groups:
-        raise errors.refusal(
-            "groups", groups, f"a divisor of {size_out}, the out axis of {shape}", "check the layer"
-        )
+    _blocks.check_groups(groups, size_out, "out", shape)
     receptive = math.prod(shape) / size_in / size_out / size_batch
     forward, backward = size_in * receptive, size_out * receptive / groups
     return Fans(backward, forward) if transposed else Fans(forward, backward)

@@ -1,5 +1,7 @@
 """Whole trees: rules, keys that depend on nothing but the path, every refusal."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -120,7 +122,7 @@ def test_vmap_and_jit():
         ({3: "zeros"}, {}, TypeError, "rule pattern"),
         ({"*": "zeros"}, {"layers": {"*/kernel": "dens"}}, ValueError, "did you mean 'dense'"),
         ({"*": "zeros"}, {"layers": {"*/w": "dense"}}, ValueError, "layers entry"),
-        (RULES, {"layers": {"*/kernel": "conv(groups=2)"}}, ValueError, "groups or blocks"),
+        (RULES, {"layers": {"*/kernel": "conv(groups=2)"}}, ValueError, "groups: got 2"),
         (RULES, {"host": "torch"}, ValueError, "'a/kernel'.*no layer"),
         ("pytorch", {}, ValueError, "preset"),
         (RULES, {"where": "head*"}, ValueError, "where"),
@@ -177,6 +179,35 @@ def test_fans_of_unequal_blocks_are_those_of_the_first():
     made = frameworks.Layout(fused=(4, 6))
     assert made.kernels((3, 10)) == (1, [(3, 4), (3, 6)])
     assert made.fans((3, 10)) == initializers.Fans(3.0, 4.0)
+
+
+@pytest.mark.parametrize("host", ["flax", "torch"])
+def test_a_rule_and_a_layout_with_the_same_blocks_pack_once(host):
+    shape = (7, 8) if host == "flax" else (8, 7)
+    fused = frameworks.layout("fused((3, 5))", host)
+    expected = fused.draw(initializers.glorot_normal(), KEY, shape, "float32")
+    rule = initializers.glorot_normal(fused=(3, 5))
+    np.testing.assert_array_equal(fused.draw(rule, KEY, shape, "float32"), expected)
+    if host == "flax":
+        np.testing.assert_array_equal(rule(KEY, shape), expected)
+    tree = {"w": jax.ShapeDtypeStruct(shape, "float32")}
+    rules, layers = {"w": rule}, {"w": "fused((3, 5))"}
+    made = jinit.initialize(KEY, tree, rules, host=host, layers=layers)
+    plain = jinit.initialize(KEY, tree, {"w": "glorot_normal"}, host=host, layers=layers)
+    np.testing.assert_array_equal(made["w"], plain["w"])
+    _, stddevs = parameters.search_distribution(tree, rules, host=host, layers=layers)
+    assert len(np.unique(stddevs["w"])) == 2
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (2, 6), (3, 2)])
+def test_a_rule_with_other_blocks_than_its_layout_is_refused(sizes):
+    """Even where the rule's sizes would add up inside one block of the layout."""
+    rule, fused = initializers.glorot_normal(fused=sizes), frameworks.layout("fused((3, 5))")
+    message = rf"fused: got .*{re.escape(str(sizes))}.*\(3, 5\)"
+    with pytest.raises(ValueError, match=message):
+        fused.draw(rule, KEY, (7, 8), "float32")
+    with pytest.raises(ValueError, match=message):
+        jinit.initialize(KEY, {"w": jnp.zeros((7, 8))}, {"w": rule}, layers={"w": fused})
 
 
 @pytest.mark.parametrize("host", ["flax", "torch"])

@@ -1,0 +1,215 @@
+"""Cuts a leaf into kernels ``(receptive field…, in, out)``, draws each one alone, and joins them.
+
+The words mean the same for an initializer's own arguments and for the layout of a leaf:
+
+  groups: kernels side by side along the out axes; each sees its own share of the inputs.
+  fused: sizes of the blocks along the out axes; each block is a kernel with its own fans.
+  transposed: the kernel's axes are named for the layer that it transposes, so in and out swap.
+  key: kernel i of several is drawn from ``fold_in(key, i)``, a single kernel from ``key``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.typing import Array, Key
+
+DrawShape: TypeAlias = Callable[[Key, tuple[int, ...]], Array]
+"""``draw(key, shape) -> array`` of that shape."""
+
+Blocks: TypeAlias = tuple[int, ...]
+"""Sizes of the blocks along the out axis, in order."""
+
+
+def check_sizes(what: str, sizes: object, fix: str) -> Blocks:
+    """Checks the sizes of fused blocks: a tuple or list of whole numbers ≥ 1."""
+    if not isinstance(sizes, tuple | list):
+        raise errors.wrong_type(what, sizes, "a tuple of block sizes", fix)
+    return tuple(errors.check_integer(f"{what} block", size, low=1, fix=fix) for size in sizes)
+
+
+def check_groups(groups: int, size: int, axis: str, shape: tuple[int, ...]) -> None:
+    """Checks that the groups divide the size of the axis they lie along."""
+    if size % groups:
+        raise errors.refusal(
+            "groups", groups, f"a divisor of {size}, the {axis} axis of {shape}", "check the layer"
+        )
+
+
+def block_shapes(shape: tuple[int, ...], axis: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """The shapes of the blocks into which ``sizes`` cut an axis of ``shape``."""
+    axis %= len(shape)
+    if sum(sizes) != shape[axis]:
+        raise errors.refusal(
+            "fused",
+            f"blocks {tuple(sizes)} that add up to {sum(sizes)}",
+            f"blocks that add up to {shape[axis]}, the out axis of shape {shape}",
+            "name the size of every block",
+        )
+    return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+
+
+def draw_each(draw: DrawShape, key: Key, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """One array per shape; array i is drawn from ``fold_in(key, i)``."""
+    return [draw(jax.random.fold_in(key, index), shape) for index, shape in enumerate(shapes)]
+
+
+def draw_fused(
+    draw: DrawShape, key: Key, shape: tuple[int, ...], axis: int, sizes: Sequence[int]
+) -> Array:
+    """An array of ``shape`` whose blocks along ``axis`` are drawn one by one."""
+    return jnp.concatenate(draw_each(draw, key, block_shapes(shape, axis, sizes)), axis=axis)
+
+
+def unfused(arguments: dict[str, object], packed: Blocks) -> dict[str, object]:
+    """An initializer's arguments without ``fused``, which its leaf's layout already applies.
+
+    Args:
+      arguments: by parameter name, ``fused`` among them.
+      packed: the block sizes of the leaf's layout.
+
+    Raises:
+      ValueError: the two name different block sizes.
+    """
+    own = arguments["fused"]
+    if not isinstance(own, tuple) or own != packed:
+        raise errors.refusal(
+            "fused",
+            f"blocks {own} on a leaf with blocks {packed}",
+            f"fused={packed}, or no fused in the initializer",
+            "drop fused from the initializer: the layout packs the blocks",
+        )
+    return {name: value for name, value in arguments.items() if name != "fused"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The cut of one leaf's shape into stacks of kernels.
+
+    Attributes:
+      batch, receptive, inputs, outputs: sizes of the leaf's axes by role.
+      order: the leaf's axes in the order batch, receptive field, in, out.
+      groups, groups_on: kernels side by side along the ``"out"`` or the ``"in"`` axes.
+      fused: sizes of the blocks of one kernel stack; () if it is a single block.
+    """
+
+    batch: tuple[int, ...]
+    receptive: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    order: tuple[int, ...]
+    groups: int
+    groups_on: Literal["in", "out"]
+    fused: Blocks
+
+    @staticmethod
+    def of(
+        shape: tuple[int, ...],
+        axes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+        groups: int,
+        groups_on: Literal["in", "out"],
+        fused: Blocks,
+    ) -> Cut:
+        """Cuts a shape.
+
+        Args:
+          shape: the leaf's shape.
+          axes: its batch axes, in axes and out axes; all others are the receptive field.
+          groups, groups_on, fused: as the attributes.
+
+        Raises:
+          ValueError: the axes, groups or blocks do not fit the shape.
+        """
+        rank = len(shape)
+        roles = [tuple(i % rank if -rank <= i < rank else i for i in role) for role in axes]
+        named = [axis for role in roles for axis in role]
+        if len(set(named)) != len(named) or any(not 0 <= axis < rank for axis in named):
+            raise errors.refusal(
+                "axes of a leaf",
+                f"in {axes[1]}, out {axes[2]}, batch {axes[0]}",
+                f"different axes of its shape {shape}",
+                "say what the layer is: layers={pattern: 'conv'}",
+            )
+        batch, inputs, outputs = roles
+        receptive = tuple(axis for axis in range(rank) if axis not in named)
+        order = (*batch, *receptive, *inputs, *outputs)
+
+        def sizes(role: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(shape[axis] for axis in role)
+
+        grouped = math.prod(sizes(inputs if groups_on == "in" else outputs))
+        check_groups(groups, grouped, groups_on, shape)
+        cut = Cut(
+            batch=sizes(batch),
+            receptive=sizes(receptive),
+            inputs=sizes(inputs),
+            outputs=sizes(outputs),
+            order=order,
+            groups=groups,
+            groups_on=groups_on,
+            fused=fused,
+        )
+        cut.kernels()  # refuses blocks that do not add up
+        return cut
+
+    @property
+    def stacks(self) -> int:
+        """The number of kernel stacks: batch entries times groups."""
+        return math.prod(self.batch) * self.groups
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """The shape (receptive field…, in, out) of one stack, its blocks side by side."""
+        size_in, size_out = math.prod(self.inputs), math.prod(self.outputs)
+        if self.groups_on == "in":
+            return (*self.receptive, size_in // self.groups, size_out)
+        return (*self.receptive, size_in, size_out // self.groups)
+
+    def kernels(self) -> list[tuple[int, ...]]:
+        """The shapes of the kernels in one stack: one for each block."""
+        return block_shapes(self.stack, -1, self.fused) if self.fused else [self.stack]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the leaf is one kernel with its axes in order."""
+        one = len(self.inputs) == len(self.outputs) == self.stacks == 1 and len(self.fused) < 2
+        return one and self.order == tuple(range(len(self.order)))
+
+    def draw(self, draw: DrawShape, key: Key) -> Array:
+        """The leaf, one kernel at a time; block first, then stack, decide on a kernel's key."""
+
+        def stacks(key: Key, shape: tuple[int, ...]) -> Array:
+            """The kernels of one block in all stacks: (stacks, receptive field…, in, block)."""
+            kernel = shape[1:]
+            if self.stacks == 1:
+                return draw(key, kernel)[None]
+            return jnp.stack(draw_each(draw, key, [kernel] * self.stacks))
+
+        shape = (self.stacks, *self.stack)
+        if len(self.fused) < 2:
+            return self._restored(stacks(key, shape))
+        return self._restored(draw_fused(stacks, key, shape, -1, self.fused))
+
+    def stacked(self, values: np.ndarray) -> np.ndarray:
+        """A leaf as (stacks, receptive field…, in, out), blocks still side by side."""
+        w = np.transpose(values, self.order)
+        lead, size_in, on_in = math.prod(self.batch), math.prod(self.inputs), self.groups_on == "in"
+        split = (self.groups, size_in // self.groups, -1) if on_in else (size_in, self.groups, -1)
+        w = w.reshape(lead, *self.receptive, *split)
+        w = np.moveaxis(w, -3 if on_in else -2, 1)
+        return w.reshape(self.stacks, *self.stack[:-1], -1)
+
+    def _restored(self, stacked: Array) -> Array:
+        """(stacks, receptive field…, in, out) back in the leaf's own shape."""
+        w = stacked.reshape(math.prod(self.batch), self.groups, *self.stack)
+        w = jnp.moveaxis(w, 1, -3 if self.groups_on == "in" else -2)
+        w = w.reshape(*self.batch, *self.receptive, *self.inputs, *self.outputs)
+        return jnp.transpose(w, tuple(np.argsort(self.order).tolist()))

@@ -1,0 +1,70 @@
+"""Layer kinds by name: the registry, and the axes a kind has in each framework."""
+
+import jax
+import numpy as np
+import pytest
+
+import jinit
+from jinit import frameworks
+from jinit.frameworks import _layout
+
+KEY = jax.random.key(0)
+
+
+def gated(blocks=2, size=4):
+    return frameworks.Layout(layer="gated", fused=(size,) * blocks)
+
+
+@pytest.fixture
+def registered():
+    frameworks.register_layer_kind("gated", gated)
+    yield
+    _layout._KINDS.remove("gated")
+
+
+@pytest.mark.parametrize("host", frameworks.HOSTS)
+def test_a_registered_layer_kind_works_wherever_a_name_may_stand(host, registered):
+    assert frameworks.layer_kinds()[-1] == "gated"
+    assert frameworks.get_layer_kind("gated") is gated
+    assert frameworks.layout("gated(blocks=3)", host) == frameworks.Layout(
+        layer="gated",
+        fused=(4, 4, 4),
+        in_axes=(-2 if host in ("flax", "haiku", "keras") else 1,),
+        out_axes=(-1 if host in ("flax", "haiku", "keras") else 0,),
+    )
+    shape = (8, 3) if host in ("equinox", "torch") else (3, 8)
+    tree = {"w": jax.ShapeDtypeStruct(shape, "float32")}
+    made = jinit.initialize(KEY, tree, {"w": "he_normal"}, host=host, layers={"w": "gated"})
+    same = jinit.initialize(KEY, tree, {"w": "he_normal"}, host=host, layers={"w": "fused((4, 4))"})
+    np.testing.assert_array_equal(made["w"], same["w"])
+
+
+def test_a_taken_name_is_refused_and_the_same_kind_again_changes_nothing(registered):
+    before = frameworks.layer_kinds()
+    frameworks.register_layer_kind("gated", gated)
+    assert frameworks.layer_kinds() == before
+    with pytest.raises(ValueError, match="taken"):
+        frameworks.register_layer_kind("conv", gated)
+    with pytest.raises(ValueError, match="did you mean 'gated'"):
+        frameworks.layout("gatd")
+
+
+@pytest.mark.parametrize(
+    ("spec", "host", "in_axes", "out_axes"),
+    [
+        ("dense", "torch", (1,), (0,)),
+        ("dense(inputs=2)", "torch", (0, 1), (2,)),
+        ("dense(batch=1)", "torch", (1,), (2,)),
+        ("transposed", "torch", (0,), (1,)),
+        ("transposed", "equinox", (1,), (0,)),
+        ("transposed", "keras", (-1,), (-2,)),
+        ("depthwise", "torch", (), (-1,)),
+        ("embedding", "torch", (0,), (1,)),
+        ("recurrent", "equinox", (1,), (0,)),
+        ("bias", "torch", (), ()),
+    ],
+)
+def test_axes_of_the_built_in_kinds(spec, host, in_axes, out_axes):
+    layout = frameworks.layout(spec, host)
+    assert (layout.in_axes, layout.out_axes) == (in_axes, out_axes)
+    assert layout.groups_on == ("in" if (spec, host) == ("transposed", "torch") else "out")
