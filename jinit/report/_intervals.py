@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jinit.probes import Profile
 from jinit.stats import Interval, bootstrap
+
+if TYPE_CHECKING:
+    from jinit.probes import Profile
 
 
 def intervals(profile: Profile) -> dict[str, list[Interval]]:

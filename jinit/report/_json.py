@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jinit.findings import Finding
-from jinit.frameworks import Captured
-from jinit.probes import Profile
 from jinit.report._intervals import intervals
 from jinit.results import Table, compare, summarize
 from jinit.results._metrics import metric_for
-from jinit.theory import Prediction
+
+if TYPE_CHECKING:
+    from jinit.frameworks import Captured
+    from jinit.probes import Profile
+    from jinit.theory import Prediction
 
 
 def finite_or_none(value: float) -> float | None:

@@ -9,12 +9,13 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import Description
-from jinit.probes import Profile
 from jinit.report.plots._figure import axes_of, check_drawable, integer_ticks, record
 from jinit.report.plots._style import BLUE, GREY, SKY, VERMILION, line_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from jinit.probes import Profile
 
 
 def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
@@ -117,6 +118,9 @@ def layer_profile(profile: Profile, ax: Axes | None = None) -> Axes:
     >>> layer_profile(probes.ensemble(captured, rules, x, loss, seeds=4)).get_yscale()
     'log'
     """
+    # Imported here because probes load Flax, which no other picture needs.
+    from jinit.probes import Profile
+
     ax = axes_of(ax)
     check_drawable(profile, Profile, "probes.ensemble(...)")
     moments, gradient = (
