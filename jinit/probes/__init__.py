@@ -1,14 +1,15 @@
-"""Probes: what an initial network does to signals and gradients, layer by layer, and what it means.
+"""Measures signals and gradients in an initial network, layer by layer, and interprets the numbers.
 
-``frameworks.capture`` opens any model; ``propagation`` measures one network, ``ensemble`` many
-seeds in one compiled program; ``verdict`` says what the numbers mean. Jacobian and
-Hessian probes take any ``apply`` or loss.
+``propagation`` measures one network that :func:`jinit.frameworks.capture` has opened, ``ensemble``
+many seeds in one compiled program. ``verdict`` turns the numbers into findings. The Jacobian, NTK
+and Hessian probes take any ``apply`` or loss.
 """
 
 from jinit.findings import Finding
 from jinit.probes._beside import Beside, beside
 from jinit.probes._coordinates import CoordinateCheck, coordinate_check
 from jinit.probes._curvature import hessian_largest_eigenvalue
+from jinit.probes._ensemble import ensemble
 from jinit.probes._jacobian import (
     empirical_ntk,
     jacobian_largest_singular_values,
@@ -16,7 +17,7 @@ from jinit.probes._jacobian import (
     ntk_condition_number,
 )
 from jinit.probes._losses import cross_entropy, random_projection
-from jinit.probes._propagation import Profile, ensemble, propagation
+from jinit.probes._propagation import Profile, propagation
 from jinit.probes._symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes._verdict import verdict
 

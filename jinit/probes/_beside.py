@@ -1,4 +1,4 @@
-"""A measurement beside what theory expects: layer by layer, and where the two part."""
+"""Compares a measured profile with theory and reports the first layer at which they differ."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from jinit.findings import Finding, healthy
 from jinit.probes._propagation import Profile
 from jinit.theory import Prediction
 
-# Beyond the standard error: the next orders of depth/width, which wide-network theory omits.
+# A difference counts beyond 4 standard errors plus a quarter of the expected value. The quarter
+# covers the higher orders of depth/width, which wide-network theory omits.
 _ERRORS, _SLACK = 4.0, 0.25
 
 
 @dataclass(frozen=True)
 class Beside:
-    """Means over networks and what theory expects, ``(layers,)`` each.
+    """Measured means over networks and the values that theory expects, ``(layers,)`` each.
 
     Attributes:
-      names: of the layers.
+      names: names of the layers.
       second_moment, expected_second_moment: E z².
-      correlation, expected_correlation: of two inputs.
-      gradient, expected_gradient: E‖∂L/∂z‖² over the output layer's.
-      findings: one for each quantity that leaves theory, at the first layer where it does; a
-        single ``ok`` one if none does.
+      correlation, expected_correlation: mean cosine between the z of two inputs.
+      gradient, expected_gradient: E‖∂L/∂z‖² divided by that of the output layer.
+      findings: one finding per quantity that differs from theory, at the first such layer; a single
+        finding with ``ok`` True if none differs.
     """
 
     names: tuple[str, ...]
@@ -39,20 +40,20 @@ class Beside:
 
 
 def beside(profile: Profile, prediction: Prediction) -> Beside:
-    """Holds measured networks against theory.
+    """Compares measured networks with the prediction of theory.
 
-    A quantity parts from theory where its mean over networks is off by more than 4 standard errors
-    and a quarter of what is expected.
+    A quantity differs if |mean over networks − expected| > 4 standard errors + a quarter of the
+    expected value (for a correlation: + 0.25).
 
     Args:
       profile: from :func:`jinit.probes.ensemble`, ``(seeds, layers)``, at least two seeds.
-      prediction: from :func:`jinit.theory.predict`, of the same network and inputs.
+      prediction: from :func:`jinit.theory.predict`, for the same network and inputs.
 
     Returns:
-      :class:`Beside`.
+      A :class:`Beside`.
 
     Raises:
-      ValueError: another number of layers, a single network.
+      ValueError: a profile of a single network, or with another number of layers.
 
     >>> import jax
     >>> from jinit import frameworks, initializers, probes, theory
@@ -70,9 +71,11 @@ def beside(profile: Profile, prediction: Prediction) -> Beside:
         raise errors.refusal("profile", square.shape, "(seeds, layers), seeds >= 2", "seeds=64")
     if square.shape[1] != len(prediction.names):
         raise errors.refusal(
-            "profile", f"{square.shape[1]} layers", f"{len(prediction.names)}, the prediction's",
+            "profile",
+            f"{square.shape[1]} layers",
+            f"{len(prediction.names)}, as in the prediction",
             "probe and predict the same network",
-        )  # fmt: skip
+        )
     slope = np.asarray(profile.gradient_norm, np.float64) ** 2
     slope = slope / slope[:, -1:].mean(0)
     correlation = np.asarray(profile.correlation, np.float64)
@@ -82,7 +85,8 @@ def beside(profile: Profile, prediction: Prediction) -> Beside:
         ("correlation", correlation, prediction.correlation),
     )
     departures = [
-        _departure(what, seen, expected, prediction.names) for what, seen, expected in pairs
+        _departure(quantity, measured, expected, prediction.names)
+        for quantity, measured, expected in pairs
     ]
     findings = tuple(finding for finding in departures if finding is not None)
     return Beside(
@@ -93,25 +97,26 @@ def beside(profile: Profile, prediction: Prediction) -> Beside:
         prediction.correlation,
         slope.mean(0),
         prediction.gradient,
-        findings or (healthy("as theory expects, at every layer"),),
+        findings or (healthy("agrees with theory at every layer"),),
     )
 
 
 def _departure(
-    what: str, seen: np.ndarray, expected: np.ndarray, names: tuple[str, ...]
+    quantity: str, measured: np.ndarray, expected: np.ndarray, names: tuple[str, ...]
 ) -> Finding | None:
-    mean, error = seen.mean(0), seen.std(0, ddof=1) / len(seen) ** 0.5
-    # A correlation is a share of 1; the others have a scale of their own.
-    slack = _SLACK * (1.0 if what == "correlation" else np.abs(expected))
+    """The finding at the first layer where the mean differs from theory; None if there is none."""
+    mean, error = measured.mean(0), measured.std(0, ddof=1) / len(measured) ** 0.5
+    # A correlation lies in [−1, 1]; the other quantities have a scale of their own.
+    slack = _SLACK * (1.0 if quantity == "correlation" else np.abs(expected))
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(mean - expected) <= _ERRORS * error + slack)
     if not off.any():
         return None
     at = int(np.argmax(off))
     return Finding(
-        f"{what} leaves theory",
+        f"{quantity} leaves theory",
         names[at],
         f"measured {mean[at]:.3g} ± {error[at]:.1g}, expected {expected[at]:.3g}",
         f"{_ERRORS:g} standard errors and {_SLACK:g} of the expected value",
-        fix="check that the network draws what the prediction assumes; narrow networks differ most",
+        fix="check that the network is drawn as the prediction assumes; narrow ones differ most",
     )

@@ -1,10 +1,9 @@
-"""The coordinate check: does a step of training move every layer by as much, whatever the width?"""
+"""Runs the coordinate check: the change of each layer in a few training steps, against width."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,12 @@ import numpy as np
 import optax
 
 from jinit import engine, errors
-from jinit.frameworks._capture import Captured, capture
+from jinit.frameworks import Captured, capture
 from jinit.parameters import initialize
 from jinit.parameters._rules import Rules
 from jinit.probes._losses import Loss, check_loss
 from jinit.stats import Interval, bootstrap
-from jinit.typing import Array, PyTree
+from jinit.typing import Array, ModelLike, PyTree
 
 RulesOfWidth = Callable[[int], Rules]
 
@@ -27,12 +26,12 @@ class CoordinateCheck:
     """How far training moves each layer, against width.
 
     Attributes:
-      widths: ``(w,)``.
-      layers: names, the output layer last.
-      change: ``(w, seeds, layers)`` root mean square of z after the steps minus z before them.
-      slopes: for each layer d log change / d log width, the mean over seeds with its 95 % interval.
-        0: the layer learns alike at every width; above 0 it explodes with width, below 0 it
-        freezes.
+      widths: ``(widths,)``.
+      layers: names of the layers, the output layer last.
+      change: ``(widths, seeds, layers)``, the root mean square of z after the steps minus z before.
+      slopes: ``(layers,)``, d log change / d log width: the mean over seeds with its 95 % interval.
+        A layer with slope 0 learns alike at every width. Above 0 its change explodes with width,
+        below 0 it vanishes.
     """
 
     widths: np.ndarray
@@ -42,7 +41,7 @@ class CoordinateCheck:
 
 
 def coordinate_check(
-    model: Callable[[int], Any],
+    model: Callable[[int], ModelLike],
     widths: Sequence[int],
     rules: Rules | RulesOfWidth,
     x: Array,
@@ -52,36 +51,37 @@ def coordinate_check(
     steps: int = 1,
     seeds: int = 16,
 ) -> CoordinateCheck:
-    """Trains models of several widths on one batch and compares how far their layers move.
+    """Trains models of several widths on one batch and measures how far each layer moves.
 
     Args:
-      model: ``model(width)``, of any kind that :func:`jinit.frameworks.capture` opens.
-      widths: at least two, ascending by factors of 2 or so.
-      rules: how weights are drawn, or ``rules(width)``.
+      model: ``model(width)`` returns a model that :func:`jinit.frameworks.capture` opens.
+      widths: at least two widths, ascending by factors of about 2.
+      rules: the rules that draw the weights, or ``rules(width)``.
       x: ``(batch, …)``, the batch of every step.
       loss: ``loss(outputs) -> scalar``, a mean over the batch.
-      optimizer: an optax transform, or ``optimizer(width)`` where the learning rate depends on it.
-      steps: how many steps of it.
-      seeds: networks per width; the same seeds at every width.
+      optimizer: an optax transform, or ``optimizer(width)`` if the learning rate depends on width.
+      steps: number of optimizer steps, ≥ 1.
+      seeds: number of networks per width, ≥ 2; every width has the same seeds.
 
     Returns:
       A :class:`CoordinateCheck`.
 
     Raises:
-      ValueError: fewer than two widths, no steps, fewer than two seeds; models with other layers at
-        other widths; a change that is 0 or not finite, which has no logarithm. TypeError: a model,
-        loss or optimizer that is none.
+      ValueError: fewer than two widths, no steps, fewer than two seeds; layers that differ between
+        widths; a change that is 0 or not finite and so has no logarithm.
+      TypeError: a model or loss that is not callable, or an optimizer that is neither callable nor
+        an optax transform.
 
     Reference: Yang et al. 2022, appendix D.1; Yang, Simon & Bernstein 2023, condition 1.
 
     >>> from jinit.models import MLP
     >>> from jinit.probes import random_projection
     >>> x = jax.random.normal(jax.random.key(1), (8, 16))
-    >>> found = coordinate_check(
+    >>> check = coordinate_check(
     ...     lambda width: MLP(features=(width, width, 4), activation="tanh"), (32, 64),
     ...     {"*/kernel": "lecun_normal", "*/bias": "zeros"}, x,
     ...     random_projection(jax.random.key(2)), optimizer=optax.sgd(0.1), seeds=4)
-    >>> found.layers, found.change.shape
+    >>> check.layers, check.change.shape
     (('hidden_0', 'hidden_1', 'output'), (2, 4, 3))
     """
     widths = [errors.check_integer("widths", width, low=1, fix="use 64") for width in widths]
@@ -106,20 +106,22 @@ def coordinate_check(
             captured,
             rules(width) if callable(rules) else rules,
             loss,
-            # An optax transform is a named tuple, and as such not callable.
+            # An optax transform is a named tuple and not callable.
             optimizer(width) if callable(optimizer) else optimizer,
             steps,
         )
         changes.append(engine.run(move, np.arange(seeds, dtype=np.uint32), x))
     if len(set(names)) > 1:
-        raise errors.refusal("layers", set(names), "the same at every width", "change widths alone")
+        raise errors.refusal(
+            "layers", set(names), "the same at every width", "change nothing but the width"
+        )
     change = np.stack(changes)
     bad = ~(np.isfinite(change) & (change > 0))
     if bad.any():
         worst = names[0][int(bad.any((0, 1)).argmax())]
         raise errors.refusal(
             "change", f"0, NaN or inf at {worst}", "finite and above 0",
-            "lower the learning rate, or let every layer have a gradient",
+            "lower the learning rate, or give every layer a gradient",
         )  # fmt: skip
     centred = np.log(widths) - np.log(widths).mean()
     slopes = np.einsum("w,wsl->sl", centred, np.log(change)) / (centred**2).sum()

@@ -1,4 +1,4 @@
-"""The sharpest direction of the loss at the start: its largest Hessian eigenvalue, matrix-free."""
+"""Computes the largest Hessian eigenvalue of a loss without forming the matrix."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ def hessian_largest_eigenvalue(
     Gradient descent with learning rate η is stable along this direction while λ < 2/η.
 
     Args:
-      key: of the first vector.
-      loss: ``loss(params) -> scalar``, twice differentiable where it is evaluated.
-      params: where.
-      iterations: Hessian–vector products, ≥ 2; exact (to rounding) from as many as there are
-        parameters on. Memory: ``iterations`` copies of the parameters.
+      key: draws the start vector.
+      loss: ``loss(params) -> scalar``, twice differentiable at ``params``.
+      params: the point at which the Hessian is taken.
+      iterations: number of Hessian–vector products, ≥ 2. The result is exact up to rounding once
+        ``iterations`` reaches the number of parameters. Memory: ``iterations`` copies of the
+        parameters.
 
     Returns:
-      A scalar; a lower bound of the eigenvalue that rises with ``iterations``.
+      A scalar: a lower bound of the eigenvalue that rises with ``iterations``.
 
     Raises:
-      ValueError: fewer than two iterations, no parameters, a loss that is not a scalar.
+      ValueError: fewer than two iterations, no parameters, or a loss that is not a scalar.
 
     Reference: Lanczos 1950; Ghorbani, Krishnan & Xiao 2019, section 2.
 
@@ -43,7 +44,9 @@ def hessian_largest_eigenvalue(
     errors.check_integer("iterations", iterations, low=2, fix="use 30")
     flat, rebuild = ravel_pytree(params)
     if not flat.size:
-        raise errors.refusal("params", params, "at least one parameter", "pass the model's own")
+        raise errors.refusal(
+            "params", params, "at least one parameter", "pass the model's parameters"
+        )
     check_scalar(jax.eval_shape(loss, params), "parameters")
     steps = min(iterations, flat.size)
     gradient = jax.grad(lambda flat: loss(rebuild(flat)))
@@ -55,22 +58,24 @@ def hessian_largest_eigenvalue(
         basis, v = carry
         basis = basis.at[index].set(v)
         w = product(v)
-        # A sum and no product: XLA's CPU backend loses digits in products of many millions.
+        # (w * v).sum() and not w @ v: XLA's CPU dot product of many millions of float32 terms
+        # loses digits.
         alpha = (w * v).sum()
-        # Twice is enough (Parlett); once leaves the rounding error of the subtraction.
+        # Gram–Schmidt twice is enough (Parlett); once leaves the rounding error of the subtraction.
         for _ in range(2):
             w = w - basis.T @ (basis * w).sum(1)
         beta = jnp.linalg.norm(w)
-        # An invariant subspace is found: what follows are zeros and adds no eigenvalue but 0.
+        # β ≈ 0: the basis spans an invariant subspace. All later vectors are then 0.
         v = jnp.where(beta > 1e-6 * jnp.abs(alpha), w / jnp.maximum(beta, 1e-30), 0.0)
         return (basis, v), jnp.stack([alpha, beta])
 
     first = jax.random.normal(key, flat.shape, flat.dtype)
     start = (jnp.zeros((steps, flat.size), flat.dtype), first / jnp.linalg.norm(first))
-    _, found = jax.lax.scan(step, start, jnp.arange(steps))
-    alpha, beta = found[:, 0], found[:-1, 1]
+    _, coefficients = jax.lax.scan(step, start, jnp.arange(steps))
+    alpha, beta = coefficients[:, 0], coefficients[:-1, 1]
     kept = jnp.cumprod(jnp.concatenate([jnp.ones(1), (beta > 1e-6 * jnp.abs(alpha[:-1]))]))
-    # Rows after the break must not enter: they sit at the smallest value seen.
+    # Rows after the break carry no information. Uncoupled entries alpha[0] replace them: alpha[0]
+    # is a Rayleigh quotient of the matrix, so it does not exceed the largest eigenvalue.
     alpha = jnp.where(kept > 0, alpha, alpha[0])
     beta = jnp.where(kept[1:] > 0, beta, 0.0)
     tridiagonal = jnp.diag(alpha) + jnp.diag(beta, 1) + jnp.diag(beta, -1)

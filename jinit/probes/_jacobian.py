@@ -1,4 +1,4 @@
-"""Jacobians: what a small step of the input, or of the parameters, does to the outputs."""
+"""Computes singular values of input–output Jacobians and the empirical neural tangent kernel."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from jax.flatten_util import ravel_pytree
 from jinit import errors
 from jinit.typing import Apply, Array, Key, PyTree
 
-# Jacobians of at most this many entries are made whole.
+# Larger Jacobians are refused: use the matrix-free function.
 LARGEST = 2**22
-# Inner products are taken in pieces of this length.
+# Length of the blocks in which inner products are summed.
 _PIECE = 2**12
 
 
 def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
-    """All singular values of ∂f(x)/∂x at each example, largest first; exact.
+    """All singular values of ∂f(x)/∂x at each example, exact and largest first.
 
     Args:
-      apply: ``apply(params, x) -> outputs``, examples independent of each other.
-      params: its parameters.
+      apply: ``apply(params, x) -> outputs``; the outputs of an example must not depend on other
+        examples.
+      params: the parameters of ``apply``.
       x: ``(batch, …)``, floating point.
 
     Returns:
-      ``(batch, min(inputs, outputs))``. All are 1 for a dynamical isometry.
+      ``(batch, min(inputs, outputs))``; all values are 1 under dynamical isometry.
 
     Raises:
       ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_values`.
@@ -43,7 +44,7 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
     if inputs * outputs > LARGEST:
         raise errors.refusal(
             "Jacobian", f"{outputs} × {inputs} entries", f"at most {LARGEST}",
-            "use jacobian_largest_singular_values, which makes no matrix",
+            "use jacobian_largest_singular_values, which is matrix-free",
         )  # fmt: skip
     make = jax.jacfwd if inputs < outputs else jax.jacrev
 
@@ -56,23 +57,23 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
 def jacobian_largest_singular_values(
     key: Key, apply: Apply, params: PyTree, x: Array, *, count: int = 1, iterations: int = 50
 ) -> Array:
-    """The largest singular values at each example without making the matrix: subspace iteration.
+    """The largest singular values at each example, matrix-free, by subspace iteration.
 
-    Each iteration is ``count`` forward- and reverse-mode products and a QR of inputs × count; value
-    i has a relative error that falls like (σ_{count+1}/σ_i)^(4·iterations); but for rounding it is
-    never too large.
+    One iteration costs ``count`` forward- and reverse-mode products and a QR decomposition of an
+    inputs × count matrix. The relative error of value i falls like
+    (σ_{count+1}/σ_i)^(4·iterations). Up to rounding, every value is a lower bound.
 
     Args:
-      key: of the first subspace.
-      apply, params, x: as :func:`jacobian_singular_values`.
-      count: how many, at least 1 and at most the smaller of inputs and outputs.
-      iterations: ≥ 1.
+      key: draws the start subspace.
+      apply, params, x: as in :func:`jacobian_singular_values`.
+      count: number of singular values, from 1 to min(inputs, outputs).
+      iterations: number of iterations, ≥ 1.
 
     Returns:
       ``(batch, count)``, largest first.
 
     Raises:
-      ValueError: a count out of range, no iterations.
+      ValueError: ``count`` out of range, or ``iterations`` below 1.
 
     Reference: Halko, Martinsson & Tropp 2011, algorithm 4.4.
 
@@ -95,7 +96,7 @@ def jacobian_largest_singular_values(
         back: Any = jax.vmap(lambda u: backward(u)[0], in_axes=1, out_axes=1)
 
         def step(_: int, basis: Array) -> Array:
-            # Orthonormal after each half: σ² may be beyond float32 where σ is not.
+            # Orthonormalize after each half step: σ² can overflow float32 where σ does not.
             images: Array = jnp.linalg.qr(ahead(basis))[0]
             return jnp.linalg.qr(back(images))[0]
 
@@ -110,16 +111,16 @@ def jacobian_largest_singular_values(
 def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
     """The empirical neural tangent kernel, averaged over outputs.
 
-    Θ_ij = 1/k Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩ over k outputs, examples i and j.
+    Θ_ij = 1/k Σ_o ⟨∂f_o(x_i)/∂θ, ∂f_o(x_j)/∂θ⟩ for examples i and j and k outputs o.
 
     Args:
-      apply, params, x: as :func:`jacobian_singular_values`.
+      apply, params, x: as in :func:`jacobian_singular_values`.
 
     Returns:
       ``(batch, batch)``, symmetric and positive semidefinite. Memory: batch × parameters.
 
     Raises:
-      ValueError: no examples.
+      ValueError: an empty batch.
 
     Reference: Jacot, Gabriel & Hongler 2018, section 4.
 
@@ -133,8 +134,8 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
 
     def of_output(index: Array) -> Array:
         def gradient(example: Array) -> Array:
-            found = jax.grad(lambda p: apply(p, example[None])[0].ravel()[index])(params)
-            return ravel_pytree(found)[0]
+            slope = jax.grad(lambda p: apply(p, example[None])[0].ravel()[index])(params)
+            return ravel_pytree(slope)[0]
 
         return _inner_products(jax.vmap(gradient)(x))
 
@@ -142,14 +143,16 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
 
 
 def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
-    """λ_max/λ_min of the empirical NTK: gradient descent needs about as many steps.
+    """The condition number λ_max/λ_min of the empirical NTK.
+
+    Gradient descent needs a number of steps of about this size.
 
     Args:
-      apply, params, x: as :func:`empirical_ntk`; two equal examples give a huge number or inf.
+      apply, params, x: as in :func:`empirical_ntk`. Two equal examples give a huge number or inf.
 
     Returns:
-      A scalar ≥ 1; inf where the smallest eigenvalue is not positive. Above about 10⁶ it is
-      float32's rounding that shows.
+      A scalar ≥ 1, or inf if the smallest eigenvalue is not positive. Values above about 10⁶ are
+      dominated by float32 rounding.
 
     Reference: Xiao, Pennington & Schoenholz 2020, section 3.
 
@@ -162,10 +165,10 @@ def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
 
 
 def _inner_products(rows: Array) -> Array:
-    """``rows @ rows.T``, right also for rows of many millions.
+    """``rows @ rows.T`` without loss of digits in rows of many millions of entries.
 
-    XLA's CPU backend adds a long product's terms one after the other in float32, which loses 3 %
-    over 2²⁴ of them; sums of pieces are added in pairs.
+    XLA's CPU backend adds the terms of a long product one after the other in float32, which loses
+    3 % over 2²⁴ terms. Here each block is a product, and ``sum`` adds the blocks pairwise.
     """
     padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % _PIECE)))
     pieces = padded.reshape(rows.shape[0], -1, _PIECE)
@@ -173,6 +176,6 @@ def _inner_products(rows: Array) -> Array:
 
 
 def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:
-    """The network on one flat example."""
+    """The network as a function of one flattened example."""
     shape = x.shape[1:]
     return lambda flat: apply(params, flat.reshape(1, *shape))[0].ravel()

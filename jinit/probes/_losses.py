@@ -1,4 +1,4 @@
-"""Losses that a probe sends back through a network."""
+"""Losses whose gradients the probes send back through a network."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ Loss: TypeAlias = Callable[[Array], Array]
 
 
 def cross_entropy(labels: Array) -> Loss:
-    """The mean softmax cross-entropy against integer labels ``(batch,)``, as a loss of outputs.
+    """The mean softmax cross-entropy with integer labels, as a function of the outputs.
+
+    Args:
+      labels: ``(batch,)`` integers below the number of outputs.
+
+    Returns:
+      ``loss(outputs) -> scalar`` for outputs ``(batch, classes)``.
 
     Raises:
-      TypeError: labels that are no whole numbers. ValueError, when called: not one per example, or
-        beyond the classes.
+      TypeError: labels that are not integers.
+      ValueError: the returned loss raises it if the number of labels is not the batch size, or if a
+        label is not below the number of outputs.
 
     >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
     0.693...
     """
     labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise errors.wrong_type("labels", str(labels.dtype), "whole numbers", "one-hot to argmax")
+        raise errors.wrong_type(
+            "labels", str(labels.dtype), "integers", "labels.argmax(-1) of one-hot labels"
+        )
     return functools.partial(_cross_entropy, labels)
 
 
@@ -44,32 +53,20 @@ def _cross_entropy(labels: Array, outputs: Array) -> Array:
 
 
 def check_classes(labels: Array, classes: int) -> None:
-    """Labels are below the number of classes; traced ones pass unread.
-
-    Raises:
-      ValueError: one that is not.
-
-    >>> check_classes(jnp.array([0, 1]), 2)
-    """
+    """Refuses labels outside 0 … classes − 1; traced labels have no values yet and pass."""
     if isinstance(labels, jax.core.Tracer):
         return
-    known = np.asarray(labels)
-    outside = known[(known < 0) | (known >= classes)]
+    values = np.asarray(labels)
+    outside = values[(values < 0) | (values >= classes)]
     if outside.size:
         raise errors.refusal(
             "labels", int(outside[0]), f"0 to {classes - 1}",
-            "labels of this batch, and a model with an output per class",
+            "pass labels of this batch, and a model with one output per class",
         )  # fmt: skip
 
 
 def check_scalar(value: object, of: str) -> None:
-    """What a loss gave, or its shape, is a scalar.
-
-    Raises:
-      ValueError: it is not.
-
-    >>> check_scalar(jnp.zeros(()), "outputs")
-    """
+    """Refuses the value of a loss, or its ``ShapeDtypeStruct``, unless it is a scalar."""
     shape = getattr(value, "shape", None)
     if shape != ():
         got = type(value).__name__ if shape is None else shape
@@ -77,13 +74,7 @@ def check_scalar(value: object, of: str) -> None:
 
 
 def check_loss(loss: Loss) -> None:
-    """A loss can be called.
-
-    Raises:
-      TypeError: it cannot.
-
-    >>> check_loss(cross_entropy(jnp.array([0])))
-    """
+    """Refuses a loss that is not callable."""
     if not callable(loss):
         raise errors.wrong_type(
             "loss", loss, "loss(outputs) -> scalar", "probes.random_projection(jax.random.key(0))"
@@ -91,13 +82,19 @@ def check_loss(loss: Loss) -> None:
 
 
 def random_projection(key: Key) -> Loss:
-    """Mean of v·f(x) with v ~ N(0, I) of its own per example: gradients of the network alone.
+    """A loss linear in the outputs: the batch mean of v · f(x), with v ~ N(0, I) per example.
 
-    With it E‖∂L/∂z_l‖² is the mean squared Frobenius norm of the Jacobian from layer l to the
-    output, no loss in between.
+    With this loss E‖∂L/∂z_l‖² equals the mean squared Frobenius norm of the Jacobian from layer l
+    to the output, so gradients show the network alone.
+
+    Args:
+      key: draws v, one per example and output.
+
+    Returns:
+      ``loss(outputs) -> scalar`` for outputs ``(batch, …)``.
 
     Raises:
-      TypeError: no PRNG key.
+      TypeError: ``key`` is not a PRNG key.
 
     >>> random_projection(jax.random.key(0))(jnp.zeros((2, 3))).shape
     ()
@@ -109,7 +106,7 @@ def random_projection(key: Key) -> Loss:
 def _random_projection(key: Key, outputs: Array) -> Array:
     if not outputs.ndim:
         raise errors.refusal(
-            "outputs", "one number", "an array (batch, …)", "return each example's outputs"
+            "outputs", "a scalar", "an array (batch, …)", "return the outputs of each example"
         )
     v = jax.random.normal(key, outputs.shape, outputs.dtype)
     return (v * outputs).sum() / outputs.shape[0]

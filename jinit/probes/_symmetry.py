@@ -1,4 +1,4 @@
-"""Units that do the same as others: equal weights in, rank lost, kept or broken by training."""
+"""Measures how alike the units of a layer are: duplicate units and the rank of the kernel."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.frameworks._capture import Captured, by_path
+from jinit.frameworks import Captured
+from jinit.frameworks._capture import by_path
 from jinit.typing import Array, PyTree
 
-# Distances come from float32 inner products: closer than this they are rounding.
-_CLOSEST = 1e-2
+# Units within this share of their length are near duplicates. Distances come from float32 inner
+# products, in which smaller distances are rounding error.
+NEAR = 1e-2
 _FLOAT32 = np.finfo(np.float32)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Symmetry:
-    """What the units of each layer share; every array is ``(…, layers)``.
+    """How alike the units of each layer are; every array is ``(…, layers)``.
 
     Attributes:
-      duplicates: share of units whose incoming weights and bias equal another unit's, bit for bit.
-      near_duplicates: the same up to a tolerance.
-      rank: singular values of the kernel above ``max(in, out) · ε`` of the largest.
+      duplicates: share of units whose incoming weights and bias equal those of another unit, bit
+        for bit.
+      near_duplicates: share of units that equal another unit up to a tolerance.
+      rank: number of singular values of the kernel above ``max(in, out) · ε · σ₁``.
       stable_rank: ‖W‖_F² / σ₁², between 1 and the rank; 0 for a kernel of zeros.
     """
 
@@ -35,22 +38,22 @@ class Symmetry:
     stable_rank: Array
 
 
-def symmetry(captured: Captured, params: PyTree, *, tolerance: float = 1e-2) -> Symmetry:
-    """How alike the units of each layer are; pure, so it jits, vmaps and watches a training run.
+def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> Symmetry:
+    """Measures how alike the units of each layer are. Pure: it jits and vmaps.
 
-    Whether training keeps or breaks a symmetry: ``train.fit(…, watch=lambda p: symmetry(captured,
-    p))`` looks at every evaluation.
+    ``train.fit(…, watch=lambda p: symmetry(captured, p))`` records at every evaluation whether
+    training keeps or breaks a symmetry.
 
     Args:
       captured: from :func:`jinit.frameworks.capture`.
-      params: its parameters.
+      params: parameters of the captured model.
       tolerance: of near duplicates, as in :func:`duplicate_units`.
 
     Returns:
       A :class:`Symmetry` with float32 arrays ``(layers,)``.
 
     Raises:
-      ValueError: as :func:`duplicate_units`.
+      ValueError: as in :func:`duplicate_units`.
 
     Reference: Rumelhart, Hinton & Williams 1986 (symmetry breaking); Rudelson & Vershynin 2007
     (stable rank).
@@ -59,8 +62,8 @@ def symmetry(captured: Captured, params: PyTree, *, tolerance: float = 1e-2) -> 
     >>> from jinit.models import MLP
     >>> captured = frameworks.capture(MLP(features=(8, 3)), jnp.zeros((2, 4)))
     >>> params = initialize(jax.random.key(0), captured.params, {"*": "ones"})
-    >>> found = symmetry(captured, params)
-    >>> found.duplicates.tolist(), found.rank.tolist()
+    >>> ones = symmetry(captured, params)
+    >>> ones.duplicates.tolist(), ones.rank.tolist()
     ([1.0, 1.0], [1.0, 1.0])
     """
     leaves = by_path(params)
@@ -89,35 +92,36 @@ def duplicate_units(
     *,
     projections: int | None = None,
 ) -> Array:
-    """Share of units, along the last axis, whose incoming weights equal another unit's.
+    """The share of units whose incoming weights and bias equal those of another unit.
 
     Args:
-      kernel: ``(…, in, out)``.
+      kernel: ``(…, in, out)``; the units are the last axis.
       bias: ``(out,)``, or None.
-      tolerance: 0 for bitwise equality; else at least 0.01: units whose columns lie within this
-        share of the longer one's length are near duplicates. All pairs are looked at.
-      projections: of near duplicates: measure distances in so many fixed random projections, right
-        to a share of about 1/√(2 · projections), for a small part of the cost; None: exactly.
+      tolerance: 0 for bitwise equality. A value ≥ 0.01 counts a unit if its column and the column
+        of any other unit differ by at most this share of the longer column's length.
+      projections: number of fixed random projections in which the distances of near duplicates are
+        measured, with a relative error of about 1/√(2 · projections) at a small part of the cost.
+        None measures exact distances.
 
     Returns:
       A float32 scalar in [0, 1]; 0 for a single unit.
 
     Raises:
-      ValueError: a tolerance between 0 and 0.01, where float32 cannot tell, or negative;
-        projections that are no positive number, or of equal units.
+      ValueError: a tolerance that is negative or between 0 and 0.01, below float32 resolution;
+        projections below 1, or given with tolerance 0.
 
     Reference: Johnson & Lindenstrauss 1984 (projections).
 
     >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
     0.666...
     """
-    if tolerance and not tolerance >= _CLOSEST:
-        raise errors.refusal("tolerance", tolerance, f"0, or at least {_CLOSEST}", "use 0.01")
+    if tolerance and not tolerance >= NEAR:
+        raise errors.refusal("tolerance", tolerance, f"0, or at least {NEAR}", f"use {NEAR}")
     if projections is not None:
         errors.check_integer("projections", projections, low=1, fix="use 16")
         if not tolerance:
             raise errors.refusal(
-                "projections", projections, "None where tolerance is 0", "tolerance=0.01"
+                "projections", projections, "None where tolerance is 0", f"tolerance={NEAR}"
             )
     rows = [kernel.reshape(-1, kernel.shape[-1])]
     if bias is not None and bias.size == kernel.shape[-1]:
@@ -130,19 +134,21 @@ def duplicate_units(
 
 
 def _projected(rows: list[Array], projections: int) -> Array:
-    """``(projections, out)``; parts of the columns one by one, which saves a copy of the kernel."""
+    """Projected columns, ``(projections, out)``; not concatenating the rows saves a kernel copy."""
     rng = np.random.default_rng(0)
-    found: Array = sum(
-        jnp.matmul(rng.normal(size=(projections, len(part))).astype(part.dtype), part,
-                   precision="highest", preferred_element_type=jnp.float32)
-        for part in rows
-    )  # type: ignore[assignment]  # fmt: skip
-    return found
+    projected = jnp.zeros((), jnp.float32)
+    for part in rows:
+        directions = rng.normal(size=(projections, len(part))).astype(part.dtype)
+        projected = projected + jnp.matmul(
+            directions, part, precision="highest", preferred_element_type=jnp.float32
+        )
+    return projected
 
 
 def _equal(columns: Array) -> Array:
-    # Sorted by one fixed projection equal columns are neighbours. In half precision different
-    # columns would share a projection.
+    """Whether each column equals another column bit for bit, ``(out,)``."""
+    # Sorting by a fixed projection makes equal columns neighbours. The projection is float32 or
+    # wider: in half precision different columns would share one.
     wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
     projection = jnp.cos(jnp.arange(columns.shape[0], dtype=wide.dtype))
     order = jnp.argsort((wide * projection[:, None]).sum(0))
@@ -153,6 +159,7 @@ def _equal(columns: Array) -> Array:
 
 
 def _near(columns: Array, tolerance: float) -> Array:
+    """Whether each column lies within ``tolerance`` of another column, ``(out,)``."""
     wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
     wide = wide / jnp.maximum(jnp.abs(wide).max(), jnp.finfo(wide.dtype).tiny)  # type: ignore[no-untyped-call]
     gram = jnp.matmul(wide.T, wide, precision="highest")

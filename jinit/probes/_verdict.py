@@ -1,53 +1,63 @@
-"""What a profile means: named findings with evidence, threshold, source and a fix."""
+"""Turns a profile into findings: evidence, threshold, source and fix for each fault."""
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.activations import get as get_activation
 from jinit.findings import LARGE_CHANGE, Finding, healthy
-from jinit.frameworks._capture import Captured
-from jinit.probes._propagation import Profile
+from jinit.frameworks import Captured
+from jinit.probes._fixes import CENTRED, at_zero, is_bounded, is_rectifier, scaled, scaled_rule
+from jinit.probes._medians import Medians, medians_of
+from jinit.probes._propagation import FLAT, Profile
+from jinit.probes._symmetry import NEAR
 
-# Of the last hidden layer over the first.
+# Every threshold stands here once; messages print these constants. FLAT and NEAR belong to the
+# measurements of `saturated` and `near_duplicates`.
+
+# Smallest healthy change of E z², first to any later layer, and of ‖∂L/∂z‖, last to first hidden
+# layer; the largest healthy change is the reciprocal.
 FORWARD = BACKWARD = 1 / LARGE_CHANGE
-# Where two inputs have become parallel half of all ReLUs are off for the whole batch by symmetry
-# alone; a share beyond that has another cause.
-DEAD = 0.6
-SATURATED = 0.5
-# Share of z's second moment that still tells inputs apart, relative to the first layer's.
-COLLAPSED = 1e-3
-# Of float32: less is rounding error of equal values.
-_NOTHING = 1e-12
-# No |z| beyond 1,000 comes from a rule and standardized inputs; losses and gradients have its size.
+# Largest E z² of the first layer. Rules and standardized inputs keep |z| below 1,000; losses and
+# gradients grow with z.
 HUGE = 1e6
+# Share of dead units. If two inputs have become parallel, symmetry alone turns half of all ReLUs
+# off for the whole batch; a larger share has another cause.
+DEAD = 0.6
+# Share of saturated pre-activations.
+SATURATED = 0.5
+# Share of E z² that differs between inputs, relative to that share in the first layer.
+COLLAPSED = 1e-3
+# A smaller share of E z² is float32 rounding error of equal values.
+ROUNDING = 1e-12
+# Share of duplicate units, exact or near.
 DUPLICATES = 0.5
 
 
 def verdict(
     captured: Captured, profile: Profile, *, activation: ActivationLike | None = None
 ) -> list[Finding]:
-    """Reads a profile; medians over seeds are held against fixed thresholds.
+    """Compares a profile with fixed thresholds; values are medians over seeds.
 
-    One network that is not finite is enough for an explosion; its evidence says how many are. The
-    output layer may be small on purpose, but not larger than hidden layers may be.
+    A single network with values that are not finite counts as an explosion; the evidence says in
+    how many networks this happens. The output layer may be small on purpose, but it may not be
+    larger than hidden layers may be.
 
     Args:
-      captured: names the layers.
+      captured: the captured model, for the names of the layers.
       profile: of one network, ``(layers,)``, or of many, ``(seeds, layers)``.
-      activation: what the profile was made with; ``saturated`` is looked for only where it is
-        bounded on both sides (a ReLU that is off is no saturation), and fixes name its own rule.
+      activation: the activation of the profile. It selects the rules that fixes name. The finding
+        ``saturated`` requires an activation that is bounded on both sides: a ReLU that is off is
+        not saturated.
 
     Returns:
-      Findings, forward before backward; a single ``"healthy"`` where there is nothing else. A
-      network without hidden layers is healthy unless its numbers are not finite.
+      Findings, forward ones before backward ones, or a single ``"healthy"``. A network without
+      hidden layers is healthy unless its numbers are not finite.
 
     Raises:
-      ValueError: a profile with another number of layers. TypeError: no profile.
+      ValueError: a profile with another number of layers.
+      TypeError: an argument that is not a Captured or not a Profile.
 
     >>> import jax
     >>> from jinit import frameworks, probes
@@ -64,15 +74,15 @@ def verdict(
             "verdict", (type(captured).__name__, type(profile).__name__),
             "a Captured and a Profile", "verdict(captured, ensemble(captured, …))",
         )  # fmt: skip
-    names = [layer.name for layer in captured.layers]
+    names = tuple(layer.name for layer in captured.layers)
     if np.shape(profile.mean)[-1] != len(names):
         raise errors.refusal(
-            "profile", f"{np.shape(profile.mean)[-1]} layers", f"{len(names)}: those of captured",
+            "profile", f"{np.shape(profile.mean)[-1]} layers", f"{len(names)}, as in captured",
             "make it with the same captured model",
         )  # fmt: skip
-    medians = _Medians(names, profile)
-    larger, smaller = (_scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
-    found = [
+    medians = medians_of(names, profile)
+    larger, smaller = (scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
+    candidates = [
         _symmetric(medians),
         _dead(medians, activation),
         *_forward(medians, larger, smaller),
@@ -80,42 +90,25 @@ def verdict(
         saturated := _saturated(medians, activation, smaller),
         _backward(medians, larger if saturated is None else smaller, smaller),
     ]
-    findings = [finding for finding in found if finding is not None]
+    findings = [finding for finding in candidates if finding is not None]
     return findings or [_healthy(medians)]
 
 
-class _Medians:
-    """Medians over seeds by attribute; hidden layers only, but for ``finite``."""
-
-    def __init__(self, names: list[str], profile: Profile) -> None:
-        self.names = names[:-1]
-        self._profile = profile
-        whole = np.asarray(profile.second_moment), np.asarray(profile.gradient_norm)
-        # Share of networks in which a layer is finite.
-        self.finite_forward, self.finite_backward = (
-            np.isfinite(part.reshape(-1, len(names))).mean(0) for part in whole
-        )
-        self.all_names = names
-        self.output_kernel_norm = float(self.with_output("kernel_norm")[-1])
-
-    def with_output(self, name: str) -> np.ndarray:
-        values = np.asarray(getattr(self._profile, name), np.float64)
-        with np.errstate(invalid="ignore"):
-            return np.median(values.reshape(-1, values.shape[-1]), axis=0)
-
-    def __getattr__(self, name: str) -> np.ndarray:
-        return self.with_output(name)[:-1]
-
-
-def _symmetric(m: _Medians) -> Finding | None:
+def _symmetric(m: Medians) -> Finding | None:
     if not m.names:
         return None
     for shares, shown in (
-        (m.duplicates, "have another unit's weights and bias: they compute the same, and part only "
-                       "as far as the weights behind them differ"),
-        (m.near_duplicates, "lie within 1 % of another unit's weights and bias: they compute "
-                            "nearly the same, and part slowly"),
-    ):  # fmt: skip
+        (
+            m.duplicates,
+            "share weights and bias with another unit: both compute the same, and training "
+            "separates them only if their outgoing weights differ",
+        ),
+        (
+            m.near_duplicates,
+            f"have weights and bias within {NEAR:.0%} of another unit's: both compute nearly the "
+            "same, and training separates them slowly",
+        ),
+    ):
         if shares.max() >= DUPLICATES:
             worst = int(np.argmax(shares))
             return Finding(
@@ -129,9 +122,9 @@ def _symmetric(m: _Medians) -> Finding | None:
     return None
 
 
-def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
-    if m.finite_forward.min() < 1:
-        return [_overflow("exploding forward", m, m.finite_forward, "second moment", smaller)]
+def _forward(m: Medians, larger: str, smaller: str) -> list[Finding | None]:
+    if m.all_finite_forward.min() < 1:
+        return [_overflow("exploding forward", m, m.all_finite_forward, "second moment", smaller)]
     if not m.names:
         return []
     moments = m.second_moment
@@ -148,7 +141,7 @@ def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
         if not first > 0:
             shown = "E z² is 0"
         return [Finding("vanishing forward", m.names[layer], shown, text, source, larger)]
-    moments = m.with_output("second_moment")
+    moments = m.all_second_moment
     if moments.max() > first / FORWARD:
         layer = int(np.argmax(moments > first / FORWARD))
         shown = f"E z² grows from {first:.2g} to {moments[layer]:.2g} at this layer"
@@ -156,40 +149,39 @@ def _forward(m: _Medians, larger: str, smaller: str) -> list[Finding | None]:
     return []
 
 
-def _collapsed(m: _Medians, activation: ActivationLike | None) -> Finding | None:
-    if not m.names or m.finite_forward.min() < 1 or not m.second_moment.min() > 0:
+def _collapsed(m: Medians, activation: ActivationLike | None) -> Finding | None:
+    if not m.names or m.all_finite_forward.min() < 1 or not m.second_moment.min() > 0:
         return None
     if m.second_moment.min() <= FORWARD * m.second_moment[0]:
-        # Nothing is left to tell apart: that is vanishing.
-        return None
+        return None  # Reported as vanishing.
     share = m.input_variance / m.second_moment
-    lost = (share < COLLAPSED * share[0]) | (share < _NOTHING)
+    lost = (share < COLLAPSED * share[0]) | (share < ROUNDING)
     if not lost.any():
         return None
     layer = int(np.argmax(lost))
     if not m.kernel_norm[layer] > 0:
-        fix = "draw the kernel at random, e.g. 'he_normal': a layer of zeros forgets its inputs"
+        fix = "draw the kernel at random, e.g. 'he_normal': a layer of zeros ignores its inputs"
     elif not layer:
         fix = "inputs that differ, or smaller biases"
-    elif activation is None or _at_zero(activation):
-        fix = _CENTRED
+    elif activation is None or at_zero(activation):
+        fix = CENTRED
     else:
-        fix = f"zero biases and {_scaled_rule(activation)}"
+        fix = f"zero biases and {scaled_rule(activation)}"
     return Finding(
         "collapsed",
         m.names[layer],
         f"only {share[layer]:.1g} of E z² differs between inputs ({share[0]:.1g} in the first "
         f"layer), though E z² is {m.second_moment[layer]:.2g}",
-        f"{COLLAPSED:g} of the first layer's share, and more than rounding",
+        f"{COLLAPSED:g} of the first layer's share, and {ROUNDING:g} (float32 rounding)",
         "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
         fix,
     )
 
 
-def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
-    if not m.names or activation is None or not _is_rectifier(activation):
+def _dead(m: Medians, activation: ActivationLike | None) -> Finding | None:
+    if not m.names or activation is None or not is_rectifier(activation):
         return None
-    # Where z is 0 everywhere the fault lies further up.
+    # If z is 0 everywhere, an earlier layer is at fault.
     dead = np.where(m.second_moment > 0, m.dead, 0.0)
     if not dead.max() > DEAD:
         return None
@@ -198,41 +190,41 @@ def _dead(m: _Medians, activation: ActivationLike | None) -> Finding | None:
         "dead units",
         m.names[layer],
         f"{m.dead[layer]:.0%} of the units have φ′ = 0 at every input",
-        f"{DEAD:.0%} (half are off by symmetry where inputs have become parallel)",
+        f"{DEAD:.0%} (symmetry alone turns half off if inputs have become parallel)",
         "Lu et al. 2020, section 2",
         "zero or small positive biases, or 'leaky_relu'",
     )
 
 
-def _saturated(m: _Medians, activation: ActivationLike | None, smaller: str) -> Finding | None:
-    if not m.names or activation is None or not _is_bounded(activation):
+def _saturated(m: Medians, activation: ActivationLike | None, smaller: str) -> Finding | None:
+    if not m.names or activation is None or not is_bounded(activation):
         return None
-    # Half of relu6 is off by symmetry; the threshold is on the other half.
-    limit = (1 + SATURATED) / 2 if _is_rectifier(activation) else SATURATED
+    # Symmetry alone turns half of the relu6 units off; the threshold applies to the other half.
+    limit = (1 + SATURATED) / 2 if is_rectifier(activation) else SATURATED
     if not np.nanmax(m.saturated, initial=0.0) > limit:
         return None
     layer = int(np.argmax(m.saturated > limit))
     return Finding(
         "saturated",
         m.names[layer],
-        f"|φ′| is below 5 % of its largest value at {m.saturated[layer]:.0%} of all units and "
-        "inputs",
+        f"|φ′| is at most {FLAT:.0%} of its largest value at {m.saturated[layer]:.0%} of all units "
+        "and inputs",
         f"{limit:.0%}",
         "Glorot & Bengio 2010, section 3",
         smaller,
     )
 
 
-def _backward(m: _Medians, more: str, smaller: str) -> Finding | None:
-    if m.finite_forward.min() < 1:
-        return None  # Said already.
-    if m.finite_backward.min() < 1:
-        return _overflow("exploding backward", m, m.finite_backward, "gradient", smaller)
+def _backward(m: Medians, more: str, smaller: str) -> Finding | None:
+    if m.all_finite_forward.min() < 1:
+        return None  # Reported as exploding forward.
+    if m.all_finite_backward.min() < 1:
+        return _overflow("exploding backward", m, m.all_finite_backward, "gradient", smaller)
     if len(m.names) < 2:
         return None
     norms = m.gradient_norm
     if not m.output_kernel_norm > 0:
-        return None  # A zero output layer on purpose: gradients arrive after its first step.
+        return None  # An output layer of zeros is a choice: gradients flow after its first step.
     ratio = norms[0] / norms[-1] if norms[-1] > 0 else 0.0
     threshold = f"a ratio between {BACKWARD:g} and {1 / BACKWARD:g}"
     shown = (
@@ -247,14 +239,14 @@ def _backward(m: _Medians, more: str, smaller: str) -> Finding | None:
     return None
 
 
-def _overflow(kind: str, m: _Medians, finite: np.ndarray, what: str, fix: str) -> Finding:
+def _overflow(kind: str, m: Medians, finite: np.ndarray, what: str, fix: str) -> Finding:
     place = int(np.argmax(finite < 1))
     layer = m.all_names[place]
     shown = f"the {what} is not finite in {1 - finite[place]:.0%} of the networks"
     return Finding(kind, layer, shown, "finite numbers", "IEEE 754", fix)
 
 
-def _healthy(m: _Medians) -> Finding:
+def _healthy(m: Medians) -> Finding:
     if not m.names:
         return healthy("no hidden layers", where=m.all_names[-1])
     forward = m.second_moment[-1] / m.second_moment[0]
@@ -262,41 +254,3 @@ def _healthy(m: _Medians) -> Finding:
     if len(m.names) > 1 and m.gradient_norm[-1] > 0:
         shown += f", ‖∂L/∂z‖ first/last {m.gradient_norm[0] / m.gradient_norm[-1]:.2g}"
     return healthy(shown, where=m.names[-1])
-
-
-def _is_rectifier(activation: ActivationLike) -> bool:
-    """Whether φ is flat on the negative side, as ReLU and relu6 are."""
-    return float(jax.grad(get_activation(activation).function)(-0.5)) == 0
-
-
-def _is_bounded(activation: ActivationLike) -> bool:
-    phi = get_activation(activation)
-    ends = np.asarray([float(phi(jnp.float32(z))) for z in (-1e6, 1e6)])
-    return bool((np.abs(ends) < 1e3).all())
-
-
-def _at_zero(activation: ActivationLike) -> float:
-    return abs(float(get_activation(activation)(jnp.float32(0))))
-
-
-def _scaled(how: str, activation: ActivationLike | None, depth: int) -> str:
-    """The fix of a scale that is lost in hidden layers."""
-    if activation is None:
-        return f"a {how} σ_w: the activation's own rule, 'scaled_for(activation=…)'"
-    if _at_zero(activation) and depth > _FEW:
-        return _CENTRED
-    return f"a {how} σ_w: {_scaled_rule(activation)}"
-
-
-def _scaled_rule(activation: ActivationLike) -> str:
-    # A function of the user's has no name that a spec string could use.
-    name = activation if isinstance(activation, str) else "…"
-    return f"'scaled_for(activation={name})'; 'jinit recommend' measures what suits a depth"
-
-
-# Constant outputs add up: beyond a few layers they are all that is left, whatever σ_w.
-_FEW = 4
-_CENTRED = (
-    "an activation with φ(0) = 0 (tanh for sigmoid, gelu for softplus) and its own rule, "
-    "'scaled_for(activation=…)': through many layers no σ_w keeps inputs apart otherwise"
-)

@@ -169,7 +169,7 @@ BASE = {"*/kernel": "he_normal", "*/bias": "zeros"}
 @pytest.mark.slow
 def test_a_dead_layer_in_the_middle_is_named():
     found = findings_of({"hidden_1/bias": "constant(-50.0)", **BASE})
-    assert found["dead units"].layer == "hidden_1"
+    assert found["dead units"].where == "hidden_1"
 
 
 @pytest.mark.slow
@@ -254,7 +254,7 @@ def test_what_a_fix_names_cures(activation, depth, kernel, bias):
 @pytest.mark.slow
 def test_a_network_whose_output_alone_explodes():
     _, found = seen("relu", "normal(100.0)", depth=1, width=32)
-    assert found["exploding forward"].layer == "output"
+    assert found["exploding forward"].where == "output"
 
 
 def test_a_verdict_of_something_else_is_refused():
