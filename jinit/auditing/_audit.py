@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +19,10 @@ from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._leaves import Leaf, relative_error
 from jinit.auditing._traps import SPECIAL, Explanation, explain, host_fans
 from jinit.findings import Finding
-from jinit.frameworks._layout import HOSTS, Layers, Layout
+from jinit.frameworks._layout import HOSTS, Layers
 from jinit.initializers import Fans
-from jinit.parameters._rules import Rules, assign, described_leaves
+from jinit.parameters._leaves import TreeLeaf, tree_leaves
+from jinit.parameters._rules import Rules, assign
 from jinit.typing import PyTree
 
 _LEAST_ENTRIES = 64
@@ -68,9 +68,7 @@ def audit(
     all 4 units are the same (every entry 1)
     """
     errors.check_choice("host", host, HOSTS)
-    leaves = [
-        Leaf(path, _values(path, leaf), made) for path, leaf, made in _weights(params, host, layers)
-    ]
+    leaves = [Leaf(leaf.path, _array(leaf), leaf.layout) for leaf in _weights(params, host, layers)]
     findings = [finding for leaf in leaves for finding in _alone(leaf)]
     findings += _zeros(leaves)
     findings += _duplicates(leaves)
@@ -84,26 +82,28 @@ def audit(
     return sorted(findings, key=lambda finding: order.get(finding.where, len(order)))
 
 
-def _weights(
-    params: PyTree, host: str, layers: Layers | None
-) -> list[tuple[str, Any, Layout | None]]:
-    """All leaves but PRNG keys, which a model with dropout may hold."""
+def _weights(params: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]:
+    """All leaves except PRNG keys, which a model with dropout may hold."""
     return [
-        (path, leaf, made)
-        for path, leaf, made in described_leaves(params, host, layers)
-        if not (isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+        leaf
+        for leaf in tree_leaves(params, host, layers)
+        if not (isinstance(leaf.value, jax.Array) and _is_key(leaf.value))
     ]
 
 
-def _values(path: str, leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer):
+def _is_key(value: jax.Array) -> bool:
+    return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
+
+
+def _array(leaf: TreeLeaf) -> np.ndarray:
+    if isinstance(leaf.value, jax.ShapeDtypeStruct | jax.core.Tracer):
         raise errors.wrong_type(
-            f"leaf {path!r}",
-            type(leaf).__name__,
+            f"leaf {leaf.path!r}",
+            type(leaf.value).__name__,
             "an array of initial weights",
-            "model.init(key, x)",
+            "pass initialized parameters: model.init(key, x)",
         )
-    return np.asarray(leaf)
+    return np.asarray(leaf.value)
 
 
 def _alone(leaf: Leaf) -> Iterator[Finding]:
@@ -283,15 +283,15 @@ def _few_values(flat: np.ndarray) -> bool:
 def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -> list[Finding]:
     """Random leaves that are the same for two seeds."""
     first, second = (_weights(seed_fn(seed), host, layers) for seed in (0, 1))
-    paths = [[path for path, _, _ in leaves] for leaves in (first, second)]
+    paths = [[leaf.path for leaf in leaves] for leaves in (first, second)]
     if paths[0] != paths[1] or not paths[0]:
         raise errors.wrong_type(
             "seed_fn", f"{len(paths[0])} and {len(paths[1])} leaves for seeds 0 and 1",
             "seed_fn(seed) -> parameters, of one structure", "return the parameters it makes",
         )  # fmt: skip
     found = []
-    for (path, one, _), (_, other, _) in zip(first, second, strict=True):
-        a, b = np.asarray(one), np.asarray(other)
+    for one, other in zip(first, second, strict=True):
+        a, b = np.asarray(one.value), np.asarray(other.value)
         if (
             a.size > 1
             and a.shape == b.shape
@@ -299,5 +299,7 @@ def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -
             and not _few_values(a.ravel())
         ):
             evidence = f"{a.size} random entries are equal for seeds 0 and 1"
-            found.append(Finding("seed", path, evidence, fix="pass the seed to the layer's key"))
+            found.append(
+                Finding("seed", one.path, evidence, fix="pass the seed to the layer's key")
+            )
     return found

@@ -13,7 +13,7 @@ from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, arrays, by_kernel, opened, pre_activations
 from jinit.frameworks._capture import by_path
 from jinit.frameworks._paths import path_of
-from jinit.parameters import _residual, matches
+from jinit.parameters import fixup_factors, matches
 from jinit.typing import Array, Key, PyTree
 
 
@@ -74,7 +74,7 @@ def fixup(
     _check_branches(branches, list(layers))
     factors = {output: 0.0}
     for branch in branches:
-        roles = _residual.fixup(len(branches), len(branch))
+        roles = fixup_factors(len(branches), len(branch))
         factors |= dict.fromkeys(branch[:-1], roles["inner"]) | {branch[-1]: roles["last"]}
     last = [layers[branch[-1]][0] for branch in branches]
     changed = adjusted(params, factors)

@@ -122,7 +122,7 @@ def audit(
 
 def _usual_host(arrays: Mapping[str, Any]) -> str:
     """flax, unless the names are another's: in torch and Equinox kernels are (out, in)."""
-    from jinit.parameters._rules import leaf_name
+    from jinit.parameters._patterns import leaf_name
 
     theirs = next((path for path in arrays if leaf_name(path) == "weight"), None)
     if theirs is not None:

@@ -1,20 +1,23 @@
-"""Whole parameter trees, in any framework: rules, keys per leaf, draws, populations."""
+"""Draws whole parameter trees of any framework by rules: single networks and populations."""
 
-from jinit.parameters._initialize import fold_words, initialize, leaf_key, path_words, reset_report
+from jinit.parameters._initialize import initialize, reset_report
+from jinit.parameters._keys import leaf_key
+from jinit.parameters._patterns import matches
 from jinit.parameters._population import population, search_distribution
 from jinit.parameters._residual import (
-    deepnorm,
-    fixup,
-    gpt2_residual,
+    deepnorm_factors,
+    fixup_factors,
+    gpt2_stddevs,
     residual_rules,
-    rezero,
-    skipinit,
-    t_fixup,
+    rezero_factors,
+    skipinit_factors,
+    t_fixup_factors,
 )
-from jinit.parameters._rules import Assignment, Rules, assign, matches
+from jinit.parameters._rules import Assignment, Rules, assign
 
 __all__ = [
-    "Assignment", "Rules", "assign", "initialize", "leaf_key", "fold_words", "matches",
-    "path_words", "reset_report", "population", "search_distribution",
-    "deepnorm", "fixup", "gpt2_residual", "residual_rules", "rezero", "skipinit", "t_fixup",
+    "Assignment", "Rules", "assign", "initialize", "leaf_key", "matches", "population",
+    "reset_report", "search_distribution",
+    "deepnorm_factors", "fixup_factors", "gpt2_stddevs", "residual_rules", "rezero_factors",
+    "skipinit_factors", "t_fixup_factors",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from jinit.findings import Finding
 from jinit.initializers import Description
 from jinit.initializers._registry import Row
-from jinit.parameters._rules import described_leaves
+from jinit.parameters._leaves import tree_leaves
 from jinit.report._console import escaped, new_table, open_console
 from jinit.report._findings import print_findings
 from jinit.report._text import number
@@ -102,9 +102,9 @@ def print_audit(
     console = open_console(stream)
     print_findings(console, findings)
     unknown = [
-        path
-        for path, leaf, layout in described_leaves(dict(arrays), host, layers)
-        if layout is None and len(leaf.shape) > 1
+        leaf.path
+        for leaf in tree_leaves(dict(arrays), host, layers)
+        if leaf.layout is None and len(leaf.value.shape) > 1
     ]
     noun = "finding" if len(findings) == 1 else "findings"
     arrays_noun = "array" if len(arrays) == 1 else "arrays"

@@ -17,6 +17,7 @@ import numpy as np
 
 from jinit import errors, frameworks, parameters
 from jinit.engine._program import Program, cached
+from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.sweep._network import run_key
 from jinit.typing import Array, Initializer, PyTree
 
@@ -43,16 +44,17 @@ class Weights:
         self._salt = salt
         assignments = parameters.assign(shapes, rules)
         self._groups: dict[_DrawLeaf, list[int]] = {}
-        for position, assignment in enumerate(assignments):
-            if assignment.initializer is None:
+        for each in assignments:
+            if each.initializer is None:
                 raise errors.refusal(
-                    f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
+                    f"leaf {each.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
                 )
-            draw = _DrawLeaf(
-                assignment.initializer, assignment.shape, str(assignment.dtype), assignment.layout
-            )
-            self._groups.setdefault(draw, []).append(position)
-        words = parameters.path_words([assignment.leaf for assignment in assignments])
+        for positions in equal_draws(assignments):
+            first = assignments[positions[0]]
+            assert first.initializer is not None
+            draw = _DrawLeaf(first.initializer, first.shape, str(first.dtype), first.layout)
+            self._groups[draw] = positions
+        words = path_words([assignment.leaf for assignment in assignments])
         padding = -len(words) % _LEAVES
         self._words = np.concatenate([words, np.zeros((padding, 2), np.uint32)])
         self._programs: dict[_DrawLeaf, Program] = {}
@@ -102,7 +104,7 @@ class _LeafKeys:
 
     def __call__(self, lane: Mapping[str, Any], words: Array) -> Array:
         key = run_key(lane["seed"], "init" + self.salt)
-        return jax.random.key_data(parameters.fold_words(key, words))
+        return jax.random.key_data(fold_words(key, words))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from flax import nnx
 
 import jinit
 from jinit import frameworks, initializers, models, parameters
+from jinit.parameters._keys import equal_draws, path_words
 
 F32 = jnp.float32
 
@@ -38,12 +39,29 @@ def test_a_leaf_does_not_depend_on_the_rest_of_the_tree():
 
 def test_leaf_keys_are_the_same_for_ever():
     words = [97274182, 1101016640]
-    assert parameters.path_words(["output/kernel"]).tolist() == [words]
+    assert path_words(["output/kernel"]).tolist() == [words]
     folded = jax.random.key(0)
     for word in words:
         folded = jax.random.fold_in(folded, word)
     key = parameters.leaf_key(jax.random.key(0), "output/kernel")
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(folded))
+
+
+def test_leaves_that_draw_alike_are_one_group_even_if_the_initializer_has_no_hash():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, key, shape, dtype=None, out_sharding=None):
+            return jax.random.normal(key, shape, dtype)
+
+    rules = {"[ab]/kernel": Unhashable(), "*/kernel": "he_normal", "*/bias": "zeros"}
+    tree = shapes(a=(4, 3), b=(4, 3), c=(4, 3), d=(2, 3))
+    groups = equal_draws(parameters.assign(tree, rules))
+    assert groups == [[0, 2, 4], [1, 3], [5], [6], [7]]
+    drawn = jinit.initialize(KEY, tree, rules)["b"]["kernel"]
+    np.testing.assert_allclose(
+        drawn, jax.random.normal(parameters.leaf_key(KEY, "b/kernel"), (4, 3)), rtol=3e-7
+    )
 
 
 def test_a_leaf_is_its_initializer_at_its_key():

@@ -61,15 +61,15 @@ def test_bad_populations():
 @pytest.mark.parametrize(
     ("factors", "role", "value"),
     [
-        (parameters.fixup(100), "first", 0.1),
-        (parameters.fixup(16, 3), "inner", 0.5),
-        (parameters.fixup(16), "last", 0.0),
-        (parameters.skipinit(9), "last", 0.0),
-        (parameters.t_fixup(6), "encoder", 0.67 / 6**0.25),
-        (parameters.t_fixup(6, 6), "decoder", 54**-0.25),
-        (parameters.deepnorm(100), "alpha", 3.7606030930863934),
-        (parameters.deepnorm(100), "beta", 0.18803015465431967),
-        (parameters.gpt2_residual(12), "last", 0.004082482904638631),
+        (parameters.fixup_factors(100), "first", 0.1),
+        (parameters.fixup_factors(16, 3), "inner", 0.5),
+        (parameters.fixup_factors(16), "last", 0.0),
+        (parameters.skipinit_factors(9), "last", 0.0),
+        (parameters.t_fixup_factors(6), "encoder", 0.67 / 6**0.25),
+        (parameters.t_fixup_factors(6, 6), "decoder", 54**-0.25),
+        (parameters.deepnorm_factors(100), "alpha", 3.7606030930863934),
+        (parameters.deepnorm_factors(100), "beta", 0.18803015465431967),
+        (parameters.gpt2_stddevs(12), "last", 0.004082482904638631),
     ],
 )
 def test_residual_factors(factors, role, value):
@@ -88,13 +88,13 @@ def test_residual_rules_keep_a_residual_stack_as_it_was():
     x = jax.random.normal(KEY, (5, 64))
     shapes = jax.eval_shape(Stack().init, KEY, x)["params"]
     roles = {f"Dense_{i}/kernel": "last" if i % 2 else "first" for i in range(16)}
-    rules = parameters.residual_rules(roles, parameters.fixup(8)) | {"*/bias": "zeros"}
+    rules = parameters.residual_rules(roles, parameters.fixup_factors(8)) | {"*/bias": "zeros"}
     params = jinit.initialize(KEY, shapes, rules)
     np.testing.assert_array_equal(Stack().apply({"params": params}, x), x)
     found = {a.leaf: a for a in parameters.assign(shapes, rules)}
     assert found["Dense_0/kernel"].stddev == pytest.approx((2 / 64) ** 0.5 / 8**0.5)
     with pytest.raises(ValueError, match="role 'middle'"):
-        parameters.residual_rules({"*": "middle"}, parameters.fixup(8))
+        parameters.residual_rules({"*": "middle"}, parameters.fixup_factors(8))
 
 
 def test_scaled_initializers_keep_law_name_and_fans():

@@ -1,0 +1,144 @@
+"""Finds the leaves of a parameter tree and the layout of each, from a model or from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+
+from jinit import errors
+from jinit.frameworks._layout import Layers, Layout, bias_of
+from jinit.frameworks._layout import layout as parse_layout
+from jinit.frameworks._paths import path_of
+from jinit.parameters._patterns import check_all_used, leaf_name, matches
+from jinit.typing import Array, PyTree
+
+# Leaf names whose meaning a framework fixes, whatever the layer. In Flax, Haiku and Keras every
+# other leaf of rank 2 or more is (receptive field…, in, out), as in jax.nn.initializers; torch and
+# Equinox call a dense kernel, a transposed one and an embedding all "weight".
+_LEAF_NAMES: dict[str, dict[str, str]] = {
+    "flax": {"embedding": "embedding"},
+    "haiku": {"embeddings": "embedding"},
+    "keras": {"recurrent_kernel": "recurrent", "embeddings": "embedding"},
+    "equinox": {},
+    "torch": {},
+}
+_CHANNELS_LAST = ("flax", "haiku", "keras")
+_VECTORS = ("scale", "offset", "shift", "gamma", "beta")
+_BIASES = ("bias", "b")
+
+
+@dataclass(frozen=True)
+class TreeLeaf:
+    """One leaf of a parameter tree.
+
+    Attributes:
+      path: components joined by ``/``.
+      value: the array, or its shape and dtype.
+      layout: what the leaf is in its layer; None if neither a model, the user nor the name says.
+    """
+
+    path: str
+    value: Array | jax.ShapeDtypeStruct
+    layout: Layout | None
+
+
+def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]:
+    """The leaves of a parameter tree with their layouts, in the tree's order.
+
+    >>> leaf = jax.ShapeDtypeStruct((3, 2), "float32")
+    >>> tree_leaves({"kernel": leaf}, "flax", None)[0].layout.kind
+    'kernel'
+    """
+    values = _values_by_path(tree)
+    layouts = _layouts(values, host, layers)
+    return [TreeLeaf(path, value, layouts[path]) for path, value in values.items()]
+
+
+def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
+    """Path → leaf, in the tree's order; checks that leaves are arrays and paths are unique."""
+    values: dict[str, Array | jax.ShapeDtypeStruct] = {}
+    for key_path, value in jax.tree_util.tree_leaves_with_path(tree):
+        path = path_of(key_path)
+        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+            raise errors.wrong_type(
+                f"leaf {path!r}",
+                value,
+                "an array or its shape",
+                "pass frameworks.shapes(model) or jax.eval_shape(init, …); to keep existing "
+                "weights, eqx.filter(model, eqx.is_array) or model.state_dict()",
+            )
+        if path in values:
+            raise errors.refusal(
+                f"path {path!r}",
+                "two leaves",
+                "one leaf",
+                "names that contain '/' can give two leaves one path: rename one of them",
+            )
+        values[path] = value
+    return values
+
+
+def _layouts(
+    values: Mapping[str, Array | jax.ShapeDtypeStruct], host: str, layers: Layers | None
+) -> dict[str, Layout | None]:
+    """The layout of each leaf: from ``layers``, else from what its name means in the host."""
+    empty = layers is not None and not layers
+    layers = {} if layers is None else layers
+    if not isinstance(layers, Mapping):
+        raise errors.wrong_type(
+            "layers", layers, "a mapping from pattern to layer", "{'*/kernel': 'dense'}"
+        )
+    named = {pattern: parse_layout(layer, host) for pattern, layer in layers.items()}
+    used: set[str] = set()
+    # Layouts taken from a model are complete, even if empty: the other leaves are not guessed.
+    from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
+    layouts: dict[str, Layout | None] = {}
+    for path, value in values.items():
+        pattern = path if path in named else next((p for p in named if matches(p, path)), None)
+        if pattern is not None:
+            used.add(pattern)
+            layouts[path] = named[pattern]
+            continue
+        kind = _kind_by_name(leaf_name(path), len(value.shape), host, from_model)
+        layouts[path] = None if kind is None else parse_layout(kind, host)
+    if not all(isinstance(layer, Layout) for layer in layers.values()):
+        # A tree may hold only some of a model's layers, but must use every entry that a user wrote.
+        check_all_used("layers entry", named, used, values)
+    return {path: _with_fans(path, layouts, values) for path in values}
+
+
+def _kind_by_name(name: str, rank: int, host: str, from_model: bool) -> str | None:
+    """What a leaf of this name is in the host; None if the name does not say."""
+    if name in _VECTORS and not (from_model and rank > 1):
+        return "vector"
+    if from_model:
+        return None
+    if name in _LEAF_NAMES[host]:
+        return _LEAF_NAMES[host][name]
+    return "conv" if rank > 1 and name not in _BIASES and host in _CHANNELS_LAST else None
+
+
+def _with_fans(
+    path: str,
+    layouts: Mapping[str, Layout | None],
+    values: Mapping[str, Array | jax.ShapeDtypeStruct],
+) -> Layout | None:
+    """The layout of a leaf; a bias without fans takes those of the only kernel in its layer."""
+    own = layouts[path]
+    if leaf_name(path) not in _BIASES or (own is not None and own.kind != "bias"):
+        return own
+    if own is not None and own.fan_in is not None:
+        return own
+    layer = path[: len(path) - len(leaf_name(path))]
+    kernels = [
+        (layout, tuple(values[other].shape))
+        for other, layout in layouts.items()
+        if layout is not None
+        and layout.kind in ("kernel", "recurrent")
+        and other.startswith(layer)
+        and not re.search(r"[/.]", other[len(layer) :])
+    ]
+    return bias_of(*kernels[0]) if len(kernels) == 1 else own or parse_layout("bias")
