@@ -6,7 +6,6 @@ from jinit.initializers._constant import constant, identity, ones, ones_init, ze
 from jinit.initializers._derived import (
     edge_of_chaos,
     mup,
-    mup_learning_rate,
     random_walk,
     scaled_for,
     siren,
@@ -55,7 +54,7 @@ __all__ = [
     "glorot_normal", "glorot_uniform", "xavier_normal", "xavier_uniform",
     "he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform",
     "fan_in_normal", "fan_avg_normal", "fan_in_uniform",
-    "scaled_for", "edge_of_chaos", "random_walk", "siren", "spectral", "mup", "mup_learning_rate",
+    "scaled_for", "edge_of_chaos", "random_walk", "siren", "spectral", "mup",
     "orthogonal", "scaled_orthogonal", "delta_orthogonal", "hadamard", "looks_linear",
     "sparse", "randomized_asymmetric", "class_prior", "scaled_by",
 ]  # fmt: skip

@@ -158,7 +158,7 @@ def spectral(kernel: KernelAxes) -> Recipe:
 def mup(kernel: KernelAxes, role: str = "hidden", base_fan_in: float = 1.0) -> Recipe:
     """Maximal update parametrization: N(0, 1/n), and N(0, base/n²) for the output layer.
 
-    The learning rates that belong to it: :func:`mup_learning_rate`.
+    The matching learning rates: :func:`jinit.train.mup_learning_rate`.
 
     Args:
       kernel: the kernel's axes and roles; see :mod:`jinit.initializers._scaling`.
@@ -180,42 +180,6 @@ def mup(kernel: KernelAxes, role: str = "hidden", base_fan_in: float = 1.0) -> R
         return scaled(kernel, base_fan_in / n if role == "output" else 1.0, "fan_in", "normal")
 
     return _by_shape(recipe)
-
-
-def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str = "adam") -> float:
-    """The factor on the base learning rate of a layer under the maximal update parametrization.
-
-    Adam: input and bias 1, hidden 1/n, output 1/n. SGD: input and bias m, hidden 1, output 1/n.
-
-    Args:
-      role: ``"input"`` (biases too), ``"hidden"`` or ``"output"``.
-      fan_in, fan_out: n and m of the layer, > 0.
-      optimizer: ``"adam"`` or ``"sgd"``.
-
-    Returns:
-      A dimensionless factor.
-
-    Raises:
-      ValueError: an unknown role or optimizer, fans that are not positive.
-
-    Reference: Yang et al. 2022, table 3.
-
-    >>> mup_learning_rate("hidden", 100, 100), mup_learning_rate("input", 10, 100, "sgd")
-    (0.01, 100.0)
-    """
-    errors.check_choice("mup role", role, ROLES)
-    errors.check_choice("optimizer", optimizer, ("adam", "sgd"))
-    for name, fan in (("fan_in", fan_in), ("fan_out", fan_out)):
-        errors.check_number(name, fan, low=0.0, open_low=True, fix="pass the layer's fans")
-    factors = {
-        ("input", "adam"): 1.0,
-        ("hidden", "adam"): 1 / fan_in,
-        ("output", "adam"): 1 / fan_in,
-        ("input", "sgd"): float(fan_out),
-        ("hidden", "sgd"): 1.0,
-        ("output", "sgd"): 1 / fan_in,
-    }
-    return factors[role, optimizer]
 
 
 def _by_shape(recipe: Any) -> Recipe:

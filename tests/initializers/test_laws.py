@@ -406,12 +406,6 @@ def test_class_prior_predicts_the_frequencies():
     np.testing.assert_allclose(jax.nn.softmax(smooth), np.array([2, 1, 3]) / 6, rtol=1e-6)
 
 
-def test_mup_learning_rates():
-    rate = initializers.mup_learning_rate
-    assert [rate(role, 50, 200) for role in ("input", "hidden", "output")] == [1, 0.02, 0.02]
-    assert [rate(role, 50, 200, "sgd") for role in ("input", "hidden", "output")] == [200, 1, 0.02]
-
-
 def test_a_bias_with_its_kernels_fan():
     made = initializers.fan_in_uniform(fan_in=100)
     values = np.asarray(made(jax.random.key(0), (5000,)))

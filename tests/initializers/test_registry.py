@@ -251,7 +251,6 @@ def test_fans_of_kernels():
         (lambda k: initializers.random_walk("tanh"), ValueError, "random_walk activation"),
         (lambda k: initializers.siren(0.0), ValueError, "omega"),
         (lambda k: initializers.mup("middle"), ValueError, "mup role"),
-        (lambda k: initializers.mup_learning_rate("hidden", 0, 1), ValueError, "fan_in"),
         (lambda k: initializers.scaled_orthogonal("relu", keep="x"), ValueError, "keep"),
         (lambda k: initializers.orthogonal(method="svd"), ValueError, "orthogonal method"),
         (

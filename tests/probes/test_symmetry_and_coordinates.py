@@ -8,8 +8,7 @@ import pytest
 
 import jinit
 from jinit import data, frameworks, models, probes
-from jinit.initializers._derived import mup_learning_rate
-from jinit.train import FitConfig, fit, losses, optimizers
+from jinit.train import FitConfig, fit, losses, mup_learning_rate, optimizers
 
 
 def test_rank_and_duplicates_against_numpy():
