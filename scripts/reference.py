@@ -1,0 +1,130 @@
+"""Writes the API reference and the pages of the repository as HTML: `scripts/docs`.
+
+The names come from each room's `__all__`, the text from docstrings, and the start of a room's page
+from the README.md beside its code. Links between pages lead to HTML; pictures are copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shutil
+import types
+from pathlib import Path
+
+import pdoc.doc
+import pdoc.render
+
+import jinit
+
+ROOT = Path(__file__).parent.parent
+# Pages without a room: name in the site → file.
+PAGES = {
+    "package": ROOT / "jinit" / "README.md",
+    "experiments": ROOT / "experiments" / "README.md",
+    "contributing": ROOT / ".github" / "CONTRIBUTING.md",
+    "changes": ROOT / "CHANGELOG.md",
+}
+# Public modules inside a room.
+INSIDE = ("jinit.train.losses", "jinit.train.optimizers", "jinit.report.plots")
+
+
+def rooms() -> list[str]:
+    """Dotted names of everything that has a page, from the stub of jinit."""
+    inside = [name for name in jinit.__all__ if isinstance(getattr(jinit, name), types.ModuleType)]
+    return ["jinit", *(f"jinit.{name}" for name in inside), *INSIDE]
+
+
+def page_of(name: str) -> Path | None:
+    """The README.md of a room; of jinit itself the one of the repository."""
+    file = ROOT.joinpath(*name.split(".")) / "README.md"
+    file = ROOT / "README.md" if name == "jinit" else file
+    return file if file.exists() else None
+
+
+def address(file: Path) -> str | None:
+    """Where a file of the repository stands in the site; None if it does not."""
+    for name, page in PAGES.items():
+        if file == page:
+            return f"{name}.html"
+    if file.suffix == ".png":
+        return f"pictures/{file.name}"
+    if file.name == "README.md" and file.parent == ROOT:
+        return "jinit.html"
+    if file.name == "README.md" and file.is_relative_to(ROOT / "jinit"):
+        return f"{file.parent.relative_to(ROOT).as_posix()}.html"
+    return None
+
+
+def text_of(page: Path, name: str, site: Path) -> str:
+    """A page's Markdown without its title, with links that are right in the site."""
+    up = "../" * name.count(".")
+
+    def link(match: re.Match[str]) -> str:
+        mark, text, target = match.groups()
+        if target.startswith(("http", "#")):
+            return match[0]
+        file = (page.parent / target.partition("#")[0]).resolve()
+        where = address(file)
+        if where is None:
+            return text
+        if file.suffix == ".png":
+            (site / "pictures").mkdir(exist_ok=True)
+            shutil.copy(file, site / where)
+        return f"{mark}[{text}]({up}{where})"
+
+    body = page.read_text().partition("\n")[2].strip()
+    # Inside code nothing is a link.
+    parts = re.split(r"(```.*?```)", body, flags=re.DOTALL)
+    parts[::2] = [re.sub(r"(!?)\[([^\]]*)\]\(([^)]+)\)", link, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def documented(name: str, site: Path) -> pdoc.doc.Module:
+    """A room, whose page begins with its README.md."""
+    module = importlib.import_module(name)
+    for export in getattr(module, "__all__", ()):
+        getattr(module, export)  # names of jinit and of the sweep are imported when first used
+    if page := page_of(name):
+        module.__doc__ = text_of(page, name, site)
+    return pdoc.doc.Module(module)
+
+
+def write(site: Path) -> None:
+    """Writes the whole site into a folder, which is made anew."""
+    shutil.rmtree(site, ignore_errors=True)
+    site.mkdir(parents=True)
+    templates = Path(__file__).parent / "templates"
+    pdoc.render.configure(
+        docformat="google",
+        include_undocumented=False,
+        show_source=False,
+        template_directory=templates,
+        footer_text=f"jinit {jinit.__version__}",
+    )
+    modules = {name: documented(name, site) for name in rooms()}
+    for name, page in PAGES.items():
+        plain = types.ModuleType(name, text_of(page, name, site))
+        modules[name] = pdoc.doc.Module(plain)
+    for name, module in modules.items():
+        file = site.joinpath(*name.split(".")).with_suffix(".html")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(pdoc.render.html_module(module, modules))
+    (site / "search.js").write_text(pdoc.render.search_index(modules))
+    (site / "index.html").write_text(
+        '<!doctype html><meta http-equiv="refresh" content="0; url=jinit.html"><title>jinit</title>\n'
+    )
+
+
+def main() -> None:
+    """Parses the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "site", help="folder (default site/)")
+    out = parser.parse_args().out
+    write(out)
+    print(f"{out}/index.html written")
+
+
+if __name__ == "__main__":
+    main()
