@@ -7,7 +7,9 @@ from the README.md beside its code. Links between pages lead to HTML; pictures a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
+import inspect
 import re
 import shutil
 import types
@@ -78,7 +80,7 @@ def text_of(page: Path, name: str, site: Path) -> str:
     # Inside code nothing is a link.
     parts = re.split(r"(```.*?```)", body, flags=re.DOTALL)
     parts[::2] = [re.sub(r"(!?)\[([^\]]*)\]\(([^)]+)\)", link, part) for part in parts[::2]]
-    return "".join(parts)
+    return "".join(parts).replace("script · ", "")  # scripts are not part of the site
 
 
 def documented(name: str, site: Path) -> pdoc.doc.Module:
@@ -88,7 +90,18 @@ def documented(name: str, site: Path) -> pdoc.doc.Module:
         getattr(module, export)  # names of jinit and of the sweep are imported when first used
     if page := page_of(name):
         module.__doc__ = text_of(page, name, site)
+    for item in vars(module).values():
+        if isinstance(item, type) and dataclasses.is_dataclass(item):
+            describe_fields(item)
     return pdoc.doc.Module(module)
+
+
+def describe_fields(item: type) -> None:
+    """Fields with a help text (Grid's) are listed as a docstring would list them."""
+    fields = [field for field in dataclasses.fields(item) if "help" in field.metadata]
+    if fields and "Attributes:" not in (item.__doc__ or ""):
+        lines = [f"  {field.name}: {field.metadata['help']}" for field in fields]
+        item.__doc__ = "\n".join([inspect.cleandoc(item.__doc__ or ""), "", "Attributes:", *lines])
 
 
 def write(site: Path) -> None:
@@ -112,9 +125,8 @@ def write(site: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(pdoc.render.html_module(module, modules))
     (site / "search.js").write_text(pdoc.render.search_index(modules))
-    (site / "index.html").write_text(
-        '<!doctype html><meta http-equiv="refresh" content="0; url=jinit.html"><title>jinit</title>\n'
-    )
+    move = '<meta http-equiv="refresh" content="0; url=jinit.html">'
+    (site / "index.html").write_text(f"<!doctype html>{move}<title>jinit</title>\n")
 
 
 def main() -> None:
