@@ -62,6 +62,7 @@ SCALING, RANDOM, LAW = (
 FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py", "initializers/_orthogonal.py"  # fmt: skip
 SPARSE, STRUCTURED, BASE = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_base.py"  # fmt: skip
 COMPARE, BOOTSTRAP, TIMES = "stats/_compare.py", "stats/_bootstrap.py", "stats/_survival.py"
+KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
 LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
 MUTANTS = [
     M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
@@ -111,18 +112,18 @@ MUTANTS = [
     M("trees: one key for all leaves", "parameters/_initialize.py", "path_words([assignment.leaf for assignment in assignments])", 'path_words(["" for _ in assignments])', TREES),
     M("layout: groups drawn from one key", BLOCKS, "jnp.stack(draw_each(draw, key, [kernel] * self.stacks))", "jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
     M("layout: kernels put back transposed", BLOCKS, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
-    M("hosts: torch in and out exchanged", LAYOUT, '"torch": (1, 0),', '"torch": (0, 1),', TREES),
+    M("hosts: torch in and out exchanged", TORCH, "    kernel=(1, 0),", "    kernel=(0, 1),", TREES),
     M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / together", "fans.fan_in", f"{HOSTS}::test_linen_transposed"),
-    M("hosts: Keras depthwise as a convolution", "frameworks/_keras.py", 'return layout("depthwise", "keras")', 'return layout("conv", "keras")', f"{HOSTS}::test_keras"),
-    M("hosts: torch's GRU is one gate", "frameworks/_torch.py", '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{HOSTS}::test_gates_of_torch"),
+    M("hosts: Keras depthwise as a convolution", KERAS, 'return _layout("depthwise")', 'return _layout("conv")', f"{HOSTS}::test_keras"),
+    M("hosts: torch's GRU is one gate", TORCH, '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{HOSTS}::test_gates_of_torch"),
     M("hosts: a model that says nothing is guessed", "parameters/_leaves.py", "empty or any(", "any(", f"{HOSTS}::test_what_a_model_does_not_say_is_not_guessed"),
     M("layout: fans of the last block", LAYOUT, "self.kernels(shape)[1][0]", "self.kernels(shape)[1][-1]", TREES),
-    M("preset: keras forgets with another gate", "frameworks/_presets.py", "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", f"{PRESETS}::test_keras"),
-    M("preset: gates by their inputs", "frameworks/_presets.py", "shape[0] // len(made.fused) if made.fused else shape[1]", "shape[1]", f"{PRESETS}::test_torch"),
-    M("preset: torch's transposed bias by its inputs", "frameworks/_presets.py", "made.fan_out if made.kind", "made.fan_in if made.kind", f"{PRESETS}::test_torch"),
-    M("preset: flax embeds by the number of tokens", "frameworks/_presets.py", "fan_in=shape[-1])", "fan_in=shape[0])", PRESETS),
-    M("preset: haiku without its taps", "frameworks/_presets.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{PRESETS}::test_haiku"),
-    M("preset: equinox counts strides", "frameworks/_presets.py", "made.strides > 1 and", "False and", f"{PRESETS}::test_equinox"),
+    M("preset: keras forgets with another gate", KERAS, "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", f"{PRESETS}::test_keras"),
+    M("preset: gates by their inputs", TORCH, "shape[0] // len(layout.fused) if layout.fused else shape[1]", "shape[1]", f"{PRESETS}::test_torch"),
+    M("preset: torch's transposed bias by its inputs", TORCH, "layout.fan_out if layout.kind", "layout.fan_in if layout.kind", f"{PRESETS}::test_torch"),
+    M("preset: flax embeds by the number of tokens", "frameworks/_linen.py", "fan_in=shape[-1])", "fan_in=shape[0])", PRESETS),
+    M("preset: haiku without its taps", "frameworks/_haiku.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{PRESETS}::test_haiku"),
+    M("preset: equinox counts strides", "frameworks/_common.py", "layout.strides > 1 and", "False and", f"{PRESETS}::test_equinox"),
     M("audit: means are not looked at", "auditing/_departures.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: orthogonality is not looked at", "auditing/_departures.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),

@@ -19,7 +19,7 @@ from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._leaves import Leaf, relative_error
 from jinit.auditing._traps import SPECIAL, Explanation, explain, host_fans
 from jinit.findings import Finding
-from jinit.frameworks._layout import HOSTS, Layers
+from jinit.frameworks._layout import Layers
 from jinit.initializers import Fans
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._rules import Rules, assign
@@ -67,7 +67,6 @@ def audit(
     >>> print(audit({"kernel": jnp.ones((8, 4))})[0].evidence)
     all 4 units are the same (every entry 1)
     """
-    errors.check_choice("host", host, HOSTS)
     leaves = [Leaf(leaf.path, _array(leaf), leaf.layout) for leaf in _weights(params, host, layers)]
     findings = [finding for leaf in leaves for finding in _alone(leaf)]
     findings += _zeros(leaves)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 from jinit import _specs, errors
 from jinit.cli._output import dump, write_picture
@@ -83,14 +83,14 @@ def audit(
     ],
     host: Annotated[
         str | None,
-        arg(help="axis order: flax (the default), haiku, keras, equinox or torch"),
+        arg(help="axis order, one of jinit.frameworks.hosts(); without it kernels are (in, out)"),
     ] = None,
     layer: Annotated[
         tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
     ] = (),
     rule: Annotated[
         tuple[str, ...],
-        arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset: torch"),
+        arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset's name"),
     ] = (),
     json: Annotated[bool, arg(help="print JSON instead of sentences")] = False,
 ) -> int:
@@ -100,11 +100,11 @@ def audit(
 
     Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
     """
+    from jinit import frameworks
     from jinit.auditing import _checkpoints
     from jinit.auditing import audit as find
-    from jinit.frameworks import _presets
 
-    one_preset = len(rule) == 1 and rule[0] in _presets.names()
+    one_preset = len(rule) == 1 and rule[0] in frameworks.presets()
     rules = rule[0] if one_preset else _pairs("rule", rule) or None
     layers = _pairs("layer", layer) or None
     arrays = _checkpoints.load(checkpoint)
@@ -120,17 +120,22 @@ def audit(
     return 1 if findings else 0
 
 
-def _usual_host(arrays: Mapping[str, Any]) -> str:
-    """flax, unless the names are another's: in torch and Equinox kernels are (out, in)."""
+def _usual_host(paths: Iterable[str]) -> str:
+    """The default host; refused if a leaf name belongs to kernels of another axis order."""
+    from jinit.frameworks._table import hosts, hosts_with_kernel
     from jinit.parameters._patterns import leaf_name
 
-    theirs = next((path for path in arrays if leaf_name(path) == "weight"), None)
-    if theirs is not None:
-        raise errors.refusal(
-            "--host", f"none, and a leaf {theirs!r}", "the host whose axes these are",
-            "--host torch or --host equinox; --host flax if they are (in, out) all the same",
-        )  # fmt: skip
-    return "flax"
+    usual = hosts()[0]
+    for path in paths:
+        if others := hosts_with_kernel(leaf_name(path)):
+            raise errors.refusal(
+                "--host",
+                f"none, and a leaf {path!r}",
+                "the host whose axis order the leaves follow",
+                f"{' or '.join(f'--host {host}' for host in others)}; "
+                f"--host {usual} if kernels are (in, out) all the same",
+            )
+    return usual
 
 
 def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -1,22 +1,33 @@
-"""Everything jinit knows of linen, nnx, Haiku, Equinox, Keras and torch: one file a framework."""
+"""Holds all that jinit knows of other frameworks: one row in a table and one file each.
+
+:func:`names` lists the frameworks and :func:`hosts` the values of ``host=``. :func:`presets` lists
+the frameworks' default draws, :func:`layer_kinds` the layers that a spec string can name.
+"""
 
 from jinit.frameworks._capture import Captured, Layer, capture
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework, Opening, Preset
 from jinit.frameworks._haiku import haiku
 from jinit.frameworks._keras import keras
-from jinit.frameworks._layers import host_of, layers, shapes
-from jinit.frameworks._layout import (
-    HOSTS,
-    Layers,
-    Layout,
-    get_layer_kind,
-    layer_kinds,
-    layout,
-    register_layer_kind,
-)
+from jinit.frameworks._kinds import get_layer_kind, layer_kinds, register_layer_kind
+from jinit.frameworks._layers import host_of, layers, layout, shapes
+from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._paths import path_of
+from jinit.frameworks._table import (
+    get,
+    get_preset,
+    hosts,
+    names,
+    presets,
+    register,
+    register_preset,
+)
 
 __all__ = [
-    "HOSTS", "Captured", "Layer", "Layers", "Layout",
-    "capture", "get_layer_kind", "haiku", "host_of", "keras", "layer_kinds", "layers", "layout",
-    "path_of", "register_layer_kind", "shapes",
+    "capture", "host_of", "layers", "layout", "path_of", "shapes",
+    "haiku", "keras",
+    "get", "hosts", "names", "register",
+    "get_preset", "presets", "register_preset",
+    "get_layer_kind", "layer_kinds", "register_layer_kind",
+    "Captured", "Conventions", "Framework", "Layer", "Layers", "Layout", "Opening", "Preset",
 ]  # fmt: skip

@@ -1,29 +1,29 @@
-"""Every layer's pre-activation, out of any model: the one thing all other probes stand on.
+"""Opens a model of any framework, so that probes see every layer's pre-activation.
 
-A probed model is ``apply(params, x, taps) -> (outputs, values)``: ``values`` holds what each layer
-with a kernel gave, by the path of its parameters; ``taps`` of the same shapes are added to it. So
-one forward pass shows all signals and one backward pass, with respect to taps of zeros, all their
-gradients. Nothing in the user's model changes: Flax linen and Haiku let a call be intercepted,
-nnx and Equinox layers are wrapped in a copy, a plain apply takes the tap as an argument.
+An opened model is ``apply(params, x, taps) -> (outputs, values)``: ``values`` holds the output of
+each layer with a kernel, by the path of the layer's parameters; ``taps`` of the same shapes are
+added to them. One forward pass then shows all signals, and one backward pass with respect to taps
+of zeros shows all their gradients. The user's model does not change: its framework intercepts the
+calls or wraps the layers of a copy, and a plain apply takes the tap as an argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-import flax.linen as nn
 import jax
 
 from jinit import errors
-from jinit.frameworks import _layers as asked
-from jinit.frameworks import _taps
+from jinit.frameworks import _table, _taps
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layers
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Opened, Taps
 from jinit.models import MLP
 from jinit.models._mlp import tapped_apply
-from jinit.typing import Array, PyTree
+from jinit.typing import Array, ModelLike, PyTree
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Layer:
     """One layer that has a kernel.
 
     Attributes:
-      name: the path of its parameters; a second call of a shared layer has ``#2`` behind it.
-      value: the entry of ``values`` with its pre-activations.
-      index: its place in that entry, where the entry is a stack; None where it is not.
-      kernel: path of its kernel.
-      bias: path of its bias; None without one.
-      unit_axis: the axis of its value (without a stack's) along which its units lie.
-      kernel_unit_axis: the same of its kernel.
-      normalized: LayerNorm stands between this value and the activation.
+      name: the path of its parameters; a second call of a shared layer ends in ``#2``.
+      value: the key in ``values`` of its pre-activations.
+      index: its index along the first axis of that value if the value stacks several layers, else
+        None.
+      kernel: the path of its kernel.
+      bias: the path of its bias; None if it has no bias.
+      unit_axis: the axis of its value (without a stack's axis) along which its units lie.
+      kernel_unit_axis: the axis of its kernel along which its units lie.
+      normalized: True if a LayerNorm stands between this value and the activation.
     """
 
     name: str
@@ -53,16 +54,17 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A model whose layers can be seen. Keep it: what was compiled for one is found by it.
+    """A model whose layers can be seen. Reuse one instance: compiled programs are cached by it.
 
     Attributes:
-      apply: ``apply(params, x, taps) -> (outputs, values)``, values an ``OrderedDict``; taps None
-        adds nothing.
-      params: shapes of the parameters.
-      layers: in the order of their calls; the last one is the output layer.
-      unseen: paths of arrays of rank ≥ 2 that no layer shows: owned by a module that holds whole
-        layers too, second kernels of recurrent cells, layers that were not called.
-      host, layouts: what :func:`jinit.initialize` has to know of the parameters.
+      apply: ``apply(params, x, taps) -> (outputs, values)``; values are an ``OrderedDict``
+        of arrays ``(batch, …)``, taps have the same shapes, and None adds nothing.
+      params: the parameter tree as ``jax.ShapeDtypeStruct``.
+      layers: the layers in the order of their calls; the last one is the output layer.
+      unseen: paths of arrays of rank ≥ 2 that no layer shows: arrays of a module that also contains
+        whole layers, second kernels of recurrent cells, kernels of layers that were not called.
+      host: the axis order of the parameters, for :func:`jinit.initialize`.
+      layouts: what the leaves are, for :func:`jinit.initialize`; None if leaf names are enough.
     """
 
     apply: Opened
@@ -73,28 +75,28 @@ class Captured:
     layouts: Layers | None = None
 
 
-def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
-    """A model of any framework, opened at every layer that has a kernel.
+def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Captured:
+    """Opens a model at every layer that has a kernel.
 
     Args:
-      model: :class:`jinit.models.MLP`, a Flax linen module, an nnx or Equinox module, a Haiku
-        ``Transformed``, or a plain ``apply(params, x, tap)`` that calls
+      model: :class:`jinit.models.MLP`, a model of a framework that intercepts calls (linen, nnx,
+        Haiku without state, Equinox), or a plain ``apply(params, x, tap)`` that calls
         ``z = tap("path/of/its/parameters", z)`` on each layer's pre-activation.
       x: an example batch ``(batch, …)``; Equinox modules take one example and are vmapped.
-      params: shapes or arrays of the parameters; needed for a plain apply only.
+      params: shapes or arrays of the parameters; only a plain apply needs them.
 
     Returns:
       A :class:`Captured`.
 
     Raises:
-      TypeError: no such model, or an ``x`` that is not an array.
-      ValueError: no layer with a kernel was called, a plain apply without ``params`` or one that
-        does not use what a tap gives back, a tap name that is no path of parameters, a layer inside
-        ``scan``, ``remat`` or the model's own ``vmap`` (its value cannot leave), more outputs than
-        one array.
+      TypeError: a model that cannot be opened, or an ``x`` that is not an array.
+      ValueError: no layer with a kernel is called; a plain apply comes without ``params`` or drops
+        a tap's return value; a tap name is not a path of parameters; a layer is inside ``scan``,
+        ``remat`` or the model's own ``vmap``, which its value cannot leave; the model returns more
+        than one array.
 
-    Models with state (BatchNorm in training, dropout that draws) have to be put in inference mode
-    or wrapped in a plain apply.
+    Put a model with state (BatchNorm in training, dropout that draws) in inference mode, or wrap it
+    in a plain apply.
 
     >>> import jax.numpy as jnp
     >>> model = MLP(features=(8, 3))
@@ -113,47 +115,49 @@ def capture(model: Any, x: Array, params: PyTree | None = None) -> Captured:
             return tapped_apply(model, params, x, taps)
 
         return Captured(apply, shapes, _mlp_layers(model))
-    kind = "" if isinstance(model, type) else _taps.framework_of(model)
-    host, layouts = kind if kind in ("equinox", "haiku") else "flax", None
-    normalized: set[str] = set()
-    if isinstance(model, nn.Module):
-        shapes, opened, normalized = _taps.linen(model, x)
-    elif kind == "nnx":
-        shapes, opened = _taps.nnx(model)
-    elif kind == "equinox":
-        shapes, opened = _taps.equinox(model)
-        layouts = asked.layers(model)
-    elif kind == "haiku":
-        shapes, opened = _taps.haiku(model, x)
-        layouts = asked.layers(model, x)
-    elif callable(model) and not isinstance(model, type):
-        if params is None:
-            raise errors.refusal(
-                "params", None, "the parameters of a plain apply", "capture(apply, x, params)"
-            )
-        shapes, opened = params, _taps.plain(model)
-        _taps.check_taps(opened, params, x)
-    else:
-        raise errors.wrong_type(
-            "model", model, "a linen, nnx, Equinox or Haiku model, or apply(params, x, tap)",
-            "wrap your network in a function apply(params, x, tap)",
-        )  # fmt: skip
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
+    framework = _table.find(model)
+    opening, host = _open(model, framework, x, params), framework.host if framework else "flax"
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), opening.params)
+    conventions = _table.conventions_of(host)
     layers = tuple(
-        replace(layer, normalized=layer.name.partition("#")[0] in normalized)
-        for layer in _layers(opened, shapes, x, kind)
+        replace(layer, normalized=layer.name.partition("#")[0] in opening.normalized)
+        for layer in _layers(opening.apply, shapes, x, conventions)
     )
     seen = {layer.kernel for layer in layers}
     unseen = tuple(
         path
         for path, leaf in by_path(shapes).items()
-        if len(leaf.shape) > 1 and path not in seen and not _is_bias(path)
+        if len(leaf.shape) > 1 and path not in seen and not _is_bias(path, conventions)
     )
-    return Captured(opened, shapes, layers, unseen, host, layouts)
+    return Captured(opening.apply, shapes, layers, unseen, host, opening.layouts)
 
 
-def _layers(opened: Opened, shapes: PyTree, x: Array, kind: str) -> tuple[Layer, ...]:
-    """The layers that a trace of the model meets."""
+def _open(
+    model: ModelLike, framework: Framework | None, x: Array, params: PyTree | None
+) -> Opening:
+    """Opens a model by the row of its framework, or as a plain apply."""
+    if framework is not None and framework.open is not None:
+        return framework.open(model, x)
+    if framework is not None or not callable(model) or isinstance(model, type):
+        raise errors.wrong_type(
+            "model",
+            model if framework is None else f"a {framework.name} model, whose layers stay closed",
+            f"a model of {_table.listed(opened=True)}, or apply(params, x, tap)",
+            "wrap your network in a function apply(params, x, tap)",
+        )
+    if params is None:
+        raise errors.refusal(
+            "params", None, "the parameters of a plain apply", "capture(apply, x, params)"
+        )
+    apply = _taps.plain(model)
+    _taps.check_taps(apply, params, x)
+    return Opening(params, apply)
+
+
+def _layers(
+    opened: Opened, shapes: PyTree, x: Array, conventions: Conventions
+) -> tuple[Layer, ...]:
+    """The layers that a trace of the model calls, in the order of the calls."""
     outputs, values = jax.eval_shape(lambda params, x: opened(params, x, None), shapes, x)
     if not isinstance(outputs, jax.ShapeDtypeStruct):
         raise errors.refusal(
@@ -172,32 +176,39 @@ def _layers(opened: Opened, shapes: PyTree, x: Array, kind: str) -> tuple[Layer,
         raise errors.refusal(
             "parameter", marked[0], "names without '#', which marks second calls", "rename it"
         )
-    made = tuple(_layer(name, leaves) for name in values)
-    if kind == "equinox":
-        # Channels first, and (out, in, …).
-        made = tuple(replace(layer, unit_axis=1, kernel_unit_axis=0) for layer in made)
-    return made
+    return tuple(_layer(name, leaves, conventions) for name in values)
 
 
-def _layer(name: str, leaves: dict[str, Any]) -> Layer:
-    """The kernel (the largest leaf of rank ≥ 2) and the bias below a path."""
+def _layer(name: str, leaves: Mapping[str, Array], conventions: Conventions) -> Layer:
+    """The layer at a path: its kernel is the largest leaf of rank ≥ 2 that is not a bias."""
     prefix = name.partition("#")[0]
     own = {path: leaf for path, leaf in leaves.items() if path.rpartition("/")[0] == prefix}
+    biases = [path for path in own if _is_bias(path, conventions)]
     kernels = sorted(
-        (path for path in own if len(own[path].shape) > 1 and not _is_bias(path)),
+        (path for path in own if len(own[path].shape) > 1 and path not in biases),
         key=lambda path: -own[path].size,
     )
     if not kernels:
+        paths = sorted({path.rpartition("/")[0] or "''" for path in leaves})
         raise errors.refusal(
-            "tap name", name, "the path of a layer's parameters, one of "
-            + ", ".join(sorted({p.rpartition("/")[0] or "''" for p in leaves})), "name the layer",
-        )  # fmt: skip
-    biases = [path for path in own if _is_bias(path)]
-    return Layer(name, name, None, kernels[0], biases[0] if biases else None)
+            "tap name",
+            name,
+            f"the path of a layer's parameters, one of {', '.join(paths)}",
+            "name the layer",
+        )
+    return Layer(
+        name,
+        name,
+        None,
+        kernels[0],
+        biases[0] if biases else None,
+        unit_axis=-1 if conventions.channels_last else 1,
+        kernel_unit_axis=conventions.kernel[1],
+    )
 
 
-def by_path(tree: PyTree) -> dict[str, Any]:
-    """The leaves of a tree by their paths.
+def by_path(tree: PyTree) -> dict[str, Array]:
+    """Path → leaf, in the tree's order.
 
     >>> by_path({"dense": {"kernel": 1}})
     {'dense/kernel': 1}
@@ -205,17 +216,18 @@ def by_path(tree: PyTree) -> dict[str, Any]:
     return {path_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
-def _is_bias(path: str) -> bool:
-    return path.rpartition("/")[2] in ("bias", "b")
+def _is_bias(path: str, conventions: Conventions) -> bool:
+    return path.rpartition("/")[2] in conventions.biases
 
 
 def _mlp_layers(model: MLP) -> tuple[Layer, ...]:
+    """The layers of jinit's MLP; equal hidden layers are stacked in one value."""
     alike = model.depth > 1 and len(set(model.features[:-1])) == 1
-    made = []
+    layers = []
     for index in range(model.depth + 1):
         name = "output" if index == model.depth else f"hidden_{index}"
         stacked = alike and 0 < index < model.depth
-        made.append(
+        layers.append(
             Layer(
                 name,
                 "hidden" if stacked else name,
@@ -225,4 +237,4 @@ def _mlp_layers(model: MLP) -> tuple[Layer, ...]:
                 normalized=model.layer_norm and index < model.depth,
             )
         )
-    return tuple(made)
+    return tuple(layers)

@@ -1,62 +1,78 @@
-"""What the hosts share: recognizing classes by name, and the layouts of the usual layers."""
+"""Serves all frameworks: recognizes classes by name and builds the layouts of common layers."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 from jinit.frameworks._layout import Layout
+from jinit.initializers import NamedInitializer, constant, ones, zeros
+from jinit.typing import ModelLike
+
+_T = TypeVar("_T")
+# Base classes of user-defined layers: they say nothing about a layer's leaves.
+_BASES = (
+    "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
+    "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional",
+)  # fmt: skip
+_SCALES = ("scale", "gamma", "weight")
 
 
-def comes_from(instance: Any, package: str, *names: str) -> bool:
-    """Whether an instance is of a class of one of these names, defined under that package.
+def comes_from(instance: ModelLike, package: str, *names: str) -> bool:
+    """Whether an instance's class, or a base of it, has one of these names in that package.
 
     >>> from collections import OrderedDict
     >>> comes_from(OrderedDict(), "collections", "OrderedDict")
     True
     """
-    return any(
-        kind.__name__ in names and f"{kind.__module__}.".startswith(f"{package}.")
-        for kind in type(instance).__mro__
-    )
+    return any(kind in names for kind in _classes(instance, package))
 
 
-# What layers of one's own are made from: by itself it says nothing about their leaves.
-_BASES = (
-    "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
-    "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional",
-)  # fmt: skip
+def entry_of(instance: ModelLike, package: str, table: Mapping[str, _T]) -> _T | None:
+    """The table's entry for the most derived class of the package that has one.
+
+    >>> from collections import OrderedDict
+    >>> entry_of(OrderedDict(), "collections", {"OrderedDict": 1})
+    1
+    """
+    return next((table[kind] for kind in _classes(instance, package) if kind in table), None)
 
 
-def is_library_layer(instance: Any, package: str) -> bool:
-    """Whether an instance is of a layer class of that package, or of one derived from it.
+def is_library_layer(instance: ModelLike, package: str) -> bool:
+    """Whether an instance is a layer class of that package, or of one derived from it.
 
     >>> from collections import OrderedDict
     >>> is_library_layer(OrderedDict(), "collections"), is_library_layer(1, "collections")
     (True, False)
     """
-    return any(
-        kind.__name__ not in _BASES and f"{kind.__module__}.".startswith(f"{package}.")
+    return any(kind not in _BASES for kind in _classes(instance, package))
+
+
+def _classes(instance: ModelLike, package: str) -> list[str]:
+    """Names of the instance's classes defined under a package, the most derived first."""
+    return [
+        kind.__name__
         for kind in type(instance).__mro__
-    )
+        if f"{kind.__module__}.".startswith(f"{package}.")
+    ]
 
 
 def stacked(
-    made: Layout, own_rank: int, shape: Sequence[int], own_shape: Sequence[int] | None = None
+    layout: Layout, own_rank: int, shape: Sequence[int], own_shape: Sequence[int] | None = None
 ) -> Layout | None:
-    """The layout of a leaf that scan, vmap or layer_stack gave more axes than its layer knows.
+    """The layout of a leaf to which scan, vmap or layer_stack added axes.
 
-    The extra axes hold kernels of their own: they become batch axes. They lead, unless the layer's
-    own shape says where else they are.
+    Each index along an added axis holds a kernel of its own, so added axes become batch axes.
+    They lead, unless the layer's own shape shows that they are elsewhere.
 
     Args:
-      made: the layout of the layer's own kernel.
+      layout: the layout of the layer's own kernel.
       own_rank: the rank of that kernel.
-      shape: of the leaf in the tree.
-      own_shape: of the kernel inside the lifted layer, where it can be seen.
+      shape: the shape of the leaf in the tree.
+      own_shape: the shape of the kernel inside the lifted layer, if it is known.
 
     Returns:
       The layout of the leaf, or None if it has fewer axes than the layer's kernel.
@@ -66,31 +82,31 @@ def stacked(
     """
     extra = len(shape) - own_rank
     if extra == 0:
-        return made
+        return layout
     if extra < 0:
         return None
-    places = tuple(range(extra))
+    added = tuple(range(extra))
     if own_shape is not None:
         for candidate in itertools.combinations(range(len(shape)), extra):
             left = [size for axis, size in enumerate(shape) if axis not in candidate]
             if left == list(own_shape):
-                places = candidate
+                added = candidate
                 break
-    kept = [axis for axis in range(len(shape)) if axis not in places]
+    kept = [axis for axis in range(len(shape)) if axis not in added]
 
     def moved(axes: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(kept[axis % own_rank] for axis in axes)
 
     return replace(
-        made,
-        in_axes=moved(made.in_axes),
-        out_axes=moved(made.out_axes),
-        batch_axes=(*places, *moved(made.batch_axes)),
+        layout,
+        in_axes=moved(layout.in_axes),
+        out_axes=moved(layout.out_axes),
+        batch_axes=(*added, *moved(layout.batch_axes)),
     )
 
 
 def einsum(equation: str) -> Layout:
-    """``"abc,cde->abde"``: what is summed over is in, what is new is out, the rest is batch.
+    """The kernel of ``"abc,cde->abde"``: summed axes are in, new axes are out, others are batch.
 
     >>> einsum("abc,cde->abde").out_axes
     (1, 2)
@@ -106,39 +122,47 @@ def einsum(equation: str) -> Layout:
 
 
 def vector(layer: str) -> Layout:
-    """A scale, a shift, or anything else without fans.
-
-    >>> vector("LayerNorm").kind
-    'vector'
-    """
+    """The layout of a scale, a shift, or another leaf without fans."""
     return Layout("vector", layer, (), ())
 
 
-def strided(kernel: Layout, shape: Sequence[int], strides: Any, dimensions: int) -> Layout:
-    """The kernel of a transposed convolution: an output sees 1/stride of its taps per axis.
+def strided(kernel: Layout, shape: Sequence[int], strides: int | Sequence[int] | None) -> Layout:
+    """The kernel of a transposed convolution: 1/stride of its taps per axis reach one output.
 
-    >>> strided(Layout(), (3, 3, 4, 8), 2, 2).fan_in
+    >>> strided(Layout(), (3, 3, 4, 8), 2).fan_in
     9.0
     """
-    each = (strides,) * dimensions if isinstance(strides, int) else tuple(strides or ())
-    together, fans = math.prod(each), kernel.fans(tuple(shape))
+    dimensions = len(shape) - len((*kernel.batch_axes, *kernel.in_axes, *kernel.out_axes))
+    by_axis = (strides,) * dimensions if isinstance(strides, int) else tuple(strides or ())
+    together, fans = math.prod(by_axis), kernel.fans(tuple(shape))
     fan_in = None if fans is None else fans.fan_in / together
     return replace(kernel, fan_in=fan_in, strides=together)
 
 
-def equal_blocks(total: int, count: int) -> tuple[int, ...]:
-    """The sizes of ``count`` gates packed along an axis.
+def unstrided(layout: Layout) -> Layout:
+    """Undoes :func:`strided`: fan_in counts all taps, as frameworks do that ignore strides."""
+    if layout.strides > 1 and layout.fan_in is not None:
+        return replace(layout, fan_in=layout.fan_in * layout.strides)
+    return layout
 
-    >>> equal_blocks(12, 4)
-    (3, 3, 3, 3)
-    """
+
+def equal_blocks(total: int, count: int) -> tuple[int, ...]:
+    """The sizes of ``count`` gates packed along an axis of size ``total``."""
     return (total // count,) * count
 
 
-def path(*parts: Any) -> str:
-    """Path components joined as :func:`jinit.frameworks.path_of` does.
+def path(*components: str | int) -> str:
+    """Path components joined as :func:`jinit.frameworks.path_of` does; empty ones are left out."""
+    return "/".join(str(component) for component in components if str(component))
 
-    >>> path("layers", 0, "kernel")
-    'layers/0/kernel'
-    """
-    return "/".join(str(part) for part in parts if str(part))
+
+def vector_default(layout: Layout, leaf: str, slope: float = 0.25) -> NamedInitializer:
+    """The usual default of a vector: ones for scales, zeros for shifts, the slope for PReLU."""
+    if layout.layer == "PReLU":
+        return constant(slope)
+    return ones if leaf.rpartition(".")[2] in _SCALES else zeros
+
+
+def as_one_kernel(layout: Layout) -> Layout:
+    """The same axes without blocks: frameworks draw gates, or q, k and v, as one kernel."""
+    return Layout(layout.kind, layout.layer, layout.in_axes, layout.out_axes)

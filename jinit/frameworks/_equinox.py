@@ -1,35 +1,52 @@
-"""Equinox: layers are nodes of the module, which is the parameter tree itself."""
+"""Describes Equinox: layers are nodes of the module, which is the parameter tree itself."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 
 from jinit import errors
-from jinit.frameworks._common import comes_from, equal_blocks, path, stacked, strided, vector
-from jinit.frameworks._layout import Layout, bias_of, layout
-from jinit.frameworks._paths import path_of
-from jinit.typing import PyTree
+from jinit.frameworks import _torch
+from jinit.frameworks._common import (
+    comes_from,
+    entry_of,
+    equal_blocks,
+    path,
+    stacked,
+    strided,
+    vector,
+)
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework, Opening
+from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._paths import KeyPath, path_of
+from jinit.frameworks._taps import Recorder, Tap, Taps, owner_of, owners_of
+from jinit.initializers import NamedInitializer
+from jinit.typing import Array, ModelLike, PyTree
 
-_KNOWN = (
-    "Linear", "Conv", "ConvTranspose", "Embedding", "GRUCell", "LSTMCell",
-    "LayerNorm", "GroupNorm", "RMSNorm", "BatchNorm", "PReLU",
-)  # fmt: skip
-
-
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """The module itself: its floating-point arrays are what ``initialize`` draws.
-
-    >>> import jax, pytest
-    >>> eqx = pytest.importorskip("equinox")
-    >>> shapes(eqx.nn.Linear(2, 3, key=jax.random.key(0))).weight.shape
-    (3, 2)
-    """
+if TYPE_CHECKING:
     import equinox as eqx
 
-    def is_state(node: Any) -> bool:
+CONVENTIONS = Conventions(
+    kernel=(1, 0), transposed=(1, 0), channels_last=False, kernels=("weight",)
+)
+_layout = CONVENTIONS.layout
+
+
+def recognize(model: ModelLike) -> bool:
+    """True for an Equinox module."""
+    return comes_from(model, "equinox", "Module")
+
+
+def shapes(model: eqx.Module, *inputs: PyTree) -> PyTree:
+    """The module with its floating-point arrays, which ``initialize`` draws, and nothing else."""
+    import equinox as eqx
+
+    def is_state(node: PyTree) -> bool:
         return comes_from(node, "equinox", "StateIndex")
 
     # Running statistics are state, not parameters.
@@ -39,61 +56,155 @@ def shapes(model: Any, *inputs: Any) -> PyTree:
     return eqx.filter(model, chosen)
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → layout of every layer in the module.
+def layers(model: eqx.Module, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → layout of every layer in the module; ``inputs`` are unused."""
 
-    >>> import jax, pytest
-    >>> eqx = pytest.importorskip("equinox")
-    >>> layers(eqx.nn.Linear(2, 3, key=jax.random.key(0)))["weight"].in_axes
-    (1,)
-    """
-
-    def known(node: Any) -> bool:
-        return comes_from(node, "equinox", *_KNOWN)
+    def is_layer(node: PyTree) -> bool:
+        return entry_of(node, "equinox", _LAYERS) is not None
 
     for node in jax.tree.leaves(model, is_leaf=lambda node: comes_from(node, "equinox", "Shared")):
         if comes_from(node, "equinox", "Shared"):
             raise errors.refusal(
-                "model", "equinox.nn.Shared", "layers with arrays of their own",
+                "model",
+                "equinox.nn.Shared",
+                "layers with arrays of their own",
                 "keep the array once and use it twice in __call__",
-            )  # fmt: skip
-    found: dict[str, Layout] = {}
-    for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=known):
-        if known(node):
-            for name, made in _describe(node).items():
-                found[path(path_of(place), name)] = made
-    return found
+            )
+    layouts: dict[str, Layout] = {}
+    for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_layer):
+        describe = entry_of(node, "equinox", _LAYERS)
+        if describe is not None:
+            layouts |= {path(path_of(place), name): one for name, one in describe(node).items()}
+    return layouts
 
 
-def _describe(node: Any) -> dict[str, Layout]:
-    def is_a(*names: str) -> bool:
-        return comes_from(node, "equinox", *names)
+def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
+    """The layouts of a recurrent cell with that many gates."""
 
-    name = type(node).__name__
-    if is_a("GRUCell", "LSTMCell"):
-        count = 3 if is_a("GRUCell") else 4
+    def describe(node: ModelLike) -> dict[str, Layout]:
         if node.weight_ih.ndim != 2:
             return {}
-        sizes = equal_blocks(node.weight_ih.shape[0], count)
-        cell = replace(layout("dense", "equinox"), layer=name, fused=sizes)
-        inner = replace(cell, kind="recurrent")
-        bias = bias_of(inner, node.weight_hh.shape)
-        return {"weight_ih": cell, "weight_hh": inner, "bias": bias, "bias_n": bias}
-    if is_a("Embedding"):
-        lifted = stacked(replace(layout("embedding"), layer=name), 2, node.weight.shape)
-        return {} if lifted is None else {"weight": lifted}
-    if is_a("Linear"):
-        kernel = layout("dense", "equinox")
-    elif is_a("ConvTranspose"):
-        kernel, dimensions = layout("transposed", "equinox"), node.num_spatial_dims
-        kernel = replace(kernel, groups=node.groups)
-        kernel = strided(kernel, node.weight.shape[-dimensions - 2 :], node.stride, dimensions)
-    elif is_a("Conv"):
-        kernel = layout(f"conv(groups={node.groups})", "equinox")
-    else:
-        return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
-    own_rank = 2 if is_a("Linear") else node.num_spatial_dims + 2
-    lifted = stacked(replace(kernel, layer=name), own_rank, node.weight.shape)
-    if lifted is None:
+        fused = equal_blocks(node.weight_ih.shape[0], count)
+        inputs = replace(_layout("dense"), layer=type(node).__name__, fused=fused)
+        hidden = replace(inputs, kind="recurrent")
+        bias = bias_of(hidden, node.weight_hh.shape)
+        return {"weight_ih": inputs, "weight_hh": hidden, "bias": bias, "bias_n": bias}
+
+    return describe
+
+
+def _embedding(node: ModelLike) -> dict[str, Layout]:
+    lifted = _lifted(node, _layout("embedding"), 2)
+    return {} if lifted is None else {"weight": lifted}
+
+
+def _linear(node: ModelLike) -> dict[str, Layout]:
+    return _with_bias(node, _lifted(node, _layout("dense"), 2))
+
+
+def _conv(node: ModelLike) -> dict[str, Layout]:
+    kernel = _layout(f"conv(groups={node.groups})")
+    return _with_bias(node, _lifted(node, kernel, node.num_spatial_dims + 2))
+
+
+def _conv_transpose(node: ModelLike) -> dict[str, Layout]:
+    kernel = _layout(f"transposed(groups={node.groups})")
+    lifted = _lifted(node, kernel, node.num_spatial_dims + 2)
+    if lifted is not None:
+        lifted = strided(lifted, node.weight.shape, node.stride)
+    return _with_bias(node, lifted)
+
+
+def _vectors(node: ModelLike) -> dict[str, Layout]:
+    name = type(node).__name__
+    return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
+
+
+def _lifted(node: ModelLike, layout: Layout, own_rank: int) -> Layout | None:
+    return stacked(replace(layout, layer=type(node).__name__), own_rank, node.weight.shape)
+
+
+def _with_bias(node: ModelLike, kernel: Layout | None) -> dict[str, Layout]:
+    if kernel is None:
         return {}
-    return {"weight": lifted, "bias": bias_of(lifted, node.weight.shape)}
+    return {"weight": kernel, "bias": bias_of(kernel, node.weight.shape)}
+
+
+# Layer class → the layouts of its leaves, by leaf name.
+_LAYERS: dict[str, Callable[[ModelLike], dict[str, Layout]]] = {
+    "Linear": _linear,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Embedding": _embedding,
+    "GRUCell": _cell(3),
+    "LSTMCell": _cell(4),
+    "LayerNorm": _vectors,
+    "GroupNorm": _vectors,
+    "RMSNorm": _vectors,
+    "BatchNorm": _vectors,
+    "PReLU": _vectors,
+}
+
+
+def open_layers(model: eqx.Module, x: Array) -> Opening:
+    """Taps each layer of a copy by a wrapper; the module takes one example and is vmapped."""
+    import equinox as eqx
+
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    owners = owners_of(params)
+    places = {
+        owner_of(path): path[:-1]
+        for path, _ in jax.tree.leaves_with_path(params)
+        if owner_of(path) in owners
+    }
+
+    class Tapped(eqx.Module):
+        """A layer whose output goes through the tap."""
+
+        layer: Callable[..., PyTree]
+        tap: Callable[[PyTree], PyTree] = eqx.field(static=True)
+
+        def __call__(self, *args: PyTree, **kwargs: PyTree) -> PyTree:
+            return self.tap(self.layer(*args, **kwargs))
+
+        def __getattr__(self, name: str) -> PyTree:
+            return getattr(self.layer, name)
+
+    def one(params: PyTree, x: Array, taps: Taps | None) -> tuple[Array, Taps]:
+        recorder = Recorder(taps)
+        tap: Tap = recorder
+        whole = eqx.combine(params, static)
+        for name, place in places.items():
+            wrapped = Tapped(_at(whole, place), functools.partial(tap, name))
+            whole = eqx.tree_at(functools.partial(_at, path=place), whole, wrapped)
+        return whole(x), recorder.values
+
+    return Opening(params, jax.vmap(one, in_axes=(None, 0, 0)), layers(model))
+
+
+def _at(node: PyTree, path: KeyPath) -> PyTree:
+    """The node at a path of JAX's tree keys."""
+    for key in path:
+        if hasattr(key, "name"):
+            node = getattr(node, key.name)
+        else:
+            node = node[key.idx if hasattr(key, "idx") else key.key]
+    return node
+
+
+def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """torch's defaults, but n of a transposed convolution and of its bias is its fan_in."""
+    return _torch.fan_in_defaults(layout, leaf, shape)
+
+
+EQUINOX = Framework(
+    name="equinox",
+    host="equinox",
+    recognize=recognize,
+    conventions=CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=open_layers,
+    defaults=defaults,
+    classes=tuple(_LAYERS),
+)

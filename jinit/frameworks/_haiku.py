@@ -1,60 +1,63 @@
-"""Haiku: layers are seen while the transformed function is initialized abstractly."""
+"""Describes Haiku: layers are recorded while the transformed function is initialized abstractly."""
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import jax
 
-from jinit import initializers
-from jinit.frameworks._common import (
-    comes_from,
-    equal_blocks,
-    is_library_layer,
-    path,
-    stacked,
-    strided,
-    vector,
-)
-from jinit.frameworks._layout import Layout, bias_of, layout
-from jinit.typing import Initializer, PyTree
+from jinit import errors, initializers
+from jinit.frameworks import _common
+from jinit.frameworks._common import comes_from, equal_blocks, path, stacked, strided, vector
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework, Opening
+from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
+from jinit.typing import Array, DType, Initializer, ModelLike, PyTree, Shape
+
+if TYPE_CHECKING:
+    import haiku as hk
+
+CONVENTIONS = Conventions(transposed=(-1, -2), kernels=("w",), leaves={"embeddings": "embedding"})
+_layout = CONVENTIONS.layout
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """The parameter dictionary as ``jax.ShapeDtypeStruct``.
+def recognize(model: ModelLike) -> bool:
+    """True for a ``Transformed`` or a ``TransformedWithState``."""
+    return comes_from(model, "haiku", "Transformed", "TransformedWithState")
 
-    >>> import jax.numpy as jnp, pytest
-    >>> hk = pytest.importorskip("haiku")
-    >>> shapes(hk.transform(lambda x: hk.Linear(3)(x)), jnp.zeros((1, 2)))["linear"]["w"].shape
-    (2, 3)
-    """
-    # A new function each time: JAX would not run again what it has traced before, and nobody
-    # would see the layers.
+
+def shapes(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> PyTree:
+    """The parameter dictionary as ``jax.ShapeDtypeStruct``."""
+    # A new function each time: JAX traces one function only once, and layers show in a trace.
     made = jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)
     return made[0] if comes_from(model, "haiku", "TransformedWithState") else made
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → layout of every layer that runs on these inputs.
-
-    >>> import jax.numpy as jnp, pytest
-    >>> hk = pytest.importorskip("haiku")
-    >>> layers(hk.transform(lambda x: hk.Linear(3)(x)), jnp.zeros((1, 2)))["linear/w"].layer
-    'Linear'
-    """
+def layers(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → layout of every layer that runs on these inputs."""
     import haiku as hk
 
-    seen: dict[str, Any] = {}
+    seen: dict[str, hk.Module] = {}
 
-    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def record(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: hk.MethodContext,
+    ) -> PyTree:
         if context.method_name == "__call__":
             seen[context.module.module_name] = context.module
         return call(*args, **kwargs)
 
     with hk.intercept_methods(record):
         tree = shapes(model, *inputs)
-    found: dict[str, Layout] = {}
+    layouts: dict[str, Layout] = {}
     for place, leaves in tree.items():
         # Inside layer_stack a module does not know the names around it.
         names = [name for name in seen if place == name or place.endswith(f"/{name}")]
@@ -62,62 +65,161 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
             continue
         own = max(names, key=len)
         cell = seen.get(own.rpartition("/")[0]) if "/" in own else None
-        for name, made in _describe(seen[own], leaves, cell).items():
-            found[path(place, name)] = made
-    return found
+        for name, layout in _describe(seen[own], leaves, cell).items():
+            layouts[path(place, name)] = layout
+    return layouts
 
 
-def _describe(module: Any, leaves: Any, parent: Any) -> dict[str, Layout]:
-    def is_a(*names: str) -> bool:
-        return comes_from(module, "haiku", *names)
-
+def _describe(
+    module: ModelLike, leaves: Mapping[str, Array], parent: ModelLike | None
+) -> dict[str, Layout]:
+    """Layouts of the leaves of one layer, by leaf name."""
     name = type(module).__name__
-    if not is_library_layer(module, "haiku"):
+    if not _common.is_library_layer(module, "haiku"):
         return {}
-    found = {leaf: vector(name) for leaf in leaves}
-    if is_a("Embed"):
-        return {leaf: replace(layout("embedding"), layer=name) for leaf in leaves}
-    if is_a("VectorQuantizer"):  # (features, codes)
-        return {leaf: Layout("embedding", name, (1,), (0,), fan_in=1.0) for leaf in leaves}
-    if is_a("GRU"):
-        for leaf, kind in (("w_i", "kernel"), ("w_h", "recurrent")):
-            found[leaf] = _gates(kind, name, leaves[leaf].shape, 3)
-        found["b"] = bias_of(found["w_i"], leaves["w_i"].shape)
-        return found
+    described = {leaf: vector(name) for leaf in leaves}
+    whole = _common.entry_of(module, "haiku", _LAYERS)
+    if whole is not None:
+        return described | whole(name, leaves)
     if "w" not in leaves:
-        return found
-    shape = leaves["w"].shape
-    if is_a("Linear"):
-        packed = comes_from(parent, "haiku", "LSTM") if parent is not None else False
-        kernel = _gates("kernel", name, shape, 4) if packed else layout("dense")
-        if module.name == "hidden_to_hidden" and comes_from(parent, "haiku", "VanillaRNN"):
-            kernel = replace(kernel, kind="recurrent")
-    elif is_a("ConvNDTranspose"):
-        kernel, dimensions = layout("transposed", "haiku"), len(module.kernel_shape)
-        kernel = strided(kernel, shape[-dimensions - 2 :], module.stride, dimensions)
-    elif is_a("DepthwiseConv1D", "DepthwiseConv2D", "DepthwiseConv3D"):
-        # (…, 1, channels · multiplier): every output has one input channel of its own.
-        kernel = layout(f"conv(groups={shape[-1] // module.channel_multiplier})")
-    elif is_a("ConvND"):
-        kernel = layout(f"conv(groups={module.feature_group_count})")
-    else:
-        return {leaf: made for leaf, made in found.items() if leaf not in ("w", "b")}
-    own_rank = 2 if is_a("Linear") else len(module.kernel_shape) + 2
-    lifted = stacked(replace(kernel, layer=name), own_rank, shape)
+        return described
+    kernel = _common.entry_of(module, "haiku", _KERNELS)
+    if kernel is None:
+        return {leaf: layout for leaf, layout in described.items() if leaf not in ("w", "b")}
+    shape = tuple(leaves["w"].shape)
+    layout = kernel(module, shape, parent)
+    own_rank = 2 + len(getattr(module, "kernel_shape", ()))
+    lifted = stacked(replace(layout, layer=name), own_rank, shape)
     if lifted is None:
         return {}
-    return {**found, "w": lifted, "b": bias_of(lifted, shape)}
+    if comes_from(module, "haiku", "ConvNDTranspose"):
+        lifted = strided(lifted, shape, module.stride)
+    return {**described, "w": lifted, "b": bias_of(lifted, shape)}
 
 
-def _gates(kind: Any, layer: str, shape: tuple[int, ...], count: int) -> Layout:
-    return replace(layout("dense"), kind=kind, layer=layer, fused=equal_blocks(shape[-1], count))
+def _embed(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
+    return {leaf: replace(_layout("embedding"), layer=name) for leaf in leaves}
 
 
-def haiku(initializer: str | Initializer) -> Any:
+def _vector_quantizer(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
+    # (features, codes)
+    return {leaf: Layout("embedding", name, (1,), (0,), fan_in=1.0) for leaf in leaves}
+
+
+def _gru(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
+    shape = tuple(leaves["w_i"].shape)
+    inputs = _gates("kernel", name, shape, 3)
+    hidden = _gates("recurrent", name, tuple(leaves["w_h"].shape), 3)
+    return {"w_i": inputs, "w_h": hidden, "b": bias_of(inputs, shape)}
+
+
+# Layer class → the layouts of its leaves, for layers whose kernel is not called w.
+_LAYERS: dict[str, Callable[[str, Mapping[str, Array]], dict[str, Layout]]] = {
+    "Embed": _embed,
+    "VectorQuantizer": _vector_quantizer,
+    "GRU": _gru,
+}
+
+
+def _linear(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
+    layout = _layout("dense")
+    if comes_from(parent, "haiku", "LSTM"):
+        layout = _gates("kernel", type(module).__name__, shape, 4)
+    if module.name == "hidden_to_hidden" and comes_from(parent, "haiku", "VanillaRNN"):
+        layout = replace(layout, kind="recurrent")
+    return layout
+
+
+def _conv(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
+    return _layout(f"conv(groups={module.feature_group_count})")
+
+
+def _conv_transpose(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
+    return _layout("transposed")
+
+
+def _depthwise(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
+    # (…, 1, channels · multiplier): every output has one input channel of its own.
+    return _layout(f"conv(groups={shape[-1] // module.channel_multiplier})")
+
+
+# Layer class → the layout of its kernel w, given its shape and the module around the layer.
+_KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...], ModelLike | None], Layout]] = {
+    "Linear": _linear,
+    "ConvND": _conv,
+    "ConvNDTranspose": _conv_transpose,
+    "DepthwiseConv1D": _depthwise,
+    "DepthwiseConv2D": _depthwise,
+    "DepthwiseConv3D": _depthwise,
+}
+
+
+def _gates(
+    kind: Literal["kernel", "recurrent"], layer: str, shape: tuple[int, ...], count: int
+) -> Layout:
+    """A dense kernel whose out axis packs ``count`` gates."""
+    return replace(_layout("dense"), kind=kind, layer=layer, fused=equal_blocks(shape[-1], count))
+
+
+def open_layers(model: hk.Transformed, x: Array) -> Opening:
+    """Taps each layer by intercepting its calls; ``apply`` gets no key."""
+    import haiku as hk
+
+    if comes_from(model, "haiku", "TransformedWithState"):
+        raise errors.wrong_type(
+            "model",
+            "a TransformedWithState",
+            "a Transformed, or apply(params, x, tap)",
+            "wrap it in an apply(params, x, tap) with a fixed state",
+        )
+    params = jax.eval_shape(model.init, jax.random.key(0), x)
+    owners = owners_of(params)
+    # `without_apply_rng` removes the parameter for the key.
+    key = (None,) if len(inspect.signature(model.apply).parameters) > 2 else ()
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
+        def interceptor(
+            call: Callable[..., PyTree],
+            args: tuple[PyTree, ...],
+            kwargs: dict[str, PyTree],
+            context: hk.MethodContext,
+        ) -> PyTree:
+            out, name = call(*args, **kwargs), context.module.module_name
+            return tap(name, out) if context.method_name == "__call__" and name in owners else out
+
+        with hk.intercept_methods(interceptor):
+            return model.apply(params, *key, x)
+
+    return Opening(params, plain(apply), layers(model, x))
+
+
+def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """Truncated normal whose *parent* has σ = 1/√n (so the draw has 0.88/√n), zero biases."""
+    if layout.kind == "vector":
+        return _common.vector_default(layout, leaf.rpartition("/")[2]), layout
+    if layout.kind == "bias":
+        return zeros, layout
+    if layout.layer == "VectorQuantizer":
+        return variance_scaling(1.0, "fan_in", "uniform", fan_in=shape[0]), layout
+    if layout.kind == "embedding":
+        return truncated_normal(1.0), layout
+    if layout.layer == "GRU":
+        draw = variance_scaling(1.0, "fan_in", "truncated_normal")
+        return draw, _common.as_one_kernel(layout)
+    # Taps × the in axis of the shape; strides are not counted.
+    (axis,) = layout.in_axes
+    fan_in = math.prod(shape[:-2]) * shape[axis]
+    return truncated_normal(1 / math.sqrt(fan_in)), layout
+
+
+def haiku(initializer: str | Initializer) -> Callable[[Shape, DType], Array]:
     """A Haiku initializer that draws with jinit, for ``w_init=``; the key is ``hk.next_rng_key()``.
 
     Args:
       initializer: a spec string or any ``init(key, shape, dtype)``.
+
+    Returns:
+      ``init(shape, dtype) -> array``, to be called inside ``hk.transform``.
 
     Raises:
       ValueError: an unknown name.
@@ -130,9 +232,23 @@ def haiku(initializer: str | Initializer) -> Any:
     """
     draw = initializers.get(initializer)
 
-    def make(shape: Any, dtype: Any) -> Any:
+    def init(shape: Shape, dtype: DType) -> Array:
         import haiku as hk
 
         return draw(hk.next_rng_key(), shape, dtype)
 
-    return make
+    return init
+
+
+HAIKU = Framework(
+    name="haiku",
+    host="haiku",
+    recognize=recognize,
+    conventions=CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=open_layers,
+    defaults=defaults,
+    needs_inputs=True,
+    classes=(*_LAYERS, *_KERNELS),
+)

@@ -1,75 +1,200 @@
-"""Keras: layers are objects; the parameter tree is a dictionary of variables by path."""
+"""Describes Keras: layers are objects, and the parameter tree is a dictionary by variable path."""
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
+import numpy as np
 
 from jinit import errors, initializers
-from jinit.frameworks._common import (
-    comes_from,
-    einsum,
-    equal_blocks,
-    is_library_layer,
-    strided,
-    vector,
+from jinit.frameworks import _common
+from jinit.frameworks._common import comes_from, equal_blocks, strided, vector
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework
+from jinit.frameworks._layout import Layout, bias_of
+from jinit.initializers import (
+    NamedInitializer,
+    constant,
+    glorot_uniform,
+    orthogonal,
+    uniform_range,
+    zeros,
 )
-from jinit.frameworks._layout import Layout, bias_of, layout
-from jinit.typing import Initializer, PyTree
+from jinit.typing import Array, DType, Initializer, ModelLike, PyTree, Shape
+
+if TYPE_CHECKING:
+    import keras as package
+
+CONVENTIONS = Conventions(
+    transposed=(-1, -2),
+    kernels=("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel"),
+    leaves={"recurrent_kernel": "recurrent", "embeddings": "embedding"},
+)
+_layout = CONVENTIONS.layout
+_Described: TypeAlias = "Iterable[tuple[package.Variable | None, Layout]]"
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """Trainable variables by path, as ``jax.ShapeDtypeStruct``.
+def recognize(model: ModelLike) -> bool:
+    """True for a Keras layer or model."""
+    return comes_from(model, "keras", "Layer")
 
-    >>> import pytest
-    >>> keras = pytest.importorskip("keras")
-    >>> dense = keras.layers.Dense(3, name="d")
-    >>> dense.build((None, 2))
-    >>> sorted(shapes(dense))
-    ['d/bias', 'd/kernel']
-    """
+
+def shapes(model: package.Layer, *inputs: PyTree) -> PyTree:
+    """Trainable variables by path, as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
     return {
         variable.path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
         for variable in model.trainable_variables
     }
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → layout of every layer, nested ones too.
-
-    >>> import pytest
-    >>> keras = pytest.importorskip("keras")
-    >>> dense = keras.layers.Dense(3, name="d")
-    >>> dense.build((None, 2))
-    >>> layers(dense)["d/kernel"].layer
-    'Dense'
-    """
-    found: dict[str, Layout] = {}
-    for node in model._flatten_layers():
-        for variable, made in _describe(node):
-            if variable is not None:
-                found[variable.path] = made
-    return found
+def layers(model: package.Layer, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → layout of every layer, nested ones too; ``inputs`` are unused."""
+    return {
+        variable.path: layout
+        for node in model._flatten_layers()
+        for variable, layout in _describe(node)
+        if variable is not None
+    }
 
 
-def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
+def _describe(node: ModelLike) -> _Described:
+    """The variables of one layer with their layouts."""
+    name = type(node).__name__
+    whole = _common.entry_of(node, "keras", _LAYERS)
+    if whole is not None:
+        return whole(node, name)
+    if not _common.is_library_layer(node, "keras"):
+        return []
+    kernel = _variable(node, "kernel")
+    if kernel is None:
+        names = ("gamma", "beta", "scale", "alpha", "bias")
+        return [(_variable(node, leaf), vector(name)) for leaf in names]
+    describe_kernel = _common.entry_of(node, "keras", _KERNELS)
+    if describe_kernel is None:
+        return []
+    shape = tuple(kernel.shape)
+    layout = replace(describe_kernel(node, shape), layer=name)
+    return [(kernel, layout), (_variable(node, "bias"), bias_of(layout, shape))]
+
+
+def _variable(node: ModelLike, name: str) -> package.Variable | None:
+    found = getattr(node, name, None)
+    return found if hasattr(found, "path") and hasattr(found, "shape") else None
+
+
+def _cell(count: int) -> Callable[[ModelLike, str], _Described]:
+    """The variables of a recurrent cell with that many gates."""
+
+    def describe(node: ModelLike, name: str) -> _Described:
+        inputs = Layout(layer=name, fused=equal_blocks(node.kernel.shape[-1], count))
+        return [
+            (node.kernel, inputs),
+            (node.recurrent_kernel, replace(inputs, kind="recurrent")),
+            (_variable(node, "bias"), bias_of(inputs, node.kernel.shape)),
+        ]
+
+    return describe
+
+
+def _embedding(node: ModelLike, name: str) -> _Described:
+    return [(_variable(node, "embeddings"), replace(_layout("embedding"), layer=name))]
+
+
+def _separable(node: ModelLike, name: str) -> _Described:
+    point = _layout("conv")
+    return [
+        (node.depthwise_kernel, replace(_layout("depthwise"), layer=name)),
+        (node.pointwise_kernel, replace(point, layer=name)),
+        (_variable(node, "bias"), bias_of(point, node.pointwise_kernel.shape)),
+    ]
+
+
+# Layer class → its variables with their layouts, for layers with kernels of other names.
+_LAYERS: dict[str, Callable[[ModelLike, str], _Described]] = {
+    "LSTMCell": _cell(4),
+    "GRUCell": _cell(3),
+    "SimpleRNNCell": _cell(1),
+    "Embedding": _embedding,
+    "BaseSeparableConv": _separable,
+}
+
+
+def _dense(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return _layout("dense")
+
+
+def _einsum_dense(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return _common.einsum(node.equation)
+
+
+def _conv(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return _layout(f"conv(groups={node.groups})")
+
+
+def _depthwise(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return _layout("depthwise")
+
+
+def _conv_transpose(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return strided(_layout("transposed"), shape, node.strides)
+
+
+# Layer class → the layout of its variable ``kernel``.
+_KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout]] = {
+    "Dense": _dense,
+    "EinsumDense": _einsum_dense,
+    "BaseConv": _conv,
+    "BaseDepthwiseConv": _depthwise,
+    "BaseConvTranspose": _conv_transpose,
+}
+
+
+def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """glorot_uniform kernels, orthogonal recurrent kernels, zero biases, forget gates at 1."""
+    if layout.layer == "AdditiveAttention":  # glorot_uniform whose one axis is both in and out
+        bound = math.sqrt(3 / shape[0])
+        return uniform_range(-bound, bound), layout
+    if layout.kind == "vector":
+        return _common.vector_default(layout, leaf.rpartition("/")[2]), layout
+    if layout.kind == "bias":
+        if layout.layer in ("LSTMCell", "ConvLSTMCell"):
+            hidden = shape[0] // 4
+            return constant(np.repeat([0.0, 1.0, 0.0, 0.0], hidden)), layout
+        return zeros, layout
+    if layout.kind == "embedding":
+        return uniform_range(-0.05, 0.05), layout
+    # Except in EinsumDense, Keras reads the last two axes as in and out, whatever the layer does.
+    last_two = Layout(layout.kind, layout.layer)
+    if layout.kind == "recurrent":
+        return orthogonal(), last_two
+    return glorot_uniform(), layout if layout.layer == "EinsumDense" else last_two
+
+
+def keras(
+    initializer: str | Initializer, *, seed: int | None = None
+) -> package.initializers.Initializer:
     """A Keras initializer that draws with jinit, for ``kernel_initializer=``.
 
     Keras' own initializers give two layers that share one object equal weights. This one takes a
     new seed from a ``keras.random.SeedGenerator`` at every call, so no two layers are equal; with
-    ``seed=`` the sequence of layers is reproducible. Models that have it can be cloned and saved;
-    to load one, call this function once before.
+    ``seed=`` the sequence of layers is reproducible. Models that use it can be cloned and saved; to
+    load one, call this function once before.
 
-    Keras tells an initializer the shape and not the layer, so that fans are those of the last two
-    axes: say ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model by
+    Keras passes an initializer the shape and not the layer, so fans are those of the last two axes:
+    write ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model with
     :func:`jinit.initialize`.
 
     Args:
       initializer: a spec string or any ``init(key, shape, dtype)``.
       seed: of the generator, ``0 ≤ seed < 2**32``; None draws one from Keras.
+
+    Returns:
+      A ``keras.initializers.Initializer``.
 
     Raises:
       ValueError: an unknown name, a bad seed.
@@ -91,29 +216,30 @@ def keras(initializer: str | Initializer, *, seed: int | None = None) -> Any:
 
 
 @functools.cache
-def _keras_class() -> Any:
+def _keras_class() -> Callable[..., package.initializers.Initializer]:
+    """The class of jinit's Keras initializers; it is made once, when Keras is first needed."""
     import keras as package
 
     @package.saving.register_keras_serializable("jinit", "Initializer")
     class Initializer(package.initializers.Initializer):
-        """Draws with jinit; a copy from its configuration draws from a seed of its own."""
+        """Draws with jinit; a copy made from its configuration draws from a seed of its own."""
 
-        def __init__(self, spec: Any, seed: int | None = None) -> None:
+        def __init__(self, spec: str | NamedInitializer, seed: int | None = None) -> None:
             self.draw = initializers.get(spec)
             self.generator = package.random.SeedGenerator(seed)
 
-        def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        def __call__(self, shape: Shape, dtype: DType = None) -> Array:
             words = jax.numpy.asarray(self.generator.next(), jax.numpy.uint32)
             name = package.backend.standardize_dtype(dtype)
             drawn = self.draw(jax.random.wrap_key_data(words), shape, name)
             return package.ops.convert_to_tensor(drawn)
 
-        def clone(self) -> Any:
-            # Keras gives each layer a clone, which would begin at the same seed again.
+        def clone(self) -> Initializer:
+            # Keras gives each layer a clone, which would start again at the same seed.
             return self
 
-        def get_config(self) -> dict[str, Any]:
-            if not isinstance(self.draw, initializers.NamedInitializer):
+        def get_config(self) -> dict[str, str]:
+            if not isinstance(self.draw, NamedInitializer):
                 raise errors.wrong_type(
                     "initializer", self.draw, "a registered one", "register it before saving"
                 )
@@ -122,54 +248,14 @@ def _keras_class() -> Any:
     return Initializer
 
 
-def _describe(node: Any) -> list[tuple[Any, Layout]]:
-    def is_a(*names: str) -> bool:
-        return comes_from(node, "keras", *names)
-
-    def variable(name: str) -> Any:
-        found = getattr(node, name, None)
-        return found if hasattr(found, "path") and hasattr(found, "shape") else None
-
-    name, bias = type(node).__name__, variable("bias")
-    if is_a("LSTMCell", "GRUCell", "SimpleRNNCell"):
-        count = 4 if is_a("LSTMCell") else 3 if is_a("GRUCell") else 1
-        cell = Layout(layer=name, fused=equal_blocks(node.kernel.shape[-1], count))
-        inner = replace(cell, kind="recurrent")
-        return [
-            (node.kernel, cell),
-            (node.recurrent_kernel, inner),
-            (bias, bias_of(cell, node.kernel.shape)),
-        ]
-    if is_a("Embedding"):
-        return [(variable("embeddings"), replace(layout("embedding"), layer=name))]
-    if is_a("BaseSeparableConv"):
-        point = layout("conv", "keras")
-        return [
-            (node.depthwise_kernel, replace(layout("depthwise", "keras"), layer=name)),
-            (node.pointwise_kernel, replace(point, layer=name)),
-            (bias, bias_of(point, node.pointwise_kernel.shape)),
-        ]
-    if not is_library_layer(node, "keras"):
-        return []
-    kernel = variable("kernel")
-    if kernel is None:
-        names = ("gamma", "beta", "scale", "alpha", "bias")
-        return [(variable(each), vector(name)) for each in names]
-    shape = tuple(kernel.shape)
-    made = _kernel(node, shape, is_a)
-    if made is None:
-        return []
-    made = replace(made, layer=name)
-    return [(kernel, made), (bias, bias_of(made, shape))]
-
-
-def _kernel(node: Any, shape: tuple[int, ...], is_a: Any) -> Layout | None:
-    if is_a("BaseConvTranspose"):
-        return strided(layout("transposed", "keras"), shape, node.strides, len(shape) - 2)
-    if is_a("BaseDepthwiseConv"):
-        return layout("depthwise", "keras")
-    if is_a("BaseConv"):
-        return layout(f"conv(groups={node.groups})", "keras")
-    if is_a("EinsumDense"):
-        return einsum(node.equation)
-    return layout("dense", "keras") if is_a("Dense") else None
+KERAS = Framework(
+    name="keras",
+    host="keras",
+    recognize=recognize,
+    conventions=CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=None,  # calls of a layer cannot be intercepted
+    defaults=defaults,
+    classes=(*_LAYERS, *_KERNELS),
+)

@@ -1,84 +1,84 @@
-"""What the layers of a model are, asked of the model itself, for every framework of the family.
+"""Asks a model which layers it has and which parameters, through the row of its framework.
 
-Frameworks are recognized by class names, so that none is imported that the model did not bring.
+Frameworks are recognized by class names, so a framework is imported only if the model came from it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from jinit import errors
-from jinit.frameworks import _equinox, _haiku, _keras, _linen, _nnx, _torch
-from jinit.frameworks._common import comes_from
+from jinit.frameworks import _table
+from jinit.frameworks._framework import Framework
 from jinit.frameworks._layout import Layout
-from jinit.typing import PyTree
-
-_ROOMS = {
-    "linen": _linen,
-    "nnx": _nnx,
-    "haiku": _haiku,
-    "equinox": _equinox,
-    "keras": _keras,
-    "torch": _torch,
-}
+from jinit.typing import ModelLike, PyTree
 
 
-def host_of(model: Any) -> str:
-    """The framework a model was made with.
+def host_of(model: ModelLike) -> str:
+    """The host of a model's framework: the value of ``host=`` that fits its parameters.
+
+    Args:
+      model: an instance of a model.
 
     Returns:
-      ``"flax"`` (linen and nnx), ``"haiku"``, ``"equinox"``, ``"keras"`` or ``"torch"``.
+      One of :func:`jinit.frameworks.hosts`; linen and nnx share ``"flax"``.
 
     Raises:
-      TypeError: none of them.
+      TypeError: a model of no known framework.
 
     >>> import flax.linen as nn
     >>> host_of(nn.Dense(3))
     'flax'
     """
-    room = _room(model)
-    return "flax" if room in ("linen", "nnx") else room
+    return _framework_of(model).host
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → what the leaf is in its layer, for every layer the model uses.
+def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → what the leaf is in its layer, for every layer that the model uses.
 
     Args:
-      model: a linen or nnx module, a Haiku ``Transformed``, an Equinox, Keras or torch module.
-      *inputs: example inputs, arrays or ``jax.ShapeDtypeStruct``; linen and Haiku modules need
-        them, because they make their layers while they run. Nothing is computed.
+      model: a model of any framework in :func:`jinit.frameworks.names`.
+      *inputs: example inputs, arrays or ``jax.ShapeDtypeStruct``. Only frameworks that make their
+        layers while the model runs (linen, Haiku) need them. Nothing is computed.
 
     Returns:
-      For ``jinit.initialize(…, layers=layers(model, x))``. Leaves of layers it does not know are
-      missing: name them yourself, ``{**layers(model, x), "*/mixer/weight": "dense"}``.
+      The layouts for ``jinit.initialize(…, layers=layers(model, x))``. Leaves of layers that jinit
+      does not know are missing: name them yourself,
+      ``{**layers(model, x), "*/mixer/weight": "dense"}``.
 
     Raises:
       TypeError: a model of no known framework.
+      ValueError: inputs with which a model does not run.
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> layers(nn.Conv(8, (3, 3), feature_group_count=4), jnp.zeros((1, 8, 8, 4)))["kernel"].groups
     4
     """
-    room = _ROOMS[_room(model)]
+    framework = _framework_of(model)
     try:
-        found: dict[str, Layout] = room.layers(model, *inputs)
+        return framework.layers(model, *inputs)
     except Exception as error:
-        if room not in (_linen, _haiku):
+        if not framework.needs_inputs:
             raise
+        reason = str(error).strip().partition("\n")[0][:120]
         raise errors.refusal(
             "inputs of the model",
             f"{len(inputs)} of them, with which it does not run ({type(error).__name__})",
             "example inputs, arrays or jax.ShapeDtypeStruct",
-            "frameworks.layers(model, x); it said: " + str(error).strip().partition("\n")[0][:120],
+            f"frameworks.layers(model, x); it said: {reason}",
         ) from error
-    return found
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """The parameter tree of a model as ``jax.ShapeDtypeStruct``, in the paths of :func:`layers`.
+def shapes(model: ModelLike, *inputs: PyTree) -> PyTree:
+    """The parameter tree of a model as ``jax.ShapeDtypeStruct``, with the paths of :func:`layers`.
 
-    linen: the ``params`` collection; nnx: ``nnx.state(model, nnx.Param)``; Haiku: its dictionary;
-    Equinox: the module's arrays; Keras: trainable variables by path; torch: parameters by name.
+    The tree is the framework's own: linen's ``params`` collection, ``nnx.state(model, nnx.Param)``,
+    Haiku's dictionary, an Equinox module; for Keras and torch a dictionary by variable path or
+    parameter name, without variables that are not trained.
+
+    Args:
+      model, *inputs: as :func:`layers`.
+
+    Returns:
+      A pytree with one ``jax.ShapeDtypeStruct`` or array for each parameter.
 
     Raises:
       TypeError: a model of no known framework.
@@ -87,26 +87,43 @@ def shapes(model: Any, *inputs: Any) -> PyTree:
     >>> shapes(nn.Dense(3), jnp.zeros((1, 2)))["kernel"].shape
     (2, 3)
     """
-    return _ROOMS[_room(model)].shapes(model, *inputs)
+    return _framework_of(model).shapes(model, *inputs)
 
 
-def _room(model: Any) -> str:
-    for name, package, kind in (
-        ("linen", "flax.linen", "Module"),
-        ("nnx", "flax.nnx", "Module"),
-        ("haiku", "haiku", "Transformed"),
-        ("haiku", "haiku", "TransformedWithState"),
-        ("equinox", "equinox", "Module"),
-        ("keras", "keras", "Layer"),
-        ("torch", "torch", "Module"),
-    ):
-        if comes_from(model, package, kind):
-            return name
+def layout(spec: str | Layout, host: str = "flax") -> Layout:
+    """The layout that a layer spec names, in a host's axis order.
+
+    The built-in layer kinds are ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1,
+    batch=0)`` for several axes, in the order batch, in, out; ``transposed(groups=1)``;
+    ``depthwise`` for kernels (…, in, multiplier); ``fused((64, 64, 64))`` for blocks packed along
+    the out axis; ``recurrent`` for a hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))`` if it
+    packs its gates; ``embedding``; ``bias``; ``vector``. :func:`layer_kinds` lists them all.
+
+    Args:
+      spec: a spec string, or a :class:`Layout`, which is returned unchanged.
+      host: the axis order, one of :func:`jinit.frameworks.hosts`.
+
+    Returns:
+      The layout of a leaf in such a layer.
+
+    Raises:
+      ValueError: an unknown kind or host, or arguments that the kind does not take.
+
+    >>> layout("conv(groups=4)", "torch").out_axes
+    (0,)
+    """
+    return _table.conventions_of(host).layout(spec)
+
+
+def _framework_of(model: ModelLike) -> Framework:
+    framework = _table.find(model)
+    if framework is not None:
+        return framework
     if isinstance(model, type):
         raise errors.wrong_type("model", model.__name__, "an instance", "call the class first")
     raise errors.wrong_type(
         "model",
         type(model).__name__,
-        "a linen, nnx, Haiku, Equinox, Keras or torch model",
+        f"a model of {_table.listed()}",
         "pass layers={pattern: 'dense'} for a tree of your own",
     )

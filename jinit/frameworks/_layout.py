@@ -8,26 +8,14 @@ initializer serves every layer of every framework, and no fan is guessed from th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from jinit import _specs, errors
-from jinit._registry import Registry
 from jinit.initializers import Fans, NamedInitializer, _blocks, fans
 from jinit.typing import Array, DType, Initializer, Key
-
-# The (in, out) axes of a dense or convolution kernel in each framework.
-HOST_AXES: dict[str, tuple[int, int]] = {
-    "flax": (-2, -1),
-    "haiku": (-2, -1),
-    "keras": (-2, -1),
-    "equinox": (1, 0),
-    "torch": (1, 0),
-}
-HOSTS = tuple(HOST_AXES)
 
 
 @dataclass(frozen=True)
@@ -175,92 +163,6 @@ class Layout:
 Layers: TypeAlias = Mapping[str, str | Layout]
 """Pattern of leaf paths → spec string of a layer kind, or a :class:`Layout`."""
 
-LayerKind: TypeAlias = Callable[..., Layout]
-
-
-def layout(spec: str | Layout, host: str = "flax") -> Layout:
-    """The layout that a spec string names, in the axis order of a framework.
-
-    The built-in layer kinds are ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1,
-    batch=0)`` for several axes, in the order batch, in, out; ``transposed(groups=1)``;
-    ``depthwise`` (Keras' layout: (…, in, multiplier)); ``fused((64, 64, 64))`` for blocks packed
-    along the out axis; ``recurrent`` for a hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))``
-    if it packs its gates; ``embedding``; ``bias``; ``vector``. :func:`layer_kinds` lists them all.
-
-    Args:
-      spec: a spec string, or a :class:`Layout`, which is returned unchanged.
-      host: the framework: ``"flax"``, ``"haiku"``, ``"keras"``, ``"equinox"`` or ``"torch"``.
-
-    Returns:
-      A :class:`Layout`.
-
-    Raises:
-      ValueError: the kind or the host is unknown, or the kind does not take the arguments.
-
-    >>> layout("conv(groups=4)", "torch").out_axes
-    (0,)
-    """
-    if isinstance(spec, Layout):
-        return spec
-    errors.check_choice("host", host, HOSTS)
-    parsed = _specs.parse(spec, "layer kind")
-    factory = _KINDS.get(parsed.name)
-    flax = factory(**_specs.bind(parsed, factory, "layer kind"))
-    if (flax.in_axes, flax.out_axes) != (HOST_AXES["flax"][:1], HOST_AXES["flax"][1:]):
-        return flax  # axes counted from the front are the same in every framework
-    first, second = HOST_AXES[host]
-    if parsed.name == "transposed" and host in ("haiku", "keras", "torch"):
-        first, second = second, first
-    on = "in" if parsed.name == "transposed" and host == "torch" else flax.groups_on
-    return replace(flax, in_axes=(first,), out_axes=(second,), groups_on=on)
-
-
-def layer_kinds() -> tuple[str, ...]:
-    """The names of layer kinds that :func:`layout` accepts, in the order of registration.
-
-    >>> layer_kinds()[:3]
-    ('dense', 'conv', 'transposed')
-    """
-    return _KINDS.names()
-
-
-def get_layer_kind(name: str) -> LayerKind:
-    """The factory of a layer kind.
-
-    Args:
-      name: one of :func:`layer_kinds`.
-
-    Raises:
-      ValueError: the name is unknown; the message offers the nearest.
-
-    >>> get_layer_kind("conv")(groups=2).groups
-    2
-    """
-    return _KINDS.get(name)
-
-
-def register_layer_kind(name: str, factory: LayerKind) -> None:
-    """Adds a layer kind to this process; registering the same factory again changes nothing.
-
-    Args:
-      name: an identifier that is not yet taken; it may then stand in ``layers={pattern: name}``.
-      factory: returns a :class:`Layout`; its parameters become the arguments of the spec string.
-        The axes ``in_axes=(-2,), out_axes=(-1,)`` are moved to a framework's own in and out axes;
-        all other axes are used in every framework as they are.
-
-    Raises:
-      ValueError: the name is taken by another kind, or is not an identifier.
-      TypeError: the factory is not callable.
-
-    >>> def attention(heads):
-    ...     return Layout(layer="attention", batch_axes=(0,), in_axes=(1,), out_axes=(2,))
-    >>> register_layer_kind("attention", attention)
-    >>> layout("attention(heads=2)").batch_axes
-    (0,)
-    >>> _KINDS.remove("attention")
-    """
-    _KINDS.register(name, factory)
-
 
 def bias_of(kernel: Layout, shape: tuple[int, ...]) -> Layout:
     """The layout of the bias that belongs to a kernel of this shape; it has the kernel's fans.
@@ -278,66 +180,3 @@ def bias_of(kernel: Layout, shape: tuple[int, ...]) -> Layout:
         fan_out=None if kernel_fans is None else kernel_fans.fan_out,
         strides=kernel.strides,
     )
-
-
-def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
-    for name, count, least in (("inputs", inputs, 1), ("outputs", outputs, 1), ("batch", batch, 0)):
-        errors.check_integer(f"dense {name}", count, low=least, fix="dense(inputs=2, outputs=1)")
-    if (inputs, outputs, batch) == (1, 1, 0):
-        return Layout(layer="dense")
-    start, middle = batch, batch + inputs
-    return Layout(
-        layer="dense",
-        batch_axes=tuple(range(batch)),
-        in_axes=tuple(range(start, middle)),
-        out_axes=tuple(range(middle, middle + outputs)),
-    )
-
-
-def _grouped(layer: str) -> LayerKind:
-    def kind(groups: int = 1) -> Layout:
-        errors.check_integer(f"{layer} groups", groups, low=1, fix=f"{layer}(groups=4)")
-        return Layout(layer=layer, groups=groups)
-
-    return kind
-
-
-def _fused(blocks: tuple[int, ...]) -> Layout:
-    return Layout(layer="fused", fused=_blocks.check_sizes("fused", blocks, _FUSED))
-
-
-def _recurrent(blocks: tuple[int, ...] = ()) -> Layout:
-    return Layout("recurrent", "recurrent", fused=_blocks.check_sizes("fused", blocks, _FUSED))
-
-
-def _depthwise() -> Layout:
-    return Layout(layer="depthwise", in_axes=(), batch_axes=(-2,))
-
-
-def _embedding() -> Layout:
-    return Layout("embedding", "embedding", in_axes=(0,), out_axes=(1,), fan_in=1.0)
-
-
-def _bias() -> Layout:
-    return Layout("bias", "bias", in_axes=(), out_axes=())
-
-
-def _vector() -> Layout:
-    return Layout("vector", "vector", in_axes=(), out_axes=())
-
-
-_FUSED = "fused((64, 64, 64))"
-_BUILT_IN: dict[str, LayerKind] = {
-    "dense": _dense,
-    "conv": _grouped("conv"),
-    "transposed": _grouped("transposed"),
-    "depthwise": _depthwise,
-    "embedding": _embedding,
-    "fused": _fused,
-    "recurrent": _recurrent,
-    "bias": _bias,
-    "vector": _vector,
-}
-_KINDS: Registry[LayerKind] = Registry(
-    "layer kind", "jinit.frameworks", _BUILT_IN, listing="jinit.frameworks.layer_kinds()"
-)

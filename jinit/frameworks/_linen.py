@@ -1,50 +1,64 @@
-"""Flax linen: layers are seen while the module is initialized abstractly."""
+"""Describes Flax linen: layers are recorded while the module is initialized abstractly."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 
-from jinit.frameworks._common import (
-    comes_from,
-    einsum,
-    equal_blocks,
-    is_library_layer,
-    path,
-    stacked,
-    strided,
-    vector,
+from jinit import errors
+from jinit.frameworks import _common
+from jinit.frameworks._common import comes_from, path, stacked, strided, vector
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework, Opening
+from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.initializers import (
+    NamedInitializer,
+    lecun_normal,
+    ones,
+    orthogonal,
+    variance_scaling,
+    zeros,
 )
-from jinit.frameworks._layout import Layout, bias_of, layout
-from jinit.typing import PyTree
+from jinit.typing import Array, ModelLike, PyTree
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from flax import nnx
+    from flax.linen.module import InterceptorContext
+
+CONVENTIONS = Conventions(leaves={"embedding": "embedding"})
+_layout = CONVENTIONS.layout
+_CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """The ``params`` collection as ``jax.ShapeDtypeStruct``.
+def recognize(model: ModelLike) -> bool:
+    """True for a linen module."""
+    return comes_from(model, "flax.linen", "Module")
 
-    >>> import flax.linen as nn, jax.numpy as jnp
-    >>> shapes(nn.Dense(3), jnp.zeros((1, 2)))["bias"].shape
-    (3,)
-    """
-    # A new function each time: JAX would not run again what it has traced before, and nobody
-    # would see the layers.
+
+def shapes(model: nn.Module, *inputs: PyTree) -> PyTree:
+    """The ``params`` collection as ``jax.ShapeDtypeStruct``."""
+    # A new function each time: JAX traces one function only once, and layers show in a trace.
     return jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)["params"]
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → layout of every layer that runs on these inputs.
-
-    >>> import flax.linen as nn, jax.numpy as jnp
-    >>> layers(nn.DenseGeneral((2, 3)), jnp.zeros((1, 5)))["kernel"].out_axes
-    (1, 2)
-    """
+def layers(model: nn.Module, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → layout of every layer that runs on these inputs."""
     import flax.linen as nn
 
-    seen: dict[tuple[str, ...], tuple[Any, dict[str, Any]]] = {}
+    seen: dict[tuple[str, ...], tuple[nn.Module, dict[str, Array]]] = {}
 
-    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def record(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: InterceptorContext,
+    ) -> PyTree:
         result = call(*args, **kwargs)
         # Inside scan and vmap a layer sees its own slice of the parameters.
         own = context.module.variables.get("params", {})
@@ -54,104 +68,215 @@ def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
 
     with nn.intercept_methods(record):
         tree = shapes(model, *inputs)
-    found: dict[str, Layout] = {}
+    layouts: dict[str, Layout] = {}
     for place, (module, own) in seen.items():
-        node: Any = tree
-        for part in place:
-            node = node.get(part, {}) if hasattr(node, "get") else {}
-        cell = seen.get(place[:-1], (None, None))[0] if place else None
-        for name, made in _in_cell(place, cell, describe(module, own)).items():
-            leaf = node.get(name) if hasattr(node, "get") else None
-            if leaf is None or not hasattr(leaf, "shape"):
+        cell = seen[place[:-1]][0] if place and place[:-1] in seen else None
+        for name, layout in _in_cell(place, cell, describe(module, own)).items():
+            leaf = _leaf(tree, (*place, name))
+            if leaf is None:
                 continue
-            lifted: Layout | None = made
-            if made.kind in ("kernel", "recurrent", "embedding"):
-                mine = tuple(own[name].shape)
-                lifted = stacked(made, len(mine), leaf.shape, mine)
+            lifted: Layout | None = layout
+            if layout.kind in ("kernel", "recurrent", "embedding"):
+                own_shape = tuple(own[name].shape)
+                lifted = stacked(layout, len(own_shape), leaf.shape, own_shape)
             if lifted is not None:
-                found[path(*place, name)] = lifted
-    return found
+                layouts[path(*place, name)] = lifted
+    return layouts
 
 
-def _in_cell(place: tuple[str, ...], cell: Any, described: dict[str, Layout]) -> dict[str, Layout]:
-    """Layers inside a recurrent cell: those from hidden to hidden are named h, hi, hf, …"""
-    if not comes_from(cell, "flax", "LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell",
-                      "MGUCell"):  # fmt: skip
-        return described
+def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
+    """The leaf at a path of nested dictionaries, or None if the tree has none there."""
+    node = tree
+    for name in place:
+        node = node.get(name) if hasattr(node, "get") else None
+    return node if hasattr(node, "shape") else None
+
+
+def _in_cell(
+    place: tuple[str, ...], cell: ModelLike | None, layouts: dict[str, Layout]
+) -> dict[str, Layout]:
+    """Marks the layers of a recurrent cell: those from hidden to hidden are named h, hi, hf, …"""
+    if not comes_from(cell, "flax", *_CELLS):
+        return layouts
     name = type(cell).__name__
-    described = {
-        leaf: replace(made, layer=f"{name}.{place[-1]}") for leaf, made in described.items()
+    layouts = {
+        leaf: replace(layout, layer=f"{name}.{place[-1]}") for leaf, layout in layouts.items()
     }
-    if place[-1].startswith("h") and "kernel" in described:
-        described["kernel"] = replace(described["kernel"], kind="recurrent")
-    return described
+    if place[-1].startswith("h") and "kernel" in layouts:
+        layouts["kernel"] = replace(layouts["kernel"], kind="recurrent")
+    return layouts
 
 
-def describe(module: Any, leaves: dict[str, Any]) -> dict[str, Layout]:
-    """Layouts of the leaves of one linen or nnx layer, by leaf name.
-
-    >>> import flax.linen as nn, jax
-    >>> kernel = jax.ShapeDtypeStruct((4, 3), "float32")
-    >>> describe(nn.Dense(3), {"kernel": kernel})["kernel"].layer
-    'Dense'
-    """
+def describe(
+    module: ModelLike, leaves: Mapping[str, Array | nnx.Param[Array]]
+) -> dict[str, Layout]:
+    """Layouts of the leaves of one linen or nnx layer, by leaf name."""
     name = type(module).__name__
     vectors = ("scale", "bias", "mean", "var", "negative_slope")
     named = {leaf: vector(name) for leaf in leaves if leaf in vectors}
-    if not is_library_layer(module, "flax"):
+    if not _common.is_library_layer(module, "flax"):
         named = {}
     kernel = leaves.get("kernel")
     if "embedding" in leaves:
-        made = stacked(layout("embedding"), 2, leaves["embedding"].shape)
-        return named if made is None else {**named, "embedding": replace(made, layer=name)}
+        embedding = stacked(_layout("embedding"), 2, leaves["embedding"].shape)
+        return (
+            named if embedding is None else {**named, "embedding": replace(embedding, layer=name)}
+        )
     if kernel is None:
         return named
-    found = _kernel(module, tuple(kernel.shape))
-    if found is None:
+    describe_kernel = _common.entry_of(module, "flax", KERNELS)
+    layout = describe_kernel(module, tuple(kernel.shape)) if describe_kernel else None
+    if layout is None:
         return {}
-    made = replace(found, layer=name)
-    return {**named, "kernel": made, "bias": bias_of(made, kernel.shape)}
+    layout = replace(layout, layer=name)
+    return {**named, "kernel": layout, "bias": bias_of(layout, tuple(kernel.shape))}
 
 
-def _kernel(module: Any, shape: tuple[int, ...]) -> Layout | None:
-    def is_a(*names: str) -> bool:
-        return comes_from(module, "flax", *names)
+def _dense(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
+    return stacked(_layout("dense"), 2, shape)
 
-    if is_a("DenseGeneral"):
-        batch = module.batch_dims
-        count_batch = len(batch) if hasattr(batch, "__len__") else 1
-        axis = module.axis if isinstance(module.axis, tuple | list) else (module.axis,)
-        count_out = len(shape) - count_batch - len(axis)
-        return layout(f"dense(inputs={len(axis)}, outputs={count_out}, batch={count_batch})")
-    if is_a("LinearGeneral"):
-        counts = [len(module.in_features), len(module.out_features), len(dict(module.batch_axis))]
-        made = layout(f"dense(inputs={counts[0]}, outputs={counts[1]}, batch={counts[2]})")
-        return stacked(made, sum(counts), shape)
-    if is_a("Einsum"):
-        return einsum(module.einsum_str) if module.einsum_str else None
-    if is_a("Dense", "Linear", "DenseParams"):
-        return stacked(layout("dense"), 2, shape)
-    if is_a("ConvLocal"):
-        # (positions…, taps · in, out): a kernel of its own at every position.
-        return Layout(batch_axes=tuple(range(len(shape) - 2)))
-    if not is_a("Conv", "ConvTranspose"):
-        return None
-    size = module.kernel_size
-    dimensions = 1 if isinstance(size, int) else len(size)
-    if is_a("Conv"):
-        made = layout(f"conv(groups={module.feature_group_count})")
-        return stacked(made, dimensions + 2, shape)
-    made = layout("dense")
+
+def _dense_general(module: ModelLike, shape: tuple[int, ...]) -> Layout:
+    batch = len(module.batch_dims) if hasattr(module.batch_dims, "__len__") else 1
+    inputs = len(module.axis) if isinstance(module.axis, tuple | list) else 1
+    outputs = len(shape) - batch - inputs
+    return _layout(f"dense(inputs={inputs}, outputs={outputs}, batch={batch})")
+
+
+def _linear_general(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
+    inputs, outputs = len(module.in_features), len(module.out_features)
+    batch = len(dict(module.batch_axis))
+    layout = _layout(f"dense(inputs={inputs}, outputs={outputs}, batch={batch})")
+    return stacked(layout, inputs + outputs + batch, shape)
+
+
+def _einsum(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
+    return _common.einsum(module.einsum_str) if module.einsum_str else None
+
+
+def _conv_local(module: ModelLike, shape: tuple[int, ...]) -> Layout:
+    # (positions…, taps · in, out): a kernel of its own at every position.
+    return Layout(batch_axes=tuple(range(len(shape) - 2)))
+
+
+def _conv(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
+    return stacked(_layout(f"conv(groups={module.feature_group_count})"), _rank(module), shape)
+
+
+def _conv_transpose(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
+    layout = _layout("transposed")
     if module.transpose_kernel:
-        made = replace(made, in_axes=(-1,), out_axes=(-2,))
-    lifted = stacked(made, dimensions + 2, shape)
-    return None if lifted is None else strided(lifted, shape, module.strides, dimensions)
+        layout = replace(layout, in_axes=layout.out_axes, out_axes=layout.in_axes)
+    lifted = stacked(layout, _rank(module), shape)
+    return None if lifted is None else strided(lifted, shape, module.strides)
 
 
-def gates(made: dict[str, Layout], shape: tuple[int, ...], count: int, kind: Any) -> Layout:
-    """A dense kernel whose out axis packs that many gates.
+def _rank(module: ModelLike) -> int:
+    """The rank of a convolution's kernel."""
+    return 2 + (1 if isinstance(module.kernel_size, int) else len(module.kernel_size))
 
-    >>> gates({"kernel": layout("dense")}, (3, 8), 4, "recurrent").fused
-    (2, 2, 2, 2)
-    """
-    return replace(made["kernel"], kind=kind, fused=equal_blocks(shape[-1], count))
+
+# Layer class of linen or nnx → the layout of its kernel, None if the layer does not say it.
+KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout | None]] = {
+    "Dense": _dense,
+    "Linear": _dense,
+    "DenseParams": _dense,
+    "DenseGeneral": _dense_general,
+    "LinearGeneral": _linear_general,
+    "Einsum": _einsum,
+    "Conv": _conv,
+    "ConvLocal": _conv_local,
+    "ConvTranspose": _conv_transpose,
+}
+
+
+def open_layers(model: nn.Module, x: Array) -> Opening:
+    """Taps each layer by intercepting its calls; a jinit MLP inside is tapped at all its layers."""
+    import flax.linen as nn
+    from flax import errors as flax_errors
+
+    from jinit.models import MLP, as_model
+    from jinit.models._mlp import unrolled_apply
+
+    normalized: set[str] = set()
+
+    def watch(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: InterceptorContext,
+    ) -> PyTree:
+        module, name = context.module, "/".join(context.module.path)
+        if type(module) is MLP and module.layer_norm:
+            normalized.update(f"{name}/hidden_{index}" for index in range(module.depth))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(watch):
+        params = as_model(model).shapes(x)
+    owners = owners_of(params)
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> PyTree:
+        def interceptor(
+            call: Callable[..., PyTree],
+            args: tuple[PyTree, ...],
+            kwargs: dict[str, PyTree],
+            context: InterceptorContext,
+        ) -> PyTree:
+            module, name = context.module, "/".join(context.module.path)
+            # A tied embedding is called again, as the layer that makes the logits.
+            if context.method_name not in ("__call__", "attend"):
+                return call(*args, **kwargs)
+            # A subclass may compute something else, so its layers stay unseen.
+            if type(module) is MLP:
+                # The MLP's layers only own parameters; the MLP does the arithmetic.
+                own, inputs = module.variables["params"], args[0] if args else kwargs["x"]
+                return unrolled_apply(module, own, inputs, lambda its, z: tap(f"{name}/{its}", z))
+            out = call(*args, **kwargs)
+            return tap(name, out) if name in owners else out
+
+        try:
+            with nn.intercept_methods(interceptor):
+                return model.apply({"params": params}, x)
+        except flax_errors.InvalidRngError as error:
+            raise errors.refusal(
+                "model",
+                str(error).partition(" (http")[0],
+                "a model that draws nothing",
+                "inference mode (deterministic=True), or a wrapping apply(params, x, tap)",
+            ) from None
+
+    return Opening(params, plain(apply), normalized=frozenset(normalized))
+
+
+def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """lecun_normal kernels, orthogonal recurrent kernels, zero biases (ones at MGUCell's gate)."""
+    if layout.kind == "vector":
+        return _common.vector_default(layout, leaf.rpartition("/")[2], slope=0.01), layout
+    if layout.kind == "bias":
+        return (ones if layout.layer == "MGUCell.if" else zeros), layout
+    if layout.layer == "Einsum":
+        return lecun_normal(), Layout(layout.kind, layout.layer)
+    if layout.kind == "embedding":
+        return variance_scaling(1.0, "fan_in", "normal", fan_in=shape[-1]), layout
+    if layout.kind == "recurrent":
+        return orthogonal(), _common.as_one_kernel(layout)
+    if len(layout.in_axes) > 1 or len(layout.out_axes) > 1 or layout.batch_axes:
+        # Flax flattens all axes but the out axes, so batch axes count as inputs.
+        outputs = math.prod(shape[axis] for axis in layout.out_axes)
+        return lecun_normal(fan_in=math.prod(shape) // outputs), layout
+    # Flax reads the last two axes as in and out, also in a transposed kernel.
+    return lecun_normal(), Layout(layout.kind, layout.layer)
+
+
+LINEN = Framework(
+    name="linen",
+    host="flax",
+    recognize=recognize,
+    conventions=CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=open_layers,
+    defaults=defaults,
+    needs_inputs=True,
+    classes=tuple(KERNELS),
+)

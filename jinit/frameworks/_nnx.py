@@ -1,79 +1,152 @@
-"""Flax nnx: layers are objects in the module's graph."""
+"""Describes Flax nnx: layers are objects in the module's graph."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 
-from jinit.frameworks._common import comes_from, path
+from jinit import errors
+from jinit.frameworks import _linen
+from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path
+from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
-from jinit.frameworks._linen import describe, gates
-from jinit.typing import PyTree
+from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.typing import Array, ModelLike, PyTree
+
+if TYPE_CHECKING:
+    from flax import nnx
 
 # Cells whose dense layers pack gates along the out axis: (input layer, recurrent layer, gates).
-_CELLS = {
+_PACKED_CELLS = {
     "OptimizedLSTMCell": ("dense_i", "dense_h", 4),
     "GRUCell": ("dense_i", "dense_h", 3),
 }
-# Cells with one dense layer a gate: their recurrent layers by the first letter of the name.
+# Cells with one dense layer per gate: how the names of their recurrent layers begin.
 _PLAIN_CELLS = {"LSTMCell": "h", "SimpleCell": "dense_h"}
+_TAP = "_jinit_tap"
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """``nnx.state(model, nnx.Param)`` with ``jax.ShapeDtypeStruct`` leaves.
+def recognize(model: ModelLike) -> bool:
+    """True for an nnx module."""
+    return comes_from(model, "flax.nnx", "Module")
 
-    >>> from flax import nnx
-    >>> jax.tree.leaves(shapes(nnx.Linear(2, 3, use_bias=False, rngs=nnx.Rngs(0))))[0].shape
-    (2, 3)
-    """
+
+def shapes(model: nnx.Module, *inputs: PyTree) -> PyTree:
+    """``nnx.state(model, nnx.Param)`` as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
     from flax import nnx
 
-    def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    def abstract(leaf: Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
     return jax.tree.map(abstract, nnx.state(model, nnx.Param))
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Leaf path → layout of every layer in the graph.
-
-    >>> from flax import nnx
-    >>> layers(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))["kernel"].layer
-    'Linear'
-    """
+def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
+    """Leaf path → layout of every layer in the graph; ``inputs`` are unused."""
     from flax import nnx
 
     modules = {place: node for place, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)}
-    found: dict[str, Layout] = {}
+    layouts: dict[str, Layout] = {}
     for place, module in modules.items():
         leaves = {
             name: leaf
             for name, leaf in vars(module).items()
             if isinstance(leaf, nnx.Param) and leaf.shape is not None
         }
-        made = describe(module, leaves)
-        parent = modules.get(place[:-1]) if place else None
-        made = _in_cell(parent, place[-1] if place else "", made, leaves)
-        for name, one in made.items():
-            found[path(*place, name)] = one
-    return found
+        described = _linen.describe(module, leaves)
+        if place and "kernel" in described:
+            shape = tuple(leaves["kernel"].shape)
+            described |= _in_cell(modules.get(place[:-1]), str(place[-1]), described, shape)
+        layouts |= {path(*map(str, place), name): layout for name, layout in described.items()}
+    return layouts
 
 
 def _in_cell(
-    parent: Any, name: Any, made: dict[str, Layout], leaves: dict[str, Any]
+    parent: ModelLike | None, name: str, layouts: dict[str, Layout], shape: tuple[int, ...]
 ) -> dict[str, Layout]:
-    """Marks the kernels of recurrent cells: which are recurrent, which pack gates."""
-    known = [cell for cell in (*_CELLS, *_PLAIN_CELLS) if comes_from(parent, "flax", cell)]
-    if "kernel" not in made or not known:
-        return made
-    cell, shape = known[0], tuple(leaves["kernel"].shape)
-    if cell in _CELLS and name in _CELLS[cell][:2]:
-        first, _, count = _CELLS[cell]
-        kernel = gates(made, shape, count, "kernel" if name == first else "recurrent")
-    elif cell in _PLAIN_CELLS and str(name).startswith(_PLAIN_CELLS[cell]):
-        kernel = replace(made["kernel"], kind="recurrent")
+    """The kernel and bias of a recurrent cell's layer: which are recurrent, which pack gates."""
+    kernel = layouts["kernel"]
+    packed = entry_of(parent, "flax", _PACKED_CELLS)
+    recurrent = entry_of(parent, "flax", _PLAIN_CELLS)
+    if packed is not None and name in packed[:2]:
+        fused = equal_blocks(shape[-1], packed[2])
+        kernel = replace(kernel, kind="kernel" if name == packed[0] else "recurrent", fused=fused)
+    elif packed is None and recurrent is not None and name.startswith(recurrent):
+        kernel = replace(kernel, kind="recurrent")
     else:
-        return made
-    return {**made, "kernel": kernel, "bias": bias_of(kernel, shape)}
+        return {}
+    return {"kernel": kernel, "bias": bias_of(kernel, shape)}
+
+
+def open_layers(model: nnx.Module, x: Array) -> Opening:
+    """Taps each layer of a merged copy of the module, by a derived class of the layer's class."""
+    from flax import nnx
+
+    graph, state, *rest = nnx.split(model, nnx.Param, ...)
+    params = nnx.to_pure_dict(state)
+    owners = owners_of(params)
+    _check_tied(model)
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
+        filled = jax.tree.map(lambda leaf: leaf, state)
+        nnx.replace_by_pure_dict(filled, params)
+        copy = nnx.merge(graph, filled, *rest)
+        for place, module in list(nnx.iter_graph(copy)):
+            name = "/".join(map(str, place))
+            if isinstance(module, nnx.Module) and name in owners:
+                object.__setattr__(module, _TAP, functools.partial(tap, name))
+                object.__setattr__(module, "__class__", _tapped(type(module)))
+        return copy(x)
+
+    return Opening(params, plain(apply))
+
+
+def _check_tied(model: nnx.Module) -> None:
+    """Refuses a kernel that two modules share, because only one of them would be seen."""
+    from flax import nnx
+
+    owners: dict[int, str] = {}
+    for place, module in nnx.iter_graph(model):
+        own = vars(module).values() if isinstance(module, nnx.Module) else ()
+        for leaf in own:
+            name = "/".join(map(str, place))
+            if not isinstance(leaf, nnx.Param) or leaf.ndim < 2:
+                continue
+            if owners.setdefault(id(leaf), name) != name:
+                raise errors.refusal(
+                    "model",
+                    f"one kernel in {owners[id(leaf)]} and {name}",
+                    "a kernel for each module",
+                    "call one module twice",
+                )
+
+
+@functools.lru_cache(maxsize=256)
+def _tapped(layer: type) -> type:
+    """A class derived from a layer's class whose output goes through its tap."""
+
+    def call(self: ModelLike, *args: PyTree, **kwargs: PyTree) -> PyTree:
+        return self.__dict__[_TAP](layer.__call__(self, *args, **kwargs))
+
+    def attend(self: ModelLike, *args: PyTree, **kwargs: PyTree) -> PyTree:
+        return self.__dict__[_TAP](layer.attend(self, *args, **kwargs))  # type: ignore[attr-defined]
+
+    # A tied embedding is called again, as the layer that makes the logits.
+    methods = {"__call__": call} | ({"attend": attend} if hasattr(layer, "attend") else {})
+    return type(layer.__name__, (layer,), methods)
+
+
+NNX = Framework(
+    name="nnx",
+    host=_linen.LINEN.host,
+    recognize=recognize,
+    conventions=_linen.CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=open_layers,
+    defaults=_linen.defaults,
+    classes=_linen.LINEN.classes,
+)

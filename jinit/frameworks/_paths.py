@@ -1,21 +1,32 @@
-"""The path of a leaf as text: the one spelling that rules, reports and layouts share."""
+"""Spells the path of a leaf as text, in the one way that rules, reports and layouts share."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
+
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
+
+KeyPath: TypeAlias = tuple[DictKey | GetAttrKey | SequenceKey | FlattenedIndexKey, ...]
+"""The path of a leaf, as ``jax.tree.leaves_with_path`` returns it."""
 
 
-def path_of(path: tuple[Any, ...]) -> str:
-    """A JAX key path as ``a/b/c``; nnx's trailing ``value`` is dropped.
+def path_of(path: KeyPath) -> str:
+    """A JAX key path as ``a/b/c``; the ``value`` that nnx appends is dropped.
+
+    Args:
+      path: the keys of a leaf, from ``jax.tree.leaves_with_path``.
+
+    Returns:
+      The keys' text, joined by ``/``.
 
     >>> import jax
     >>> path_of(jax.tree_util.tree_leaves_with_path({"a": [1]})[0][0])
     'a/0'
     """
-    parts = [
-        str(next(getattr(entry, name) for name in ("key", "name", "idx") if hasattr(entry, name)))
-        for entry in path
+    names = [
+        str(next(getattr(key, name) for name in ("key", "name", "idx") if hasattr(key, name)))
+        for key in path
     ]
-    if len(parts) > 1 and parts[-1] == "value":
-        parts.pop()
-    return "/".join(parts)
+    if len(names) > 1 and names[-1] == "value":
+        names.pop()
+    return "/".join(names)

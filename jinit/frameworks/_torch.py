@@ -1,114 +1,211 @@
-"""torch: layers are modules; the parameter tree is a dictionary of shapes by parameter name."""
+"""Describes torch: layers are modules, and the parameter tree is a dictionary by parameter name."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 
-from jinit.frameworks._common import comes_from, equal_blocks, is_library_layer, strided, vector
-from jinit.frameworks._layout import Layout, bias_of, layout
-from jinit.typing import PyTree
+from jinit.frameworks import _common
+from jinit.frameworks._common import comes_from, equal_blocks, strided, vector
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._framework import Framework
+from jinit.frameworks._layout import Layout, bias_of
+from jinit.initializers import NamedInitializer, fan_in_uniform, glorot_uniform, normal, zeros
+from jinit.typing import ModelLike, PyTree
+
+if TYPE_CHECKING:
+    import torch
+
+CONVENTIONS = Conventions(
+    kernel=(1, 0),
+    transposed=(0, 1),
+    transposed_groups="in",
+    channels_last=False,
+    kernels=("weight",),
+)
+_layout = CONVENTIONS.layout
+_Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+_GATED = ("LSTMCell", "GRUCell", "SimpleRNNCell", "LSTM", "GRU", "RNN", "RNNCell")
 
 
-def shapes(model: Any, *inputs: Any) -> PyTree:
-    """Parameters by name, as float ``jax.ShapeDtypeStruct``.
+def recognize(model: ModelLike) -> bool:
+    """True for a torch module."""
+    return comes_from(model, "torch", "Module")
 
-    >>> import pytest
-    >>> torch = pytest.importorskip("torch")
-    >>> shapes(torch.nn.Linear(2, 3))["weight"].shape
-    (3, 2)
-    """
+
+def shapes(model: torch.nn.Module, *inputs: PyTree) -> PyTree:
+    """Parameters by name, as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
     return {
         name: jax.ShapeDtypeStruct(tuple(value.shape), str(value.dtype).removeprefix("torch."))
         for name, value in model.named_parameters()
     }
 
 
-def layers(model: Any, *inputs: Any) -> dict[str, Layout]:
-    """Parameter name → layout of every layer.
-
-    >>> import pytest
-    >>> torch = pytest.importorskip("torch")
-    >>> layers(torch.nn.Linear(2, 3))["weight"].out_axes
-    (0,)
-    """
-    found: dict[str, Layout] = {}
+def layers(model: torch.nn.Module, *inputs: PyTree) -> dict[str, Layout]:
+    """Parameter name → layout of every layer; ``inputs`` are unused."""
+    layouts: dict[str, Layout] = {}
     for place, node in model.named_modules():
         own = {name: tuple(value.shape) for name, value in node.named_parameters(recurse=False)}
-        for name, made in _describe(node, own).items():
-            found[f"{place}.{name}" if place else name] = made
+        for name, layout in _describe(node, own).items():
+            layouts[f"{place}.{name}" if place else name] = layout
     for place, node in model.named_modules():
         if comes_from(node, "torch", "Transformer"):
-            # It draws the kernels of all its layers again, by a rule of its own.
-            for name, made in found.items():
-                if name.startswith(f"{place}." if place else "") and made.kind == "kernel":
-                    found[name] = replace(made, layer="Transformer")
-    return found
+            # A Transformer draws the kernels of all its layers again, by a rule of its own.
+            for name, layout in layouts.items():
+                if name.startswith(f"{place}." if place else "") and layout.kind == "kernel":
+                    layouts[name] = replace(layout, layer="Transformer")
+    return layouts
 
 
-def _describe(node: Any, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
-    def is_a(*names: str) -> bool:
-        return comes_from(node, "torch", *names)
-
+def _describe(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    """Layouts of one module's own parameters, by their names in the module."""
     name = type(node).__name__
-    if is_a("RNNBase", "RNNCellBase"):
-        return _recurrent(name, own)
-    if is_a("MultiheadAttention"):
-        return _attention(name, own)
-    if is_a("Embedding", "EmbeddingBag"):
-        return {"weight": replace(layout("embedding"), layer=name)}
-    if is_a("Bilinear") and "weight" in own:
-        kernel = Layout(layer=name, in_axes=(1, 2), out_axes=(0,))
-        bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
-        return {"weight": kernel, "bias": bias}
-    if is_a("Linear", "_ConvNd") and "weight" not in own:
-        return {}  # reparametrized: its leaves are not a kernel
-    if is_a("Linear"):
-        kernel = layout("dense", "torch")
-    elif is_a("_ConvNd"):
-        if node.transposed:
-            kernel, shape = layout(f"transposed(groups={node.groups})", "torch"), own["weight"]
-            kernel = strided(kernel, shape, node.stride, len(shape) - 2)
-        else:
-            kernel = layout(f"conv(groups={node.groups})", "torch")
-    elif is_a("LayerNorm", "RMSNorm"):
-        return {leaf: vector(name) for leaf in own}
-    elif any("weight" in leaf and len(shape) > 1 for leaf, shape in own.items()):
-        return {}
-    else:
-        known = is_library_layer(node, "torch")
-        return {leaf: vector(name) for leaf in own} if known else {}
-    kernel = replace(kernel, layer=name)
-    return {"weight": kernel, "bias": bias_of(kernel, own["weight"])}
+    whole = _common.entry_of(node, "torch", _LAYERS)
+    if whole is not None:
+        return whole(name, own)
+    describe_kernel = _common.entry_of(node, "torch", _KERNELS)
+    if describe_kernel is not None:
+        if "weight" not in own:
+            return {}  # reparametrized: its leaves are not a kernel
+        kernel = replace(describe_kernel(node, own["weight"]), layer=name)
+        return {"weight": kernel, "bias": bias_of(kernel, own["weight"])}
+    return _unless_kernel(name, own) if _common.is_library_layer(node, "torch") else {}
 
 
-def _recurrent(name: str, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
+def _recurrent(name: str, own: _Shapes) -> dict[str, Layout]:
     count = 4 if "LSTM" in name else 3 if "GRU" in name else 1
-    found = {}
+    layouts: dict[str, Layout] = {}
     for leaf, shape in own.items():
         if leaf.startswith("weight"):
-            kind: Any = "recurrent" if "_hh" in leaf else "kernel"
-            sizes = () if "_hr" in leaf else equal_blocks(shape[0], count)
-            found[leaf] = replace(layout("dense", "torch"), kind=kind, layer=name, fused=sizes)
+            spec = "recurrent" if "_hh" in leaf else "dense"
+            fused = () if "_hr" in leaf else equal_blocks(shape[0], count)
+            layouts[leaf] = replace(_layout(spec), layer=name, fused=fused)
     for leaf in own:
         if leaf.startswith("bias"):
             kernel = leaf.replace("bias", "weight")
-            found[leaf] = bias_of(found[kernel], own[kernel])
-    return found
+            layouts[leaf] = bias_of(layouts[kernel], own[kernel])
+    return layouts
 
 
-def _attention(name: str, own: dict[str, tuple[int, ...]]) -> dict[str, Layout]:
-    dense = replace(layout("dense", "torch"), layer=name)
-    found = {leaf: dense for leaf in own if leaf.endswith("proj_weight")}
+def _attention(name: str, own: _Shapes) -> dict[str, Layout]:
+    dense = replace(_layout("dense"), layer=name)
+    layouts = {leaf: dense for leaf in own if leaf.endswith("proj_weight")}
     if "in_proj_weight" in own:
         size = own["in_proj_weight"][0] // 3
-        found["in_proj_weight"] = replace(dense, fused=(size, size, size))
+        layouts["in_proj_weight"] = replace(dense, fused=(size, size, size))
     kernel = "in_proj_weight" if "in_proj_weight" in own else "q_proj_weight"
     if "in_proj_bias" in own:
-        found["in_proj_bias"] = bias_of(found[kernel], own[kernel])
-    for leaf in ("bias_k", "bias_v"):
-        if leaf in own:
-            found[leaf] = vector(name)
-    return found
+        layouts["in_proj_bias"] = bias_of(layouts[kernel], own[kernel])
+    return layouts | {leaf: vector(name) for leaf in ("bias_k", "bias_v") if leaf in own}
+
+
+def _embedding(name: str, own: _Shapes) -> dict[str, Layout]:
+    return {"weight": replace(_layout("embedding"), layer=name)}
+
+
+def _bilinear(name: str, own: _Shapes) -> dict[str, Layout]:
+    if "weight" not in own:
+        return _unless_kernel(name, own)
+    kernel = Layout(layer=name, in_axes=(1, 2), out_axes=(0,))
+    bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
+    return {"weight": kernel, "bias": bias}
+
+
+def _vectors(name: str, own: _Shapes) -> dict[str, Layout]:
+    return {leaf: vector(name) for leaf in own}
+
+
+def _unless_kernel(name: str, own: _Shapes) -> dict[str, Layout]:
+    """Vectors, unless a leaf looks like a kernel of a layer that jinit does not know."""
+    if any("weight" in leaf and len(shape) > 1 for leaf, shape in own.items()):
+        return {}
+    return _vectors(name, own)
+
+
+# Layer class → the layouts of all its leaves.
+_LAYERS: dict[str, Callable[[str, _Shapes], dict[str, Layout]]] = {
+    "RNNBase": _recurrent,
+    "RNNCellBase": _recurrent,
+    "MultiheadAttention": _attention,
+    "Embedding": _embedding,
+    "EmbeddingBag": _embedding,
+    "Bilinear": _bilinear,
+    "LayerNorm": _vectors,
+    "RMSNorm": _vectors,
+}
+
+
+def _linear(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    return _layout("dense")
+
+
+def _conv(node: ModelLike, shape: tuple[int, ...]) -> Layout:
+    if not node.transposed:
+        return _layout(f"conv(groups={node.groups})")
+    return strided(_layout(f"transposed(groups={node.groups})"), shape, node.stride)
+
+
+# Layer class → the layout of its parameter ``weight``.
+_KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout]] = {
+    "Linear": _linear,
+    "_ConvNd": _conv,
+}
+
+
+def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
+    """kaiming_uniform with a = √5, which is U[±1/√n], for kernels and, with their n, biases.
+
+    torch reads the second axis as inputs, which in a transposed convolution are its outputs.
+    """
+    if layout.layer == "Bilinear":
+        return fan_in_uniform(fan_in=layout.fan_in or shape[1]), layout
+    if "Transpose" in layout.layer:
+        fan_in = layout.fan_out if layout.kind == "bias" else math.prod(shape[1:])
+        return fan_in_uniform(fan_in=fan_in), layout
+    return fan_in_defaults(layout, leaf, shape)
+
+
+def fan_in_defaults(
+    layout: Layout, leaf: str, shape: tuple[int, ...]
+) -> tuple[NamedInitializer, Layout]:
+    """U[±1/√n] for kernels and biases, recurrent cells with n = hidden; embeddings N(0, 1)."""
+    if layout.kind == "vector":
+        if leaf.endswith(("bias_k", "bias_v")):  # glorot_normal of (1, 1, features)
+            return normal(1 / math.sqrt(shape[-1])), layout
+        return _common.vector_default(layout, leaf), layout
+    if layout.layer == "NonDynamicallyQuantizableLinear" and layout.kind == "bias":
+        return zeros, layout  # the output projection of attention
+    if layout.layer in ("MultiheadAttention", "Transformer"):
+        if layout.kind == "bias":
+            return zeros, layout
+        return glorot_uniform(), _common.as_one_kernel(layout)
+    if layout.kind == "embedding":
+        return normal(1.0), layout
+    if layout.layer in _GATED:
+        hidden = layout.fan_out
+        if layout.kind != "bias":
+            # A projection (torch's proj_size) has hidden inputs, every other kernel hidden outputs.
+            hidden = shape[0] // len(layout.fused) if layout.fused else shape[1]
+        return fan_in_uniform(fan_in=hidden), layout
+    # n is the whole window of a transposed convolution; its strides are not counted.
+    layout = _common.unstrided(layout)
+    if layout.kind == "bias":
+        return fan_in_uniform(fan_in=layout.fan_in), layout
+    return fan_in_uniform(), layout
+
+
+TORCH = Framework(
+    name="torch",
+    host="torch",
+    recognize=recognize,
+    conventions=CONVENTIONS,
+    shapes=shapes,
+    layers=layers,
+    open=None,  # its arrays are not JAX's
+    defaults=defaults,
+    classes=(*_LAYERS, *_KERNELS),
+)

@@ -31,14 +31,14 @@ def initialize(
 
     Args:
       key: one PRNG key; vmap over keys for many networks.
-      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``: ``jax.eval_shape(model.init, …)``, an
-        nnx state, an Equinox module's arrays, or ``frameworks.shapes(model, x)``.
+      shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``, such as
+        ``frameworks.shapes(model, x)`` for a model of any framework.
       rules: ordered mapping from path pattern to initializer, e.g.
         ``{"*/kernel": "he_normal", "*/bias": "zeros"}``. ``*`` crosses ``/``; the first matching
-        pattern wins; ``"keep"`` keeps a leaf that is an array. Or the name of a preset:
-        ``"torch"``, ``"keras"``, ….
-      host: the framework whose axis order the kernels follow; ``"flax"``: (receptive field…, in,
-        out).
+        pattern wins; ``"keep"`` keeps a leaf that is an array. Or one name of
+        :func:`jinit.frameworks.presets`: a framework's default draws.
+      host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`; the default is
+        (receptive field…, in, out).
       layers: pattern → what the matching leaves are; see :func:`jinit.parameters.assign`.
       where: a pattern: draw only the leaves that match and keep the others, which must be arrays.
         :func:`jinit.parameters.reset_report` lists both. Default: draw all leaves.

@@ -9,25 +9,12 @@ from dataclasses import dataclass
 import jax
 
 from jinit import errors
+from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout, bias_of
-from jinit.frameworks._layout import layout as parse_layout
 from jinit.frameworks._paths import path_of
+from jinit.frameworks._table import conventions_of
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
 from jinit.typing import Array, PyTree
-
-# Leaf names whose meaning a framework fixes, whatever the layer. In Flax, Haiku and Keras every
-# other leaf of rank 2 or more is (receptive field…, in, out), as in jax.nn.initializers; torch and
-# Equinox call a dense kernel, a transposed one and an embedding all "weight".
-_LEAF_NAMES: dict[str, dict[str, str]] = {
-    "flax": {"embedding": "embedding"},
-    "haiku": {"embeddings": "embedding"},
-    "keras": {"recurrent_kernel": "recurrent", "embeddings": "embedding"},
-    "equinox": {},
-    "torch": {},
-}
-_CHANNELS_LAST = ("flax", "haiku", "keras")
-_VECTORS = ("scale", "offset", "shift", "gamma", "beta")
-_BIASES = ("bias", "b")
 
 
 @dataclass(frozen=True)
@@ -53,7 +40,7 @@ def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf
     'kernel'
     """
     values = _values_by_path(tree)
-    layouts = _layouts(values, host, layers)
+    layouts = _layouts(values, conventions_of(host), layers)
     return [TreeLeaf(path, value, layouts[path]) for path, value in values.items()]
 
 
@@ -82,7 +69,9 @@ def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
 
 
 def _layouts(
-    values: Mapping[str, Array | jax.ShapeDtypeStruct], host: str, layers: Layers | None
+    values: Mapping[str, Array | jax.ShapeDtypeStruct],
+    conventions: Conventions,
+    layers: Layers | None,
 ) -> dict[str, Layout | None]:
     """The layout of each leaf: from ``layers``, else from what its name means in the host."""
     empty = layers is not None and not layers
@@ -91,7 +80,7 @@ def _layouts(
         raise errors.wrong_type(
             "layers", layers, "a mapping from pattern to layer", "{'*/kernel': 'dense'}"
         )
-    named = {pattern: parse_layout(layer, host) for pattern, layer in layers.items()}
+    named = {pattern: conventions.layout(layer) for pattern, layer in layers.items()}
     used: set[str] = set()
     # Layouts taken from a model are complete, even if empty: the other leaves are not guessed.
     from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
@@ -102,23 +91,15 @@ def _layouts(
             used.add(pattern)
             layouts[path] = named[pattern]
             continue
-        kind = _kind_by_name(leaf_name(path), len(value.shape), host, from_model)
-        layouts[path] = None if kind is None else parse_layout(kind, host)
+        rank = len(value.shape)
+        kind = conventions.usual_kind(leaf_name(path), rank)
+        guessed = from_model and (kind != "vector" or rank > 1)
+        layouts[path] = conventions.layout(kind) if kind and not guessed else None
     if not all(isinstance(layer, Layout) for layer in layers.values()):
         # A tree may hold only some of a model's layers, but must use every entry that a user wrote.
         check_all_used("layers entry", named, used, values)
-    return {path: _with_fans(path, layouts, values) for path in values}
-
-
-def _kind_by_name(name: str, rank: int, host: str, from_model: bool) -> str | None:
-    """What a leaf of this name is in the host; None if the name does not say."""
-    if name in _VECTORS and not (from_model and rank > 1):
-        return "vector"
-    if from_model:
-        return None
-    if name in _LEAF_NAMES[host]:
-        return _LEAF_NAMES[host][name]
-    return "conv" if rank > 1 and name not in _BIASES and host in _CHANNELS_LAST else None
+    biases = [path for path in layouts if leaf_name(path) in conventions.biases]
+    return layouts | {path: _with_fans(path, layouts, values) for path in biases}
 
 
 def _with_fans(
@@ -126,11 +107,9 @@ def _with_fans(
     layouts: Mapping[str, Layout | None],
     values: Mapping[str, Array | jax.ShapeDtypeStruct],
 ) -> Layout | None:
-    """The layout of a leaf; a bias without fans takes those of the only kernel in its layer."""
+    """The layout of a bias; without fans it takes those of the only kernel in its layer."""
     own = layouts[path]
-    if leaf_name(path) not in _BIASES or (own is not None and own.kind != "bias"):
-        return own
-    if own is not None and own.fan_in is not None:
+    if own is not None and (own.kind != "bias" or own.fan_in is not None):
         return own
     layer = path[: len(path) - len(leaf_name(path))]
     kernels = [
@@ -141,4 +120,4 @@ def _with_fans(
         and other.startswith(layer)
         and not re.search(r"[/.]", other[len(layer) :])
     ]
-    return bias_of(*kernels[0]) if len(kernels) == 1 else own or parse_layout("bias")
+    return bias_of(*kernels[0]) if len(kernels) == 1 else own or Conventions().layout("bias")

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.frameworks import _presets
-from jinit.frameworks._layout import HOSTS, Layers, Layout
+from jinit.frameworks import get_preset
+from jinit.frameworks._layout import Layers, Layout
 from jinit.initializers import NamedInitializer
 from jinit.initializers import get as get_initializer
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
@@ -71,12 +71,12 @@ def assign(
     Args:
       shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``.
       rules: pattern → initializer, the first matching pattern wins; ``*`` crosses ``/``; ``"keep"``
-        keeps a leaf. Or the name of a preset: ``"torch"``, ``"keras"``, ``"flax"``, ….
-      host: the framework whose axis order the kernels follow.
+        keeps a leaf. Or one name of :func:`jinit.frameworks.presets`: a framework's default draws.
+      host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
       layers: pattern → what the matching leaves are: ``"conv(groups=4)"``, ``"embedding"``, … (see
-        :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Leaves of Flax, Haiku
-        and Keras trees that are (receptive field…, in, out) need no entry. In other hosts, and
-        where layers taken from a model do not include it (``{}``), a kernel must have an entry.
+        :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Kernels need no entry
+        if the host's kernels are (receptive field…, in, out). In other hosts, and where layers
+        taken from a model do not include it (``{}``), a kernel must have an entry.
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order.
@@ -91,7 +91,6 @@ def assign(
     >>> assign(shapes, {"*kernel": "he_normal"})[0].stddev
     0.2
     """
-    errors.check_choice("host", host, HOSTS)
     leaves = tree_leaves(shapes, host, layers)
     if isinstance(rules, str):
         return [_preset_assignment(rules, leaf) for leaf in leaves]
@@ -131,7 +130,7 @@ def _initializers(rules: Rules) -> dict[str, Initializer | None]:
 
 
 def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
-    rule = _presets.preset(name)
+    rule = get_preset(name)
     if leaf.layout is None:
         raise _unknown_layer(leaf, f"preset {name!r}")
     initializer, layout = rule(leaf.layout, leaf_name(leaf.path), tuple(leaf.value.shape))

@@ -198,7 +198,7 @@ def test_convolutions_and_shared_layers():
 
 
 def test_bad_models():
-    with pytest.raises(TypeError, match="allowed: a linen, nnx, Equinox or Haiku model"):
+    with pytest.raises(TypeError, match="allowed: a model of linen, nnx, haiku or equinox"):
         frameworks.capture(3, X)
     with pytest.raises(TypeError, match="an example batch"):
         frameworks.capture(LinenNet(), 3)
@@ -278,7 +278,7 @@ def test_haiku_without_a_key_and_a_class_for_a_model():
     hk = pytest.importorskip("haiku")
     captured = frameworks.capture(hk.without_apply_rng(haiku_net()), X)
     assert [layer.name for layer in captured.layers] == ["first", "last"]
-    with pytest.raises(TypeError, match="a linen, nnx, Equinox or Haiku model"):
+    with pytest.raises(TypeError, match="a model of linen, nnx, haiku or equinox"):
         frameworks.capture(LinenNet, X)
     with pytest.raises(ValueError, match="one array"):
         frameworks.capture(lambda p, x, tap: (plain_net(p, x, tap), x), X, PLAIN_SHAPES)

@@ -6,7 +6,7 @@ import pytest
 
 import jinit
 from jinit import frameworks
-from jinit.frameworks import _layout
+from jinit.frameworks import _kinds
 
 KEY = jax.random.key(0)
 
@@ -19,10 +19,10 @@ def gated(blocks=2, size=4):
 def registered():
     frameworks.register_layer_kind("gated", gated)
     yield
-    _layout._KINDS.remove("gated")
+    _kinds._kinds.remove("gated")
 
 
-@pytest.mark.parametrize("host", frameworks.HOSTS)
+@pytest.mark.parametrize("host", frameworks.hosts())
 def test_a_registered_layer_kind_works_wherever_a_name_may_stand(host, registered):
     assert frameworks.layer_kinds()[-1] == "gated"
     assert frameworks.get_layer_kind("gated") is gated

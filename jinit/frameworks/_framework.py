@@ -1,0 +1,65 @@
+"""Defines what a row of the framework table holds: one framework, described by its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from jinit.frameworks._conventions import Conventions
+from jinit.frameworks._layout import Layers, Layout
+from jinit.frameworks._taps import Opened
+from jinit.initializers import NamedInitializer
+from jinit.typing import Array, ModelLike, PyTree
+
+Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
+"""``preset(layout, leaf name, shape) -> (initializer, layout)``: the default draw of one leaf. The
+layout that comes back is the one whose fans the framework uses, right or wrong."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A model whose layers can be tapped, as a framework's ``open`` returns it.
+
+    Attributes:
+      params: the parameter tree as arrays or ``jax.ShapeDtypeStruct``.
+      apply: ``apply(params, x, taps) -> (outputs, values)``, as :func:`jinit.frameworks.capture`
+        describes it.
+      layouts: leaf path → layout for ``initialize``; None if leaf names are enough.
+      normalized: names of layers whose values a LayerNorm standardizes before the activation.
+    """
+
+    params: PyTree
+    apply: Opened
+    layouts: Layers | None = None
+    normalized: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Framework:
+    """Everything that jinit knows of one framework.
+
+    Attributes:
+      name: an identifier, also used in messages: ``"linen"``.
+      host: the value of ``host=`` and the name of its preset; linen and nnx share ``"flax"``.
+      recognize: ``recognize(model) -> bool``, without importing the framework.
+      conventions: axis order and fixed leaf names; equal for frameworks of one host.
+      shapes: ``shapes(model, *inputs)``: the parameter tree as ``jax.ShapeDtypeStruct``.
+      layers: ``layers(model, *inputs)``: leaf path → layout of every layer that it knows.
+      defaults: the framework's default draw of each leaf; the same for frameworks of one host.
+      open: ``open(model, x) -> Opening``; None if the layers of a model cannot be tapped.
+      needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
+        ``layers`` need example inputs.
+      classes: names of the layer classes whose kernels it knows; a derived class counts too.
+    """
+
+    name: str
+    host: str
+    recognize: Callable[[ModelLike], bool]
+    conventions: Conventions
+    shapes: Callable[..., PyTree]
+    layers: Callable[..., dict[str, Layout]]
+    defaults: Preset
+    open: Callable[[ModelLike, Array], Opening] | None = None
+    needs_inputs: bool = False
+    classes: tuple[str, ...] = ()
