@@ -43,7 +43,7 @@ WIDTHS = (2, 5, 10, 20, 50, 100, 200, 500)
 def measure(scale: Scale) -> dict:
     seeds = scale(12, 64)
     init = initializers.get("fan_in_uniform")
-    keys = [jinit.sweep.network.run_key(seed, "init") for seed in range(seeds)]
+    keys = [jinit.sweep.run_key(seed, "init") for seed in range(seeds)]
     draws = np.stack([np.asarray(init(key, (10, 1000))).ravel()[:1000] for key in keys])
     grid = jinit.Grid(
         initializer=("fan_in_uniform", "glorot_uniform"), activation="tanh",

@@ -224,7 +224,7 @@ MUTANTS = [
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
     M("threefry: merged with what follows", "_prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/_ensemble.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
-    M("calibrated sweep: not calibrated", "sweep/_run.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
+    M("calibrated sweep: not calibrated", "sweep/_lanes.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
 ]  # fmt: skip
 
 

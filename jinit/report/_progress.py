@@ -13,8 +13,7 @@ from jinit.report._plan import plan_line
 from jinit.report._text import interval_text
 from jinit.results import Table, summarize
 from jinit.results._metrics import metric_for
-from jinit.sweep import Plan
-from jinit.sweep._run import SweepEvent
+from jinit.sweep import Plan, SweepEvent
 
 _SECONDS_BETWEEN_LINES = 5
 

@@ -1,4 +1,4 @@
-"""Many networks, few programs: ``Grid`` → ``plan`` → ``run`` → ``results.Table``."""
+"""Trains many networks with few programs: ``Grid`` → ``plan`` → ``run`` → ``results.Table``."""
 
 from jinit._lazy import attach
 

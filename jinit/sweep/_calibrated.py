@@ -1,4 +1,4 @@
-"""Initial weights that are calibrated after they are drawn: ``"lsuv(orthogonal)"`` in a sweep."""
+"""Draws and then calibrates initial weights: ``"lsuv(orthogonal)"`` in a sweep."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jinit.models import Model
 from jinit.sweep._network import run_key
 from jinit.sweep._weights import Weights, in_batches
 from jinit.train.losses import Loss
-from jinit.typing import Array, PyTree
+from jinit.typing import Array, ModelLike, PyTree
 
-# Examples; more change a variance by some percent.
+# Examples. More would change a variance by a few percent.
 BATCH = 256
 
 
 class CalibratedWeights:
-    """Draws as :class:`Weights` does, then calibrates each network on one batch."""
+    """Draws like :class:`Weights`, then calibrates each network on one batch."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class CalibratedWeights:
         self._weights = weights
         self._shapes = shapes
         self._batch = dataset.spread(BATCH)
-        self._calibrate = _recipe(calibration, model, loss)
+        self._calibrate = _function(calibration, model, loss)
         self._program: Program | None = None
 
     def programs(self, width: int) -> Sequence[Program]:
@@ -48,51 +48,47 @@ class CalibratedWeights:
         self._program = cached(self._calibrate, lane, self._batch, width=width, name=name)
         return [*self._weights.programs(width), self._program]
 
-    def draw(self, seeds: np.ndarray, device: Any) -> tuple[PyTree, np.ndarray]:
-        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``.
+    def draw(self, seeds: np.ndarray, device: jax.Device | None) -> tuple[PyTree, np.ndarray]:
+        """Draws and calibrates the parameters of networks with these seeds.
 
-        And whether the calibration of each converged, in all of its layers.
+        Returns:
+          The parameters, NumPy leaves ``(len(seeds), …)``, and whether calibration converged in
+          all layers, ``(len(seeds),)`` bool.
         """
         assert self._program is not None
         params, _ = self._weights.draw(seeds, device)
-        found: tuple[PyTree, np.ndarray] = in_batches(
+        calibrated: tuple[PyTree, np.ndarray] = in_batches(
             self._program, {"params": params, "seed": seeds}, self._batch, device
         )
-        return found
+        return calibrated
 
 
 def check(
     calibration: Calibration, model: Model, shapes: PyTree, dataset: Dataset, loss: Loss
 ) -> None:
-    """Raises what the calibration would raise on this model, before anything is computed.
-
-    >>> from jinit import calibrate, data, models
-    >>> from jinit.train import losses
-    >>> model, xor = models.as_model(models.MLP(features=(4, 1))), data.get("xor")
-    >>> shapes = model.shapes(xor.x_train[:1])
-    >>> loss = losses.get("sigmoid_binary_cross_entropy", xor.task)
-    >>> check(calibrate.get("lsuv(orthogonal)"), model, shapes, xor, loss)
-    """
+    """Traces the calibration on this model, so that it refuses before anything is computed."""
     lane = {"params": shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
-    jax.eval_shape(_recipe(calibration, model, loss), lane, *dataset.spread(BATCH))
+    jax.eval_shape(_function(calibration, model, loss), lane, *dataset.spread(BATCH))
 
 
-def _recipe(calibration: Calibration, model: Model, loss: Loss) -> _Calibrate:
+def _function(calibration: Calibration, model: Model, loss: Loss) -> _Calibrate:
     module = getattr(model.apply, "module", None)
     if module is None:
         raise errors.refusal(
-            f"initializer {str(calibration)!r}", f"the model {model.name!r}",
-            "a Flax module: calibration looks into its layers", "pass model=YourModule()",
-        )  # fmt: skip
+            f"initializer {str(calibration)!r}",
+            f"the model {model.name!r}",
+            "a Flax module: calibration reads its layers",
+            "pass model=YourModule()",
+        )
     return _Calibrate(calibration, module, loss)
 
 
 @dataclass(frozen=True)
 class _Calibrate:
-    """``({params, seed}, x, y) -> params, converged``; equal recipes are equal functions."""
+    """``({params, seed}, x, y) -> params, converged``; equal instances share a program."""
 
     calibration: Calibration
-    module: Any
+    module: ModelLike
     loss: Loss
 
     def __call__(self, lane: Mapping[str, Any], x: Array, y: Array) -> tuple[PyTree, Array]:

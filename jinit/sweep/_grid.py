@@ -1,4 +1,4 @@
-"""The recipe of a sweep: every axis a value or a tuple of values. Loads no JAX until checked."""
+"""Describes a sweep: every axis is a value or a tuple of values. Loads no JAX until checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
+from jinit.sweep._names import listed
+from jinit.sweep._values import AxisValue, canonical, check_distinct, checked_seeds, plain
 from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ Axis: TypeAlias = Value | tuple[Value, ...]
 
 MOST_RUNS = 10**7
 
-# Axes that change shapes or code cost a program each; axes that change numbers share one.
+# Every combination of the code axes, which change shapes or code, is a program of its own; all
+# values of the number axes share one.
 MODEL_AXES = ("activation", "depth", "width")
 CODE_AXES = ("dataset", *MODEL_AXES, "optimizer", "batch_size", "loss")
 NUMBER_AXES = (
@@ -32,116 +35,107 @@ NUMBER_AXES = (
 )
 
 
-def _axis(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help, "axis": True})
-
-
-def _setting(default: Any, help: str) -> Any:
+def _field(default: AxisValue, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All combinations of the axes, each run on every seed; one seed is the same in every arm.
+    """All combinations of the axes, each run on every seed; all arms share the seeds.
 
-    Attributes: see each field's ``help`` metadata, which ``jinit sweep --help`` prints.
+    An axis is one value or a tuple, list or array of different values. Names that were registered
+    by the user count like built-in ones.
+
+    Attributes:
+      dataset: names of :mod:`jinit.data`; default ``"digits"``.
+      initializer: of the kernels: names, spec strings or callables of :mod:`jinit.initializers`, or
+        calibrations of :mod:`jinit.calibrate`; default ``"glorot_uniform"``.
+      bias_initializer: of the biases; default ``"zeros"``.
+      activation: names, spec strings or callables of :mod:`jinit.activations`; default ``"relu"``.
+      depth: hidden layers, 0 to 1,000; 0 is softmax regression; default 2.
+      width: units per hidden layer, 1 to 65,536; default 64.
+      gain: factor on all initial kernels, > 0; default 1.
+      optimizer: names of :mod:`jinit.train.optimizers`; default ``"sgd"``.
+      learning_rate: > 0, per step; default 0.1.
+      momentum: in [0, 1), for optimizers that have one; default 0.9.
+      weight_decay: coefficient ≥ 0, multiplied by the learning rate; default 0.
+      clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
+      batch_size: examples per step, drawn with replacement; default 32.
+      label_noise: share of the training labels replaced at random, 0 to 1; default 0.
+      loss: names of :mod:`jinit.train.losses`; None is the data set's usual one; default None.
+      steps: optimizer steps per run; default 300.
+      evaluations: points of each learning curve, log-spaced in steps; default 16.
+      target_accuracy: test accuracy in (0, 1] that ``steps_to_target`` waits for; default 0.9.
+      residual: whether each hidden layer's input is added to its output; default False.
+      layer_norm: whether LayerNorm is applied to every hidden pre-activation; default False.
+      seeds: number of seeds 0, 1, …, or the seeds themselves, below 2³²; default 32.
+      data_seeds: seeds of the data order, crossed with ``seeds``; None ties them to ``seeds``.
+      pairing: ``"common"``: all initializers of one seed get the same noise; or
+        ``"independent"``; default ``"common"``.
 
     Raises:
       ValueError: an unknown name, an empty or repeated axis, a number out of range, a seed out of
-        ``0 ≤ seed < 2**32`` or repeated, more than 10⁷ runs.
+        range or repeated, more than 10⁷ runs, an option that would change nothing.
       TypeError: a value of the wrong type.
 
     >>> Grid(initializer=("he_normal", "glorot_uniform"), depth=(8, 16), seeds=64).runs
     256
     """
 
-    dataset: Axis[str] = _axis(
-        "digits",
-        "data sets: digits, iris, wine, breast_cancer, mnist5k, two_moons, spirals, parity, xor,"
-        " linear_teacher, mnist1d",
+    dataset: Axis[str] = _field("digits", f"data sets: {listed('dataset')}")
+    initializer: Axis[str | Initializer] = _field(
+        "glorot_uniform",
+        "initializers of the kernels, by name or spec string; `jinit initializers` lists them",
     )
-    initializer: Axis[str | Initializer] = _axis(
-        "glorot_uniform", "initializers of the kernels, by name or spec string"
+    bias_initializer: Axis[str | Initializer] = _field("zeros", "initializers of the biases")
+    activation: Axis[str | Callable[[Array], Array]] = _field(
+        "relu", f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
     )
-    bias_initializer: Axis[str | Initializer] = _axis("zeros", "initializers of the biases")
-    activation: Axis[str | Callable[[Array], Array]] = _axis(
-        "relu",
-        "identity, sigmoid, tanh, relu, leaky_relu(0.1), elu, selu, gelu, silu, softplus, softsign,"
-        " hard_tanh, relu6, sin, erf, lecun_tanh",
+    depth: Axis[int] = _field(2, "hidden layers; 0 is softmax regression")
+    width: Axis[int] = _field(64, "units per hidden layer")
+    gain: Axis[float] = _field(1.0, "factor on all initial kernels")
+    optimizer: Axis[str] = _field("sgd", listed("optimizer"))
+    learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
+    momentum: Axis[float] = _field(0.9, "of momentum and nesterov; beta_1 of adam and adamw")
+    weight_decay: Axis[float] = _field(0.0, "coefficient of the decay, times the learning rate")
+    clip: Axis[str | None] = _field(
+        None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
     )
-    depth: Axis[int] = _axis(2, "hidden layers; 0 is softmax regression")
-    width: Axis[int] = _axis(64, "units per hidden layer")
-    gain: Axis[float] = _axis(1.0, "factor on all initial kernels")
-    optimizer: Axis[str] = _axis("sgd", "sgd, momentum, nesterov, adam, adamw or rmsprop")
-    learning_rate: Axis[float] = _axis(0.1, "learning rates, per step")
-    momentum: Axis[float] = _axis(0.9, "of momentum and nesterov; beta_1 of adam and adamw")
-    weight_decay: Axis[float] = _axis(0.0, "coefficient of the decay, times the learning rate")
-    clip: Axis[str | None] = _axis(
-        None, "gradient clips such as leaf_norm(1.0), global_norm(1.0), value(0.5)"
+    batch_size: Axis[int] = _field(
+        FitConfig.batch_size, "examples per step, drawn with replacement"
     )
-    batch_size: Axis[int] = _axis(FitConfig.batch_size, "examples per step, drawn with replacement")
-    label_noise: Axis[float] = _axis(0.0, "share of training labels replaced at random")
-    loss: Axis[str | None] = _axis(
-        None,
-        "softmax_cross_entropy, sigmoid_binary_cross_entropy, hinge, mean_squared_error; default:"
-        " the data set's usual one",
+    label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
+    loss: Axis[str | None] = _field(
+        None, f"{listed('loss')}; default: the usual one of the data set"
     )
-    steps: int = _setting(FitConfig.steps, "optimizer steps per run")
-    evaluations: int = _setting(
+    steps: int = _field(FitConfig.steps, "optimizer steps per run")
+    evaluations: int = _field(
         FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
     )
-    target_accuracy: float = _setting(
+    target_accuracy: float = _field(
         FitConfig.target_accuracy, "test accuracy that steps-to-target waits for, in (0, 1]"
     )
-    residual: bool = _setting(False, "add each hidden layer's input to its output")
-    layer_norm: bool = _setting(False, "apply LayerNorm to every hidden pre-activation")
-    seeds: int | tuple[int, ...] = _setting(32, "number of seeds 0, 1, …, or the seeds themselves")
-    data_seeds: int | tuple[int, ...] | None = _setting(
+    residual: bool = _field(False, "add each hidden layer's input to its output")
+    layer_norm: bool = _field(False, "apply LayerNorm to every hidden pre-activation")
+    seeds: int | tuple[int, ...] = _field(32, "number of seeds 0, 1, …, or the seeds themselves")
+    data_seeds: int | tuple[int, ...] | None = _field(
         None, "seeds of the data order, crossed with seeds; default: tied to the seed"
     )
-    pairing: str = _setting(
+    pairing: str = _field(
         "common", "'common': one seed gives all initializers the same noise; or 'independent'"
     )
 
     def __post_init__(self) -> None:
-        check_number, check_integer = errors.check_number, errors.check_integer
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
-            self._check_axis(name)
+            self._set_axis(name, plain(getattr(self, name)))
         self._check_names()
-        for name, low, high, fix in (
-            ("depth", 0, 1000, "use 8"),
-            ("width", 1, 2**16, "use 32"),
-        ):
-            for value in self.values(name):
-                check_integer(name, value, low=low, high=high, fix=fix)
-        for name, most, fix in (
-            ("learning_rate", 3e38, "try 0.1"),
-            ("gain", 3e38, "use 1.0"),
-            ("momentum", 0.999999, "try 0.9"),
-            ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
-            ("label_noise", 1.0, "it is a share: try 0.2"),
-        ):
-            positive = name in ("learning_rate", "gain")
-            for value in self.values(name):
-                check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
-                if 0 < value < 1e-38:
-                    raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
-        for batch_size in self.values("batch_size"):
-            self.fit_config(batch_size)
+        self._check_numbers()
         self._check_effects()
         errors.check_choice("pairing", self.pairing, ("common", "independent"))
         errors.check_bool("layer_norm", self.layer_norm)
         for name in ("seeds", "data_seeds"):
-            object.__setattr__(self, name, _checked_seeds(name, getattr(self, name)))
+            object.__setattr__(self, name, checked_seeds(name, getattr(self, name)))
         self._check_size()
-
-    def fit_config(self, batch_size: int) -> FitConfig:
-        """The shape of the runs with this batch size.
-
-        >>> Grid(steps=100).fit_config(32).steps
-        100
-        """
-        return FitConfig(self.steps, batch_size, self.evaluations, self.target_accuracy)
 
     def values(self, axis: str) -> tuple[Any, ...]:
         """The values of an axis as a tuple.
@@ -152,47 +146,8 @@ class Grid:
         value = getattr(self, axis)
         return value if isinstance(value, tuple) else (value,)
 
-    @property
-    def seed_values(self) -> Sequence[int]:
-        """The seeds themselves."""
-        return range(self.seeds) if isinstance(self.seeds, int) else self.seeds
-
-    @property
-    def data_seed_values(self) -> Sequence[int] | None:
-        """The data seeds, or None where they are tied to the seeds."""
-        if self.data_seeds is None:
-            return None
-        return range(self.data_seeds) if isinstance(self.data_seeds, int) else self.data_seeds
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Length of every axis, seeds included; their product is :attr:`runs`."""
-        sizes = {name: len(self.values(name)) for name in (*CODE_AXES, *NUMBER_AXES, "clip")}
-        data_seeds = self.data_seed_values
-        return sizes | {
-            "data_seeds": 1 if data_seeds is None else len(data_seeds),
-            "seeds": len(self.seed_values),
-        }
-
-    @property
-    def runs(self) -> int:
-        """How many networks the sweep trains."""
-        return math.prod(self.sizes.values())
-
-    def _check_axis(self, name: str) -> None:
-        # JSON and notebooks give lists, NumPy arrays and NumPy numbers.
-        object.__setattr__(self, name, value := _plain(getattr(self, name)))
-        if isinstance(value, tuple):
-            if not value:
-                raise errors.refusal(name, value, "at least one value", "leave the axis out")
-            for position, item in enumerate(value):
-                if item in value[:position]:
-                    raise errors.refusal(
-                        name, _specs.label(item), "each value once", "drop the repetition"
-                    )
-
     def labels(self, axis: str) -> tuple[str, ...]:
-        """What tables call the values of an axis; functions of one name are numbered.
+        """The values of an axis as tables show them; functions of one name are numbered.
 
         >>> Grid(activation=("relu", abs)).labels("activation")
         ('relu', 'abs')
@@ -208,18 +163,102 @@ class Grid:
             labels.append(text if number == 1 else f"{text}#{number}")
         return tuple(labels)
 
+    def fit_config(self, batch_size: int) -> FitConfig:
+        """The shape of the runs with this batch size.
+
+        >>> Grid(steps=100).fit_config(32).steps
+        100
+        """
+        return FitConfig(self.steps, batch_size, self.evaluations, self.target_accuracy)
+
+    @property
+    def seed_values(self) -> Sequence[int]:
+        """The seeds themselves."""
+        return range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+
+    @property
+    def data_seed_values(self) -> Sequence[int] | None:
+        """The data seeds; None if they are tied to the seeds."""
+        if self.data_seeds is None:
+            return None
+        return range(self.data_seeds) if isinstance(self.data_seeds, int) else self.data_seeds
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The length of every axis, seeds included; their product is :attr:`runs`."""
+        sizes = {name: len(self.values(name)) for name in (*CODE_AXES, *NUMBER_AXES, "clip")}
+        data_seeds = self.data_seed_values
+        return sizes | {
+            "data_seeds": 1 if data_seeds is None else len(data_seeds),
+            "seeds": len(self.seed_values),
+        }
+
+    @property
+    def runs(self) -> int:
+        """The number of networks that the sweep trains."""
+        return math.prod(self.sizes.values())
+
+    def _set_axis(self, name: str, value: AxisValue | tuple[AxisValue, ...]) -> None:
+        check_distinct(name, value)
+        object.__setattr__(self, name, value)
+
+    def _check_names(self) -> None:
+        # Imported here: the parser of the command line reads this module and must not load JAX.
+        from jinit import activations, clipping, data, initializers
+        from jinit.calibrate._registry import resolve
+        from jinit.train import losses, optimizers
+
+        getters: dict[str, Callable[[Any], Any]] = {
+            "initializer": resolve,
+            "bias_initializer": initializers.get,
+            "activation": activations.get,
+        }
+        for name, get in getters.items():
+            self._set_axis(name, canonical(getattr(self, name), get))
+        for clip in self.values("clip"):
+            if clip is not None:
+                clipping.parse(clip)
+        for name, names, listing in (
+            ("dataset", data.names(), "jinit.data.names()"),
+            ("optimizer", optimizers.names(), "jinit.train.optimizers.names()"),
+            ("loss", (*losses.names(), None), "jinit.train.losses.names()"),
+        ):
+            for value in self.values(name):
+                if value not in names:
+                    known = [other for other in names if other is not None]
+                    raise errors.unknown_name(name, value, known, listing)
+
+    def _check_numbers(self) -> None:
+        for name, low, high, fix in (("depth", 0, 1000, "use 8"), ("width", 1, 2**16, "use 32")):
+            for value in self.values(name):
+                errors.check_integer(name, value, low=low, high=high, fix=fix)
+        for name, most, fix in (
+            ("learning_rate", 3e38, "try 0.1"),
+            ("gain", 3e38, "use 1.0"),
+            ("momentum", 0.999999, "try 0.9"),
+            ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
+            ("label_noise", 1.0, "it is a share: try 0.2"),
+        ):
+            positive = name in ("learning_rate", "gain")
+            for value in self.values(name):
+                errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
+                if 0 < value < 1e-38:
+                    raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
+        for batch_size in self.values("batch_size"):
+            self.fit_config(batch_size)
+
     def _check_effects(self) -> None:
         """Refuses options that would change nothing."""
         from jinit.train import optimizers
 
-        chosen = self.values("optimizer")
-        ignored = [name for name in chosen if not optimizers.get(name).momentum]
-        momenta, none_used = self.values("momentum"), len(ignored) == len(chosen)
-        if (ignored and len(momenta) > 1) or (none_used and momenta != (Grid.momentum,)):
+        chosen, momenta = self.values("optimizer"), self.values("momentum")
+        without = [name for name in chosen if not optimizers.get(name).momentum]
+        unused = len(without) == len(chosen) and momenta != (Grid.momentum,)
+        if unused or (without and len(momenta) > 1):
             raise errors.refusal(
                 "momentum",
                 self.momentum,
-                f"its default with optimizer {ignored[0]!r}, which has none",
+                f"its default with optimizer {without[0]!r}, which has none",
                 "optimizer='momentum', or leave it out",
             )
         errors.check_bool("residual", self.residual)
@@ -227,31 +266,6 @@ class Grid:
             raise errors.refusal(
                 "residual", True, "depth >= 2: a first layer has no input to add", "depth=8"
             )
-
-    def _check_names(self) -> None:
-        # Imported here, so that building the parser of the command line does not load JAX.
-        from jinit import activations, clipping, data, initializers
-        from jinit.calibrate._registry import resolve
-        from jinit.train import losses, optimizers
-
-        for name, get in (
-            ("initializer", resolve),
-            ("bias_initializer", initializers.get),
-            ("activation", activations.get),
-        ):
-            object.__setattr__(self, name, _each(getattr(self, name), get))
-            self._check_axis(name)
-        for clip in self.values("clip"):
-            if clip is not None:
-                clipping.parse(clip)
-        for name, kind, known, listing in (
-            ("dataset", "dataset", data.names(), "jinit.data.names()"),
-            ("optimizer", "optimizer", optimizers.names(), "jinit.train.optimizers.names()"),
-            ("loss", "loss", losses.names(), "jinit.train.losses.names()"),
-        ):
-            for value in self.values(name):
-                if value not in known and not (name == "loss" and value is None):
-                    raise errors.unknown_name(kind, value, known, listing)
 
     def _check_size(self) -> None:
         if self.runs > MOST_RUNS:
@@ -264,46 +278,6 @@ class Grid:
             )
 
 
-def _each(value: Any, get: Callable[[Any], Any]) -> Any:
-    """Spec strings in canonical form; a callable stays what it is."""
-    if isinstance(value, tuple):
-        return tuple(_each(item, get) for item in value)
-    return str(get(value)) if isinstance(value, str) else get(value)
-
-
-def _plain(value: Any) -> Any:
-    """Lists and arrays as tuples, NumPy and JAX scalars as Python numbers."""
-    if isinstance(value, list | tuple | range):
-        return tuple(_plain(item) for item in value)
-    if hasattr(value, "tolist") and hasattr(value, "shape"):
-        return _plain(value.tolist())
-    return value
-
-
-def _checked_seeds(name: str, given: Any) -> Any:
-    seeds = _plain(given)
-    if not (name == "data_seeds" and seeds is None):
-        _check_seeds(name, seeds)
-    return seeds
-
-
-def _check_seeds(name: str, seeds: Any) -> None:
-    allowed = "a number of seeds >= 1, or different seeds with 0 <= seed < 2**32"
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        if not 1 <= seeds <= errors.SEED_LIMIT:
-            raise errors.refusal(name, seeds, allowed, "use 32")
-        return
-    if not isinstance(seeds, tuple):
-        raise errors.wrong_type(name, seeds, allowed, "use 32, or a tuple of seeds")
-    if not seeds:
-        raise errors.refusal(name, seeds, allowed, "use at least one seed")
-    for seed in seeds:
-        errors.check_seed(seed, name, errors.SEED_LIMIT)
-    if len(set(seeds)) != len(seeds):
-        repeated = next(seed for seed in seeds if seeds.count(seed) > 1)
-        raise errors.refusal(name, f"{repeated} more than once", allowed, "list each seed once")
-
-
 def settings(grid: Grid) -> dict[str, Any]:
     """The grid as plain values for JSON, callables by name.
 
@@ -311,13 +285,11 @@ def settings(grid: Grid) -> dict[str, Any]:
     [8, 16]
     """
 
-    def plain(value: Any) -> Any:
+    def jsonable(value: AxisValue | tuple[AxisValue, ...]) -> Any:
         if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return (
-            value
-            if value is None or isinstance(value, bool | int | float | str)
-            else (_specs.label(value))
-        )
+            return [jsonable(item) for item in value]
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        return _specs.label(value)
 
-    return {item.name: plain(getattr(grid, item.name)) for item in fields(grid)}
+    return {item.name: jsonable(getattr(grid, item.name)) for item in fields(grid)}

@@ -1,28 +1,27 @@
-"""The pure function that a sweep maps over its lanes: train one network.
+"""Trains one network: the pure function that a sweep maps over its lanes.
 
-A frozen dataclass with ``__call__``: equal recipes are equal functions, so the engine finds the
-program it compiled before.
+The function is a frozen dataclass with ``__call__``. Equal instances are equal functions, so the
+engine finds the program that it compiled for an earlier sweep.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.train import FitConfig, fit, losses, optimizers
 from jinit.typing import Array, Key, PyTree
 
-RulesFor: TypeAlias = Callable[[Any, Any], Mapping[str, Any]]
-"""``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`."""
-
+# The float32 scalars of a lane.
 LANE_NUMBERS = (
     "learning_rate",
     "momentum",
@@ -33,14 +32,19 @@ LANE_NUMBERS = (
 )
 
 
-def run_key(seed: Any, purpose: str) -> Key:
-    """The key of a run's weights (``"init"``), data order (``"data"``) or ``"label_noise"``.
+def run_key(seed: ArrayLike, purpose: str) -> Key:
+    """The PRNG key of a run for one purpose.
 
-    fold_in(fold_in(key(0), seed), 32-bit hash of the purpose), threefry: the same for ever.
+    fold_in(fold_in(key(0), seed), 32-bit hash of the purpose), threefry. A seed and a purpose give
+    the same key in every version of jinit.
 
     Args:
       seed: ``0 ≤ seed < 2**32``; may be a traced uint32.
-      purpose: any string.
+      purpose: ``"init"`` (weights), ``"data"`` (data order), ``"label_noise"``, ``"calibrate"``, or
+        any other string.
+
+    Returns:
+      A typed key, shape ().
 
     >>> run_key(3, "init").shape
     ()
@@ -54,16 +58,16 @@ def run_key(seed: Any, purpose: str) -> Key:
 class TrainNetwork:
     """``(lane, dataset) -> metrics``: one whole training run.
 
-    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS`` and
-    ``calibrated``, which is handed on.
+    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS``, and
+    ``calibrated``, which is returned unchanged among the metrics.
 
     Attributes:
       model: shapes and apply.
-      loss, optimizer: the registered ones themselves: a name may be given to another later.
-      clip: the name of a rule; the threshold is in the lane.
-      config: steps, batch size, evaluations.
-      decays, scales, noisy: whether weight decay, gain and label noise are in the program at all.
-      precision: matmul precision on accelerators.
+      loss, optimizer: the registered objects, not their names, so that a program compiled earlier
+        is reused for equal objects only.
+      clip: name of the rule, or None; the threshold is in the lane.
+      config: steps, batch size, evaluations, target accuracy.
+      decays, scales, noisy: whether the program contains weight decay, gain and label noise.
     """
 
     model: Model
@@ -74,7 +78,6 @@ class TrainNetwork:
     decays: bool
     scales: bool
     noisy: bool
-    precision: str = "highest"
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -90,7 +93,8 @@ class TrainNetwork:
             clip=self.clip,
             clip_threshold=lane["clip_threshold"],
         )
-        with jax.default_matmul_precision(self.precision):
+        # By default, TPUs multiply in bfloat16 and recent GPUs in TF32.
+        with jax.default_matmul_precision("highest"):
             _, metrics = fit(
                 params,
                 data,

@@ -1,8 +1,8 @@
-"""Initial weights of many networks, by small programs that all networks of a sweep share.
+"""Draws the initial weights of many networks by small programs that all networks share.
 
-One program derives keys; one per (initializer, shape, dtype) draws a batch of leaves. A depth-16
-and a depth-8 network need the same few programs, so a grid compiles them once, not once per depth
-and activation: a single program per network would spend seconds compiling random bits.
+One program derives keys; one per (initializer, shape, dtype) draws a batch of leaves. Networks of
+depth 8 and 16 use the same few programs, so a grid compiles them once. One program per network
+would spend seconds compiling random bits for every depth and activation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.sweep._network import run_key
 from jinit.typing import Array, Initializer, PyTree
 
-# Small leaves are drawn this many at a time or more, so that few calls serve a tile; a batch of
-# large ones would mostly be padding. Leaf keys come in multiples of _LEAVES.
+# Small leaves are drawn at least _BATCH at a time, so that few calls serve a tile; a batch of large
+# leaves would be mostly padding. Leaf keys are made in multiples of _LEAVES, so that networks of
+# different depths share the program.
 _BATCH = 16
 _SMALL_LEAF_ENTRIES = 8192
 _LEAVES = 64
@@ -36,9 +37,9 @@ class Weights:
 
     def __init__(self, shapes: PyTree, rules: Mapping[str, str | Initializer], salt: str) -> None:
         """Args:
-        shapes: the parameter tree, ``jax.ShapeDtypeStruct``.
-        rules: as for :func:`jinit.initialize`; ``"keep"`` has nothing to keep here.
-        salt: makes the noise of one arm its own; "" shares it with other arms.
+        shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
+        rules: as for :func:`jinit.initialize`, without ``"keep"``.
+        salt: text that makes the noise of an arm its own; "" shares it with other arms.
         """
         self._tree: Any = jax.tree.structure(shapes)
         self._salt = salt
@@ -79,10 +80,12 @@ class Weights:
         }
         return [self._keys, *self._programs.values()]
 
-    def draw(self, seeds: np.ndarray, device: Any) -> tuple[PyTree, np.ndarray]:
-        """Parameters of networks with these seeds, NumPy leaves ``(len(seeds), …)``.
+    def draw(self, seeds: np.ndarray, device: jax.Device | None) -> tuple[PyTree, np.ndarray]:
+        """Draws the parameters of networks with these seeds.
 
-        And whether each is what was asked for: true of whatever is only drawn.
+        Returns:
+          The parameters, NumPy leaves ``(len(seeds), …)``, and whether calibration converged,
+          ``(len(seeds),)`` bool: always True, because nothing is calibrated here.
         """
         assert self._keys is not None
         keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
@@ -98,7 +101,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class _LeafKeys:
-    """(seed, path words (leaves, 2)) → key data of every leaf, (leaves, 2) uint32."""
+    """Maps a seed and path words ``(leaves, 2)`` to key data of the leaves, both uint32."""
 
     salt: str
 
@@ -109,7 +112,7 @@ class _LeafKeys:
 
 @dataclass(frozen=True)
 class _DrawLeaf:
-    """Key data → one leaf."""
+    """Maps key data ``(2,)`` uint32 to one leaf."""
 
     initializer: Initializer
     shape: tuple[int, ...]
@@ -123,8 +126,10 @@ class _DrawLeaf:
         return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
 
 
-def in_batches(program: Program, lanes: PyTree, shared: tuple[Any, ...], device: Any) -> Any:
-    """Runs a program over any number of lanes, the last batch padded; NumPy leaves out.
+def in_batches(
+    program: Program, lanes: PyTree, shared: tuple[PyTree, ...], device: jax.Device | None
+) -> Any:
+    """Runs a program over any number of lanes, the last batch padded; returns NumPy leaves.
 
     >>> one = jax.ShapeDtypeStruct((), "float32")
     >>> program = cached(abs, one, (), width=2, name="abs")
@@ -132,10 +137,10 @@ def in_batches(program: Program, lanes: PyTree, shared: tuple[Any, ...], device:
     [1.0, 2.0, 3.0]
     """
     count = len(jax.tree.leaves(lanes)[0])
-    parts = []
+    batches = []
     for start in range(0, count, program.width):
         rows = np.minimum(np.arange(start, start + program.width), count - 1)
         tile = jax.tree.map(lambda leaf, rows=rows: leaf[rows], lanes)
-        found = program(tile, shared, device)
-        parts.append(jax.tree.map(lambda leaf, most=count - start: leaf[:most], found))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        result = program(tile, shared, device)
+        batches.append(jax.tree.map(lambda leaf, most=count - start: leaf[:most], result))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)

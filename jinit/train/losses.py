@@ -220,6 +220,7 @@ _REGISTRY = Registry(
             ),
         )
     },
+    item_type=Loss,
 )
 
 
@@ -278,15 +279,10 @@ def register(name: str, loss: Loss) -> None:
     True
     >>> _REGISTRY.remove("absolute")
     """
-    if not isinstance(loss, Loss):
-        raise errors.wrong_type(
-            f"loss {name!r}", loss, "a Loss", "jinit.train.losses.Loss(name, function, …)"
-        )
-    if loss.name != name:
+    if isinstance(loss, Loss) and loss.name != name:
         raise errors.refusal("name of the loss", loss.name, repr(name), "give it the same name")
-    if not loss.tasks or not set(loss.tasks) <= set(_DEFAULTS):
+    if isinstance(loss, Loss) and not set() < set(loss.tasks) <= set(_DEFAULTS):
         raise errors.refusal(
             f"tasks of loss {name!r}", loss.tasks, f"some of {', '.join(_DEFAULTS)}", "name one"
         )
-    if not (name in _REGISTRY and _REGISTRY.get(name) == loss):
-        _REGISTRY.register(name, loss)
+    _REGISTRY.register(name, loss)

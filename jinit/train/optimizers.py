@@ -103,8 +103,7 @@ def register(
             f"optimizer {name!r}", factory, "a callable", "pass a factory such as optax.trace"
         )
     optimizer = Optimizer(factory, errors.check_bool("momentum", momentum))
-    if not (name in _REGISTRY and _REGISTRY.get(name) == optimizer):
-        _REGISTRY.register(name, optimizer)
+    _REGISTRY.register(name, optimizer)
 
 
 def make(

@@ -36,8 +36,8 @@ def test_a_calibrated_arm_runs_beside_its_own_initializer():
 def test_its_weights_are_those_of_the_function(digits):
     grid = jinit.Grid(initializer="lsuv(orthogonal, tolerance=0.01)", seeds=2, **GRID)
     assert grid.initializer == "lsuv(orthogonal, tolerance=0.01)"
+    from jinit.sweep._lanes import NetworkLanes
     from jinit.sweep._plan import plan
-    from jinit.sweep._run import NetworkLanes
 
     (program,) = plan(grid).programs
     lanes = NetworkLanes(grid, program)

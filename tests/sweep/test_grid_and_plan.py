@@ -1,13 +1,16 @@
 """Grids that say no in time, plans that add up."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 import jinit
-from jinit import models
+from jinit import activations, clipping, data, models
 from jinit.sweep._grid import settings
+from jinit.sweep._names import NAMES
+from jinit.train import FitConfig, losses, optimizers
 
 
 @pytest.mark.parametrize(
@@ -150,3 +153,22 @@ def test_options_that_would_do_nothing_to_a_model_are_refused():
         jinit.plan(jinit.Grid(), rules={"*": "zeros"})
     with pytest.raises(TypeError, match=r"a jinit\.Grid"):
         jinit.run({"depth": 1})
+
+
+def test_help_lists_the_names_of_the_registries():
+    """The help loads no JAX, so its names are a copy of the built-in ones: here they are equal."""
+    registries = {
+        "dataset": data, "activation": activations, "optimizer": optimizers, "clip": clipping,
+        "loss": losses,
+    }  # fmt: skip
+    assert {axis: registry.names() for axis, registry in registries.items()} == NAMES
+    for item in dataclasses.fields(jinit.Grid):
+        for name in NAMES.get(item.name, ()):
+            assert name in item.metadata["help"]
+
+
+def test_limits_and_defaults_of_a_run_have_one_source():
+    grid = jinit.Grid()
+    assert grid.fit_config(grid.batch_size) == FitConfig()
+    with pytest.raises(ValueError, match="fix: use 16"):
+        jinit.Grid(evaluations=10_001)

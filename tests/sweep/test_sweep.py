@@ -16,7 +16,7 @@ import jinit
 from jinit import data, models
 from jinit.engine._program import Program
 from jinit.sweep import SweepInterrupted
-from jinit.sweep._run import LaneIndex
+from jinit.sweep._lanes import LaneIndex
 from jinit.train import FitConfig, fit, losses, optimizers
 
 SMALL = {"dataset": "xor", "width": 8, "depth": 2, "steps": 30, "evaluations": 3, "seeds": 6}
@@ -259,17 +259,17 @@ def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digi
 
 def test_memory_does_not_hold_all_weights(monkeypatch):
     """Weights are drawn per tile: at no time are more alive than tiles in flight."""
-    from jinit.sweep import _run
+    from jinit.sweep import _lanes
 
     alive, most = [], []
-    original = _run.NetworkLanes.take
+    original = _lanes.NetworkLanes.take
 
     def counted(self, numbers, device):
         alive.append(len(numbers))
         most.append(len(numbers))
         return original(self, numbers, device)
 
-    monkeypatch.setattr(_run.NetworkLanes, "take", counted)
+    monkeypatch.setattr(_lanes.NetworkLanes, "take", counted)
     jinit.run(jinit.Grid(**SMALL | {"seeds": 100}), tile=4)
     assert max(most) == 4
     assert sum(alive) == 100

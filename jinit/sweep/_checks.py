@@ -1,0 +1,91 @@
+"""Refuses combinations of grid, model and data that cannot run, before anything is compiled."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from jinit import data as datasets
+from jinit import errors, models
+from jinit.data import DataLike, Dataset
+from jinit.engine import _executors
+from jinit.models import Model
+from jinit.sweep._grid import MODEL_AXES, Grid
+from jinit.sweep._network import TrainNetwork
+from jinit.sweep._rules import default_rules
+from jinit.train.losses import Loss
+from jinit.typing import ModelLike, PyTree
+
+
+def user_model(grid: Grid, model: ModelLike) -> Model:
+    """The user's model; refuses axes of the built-in MLP, which would change nothing."""
+    defaults = Grid()
+    for axis in (*MODEL_AXES, "residual", "layer_norm"):
+        if getattr(grid, axis) != getattr(defaults, axis):
+            raise errors.refusal(
+                f"grid axis {axis!r}",
+                getattr(grid, axis),
+                "its default when you bring your own model",
+                "it would change nothing; build it into the model and compare runs",
+            )
+    return models.as_model(model)
+
+
+def user_data(grid: Grid, data: DataLike) -> Dataset:
+    """The user's data set; refuses another one in the grid."""
+    if grid.dataset != Grid.dataset and not (isinstance(data, str) and grid.dataset == data):
+        raise errors.refusal(
+            "dataset", grid.dataset, "its default when you pass data=", "give one of the two"
+        )
+    return datasets.get(data)
+
+
+def check_biases(grid: Grid, shapes: PyTree) -> None:
+    """Refuses a bias initializer for a model without biases."""
+    given = grid.values("bias_initializer")
+    has_biases = "*/bias" in default_rules(shapes, "zeros", "zeros")
+    if not has_biases and given != (Grid.bias_initializer,):
+        raise errors.refusal(
+            "bias_initializer", given, "its default for a model without biases", "leave it out"
+        )
+
+
+def check_outputs(model: Model, shapes: PyTree, dataset: Dataset, loss: Loss) -> None:
+    """Refuses a model whose number of outputs does not fit the data set and the loss."""
+    wanted = loss.outputs(dataset.outputs)
+    batch = jax.ShapeDtypeStruct((2, *dataset.x_train.shape[1:]), np.dtype(np.float32))
+    outputs = jax.eval_shape(model.apply, shapes, batch)
+    if getattr(outputs, "shape", None) != (2, wanted):
+        raise errors.refusal(
+            f"outputs of {model.name}",
+            getattr(outputs, "shape", type(outputs).__name__),
+            f"shape (batch, {wanted}) for {dataset.name!r} with {loss.name}",
+            "set the width of the last layer",
+        )
+
+
+def check_data(network: TrainNetwork, dataset: Dataset) -> None:
+    """Refuses label noise on regression and batches larger than the training set."""
+    if network.noisy and dataset.task == "regression":
+        raise errors.refusal(
+            "label_noise", "a regression data set", "classes", "drop the label_noise axis"
+        )
+    if network.config.batch_size > len(dataset.x_train):
+        raise errors.refusal(
+            "batch_size",
+            network.config.batch_size,
+            f"at most the {len(dataset.x_train)} training examples of {dataset.name!r}",
+            "lower it",
+        )
+
+
+def check_memory(tile_bytes: int, name: str) -> None:
+    """Refuses a tile that cannot fit: its state, its gradients, and a copy of both."""
+    memory = _executors.host_memory()
+    if memory is not None and 4 * tile_bytes > memory:
+        raise errors.refusal(
+            f"memory of one tile on {name!r}",
+            f"{4 * tile_bytes / 2**30:,.1f} GiB",
+            f"at most this machine's {memory / 2**30:,.1f} GiB",
+            "make the network narrower, or pass a smaller tile=",
+        )

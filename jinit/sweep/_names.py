@@ -1,0 +1,55 @@
+"""Built-in names of the axes, for ``jinit sweep --help``, which loads no JAX.
+
+The registries themselves hold JAX functions. tests/sweep/test_grid_and_plan.py compares these
+tuples with the registries.
+"""
+
+from __future__ import annotations
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "dataset": (
+        "digits",
+        "iris",
+        "wine",
+        "breast_cancer",
+        "mnist5k",
+        "two_moons",
+        "spirals",
+        "parity",
+        "xor",
+        "linear_teacher",
+        "mnist1d",
+    ),
+    "activation": (
+        "identity",
+        "sigmoid",
+        "tanh",
+        "relu",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "softplus",
+        "softsign",
+        "hard_tanh",
+        "relu6",
+        "sin",
+        "erf",
+        "lecun_tanh",
+    ),
+    "optimizer": ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"),
+    "clip": ("leaf_norm", "global_norm", "value"),
+    "loss": (
+        "softmax_cross_entropy",
+        "sigmoid_binary_cross_entropy",
+        "hinge",
+        "multiclass_hinge",
+        "mean_squared_error",
+    ),
+}
+
+
+def listed(axis: str) -> str:
+    """The built-in names of an axis, separated by commas."""
+    return ", ".join(NAMES[axis])

@@ -1,0 +1,140 @@
+"""Turns finished tiles into the rows of a table."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from jinit import clipping
+from jinit.engine import Store, Tile
+from jinit.engine._tiles import cut
+from jinit.results._table import CURVES, Table
+from jinit.sweep._grid import Grid, settings
+from jinit.sweep._lanes import LaneIndex
+from jinit.sweep._plan import PlannedProgram
+from jinit.train import Status
+from jinit.typing import PyTree
+
+Finished: TypeAlias = tuple[PlannedProgram, list[tuple[Tile, PyTree]]]
+"""A program with its finished tiles and their results."""
+
+
+def finished(store: Store, programs: Sequence[PlannedProgram]) -> list[Finished]:
+    """The finished tiles of every program that has any."""
+    results = []
+    for program in programs:
+        tiles = cut(program.runs, program.tile)
+        stored = [(tile, store.get(program.name, tile.index)) for tile in tiles]
+        kept = [(tile, result) for tile, result in stored if result is not None]
+        if kept:
+            results.append((program, kept))
+    return results
+
+
+def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Table:
+    """The finished runs as a table, in the order of the grid.
+
+    Args:
+      grid: the sweep.
+      results: at least one program.
+      seconds: duration of the sweep; None while it goes on.
+    """
+    columns: dict[str, list[np.ndarray]] = {}
+    curves: dict[str, list[np.ndarray]] = {}
+    axes: dict[str, None] = {}
+    for program, tiles in sorted(results, key=lambda item: item[0].position):
+        numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
+        result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
+        of_axes = _axis_columns(grid, program, numbers)
+        axes.update(dict.fromkeys(of_axes))
+        for name, column in (of_axes | _metric_columns(result)).items():
+            columns.setdefault(name, []).append(column)
+        for name in CURVES:
+            curves.setdefault(name, []).append(result[f"curve_{name}"])
+    return Table(
+        columns={name: np.concatenate(pieces) for name, pieces in columns.items()},
+        axes=tuple(axes),
+        curves={name: np.concatenate(pieces) for name, pieces in curves.items()},
+        curve_steps=np.asarray(results[0][0].network.config.evaluation_steps()),
+        settings=_settings(grid, seconds),
+    )
+
+
+def _axis_columns(
+    grid: Grid, program: PlannedProgram, numbers: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Axis → column: the code axes, which are constant in a program, then the number axes."""
+    of_lanes = LaneIndex(grid, program.numbers).columns(numbers)
+    thresholds = of_lanes.pop("clip_threshold")
+    rule = program.code["clip"]
+    columns = {axis: np.full(len(numbers), value, None) for axis, value in program.labels.items()}
+    clips = [clipping.label(rule, threshold) for threshold in thresholds]
+    columns = {k: c.astype(object) if c.dtype.kind == "U" else c for k, c in columns.items()}
+    return columns | {"clip": np.array(clips, object)} | of_lanes
+
+
+def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Metric → column, from what :func:`jinit.train.fit` returns."""
+    steps = result["steps_to_target"].astype(np.float64)
+    where = {
+        Status.RUNNING: "",
+        Status.LOSS_NOT_FINITE: "loss",
+        Status.GRADIENT_NOT_FINITE: "gradient",
+    }
+    return {
+        **{
+            name: result[name]
+            for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+        },
+        "steps_to_target": np.where(steps < 0, np.inf, steps),
+        "diverged": result["status"] != Status.RUNNING,
+        "first_bad_step": result["first_bad_step"],
+        "where": np.array([where[Status(s)] for s in result["status"].tolist()], object),
+        "gradient_norm": result["gradient_norm"],
+        "clip_fraction": result["clip_fraction"],
+        "calibrated": result["calibrated"],
+    }
+
+
+def _settings(grid: Grid, seconds: float | None) -> dict[str, Any]:
+    """Everything needed to repeat the sweep, as plain values."""
+    return {
+        "grid": settings(grid),
+        "seconds": seconds,
+        "versions": versions(),
+        "backend": jax.default_backend(),
+        "matmul_precision": "highest",
+        "x64": bool(jax.config.read("jax_enable_x64")),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of jinit, Python, and the packages that decide a sweep's numbers.
+
+    Returns:
+      Package → version: ``jinit``, ``python``, ``jax``, ``jaxlib``, ``flax``, ``optax``, ``numpy``,
+      ``scipy``.
+
+    >>> versions()["jax"] == jax.__version__
+    True
+    """
+    import jinit
+
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    return {
+        "jinit": jinit.__version__,
+        "python": platform.python_version(),
+        **{package: _installed(package) for package in packages},
+    }
+
+
+@functools.cache
+def _installed(package: str) -> str:
+    # Cached: every finished program makes a table, and one look-up reads a file.
+    return metadata.version(package)

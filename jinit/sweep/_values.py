@@ -1,0 +1,70 @@
+"""Checks the values of a grid's axes and seeds. Loads no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from jinit import _specs, errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jinit.typing import Array
+
+AxisValue: TypeAlias = "str | float | Callable[..., Array] | None"
+Seeds: TypeAlias = "int | Sequence[int] | np.ndarray | None"
+Item = TypeVar("Item")
+
+
+def plain(value: AxisValue | Sequence[AxisValue] | np.ndarray | Array) -> Any:
+    """Lists, ranges and arrays as tuples; NumPy and JAX scalars as Python numbers."""
+    if isinstance(value, list | tuple | range):
+        return tuple(plain(item) for item in value)
+    tolist = getattr(value, "tolist", None)
+    return value if tolist is None else plain(tolist())
+
+
+def check_distinct(name: str, value: AxisValue | tuple[AxisValue, ...]) -> None:
+    """Raises ValueError for an axis without values or with a repeated one."""
+    if not isinstance(value, tuple):
+        return
+    if not value:
+        raise errors.refusal(name, value, "at least one value", "leave the axis out")
+    for position, item in enumerate(value):
+        if item in value[:position]:
+            raise errors.refusal(name, _specs.label(item), "each value once", "drop the repetition")
+
+
+def canonical(value: Item | tuple[Item, ...], get: Callable[[Item], Any]) -> Any:
+    """Spec strings in canonical form; callables as ``get`` returns them."""
+    if isinstance(value, tuple):
+        return tuple(canonical(item, get) for item in value)
+    return str(get(value)) if isinstance(value, str) else get(value)
+
+
+def checked_seeds(name: str, given: Seeds) -> int | tuple[int, ...] | None:
+    """The seeds as an int (their number), a tuple, or None for data seeds.
+
+    Raises:
+      TypeError: neither a whole number nor a sequence of whole numbers.
+      ValueError: no seeds, a seed out of range or repeated.
+    """
+    seeds = plain(given)
+    if name == "data_seeds" and seeds is None:
+        return None
+    allowed = "a number of seeds >= 1, or different seeds with 0 <= seed < 2**32"
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if not 1 <= seeds <= errors.SEED_LIMIT:
+            raise errors.refusal(name, seeds, allowed, "use 32")
+        return seeds
+    if not isinstance(seeds, tuple):
+        raise errors.wrong_type(name, seeds, allowed, "use 32, or a tuple of seeds")
+    if not seeds:
+        raise errors.refusal(name, seeds, allowed, "use at least one seed")
+    for seed in seeds:
+        errors.check_seed(seed, name, errors.SEED_LIMIT)
+    if len(set(seeds)) != len(seeds):
+        repeated = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise errors.refusal(name, f"{repeated} more than once", allowed, "list each seed once")
+    return seeds
