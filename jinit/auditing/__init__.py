@@ -1,6 +1,7 @@
-"""Other people's weights: what is wrong with a parameter tree or a checkpoint."""
+"""Checks weights of any origin, a parameter tree or a checkpoint file, and reports faults."""
 
 from jinit.auditing._audit import audit
+from jinit.auditing._checkpoints import read_checkpoint
 from jinit.findings import Finding
 
-__all__ = ["Finding", "audit"]
+__all__ = ["Finding", "audit", "read_checkpoint"]

@@ -1,8 +1,8 @@
-"""What is wrong with weights somebody else initialized: findings with evidence and a fix.
+"""Checks initial weights of any origin and reports faults with evidence and a fix.
 
-Every check compares a leaf with numbers, never with taste: entries with each other, σ with the fans
-of the layer, one seed with another. A healthy leaf is one whose σ some usual rule explains with the
-layer's true fans; what no rule explains, but a rule with somebody's wrong fans does, is a trap.
+Every check compares numbers: entries with each other, σ with the fans of the layer, one seed with
+another. A kernel is healthy if a usual rule gives its σ with the layer's true fans. If only a rule
+with wrong fans gives that σ, the finding names the mistake.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from jinit import errors
 from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._leaves import Leaf, relative_error
-from jinit.auditing._traps import SPECIAL, Explanation, explain, host_fans
+from jinit.auditing._traps import SPECIAL, UsualRule, explain, mistaken_fans
 from jinit.findings import Finding
 from jinit.frameworks._layout import Layers
 from jinit.initializers import Fans
@@ -25,9 +25,13 @@ from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._rules import Rules, assign
 from jinit.typing import PyTree
 
+# σ and mean of kernels with fewer entries are too noisy to judge.
 _LEAST_ENTRIES = 64
-# Leaves that begin alike in so many entries are compared whole.
+# Only leaves whose first entries are proportional are compared in full.
 _PREFIX = 16
+# A kernel's σ agrees with a rule up to this many standard errors of log σ.
+_STANDARD_ERRORS = 6
+_SIGMA_SOURCE = "six standard errors of log σ from the sample's kurtosis, at least 0.5 %"
 
 
 def audit(
@@ -38,27 +42,31 @@ def audit(
     rules: Rules | None = None,
     seed_fn: Callable[[int], PyTree] | None = None,
 ) -> list[Finding]:
-    """Looks at initial weights and says what is wrong with them.
+    """Checks initial weights and reports what is wrong with them.
 
-    Without ``rules`` a kernel is healthy if some usual rule (LeCun, He, Glorot, fan-in uniform,
-    orthogonal, …) with the layer's true fans explains its σ within six standard errors. With
-    ``rules`` the entries must be the rule's own: all of them where nothing is drawn, else σ and
-    mean (at a family-wise false-alarm rate of 10⁻³), bounds, and orthogonality of a matrix.
+    Without ``rules``, a kernel is healthy if a usual rule (LeCun, He, Glorot, fan-in uniform,
+    orthogonal, …) with the layer's true fans gives its σ within six standard errors.
 
-    Which layer follows which no leaf says: zero kernels, which in series let no gradient through,
-    are reported where they are more than half; ``probes`` run the model and find the others.
+    With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
+    leaf must have the rule's σ and mean (at a family-wise false-alarm rate of 10⁻³), its bounds,
+    and its orthogonality.
+
+    A parameter tree does not record layer order, so zero kernels are reported only if they are more
+    than half of all kernels. (Two in a row block every gradient.) :mod:`jinit.probes` runs the
+    model and finds the others.
 
     Args:
-      params: initial parameters: arrays, before any training.
-      host: whose axis order; ``"flax"``, ``"haiku"``, ``"keras"``, ``"equinox"`` or ``"torch"``.
-      layers: what the leaves are, best ``frameworks.layers(model, x)``; see
-        :func:`jinit.parameters.assign`. A kernel whose axes nobody named is not checked for fans.
-      rules: the rules the weights should follow, as for :func:`jinit.initialize`.
-      seed_fn: ``seed_fn(seed) -> params``: called with 0 and 1; a random leaf that is equal in both
-        ignores its seed.
+      params: a pytree of arrays: initial parameters, before any training.
+      host: the framework whose axis order the kernels follow: ``"flax"``, ``"haiku"``, ``"keras"``,
+        ``"equinox"`` or ``"torch"``.
+      layers: what the leaves are, preferably ``frameworks.layers(model, x)``; see
+        :func:`jinit.parameters.assign`. The fans of a kernel with unknown axes are not checked.
+      rules: the rules that the weights should follow, as for :func:`jinit.initialize`.
+      seed_fn: ``seed_fn(seed) -> params``, called with seeds 0 and 1. A random leaf that is equal
+        for both seeds is reported.
 
     Returns:
-      Findings, by leaf in the tree's order; an empty list for a healthy model.
+      A list of :class:`Finding`, in the tree's order; empty for a healthy model.
 
     Raises:
       ValueError, TypeError: bad rules, layers or leaves, as :func:`jinit.parameters.assign`.
@@ -68,7 +76,7 @@ def audit(
     all 4 units are the same (every entry 1)
     """
     leaves = [Leaf(leaf.path, _array(leaf), leaf.layout) for leaf in _weights(params, host, layers)]
-    findings = [finding for leaf in leaves for finding in _alone(leaf)]
+    findings = [finding for leaf in leaves for finding in _leaf_findings(leaf)]
     findings += _zeros(leaves)
     findings += _duplicates(leaves)
     if rules is not None:
@@ -105,8 +113,8 @@ def _array(leaf: TreeLeaf) -> np.ndarray:
     return np.asarray(leaf.value)
 
 
-def _alone(leaf: Leaf) -> Iterator[Finding]:
-    """What one leaf shows by itself."""
+def _leaf_findings(leaf: Leaf) -> Iterator[Finding]:
+    """The faults that one leaf shows without the others."""
     kind = leaf.values.dtype
     if not np.issubdtype(kind, np.inexact) and kind.name != "bfloat16":
         return
@@ -114,14 +122,14 @@ def _alone(leaf: Leaf) -> Iterator[Finding]:
     bad = int((~np.isfinite(flat)).sum())
     if bad:
         evidence = f"{bad} of {flat.size} entries are NaN or inf"
-        yield Finding("not finite", leaf.path, evidence, fix="draw it again; look at its stddev")
+        yield Finding("not finite", leaf.path, evidence, fix="check its stddev and draw it again")
         return
     if leaf.layout is not None and leaf.layout.kind == "embedding" and leaf.values.ndim > 1:
         yield from _same_rows(leaf)
     if not leaf.matrix or flat.size < 2 or not flat.any():
         return
-    if leaf.is_kernel and (found := _same_units(leaf)):
-        yield found
+    if leaf.is_kernel and (finding := _same_units(leaf)):
+        yield finding
         return
     if leaf.is_kernel and flat.size >= _LEAST_ENTRIES:
         yield from _mean(leaf)
@@ -129,7 +137,7 @@ def _alone(leaf: Leaf) -> Iterator[Finding]:
 
 
 def _same_units(leaf: Leaf) -> Finding | None:
-    """Units with the same incoming weights compute, and learn, the same thing for ever."""
+    """Reports units with equal incoming weights: they compute, and learn, the same function."""
     assert leaf.layout is not None
     kernels = leaf.layout.stacked(leaf.values)
     units = kernels.shape[-1]
@@ -137,7 +145,7 @@ def _same_units(leaf: Leaf) -> Finding | None:
         return None
     columns = np.moveaxis(kernels, -1, 1).reshape(kernels.shape[0] * units, -1)
     different = len(np.unique(columns, axis=0))
-    # One repeated column may be chance in bfloat16 kernels with few inputs.
+    # In bfloat16 kernels with few inputs, a column can repeat by chance.
     if different > 0.75 * len(columns) or (columns.shape[1] < 4 and different > units / 2):
         return None
     constant = columns.min() == columns.max()
@@ -147,11 +155,17 @@ def _same_units(leaf: Leaf) -> Finding | None:
         if different == 1
         else f"only {different} of {len(columns)} units differ"
     )
-    return Finding("symmetric", leaf.path, evidence, fix="draw it at random, e.g. 'he_normal'")
+    return Finding(
+        "symmetric",
+        leaf.path,
+        evidence,
+        threshold="more than 3/4 of the units differ",
+        fix="draw it at random, e.g. 'he_normal'",
+    )
 
 
 def _same_rows(leaf: Leaf) -> Iterator[Finding]:
-    """Inputs with one embedding cannot be told apart before training parts them."""
+    """Reports an embedding that gives every input the same vector."""
     rows = leaf.flat.reshape(len(leaf.values), -1)
     if len(rows) > 1 and (rows == rows[0]).all():
         evidence = f"all {len(rows)} embeddings are the same"
@@ -159,115 +173,147 @@ def _same_rows(leaf: Leaf) -> Iterator[Finding]:
 
 
 def _mean(leaf: Leaf) -> Iterator[Finding]:
+    """Reports a kernel whose entries are not centered at 0."""
     flat = leaf.flat
     mean, stddev = flat.mean(), flat.std()
     if abs(mean) > 0.3 * stddev and abs(mean) > 6 * stddev / math.sqrt(flat.size):
         low, high = flat.min(), flat.max()
-        evidence = f"mean {mean:.3g} beside σ {stddev:.3g}, range [{low:.3g}, {high:.3g}]"
-        fix = "center it: jax.nn.initializers.uniform is one-sided, use uniform_range(-a, a)"
-        yield Finding("mean", leaf.path, evidence, fix=fix)
+        yield Finding(
+            "mean",
+            leaf.path,
+            f"mean {mean:.3g}, but σ {stddev:.3g}; range [{low:.3g}, {high:.3g}]",
+            threshold=f"|mean| <= 0.3 σ = {0.3 * stddev:.3g}, or six standard errors of the mean",
+            fix="center it: jax.nn.initializers.uniform is one-sided, use uniform_range(-a, a)",
+        )
 
 
 def _fans(leaf: Leaf) -> Iterator[Finding]:
-    """σ against every usual rule with the true fans, then with the fans others would see."""
+    """Compares σ with every usual rule: with the true fans, then with commonly mistaken fans."""
     assert leaf.layout is not None
     flat, shape = leaf.flat, leaf.values.shape
     fans = leaf.layout.fans(shape)
     if fans is None or fans.fan_in < 1:
         return
     sigma = math.sqrt(float(np.mean(flat**2)))
-    tolerance = 6 * relative_error(flat)
+    tolerance = _STANDARD_ERRORS * relative_error(flat)
     kernel = leaf.layout.kernels(shape)[1][0]
-    # A transposed kernel read the wrong way round has the σ of this mode by somebody's mistake.
+    # If in and out of a transposed convolution are exchanged by mistake, fan_in mode looks like
+    # fan_out mode; it must not pass as a usual rule here.
     turned = ("he_normal(mode=fan_out)",) if "ranspose" in leaf.layout.layer else ()
     if explain(sigma, fans, kernel, tolerance, SPECIAL + turned) is not None:
         return
     if leaf.layout.fused:
-        # Gates or q, k, v drawn as one kernel: not the fans of one block, but everybody's habit.
+        # Gates or q, k, v are usually drawn as one kernel, with the fans of all blocks together.
         whole = (*kernel[:-1], sum(leaf.layout.fused))
         together = Fans(fans.fan_in, fans.fan_out * whole[-1] / kernel[-1])
         if explain(sigma, together, whole, tolerance) is not None:
             return
-        # torch and Equinox: U[±1/√hidden] for every kernel of a cell.
+        # torch and Equinox draw every kernel of a cell from U[−1/√hidden, 1/√hidden].
         if abs(math.log(sigma * math.sqrt(3 * kernel[-1]))) < tolerance:
             return
-    for what, wrong in host_fans(leaf.layout, shape, fans):
-        found = explain(sigma, wrong, shape, tolerance, SPECIAL)
-        if found is not None and not 0.67 < found.stddev_with(fans) / sigma < 1.5:
-            yield _trap(leaf, found, what, wrong, fans, sigma)
+    for mistake, wrong in mistaken_fans(leaf.layout, shape, fans):
+        rule = explain(sigma, wrong, shape, tolerance, SPECIAL)
+        if rule is not None and not 0.67 < rule.stddev(fans) / sigma < 1.5:
+            evidence = (
+                f"σ {sigma:.3g} is {rule.name} for fan_in {wrong.fan_in:g}, "
+                f"fan_out {wrong.fan_out:g} ({mistake})"
+            )
+            yield _wrong_fan(leaf, rule, evidence, fans, sigma, tolerance)
             return
     if explain(sigma, fans, kernel, tolerance) is None:
         yield from _scale(leaf, sigma, fans)
 
 
-def _trap(
-    leaf: Leaf, found: Explanation, what: str, wrong: Fans, true: Fans, sigma: float
+def _wrong_fan(
+    leaf: Leaf, rule: UsualRule, evidence: str, true: Fans, sigma: float, tolerance: float
 ) -> Finding:
-    factor = found.stddev_with(true) / sigma
-    evidence = (
-        f"σ {sigma:.3g} is {found.name} for fan_in {wrong.fan_in:g}, fan_out {wrong.fan_out:g} "
-        f"({what}); the layer's are {true.fan_in:g} and {true.fan_out:g}: "
-        f"{max(factor, 1 / factor):.2g}× too {'small' if factor > 1 else 'large'}"
+    factor = rule.stddev(true) / sigma
+    size = f"{max(factor, 1 / factor):.2g}× too {'small' if factor > 1 else 'large'}"
+    return Finding(
+        "wrong fan",
+        leaf.path,
+        f"{evidence}; the layer's are {true.fan_in:g} and {true.fan_out:g}: {size}",
+        threshold=f"|log(σ / σ of the rule)| < {max(tolerance, 0.005):.2g}",
+        source=_SIGMA_SOURCE,
+        fix=f"initialize(…, {{'{leaf.path}': '{rule.name}'}}, layers=frameworks.layers(model, x))",
     )
-    fix = f"initialize(…, {{'{leaf.path}': '{found.name}'}}, layers=frameworks.layers(model, x))"
-    return Finding("wrong fan", leaf.path, evidence, fix=fix)
 
 
 def _scale(leaf: Leaf, sigma: float, fans: Fans) -> Iterator[Finding]:
-    """No rule explains σ: say so where the layer changes the signal's square more than 20 times."""
+    """Reports a σ that no rule gives, if the layer changes the signal's square by over 20×."""
     growth = sigma**2 * fans.fan_in
     if 1 / 20 <= growth <= 20:
         return
     verb = "grows" if growth > 1 else "shrinks"
-    evidence = (
+    yield Finding(
+        "scale",
+        leaf.path,
         f"σ {sigma:.3g} with fan_in {fans.fan_in:g}: the signal's square {verb} to {growth:.3g} of"
-        f" itself in this layer, and no usual rule has this σ"
+        f" itself in this layer, and no usual rule has this σ",
+        threshold="σ² fan_in in [1/20, 20]",
+        fix=f"use σ = √(k/fan_in), k = 1 or 2: about {math.sqrt(1 / fans.fan_in):.3g}",
     )
-    fix = f"σ = √(k/fan_in), k = 1 or 2: {math.sqrt(1 / fans.fan_in):.3g} or so"
-    yield Finding("scale", leaf.path, evidence, fix=fix)
 
 
 def _zeros(leaves: list[Leaf]) -> list[Finding]:
-    """One zero kernel learns; zero kernels in series pass no gradient to each other."""
+    """Reports zero kernels if they are many: one alone learns, two in a row get no gradient."""
     kernels = [leaf for leaf in leaves if leaf.is_kernel and leaf.values.size]
     zero = [leaf for leaf in kernels if not leaf.flat.any()]
     if len(zero) < 2 or len(zero) <= len(kernels) / 2:
         return []
-    evidence = f"all zero, as are {len(zero)} of {len(kernels)} kernels: no gradient reaches them"
-    fix = "draw all but the last at random, e.g. 'he_normal'"
-    return [Finding("zero", leaf.path, evidence, fix=fix) for leaf in zero]
+    return [
+        Finding(
+            "zero",
+            leaf.path,
+            f"all zero, as are {len(zero)} of {len(kernels)} kernels: no gradient reaches them",
+            threshold="at most half of all kernels are zero",
+            fix="draw all but the last at random, e.g. 'he_normal'",
+        )
+        for leaf in zero
+    ]
 
 
 def _duplicates(leaves: list[Leaf]) -> list[Finding]:
-    """Random leaves that are multiples of each other as far as the smaller goes: one key, twice."""
+    """Reports random leaves that are proportional entry by entry: one key was used twice.
+
+    Leaves of different sizes are compared over the entries of the smaller one.
+    """
     drawn = [leaf for leaf in leaves if leaf.matrix and _is_random(leaf.flat)]
     if not drawn:
         return []
-    ways, beginnings = [], []
+    candidates, prefixes = [], []
     for number, leaf in enumerate(drawn):
-        for way, entries in enumerate(leaf.arrangements):
-            ways.append((number, way))
+        for order, entries in enumerate(leaf.arrangements):
+            candidates.append((number, order))
             # A copy: a view would keep all of every leaf in memory.
-            beginnings.append(entries[:_PREFIX].copy())
-    starts = np.stack(beginnings)
+            prefixes.append(entries[:_PREFIX].copy())
+    starts = np.stack(prefixes)
     starts /= np.maximum(np.linalg.norm(starts, axis=1, keepdims=True), 1e-300)
-    found, copies = [], set()
+    findings, copies = [], set()
     for i, j in np.argwhere(np.abs(starts @ starts.T) > 0.9):
-        (first, one_way), (second, other_way) = ways[i], ways[j]
+        (first, first_order), (second, second_order) = candidates[i], candidates[j]
         if first >= second or second in copies or first in copies:
             continue
-        theirs, mine = drawn[first].arrangements[one_way], drawn[second].arrangements[other_way]
-        part = "" if theirs.size == mine.size else f" for {min(theirs.size, mine.size)} entries"
-        theirs, mine = theirs[: mine.size], mine[: theirs.size]
-        cosine = float(mine @ theirs / math.sqrt((mine @ mine) * (theirs @ theirs)))
+        a = drawn[first].arrangements[first_order]
+        b = drawn[second].arrangements[second_order]
+        shared = min(a.size, b.size)
+        part = "" if a.size == b.size else f" for {shared} entries"
+        a, b = a[:shared], b[:shared]
+        cosine = float(b @ a / math.sqrt((b @ b) * (a @ a)))
         if abs(cosine) > 0.99:
             copies.add(second)
-            ratio = math.copysign(math.sqrt((mine @ mine) / (theirs @ theirs)), cosine)
-            what = f"{ratio:.3g} × {drawn[first].path}, entry by entry{part}"
-            evidence = f"{what} (cosine {cosine:.4f})"
-            fix = "give every layer its own key; jinit.initialize folds in the path"
-            found.append(Finding("duplicated", drawn[second].path, evidence, fix=fix))
-    return found
+            ratio = math.copysign(math.sqrt((b @ b) / (a @ a)), cosine)
+            copy = f"{ratio:.3g} × {drawn[first].path}, entry by entry{part}"
+            findings.append(
+                Finding(
+                    "duplicated",
+                    drawn[second].path,
+                    f"{copy} (cosine {cosine:.4f})",
+                    threshold="|cosine| <= 0.99",
+                    fix="give every layer its own key; jinit.initialize folds in the path",
+                )
+            )
+    return findings
 
 
 def _is_random(flat: np.ndarray) -> bool:
@@ -275,20 +321,25 @@ def _is_random(flat: np.ndarray) -> bool:
 
 
 def _few_values(flat: np.ndarray) -> bool:
-    """Deterministic arrays (zeros, identities, Hadamard) may repeat without a key being reused."""
+    """Whether entries repeat as in deterministic arrays (zeros, identities, Hadamard).
+
+    Deterministic leaves may be equal without a reused key.
+    """
     return len(np.unique(flat[:4096])) < 8
 
 
 def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -> list[Finding]:
-    """Random leaves that are the same for two seeds."""
+    """Reports random leaves that are equal for seeds 0 and 1."""
     first, second = (_weights(seed_fn(seed), host, layers) for seed in (0, 1))
     paths = [[leaf.path for leaf in leaves] for leaves in (first, second)]
     if paths[0] != paths[1] or not paths[0]:
         raise errors.wrong_type(
-            "seed_fn", f"{len(paths[0])} and {len(paths[1])} leaves for seeds 0 and 1",
-            "seed_fn(seed) -> parameters, of one structure", "return the parameters it makes",
-        )  # fmt: skip
-    found = []
+            "seed_fn",
+            f"{len(paths[0])} and {len(paths[1])} leaves for seeds 0 and 1",
+            "a function seed_fn(seed) that returns parameter trees of one structure",
+            "return the parameters drawn for the seed",
+        )
+    findings = []
     for one, other in zip(first, second, strict=True):
         a, b = np.asarray(one.value), np.asarray(other.value)
         if (
@@ -298,7 +349,6 @@ def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -
             and not _few_values(a.ravel())
         ):
             evidence = f"{a.size} random entries are equal for seeds 0 and 1"
-            found.append(
-                Finding("seed", one.path, evidence, fix="pass the seed to the layer's key")
-            )
-    return found
+            fix = "pass the seed to the layer's key"
+            findings.append(Finding("seed", one.path, evidence, fix=fix))
+    return findings

@@ -1,11 +1,11 @@
-"""Reads the arrays of a checkpoint file: ``.safetensors`` or ``.npz``. Never pickle, never code."""
+"""Reads the arrays of ``.safetensors`` and ``.npz`` files without unpickling or running code."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import IO, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,23 +19,32 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def load(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by name.
+class _Entry(TypedDict):
+    """The header of an array in a ``.safetensors`` file."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of a checkpoint file; never unpickles and never runs code from the file.
 
     Args:
       path: a ``.safetensors`` file (8 bytes of header length, a JSON header, raw numbers) or an
-        ``.npz`` without object arrays.
+        ``.npz`` file without object arrays.
 
     Returns:
-      Name → array, names with ``/`` or ``.`` as the file has them.
+      Name → array, for :func:`jinit.audit`. Names contain ``/`` or ``.`` as in the file.
 
     Raises:
-      ValueError: another ending, no such file, a file that is not what its ending says.
+      ValueError: the file has another ending, does not exist, or is not of the format that its
+        ending says.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.savez(f"{folder}/w.npz", kernel=np.ones((2, 3)))
-    ...     load(f"{folder}/w.npz")["kernel"].shape
+    ...     read_checkpoint(f"{folder}/w.npz")["kernel"].shape
     (2, 3)
     """
     file = Path(path)
@@ -43,41 +52,44 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
     suffix = file.suffix.lower()
     if suffix not in readers:
         raise errors.refusal(
-            "checkpoint", str(path), "a file ending in .safetensors or .npz", "convert it"
+            "checkpoint", str(path), "a file ending in .safetensors or .npz", "convert the file"
         )
     if not file.is_file():
         raise errors.refusal("checkpoint", str(path), "a file that exists", "check the path")
     try:
         return readers[suffix](file)
-    except Exception as error:  # whatever a broken file makes of its reader
+    except Exception as error:  # a broken file can raise any exception in its reader
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:120]}"
         raise errors.refusal(
-            "checkpoint", str(path), f"a readable {suffix} file",
-            f"write it again ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})",
-        ) from None  # fmt: skip
+            "checkpoint",
+            str(path),
+            f"a readable {suffix} file",
+            f"write the checkpoint again ({reason})",
+        ) from None
 
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
     import zipfile
 
     if not zipfile.is_zipfile(file):
-        raise ValueError("it is no zip archive")
-    found = {}
+        raise ValueError("it is not a zip archive")
+    arrays = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
             with archive.open(member) as stream:
                 name = member.removesuffix(".npy")
-                found[name] = _numbers(name, stream)
-    return found
+                arrays[name] = _npy(name, stream)
+    return arrays
 
 
-def _numbers(name: str, stream: Any) -> np.ndarray:
+def _npy(name: str, stream: IO[bytes]) -> np.ndarray:
     version = np.lib.format.read_magic(stream)
     read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
         version, np.lib.format.read_array_header_2_0
     )
     shape, fortran, dtype = read(stream)
     if dtype.kind not in "biufc" and dtype.name != "bfloat16":
-        raise ValueError(f"array {name!r} holds {dtype}, and no numbers")
+        raise ValueError(f"array {name!r} holds {dtype}, not numbers")
     raw = stream.read()
     count = math.prod(shape)
     if len(raw) < count * dtype.itemsize:
@@ -90,18 +102,18 @@ def _safetensors(file: Path) -> dict[str, np.ndarray]:
     raw = file.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     if length > len(raw) - 8:
-        raise ValueError(f"a header of {length} bytes in a file of {len(raw)}")
+        raise ValueError(f"the header has {length} bytes, but the file {len(raw)}")
     header = json.loads(raw[8 : 8 + length])
     if not isinstance(header, dict):
-        raise ValueError(f"a header that is no table of arrays ({type(header).__name__})")
+        raise ValueError(f"the header is not a table of arrays ({type(header).__name__})")
     body = memoryview(raw)[8 + length :]
     return {name: _array(body, entry) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _array(body: memoryview, entry: dict[str, Any]) -> np.ndarray:
+def _array(body: memoryview, entry: _Entry) -> np.ndarray:
     kind = entry["dtype"]
     if kind not in _DTYPES:
-        raise ValueError(f"dtype {kind}, which has no NumPy type")
+        raise ValueError(f"NumPy has no type for dtype {kind}")
     dtype = np.dtype(_DTYPES[kind])
     start, stop = entry["data_offsets"]
     shape = tuple(entry["shape"])

@@ -1,10 +1,12 @@
-"""Whether weights are those of the rules that they should follow."""
+"""Checks whether weights follow the rules that they were given."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import jax
 import numpy as np
@@ -16,15 +18,32 @@ from jinit.initializers import NamedInitializer
 from jinit.parameters._rules import Assignment, assign
 from jinit.typing import PyTree
 
-# Chance that a healthy model with rules given has any finding; each leaf gets an equal share.
+# Chance that a healthy model has any finding on σ or a mean; each leaf gets an equal share.
 ALPHA = 1e-3
+_ALPHA_SOURCE = f"false alarms: {ALPHA:g} for all leaves together (Bonferroni)"
+_SIGMA_SOURCE = f"Wilson & Hilferty 1931; {_ALPHA_SOURCE}"
 
 
-def unless_meant(findings: list[Finding], assignments: list[Assignment]) -> list[Finding]:
-    """Drops what the rules ask for: their σ and mean, and equal units where nothing is drawn.
+@dataclass(frozen=True)
+class _Departure:
+    """A difference between a leaf and its rule.
 
-    >>> unless_meant([], [])
-    []
+    Attributes:
+      evidence, threshold, source: as in a :class:`Finding`.
+      is_sigma: whether the difference is one of σ.
+    """
+
+    evidence: str
+    threshold: str
+    source: str = ""
+    is_sigma: bool = False
+
+
+def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment]) -> list[Finding]:
+    """Drops the findings on properties that the rules ask for.
+
+    A rule decides σ and mean of its leaf, which :func:`against_rules` checks. A deterministic rule
+    also decides whether units are equal or zero.
     """
     given = {each.leaf for each in assignments if each.initializer is not None}
     fixed = {each.leaf for each in assignments if not _is_drawn(each)}
@@ -34,11 +53,11 @@ def unless_meant(findings: list[Finding], assignments: list[Assignment]) -> list
             return finding.where in given
         return finding.kind in ("symmetric", "zero") and finding.where in fixed
 
-    return [each for each in findings if not meant(each)]
+    return [finding for finding in findings if not meant(finding)]
 
 
 def _is_drawn(each: Assignment) -> bool:
-    """Whether chance, or a rule of which nothing is known, decides on the leaf's entries."""
+    """Whether the leaf's entries are random; True for an initializer without a known law."""
     if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
         return each.initializer is not None
     return each.initializer.law(_kernel(each)).is_drawn
@@ -46,79 +65,80 @@ def _is_drawn(each: Assignment) -> bool:
 
 def _kernel(each: Assignment) -> tuple[int, ...]:
     """The shape of the first kernel of a leaf."""
-    made = each.layout
-    if made is not None and made.kind in ("kernel", "recurrent", "embedding"):
-        return made.kernels(each.shape)[1][0]
-    return (math.prod(each.shape),) if len(each.shape) > 1 and made is not None else each.shape
+    layout = each.layout
+    if layout is not None and layout.kind in ("kernel", "recurrent", "embedding"):
+        return layout.kernels(each.shape)[1][0]
+    return (math.prod(each.shape),) if len(each.shape) > 1 and layout is not None else each.shape
 
 
 def against_rules(
-    leaves: list[Leaf],
-    assignments: list[Assignment],
+    leaves: Sequence[Leaf],
+    assignments: Sequence[Assignment],
     params: PyTree,
     host: str,
     layers: Layers | None,
 ) -> list[Finding]:
-    """Entries must be the rule's; σ and mean at a family-wise false-alarm rate of ALPHA.
-
-    >>> against_rules([], [], {}, "flax", None)
-    []
-    """
-    from statistics import NormalDist
-
-    reach = NormalDist().inv_cdf(1 - ALPHA / (4 * max(1, len(assignments))))
+    """Reports leaves that differ from their rules, with a false-alarm rate of ALPHA in total."""
+    quantile = NormalDist().inv_cdf(1 - ALPHA / (4 * max(1, len(assignments))))
     defaults = {}
-    # A leaf of an unknown layer has no default to compare with.
+    # If any leaf has an unknown layer, the host's defaults are unknown and not compared.
     with contextlib.suppress(ValueError, TypeError):
         defaults = {each.leaf: each for each in assign(params, host, host=host, layers=layers)}
-    found = []
+    findings = []
     for leaf, each in zip(leaves, assignments, strict=True):
         if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
             continue
         if not np.isfinite(leaf.flat).all() or not leaf.flat.size:
             continue
-        if evidence := _departure(leaf, each, reach):
-            found.append(_not_applied(leaf, each, evidence, defaults.get(leaf.path), host, reach))
-    return found
+        departure = _departure(leaf, each, quantile)
+        if departure is not None:
+            default = defaults.get(leaf.path)
+            findings.append(_not_applied(leaf, each, departure, default, host, quantile))
+    return findings
 
 
-def _departure(leaf: Leaf, each: Assignment, reach: float) -> str:
-    """What is not the rule's: the entries, σ, the mean, bounds or orthogonality; "" if nothing."""
+def _departure(leaf: Leaf, each: Assignment, quantile: float) -> _Departure | None:
+    """The first difference from the rule: entries, σ, mean, bounds or orthogonality."""
     assert isinstance(each.initializer, NamedInitializer)
     assert each.stddev is not None
-    flat, law = leaf.flat, each.initializer.law(_kernel(each))
+    flat, law, name = leaf.flat, each.initializer.law(_kernel(each)), str(each.initializer)
     if not _is_drawn(each):
-        # Checkpoints may be wider than JAX draws.
+        # A checkpoint can have a wider dtype than JAX draws.
         narrow = replace(each, dtype=jax.dtypes.canonicalize_dtype(each.dtype))
         meant = np.asarray(narrow.draw(jax.random.key(0)))
         size = float(np.abs(meant).max())
         if np.allclose(leaf.values.astype(complex), meant.astype(complex), 0.01, 0.01 * size):
-            return ""
-        return (
-            f"entries from {flat.min():.3g} to {flat.max():.3g} that are not {each.initializer}'s"
-        )
+            return None
+        evidence = f"entries from {flat.min():.3g} to {flat.max():.3g} that are not {name}'s"
+        return _Departure(evidence, "entries within 1 %")
     if flat.size < 2:
-        return ""
-    sigma = float(flat.std())
-    if not _agrees(sigma, each.stddev, _allowed(flat, reach)):
-        return f"σ {sigma:.3g}, but {each.initializer} gives {each.stddev:.3g}"
-    if abs(flat.mean() - law.mean) > (reach / math.sqrt(flat.size) + 0.005) * each.stddev:
-        return f"mean {flat.mean():.3g}, but {each.initializer} gives {law.mean:.3g}"
+        return None
+    sigma, error = float(flat.std()), _sigma_error(flat, quantile)
+    if not _agrees(sigma, each.stddev, error):
+        evidence = f"σ {sigma:.3g}, but {name} gives {each.stddev:.3g}"
+        threshold = f"|log(σ / expected)| < {error + 0.005:.2g}"
+        return _Departure(evidence, threshold, _SIGMA_SOURCE, is_sigma=True)
+    if abs(flat.mean() - law.mean) > (quantile / math.sqrt(flat.size) + 0.005) * each.stddev:
+        evidence = f"mean {flat.mean():.3g}, but {name} gives {law.mean:.3g}"
+        distance = (quantile / math.sqrt(flat.size) + 0.005) * each.stddev
+        return _Departure(evidence, f"|mean - expected| <= {distance:.2g}", _ALPHA_SOURCE)
     one_law = each.layout is None or not each.layout.fused
     slack = 0.01 * each.stddev
     if one_law and (flat.min() < law.low - slack or flat.max() > law.high + slack):
-        return (
-            f"range [{flat.min():.3g}, {flat.max():.3g}], but {each.initializer} stays in "
+        evidence = (
+            f"range [{flat.min():.3g}, {flat.max():.3g}], but {name} stays in "
             f"[{law.low:.3g}, {law.high:.3g}]"
         )
+        return _Departure(evidence, f"bounds with a slack of 0.01 σ = {slack:.2g}")
     whole = each.initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
     if whole and leaf.is_kernel and not _orthogonal(leaf):
-        return f"columns that are not orthogonal, as {each.initializer}'s are"
-    return ""
+        evidence = f"columns that are not orthogonal, as {name}'s are"
+        return _Departure(evidence, "scalar products below 5 % of the squared length")
+    return None
 
 
 def _orthogonal(leaf: Leaf) -> bool:
-    """Whether rows or columns of every two-dimensional kernel are, up to their common length."""
+    """Whether every two-dimensional kernel has orthogonal rows or columns of one length."""
     assert leaf.layout is not None
     kernels = np.asarray(leaf.layout.stacked(leaf.values))
     if kernels.ndim != 3 or leaf.layout.fused:
@@ -126,28 +146,32 @@ def _orthogonal(leaf: Leaf) -> bool:
     narrow = kernels if kernels.shape[1] >= kernels.shape[2] else kernels.swapaxes(1, 2)
     narrow = narrow.astype(np.complex128)
     products = narrow.conj().swapaxes(1, 2) @ narrow
-    lengths = np.trace(products, axis1=1, axis2=2) / products.shape[-1]
-    apart = products / lengths[:, None, None] - np.eye(products.shape[-1])
-    return bool(np.abs(apart).max() < 0.05)
+    squares = np.trace(products, axis1=1, axis2=2) / products.shape[-1]
+    difference = products / squares[:, None, None] - np.eye(products.shape[-1])
+    return bool(np.abs(difference).max() < 0.05)
 
 
 def _not_applied(
     leaf: Leaf,
     each: Assignment,
-    evidence: str,
+    departure: _Departure,
     default: Assignment | None,
     host: str,
-    reach: float,
+    quantile: float,
 ) -> Finding:
+    """The finding for a departure; says so if the leaf has the host's default σ instead."""
+    kind, evidence = "rule not applied", departure.evidence
+    fix = f"check that the rule {each.rule!r} is applied, and its fans"
     if (
-        default is not None and default.stddev and evidence.startswith("σ")
-        and _agrees(float(leaf.flat.std()), default.stddev, _allowed(leaf.flat, reach))
-    ):  # fmt: skip
+        departure.is_sigma
+        and default is not None
+        and default.stddev
+        and _agrees(float(leaf.flat.std()), default.stddev, _sigma_error(leaf.flat, quantile))
+    ):
+        kind = "host default"
         evidence += f"; it is the default of {host} ({default.initializer})"
-        fix = f"pass the drawn parameters on: the rule {each.rule!r} never reached this leaf"
-        return Finding("host default", leaf.path, evidence, fix=fix)
-    fix = f"check that rule {each.rule!r} is applied, and its fans"
-    return Finding("rule not applied", leaf.path, evidence, fix=fix)
+        fix = f"use the drawn parameters: the rule {each.rule!r} never reached this leaf"
+    return Finding(kind, leaf.path, evidence, departure.threshold, departure.source, fix)
 
 
 def _agrees(sigma: float, expected: float, error: float) -> bool:
@@ -156,13 +180,13 @@ def _agrees(sigma: float, expected: float, error: float) -> bool:
     return abs(math.log(sigma / expected)) < error + 0.005  # half precision rounds σ by 0.4 %
 
 
-def _allowed(flat: np.ndarray, reach: float) -> float:
-    """How far log σ of a sample may fall below the truth at ``reach`` normal quantiles.
+def _sigma_error(flat: np.ndarray, quantile: float) -> float:
+    """How far log σ of a sample may fall below the true value, at a quantile of the normal law.
 
-    Wilson & Hilferty's cube root for the χ² of a sample variance; heavier tails than a normal's
-    count as fewer degrees of freedom.
+    Wilson & Hilferty's (1931) cube root for the χ² law of a sample variance. Tails heavier than a
+    normal's count as fewer degrees of freedom.
     """
     freedom = (flat.size - 1) / (2 * relative_error(flat) ** 2 * flat.size)
     freedom = min(freedom, flat.size - 1)
-    root = 1 - 2 / (9 * freedom) - reach * math.sqrt(2 / (9 * freedom))
+    root = 1 - 2 / (9 * freedom) - quantile * math.sqrt(2 / (9 * freedom))
     return math.inf if root <= 0 else -1.5 * math.log(root)

@@ -1,4 +1,4 @@
-"""The leaves that an audit looks at."""
+"""Holds the values of a leaf in the forms that an audit compares."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Leaf:
     """A leaf with its values.
 
     Attributes:
-      path: its components, joined by ``/``.
-      values: as they are.
-      layout: what it is in its layer; None where nobody said.
+      path: components joined by ``/``.
+      values: the array, of the leaf's shape and dtype.
+      layout: what the leaf is in its layer; None if unknown.
     """
 
     path: str
@@ -26,29 +26,32 @@ class Leaf:
 
     @property
     def is_kernel(self) -> bool:
+        """Whether the leaf is known to be a kernel."""
         return self.layout is not None and self.layout.kind in ("kernel", "recurrent")
 
     @property
     def matrix(self) -> bool:
-        """Whether it holds units side by side, a kernel or of unknown layout."""
-        known = self.layout is None or self.layout.kind in ("kernel", "recurrent", "embedding")
-        return known and self.values.ndim > 1
+        """Whether the leaf may hold the weights of several units: any rank ≥ 2 except vectors."""
+        may_be = self.layout is None or self.layout.kind in ("kernel", "recurrent", "embedding")
+        return may_be and self.values.ndim > 1
 
     @property
     def flat(self) -> np.ndarray:
+        """The entries as float64 of shape ``(entries,)``; real parts, then imaginary parts."""
         if np.iscomplexobj(self.values):
             return np.concatenate([self.values.real.ravel(), self.values.imag.ravel()])
         return np.asarray(self.values, np.float64).ravel()
 
     @property
     def arrangements(self) -> list[np.ndarray]:
-        """Its entries as they lie, and, for a matrix, transposed."""
-        turned = self.values.ndim == 2 and not np.iscomplexobj(self.values)
-        return [self.flat] + [np.asarray(self.values.T, np.float64).ravel()] * turned
+        """The entries in storage order and, for a real matrix, in the order of its transpose."""
+        if self.values.ndim != 2 or np.iscomplexobj(self.values):
+            return [self.flat]
+        return [self.flat, np.asarray(self.values.T, np.float64).ravel()]
 
 
 def relative_error(flat: np.ndarray) -> float:
-    """Standard error of log σ, from the sample's own kurtosis, never below a normal's half.
+    """Standard error of log σ from the sample's kurtosis κ: √((κ − 1)/n)/2, κ − 1 ≥ 1/2.
 
     >>> round(relative_error(np.tile([-1.0, 1.0], 50)), 4)
     0.0354

@@ -1,4 +1,4 @@
-"""Which usual rule explains a σ, with the layer's fans or with those a host would count."""
+"""Finds the usual rule that gives a σ, with the layer's fans or with mistaken ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jinit.frameworks._layout import Layout
 from jinit.initializers import Fans
 from jinit.initializers._laws import TRUNCATED_STDDEV
 
-# name → σ from the fans. Every rule that a library applies by default, or a textbook names.
+# name → σ from the fans: every rule that a library applies by default or that textbooks name.
 _RULES: dict[str, Callable[[Fans], float]] = {
     "lecun_normal": lambda f: math.sqrt(1 / f.fan_in),
     "he_normal": lambda f: math.sqrt(2 / f.fan_in),
@@ -24,27 +24,22 @@ _RULES: dict[str, Callable[[Fans], float]] = {
     "siren(is_first=True)": lambda f: 1 / (math.sqrt(3) * f.fan_in),
     "mup(role=output)": lambda f: 1 / f.fan_in,
 }
-
-
-# Rules of special networks: they explain a kernel that no trap does, and are nobody's mistake.
+# Rules of special networks. With the true fans they make a kernel healthy; with mistaken fans they
+# would explain a σ by chance, so they are left out there.
 SPECIAL = ("siren", "siren(is_first=True)", "mup(role=output)")
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """A rule whose σ is the one seen.
+class UsualRule:
+    """A rule that libraries or textbooks use.
 
     Attributes:
-      name: the rule.
-      rule: σ from fans.
+      name: the spec string, or a formula.
+      stddev: σ from the fans.
     """
 
     name: str
-    rule: Callable[[Fans], float]
-
-    def stddev_with(self, fans: Fans) -> float:
-        """What the rule would have given with these fans."""
-        return self.rule(fans)
+    stddev: Callable[[Fans], float]
 
 
 def explain(
@@ -53,15 +48,15 @@ def explain(
     shape: tuple[int, ...],
     tolerance: float,
     without: tuple[str, ...] = (),
-) -> Explanation | None:
+) -> UsualRule | None:
     """The first usual rule that gives ``sigma`` with these fans, or None.
 
     Args:
       sigma: root mean square of the entries, > 0.
       fans: the fans to try.
       shape: of one kernel (…, in, out), for orthogonal rules.
-      tolerance: how far log σ may be off.
-      without: rules that nobody would use here.
+      tolerance: largest |log(sigma / σ of the rule)|; values below 0.005 count as 0.005.
+      without: names of rules to leave out.
 
     >>> explain(0.1, Fans(100.0, 10.0), (100, 10), 0.01).name
     'lecun_normal'
@@ -76,15 +71,15 @@ def explain(
     }
     for name, rule in rules.items():
         if name not in without and abs(math.log(sigma / rule(fans))) < max(tolerance, 0.005):
-            return Explanation(name, rule)
+            return UsualRule(name, rule)
     return None
 
 
-def host_fans(layout: Layout, shape: tuple[int, ...], true: Fans) -> Iterator[tuple[str, Fans]]:
-    """(what went wrong, the fans that mistake gives), for fans that differ from the true ones.
+def mistaken_fans(layout: Layout, shape: tuple[int, ...], true: Fans) -> Iterator[tuple[str, Fans]]:
+    """Yields (mistake, the fans that it gives) for common mistakes that change the fans.
 
     >>> depthwise = Layout(in_axes=(), batch_axes=(-2,))
-    >>> next(host_fans(depthwise, (3, 3, 64, 1), Fans(9.0, 9.0)))[1].fan_in
+    >>> next(mistaken_fans(depthwise, (3, 3, 64, 1), Fans(9.0, 9.0)))[1].fan_in
     576.0
     """
     if len(shape) < 2:
@@ -93,7 +88,7 @@ def host_fans(layout: Layout, shape: tuple[int, ...], true: Fans) -> Iterator[tu
     last_two = Fans(float(field * shape[-2]), float(field * shape[-1]))
     outputs = math.prod(shape[axis] for axis in layout.out_axes)
     flat = Fans(float(math.prod(shape) // max(outputs, 1)), float(outputs))
-    seen = [
+    mistakes = [
         ("the last two axes read as in and out", last_two),
         ("in and out exchanged", Fans(true.fan_out, true.fan_in)),
         ("batch axes counted as inputs", flat),
@@ -103,7 +98,7 @@ def host_fans(layout: Layout, shape: tuple[int, ...], true: Fans) -> Iterator[tu
     kernel = layout.kernels(shape)[1][0]
     whole = math.prod(kernel[:-1])
     if whole != true.fan_in:
-        seen.append(("strides not counted", Fans(float(whole), true.fan_out)))
-    for what, fans in seen:
+        mistakes.append(("strides not counted", Fans(float(whole), true.fan_out)))
+    for mistake, fans in mistakes:
         if fans != true and fans.fan_in > 0 and fans.fan_out > 0:
-            yield what, fans
+            yield mistake, fans

@@ -101,13 +101,13 @@ def audit(
     Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
     """
     from jinit import frameworks
-    from jinit.auditing import _checkpoints
     from jinit.auditing import audit as find
+    from jinit.auditing import read_checkpoint
 
     one_preset = len(rule) == 1 and rule[0] in frameworks.presets()
     rules = rule[0] if one_preset else _pairs("rule", rule) or None
     layers = _pairs("layer", layer) or None
-    arrays = _checkpoints.load(checkpoint)
+    arrays = read_checkpoint(checkpoint)
     if host is None:
         host = _usual_host(arrays)
     findings = find(arrays, host=host, layers=layers, rules=rules)
