@@ -1,4 +1,4 @@
-"""Which initializer a network should have: measured candidates, ranked."""
+"""Ranks initializers for a network by theory and by measurement."""
 
 from jinit.advise._recommend import Candidate, recommend
 

@@ -1,4 +1,4 @@
-"""Which initializer a network should have: by theory, and by measuring networks of that kind."""
+"""Ranks initializers for a network: theory predicts, sampled networks are measured."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ import numpy as np
 
 from jinit import errors, initializers, theory
 from jinit.activations import get as get_activation
-from jinit.frameworks._capture import capture
+from jinit.frameworks import capture
 from jinit.models import MLP
 from jinit.parameters import initialize
-from jinit.probes._losses import random_projection
-from jinit.probes._propagation import Profile, propagation
+from jinit.probes import Profile, propagation, random_projection
 
+# Measured for every network.
 _COMMON = ("lecun_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One initializer for one network; the smaller the score, the better.
+    """One initializer, measured in one network. A smaller score is better.
+
+    Layers 1 and D are the first and the last hidden layer.
 
     Attributes:
-      initializer: its spec string.
-      bias_initializer: of the biases that belong to it.
-      score: |ln forward| + |ln backward| + spread + angle, measured; forward and backward are the
-        factors by which E z² and E‖∂L/∂z‖² change from the first to the last hidden layer.
-      forward, backward: ln of those factors by theory; NaN where the theory refuses.
-      measured_forward, measured_backward: the same, means over seeds of the logarithms.
-      spread: standard deviation over seeds of ln E z² of the last hidden layer.
-      angle: how much closer two inputs come: mean over seeds of ln (1 − c)/(1 − c′), ≥ 0, c and c′
-        their correlation at the first and last hidden layer.
-      correlation: c′, its mean over seeds.
+      initializer: spec string of the kernels' initializer.
+      bias_initializer: spec string of the biases' initializer.
+      score: |measured_forward| + |measured_backward| + spread + angle; inf if a signal or a
+        gradient is 0 or overflows in any network.
+      forward: ln(E z_D² / E z_1²) by theory; NaN if theory does not cover the initializer.
+      backward: ln(E‖∂L/∂z_1‖² / E‖∂L/∂z_D‖²) by theory; NaN as ``forward``.
+      measured_forward: mean over seeds of the measured logarithm ``forward``.
+      measured_backward: mean over seeds of the measured logarithm ``backward``.
+      spread: standard deviation over seeds of ln E z_D².
+      angle: mean over seeds of max(0, ln((1 − c_1)/(1 − c_D))), where c_l is the mean correlation
+        of two inputs at layer l; large if inputs become parallel.
+      correlation: mean over seeds of c_D.
       dead: share of networks in which a signal or a gradient is 0.
-      reason: one sentence.
-      code: the line that makes it.
+      reason: one sentence that explains the score.
+      code: the line of Python that draws these weights.
     """
 
     initializer: str
@@ -64,23 +68,32 @@ def recommend(
     batch_size: int = 32,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Candidate]:
-    """Ranks initializers for a network: what theory expects and what sampled networks do.
+    """Ranks initializers for a network by how well they keep signals, gradients and angles.
+
+    Every candidate gets ``seeds`` networks. The score adds up, from the first to the last hidden
+    layer, the logarithmic change of E z² and of E‖∂L/∂z‖², the spread between seeds and the loss
+    of angle between inputs (:class:`Candidate` has the formulas). L is a random projection of the
+    outputs.
 
     Args:
-      model: the MLP; its own initializers play no part.
-      features: number of input features.
-      candidates: spec strings; empty: the field's defaults, ``scaled_for`` the activation, scaled
-        orthogonal ones, and ``edge_of_chaos`` where the activation has one.
-      seeds: networks to measure per candidate, ≥ 2.
-      batch_size: inputs, N(0, 1), ≥ 2.
-      progress: called as ``progress(done, of, initializer)`` before each candidate.
+      model: the MLP; its own initializers are ignored.
+      features: number of input features, ≥ 1.
+      candidates: spec strings of kernel initializers, measured with zero biases. Empty: the common
+        defaults of frameworks, ``scaled_for`` and ``scaled_orthogonal`` of the activation, and its
+        ``edge_of_chaos`` for four σ_b if there is one.
+      seeds: number of networks per candidate, ≥ 2.
+      batch_size: number of inputs, drawn from N(0, 1), ≥ 2.
+      progress: called as ``progress(done, total, initializer)`` before each candidate.
 
     Returns:
-      Candidates, the best first. Where a signal or a gradient is 0 or overflows, the score is inf
-      and what was measured NaN.
+      Candidates, best first. If a signal or a gradient is 0 or overflows, the score is inf, and
+      measured values may be infinite or NaN.
 
     Raises:
-      ValueError: a network without hidden layers, an unknown initializer, numbers out of range.
+      ValueError: a network without hidden layers, an unknown initializer, or a number out of range.
+
+    Reference: Schoenholz et al. 2017, sections 3 and 4 (signal and gradient); Hanin & Rolnick 2018
+    (spread).
 
     >>> model = MLP(features=(32,) * 8 + (2,))
     >>> best = recommend(model, 32, candidates=("he_normal", "lecun_normal"))
@@ -96,26 +109,26 @@ def recommend(
     x = jax.random.normal(jax.random.key(0), (batch_size, features))
     captured, loss = capture(model, x), random_projection(jax.random.key(1))
     measure = jax.jit(lambda params: propagation(captured, params, x, loss))
-    found = []
+    ranked = []
     for done, (spec, bias) in enumerate(chosen):
         if progress is not None:
             progress(done, len(chosen), spec)
         rules = {"*/kernel": spec, "*/bias": bias}
         if model.layer_norm:
             rules |= {"*/scale": "ones", "*/shift": "zeros"}
-        # Leaf by leaf: a program that draws all leaves of a candidate would take longer to compile
-        # than to run.
+        # Drawn leaf by leaf: one program for all leaves of a candidate takes longer to compile than
+        # to run.
         profiles = [
             measure(initialize(jax.random.key(seed), captured.params, rules))
             for seed in range(seeds)
         ]
         stacked: Profile = jax.tree.map(lambda *rows: np.stack(rows), *profiles)
-        found.append(_judged(model, x, spec, bias, stacked))
-    return sorted(found, key=lambda each: (each.score, each.dead))
+        ranked.append(_judged(model, x, spec, bias, stacked))
+    return sorted(ranked, key=lambda candidate: (candidate.score, candidate.dead))
 
 
 def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
-    """Kernels and the biases that belong to them, each once."""
+    """Distinct pairs of kernel and bias spec strings."""
     if given:
         return [(str(initializers.get(spec)), "zeros") for spec in given]
     name = get_activation(model.activation).name
@@ -128,7 +141,7 @@ def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
         try:
             sigma_w = theory.edge_of_chaos(model.activation, sigma_b)
         except ValueError:
-            continue  # none, or an unstable one
+            continue  # There is no stable edge of chaos for this σ_b.
         bias = f"normal({sigma_b:g})" if sigma_b else "zeros"
         chosen.append((f"edge_of_chaos({name}, sigma_b={sigma_b:g})", bias))
         chosen.append((_orthogonal(sigma_w), bias))
@@ -149,6 +162,7 @@ def _orthogonal(sigma_w: float) -> str:
 
 
 def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) -> Candidate:
+    """The candidate for a profile ``(seeds, layers)`` of its networks."""
     last = model.depth - 1
     length, norm = (
         np.asarray(values, np.float64)[:, : last + 1]
@@ -159,7 +173,7 @@ def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) ->
         forward = float((square[:, last] - square[:, 0]).mean())
         backward = float((slope[:, 0] - slope[:, last]).mean())
         spread = float(square[:, last].std(ddof=1))
-    # No logarithm of a factor says that nothing gets through.
+    # ln 0 makes the factors infinite or NaN; zeros are therefore counted separately.
     zero = {"signal": (length == 0).any(1), "gradient": (norm == 0).any(1)}
     gone = [
         f"{what} is 0 in {100 * share.mean():.0f} % of networks"
@@ -190,34 +204,38 @@ def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) ->
 
 
 def _expected(model: MLP, x: jax.Array, spec: str, bias: str) -> tuple[float, float]:
+    """:attr:`Candidate.forward` and :attr:`Candidate.backward`."""
     try:
-        found = theory.predict(model, x, kernel=initializers.get(spec), bias=initializers.get(bias))
+        prediction = theory.predict(
+            model, x, kernel=initializers.get(spec), bias=initializers.get(bias)
+        )
     except (ValueError, TypeError):
-        # Constants, deterministic kernels: no theory of random weights.
+        # The theory of random weights does not cover constant or deterministic kernels.
         return math.nan, math.nan
     last = model.depth - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         return (
-            float(np.log(found.second_moment[last] / found.second_moment[0])),
-            float(np.log(found.gradient[0] / found.gradient[last])),
+            float(np.log(prediction.second_moment[last] / prediction.second_moment[0])),
+            float(np.log(prediction.gradient[0] / prediction.gradient[last])),
         )
 
 
 def _reason(forward: float, backward: float, spread: float, correlation: float) -> str:
-    parts = []
+    """One sentence: what grows or shrinks, how much seeds differ, whether angles vanish."""
+    reasons = []
     for value, what in ((forward, "signal"), (backward, "gradient")):
         if not math.isfinite(value) or abs(value) > 600:
-            parts.append(f"{what} leaves float32")
+            reasons.append(f"{what} leaves float32")
         elif abs(value) > math.log(10):
             verb = "grows" if value > 0 else "shrinks"
-            parts.append(f"{what} {verb} 10^{abs(value) / math.log(10):.1f}")
-    if not parts:
-        parts.append("keeps signal and gradient within a factor 10")
+            reasons.append(f"{what} {verb} 10^{abs(value) / math.log(10):.1f}")
+    if not reasons:
+        reasons.append("keeps signal and gradient within a factor 10")
     if spread > 1:
-        parts.append(f"seeds differ by e^{spread:.1f}")
+        reasons.append(f"seeds differ by e^{spread:.1f}")
     if correlation > 0.999:
-        parts.append("inputs become parallel")
-    return "; ".join(parts)
+        reasons.append("inputs become parallel")
+    return "; ".join(reasons)
 
 
 def _code(spec: str, bias: str) -> str:

@@ -1,7 +1,8 @@
-"""Calibration: initial weights adjusted to a network and its data, before any training.
+"""Calibrates initial weights to a network and its data, before training.
 
-Every function is ``(key, model, params, batch, …) -> (params, trace)``: pure, of a fixed number of
-steps, so that it jits and vmaps; the model is anything that :func:`jinit.frameworks.capture` opens.
+Every calibration is a function ``(key, model, params, batch, …) -> (params, trace)``. It is pure
+and takes a fixed number of steps, so it jits and vmaps. The model is any that
+:func:`jinit.frameworks.capture` opens.
 """
 
 from jinit.calibrate._analytic import analytic
@@ -13,7 +14,21 @@ from jinit.calibrate._rates import between_layers
 from jinit.calibrate._registry import Calibration, get, names, register
 
 __all__ = [
-    "Calibration", "Trace", "analytic", "antisymmetric", "between_layers",
-    "fixup", "get", "gradient_quotient", "gradinit", "lsuv", "metainit", "names", "output_bias",
-    "register", "rezero", "skipinit", "within_layer",
-]  # fmt: skip
+    "Calibration",
+    "Trace",
+    "analytic",
+    "antisymmetric",
+    "between_layers",
+    "fixup",
+    "get",
+    "gradient_quotient",
+    "gradinit",
+    "lsuv",
+    "metainit",
+    "names",
+    "output_bias",
+    "register",
+    "rezero",
+    "skipinit",
+    "within_layer",
+]

@@ -1,9 +1,8 @@
-"""Pre-activations of one second moment from what they are expected to be, not from data."""
+"""Scales kernels so that every pre-activation has one expected second moment, without data."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +15,12 @@ from jinit.frameworks import Captured
 from jinit.frameworks._capture import by_path
 from jinit.frameworks._taps import Taps
 from jinit.models import MLP, Antisymmetric, ResidualMLP
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 
 def analytic(
     key: Key,
-    model: Any,
+    model: ModelLike,
     params: PyTree,
     batch: Array,
     *,
@@ -29,40 +28,43 @@ def analytic(
     activation: ActivationLike | None = None,
     draws: int = 64,
 ) -> tuple[PyTree, Trace]:
-    """Kernels rescaled so that every pre-activation is expected to have this second moment.
+    """Rescales kernels so that E z² of every pre-activation z is expected to equal ``target``.
 
-    W_l ← W_l √((target − E b_l²)/(fan_in E W_l² E h²)); biases are left as they are.
-    Where layers share a kernel the mean over them gets the target. h, the layer's input, is the
-    batch for the first layer, and for the others what the network makes of pre-activations
-    N(0, target):
+    W_l ← W_l √((target − E b_l²)/(fan_in E W_l² E h²)); biases do not change. Where layers share a
+    kernel, the mean of E z² over these layers gets the target. The input h of the first layer is
+    the batch. The inputs of later layers follow from pre-activations N(0, target):
 
-    - layers one after another with φ between them: E φ(z)² from :func:`jinit.theory.moments`;
-      biases count as drawn around 0.
-    - any other network (skips, normalization, attention, pooling): its own graph, run on drawn
-      pre-activations, b_l (or what else a layer adds) and N(0, target − E b_l²). What the kernel
-      gives is measured there with random signs on its entries, whose expectation is
-      fan_in E W² E h², padding counted. Inputs and positions are drawn independently: where
-      correlated ones are pooled, pre-activations behind come out larger than expected.
+    - In a chain of layers with φ between them, E h² = E φ(z)² from :func:`jinit.theory.moments`,
+      and biases count as drawn around 0.
+    - In any other network (skips, normalization, attention, pooling), the network itself runs on
+      drawn pre-activations: b_l, or any other term that the layer adds to its product, plus
+      N(0, target − E b_l²). The kernel's contribution is measured with random signs on its entries,
+      which has the expectation fan_in E W² E h², padding included. Inputs and positions are drawn
+      independently; if a layer pools correlated ones, later pre-activations are larger than
+      expected.
 
     Args:
-      key: of the drawn pre-activations and signs.
-      model, params: what :func:`jinit.frameworks.capture` opens, and its parameters.
-      batch: ``(batch, …)``; only what the first layers make of it is used.
+      key: draws pre-activations and signs; unused in a chain of layers.
+      model: a model that :func:`jinit.frameworks.capture` opens.
+      params: its parameters.
+      batch: ``(batch, …)``; only the first layers use its values.
       target: E z² of every layer, > 0.
-      activation: φ, for theory, of a model other than :class:`jinit.models.MLP` whose dense layers
-        and convolutions (padding is not counted) stand one after another; None: drawn.
-      draws: of every pre-activation, ≥ 1; the relative error of E z² is about √(2/(draws · units)).
+      activation: φ of a model other than :class:`jinit.models.MLP` that is a chain of dense layers
+        and convolutions (theory ignores padding). None measures the network with drawn
+        pre-activations instead.
+      draws: number of draws of every pre-activation, ≥ 1. The relative error of E z² is about
+        √(2/(draws · units)).
 
     Returns:
-      Parameters, and a :class:`Trace` of the expected second moments. Kernels that no factor helps
-      stay as they are and have not converged: where nothing comes in, where biases alone exceed
-      the target, and, with NaN in the trace, where the input is not finite, theory does not know
-      its moments, or the layer is not linear in its kernel (weight normalization).
+      Parameters, and a :class:`Trace` of the expected second moments. A kernel that no factor can
+      calibrate stays unchanged and has not converged: its input is 0, or the bias alone exceeds the
+      target. With NaN in the trace also: its input is not finite, theory does not know the moments
+      of φ, or the layer is not linear in its kernel (weight normalization).
 
     Raises:
-      TypeError: no key where one is drawn with. ValueError: an ``activation`` for an MLP that has
-        another, or for a residual or doubled one; a number out of range; as
-        :func:`jinit.frameworks.capture`.
+      TypeError: pre-activations must be drawn and ``key`` is not a PRNG key.
+      ValueError: an ``activation`` that differs from the MLP's own, or one for a residual,
+        normalized or doubled model; a number out of range; as :func:`jinit.frameworks.capture`.
 
     Reference: Bingham & Miikkulainen 2023, section 3.
 
@@ -86,7 +88,7 @@ def analytic(
         weights, biases = _drawn(jax.random.split(key, draws), captured, params, batch, target)
     else:
         weights, biases = _expected(phi, captured, params, batch, target)
-    # No factor helps where nothing comes in, nor where biases alone are more than the target.
+    # No factor reaches the target if the input is 0 or the bias alone exceeds the target.
     able = jnp.isfinite(weights) & (weights > 0) & (biases < target)
     factors = jnp.sqrt(jnp.where(able, (target - biases) / jnp.where(able, weights, 1.0), 1.0))
     after = factors**2 * weights + biases
@@ -95,15 +97,17 @@ def analytic(
     return changed, Trace(weights + biases, after, jnp.ones(len(factors), jnp.int32), converged)
 
 
-def _between_layers(model: Any, activation: ActivationLike | None) -> ActivationLike | None:
-    """The φ that a model's own description, or its user, puts between its layers; None: unknown."""
+def _between_layers(model: ModelLike, activation: ActivationLike | None) -> ActivationLike | None:
+    """The φ between the layers of a chain, from the model or its user; None for other networks."""
     plain = not (isinstance(model, MLP) and (model.residual or model.layer_norm))
     if isinstance(model, ResidualMLP | Antisymmetric) or not plain:
         if activation is not None:
             raise errors.refusal(
-                "activation", activation, f"None: {type(model).__name__} has more than φ between "
-                "its layers", "leave it out: its own graph is run",
-            )  # fmt: skip
+                "activation",
+                activation,
+                f"None: {type(model).__name__} has more than φ between its layers",
+                "leave it out: pre-activations are then drawn",
+            )
         return None
     if type(model) is MLP:
         own = get_activation(model.activation)
@@ -116,7 +120,7 @@ def _between_layers(model: Any, activation: ActivationLike | None) -> Activation
 def _expected(
     phi: ActivationLike, captured: Captured, params: PyTree, batch: Array, target: float
 ) -> tuple[Array, Array]:
-    """fan_in E W² E h² and E b² by kernel, of layers one after another, φ between them."""
+    """fan_in E W² E h² and E b² per kernel of a chain of layers with φ between them."""
     leaves, entering = by_path(params), theory.moments(phi, target).second
     square, weights, biases = jnp.mean(jnp.square(batch.astype(jnp.float32))), [], []
     for layer in captured.layers:
@@ -132,11 +136,10 @@ def _expected(
 def _drawn(
     keys: Key, captured: Captured, params: PyTree, batch: Array, target: float
 ) -> tuple[Array, Array]:
-    """The same for any graph, as means over draws; NaN where z is not linear in the kernel.
+    """As :func:`_expected` for any network, by means over draws; NaN if z is not linear in W.
 
-    With kernels 0 a tap and what the layer adds are all of a pre-activation, and the derivative
-    with respect to a layer's kernel, along W with random signs, is what it makes of the input that
-    these gave it.
+    With all kernels zero, a pre-activation is its tap plus the bias. Its derivative along ±W is
+    then the contribution of the kernel W for the input that these pre-activations give the layer.
     """
     leaves = by_path(params)
     kernels = {layer.kernel: leaves[layer.kernel] for layer in captured.layers}
@@ -147,8 +150,8 @@ def _drawn(
         changed = adjusted(params, dict.fromkeys(kernels, 0.0), kernels)
         return captured.apply(changed, batch, taps)[1]
 
-    def room(name: str, added: Array) -> Array:
-        """The deviation that is left for the tap."""
+    def tap_deviation(name: str, added: Array) -> Array:
+        """The standard deviation of a tap that raises E z² from E b² to the target."""
         axes = tuple(range(1 if name in stacks else 0, added.ndim))
         left = target - jnp.mean(jnp.square(added), axes, jnp.float32, keepdims=True)
         return jnp.sqrt(jnp.maximum(left, 0.0)).astype(added.dtype)
@@ -156,16 +159,18 @@ def _drawn(
     added = values(zeros, None)
 
     def drawn(key: Key) -> Taps:
-        return OrderedDict(
-            (name, room(name, z) * jax.random.normal(jax.random.fold_in(key, i), z.shape, z.dtype))
-            for i, (name, z) in enumerate(added.items())
-        )
+        def tap(index: int, name: str, z: Array) -> Array:
+            noise = jax.random.normal(jax.random.fold_in(key, index), z.shape, z.dtype)
+            return tap_deviation(name, z) * noise
 
-    def along(
-        at: dict[str, Array], kernels: dict[str, Array], taps: Taps
+        return OrderedDict((name, tap(i, name, z)) for i, (name, z) in enumerate(added.items()))
+
+    def derivative_along(
+        direction: dict[str, Array], at: dict[str, Array], taps: Taps
     ) -> tuple[list[Array], list[Array]]:
-        seen, slope = jax.jvp(lambda kernels: values(kernels, taps), (at,), (kernels,))
-        return by_layer(captured, seen), by_layer(captured, slope)
+        """z of each layer at these kernels, and its derivative along a direction of kernels."""
+        z, slope = jax.jvp(lambda kernels: values(kernels, taps), (at,), (direction,))
+        return by_layer(captured, z), by_layer(captured, slope)
 
     def draw(key: Key) -> tuple[Array, Array]:
         of_taps, of_signs = jax.random.split(key)
@@ -174,33 +179,34 @@ def _drawn(
             name: w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)
             for i, (name, w) in enumerate(kernels.items())
         }
-        seen, given = along(zeros, signed, taps)
-        own = [z - tap for z, tap in zip(seen, by_layer(captured, taps), strict=True)]
-        return _squares(given), _squares(own)
+        z, contributions = derivative_along(signed, zeros, taps)
+        own = [value - tap for value, tap in zip(z, by_layer(captured, taps), strict=True)]
+        return _squares(contributions), _squares(own)
 
-    def bent(place: Array) -> Array:
-        """How far the derivative along a kernel is from the one at 0, and its size.
+    def nonlinearity(place: Array) -> Array:
+        """Mean squares of the change of the derivative along W from 0 to W, and of that at 0.
 
-        At its first call: what goes into later ones depends on the kernel itself.
+        Measured at the first call of a shared kernel; the input of later calls depends on W itself.
         """
         taps = drawn(keys[0])
         alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}
-        (_, here), (_, at_zero) = (along(at, alone, taps) for at in (alone, zeros))
+        (_, here), (_, at_zero) = (derivative_along(alone, at, taps) for at in (alone, zeros))
         apart = [a - b for a, b in zip(here, at_zero, strict=True)]
         call = calls[place]
         return jnp.stack([_squares(apart)[call], _squares(at_zero)[call]])
 
-    means = [each.mean(0) for each in jax.lax.map(draw, keys)]
-    weights, biases = (_of_kernels(captured, each) for each in means)
+    means = [squares.mean(0) for squares in jax.lax.map(draw, keys)]
+    weights, biases = (_of_kernels(captured, mean) for mean in means)
     calls = jnp.asarray([own[0] for own in by_kernel(captured).values()])
-    apart, size = jax.lax.map(bent, jnp.arange(len(kernels))).T
+    apart, size = jax.lax.map(nonlinearity, jnp.arange(len(kernels))).T
     return jnp.where(apart <= 1e-3 * size, weights, jnp.nan), biases
 
 
 def _of_kernels(captured: Captured, values: Array) -> Array:
-    """Means over the layers of each kernel."""
+    """``(layers,)`` → ``(kernels,)``: means over the layers that share a kernel."""
     return jnp.stack([values[jnp.asarray(own)].mean() for own in by_kernel(captured).values()])
 
 
 def _squares(values: list[Array]) -> Array:
+    """The mean square of each array."""
     return jnp.stack([jnp.mean(jnp.square(z)) for z in values])

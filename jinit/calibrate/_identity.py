@@ -1,4 +1,4 @@
-"""Networks that start as less than they are: branches that add nothing, outputs that are 0."""
+"""Calibrates networks to start simpler: residual branches that add 0, or an output of 0."""
 
 from __future__ import annotations
 
@@ -8,44 +8,47 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import KeyPath
 
 from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, arrays, by_kernel, opened, pre_activations
+from jinit.frameworks import path_of
 from jinit.frameworks._capture import by_path
-from jinit.frameworks._paths import path_of
 from jinit.parameters import fixup_factors, matches
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 
 def fixup(
     key: Key,
-    model: Any,
+    model: ModelLike,
     params: PyTree,
     batch: Array,
     *,
     branches: Sequence[Sequence[str]] | None = None,
 ) -> tuple[PyTree, Trace]:
-    """Fixup: branch kernels × L^(−1/(2m − 2)), the last of each branch and the output layer's 0.
+    """Fixup: scales branch kernels by L^(−1/(2m − 2)); the last of each and the output get 0.
 
-    m is a branch's number of layers, L the number of branches. Draw the kernels with ``he_normal``
-    first, as the paper does; biases and scalars are left as they are.
+    L is the number of branches and m the number of layers of a branch. The last kernel of each
+    branch and the kernel of the output layer become 0. Draw the kernels with ``he_normal`` first,
+    as the paper does. Biases and scalars do not change.
 
     Args:
-      key: not used.
-      model, params: what :func:`jinit.frameworks.capture` opens, and its parameters.
+      key: unused.
+      model: a model that :func:`jinit.frameworks.capture` opens.
+      params: its parameters.
       batch: ``(batch, …)``.
-      branches: paths of the kernels of each branch, first to last, two or more; None: what
-        ``model.branches()`` says (:class:`jinit.models.ResidualMLP`).
+      branches: for each branch the paths of its two or more kernels, first to last. None calls
+        ``model.branches()``, which :class:`jinit.models.ResidualMLP` has.
 
     Returns:
-      Parameters, and a :class:`Trace` of E z² of what each branch's last layer adds: 0 after, so
-      that the stream's length grows by exactly 1 a branch (zero biases, which
-      ``jinit.initialize`` draws unless told otherwise, given).
+      Parameters, and a :class:`Trace` of E z² of the last layer of each branch, which is 0 after
+      if biases are 0. Each branch then adds nothing to the residual stream.
 
     Raises:
-      ValueError: an output layer without a kernel of its own; no branches given or known, fewer
-        than two kernels in one, a path that is no captured kernel, that stands twice or before one
-        called earlier; as :func:`jinit.frameworks.capture`.
+      ValueError: an output layer that shares its kernel; no branches; a branch with fewer than two
+        kernels, with a path that is not a captured kernel, with kernels out of call order, or with
+        a kernel of another branch; as :func:`jinit.frameworks.capture`.
+      TypeError: branches that are not a sequence.
 
     Reference: Zhang, Dauphin & Ma 2019, section 3.
 
@@ -60,16 +63,19 @@ def fixup(
     layers, output = by_kernel(captured), captured.layers[-1].kernel
     if len(layers[output]) > 1:
         raise errors.refusal(
-            "model", f"{output!r} called last and before",
-            "an output layer with a kernel of its own, which becomes 0", "do not tie it",
-        )  # fmt: skip
+            "model",
+            f"{output!r}, used by the output layer and another one",
+            "an output layer with a kernel of its own, which becomes 0",
+            "do not tie the kernel",
+        )
     if branches is None:
         if not hasattr(model, "branches"):
             raise errors.refusal(
-                f"branches of {type(model).__name__}", None,
+                f"branches of {type(model).__name__}",
+                None,
                 "a model that names them, or the kernels of each",
                 "jinit.models.ResidualMLP, or fixup(…, branches=[('first/kernel', 'last/kernel')])",
-            )  # fmt: skip
+            )
         branches = model.branches()
     _check_branches(branches, list(layers))
     factors = {output: 0.0}
@@ -87,13 +93,13 @@ def fixup(
     return changed, Trace(before, after, jnp.ones(len(last), jnp.int32), after == 0)
 
 
-def _check_branches(branches: Any, kernels: list[str]) -> None:
-    """Paths of two or more kernels each, in the order of their calls, none twice."""
+def _check_branches(branches: Sequence[Sequence[str]], kernels: list[str]) -> None:
+    """Refuses branches other than two or more kernels each, in call order, none twice."""
     fix = "[('first/kernel', 'last/kernel')]"
     if isinstance(branches, str) or not isinstance(branches, Sequence):
-        raise errors.wrong_type("branches", branches, "a list of the kernels of each", fix)
+        raise errors.wrong_type("branches", branches, "a list of kernel paths per branch", fix)
     if not branches:
-        raise errors.refusal("branches", "none", "at least one", "draw a plain network by a rule")
+        raise errors.refusal("branches", "none", "at least one", "use a rule for a plain network")
     seen: set[str] = set()
     for branch in branches:
         several = isinstance(branch, Sequence) and not isinstance(branch, str)
@@ -111,22 +117,25 @@ def _check_branches(branches: Any, kernels: list[str]) -> None:
 
 
 def skipinit(
-    key: Key, model: Any, params: PyTree, batch: Array, *, scales: str = "*/scale"
+    key: Key, model: ModelLike, params: PyTree, batch: Array, *, scales: str = "*/scale"
 ) -> tuple[PyTree, Trace]:
-    """SkipInit: the learnable scalar on every branch starts at 0; kernels are left as drawn.
+    """SkipInit: sets the learnable scalar of every residual branch to 0; kernels do not change.
 
     Args:
-      key, model, batch: not used: the tree decides.
-      params: parameters in which every branch has a scalar, as
-        :class:`jinit.models.ResidualMLP`'s.
-      scales: pattern of the scalars' paths; leaves of more than one entry (LayerNorm's scale) are
-        left alone.
+      key: unused.
+      model: unused.
+      params: parameters with a scalar per branch, such as those of
+        :class:`jinit.models.ResidualMLP`.
+      batch: unused.
+      scales: pattern of the paths of the scalars. Matching leaves with more than one entry
+        (LayerNorm's scale) do not change.
 
     Returns:
       Parameters, and a :class:`Trace` of the scalars.
 
     Raises:
-      ValueError: no scalar matches. TypeError: a pattern that is no text, a leaf that is no array.
+      ValueError: no scalar matches.
+      TypeError: a pattern that is not a string, or a leaf that is not an array.
 
     Reference: De & Smith 2020, section 3.
 
@@ -141,27 +150,36 @@ def skipinit(
         raise errors.wrong_type("scales", scales, "a pattern of paths", "scales='*/scale'")
     leaves = arrays(params)
     scalars = [path for path, leaf in leaves.items() if np.size(leaf) == 1]
-    found = [path for path in scalars if matches(scales, path)]
-    if not found:
+    chosen = [path for path in scalars if matches(scales, path)]
+    if not chosen:
         raise errors.refusal(
-            "scales", scales, "a pattern that matches a scalar of every branch: of "
-            + (", ".join(scalars) or "none here"),
+            "scales",
+            scales,
+            "a pattern that matches a scalar of every branch; scalars in params: "
+            + (", ".join(scalars) or "none"),
             "multiply each branch by a learnable scalar, or use fixup",
-        )  # fmt: skip
-    before = jnp.stack([jnp.reshape(leaves[path], ()) for path in found]).astype(jnp.float32)
+        )
+    before = jnp.stack([jnp.reshape(leaves[path], ()) for path in chosen]).astype(jnp.float32)
     changed = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.zeros_like(leaf) if path_of(path) in found else leaf, params
+        lambda path, leaf: jnp.zeros_like(leaf) if path_of(path) in chosen else leaf, params
     )
     after = jnp.zeros_like(before)
-    return changed, Trace(before, after, jnp.ones(len(found), jnp.int32), after == 0)
+    return changed, Trace(before, after, jnp.ones(len(chosen), jnp.int32), after == 0)
 
 
 def rezero(
-    key: Key, model: Any, params: PyTree, batch: Array, *, scales: str = "*/scale"
+    key: Key, model: ModelLike, params: PyTree, batch: Array, *, scales: str = "*/scale"
 ) -> tuple[PyTree, Trace]:
-    """ReZero: as :func:`skipinit`, meant for networks without any normalization.
+    """ReZero: the same as :func:`skipinit`, for networks without normalization.
 
-    Args, Returns, Raises: as :func:`skipinit`.
+    Args:
+      key, model, params, batch, scales: as in :func:`skipinit`.
+
+    Returns:
+      As :func:`skipinit`.
+
+    Raises:
+      ValueError, TypeError: as :func:`skipinit`.
 
     Reference: Bachlechner et al. 2021, equation 1.
 
@@ -172,21 +190,21 @@ def rezero(
     return skipinit(key, model, params, batch, scales=scales)
 
 
-def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[PyTree, Trace]:
-    """The part ``minus`` of a doubled network becomes a copy of ``plus``: the output starts at 0.
+def antisymmetric(key: Key, model: ModelLike, params: PyTree, batch: Array) -> tuple[PyTree, Trace]:
+    """Copies the parameters ``plus`` of a doubled network to ``minus``, so the output starts at 0.
 
     Args:
-      key: not used.
-      model: :class:`jinit.models.Antisymmetric` of any network, or any model whose parameters are
-        ``plus`` and ``minus`` and that subtracts one part's output from the other's.
+      key: unused.
+      model: :class:`jinit.models.Antisymmetric` of a network, or any model with parameters ``plus``
+        and ``minus`` whose output is the difference of two copies of one network.
       params: its parameters.
       batch: ``(batch, …)``.
 
     Returns:
-      Parameters, and a :class:`Trace` of one entry, the outputs' mean square: 0 after.
+      Parameters, and a :class:`Trace` with one entry, the mean square of the outputs: 0 after.
 
     Raises:
-      ValueError: parameters without two such parts of one shape; as
+      ValueError: parameters other than ``plus`` and ``minus`` of equal shapes; as
         :func:`jinit.frameworks.capture`.
 
     Reference: Zhang, Xu, Luo & Ma 2020, section 4.
@@ -201,17 +219,19 @@ def antisymmetric(key: Key, model: Any, params: PyTree, batch: Array) -> tuple[P
     captured = opened(model, params, batch)
     leaves = by_path(params)
     plus, minus = (
-        {path.partition("/")[2]: leaf for path, leaf in leaves.items() if path.startswith(part)}
-        for part in ("plus/", "minus/")
+        {path.partition("/")[2]: leaf for path, leaf in leaves.items() if path.startswith(prefix)}
+        for prefix in ("plus/", "minus/")
     )
-    shapes = [{path: leaf.shape for path, leaf in part.items()} for part in (plus, minus)]
+    shapes = [{path: leaf.shape for path, leaf in half.items()} for half in (plus, minus)]
     if not plus or shapes[0] != shapes[1] or 2 * len(plus) != len(leaves):
         raise errors.refusal(
-            "params", ", ".join(sorted({path.partition("/")[0] for path in leaves})),
-            "two parts of one shape, plus and minus", "model=jinit.models.Antisymmetric(model)",
-        )  # fmt: skip
+            "params",
+            ", ".join(sorted({path.partition("/")[0] for path in leaves})),
+            "plus and minus, of equal shapes",
+            "model=jinit.models.Antisymmetric(model)",
+        )
 
-    def copied(path: Any, leaf: Any) -> Any:
+    def copied(path: KeyPath[Any], leaf: Array) -> Array:
         part, _, rest = path_of(path).partition("/")
         return plus[rest] if part == "minus" else leaf
 

@@ -1,9 +1,9 @@
-"""Kernel norms learnt before training: by the gradient quotient, or by the loss after one step."""
+"""Learns kernel norms before training: MetaInit by the gradient quotient, GradInit by the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +12,28 @@ import optax
 from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, by_kernel, check_number, class_outputs, opened
 from jinit.frameworks._capture import by_path
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
-# Of ln ‖W‖ in gradinit: a factor of e takes some thirty steps.
+# Adam's learning rate for ln ‖W‖ in gradinit: a factor of e takes about thirty steps.
 _ADAM = 0.03
-# ln of the factors on all kernels from which metainit may start.
+# ln of the common factors on all kernels at which metainit may start.
 _STARTS = (0.0, -0.25, -0.5, -0.75, -1.0, -1.25, -1.5)
+# ln of the norms, the velocity or Adam's state, the best ln of the norms, the smallest value.
+_Descent: TypeAlias = tuple[Array, Array, Array, Array]
+_AdamState: TypeAlias = tuple[Array, optax.OptState, Array, Array]
 
 
 def gradient_quotient(
     loss: Callable[[PyTree], Array], params: PyTree, *, epsilon: float = 1e-5
 ) -> Array:
-    """GQ = mean |(g − Hg)/(g + ε sign g) − 1|: how much a gradient changes along itself.
+    """The gradient quotient GQ = mean |(g − Hg)/(g + ε sign g) − 1| over all parameters.
+
+    GQ measures how much a step along the gradient g changes the gradient. H is the Hessian.
 
     Args:
       loss: ``loss(params) -> scalar``, twice differentiable.
-      params: where.
-      epsilon: keeps the quotient finite where g is 0, > 0.
+      params: the point at which g and H are taken.
+      epsilon: ε > 0, which keeps the quotient finite where g is 0.
 
     Returns:
       A scalar ≥ 0; 0 for a linear loss.
@@ -41,20 +46,20 @@ def gradient_quotient(
     gradient = jax.grad(loss)
     g, hg = jax.jvp(gradient, (params,), (gradient(params),))
 
-    def parts(g: Array, hg: Array) -> tuple[Array, Array]:
-        # What has no gradient and gets none (a dead unit's weights) has no part in the mean.
+    def sums(g: Array, hg: Array) -> tuple[Array, Array]:
+        # Entries that have and get no gradient (weights of a dead unit) are left out of the mean.
         moves = (g != 0) | (hg != 0)
         quotient = (g - hg) / (g + epsilon * jnp.where(g >= 0, 1.0, -1.0)) - 1
         return jnp.where(moves, jnp.abs(quotient), 0.0).sum(), moves.sum()
 
-    pairs = [parts(*leaves) for leaves in zip(*map(jax.tree.leaves, (g, hg)), strict=True)]
+    pairs = [sums(*leaves) for leaves in zip(*map(jax.tree.leaves, (g, hg)), strict=True)]
     total, count = (sum(column) for column in zip(*pairs, strict=True))
     return jnp.asarray(total) / jnp.maximum(count, 1)
 
 
 def metainit(
     key: Key,
-    model: Any,
+    model: ModelLike,
     params: PyTree,
     batch: Array,
     *,
@@ -63,27 +68,32 @@ def metainit(
     learning_rate: float = 0.005,
     momentum: float = 0.9,
 ) -> tuple[PyTree, Trace]:
-    """Norms of all kernels by signed gradient descent on the gradient quotient; no labels needed.
+    """Learns the norms of all kernels by signed gradient descent on the gradient quotient GQ.
 
-    Each kernel keeps its direction; its log-norm moves against the sign of ∂GQ/∂ ln‖W‖. In a
-    chaotic network that sign says nothing: it starts at the first common factor of 1, e^−¼, …,
-    e^−1.5 at which GQ is half of what it was; at 1 where none is.
+    No labels are needed. Each kernel keeps its direction; its log-norm moves against the sign of
+    ∂GQ/∂ ln‖W‖. In a chaotic network this sign is uninformative. Descent therefore starts at the
+    first of the common factors 1, e^−¼, …, e^−1.5 at which GQ is at most half its initial value,
+    or at 1 if there is none.
 
     Args:
-      key: of the random labels.
-      model, params: as :func:`jinit.calibrate.lsuv`; φ must be smooth (for ReLU φ″ is 0).
+      key: draws random labels.
+      model: as in :func:`jinit.calibrate.lsuv`; φ must be smooth (φ″ = 0 for ReLU).
+      params: its parameters.
       batch: ``(batch, …)``; the paper uses N(0, 1).
-      classes: number of random labels, 2 to the number of outputs (2 of one output, by its
-        log-odds); None: all of them.
-      steps: ≥ 1. learning_rate: of ln‖W‖, > 0. momentum: in [0, 1).
+      classes: number of different random labels, from 2 to the number of outputs. A single output
+        is the log-odds of 2 classes. None takes all classes.
+      steps: number of steps, ≥ 1.
+      learning_rate: step of ln‖W‖, > 0.
+      momentum: in [0, 0.999].
 
     Returns:
-      Parameters of the smallest quotient that was met, and a :class:`Trace` of one entry, GQ before
-      and after; converged if it fell by half.
+      The parameters with the smallest GQ of all steps, and a :class:`Trace` with one entry, GQ;
+      converged if GQ fell to half or less.
 
     Raises:
-      ValueError: a number out of range, outputs that are not ``(batch, outputs)``; as
-        :func:`jinit.frameworks.capture`. TypeError: no key.
+      ValueError: a number out of range; outputs other than ``(batch, k)`` or ``(batch,)``; as
+        :func:`jinit.frameworks.capture`.
+      TypeError: ``key`` is not a PRNG key.
 
     Reference: Dauphin & Schoenholz 2019, algorithm 1 (with ln‖W‖ in place of ‖W‖ and a start).
 
@@ -119,18 +129,18 @@ def metainit(
     def quotient(log: Array) -> Array:
         return gradient_quotient(loss, scaled(log))
 
-    def step(state: Any, nothing: None) -> tuple[Any, None]:
+    def step(state: _Descent, _: None) -> tuple[_Descent, None]:
         log, speed, best, least = state
         value, slope = jax.value_and_grad(quotient)(log)
         better = value < least
         best, least = jnp.where(better, log, best), jnp.where(better, value, least)
-        # NaN has no sign: such a network stays where it was best.
+        # A gradient of NaN moves nothing; the best parameters so far are kept.
         speed = momentum * speed - learning_rate * jnp.sign(jnp.nan_to_num(slope))
         return (log + speed, speed, best, least), None
 
     starts = jnp.broadcast_to(jnp.asarray(_STARTS)[:, None], (len(_STARTS), len(kernels)))
     values = jax.lax.map(quotient, starts)
-    # The smallest quotient would be that of a network in which everything vanishes.
+    # The first half, not the smallest: GQ is smallest in a network in which everything vanishes.
     first = jnp.argmax(values <= values[0] / 2)
     start = starts[first], jnp.zeros(len(kernels)), starts[first], values[first]
     (_, _, best, least), _ = jax.lax.scan(step, start, None, length=steps)
@@ -141,7 +151,7 @@ def metainit(
 
 def gradinit(
     key: Key,
-    model: Any,
+    model: ModelLike,
     params: PyTree,
     batch: Array,
     loss: Callable[[Array], Array],
@@ -150,24 +160,28 @@ def gradinit(
     gradient_norm: float = 1.0,
     steps: int = 100,
 ) -> tuple[PyTree, Trace]:
-    """Norms of all kernels that make the loss smallest after one step of SGD.
+    """Learns the norms of all kernels so that the loss after one step of SGD is smallest.
 
-    Minimizes L(θ − η g) over ln‖W_k‖ by Adam while ‖g‖ ≤ γ, and ‖g‖ itself while it is larger.
+    Adam minimizes L(θ − η g) over ln‖W_k‖ while ‖g‖ ≤ γ, and ‖g‖ while ‖g‖ > γ.
 
     Args:
-      key: not used.
-      model, params: as :func:`jinit.calibrate.lsuv`.
-      batch: ``(batch, …)``. loss: ``loss(outputs) -> scalar`` for this batch.
-      learning_rate: η of the step, > 0. gradient_norm: γ, > 0.
-      steps: of Adam, ≥ 1.
+      key: unused.
+      model: as in :func:`jinit.calibrate.lsuv`.
+      params: its parameters.
+      batch: ``(batch, …)``.
+      loss: ``loss(outputs) -> scalar`` for this batch.
+      learning_rate: η of the SGD step, > 0.
+      gradient_norm: γ, the largest ‖g‖ of a solution, > 0.
+      steps: number of steps of Adam, ≥ 1.
 
     Returns:
-      Parameters of the smallest loss after the step that was met with ‖g‖ ≤ γ (or the last), and a
-      :class:`Trace` of one entry, that loss before and after; converged if it fell.
+      The parameters with the smallest L(θ − η g) of all steps with ‖g‖ ≤ γ (the last parameters if
+      there is no such step), and a :class:`Trace` with one entry, L(θ − η g); converged if it fell.
 
     Raises:
-      ValueError: a number out of range, a loss that is not one real number; as
+      ValueError: a number out of range; a loss that does not return one real number; as
         :func:`jinit.frameworks.capture`.
+      TypeError: a loss that is not callable.
 
     Reference: Zhu et al. 2021, equation 1 and algorithm 1.
 
@@ -210,13 +224,13 @@ def gradinit(
 
     adam = optax.adam(_ADAM)
 
-    def step(state: Any, nothing: None) -> tuple[Any, None]:
+    def step(state: _AdamState, _: None) -> tuple[_AdamState, None]:
         log, moments, best, least = state
         (_, (value, size)), slope = jax.value_and_grad(objective, has_aux=True)(log)
         better = (value < least) & (size <= gradient_norm)
         best, least = jnp.where(better, log, best), jnp.where(better, value, least)
         updates, moments = adam.update(jnp.nan_to_num(slope), moments)
-        return (log + updates, moments, best, least), None
+        return (log + jnp.asarray(updates), moments, best, least), None
 
     zero = jnp.zeros(len(kernels))
     start = zero, adam.init(zero), zero, jnp.asarray(jnp.inf)
@@ -228,14 +242,14 @@ def gradinit(
 
 
 def _check_loss(of: Callable[[PyTree], Array], params: PyTree) -> None:
-    """It takes the outputs and gives one real number."""
+    """Refuses a loss that does not map the outputs to one real number."""
     try:
-        found = jax.eval_shape(of, params)
+        value = jax.eval_shape(of, params)
     except (TypeError, ValueError, AttributeError) as problem:
         if isinstance(problem, errors.Refusal):
             raise
-        found, got = None, str(problem).partition("\n")[0]
+        value, got = None, str(problem).partition("\n")[0]
     else:
-        got = f"{found.dtype}{list(found.shape)}"
-    if found is None or found.shape or not jnp.issubdtype(found.dtype, jnp.floating):
-        raise errors.refusal("loss", got, "one real number", "the mean over the batch")
+        got = f"{value.dtype}{list(value.shape)}"
+    if value is None or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise errors.refusal("loss", got, "one real number", "take the mean over the batch")

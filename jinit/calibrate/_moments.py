@@ -1,8 +1,6 @@
-"""Calibrations that set the mean and variance of pre-activations on data."""
+"""Calibrates the mean and variance of pre-activations, and the output bias, on data."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,6 @@ from jinit import errors
 from jinit.calibrate._common import (
     Trace,
     adjusted,
-    along,
     beyond_rounding,
     by_kernel,
     check_number,
@@ -20,37 +17,40 @@ from jinit.calibrate._common import (
     epsilon,
     kernels_by_layer,
     opened,
+    per_unit,
     pre_activations,
 )
 from jinit.frameworks._capture import by_path
 from jinit.probes._losses import check_classes
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 
 def lsuv(
     key: Key,
-    model: Any,
+    model: ModelLike,
     params: PyTree,
     batch: Array,
     *,
     tolerance: float = 0.1,
     iterations: int = 10,
 ) -> tuple[PyTree, Trace]:
-    """Layer-sequential unit variance: each kernel divided by the deviation of its layer's output.
+    """Layer-sequential unit variance: divides each kernel by the deviation of its pre-activation.
 
-    Layer after layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, Var over inputs and units. For
-    a kernel that n layers share it is over all of them, a step is W ← W/(Var z)^(1/2n), and the
-    pass through the layers is repeated.
+    Layer by layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, where Var is over inputs and units.
+    If n layers share a kernel, Var is over all of these layers, a step is W ← W/(Var z)^(1/2n), and
+    the pass through the layers is repeated.
 
     Args:
-      key: not used: the batch decides. Draw ``params`` with ``orthogonal``, as the paper does.
-      model, params: what :func:`jinit.frameworks.capture` opens, and its parameters.
+      key: unused. Draw ``params`` with ``orthogonal``, as the paper does.
+      model: a model that :func:`jinit.frameworks.capture` opens.
+      params: its parameters.
       batch: ``(batch, …)``, at least two examples.
-      tolerance: > 0. iterations: the most steps per layer, ≥ 1; where layers share a kernel also
-        the number of passes, each with as many.
+      tolerance: largest |Var z − 1| of a converged layer, > 0.
+      iterations: largest number of steps per layer and pass, ≥ 1; if layers share a kernel, also
+        the number of passes.
 
     Returns:
-      Parameters, and a :class:`Trace` of the variances. A layer whose output is constant keeps its
+      Parameters, and a :class:`Trace` of the variances. A layer with constant output keeps its
       kernel and has not converged.
 
     Raises:
@@ -77,15 +77,15 @@ def lsuv(
     powers = jnp.asarray([1 / len(own) for own in layers.values()])
 
     def variances(scales: Array) -> Array:
-        changed, found = adjusted(params, dict(zip(kernels, scales, strict=True))), []
+        changed, result = adjusted(params, dict(zip(kernels, scales, strict=True))), []
         values = pre_activations(captured, changed, batch)
         for own, dtype in zip(layers.values(), dtypes, strict=True):
             z = jnp.concatenate([values[place].ravel() for place in own])
             variance, size = z.var(), jnp.sqrt(jnp.mean(jnp.square(z)))
-            # What equal values differ by in rounding is no variance to divide by.
+            # The rounding error of equal values is not a variance to divide by.
             varies = beyond_rounding(jnp.sqrt(variance), size, dtype) | ~jnp.isfinite(variance)
-            found.append(jnp.where(varies, variance, 0.0))
-        return jnp.stack(found)
+            result.append(jnp.where(varies, variance, 0.0))
+        return jnp.stack(result)
 
     def layer(state: tuple[Array, Array], place: Array) -> tuple[tuple[Array, Array], None]:
         scales, counts = state
@@ -114,26 +114,27 @@ def lsuv(
 
 
 def within_layer(
-    key: Key, model: Any, params: PyTree, batch: Array, *, iterations: int = 2
+    key: Key, model: ModelLike, params: PyTree, batch: Array, *, iterations: int = 2
 ) -> tuple[PyTree, Trace]:
-    """Every unit's pre-activation gets mean 0 and deviation 1 over the batch, layer after layer.
+    """Gives the pre-activation of every unit mean 0 and deviation 1 over the batch.
 
-    W_j ← W_j/σ_j, b_j ← (b_j − μ_j)/σ_j; for a kernel that n layers share μ_j and σ_j are over all
-    of them and steps are the n-th part (σ_j^(1/n), μ_j/n). The same point as data-dependent
-    initialization of weight normalization (Salimans & Kingma 2016, equation 6), which writes σ_j
-    into g_j.
+    Layer by layer, W_j ← W_j/σ_j and b_j ← (b_j − μ_j)/σ_j. If n layers share a kernel, μ_j and σ_j
+    are over all of these layers, and a step is one n-th (σ_j^(1/n), μ_j/n). The result equals the
+    data-dependent initialization of weight normalization (Salimans & Kingma 2016, equation 6),
+    which stores σ_j in g_j.
 
     Args:
-      key: not used: the batch decides.
-      model, params: as :func:`lsuv`; every layer needs a bias.
+      key: unused.
+      model: as in :func:`lsuv`; every layer needs a bias.
+      params: its parameters.
       batch: ``(batch, …)``, at least two examples.
-      iterations: passes through all layers; one is exact but for rounding. Where layers share a
-        kernel it takes some 20, and a residual stream that goes through one many times may never
-        settle.
+      iterations: number of passes through all layers, ≥ 1. One pass is exact up to rounding.
+        Shared kernels need about 20, and a residual stream that passes one kernel many times may
+        not converge.
 
     Returns:
-      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| of each kernel;
-      units that do not vary over the batch keep their kernel.
+      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| of each kernel.
+      Units that do not vary over the batch keep their weights.
 
     Raises:
       ValueError: a layer without bias, a number out of range; as :func:`jinit.frameworks.capture`.
@@ -150,33 +151,35 @@ def within_layer(
     """
     errors.check_integer("iterations", iterations, low=1, fix="use 2")
     captured = opened(model, params, batch)
-    check_several(batch, "a unit's variance over them")
-    for each in captured.layers:
-        if each.bias is None:
+    check_several(batch, "a unit's variance is over examples")
+    for layer in captured.layers:
+        if layer.bias is None:
             raise errors.refusal(
-                "model", f"{each.name} without a bias", "a bias in every layer",
+                "model",
+                f"{layer.name} without a bias",
+                "a bias in every layer",
                 "use lsuv, which sets variances alone",
-            )  # fmt: skip
+            )
 
     leaves, calls = by_path(params), by_kernel(captured)
     kernels = list(calls)
     layers = [captured.layers[own[0]] for own in calls.values()]
-    biases = [each.bias or "" for each in layers]
+    biases = [first.bias or "" for first in layers]
     units = [_units(leaves[k], leaves[b]) for k, b in zip(kernels, biases, strict=True)]
 
     def moments(params: PyTree) -> list[tuple[Array, Array, Array]]:
-        values, found = pre_activations(captured, params, batch), []
+        values, result = pre_activations(captured, params, batch), []
         for own, shape in zip(calls.values(), units, strict=True):
             parts = [values[place].reshape(-1, *shape) for place in own]
-            # What differs from call to call alone does not vary over the batch.
+            # A unit that differs only from call to call does not vary over the batch.
             varying, z = jnp.stack([part.std(0) for part in parts]).max(0), jnp.concatenate(parts)
-            found.append((z.mean(0), z.std(0), varying))
-        return found
+            result.append((z.mean(0), z.std(0), varying))
+        return result
 
     def distances(params: PyTree) -> Array:
         return jnp.stack([(jnp.abs(m) + jnp.abs(s - 1)).max() for m, s, _ in moments(params)])
 
-    def layer(params: PyTree, place: Array) -> tuple[PyTree, None]:
+    def step(params: PyTree, place: Array) -> tuple[PyTree, None]:
         factors: dict[str, Array] = {}
         shifts: dict[str, Array] = {}
         for index, (mean, deviation, varying) in enumerate(moments(params)):
@@ -185,16 +188,16 @@ def within_layer(
             power = 1 / len(calls[kernels[index]])
             scale = jnp.where((index == place) & varies, (1 / deviation) ** power, 1.0)
             shift = jnp.where((index == place) & jnp.isfinite(mean), -mean * power * scale, 0.0)
-            # Several axes of units are the kernel's last ones.
+            # If units have several axes, they are the last axes of the kernel.
             axis = layers[index].kernel_unit_axis
-            one = along(scale, axis, kernel.ndim) if scale.ndim == 1 else scale
-            factors |= {kernels[index]: one, biases[index]: scale.reshape(bias.shape)}
+            factor = per_unit(scale, axis, kernel.ndim) if scale.ndim == 1 else scale
+            factors |= {kernels[index]: factor, biases[index]: scale.reshape(bias.shape)}
             shifts[biases[index]] = shift.reshape(bias.shape)
         return adjusted(params, factors, shifts), None
 
     order = jnp.tile(kernels_by_layer(captured), iterations)
     before = distances(params)
-    changed, _ = jax.lax.scan(layer, params, order)
+    changed, _ = jax.lax.scan(step, params, order)
     after = distances(changed)
     steps = jnp.full(len(kernels), iterations, jnp.int32)
     rounding = max(epsilon(leaves[name].dtype) for name in kernels)
@@ -202,32 +205,41 @@ def within_layer(
 
 
 def _units(kernel: Array, bias: Array) -> tuple[int, ...]:
-    """The shape of a layer's units: one axis, or several, as heads of attention have."""
+    """The shape of a layer's units: one axis, or several as in attention heads."""
     several = bias.ndim > 1 and kernel.shape[-bias.ndim :] == bias.shape
     return tuple(bias.shape) if several else (bias.size,)
 
 
 def output_bias(
-    key: Key, model: Any, params: PyTree, batch: Array, labels: Array, *, smoothing: float = 1.0
+    key: Key,
+    model: ModelLike,
+    params: PyTree,
+    batch: Array,
+    labels: Array,
+    *,
+    smoothing: float = 1.0,
 ) -> tuple[PyTree, Trace]:
-    """The output bias that makes the mean output on the batch the log-frequencies of the classes.
+    """Sets the output bias so that the mean output on the batch equals the log class frequencies.
 
-    b_k ← b_k + ln p_k − mean f_k(x), p_k = (count_k + smoothing)/(n + smoothing · classes), so that
-    the loss of small weights starts at the entropy of the labels; for a single output the log-odds
-    of class 1 take the place of ln p_k.
+    b_k ← b_k + ln p_k − mean f_k(x) with p_k = (count_k + smoothing)/(n + smoothing · classes).
+    With small weights the loss then starts at the entropy of the labels. For a single output, the
+    log-odds of class 1 replace ln p_k.
 
     Args:
-      key: not used.
-      model, params: as :func:`lsuv`; the output layer needs a bias.
-      batch: ``(batch, …)``. labels: ``(batch,)`` integers below the number of outputs.
-      smoothing: pseudo-count, 1e-30 to 1e30.
+      key: unused.
+      model: as in :func:`lsuv`; the output layer needs a bias.
+      params: its parameters.
+      batch: ``(batch, …)``.
+      labels: ``(batch,)`` integers below the number of outputs (below 2 for a single output).
+      smoothing: pseudo-count per class, 1e-30 to 1e30.
 
     Returns:
-      Parameters, and a :class:`Trace` of one entry: the largest |mean output − goal| before, after.
+      Parameters, and a :class:`Trace` with one entry: the largest |mean output − goal|.
 
     Raises:
-      ValueError: an output layer without a bias of its own; labels that are not integers, one an
-        example, below the number of classes. TypeError: labels that are no array.
+      ValueError: an output layer without a bias per output, or that shares its kernel; labels that
+        are not integers ``(batch,)`` below the number of classes.
+      TypeError: labels that are not an array.
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
 
@@ -245,9 +257,11 @@ def output_bias(
     alone = len(by_kernel(captured)[last.kernel]) == 1
     if bias is None or by_path(params)[bias].size != classes or not alone:
         raise errors.refusal(
-            "model", f"{last.name} called last, without a bias of each output alone",
-            "an output layer with biases of its own, called last", "use_bias=True",
-        )  # fmt: skip
+            "model",
+            f"{last.name}, called last, without a bias per output that no other layer shares",
+            "an output layer, called last, with biases of its own",
+            "use_bias=True",
+        )
     own = by_path(params)[bias]
 
     def outputs(params: PyTree) -> Array:
@@ -258,17 +272,17 @@ def output_bias(
     counts = jnp.bincount(labels, length=max(2, classes)) + smoothing
     wanted = jnp.log(counts / counts.sum())
     wanted = wanted if classes > 1 else wanted[1:] - wanted[:1]
-    # Outputs that overflow have no bias that helps.
+    # No bias corrects outputs that overflow.
     shift = jnp.where(jnp.isfinite(mean), wanted - mean, 0.0)
     changed = adjusted(params, {}, {bias: shift.reshape(own.shape)})
-    before, after = (jnp.abs(each - wanted).max()[None] for each in (mean, outputs(changed)))
-    # Half precision cannot hold the goal itself any nearer.
+    before, after = (jnp.abs(output - wanted).max()[None] for output in (mean, outputs(changed)))
+    # The goal itself is rounded to the dtype of the bias.
     rounding = epsilon(own.dtype) * jnp.abs(wanted).max()
     return changed, Trace(before, after, jnp.ones(1, jnp.int32), after < 1e-4 + rounding)
 
 
-def _check_labels(labels: Any, examples: int, classes: int) -> None:
-    """Integers in [0, classes), one an example; traced ones pass unread."""
+def _check_labels(labels: Array, examples: int, classes: int) -> None:
+    """Refuses labels other than ``(examples,)`` integers in [0, classes)."""
     fix = "pass the integer labels of this batch"
     if not hasattr(labels, "dtype"):
         raise errors.wrong_type("labels", labels, f"an array ({examples},) of integers", fix)

@@ -1,8 +1,6 @@
-"""Layers that learn at one rate: the ratio of gradient to weight made equal across a network."""
+"""Scales kernels so that all layers have the same ratio of gradient norm to weight norm."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +9,30 @@ from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, by_kernel, kernels_by_layer, opened
 from jinit.frameworks._capture import by_path
 from jinit.probes import random_projection
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 
 def between_layers(
-    key: Key, model: Any, params: PyTree, batch: Array, *, iterations: int = 10
+    key: Key, model: ModelLike, params: PyTree, batch: Array, *, iterations: int = 10
 ) -> tuple[PyTree, Trace]:
-    """Scales kernels by r_k with Π r_k = 1 so that all layers have one rate C_k = ‖∂L/∂W_k‖/‖W_k‖.
+    """Scales kernels by r_k with Π r_k = 1 so that all layers share one rate C_k = ‖∂L/∂W_k‖/‖W_k‖.
 
-    Scaling by r_k divides C_k by r_k² where the activation is positively homogeneous: r_k =
-    √(C_k/C̄), C̄ the geometric mean, is exact in one step, and with b_k scaled by r_1 ⋯ r_k the
-    function stays what it was. Elsewhere half steps (in ln r) are repeated. A kernel that several
-    layers share counts once for each in Π r_k and C̄; its bias takes the geometric mean of their
-    products, and the function does not stay exactly.
+    If the activation is positively homogeneous, scaling by r_k divides C_k by r_k². One step
+    r_k = √(C_k/C̄), with the geometric mean C̄, is then exact, and scaling b_k by r_1 ⋯ r_k keeps the
+    function of the network. For other activations, half steps in ln r are repeated. A kernel that
+    n layers share counts n times in Π r_k and C̄; its bias is scaled by the geometric mean of the
+    products r_1 ⋯ r_k of these layers, and the function changes slightly.
 
     Args:
-      key: of the random projection of the outputs that stands for a loss.
-      model, params: as :func:`jinit.calibrate.lsuv`; at least two layers.
+      key: draws the random projection of the outputs, which serves as the loss.
+      model: as in :func:`jinit.calibrate.lsuv`, with at least two layers.
+      params: its parameters.
       batch: ``(batch, …)``.
-      iterations: how many, ≥ 1.
+      iterations: number of steps, ≥ 1.
 
     Returns:
-      Parameters, and a :class:`Trace` of the rates; converged where within 5 % of C̄. A kernel
-      whose entries or gradients are 0 stays as it is, and has not.
+      Parameters, and a :class:`Trace` of the rates; a kernel has converged if its rate is within
+      5 % of C̄. A kernel whose entries or gradients are 0 stays unchanged and has not converged.
 
     Raises:
       ValueError: a number out of range; as :func:`jinit.frameworks.capture`.
@@ -65,14 +64,14 @@ def between_layers(
         return jnp.stack([slope / size for slope, size in norms])
 
     def relative(rates: Array) -> tuple[Array, Array]:
-        """ln C_k − ln C̄; 0, and not a rate, where weights or gradients are 0 or overflow."""
+        """ln C_k − ln C̄, and whether C_k is defined: 0 and False if weights or gradients are 0."""
         able = (rates > 0) & jnp.isfinite(rates)
         log = jnp.log(jnp.where(able, rates, 1.0))
         mean = (counts * log).sum() / jnp.maximum((counts * able).sum(), 1)
         return jnp.where(able, log - mean, 0.0), able
 
     def step(params: PyTree, place: Array) -> tuple[PyTree, None]:
-        # Full at first, halved after: exact where one step is, and damped where it is not.
+        # A full step first, exact for homogeneous activations; then half steps, for the others.
         share = jnp.where(place == 0, 0.5, 0.25)
         log_r = share * relative(rates(params))[0]
         factors = dict(zip(kernels, jnp.exp(log_r), strict=True))

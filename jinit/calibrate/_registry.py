@@ -151,10 +151,11 @@ def register(name: str, function: CalibrationFunction) -> None:
         first, others = parameters[: len(_FIRST)], parameters[len(_FIRST) :]
         if len(first) < len(_FIRST) or not set(others) <= set(_FROM_SWEEP):
             raise errors.refusal(
-                f"calibration {name!r}", f"parameters ({', '.join(parameters)})",
+                f"calibration {name!r}",
+                f"parameters ({', '.join(parameters)})",
                 "(key, model, params, batch), then labels or loss",
                 "make options keyword-only: def calibrate(key, model, params, batch, *, option=1)",
-            )  # fmt: skip
+            )
     _FUNCTIONS.register(name, function)
 
 
@@ -177,14 +178,18 @@ def get(text: str) -> Calibration:
     _FUNCTIONS.get(spec.name)
     if len(spec.args) != 1:
         raise errors.refusal(
-            f"calibration {spec.name!r}", text, "one initializer and named options",
+            f"calibration {spec.name!r}",
+            text,
+            "one initializer and named options",
             f"{spec.name}(orthogonal)",
-        )  # fmt: skip
+        )
     if _name_in(spec.args[0]) in _FUNCTIONS:
         raise errors.refusal(
-            f"calibration {spec.name!r}", text, "one calibration around one initializer",
+            f"calibration {spec.name!r}",
+            text,
+            "one calibration around one initializer",
             f"{spec.name}(orthogonal)",
-        )  # fmt: skip
+        )
     return Calibration(spec.name, initializers.get(spec.args[0]), spec.kwargs)
 
 

@@ -22,9 +22,23 @@ from jinit.probes._symmetry import Symmetry, duplicate_units, symmetry
 from jinit.probes._verdict import verdict
 
 __all__ = [
-    "Beside", "CoordinateCheck", "Finding", "Profile", "Symmetry",
-    "beside", "coordinate_check", "cross_entropy", "duplicate_units", "empirical_ntk",
-    "ensemble", "hessian_largest_eigenvalue", "jacobian_largest_singular_values",
-    "jacobian_singular_values", "ntk_condition_number", "propagation", "random_projection",
-    "symmetry", "verdict",
-]  # fmt: skip
+    "Beside",
+    "CoordinateCheck",
+    "Finding",
+    "Profile",
+    "Symmetry",
+    "beside",
+    "coordinate_check",
+    "cross_entropy",
+    "duplicate_units",
+    "empirical_ntk",
+    "ensemble",
+    "hessian_largest_eigenvalue",
+    "jacobian_largest_singular_values",
+    "jacobian_singular_values",
+    "ntk_condition_number",
+    "propagation",
+    "random_projection",
+    "symmetry",
+    "verdict",
+]

@@ -120,9 +120,11 @@ def coordinate_check(
     if bad.any():
         worst = names[0][int(bad.any((0, 1)).argmax())]
         raise errors.refusal(
-            "change", f"0, NaN or inf at {worst}", "finite and above 0",
+            "change",
+            f"0, NaN or inf at {worst}",
+            "finite and above 0",
             "lower the learning rate, or give every layer a gradient",
-        )  # fmt: skip
+        )
     centred = np.log(widths) - np.log(widths).mean()
     slopes = np.einsum("w,wsl->sl", centred, np.log(change)) / (centred**2).sum()
     intervals = tuple(bootstrap(column, np.mean) for column in slopes.T)
@@ -141,9 +143,12 @@ class _Move:
 
     def __call__(self, seed: Array, x: Array) -> Array:
         params = initialize(
-            jax.random.key(seed), self.captured.params, self.rules,
-            host=self.captured.host, layers=self.captured.layouts,
-        )  # fmt: skip
+            jax.random.key(seed),
+            self.captured.params,
+            self.rules,
+            host=self.captured.host,
+            layers=self.captured.layouts,
+        )
 
         def objective(params: PyTree) -> Array:
             return self.loss(self.captured.apply(params, x, None)[0])

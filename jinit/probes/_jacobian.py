@@ -43,9 +43,11 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
     inputs, outputs = x[0].size, jax.eval_shape(one, x[0].ravel()).size
     if inputs * outputs > LARGEST:
         raise errors.refusal(
-            "Jacobian", f"{outputs} × {inputs} entries", f"at most {LARGEST}",
+            "Jacobian",
+            f"{outputs} × {inputs} entries",
+            f"at most {LARGEST}",
             "use jacobian_largest_singular_values, which is matrix-free",
-        )  # fmt: skip
+        )
     make = jax.jacfwd if inputs < outputs else jax.jacrev
 
     def values(x: Array) -> Array:

@@ -60,12 +60,14 @@ def check_classes(labels: Array, classes: int) -> None:
     outside = values[(values < 0) | (values >= classes)]
     if outside.size:
         raise errors.refusal(
-            "labels", int(outside[0]), f"0 to {classes - 1}",
+            "labels",
+            int(outside[0]),
+            f"0 to {classes - 1}",
             "pass labels of this batch, and a model with one output per class",
-        )  # fmt: skip
+        )
 
 
-def check_scalar(value: object, of: str) -> None:
+def check_scalar(value: Array | jax.ShapeDtypeStruct, of: str) -> None:
     """Refuses the value of a loss, or its ``ShapeDtypeStruct``, unless it is a scalar."""
     shape = getattr(value, "shape", None)
     if shape != ():

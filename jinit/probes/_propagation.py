@@ -127,9 +127,11 @@ def propagation(
     wanted: Any = jax.tree.structure(captured.params)
     if jax.tree.structure(params) != wanted:
         raise errors.refusal(
-            "params", jax.tree.structure(params), f"the tree of captured.params, {wanted}",
+            "params",
+            jax.tree.structure(params),
+            f"the tree of captured.params, {wanted}",
             "pass parameters of the captured model (without Flax's outer 'params')",
-        )  # fmt: skip
+        )
     phi = None if activation is None else get_activation(activation)
 
     def scalar(params: PyTree, taps: Taps) -> tuple[Array, Taps]:
@@ -153,10 +155,12 @@ def propagation(
         _at(signals[layer.value], layer.index) | own
         for layer, own in zip(captured.layers, weights, strict=True)
     ]
-    return Profile(**{
-        item.name: jnp.stack([row[item.name] for row in rows])
-        for item in dataclasses.fields(Profile)
-    })  # fmt: skip
+    return Profile(
+        **{
+            item.name: jnp.stack([row[item.name] for row in rows])
+            for item in dataclasses.fields(Profile)
+        }
+    )
 
 
 def output_shapes(captured: Captured, params: PyTree, x: Array) -> tuple[PyTree, PyTree]:
@@ -167,9 +171,11 @@ def output_shapes(captured: Captured, params: PyTree, x: Array) -> tuple[PyTree,
     except (TypeError, ValueError, IndexError, flax.errors.FlaxError) as problem:
         text = str(problem).partition("\n")[0]
         raise errors.refusal(
-            "x", jnp.shape(x), f"inputs of the captured model ({text})",
+            "x",
+            jnp.shape(x),
+            f"inputs of the captured model ({text})",
             "pass x of the captured shape and parameters of the same model",
-        ) from problem  # fmt: skip
+        ) from problem
 
 
 def _signal(

@@ -76,12 +76,14 @@ def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> 
         singular = jnp.linalg.svd(flat.astype(jnp.float32), compute_uv=False)
         largest = jnp.maximum(singular[0], _FLOAT32.tiny)
         floor = max(flat.shape) * _FLOAT32.eps * largest
-        rows.append((
-            duplicate_units(kernel, bias),
-            duplicate_units(kernel, bias, tolerance),
-            (singular > floor).sum(dtype=jnp.float32),
-            ((singular / largest) ** 2).sum(),
-        ))  # fmt: skip
+        rows.append(
+            (
+                duplicate_units(kernel, bias),
+                duplicate_units(kernel, bias, tolerance),
+                (singular > floor).sum(dtype=jnp.float32),
+                ((singular / largest) ** 2).sum(),
+            )
+        )
     return Symmetry(*(jnp.stack(column) for column in zip(*rows, strict=True)))
 
 

@@ -71,15 +71,19 @@ def verdict(
     """
     if not isinstance(captured, Captured) or not isinstance(profile, Profile):
         raise errors.wrong_type(
-            "verdict", (type(captured).__name__, type(profile).__name__),
-            "a Captured and a Profile", "verdict(captured, ensemble(captured, …))",
-        )  # fmt: skip
+            "verdict",
+            (type(captured).__name__, type(profile).__name__),
+            "a Captured and a Profile",
+            "verdict(captured, ensemble(captured, …))",
+        )
     names = tuple(layer.name for layer in captured.layers)
     if np.shape(profile.mean)[-1] != len(names):
         raise errors.refusal(
-            "profile", f"{np.shape(profile.mean)[-1]} layers", f"{len(names)}, as in captured",
+            "profile",
+            f"{np.shape(profile.mean)[-1]} layers",
+            f"{len(names)}, as in captured",
             "make it with the same captured model",
-        )  # fmt: skip
+        )
     medians = medians_of(names, profile)
     larger, smaller = (scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
     candidates = [
@@ -240,10 +244,9 @@ def _backward(m: Medians, more: str, smaller: str) -> Finding | None:
 
 
 def _overflow(kind: str, m: Medians, finite: np.ndarray, what: str, fix: str) -> Finding:
-    place = int(np.argmax(finite < 1))
-    layer = m.all_names[place]
-    shown = f"the {what} is not finite in {1 - finite[place]:.0%} of the networks"
-    return Finding(kind, layer, shown, "finite numbers", "IEEE 754", fix)
+    layer = int(np.argmax(finite < 1))
+    shown = f"the {what} is not finite in {1 - finite[layer]:.0%} of the networks"
+    return Finding(kind, m.all_names[layer], shown, "finite numbers", "IEEE 754", fix)
 
 
 def _healthy(m: Medians) -> Finding:

@@ -237,7 +237,7 @@ def test_bad_input_is_refused(call, message, x):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x[:, :9]), ValueError, r"\(9, 8\), what"),
+        (lambda m, p, x: calibrate.lsuv(KEY, m, p, x[:, :9]), ValueError, r"\(9, 8\), as in"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x[:1]), ValueError, "two examples or more"),
         (lambda m, p, x: calibrate.within_layer(KEY, m, p, x[:1]), ValueError, "two examples"),
         (
@@ -367,12 +367,12 @@ def test_tied_embeddings_are_seen():
         (lambda m, p, x: calibrate.analytic(KEY, m, jax.tree.map(lambda w: w + 0j, p), x),
          TypeError, "'complex64'; allowed: real floating-point"),
         (lambda m, p, x: calibrate.lsuv(KEY, frameworks.capture(m, x), p, x[:, :9]), ValueError,
-         r"batch: got 'float32\[256, 9\]'; allowed: what the model takes"),
+         r"batch: got 'float32\[256, 9\]'; allowed: a batch that the model takes"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, x.tolist()[:1]), TypeError, "an array"),
         (lambda m, p, x: calibrate.lsuv(KEY, m, p, "x"), TypeError, "batch: got 'x'"),
         (lambda m, p, x: calibrate.lsuv(KEY, nn.Dense(8), p["hidden_0"], x[0]), ValueError,
          "an axis of examples"),
-        (lambda m, p, x: calibrate.lsuv(KEY, _plain, p, x), ValueError, "what the model takes"),
+        (lambda m, p, x: calibrate.lsuv(KEY, _plain, p, x), ValueError, "that the model takes"),
         (lambda m, p, x: calibrate.skipinit(KEY, m, {"scale": "x"}, x), TypeError, "scale: got"),
         (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, jnp.zeros(256, int), smoothing=1e39),
          ValueError, "smoothing: got 1e\\+39"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import advise, frameworks, initializers, probes, theory
+from jinit import frameworks, initializers, probes, theory
 from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 from jinit.report import plots
@@ -105,55 +105,6 @@ def test_bad_input_is_refused(call, message):
         call(MLP(features=(4, 4, 2)))
     with pytest.raises(TypeError, match="law"):
         theory.predict(MLP(features=(4, 2)), 8, kernel="he_normal")
-
-
-@pytest.mark.slow
-def test_recommend_puts_what_keeps_the_signal_first():
-    found = advise.recommend(
-        MLP(features=(48,) * 12 + (4,)), 48, seeds=4,
-        candidates=("lecun_normal", "he_normal", "normal(0.01)"),
-    )  # fmt: skip
-    assert found[0].initializer == "he_normal"
-    assert found[0].score < found[1].score < found[2].score
-    assert found[1].forward / math.log(2) == pytest.approx(-11, abs=1e-6)
-    assert found[1].measured_forward == pytest.approx(found[1].forward, abs=2)
-    assert '"*/kernel": "he_normal"' in found[0].code
-
-
-@pytest.mark.slow
-def test_recommend_puts_what_lets_nothing_through_last():
-    model = MLP(features=(32,) * 8 + (4,))
-    found = advise.recommend(
-        model, 32, seeds=4, candidates=("zeros", "normal(1e-30)", "ones", "he_normal")
-    )
-    assert [each.initializer for each in found[:2]] == ["he_normal", "ones"]
-    for each in found[2:]:
-        assert (each.score, each.dead) == (math.inf, 1.0)
-        assert each.reason.startswith("signal is 0 in 100 % of networks")
-
-
-@pytest.mark.slow
-def test_recommend_counts_inputs_that_become_parallel():
-    """He's ReLU brings inputs together, as 1/l²; a chaotic tanh network keeps them apart."""
-    relu, tanh = (
-        advise.recommend(MLP(features=(64,) * 20 + (4,), activation=activation), 64, seeds=4,
-                         candidates=("he_normal",))[0]
-        for activation in ("relu", "tanh")
-    )  # fmt: skip
-    closer = theory.propagate("relu", 2**0.5, depth=20, c=0.0).gap
-    assert relu.angle == pytest.approx(math.log(closer[0] / closer[19]), abs=0.7)
-    assert abs(tanh.angle) < 0.3
-    for each in (relu, tanh):
-        parts = abs(each.measured_forward), abs(each.measured_backward), each.spread, each.angle
-        assert each.score == pytest.approx(sum(parts))
-
-
-@pytest.mark.full
-@pytest.mark.slow
-def test_recommend_knows_the_theorys_candidates():
-    names = {each.initializer.partition("(")[0] for each in advise.recommend(
-        MLP(features=(16, 16, 2), activation="tanh"), 16, seeds=2)}  # fmt: skip
-    assert {"he_normal", "edge_of_chaos", "scaled_for", "orthogonal"} <= names
 
 
 def test_the_predict_command(capsys, tmp_path):
@@ -316,26 +267,6 @@ def test_gradients_beyond_float64_are_infinite():
     assert np.isinf(found.gradient[:3]).all()
     assert np.isfinite(found.gradient[-3:]).all()
     assert "the gradient explodes" in " ".join(map(str, found.findings))
-
-
-@pytest.mark.slow
-def test_recommend_takes_activations_with_arguments():
-    model = MLP((16, 16, 4), activation="leaky_relu(0.3)")
-    found = {each.initializer: each for each in advise.recommend(model, 16, seeds=2)}
-    exact = next(each for spec, each in found.items() if spec.startswith("scaled_for(activation='"))
-    assert exact.forward == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.slow
-def test_the_recommend_command(capsys):
-    arguments = ["recommend", "--depth", "6", "--width", "16", "--seeds", "2", "--initializer"]
-    assert main([*arguments, "he_normal", "lecun_normal"]) == 0
-    out = capsys.readouterr().out
-    assert out.index("he_normal") < out.index("lecun_normal")
-    assert "jinit.initialize(key, shapes" in out
-    assert main([*arguments, "he_normal", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["initializer"] == "he_normal"
-    assert main(["recommend", "--depth", "0"]) == 2
 
 
 def test_a_narrow_output_of_orthogonal_weights_varies_from_network_to_network():
