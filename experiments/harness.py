@@ -14,11 +14,9 @@ import functools
 import importlib
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +29,8 @@ import jinit
 from jinit import data, engine, frameworks, models, probes, stats
 from jinit.report import SweepProgress, interval_text, plots
 from jinit.report import plain as plain_values
-from jinit.sweep import run_key
+from jinit.results import write_whole
+from jinit.sweep import run_key, versions
 from jinit.train import FitConfig, fit, losses
 
 FOLDER = Path(__file__).parent
@@ -90,20 +89,15 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
         "scale": scale.name,
         "verdict": asdict(verdict),
         "seconds": round(time.perf_counter() - start, 1),
-        "versions": {
-            **{name: metadata.version(name) for name in
-               ("jinit", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")},
-            "python": platform.python_version(), "platform": jax.default_backend(),
-        },
+        "versions": {**versions(), "platform": jax.default_backend()},
         "numbers": numbers,
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
     axes = module.draw(restored(numbers))
     plots.save(axes, folder / f"{name}.png")
-    # Last, and in one move: a file that is there is whole.
-    unfinished = folder / f"{name}.json.part"
-    unfinished.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    unfinished.replace(folder / f"{name}.json")
+    # Last: a result file means that the experiment is finished.
+    contents = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / f"{name}.json", lambda file: Path(file).write_text(contents))
     return verdict
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jinit import errors
+from jinit.results._files import write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -143,7 +143,7 @@ class Table:
         """Writes a CSV file with the axes and metrics, without the curves."""
         check_output(path, (".csv",))
         frame = self.to_pandas()[list(self.columns)]
-        _write_whole(path, lambda file: frame.to_csv(file, index=False))
+        write_whole(path, lambda file: frame.to_csv(file, index=False))
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes a Parquet file; curves are list columns, settings are JSON in its metadata."""
@@ -156,7 +156,7 @@ class Table:
         table = pyarrow.Table.from_pandas(self.to_pandas(), preserve_index=False)
         metadata = {b"jinit": json.dumps(dict(self.settings)).encode()}
         described = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-        _write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
+        write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
 
     def write(self, path: str | Path) -> None:
         """Writes a file in the format that its ending names: ``.csv`` or ``.parquet``.
@@ -172,17 +172,6 @@ def check_table(table: Table) -> None:
     """Raises TypeError if ``table`` is not a Table."""
     if not isinstance(table, Table):
         raise errors.wrong_type("table", table, "a Table", "table = jinit.run(grid)")
-
-
-def _write_whole(path: str | Path, write: Callable[[str], None]) -> None:
-    """Writes under another name and renames, so that a file at ``path`` is always complete."""
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        write(str(unfinished))
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv")) -> str:

@@ -1,0 +1,32 @@
+"""Writes files that are complete whenever they exist."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: str | Path, write: Callable[[str], None]) -> None:
+    """Writes under another name and renames, so that a file at ``path`` is always complete.
+
+    Args:
+      path: the file; its folder must exist. A file already there is replaced at the end.
+      write: ``write(name)`` writes the contents to that name, in the same folder.
+
+    Raises:
+      Exception: what ``write`` raises; the file at ``path`` is then unchanged.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "numbers.txt"
+    >>> write_whole(file, lambda name: Path(name).write_text("1 2 3"))
+    >>> file.read_text(), [path.name for path in file.parent.iterdir()]
+    ('1 2 3', ['numbers.txt'])
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        write(str(unfinished))
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
