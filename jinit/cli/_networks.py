@@ -154,8 +154,8 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
         dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
               "weight_variance": found.sigma_w**2, "bias_variance": found.sigma_b**2,
               "trainable_depth": found.scales.trainable_depth,
-              "critical_line": plots.critical_line(found),
-              "divergence_line": plots.divergence_line(found)})  # fmt: skip
+              "critical_line": found.critical_line(),
+              "divergence_line": found.divergence_line()})  # fmt: skip
     else:
         print(f"{found.activation}: {' and '.join(str(file) for file in files)} written")
     return 0

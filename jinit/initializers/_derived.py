@@ -17,7 +17,7 @@ from jinit.initializers._fans import KernelAxes
 from jinit.initializers._gains import gain
 from jinit.initializers._laws import Law
 from jinit.initializers._scaling import scaled
-from jinit.theory._critical import edge_of_chaos as critical_sigma_w
+from jinit.theory import edge_of_chaos as critical_sigma_w
 from jinit.typing import Array
 
 ROLES = ("input", "hidden", "output")

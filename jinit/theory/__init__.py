@@ -1,24 +1,15 @@
-"""What signal propagation theory says before anything is drawn. No sampling."""
+"""Predicts signal propagation in wide networks at initialization, without drawing any weights."""
 
 from jinit._float64 import in_float64
-from jinit.theory._critical import (
+from jinit.theory._edge_of_chaos import (
     CriticalLine,
-    FixedPoint,
-    correlation_fixed_points,
     critical_line,
     critical_rate,
     critical_sigma_b,
     edge_of_chaos,
-    length_fixed_points,
 )
-from jinit.theory._finite_width import (
-    FailureModes,
-    Fluctuations,
-    failure_modes,
-    fluctuations,
-    log_length,
-    random_walk_gain,
-)
+from jinit.theory._finite_width import FailureModes, Fluctuations, failure_modes, fluctuations
+from jinit.theory._fixed_points import DepthScales
 from jinit.theory._isometry import (
     Isometry,
     JacobianSpectrum,
@@ -35,19 +26,55 @@ from jinit.theory._mean_field import (
     length_map,
     susceptibility,
 )
-from jinit.theory._moments import CrossMoments, Moments, cross_moments, moments
+from jinit.theory._moments import Moments, moments
+from jinit.theory._pair import CrossMoments, cross_moments
 from jinit.theory._phase import PhaseDiagram, phase_diagram
 from jinit.theory._predict import Prediction, predict
 from jinit.theory._propagation import Architecture, Propagation, propagate
-from jinit.theory._settled import DepthScales
+from jinit.theory._random_walk import log_length, random_walk_gain
+from jinit.theory._stability import FixedPoint, correlation_fixed_points, length_fixed_points
 
 __all__ = [
-    "Architecture", "CriticalLine", "CrossMoments", "DepthScales", "FailureModes", "FixedPoint",
-    "Fluctuations", "Isometry", "JacobianSpectrum", "Kernels", "Moments", "PhaseDiagram",
-    "Prediction", "Propagation", "condition_number", "correlation_fixed_point",
-    "correlation_fixed_points", "correlation_map", "critical_line", "critical_rate",
-    "critical_sigma_b", "cross_moments", "depth_scales", "edge_of_chaos", "failure_modes",
-    "fluctuations", "in_float64", "isometric_point", "isometry", "jacobian_spectrum", "kernels",
-    "length_fixed_point", "length_fixed_points", "length_map", "linearized_loss", "log_length",
-    "moments", "phase_diagram", "predict", "propagate", "random_walk_gain", "susceptibility",
-]  # fmt: skip
+    "Architecture",
+    "CriticalLine",
+    "CrossMoments",
+    "DepthScales",
+    "FailureModes",
+    "FixedPoint",
+    "Fluctuations",
+    "Isometry",
+    "JacobianSpectrum",
+    "Kernels",
+    "Moments",
+    "PhaseDiagram",
+    "Prediction",
+    "Propagation",
+    "condition_number",
+    "correlation_fixed_point",
+    "correlation_fixed_points",
+    "correlation_map",
+    "critical_line",
+    "critical_rate",
+    "critical_sigma_b",
+    "cross_moments",
+    "depth_scales",
+    "edge_of_chaos",
+    "failure_modes",
+    "fluctuations",
+    "in_float64",
+    "isometric_point",
+    "isometry",
+    "jacobian_spectrum",
+    "kernels",
+    "length_fixed_point",
+    "length_fixed_points",
+    "length_map",
+    "linearized_loss",
+    "log_length",
+    "moments",
+    "phase_diagram",
+    "predict",
+    "propagate",
+    "random_walk_gain",
+    "susceptibility",
+]

@@ -1,26 +1,26 @@
-"""Singular values of a deep network's Jacobian, and whether they can all be near one."""
+"""Computes the singular values of a deep Jacobian, and checks if all can be close to 1."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jinit import errors
-from jinit._float64 import in_float64
 from jinit.activations import ActivationLike
-from jinit.theory._critical import CriticalLine, critical_line
-from jinit.theory._mean_field import check_sigmas
-from jinit.theory._moments import read
-from jinit.theory._tables import check_continuous, floating, table
+from jinit.theory._checks import check_continuous, check_sigmas, floating
+from jinit.theory._edge_of_chaos import CriticalLine, critical_line
+from jinit.theory._moments import read_moments
+from jinit.theory._roots import read_in_float64
+from jinit.theory._tabulate import moment_table
 from jinit.typing import Array
 
-WEIGHTS = ("gaussian", "orthogonal")
-# E φ′⁴/(E φ′²)² − 1 below this at some stable critical point counts as "as small as you like".
+_WEIGHTS = ("gaussian", "orthogonal")
+# Isometry counts as attainable if E φ′⁴/(E φ′²)² − 1 falls below this at a stable critical point.
 _ATTAINABLE = 1e-2
 
 
@@ -29,9 +29,11 @@ _ATTAINABLE = 1e-2
 class JacobianSpectrum:
     """Eigenvalues of J Jᵀ, J the Jacobian of ``depth`` layers, in the limit of wide layers.
 
+    Both arrays have the broadcast shape of σ_w and q.
+
     Attributes:
-      log_mean: ln of their mean, depth · ln χ₁.
-      variance: of the eigenvalues divided by their mean.
+      log_mean: ln of the mean eigenvalue, depth · ln χ₁.
+      variance: variance of the eigenvalues divided by their mean.
     """
 
     log_mean: Array
@@ -40,11 +42,11 @@ class JacobianSpectrum:
 
 @dataclass(frozen=True)
 class Isometry:
-    """Whether all singular values of a deep Jacobian can be brought near 1.
+    """Whether all singular values of a deep Jacobian can be brought close to 1.
 
     Attributes:
-      attainable: with orthogonal weights, at a stable critical point.
-      variance_per_layer: the smallest E φ′⁴/(E φ′²)² − 1 found on the critical line.
+      attainable: True if they can, with orthogonal weights at a stable critical point.
+      variance_per_layer: the smallest E φ′⁴/(E φ′²)² − 1 on the critical line.
       reason: one sentence.
     """
 
@@ -54,7 +56,12 @@ class Isometry:
 
 
 def jacobian_spectrum(
-    activation: ActivationLike, sigma_w: Any, q: Any, *, depth: int, weights: str = "gaussian"
+    activation: ActivationLike,
+    sigma_w: ArrayLike,
+    q: ArrayLike,
+    *,
+    depth: int,
+    weights: str = "gaussian",
 ) -> JacobianSpectrum:
     """Mean and variance of the squared singular values of a deep Jacobian.
 
@@ -63,8 +70,9 @@ def jacobian_spectrum(
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      sigma_w: standard deviation of the weights times √n, > 0; q: variance of the pre-activations,
-        > 0, the same at every layer. Both broadcast, may be traced.
+      sigma_w: standard deviation of the weights times √n, > 0; may be traced.
+      q: variance of the pre-activations, > 0, the same in every layer; broadcast against σ_w; may
+        be traced.
       depth: number of layers L, ≥ 1.
       weights: ``"gaussian"`` or ``"orthogonal"``.
 
@@ -82,27 +90,27 @@ def jacobian_spectrum(
     check_sigmas(sigma_w, 0.0)
     errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
     errors.check_integer("depth", depth, low=1, fix="use 10")
-    errors.check_choice("weights", weights, WEIGHTS)
+    errors.check_choice("weights", weights, _WEIGHTS)
     sigma_w, q = jnp.broadcast_arrays(floating(sigma_w), floating(q))
-    known = table(activation)
-    check_continuous(known, "Jacobian")
-    at = read(known, q)
+    table = moment_table(activation)
+    check_continuous(table, "Jacobian")
+    at = read_moments(table, q)
     ratio = at.slope_fourth / at.slope_second**2
     per_layer = ratio - 1 if weights == "orthogonal" else ratio
     return JacobianSpectrum(depth * jnp.log(sigma_w**2 * at.slope_second), depth * per_layer)
 
 
 def isometry(activation: ActivationLike) -> Isometry:
-    """Whether dynamical isometry is attainable, and why not where it is not.
+    """Whether dynamical isometry is attainable with this activation, with the reason.
 
-    A point on the critical line makes the mean squared singular value 1; the spread per layer,
-    E φ′⁴/(E φ′²)² − 1 with orthogonal weights, must then be as small as one likes somewhere on it.
+    On the critical line the mean squared singular value is 1. With orthogonal weights the variance
+    per layer is E φ′⁴/(E φ′²)² − 1, which must become arbitrarily small on that line.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
 
     Returns:
-      :class:`Isometry`. Gaussian weights add 1 a layer: never.
+      :class:`Isometry`. With Gaussian weights, which add 1 per layer, it is never attainable.
 
     Raises:
       ValueError: an unknown activation.
@@ -112,12 +120,11 @@ def isometry(activation: ActivationLike) -> Isometry:
     >>> isometry("relu").attainable, isometry("tanh").attainable
     (False, True)
     """
-    line, spread = _along(activation)
-    name = table(activation).name
+    line, spread = _spread_on_critical_line(activation)
+    name = moment_table(activation).name
     if not len(line.q):
         return Isometry(False, math.inf, f"{name} has no stable critical point at q up to 10^4")
-    best = int(np.argmin(spread))
-    smallest = float(spread[best])
+    smallest = float(spread[int(np.argmin(spread))])
     if smallest < _ATTAINABLE:
         reason = f"orthogonal weights on the critical line of {name}, at small q"
         return Isometry(True, smallest, reason)
@@ -128,7 +135,7 @@ def isometry(activation: ActivationLike) -> Isometry:
 def isometric_point(
     activation: ActivationLike, depth: int, variance: float = 0.25
 ) -> tuple[float, float]:
-    """(σ_w, σ_b) on the critical line at which the singular values spread by no more than asked.
+    """(σ_w, σ_b) on the critical line with at most this variance of squared singular values.
 
     Solves L (E φ′⁴/(E φ′²)² − 1) = variance for q with orthogonal weights; then σ_w = 1/√E φ′² and
     σ_b² = q − σ_w² E φ².
@@ -139,7 +146,7 @@ def isometric_point(
       variance: of the squared singular values of the whole Jacobian, > 0.
 
     Returns:
-      σ_w and σ_b, for ``scaled orthogonal`` weights and normal biases.
+      σ_w and σ_b, for scaled orthogonal weights and normal biases.
 
     Raises:
       ValueError: isometry is not attainable, a number out of range, an unknown activation.
@@ -152,25 +159,26 @@ def isometric_point(
     """
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_scalar("variance", variance, low=0.0, open_low=True, fix="use 0.25")
-    line, spread = _along(activation)
+    line, spread = _spread_on_critical_line(activation)
     enough = depth * spread <= variance
     if not enough.any():
         raise errors.refusal(
-            f"isometry of {table(activation).name} at depth {depth}",
+            f"isometry of {moment_table(activation).name} at depth {depth}",
             f"a variance of {depth * spread.min(initial=math.inf):.3g} at best",
-            f"{variance:g}", "a smooth saturating activation such as tanh, or fewer layers",
-        )  # fmt: skip
-    # The largest q that is good enough: the least linear network.
+            f"{variance:g}",
+            "a smooth saturating activation such as tanh, or fewer layers",
+        )
+    # The largest admissible q gives the least linear network.
     at = np.flatnonzero(enough)[-1]
     return float(line.sigma_w[at]), float(line.sigma_b[at])
 
 
-def _along(activation: ActivationLike) -> tuple[CriticalLine, np.ndarray]:
-    """The critical line, and E φ′⁴/(E φ′²)² − 1 on it."""
+def _spread_on_critical_line(activation: ActivationLike) -> tuple[CriticalLine, np.ndarray]:
+    """The critical line, and E φ′⁴/(E φ′²)² − 1 at its points; inf if not resolved."""
     line = critical_line(activation)
-    at = in_float64(lambda: read(table(activation), jnp.asarray(line.q)))
+    at = read_in_float64(moment_table(activation), line.q)
     fourth, second = np.asarray(at.slope_fourth), np.asarray(at.slope_second)
-    # A moment that vanishes with q (cos) has its error relative to that at q = 1.
-    known = fourth > 1e-6 * np.nanmax(fourth, initial=0.0)
+    # The error of a moment that vanishes with q (cos) is relative to the moment at q = 1.
+    resolved = fourth > 1e-6 * np.nanmax(fourth, initial=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return line, np.where(known, fourth / second**2 - 1, np.inf)
+        return line, np.where(resolved, fourth / second**2 - 1, np.inf)

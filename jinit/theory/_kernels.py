@@ -1,4 +1,4 @@
-"""Kernels of an infinitely wide MLP: of its outputs at the start (NNGP), of its training (NTK)."""
+"""Computes the NNGP kernel (outputs) and the NTK (training) of an infinitely wide MLP."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit._float64 import in_float64
 from jinit.activations import ActivationLike
-from jinit.theory._mean_field import check_sigmas
-from jinit.theory._moments import integrate_pair, read
-from jinit.theory._tables import Table, floating, table
+from jinit.theory._checks import check_sigmas, floating
+from jinit.theory._moments import read_moments
+from jinit.theory._pair import integrate_pair
+from jinit.theory._table import MomentTable
+from jinit.theory._tabulate import moment_table
 from jinit.typing import Array
 
 _CLOSED = ("identity", "relu", "leaky_relu", "erf")
@@ -26,11 +28,11 @@ _CLOSED = ("identity", "relu", "leaky_relu", "erf")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Kernels:
-    """Of the outputs at inputs i and j.
+    """Kernels of an MLP; entry (i, j) belongs to the outputs at inputs i and j.
 
     Attributes:
       nngp: ``(n, n)``, covariance of the outputs of random networks.
-      ntk: ``(n, n)``, Σ ∂f(x_i)/∂θ ∂f(x_j)/∂θ, the same for every wide network.
+      ntk: ``(n, n)``, Σ ∂f(x_i)/∂θ ∂f(x_j)/∂θ, equal for all draws of a wide network.
     """
 
     nngp: Array
@@ -39,36 +41,36 @@ class Kernels:
 
 def kernels(
     activation: ActivationLike,
-    x: Any,
+    x: ArrayLike,
     *,
     depth: int,
-    sigma_w: Any = 2**0.5,
-    sigma_b: Any = 0.0,
+    sigma_w: ArrayLike = 2**0.5,
+    sigma_b: ArrayLike = 0.0,
 ) -> Kernels:
     """NNGP and NTK of an MLP with ``depth`` hidden layers, in the NTK parameterization.
 
     K¹ = σ_w² x·x′/d + σ_b², Θ¹ = K¹; K ← σ_w² E[φ(u)φ(u′)] + σ_b², Θ ← K + σ_w² E[φ′(u)φ′(u′)] Θ
-    with (u, u′) ~ N(0, K). Closed forms for relu, leaky_relu, erf and identity, else
-    two-dimensional quadrature at every layer and pair.
+    with (u, u′) ~ N(0, K). relu, leaky_relu, erf and identity have closed forms; other activations
+    take two-dimensional quadrature for every layer and pair of inputs.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      x: ``(n, d)`` inputs, none of them zero where σ_b = 0.
+      x: ``(n, d)`` inputs; none may be zero if σ_b = 0.
       depth: number of hidden layers, ≥ 0.
-      sigma_w, sigma_b: weights are N(0, σ_w²/fan_in), biases N(0, σ_b²); may be traced, and the
-        kernels differentiated by them.
+      sigma_w: weights are N(0, σ_w²/fan_in); may be traced and differentiated.
+      sigma_b: biases are N(0, σ_b²); may be traced and differentiated.
 
     Returns:
       :class:`Kernels` in x's dtype.
 
     Raises:
-      ValueError: x of another rank, empty or not finite, an input of zeros where σ_b = 0, a σ that
-        is no scalar or out of range, an unknown activation. TypeError: complex inputs.
+      ValueError: x of another rank, empty or not finite, an input of zeros with σ_b = 0, a σ that
+        is not a scalar or out of range, an unknown activation. TypeError: complex inputs.
 
     Reference: Lee et al. 2018, equation 5; Jacot et al. 2018, theorem 1; Cho & Saul 2009.
 
-    >>> found = kernels("relu", jnp.eye(2) * 2**0.5, depth=3)
-    >>> round(float(found.nngp[0, 0]), 4), round(float(found.ntk[0, 0]), 4)  # NTK: depth + 1
+    >>> relu = kernels("relu", jnp.eye(2) * 2**0.5, depth=3)
+    >>> round(float(relu.nngp[0, 0]), 4), round(float(relu.ntk[0, 0]), 4)  # NTK: 2 (depth + 1)
     (2.0, 8.0)
     """
     x = floating(x, "x")
@@ -77,12 +79,12 @@ def kernels(
     errors.check_integer("depth", depth, low=0, fix="use 3")
     check_sigmas(sigma_w, sigma_b)
     _check_scalar(sigma_w=sigma_w, sigma_b=sigma_b)
-    _check_inputs(x, sigma_w, sigma_b)
-    dual = _dual(table(activation))
+    _check_inputs(x, jnp.asarray(sigma_w), jnp.asarray(sigma_b))
+    dual = _dual(moment_table(activation))
     w, b = jnp.square(floating(sigma_w)), jnp.square(floating(sigma_b))
     start = w * jnp.matmul(x, x.T, precision="highest") / x.shape[1] + b
 
-    def layer(state: tuple[Array, Array], nothing: None) -> tuple[tuple[Array, Array], None]:
+    def layer(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         nngp, ntk = state
         value, slope = dual(nngp)
         nngp = w * value + b
@@ -92,7 +94,7 @@ def kernels(
     return Kernels(nngp, ntk)
 
 
-def _check_scalar(**numbers: Any) -> None:
+def _check_scalar(**numbers: ArrayLike) -> None:
     for name, value in numbers.items():
         if np.shape(value):
             raise errors.refusal(
@@ -100,8 +102,8 @@ def _check_scalar(**numbers: Any) -> None:
             )
 
 
-def _check_inputs(x: Array, sigma_w: Any, sigma_b: Any) -> None:
-    """Lengths that have an angle, where that can be seen."""
+def _check_inputs(x: Array, sigma_w: Array, sigma_b: Array) -> None:
+    """Checks, unless something is traced, that every input reaches the output with a length > 0."""
     if any(isinstance(value, jax.core.Tracer) for value in (x, sigma_w, sigma_b)):
         return
     with np.errstate(over="ignore"):
@@ -115,19 +117,22 @@ def _check_inputs(x: Array, sigma_w: Any, sigma_b: Any) -> None:
         )
 
 
-def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -> Array:
-    """Mean squared loss of gradient descent on a network that stays at its kernel.
+def linearized_loss(
+    ntk: ArrayLike, targets: ArrayLike, *, learning_rate: ArrayLike, steps: int
+) -> Array:
+    """Mean squared loss of gradient descent on a network with a constant kernel.
 
-    The residual f − y obeys r_{t+1} = (1 − η Θ/n) r_t for the loss ½ mean r²; it starts at −y, the
-    mean over networks.
+    For the loss ½ mean r² the residual r = f − y obeys r_{t+1} = (1 − η Θ/n) r_t. It starts at
+    −y, its mean over networks.
 
     Args:
-      ntk: ``(n, n)``. targets: ``(n,)`` or ``(n, outputs)``.
+      ntk: ``(n, n)``, the kernel Θ.
+      targets: ``(n,)`` or ``(n, outputs)``.
       learning_rate: η, ≥ 0; may be traced.
-      steps: how many, ≥ 1.
+      steps: number of steps, ≥ 1.
 
     Returns:
-      ``(steps + 1,)``: ½ mean r² before each step and at the end.
+      ``(steps + 1,)``: ½ mean r² before each step and after the last.
 
     Raises:
       ValueError: shapes that do not fit, a kernel that is not symmetric or not finite, a number out
@@ -144,7 +149,7 @@ def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -
             "ntk and targets",
             (ntk.shape, targets.shape),
             "(n, n) and (n,)",
-            "pass one set of inputs",
+            "pass kernel and targets of the same inputs",
         )
     errors.check_integer("steps", steps, low=1, fix="use 100")
     errors.check_number("learning_rate", learning_rate, low=0.0, fix="use 0.1")
@@ -153,20 +158,20 @@ def linearized_loss(ntk: Any, targets: Any, *, learning_rate: Any, steps: int) -
         raise errors.refusal("targets", "NaN or inf", "finite targets", "clean the data")
     n = ntk.shape[0]
     values, vectors = jnp.linalg.eigh(ntk)
-    parts = (vectors.T @ targets.reshape(n, -1)) ** 2
+    squares = (vectors.T @ targets.reshape(n, -1)) ** 2
     decay = jnp.abs(1 - learning_rate * values / n)
     times = jnp.arange(steps + 1)[:, None]
-    return (decay ** (2 * times) @ parts).sum(1) / (2 * targets.size)
+    return (decay ** (2 * times) @ squares).sum(1) / (2 * targets.size)
 
 
-def condition_number(kernel: Any) -> Array:
-    """λ_max/λ_min of a kernel: steps of gradient descent until its slowest direction is learnt.
+def condition_number(kernel: ArrayLike) -> Array:
+    """λ_max/λ_min of a kernel, proportional to the steps until the slowest direction is learnt.
 
     Args:
       kernel: ``(n, n)``, symmetric.
 
     Returns:
-      A scalar ≥ 1; inf where the smallest eigenvalue is not positive.
+      A scalar ≥ 1; inf if the smallest eigenvalue is not positive.
 
     Raises:
       ValueError: not square, not symmetric or not finite. TypeError: not an array.
@@ -178,28 +183,28 @@ def condition_number(kernel: Any) -> Array:
     return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
 
 
-def _symmetric(what: str, kernel: Any) -> Array:
-    """A kernel as an array; unless it is traced, finite and symmetric up to rounding."""
+def _symmetric(what: str, kernel: ArrayLike) -> Array:
+    """The kernel as an array; checked to be finite and symmetric unless it is traced."""
     kernel = floating(kernel, what)
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size:
-        raise errors.refusal(what, kernel.shape, "(n, n)", "pass the kernel of one set of inputs")
+        raise errors.refusal(what, kernel.shape, "(n, n)", "pass the kernel of n inputs")
     if not isinstance(kernel, jax.core.Tracer):
-        known = np.asarray(kernel, np.float64)
-        if not np.isfinite(known).all():
+        values = np.asarray(kernel, np.float64)
+        if not np.isfinite(values).all():
             raise errors.refusal(what, "NaN or inf", "a finite kernel", "clean the inputs")
-        if np.abs(known - known.T).max(initial=0.0) > 1e-3 * np.abs(known).max(initial=0.0):
+        if np.abs(values - values.T).max(initial=0.0) > 1e-3 * np.abs(values).max(initial=0.0):
             raise errors.refusal(what, "not symmetric", "a kernel", "pass Θ or K, not a Jacobian")
     return kernel
 
 
-def _dual(known: Table) -> Callable[[Array], tuple[Array, Array]]:
-    """``(n, n)`` covariance of pre-activations → E φφ′ and E φ′φ′."""
-    kind = known.name.partition("(")[0]
-    if kind not in _CLOSED or known is not table(known.name):
-        # A user's function may have any name: only the catalogue's own have closed forms.
-        return functools.partial(_quadrature, known)
+def _dual(table: MomentTable) -> Callable[[Array], tuple[Array, Array]]:
+    """Maps a covariance ``(n, n)`` of pre-activations to E[φ(u)φ(u′)] and E[φ′(u)φ′(u′)]."""
+    kind = table.name.partition("(")[0]
+    if kind not in _CLOSED or table is not moment_table(table.name):
+        # Only activations of the catalogue have closed forms; a user's function may have any name.
+        return functools.partial(_quadrature, table)
     if kind != "erf":
-        ends = in_float64(lambda: known.function(jnp.array([1.0, -1.0])))
+        ends = in_float64(lambda: table.function(jnp.array([1.0, -1.0])))
         return functools.partial(_piecewise_linear, float(ends[0]), -float(ends[1]))
     return _erf
 
@@ -209,12 +214,12 @@ def _cosines(k: Array) -> tuple[Array, Array]:
     length = jnp.sqrt(jnp.diagonal(k))
     sizes = length[:, None] * length
     gap = jnp.clip(1 - k / jnp.maximum(sizes, 1e-30), 0.0, 2.0)
-    # Of an input with itself: exactly none.
+    # The gap of an input with itself is exactly 0.
     return sizes, gap * (1 - jnp.eye(len(k), dtype=k.dtype))
 
 
 def _piecewise_linear(right: float, left: float, k: Array) -> tuple[Array, Array]:
-    """φ(x) = right·x for x > 0, left·x else = ½(right+left) x + ½(right−left)|x|."""
+    """The dual of φ(x) = right·x (x > 0), left·x (x ≤ 0): ½(right+left) x + ½(right−left)|x|."""
     sizes, gap = _cosines(k)
     c, angle, sine = 1 - gap, *_arcsine(1 - gap, gap * (2 - gap))
     even, odd = (right - left) ** 2 / 4, (right + left) ** 2 / 4
@@ -226,7 +231,7 @@ def _erf(k: Array) -> tuple[Array, Array]:
     grown = jnp.sqrt(1 + 2 * jnp.diagonal(k))
     scale = grown[:, None] * grown
     c = 2 * k / scale
-    # Of an input with itself, from what does not cancel; no pair's can be smaller.
+    # 1 − c² of an input with itself, without cancellation; that of a pair cannot be smaller.
     least = (2 * scale - 1) / scale**2
     rest = jnp.maximum((1 - c) * (1 + c), least)
     angle, sine = _arcsine(c, jnp.where(jnp.eye(len(k), dtype=bool), least, rest))
@@ -236,39 +241,39 @@ def _erf(k: Array) -> tuple[Array, Array]:
 def _arcsine(c: Array, rest: Array) -> tuple[Array, Array]:
     """arcsin c and √(1 − c²), from c and 1 − c².
 
-    XLA's own arcsin was half of a kernel's time on CPU. Here arcsin(√t)/√t is a polynomial on
-    [0, ½], to rounding; beyond it arcsin c = π/2 − arcsin √(1 − c²).
+    XLA's own arcsin took half of a kernel's time on CPU. Here arcsin(√t)/√t is a polynomial on
+    [0, ½], accurate to rounding; beyond that, arcsin c = π/2 − arcsin √(1 − c²).
     """
     degree = 9 if c.dtype == jnp.float32 else 21
     ratio = np.polynomial.Chebyshev.interpolate(
         lambda t: np.arcsin(np.sqrt(t)) / np.sqrt(t), degree, domain=[0.0, 0.5]
     )
     powers = ratio.convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
-    equal = rest <= 0  # an input with itself: the root has no derivative there
+    equal = rest <= 0  # an input with itself, where the root has no derivative
     sine = jnp.where(equal, 0.0, jnp.sqrt(jnp.where(equal, 1.0, rest)))
     middle = rest >= 0.5
-    part = jnp.where(middle, c, sine)
-    square = part * part
-    short = part * functools.reduce(lambda sum_, power: sum_ * square + power, powers)
+    argument = jnp.where(middle, c, sine)
+    square = argument * argument
+    short = argument * functools.reduce(lambda sum_, power: sum_ * square + power, powers)
     return jnp.where(middle, short, jnp.sign(c) * (math.pi / 2 - short)), sine
 
 
-def _quadrature(known: Table, k: Array) -> tuple[Array, Array]:
+def _quadrature(table: MomentTable, k: Array) -> tuple[Array, Array]:
     n = len(k)
     rows, columns = jnp.triu_indices(n)
     square = jnp.diagonal(k)
-    second, length = read(known, square).second, jnp.sqrt(square)
+    second, length = read_moments(table, square).second, jnp.sqrt(square)
     _, gap = _cosines(k)
 
     def at(pair: tuple[Array, ...]) -> tuple[Array, Array]:
-        _, slope, value = integrate_pair(known, *pair)
+        _, slope, value = integrate_pair(table, *pair)
         return value, slope
 
     pairs = second[rows], length[rows], length[columns], gap[rows, columns]
-    found = jax.lax.map(at, pairs, batch_size=16)
+    values, slopes = jax.lax.map(at, pairs, batch_size=16)
 
     def full(x: Array) -> Array:
         upper = jnp.zeros((n, n), k.dtype).at[rows, columns].set(x)
         return upper + jnp.triu(upper, 1).T
 
-    return full(found[0]), full(found[1])
+    return full(values), full(slopes)

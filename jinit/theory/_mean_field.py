@@ -1,37 +1,44 @@
-"""Mean field theory of wide networks: how lengths, angles and gradients change layer by layer.
+"""Mean field theory of wide networks: maps of lengths, angles and gradients from layer to layer.
 
-A layer with weights N(0, σ_w²/n) and biases N(0, σ_b²) maps the pre-activations' variance q to
-V(q) = σ_w² E[φ(√q z)²] + σ_b², two inputs' correlation c to C(c), and multiplies squared gradients
-by χ₁ = σ_w² E[φ′(√q z)²]. Numbers go in as arrays or tracers; every map jits, vmaps and is
-differentiable.
+A layer with weights N(0, σ_w²/n) and biases N(0, σ_b²) maps the variance q of its pre-activations
+to V(q) = σ_w² E[φ(√q z)²] + σ_b² and the correlation c of two inputs to C(c). It multiplies squared
+gradients by χ₁ = σ_w² E[φ′(√q z)²]. Arguments may be arrays or tracers; every function can be
+jitted, vmapped and differentiated.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory._moments import cross_moments, moments
-from jinit.theory._settled import DepthScales, settled_gaps, settled_length, settled_scales
-from jinit.theory._tables import check_shapes, floating, table
+from jinit.theory._checks import check_sigmas, check_signal, floating
+from jinit.theory._fixed_points import (
+    DepthScales,
+    depth_scales_from_table,
+    solve_gaps,
+    solve_length,
+)
+from jinit.theory._moments import moments
+from jinit.theory._pair import cross_moments
+from jinit.theory._tabulate import moment_table
 from jinit.typing import Array
 
 
-def length_map(activation: ActivationLike, q: Any, sigma_w: Any, sigma_b: Any = 0.0) -> Array:
+def length_map(
+    activation: ActivationLike, q: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0
+) -> Array:
     """V(q) = σ_w² E[φ(√q z)²] + σ_b²: the variance of the next layer's pre-activations.
 
     Args:
       activation: a name, a spec string or any elementwise callable.
       q: variance of this layer's pre-activations, ≥ 0.
-      sigma_w, sigma_b: standard deviations, weights times √n; ≥ 0. All broadcast, may be traced.
+      sigma_w: standard deviation of the weights times √n, ≥ 0.
+      sigma_b: standard deviation of the biases, ≥ 0. All three broadcast and may be traced.
 
     Returns:
-      V(q), shaped as the arguments broadcast; accuracy as :func:`jinit.theory.moments`.
+      V(q), of the broadcast shape; accuracy as :func:`jinit.theory.moments`.
 
     Raises:
       ValueError: a number out of range, an unknown activation.
@@ -46,18 +53,22 @@ def length_map(activation: ActivationLike, q: Any, sigma_w: Any, sigma_b: Any = 
 
 
 def correlation_map(
-    activation: ActivationLike, c: Any, q: Any, sigma_w: Any, sigma_b: Any = 0.0
+    activation: ActivationLike,
+    c: ArrayLike,
+    q: ArrayLike,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
 ) -> Array:
     """C(c) = (σ_w² E[φ(u₁)φ(u₂)] + σ_b²) / V(q): the correlation of two inputs one layer on.
 
     Args:
       activation: a name, a spec string or any elementwise callable.
       c: correlation of the two pre-activations, in [−1, 1].
-      q: their variance, > 0.
-      sigma_w, sigma_b: as :func:`length_map`. All broadcast, may be traced.
+      q: variance of both, > 0.
+      sigma_w, sigma_b: as :func:`length_map`. All arrays broadcast and may be traced.
 
     Returns:
-      The next correlation; accuracy as :func:`jinit.theory.cross_moments`.
+      C(c), of the broadcast shape; accuracy as :func:`jinit.theory.cross_moments`.
 
     Raises:
       ValueError: a number out of range, an unknown activation, one that jumps.
@@ -75,16 +86,16 @@ def correlation_map(
     return 1 - jnp.square(sigma_w) * difference / length
 
 
-def susceptibility(activation: ActivationLike, sigma_w: Any, q: Any) -> Array:
+def susceptibility(activation: ActivationLike, sigma_w: ArrayLike, q: ArrayLike) -> Array:
     """χ₁ = σ_w² E[φ′(√q z)²], z ~ N(0, 1): growth of a squared gradient through one layer.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      sigma_w: standard deviation of the weights times √n, ≥ 0.
-      q: variance of the pre-activations, ≥ 0.
+      sigma_w: standard deviation of the weights times √n, ≥ 0; may be traced.
+      q: variance of the pre-activations, ≥ 0; broadcast against σ_w; may be traced.
 
     Returns:
-      χ₁, dimensionless; below 1 ordered (gradients vanish), above 1 chaotic (they explode).
+      χ₁, dimensionless; below 1 ordered (gradients vanish), above 1 chaotic (gradients explode).
 
     Raises:
       ValueError: a negative number, an unknown activation.
@@ -99,20 +110,25 @@ def susceptibility(activation: ActivationLike, sigma_w: Any, q: Any) -> Array:
 
 
 def length_fixed_point(
-    activation: ActivationLike, sigma_w: Any, sigma_b: Any = 0.0, *, start: Any = 1.0
+    activation: ActivationLike,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
+    *,
+    start: ArrayLike = 1.0,
 ) -> Array:
-    """q*, where q = V(q): the variance that deep layers settle at.
+    """q* = V(q*): the variance to which deep layers converge.
 
-    The first fixed point in the direction in which V moves the start: bracketed on the grid of
-    tabulated moments, then Newton's method inside the bracket. Differentiable where 0 < q* < ∞.
+    This is the first fixed point in the direction in which V moves the start. It is bracketed on
+    the grid of tabulated moments and refined by Newton's method. Differentiable if 0 < q* < ∞.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
       sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced.
-      start: variance of the first layer's pre-activations, > 0; decides between fixed points.
+      start: variance of the first layer's pre-activations, > 0; selects among fixed points.
 
     Returns:
-      q*; 0.0 where the signal dies, inf where it grows for ever, the start where V keeps it.
+      q*, of the broadcast shape; 0.0 if the signal dies, inf if it grows without bound, the start
+      itself if V keeps it.
 
     Raises:
       ValueError: a number out of range, an unknown activation.
@@ -124,25 +140,25 @@ def length_fixed_point(
     """
     check_sigmas(sigma_w, sigma_b, start=start)
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
-    known = table(activation)
-    return settled_length(known, *(floating(x) for x in (sigma_w, sigma_b, start)))
+    table = moment_table(activation)
+    return solve_length(table, *(floating(x) for x in (sigma_w, sigma_b, start)))
 
 
 def correlation_fixed_point(
-    activation: ActivationLike, sigma_w: Any, sigma_b: Any, q: Any
+    activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLike, q: ArrayLike
 ) -> Array:
-    """c*, where deep layers' correlation settles from c ≥ 0: below 1 in the chaotic phase.
+    """c*, to which deep layers' correlation converges from c ≥ 0: below 1 in the chaotic phase.
 
-    C is a power series with coefficients ≥ 0: on [0, 1] it has one fixed point below 1 where its
-    slope at 1 exceeds 1, and none where it does not.
+    C is a power series with coefficients ≥ 0. On [0, 1] it has exactly one fixed point below 1 if
+    its slope at 1 exceeds 1, and none otherwise.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
       sigma_w, sigma_b: as :func:`length_map`.
-      q: the variance at which lengths have settled, > 0.
+      q: the fixed point of the lengths, > 0.
 
     Returns:
-      c*, in [0, 1]; 1.0 in the ordered phase.
+      c*, in [0, 1], of the broadcast shape; 1.0 in the ordered phase.
 
     Raises:
       ValueError: a number out of range, an unknown activation, one that jumps.
@@ -155,17 +171,20 @@ def correlation_fixed_point(
     check_sigmas(sigma_w, sigma_b, q=q)
     errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
     check_signal(sigma_w, sigma_b)
-    gap, _ = settled_gaps(table(activation), *(floating(x) for x in (sigma_w, sigma_b, q)))
+    gap, _ = solve_gaps(moment_table(activation), *(floating(x) for x in (sigma_w, sigma_b, q)))
     return 1 - gap
 
 
 def depth_scales(
-    activation: ActivationLike, sigma_w: Any, sigma_b: Any = 0.0, *, start: Any = 1.0
+    activation: ActivationLike,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
+    *,
+    start: ArrayLike = 1.0,
 ) -> DepthScales:
     """Fixed points, χ₁ and the depths over which a signal, an angle and a gradient change.
 
-    ξ_q = −1/ln V′(q*), ξ_c = −1/ln C′(c*), ξ_gradient = 1/ln χ₁. At q* = 0 or ∞ the limits of the
-    maps there are meant.
+    ξ_q = −1/ln V′(q*), ξ_c = −1/ln C′(c*), ξ_gradient = 1/ln χ₁. At q* = 0 or ∞ these are limits.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -174,44 +193,18 @@ def depth_scales(
       start: variance of the first layer's pre-activations, > 0.
 
     Returns:
-      :class:`DepthScales`.
+      :class:`DepthScales`, arrays of the broadcast shape.
 
     Raises:
       ValueError: a number out of range, an unknown activation, one that jumps.
 
     Reference: Schoenholz et al. 2017, equations 6 to 9.
 
-    >>> found = depth_scales("tanh", 1.0, 0.05**0.5)
-    >>> round(float(found.trainable_depth), 1)
+    >>> scales = depth_scales("tanh", 1.0, 0.05**0.5)
+    >>> round(float(scales.trainable_depth), 1)
     21.8
     """
     check_sigmas(sigma_w, sigma_b, start=start)
     errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
-    known = table(activation)
-    return settled_scales(known, *(floating(x) for x in (sigma_w, sigma_b, start)))
-
-
-def check_signal(sigma_w: Any, sigma_b: Any) -> None:
-    """Something reaches the next layer: no σ_w and σ_b that are both 0.
-
-    Raises:
-      ValueError: nothing does.
-
-    >>> check_signal(0.0, 1.0)
-    """
-    if isinstance(sigma_w, jax.core.Tracer) or isinstance(sigma_b, jax.core.Tracer):
-        return
-    if ((np.asarray(sigma_w) == 0) & (np.asarray(sigma_b) == 0)).any():
-        raise errors.refusal(
-            "sigma_w and sigma_b", "both 0", "a signal after the first layer", "use sigma_w = 1.0"
-        )
-
-
-def check_sigmas(sigma_w: Any, sigma_b: Any, **others: Any) -> None:
-    """Standard deviations are finite, not negative, and of shapes that broadcast with the others.
-
-    >>> check_sigmas(1.0, 0.0)
-    """
-    errors.check_number("sigma_w", sigma_w, low=0.0, fix="use 1.0")
-    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
-    check_shapes(sigma_w=sigma_w, sigma_b=sigma_b, **others)
+    table = moment_table(activation)
+    return depth_scales_from_table(table, *(floating(x) for x in (sigma_w, sigma_b, start)))

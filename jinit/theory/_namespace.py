@@ -1,24 +1,30 @@
-"""One text of a formula, two ways to run it: compiled by JAX, or at once by NumPy.
+"""Runs one formula in two ways: compiled by JAX, or eagerly by NumPy.
 
-Compiling takes a second or two. Many points, ``vmap`` and derivatives are worth that; one network's
-prediction, which is computed in a tenth of one, is not.
+Compilation takes one to two seconds. Many points, ``vmap`` and derivatives need it. A prediction
+for one network takes a tenth of a second in NumPy and does not.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_State = TypeVar("_State")
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_Value = TypeVar("_Value")
+_Leaf: TypeAlias = jax.Array | np.ndarray | np.floating
 
 
-def namespace(*arrays: Any) -> Any:
-    """``jax.numpy`` if one of the arrays is JAX's, traced ones too, else ``numpy``.
+def namespace(*arrays: _Leaf) -> Any:
+    """``jax.numpy`` if any argument is a JAX array (or a tracer), else ``numpy``.
 
     >>> namespace(np.ones(2)).__name__, namespace(np.ones(2), jnp.ones(2)).__name__
     ('numpy', 'jax.numpy')
@@ -26,34 +32,37 @@ def namespace(*arrays: Any) -> Any:
     return jnp if any(isinstance(x, jax.Array) for x in arrays) else np
 
 
-def compiled(static_argnums: tuple[int, ...]) -> Callable[[_F], _F]:
-    """``jax.jit``, except that a call with NumPy's arrays alone runs the function as it stands.
+def jit_unless_numpy(
+    static_argnums: tuple[int, ...],
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """``jax.jit``, except that calls with NumPy arrays only run the function uncompiled.
 
-    >>> double = compiled(())(lambda x: 2 * x)
+    >>> double = jit_unless_numpy(())(lambda x: 2 * x)
     >>> type(double(np.ones(2))).__name__, isinstance(double(jnp.ones(2)), jax.Array)
     ('ndarray', True)
     """
 
-    def decorate(function: _F) -> _F:
-        by_jax = jax.jit(function, static_argnums=static_argnums)
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        jitted: Callable[_P, _R] = jax.jit(function, static_argnums=static_argnums)
 
         @functools.wraps(function)
-        def call(*args: Any) -> Any:
-            return (function if namespace(*jax.tree.leaves(args)) is np else by_jax)(*args)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            eager = namespace(*jax.tree.leaves((args, kwargs))) is np
+            return (function if eager else jitted)(*args, **kwargs)
 
-        return call  # type: ignore[return-value]
+        return call
 
     return decorate
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    state: Any,
-    inputs: Any,
+    step: Callable[[_State, _In], tuple[_State, _Out]],
+    state: _State,
+    inputs: _In,
     length: int | None = None,
     reverse: bool = False,
-) -> tuple[Any, Any]:
-    """``jax.lax.scan``, or the same loop over NumPy's arrays.
+) -> tuple[_State, _Out]:
+    """``jax.lax.scan``, or the same loop over NumPy arrays.
 
     >>> scan(lambda total, x: (total + x, total), np.float64(0), np.arange(3.0))[1].tolist()
     [0.0, 0.0, 1.0]
@@ -68,10 +77,6 @@ def scan(
     return state, jax.tree.map(lambda *rows: np.stack(rows), *outputs)
 
 
-def constant(x: Any) -> Any:
-    """``jax.lax.stop_gradient``; what is NumPy's has no derivative and stays.
-
-    >>> constant(np.float64(2.0))
-    np.float64(2.0)
-    """
-    return x if namespace(x) is np else jax.lax.stop_gradient(x)
+def stop_gradient(x: _Value) -> _Value:
+    """``jax.lax.stop_gradient``; a NumPy value is returned unchanged."""
+    return x if not isinstance(x, jax.Array) else jax.lax.stop_gradient(x)

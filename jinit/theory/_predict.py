@@ -1,35 +1,60 @@
-"""What an MLP will do at its start, layer by layer, from the law of its weights alone."""
+"""Predicts the signals and gradients of an MLP at initialization from the law of its weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import errors
 from jinit._float64 import in_float64
 from jinit.activations import ActivationLike
-from jinit.findings import LARGE_CHANGE, Finding, healthy
-from jinit.theory._finite_width import Fluctuations, spreading
-from jinit.theory._propagation import Architecture, Propagation, through
-from jinit.theory._settled import DepthScales, settled_scales
-from jinit.theory._tables import table
-from jinit.typing import Array
+from jinit.findings import Finding
+from jinit.theory._diagnosis import diagnose
+from jinit.theory._finite_width import Fluctuations, fluctuations_from_table
+from jinit.theory._fixed_points import DepthScales, depth_scales_from_table
+from jinit.theory._propagation import Architecture, Propagation, propagate_from_table
+from jinit.theory._tabulate import moment_table
+from jinit.typing import Array, Initializer
 
-_PARALLEL = 1e-3
+_Computed: TypeAlias = tuple[Propagation, Fluctuations | None, DepthScales | None]
+
+
+class EntryLaw(Protocol):
+    """The distribution of one entry of a draw: :class:`jinit.initializers.Law`."""
+
+    @property
+    def distribution(self) -> str:
+        """The family: ``"normal"``, ``"orthogonal"``, …."""
+
+    @property
+    def mean(self) -> float:
+        """The mean of an entry."""
+
+    @property
+    def stddev(self) -> float:
+        """The standard deviation of an entry."""
+
+
+class HasLaw(Protocol):
+    """An initializer that states the law of its entries, as those of jinit do."""
+
+    def law(self, shape: tuple[int, ...], /) -> EntryLaw:
+        """The law of one entry of a draw of this shape."""
 
 
 class Network(Protocol):
-    """What is read of a network; :class:`jinit.models.MLP` has it.
+    """The attributes that :func:`predict` reads; :class:`jinit.models.MLP` has them.
 
     Attributes:
-      features: widths, the outputs last.
-      activation: after every hidden layer.
-      residual, layer_norm, use_bias: as the MLP's.
-      kernel_init, bias_init: initializers with a ``law``, or a constant 0 for the bias.
+      features: widths of the layers, the outputs last.
+      activation: of every hidden layer.
+      residual, layer_norm, use_bias: as those of the MLP.
+      kernel_init, bias_init: initializers with a ``law``.
     """
 
     features: tuple[int, ...]
@@ -43,21 +68,21 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row a layer, the output layer last; arrays are ``(layers,)`` in float64.
+    """The prediction for a network, layer by layer; arrays are ``(layers,)`` in float64.
 
     Attributes:
-      names: ``hidden_0 … output``.
-      fan_in, width: of each layer.
+      names: ``hidden_0 … output``, one per layer, the output layer last.
+      fan_in, width: inputs and units of each layer.
       sigma_w, sigma_b: √(fan_in Var W) and √Var b.
       second_moment: E z² over networks, units and inputs.
-      second_moment_band: ``(2, layers)``, where 95 % of networks of this width lie; NaN where the
-        theory has no width (residual or normalized networks).
+      second_moment_band: ``(2, layers)``, the interval that holds 95 % of networks of this width;
+        NaN for residual or normalized networks, for which the theory is that of infinite width.
       correlation: of z between two inputs.
-      gradient: E‖∂L/∂z‖² over the output layer's; inf beyond float64.
+      gradient: E‖∂L/∂z‖² divided by that of the output layer; inf beyond float64.
       gradient_band: ``(2, layers)``, as second_moment_band.
-      scales: depth scales of the hidden layers if there are two alike, else None.
-      findings: forward before backward; a single ``ok`` one if nothing is wrong.
-      notes: what the theory leaves out here.
+      scales: depth scales of the hidden layers if these are plain and alike, else None.
+      findings: forward before backward; a single healthy finding if nothing is wrong.
+      notes: what the theory leaves out for this network.
     """
 
     names: tuple[str, ...]
@@ -75,20 +100,28 @@ class Prediction:
     notes: tuple[str, ...]
 
 
-def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -> Prediction:
-    """Expected lengths, correlations and gradients of every layer, before anything is drawn.
+def predict(
+    network: Network,
+    x: int | Array | np.ndarray,
+    *,
+    kernel: HasLaw | Initializer | None = None,
+    bias: HasLaw | Initializer | None = None,
+) -> Prediction:
+    """Expected lengths, correlations and gradients of every layer, without drawing any weights.
+
+    A layer has σ_w = √(fan_in Var W), with Var W from the law of its initializer.
 
     Args:
-      network: an MLP; its layers' fans give σ_w = √(fan_in Var W) by the law of ``kernel``.
+      network: a :class:`jinit.models.MLP`.
       x: a batch ``(n, …)``, of which the mean squared entry and the mean cosine are used; or the
-        number of input features, then of unit second moment and uncorrelated.
-      kernel, bias: initializers that have a ``law``; the default are the network's own.
+        number of input features, for uncorrelated inputs with E x² = 1.
+      kernel, bias: initializers that have a ``law``; default: those of the network.
 
     Returns:
       :class:`Prediction`, in float64.
 
     Raises:
-      ValueError: kernels whose mean is not 0 or whose variance is, an unknown activation.
+      ValueError: kernels with mean ≠ 0 or variance 0, an unknown activation.
       TypeError: another model, an initializer without a law, an x of another type.
 
     Reference: Poole et al. 2016; Schoenholz et al. 2017; Hanin & Rolnick 2018.
@@ -103,9 +136,11 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     """
     if not hasattr(network, "features"):
         raise errors.wrong_type(
-            "network", type(network).__name__, "a jinit.models.MLP",
-            "describe other networks to theory.propagate(…, architecture=…)",
-        )  # fmt: skip
+            "network",
+            type(network).__name__,
+            "a jinit.models.MLP",
+            "theory.propagate(…, architecture=…) takes other networks",
+        )
     start, cosine, features = _inputs(x)
     errors.check_bool("layer_norm", network.layer_norm)
     widths = [
@@ -121,7 +156,7 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
     if network.use_bias:
         given = network.bias_init if bias is None else bias
         biases = [_law(given, (width,), "bias") for width in widths]
-        # A constant bias shifts all units alike; as a second moment it is the same.
+        # Only the second moment of a bias enters, so a constant bias counts like a random one.
         sigma_b = np.hypot([law.stddev for law in biases], [law.mean for law in biases])
     q = float(sigma_w[0] ** 2 * start + sigma_b[0] ** 2)
     gap = float(sigma_w[0] ** 2 * start * (1 - cosine) / q) if q else 0.0
@@ -131,11 +166,11 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         normalized=network.layer_norm,
     )
     orthogonal = all(law.distribution == "orthogonal" for law in kernels)
-    found, spread, scales = _computed(
+    propagation, fluctuations, scales = _computed(
         network.activation, fans, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
     )
     with np.errstate(divide="ignore"):
-        log_length = np.log(np.asarray(found.q))
+        log_length = np.log(np.asarray(propagation.q))
     names = (*(f"hidden_{i}" for i in range(len(widths) - 1)), "output")
     return Prediction(
         names=names,
@@ -143,22 +178,24 @@ def predict(network: Network, x: Any, *, kernel: Any = None, bias: Any = None) -
         width=np.asarray(widths),
         sigma_w=sigma_w,
         sigma_b=sigma_b,
-        second_moment=np.asarray(found.q),
-        second_moment_band=_band(log_length, None if spread is None else spread.length),
-        correlation=1 - np.asarray(found.gap),
-        gradient=_exp(found.log_gradient),
-        gradient_band=_band(found.log_gradient, None if spread is None else spread.gradient),
+        second_moment=np.asarray(propagation.q),
+        second_moment_band=_band(log_length, fluctuations.length if fluctuations else None),
+        correlation=1 - np.asarray(propagation.gap),
+        gradient=_exp(propagation.log_gradient),
+        gradient_band=_band(
+            propagation.log_gradient, fluctuations.gradient if fluctuations else None
+        ),
         scales=scales,
-        findings=_findings(found, spread, scales, names),
-        notes=_notes(kernels, network, spread, orthogonal),
+        findings=diagnose(propagation, fluctuations, scales, names),
+        notes=_notes(kernels, network, fluctuations, orthogonal),
     )
 
 
-def _inputs(x: Any) -> tuple[float, float, int]:
+def _inputs(x: int | Array | np.ndarray) -> tuple[float, float, int]:
     """Mean squared entry, mean cosine between inputs, and the number of features."""
     if isinstance(x, int | np.integer) and not isinstance(x, bool):
         return 1.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
-    if not hasattr(x, "shape") or len(x.shape) < 2:
+    if isinstance(x, bool) or not hasattr(x, "shape") or len(x.shape) < 2:
         raise errors.wrong_type("x", x, "a batch (n, …) or a number of features", "pass 64")
     if not x.size:
         raise errors.refusal("x", f"shape {x.shape}", "at least one input", "pass real data")
@@ -176,7 +213,7 @@ def _inputs(x: Any) -> tuple[float, float, int]:
     return square, float(np.clip(cosine / (n * (n - 1)), -1, 1)) if n > 1 else 1.0, flat.shape[1]
 
 
-def _law(initializer: Any, shape: tuple[int, ...], what: str) -> Any:
+def _law(initializer: HasLaw | Initializer, shape: tuple[int, ...], what: str) -> EntryLaw:
     if not hasattr(initializer, "law"):
         raise errors.wrong_type(
             what, initializer, "an initializer with a law", "jinit.initializers.get('he_normal')"
@@ -184,14 +221,15 @@ def _law(initializer: Any, shape: tuple[int, ...], what: str) -> Any:
     return initializer.law(shape)
 
 
-def _deviations(laws: Sequence[Any]) -> np.ndarray:
+def _deviations(laws: Sequence[EntryLaw]) -> np.ndarray:
     for law in laws:
         if abs(law.mean) > 1e-3 * law.stddev or not law.stddev > 0:
             raise errors.refusal(
-                "kernel law", f"mean {law.mean:g}, standard deviation {law.stddev:g}",
-                "mean 0 and a positive deviation: the theory is of random weights",
-                "probe such a network instead: jinit probe",
-            )  # fmt: skip
+                "kernel law",
+                f"mean {law.mean:g}, standard deviation {law.stddev:g}",
+                "mean 0 and a positive standard deviation: the theory assumes random weights",
+                "measure the network instead: jinit probe",
+            )
     return np.array([law.stddev for law in laws])
 
 
@@ -204,33 +242,36 @@ def _computed(
     start: tuple[float, float],
     architecture: Architecture,
     orthogonal: bool,
-) -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
-    """Layers, their variances at finite width, and depth scales where all layers are alike."""
+) -> _Computed:
+    """The layers, their fluctuations at finite width, and depth scales if all layers are alike."""
     alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
     plain = not (architecture.residual or architecture.normalized)
-    known = table(activation)
-    # NumPy's, for which nothing is compiled but the integral over two inputs.
+    table = moment_table(activation)
+    # NumPy arrays: only the integral over two inputs is then compiled.
     numbers: Any = [np.asarray(x, float) for x in (fans, widths, sigma_w, sigma_b, *start)]
     n_in, n, w, b, q, gap = numbers
 
-    def computed() -> tuple[Propagation, Fluctuations | None, DepthScales | None]:
+    def computed() -> _Computed:
         with np.errstate(all="ignore"):
-            return (
-                through(known, w, b, q, gap, architecture),
-                spreading(known, n_in, n, w, b, q, orthogonal) if plain else None,
-                settled_scales(known, w[1], b[1], np.maximum(q, 1e-6)) if plain and alike else None,
-            )
+            propagation = propagate_from_table(table, w, b, q, gap, architecture)
+            if not plain:
+                return propagation, None, None
+            fluctuations = fluctuations_from_table(table, n_in, n, w, b, q, orthogonal)
+            if not alike:
+                return propagation, fluctuations, None
+            scales = depth_scales_from_table(table, w[1], b[1], np.maximum(q, 1e-6))
+            return propagation, fluctuations, scales
 
     return in_float64(computed)
 
 
-def _exp(logarithm: Any) -> np.ndarray:
+def _exp(logarithm: ArrayLike) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.exp(np.asarray(logarithm))
 
 
-def _band(log_mean: Any, variance: Array | None) -> np.ndarray:
-    """Where 95 % of networks lie: log-normal with this mean."""
+def _band(log_mean: np.ndarray | Array, variance: Array | None) -> np.ndarray:
+    """The central 95 % of a log-normal distribution with this mean; NaN without a variance."""
     if variance is None:
         return np.full((2, len(log_mean)), np.nan)
     deviation = np.sqrt(np.maximum(np.asarray(variance), 0.0))
@@ -239,109 +280,21 @@ def _band(log_mean: Any, variance: Array | None) -> np.ndarray:
     return _exp(ends)
 
 
-def _findings(
-    found: Propagation,
-    spread: Fluctuations | None,
-    scales: DepthScales | None,
-    names: tuple[str, ...],
-) -> tuple[Finding, ...]:
-    q, gap = (np.asarray(x)[:-1] for x in (found.q, found.gap))
-    findings = []
-    unknown = np.isnan([found.q, found.gap, found.log_gradient]).any(0)
-    if unknown.any():
-        findings.append(
-            Finding(
-                "not known",
-                names[int(np.argmax(unknown))],
-                "its moments cannot be integrated (the activation varies or grows too fast there, "
-                "or they are infinite)",
-                fix="measure the network instead: jinit probe",
-            )
-        )
-    if len(q) > 1:
-        findings += _changes(q, np.asarray(found.log_gradient)[:-1], names)
-        if gap[-1] < _PARALLEL * max(gap[0], 1e-12):
-            findings.append(
-                Finding(
-                    "collapsed",
-                    names[len(q) - 1],
-                    "inputs become parallel: 1 - correlation falls from "
-                    f"{gap[0]:.2g} to {gap[-1]:.2g}",
-                    f"{_PARALLEL:g} of the first layer's",
-                    "Schoenholz et al. 2017, section 3",
-                    "weights on the edge of chaos, or a residual network",
-                )
-            )
-        if scales is not None and float(scales.trainable_depth) < len(q):
-            depth = float(scales.trainable_depth)
-            findings.append(
-                Finding(
-                    "too deep",
-                    names[len(q) - 1],
-                    f"trainable to about {depth:.3g} layers (6 xi_c); this has {len(q)}",
-                    "6 xi_c",
-                    "Schoenholz et al. 2017, section 5",
-                    "weights on the edge of chaos, or fewer layers",
-                )
-            )
-        if spread is not None and spread.length[-2] > 1:
-            findings.append(
-                Finding(
-                    "networks differ",
-                    names[len(q) - 1],
-                    "the variance of ln E z² over seeds reaches "
-                    f"{spread.length[-2]:.2g}; wider layers lower it",
-                    "1",
-                    "Hanin & Rolnick 2018, theorem 5",
-                    "wider layers",
-                )
-            )
-    return tuple(findings) or (healthy("nothing vanishes, explodes or collapses"),)
-
-
-def _changes(q: np.ndarray, log_gradient: np.ndarray, names: tuple[str, ...]) -> list[Finding]:
-    """Signals and gradients whose squares change too much between the first and last layer."""
-    last = len(q) - 1
-    with np.errstate(divide="ignore"):
-        forward, backward = np.log(q[-1]) - np.log(q[0]), log_gradient[0] - log_gradient[-1]
-    findings = []
-    for change, direction, what, start, end in (
-        (forward, "forward", "the signal", names[0], names[last]),
-        (backward, "backward", "the gradient", names[last], names[0]),
-    ):
-        if abs(change) > math.log(LARGE_CHANGE):
-            kind, verb = ("exploding", "explodes") if change > 0 else ("vanishing", "vanishes")
-            findings.append(
-                Finding(
-                    f"{kind} {direction}",
-                    end,
-                    f"{what} {verb}: its square changes by a factor {_power(change)} "
-                    f"from {start} to {end}",
-                    f"a factor between {1 / LARGE_CHANGE:g} and {LARGE_CHANGE:g}",
-                    "He et al. 2015, section 2.2; Schoenholz et al. 2017, section 4",
-                    "the activation's own rule: 'scaled_for(activation=…)'; "
-                    "'jinit recommend' measures what suits a depth",
-                )
-            )
-    return findings
-
-
-def _power(change: float) -> str:
-    return f"10^{change / math.log(10):.3g}"
-
-
 def _notes(
-    kernels: Sequence[Any], network: Network, spread: Fluctuations | None, orthogonal: bool
+    kernels: Sequence[EntryLaw],
+    network: Network,
+    fluctuations: Fluctuations | None,
+    orthogonal: bool,
 ) -> tuple[str, ...]:
     notes = []
-    if spread is None:
-        notes.append("bands are for plain networks: a residual or normalized one has none here")
-    elif max(np.max(spread.length), np.max(spread.gradient)) > 1:
-        notes.append("bands are first order in 1/width: networks as narrow as this stray further")
+    if fluctuations is None:
+        notes.append("bands are for plain networks only: this one is residual or normalized")
+    elif max(np.max(fluctuations.length), np.max(fluctuations.gradient)) > 1:
+        notes.append("bands are first order in 1/width: networks this narrow vary more")
     if orthogonal:
-        notes.append("orthogonal weights: means as for independent ones of the same variance")
+        notes.append("orthogonal weights: means as for independent weights of the same variance")
     elif any(law.distribution not in ("normal", "truncated_normal") for law in kernels):
-        notes.append("weights are not normal: true in the limit of wide layers")
+        notes.append("weights are not normal: the prediction holds in the limit of wide layers")
     if network.layer_norm:
-        notes.append("normalization: scale 1 and shift 0, as at the start")
+        notes.append("normalization: scale 1 and shift 0, as at initialization")
     return tuple(notes)

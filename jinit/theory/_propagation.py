@@ -1,22 +1,24 @@
-"""Lengths, correlations and gradients through every layer, of plain and of residual networks."""
+"""Propagates lengths, correlations and gradients through plain and residual networks."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory._correlations import reader
-from jinit.theory._mean_field import check_sigmas
-from jinit.theory._moments import Moments, pair, read
-from jinit.theory._namespace import compiled, namespace, scan
-from jinit.theory._tables import Table, floating, table
+from jinit.theory._checks import check_sigmas, floating
+from jinit.theory._moments import read_moments
+from jinit.theory._namespace import jit_unless_numpy, namespace, scan
+from jinit.theory._pair import PairReader, pair_moments
+from jinit.theory._pair_table import tabulated_pair_moments
+from jinit.theory._table import MomentTable
+from jinit.theory._tabulate import moment_table
 from jinit.typing import Array
 
 _TINY = 1e-30
@@ -29,8 +31,9 @@ class Propagation:
 
     Attributes:
       q: variance of the pre-activations.
-      gap: 1 − correlation of two inputs' pre-activations, accurate when the correlation is near 1.
-      log_gradient: ln of the squared gradient at each layer's pre-activation, over the last one's.
+      gap: 1 − correlation of two inputs' pre-activations, accurate if the correlation is near 1.
+      log_gradient: ln of the squared gradient at each layer's pre-activations, relative to that at
+        the last layer's.
     """
 
     q: Array
@@ -39,25 +42,29 @@ class Propagation:
 
     @property
     def correlation(self) -> Array:
-        """Of the pre-activations of two different inputs, in [−1, 1]."""
+        """Correlation of two inputs' pre-activations, ``(…, depth)``, in [−1, 1]."""
         return 1 - self.gap
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a layer does beside W, b and φ; the default is nothing.
+    """Residual branches and normalization of a network; the default is a plain network.
 
     Attributes:
-      residual: h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
-      residual_first: from the first, whose input then is as wide as the layer.
-      branch_scale: factor of a residual branch, e.g. L^(−1/2).
-      sigma_v: a residual branch ends linearly, branch_scale · V φ(z_l), V's entries N(0, σ_v²/n)
-        (:class:`jinit.models.ResidualMLP`); None: it ends in φ.
-      normalized: φ sees z_l standardized over units (LayerNorm at its start).
+      residual: True for h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
+      residual_first: True if the first layer has a residual branch too; its input then has the
+        width of the layer.
+      branch_scale: factor of a residual branch, e.g. L^(−1/2); ≥ 0.
+      sigma_v: if given, a branch ends linearly: branch_scale · V φ(z_l), with entries of V from
+        N(0, σ_v²/n) (:class:`jinit.models.ResidualMLP`). None: the branch ends in φ.
+      normalized: True if z_l is standardized over units before φ (LayerNorm at initialization).
 
     Raises:
-      ValueError: a negative scale, or one without residual=True. TypeError: not a number, or not
-        True or False.
+      ValueError: a negative scale, or a scale without residual=True. TypeError: a scale that is
+        not a number, a flag that is not True or False.
+
+    >>> Architecture(residual=True, branch_scale=0.5).sigma_v is None
+    True
     """
 
     residual: bool = False
@@ -81,12 +88,12 @@ class Architecture:
 
 def propagate(
     activation: ActivationLike,
-    sigma_w: Any,
-    sigma_b: Any = 0.0,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike = 0.0,
     *,
     depth: int,
-    q: Any = 1.0,
-    c: Any = 0.0,
+    q: ArrayLike = 1.0,
+    c: ArrayLike = 0.0,
     architecture: Architecture = Architecture(),
     tabulated: bool = False,
 ) -> Propagation:
@@ -100,10 +107,10 @@ def propagate(
       sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced.
       depth: number of layers, ≥ 1.
       q, c: variance and correlation of the first layer's pre-activations.
-      architecture: residual branches and their scale, LayerNorm; a plain network without.
-      tabulated: reads correlations from a table (made once an activation, which takes seconds)
-        instead of integrating at every layer: for many points. Relative error of the gap 1e-6 for
-        c > −0.9 and √q ≤ 30, beyond which angles change as they do there.
+      architecture: residual branches and LayerNorm; default: a plain network.
+      tabulated: True reads correlations from a table instead of integrating at every layer, which
+        pays for many points. Making the table takes seconds, once per activation. The relative
+        error of the gap is 1e-6 for c > −0.9 and √q ≤ 30; a larger √q counts as 30.
 
     Returns:
       :class:`Propagation` with arrays ``(…, depth)``.
@@ -113,8 +120,8 @@ def propagate(
 
     Reference: Poole et al. 2016, equations 3 to 5; Schoenholz et al. 2017, section 3.
 
-    >>> found = propagate("relu", 2**0.5, depth=3)
-    >>> [round(c, 3) for c in found.correlation.tolist()]
+    >>> plain = propagate("relu", 2**0.5, depth=3)
+    >>> [round(c, 3) for c in plain.correlation.tolist()]
     [0.0, 0.318, 0.494]
     >>> branches = Architecture(residual=True, residual_first=True, sigma_v=1.0)
     >>> propagate("relu", 2**0.5, depth=4, architecture=branches).q.round(4).tolist()
@@ -129,25 +136,25 @@ def propagate(
     errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
     if architecture.residual_first:
-        # The stream follows from the first layer's pre-activations.
+        # The residual stream is computed from the first layer's pre-activations, divided by σ_w².
         errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
-    known = table(activation)
+    table = moment_table(activation)
     values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
     w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])
-    return through(known, w, b, values[2], values[3], architecture, tabulated)
+    return propagate_from_table(table, w, b, values[2], values[3], architecture, tabulated)
 
 
 class _Stream(NamedTuple):
-    """E h², E h and ½E(h₁ − h₂)² over units, for two inputs of one length."""
+    """The residual stream h: E h², E h and ½E(h₁ − h₂)² over units, for inputs of one length."""
 
     square: Array
     mean: Array
     difference: Array
 
 
-@compiled((0, 5, 6))
-def through(
-    known: Table,
+@jit_unless_numpy((0, 5, 6))
+def propagate_from_table(
+    table: MomentTable,
     sigma_w: Array,
     sigma_b: Array,
     q: Array,
@@ -155,38 +162,35 @@ def through(
     architecture: Architecture,
     tabulated: bool = False,
 ) -> Propagation:
-    """:func:`propagate` with a σ of its own for each layer, ``(depth, …)``, and skips.
+    """:func:`propagate` from a table, with σ of each layer ``(depth, …)``, without checks.
 
-    A residual stream adds squares, E h φ = E h E φ because a layer's weights do not know the stream
-    (Yang & Schoenholz 2017, theorem 1); gradients add too.
-
-    >>> one = jnp.ones(3)
-    >>> plain = through(table("identity"), one, 0 * one, *jnp.array([1.0, 0.5]), Architecture())
-    >>> skip = Architecture(residual=True)
-    >>> grown = through(table("relu"), 2**0.5 * one, 0 * one, *jnp.array([1.0, 0.5]), skip)
-    >>> plain.q.tolist(), [round(q, 3) for q in grown.q.tolist()]
-    ([1.0, 1.0, 1.0], [1.0, 1.0, 2.637])
+    Squares and gradients of a residual stream add. E h φ = E h E φ, because a layer's weights are
+    independent of the stream (Yang & Schoenholz 2017, theorem 1).
     """
-    pair_at = reader(known) if tabulated else functools.partial(pair, known)
+    read_pair: PairReader = functools.partial(pair_moments, table)
+    if tabulated:
+        read_pair = tabulated_pair_moments(table)
     xp = namespace(q)
     zero = xp.zeros_like(q)
     stream = _Stream(zero, zero, zero)
     if architecture.residual_first:
         square = xp.maximum(q - sigma_b[0] ** 2, 0.0) / sigma_w[0] ** 2
         stream = _Stream(square, zero, q * gap / sigma_w[0] ** 2)
-    step = functools.partial(_layer, known, pair_at, architecture)
+    step = functools.partial(_layer, table, read_pair, architecture)
 
-    def layer(state: Any, sigmas: Any) -> tuple[Any, tuple[Array, ...]]:
+    def layer(
+        state: tuple[Array, Array, _Stream], sigmas: tuple[Array, ...]
+    ) -> tuple[tuple[Array, Array, _Stream], tuple[Array, Array, Array]]:
         q, gap, stream = state
         stream, slope = step(stream, q, gap)
         sigma_w, sigma_b = sigmas
         following = sigma_w**2 * stream.square + sigma_b**2
-        # Where the signal has died or overflowed angles stay.
+        # After a signal has died or overflowed, the gap stays constant.
         ratio = sigma_w**2 * stream.difference / following
-        apart = xp.where((following > 0) & xp.isfinite(ratio), xp.clip(ratio, 0.0, 2.0), gap)
-        return (following, apart, stream), (q, gap, slope)
+        next_gap = xp.where((following > 0) & xp.isfinite(ratio), xp.clip(ratio, 0.0, 2.0), gap)
+        return (following, next_gap, stream), (q, gap, slope)
 
-    # A layer's own σ made its q: the loop needs the next layer's, and the last one's is not used.
+    # Layer l maps its q with the σ of layer l + 1; the result of the last step is not used.
     after = tuple(xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
     _, (lengths, gaps, slopes) = scan(layer, (q, gap, stream), after)
     log_gradient = _backward(slopes, sigma_w, architecture)
@@ -194,37 +198,37 @@ def through(
 
 
 def _layer(
-    known: Table,
-    pair_at: Callable[[Moments, Array, Array], tuple[Array, Array]],
+    table: MomentTable,
+    read_pair: PairReader,
     architecture: Architecture,
     stream: _Stream,
     q: Array,
     gap: Array,
 ) -> tuple[_Stream, Array]:
-    """The stream after one layer, and the squared slope of its branch at z."""
+    """The residual stream after one layer, and the squared slope of its branch at z."""
     xp = namespace(q)
-    seen = xp.ones_like(q) if architecture.normalized else q
-    at = read(known, seen)
-    share = pair_at(at, xp.sqrt(xp.maximum(seen, _TINY)), gap)[0]
+    variance = xp.ones_like(q) if architecture.normalized else q
+    at = read_moments(table, variance)
+    ratio = read_pair(at, xp.sqrt(xp.maximum(variance, _TINY)), gap)[0]
     scale = architecture.branch_scale if architecture.residual else 1.0
     slope = scale**2 * at.slope_second
     if architecture.normalized:
         slope = slope / xp.maximum(q, _TINY)
-    branch = _Stream(scale**2 * at.second, scale * at.mean, scale**2 * seen * gap * share)
+    branch = _Stream(scale**2 * at.second, scale * at.mean, scale**2 * variance * gap * ratio)
     if not architecture.residual:
         return branch, slope
     if architecture.sigma_v is not None:
-        # V forgets the mean of φ.
-        variance = architecture.sigma_v**2
-        branch = _Stream(variance * branch.square, 0 * branch.mean, variance * branch.difference)
-        slope = variance * slope
+        # V has mean 0, so the mean of φ does not reach the stream.
+        v = architecture.sigma_v**2
+        branch = _Stream(v * branch.square, 0 * branch.mean, v * branch.difference)
+        slope = v * slope
     square = stream.square + branch.square + 2 * stream.mean * branch.mean
     mean, difference = stream.mean + branch.mean, stream.difference + branch.difference
     return _Stream(square, mean, difference), slope
 
 
 def _backward(slopes: Array, sigma_w: Array, architecture: Architecture) -> Array:
-    """ln E‖∂L/∂z_l‖² over the last layer's, which is linear: its pre-activation is the output."""
+    """ln of E‖∂L/∂z_l‖² divided by that of the last layer, whose pre-activation is the output."""
     xp = namespace(slopes)
 
     def layer(at_h: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:

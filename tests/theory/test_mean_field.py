@@ -13,8 +13,8 @@ from jinit import theory
 from jinit._float64 import in_float64
 from jinit._quadrature import find_kinks
 from jinit.activations import get as get_activation
-from jinit.theory._settled import scales
-from jinit.theory._tables import table
+from jinit.theory._fixed_points import depth_scales_at
+from jinit.theory._tabulate import moment_table
 
 FUNCTIONS = {
     "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
@@ -369,10 +369,10 @@ def test_infinite_depth_scales_have_the_derivative_0_and_not_nan():
     assert jax.grad(of_sigma_w)(1.0) == 0
 
     # From the table the slope may miss 1 by rounding, and nothing divides by 0: given, it is 1.
-    known, one = table("identity"), jnp.asarray(1.0)
+    table, one = moment_table("identity"), jnp.asarray(1.0)
 
     def of_slope(slope):
-        return scales(known, one, one, 0 * one, slope).xi_c
+        return depth_scales_at(table, one, one, 0 * one, slope).xi_c
 
     assert of_slope(one) == np.inf
     assert jax.grad(of_slope)(one) == 0

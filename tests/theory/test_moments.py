@@ -13,7 +13,7 @@ from scipy import integrate, special
 from jinit import activations, theory
 from jinit._float64 import in_float64
 from jinit._quadrature import find_kinks
-from jinit.theory._tables import table
+from jinit.theory._tabulate import moment_table
 
 COMMON = ("relu", "tanh", "gelu", "sigmoid", "hard_tanh", "sin")
 NAMES = [
@@ -424,7 +424,7 @@ def test_a_column_that_is_not_known_takes_only_what_needs_it():
     np.testing.assert_allclose(found.fourth, [0.01, 1, 100], rtol=1e-6)
     assert np.isnan(found.slope_second).all()
     # A jump whose place float32 does not have is one too.
-    assert table(lambda x: jnp.where(x > 0.3, 1.0, 0.0)).jump == pytest.approx(0.3, abs=1e-6)
+    assert moment_table(lambda x: jnp.where(x > 0.3, 1.0, 0.0)).jump == pytest.approx(0.3, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -447,10 +447,10 @@ def test_bad_input_is_refused_in_one_sentence(call, message):
 
 
 def test_a_table_is_made_once():
-    assert table("tanh") is table("tanh")
-    assert table("leaky_relu(0.2)") is table("leaky_relu(negative_slope=0.2)")
+    assert moment_table("tanh") is moment_table("tanh")
+    assert moment_table("leaky_relu(0.2)") is moment_table("leaky_relu(negative_slope=0.2)")
     other = activations.get("tanh")
-    assert table(other) is table(other)
+    assert moment_table(other) is moment_table(other)
 
 
 @pytest.mark.parametrize("name", NAMES)

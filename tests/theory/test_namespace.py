@@ -8,11 +8,11 @@ import pytest
 from jinit import theory
 from jinit._float64 import in_float64
 from jinit.models import MLP
-from jinit.theory._finite_width import spreading
+from jinit.theory._finite_width import fluctuations_from_table
+from jinit.theory._fixed_points import depth_scales_from_table
 from jinit.theory._namespace import scan
-from jinit.theory._propagation import Architecture, through
-from jinit.theory._settled import settled_scales
-from jinit.theory._tables import table
+from jinit.theory._propagation import Architecture, propagate_from_table
+from jinit.theory._tabulate import moment_table
 
 PLACES = {
     "chaotic": (2.0, 0.3, 1.0, 0.5), "ordered": (0.9, 0.1, 0.5, 0.3), "dies": (0.5, 0.0, 1.0, 1.0),
@@ -33,14 +33,14 @@ def test_numpy_and_jax_agree(place, activation, architecture):
     sigma_w, sigma_b, q, gap = PLACES[place]
     w, b, n = np.full(6, sigma_w), np.full(6, sigma_b), np.array([40.0, 40, 30, 30, 20, 10])
     numbers = w, b, np.float64(q), np.float64(gap), n
-    known = table(activation)
+    table = moment_table(activation)
 
     def computed(w, b, q, gap, n):
         with np.errstate(all="ignore"):
             return (
-                through(known, w, b, q, gap, architecture),
-                spreading(known, n, n, w, b, q, True),
-                settled_scales(known, w[0], b[0], q + 1e-6),
+                propagate_from_table(table, w, b, q, gap, architecture),
+                fluctuations_from_table(table, n, n, w, b, q, True),
+                depth_scales_from_table(table, w[0], b[0], q + 1e-6),
             )
 
     def both():

@@ -33,7 +33,7 @@ from jinit.report.plots._style import (
     VERMILION,
     line_style,
 )
-from jinit.report.plots._theory import critical_line, divergence_line, phase_diagram, prediction
+from jinit.report.plots._theory import phase_diagram, prediction
 
 __all__ = [
     "BLUE",
@@ -45,8 +45,6 @@ __all__ = [
     "SKY",
     "VERMILION",
     "check_picture",
-    "critical_line",
-    "divergence_line",
     "divergence_rates",
     "forest",
     "layer_profile",

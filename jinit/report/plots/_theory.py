@@ -51,8 +51,8 @@ def phase_diagram(
     depth = np.clip(np.asarray(diagram.scales.trainable_depth), 1.0, 1e4)
     _draw_depth(ax, diagram, x, y, depth)
     # One label stands left of its line and one right, because the two lines may coincide.
-    _draw_line(ax, "edge of chaos", critical_line(diagram), y, style="-", side="right")
-    _draw_line(ax, "lengths diverge", divergence_line(diagram), y, style="--", side="left")
+    _draw_line(ax, "edge of chaos", diagram.critical_line(), y, style="-", side="right")
+    _draw_line(ax, "lengths diverge", diagram.divergence_line(), y, style="--", side="left")
     _name_phases(ax, diagram, x, y, depth)
     if mark is not None and x[0] <= mark[0] <= x[-1] and y[0] <= mark[1] <= y[-1]:
         ax.plot(*mark[:2], "o", color=ORANGE, mec="black", ms=8, clip_on=False, zorder=5)
@@ -94,15 +94,15 @@ def _draw_depth(
 def _draw_line(
     ax: Axes,
     name: str,
-    line: list[tuple[float, float]],
+    line: np.ndarray,
     y: np.ndarray,
     *,
     style: str,
     side: str,
 ) -> None:
-    if not line:
+    if not len(line):
         return
-    across, up = np.array(line).T
+    across, up = line.T
     ax.plot(across, up, color=VERMILION, lw=2, ls=style, marker="." if len(line) == 1 else None)
     middle = np.argmin(np.abs(up - (0.4 * y[0] + 0.6 * y[-1])))
     at_foot = up[middle] - y[0] < 0.03 * (y[-1] - y[0])
@@ -140,57 +140,6 @@ def _name_phases(
             color="white" if dark else "black",
             bbox=None if dark else _LABEL_BOX,
         )
-
-
-def critical_line(diagram: PhaseDiagram) -> list[tuple[float, float]]:
-    """The critical points (χ₁ = 1) inside a diagram, exact, in ascending order of q*.
-
-    Args:
-      diagram: from :func:`jinit.theory.phase_diagram`.
-
-    Returns:
-      Pairs (σ_w², σ_b²).
-
-    Reference: Poole et al. 2016, section 3.
-
-    >>> from jinit import theory
-    >>> sides = np.linspace(0.5, 2, 8), np.linspace(0, 0.5, 8)
-    >>> w, b = critical_line(theory.phase_diagram("relu", *sides))[0]
-    >>> round(w, 6), round(b, 6)
-    (2.0, 0.0)
-    """
-    points = np.stack([diagram.critical.sigma_w, diagram.critical.sigma_b], 1) ** 2
-    x, y = diagram.sigma_w**2, diagram.sigma_b**2
-    inside = (points >= (x[0], y[0])) & (points <= (x[-1], y[-1]))
-    points = points[inside.all(1)]
-    # ReLU has the same critical point at every q*: keep it once.
-    new = np.append(True, np.abs(np.diff(points, axis=0)).max(1) > 1e-9)[: len(points)]
-    return [(float(a), float(b)) for a, b in points[new]]
-
-
-def divergence_line(diagram: PhaseDiagram) -> list[tuple[float, float]]:
-    """The line beyond which lengths grow without bound (q* = ∞), one point per row of the grid.
-
-    Each point lies midway between the last σ_w² with a finite q* and the first without. An average
-    over up to nine rows removes the steps of the grid.
-
-    Args:
-      diagram: from :func:`jinit.theory.phase_diagram`.
-
-    Returns:
-      Pairs (σ_w², σ_b²).
-
-    >>> from jinit import theory
-    >>> sides = np.linspace(0.5, 2, 8), np.linspace(0, 0.5, 8)
-    >>> divergence_line(theory.phase_diagram("tanh", *sides))
-    []
-    """
-    x, lost = diagram.sigma_w**2, np.isinf(diagram.scales.q_star)
-    rows, cells = np.nonzero(~lost[:, :-1] & lost[:, 1:])
-    middle, count = (x[cells] + x[cells + 1]) / 2, len(rows)
-    reach = [min(4, i, count - 1 - i) for i in range(count)]
-    across = [float(middle[i - near : i + near + 1].mean()) for i, near in enumerate(reach)]
-    return [(a, float(diagram.sigma_b[row] ** 2)) for a, row in zip(across, rows, strict=True)]
 
 
 def prediction(predicted: Prediction, *, title: str = "", ax: Axes | None = None) -> Axes:
