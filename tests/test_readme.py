@@ -1,6 +1,7 @@
 """Every page's code blocks run, its links lead somewhere, and its numbers are the measured ones."""
 
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -61,6 +62,20 @@ def test_the_readme_installs_as_messages_say():
 
     command = errors.INSTALL.format(extra="lab").partition(" in a checkout")[0]
     assert f"```bash\n{command}\n```" in TEXTS["README.md"]
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_names_in_prose_exist(page):
+    import jinit
+
+    if page == "jinit/README.md":
+        return  # It lists old names.
+    rooms = {name for name in jinit.__all__ if inspect.ismodule(getattr(jinit, name))}
+    prose = re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL)
+    for code in re.findall(r"`([^`]+)`", prose):
+        for room, name in re.findall(r"(?<![\w./])(?:jinit\.)?(\w+)\.(\w+)", code):
+            if room in rooms and name != "py":
+                assert hasattr(getattr(jinit, room), name), f"{room}.{name}"
 
 
 def test_the_inventory_is_the_registrys(capsys):
