@@ -1,1 +1,1 @@
-"""One file per question: claims of the source article, measured. ``python -m experiments list``."""
+"""Measures claims and published results, one script each: ``python -m experiments list``."""

@@ -1,4 +1,4 @@
-"""``python -m experiments``: list, run or check the experiments, and print their table."""
+"""Lists and runs the experiments, and prints the table of their verdicts."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def run(name: str, scale: harness.Scale, folder: Path) -> int:
 
 
 def run_all(names: list[str], scale: harness.Scale, folder: Path) -> int:
-    """Runs experiments one after the other; a failed one does not stop the others.
+    """Runs experiments one after the other; a failure does not stop the others.
 
-    Each in a process of its own: compiled programs of all of them would exhaust what the kernel
-    grants one process in memory maps.
+    Each runs in its own process: the compiled programs of all experiments together would exceed the
+    number of memory maps that the operating system allows one process.
     """
     failed = []
     for number, name in enumerate(names, 1):

@@ -35,27 +35,27 @@ LIMIT = 6.6
 def measure(scale: Scale) -> dict:
     seeds, depth, width = scale(8, 64), scale(16, 30), scale(64, 512)
     chosen = scale(("ReLU, Xavier", "sigmoid, Xavier"), tuple(NETWORKS))
-    found: dict = {"networks": {}, "seeds": seeds, "depth": depth}
+    numbers: dict = {"networks": {}, "seeds": seeds, "depth": depth}
     for name in chosen:
         activation, initializer = NETWORKS[name]
         seen = profile(initializer, activation, depth=depth, width=width, seeds=seeds)
         norms = np.asarray(seen.bias_gradient_norm, float)[:, :depth]
         bias = 2 * np.log2(np.maximum(norms, 1e-38))
-        found["networks"][name] = {
+        numbers["networks"][name] = {
             "log2_ratio": stats.bootstrap(bias[:, 0] - bias[:, -1], np.mean),
             "by_layer": np.median(bias, axis=0),
         }
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    rows = found["networks"]
+def decide(numbers: dict) -> Verdict:
+    rows = numbers["networks"]
     steady = [
         name for name, row in rows.items()
         if row["log2_ratio"]["low"] >= -LIMIT and row["log2_ratio"]["high"] <= LIMIT
     ]  # fmt: skip
     answer = (
-        f"log2 of the squared bias gradient, first over last of {found['depth']} layers: "
+        f"log2 of the squared bias gradient, first over last of {numbers['depth']} layers: "
         + ", ".join(f"{name} {text(row['log2_ratio'], True)}" for name, row in rows.items())
     )
     if len(steady) == len(rows):
@@ -63,9 +63,9 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if len(steady) == len(rows) - 1 > 1 else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes()
-    for number, (name, row) in enumerate(found["networks"].items()):
+    for number, (name, row) in enumerate(numbers["networks"].items()):
         values = np.array(row["by_layer"]) - row["by_layer"][-1]
         layer = np.arange(1, len(values) + 1)
         ax.plot(layer, values, ms=3, label=name, **plots.line_style(number))

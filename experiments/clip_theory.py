@@ -1,4 +1,4 @@
-"""Where does gradient descent on x⁴ diverge, does clipping save it, and what bias does it cost?"""
+"""Where does gradient descent on x⁴ diverge, does clipping help, and what bias does it add?"""
 
 from __future__ import annotations
 
@@ -76,21 +76,21 @@ def measure(scale: Scale) -> dict:
     }  # fmt: skip
 
 
-def decide(found: dict) -> Verdict:
-    below, above, clipped = (abs(end) for end in found["ends"].values())
-    off = abs(found["bias"] / found["expected"] - 1)
+def decide(numbers: dict) -> Verdict:
+    below, above, clipped = (abs(end) for end in numbers["ends"].values())
+    off = abs(numbers["bias"] / numbers["expected"] - 1)
     passed = below < 0.5 and not above < 1e3 and clipped < 0.5 and off <= 0.02
     far = "diverges" if not above < 1e3 else f"ends at {above:.2g}"
     answer = (
         f"x₀ = 7.07 ends at {below:.2g}, 7.08 {far}, 50 clipped at {clipped:.2g}; bias "
-        f"{found['bias']:.4f} ± {found['error']:.4f} (exact {found['expected']:.4f})"
+        f"{numbers['bias']:.4f} ± {numbers['error']:.4f} (exact {numbers['expected']:.4f})"
     )
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
-    for number, (name, path) in enumerate(found["paths"].items()):
+    for number, (name, path) in enumerate(numbers["paths"].items()):
         style = plots.line_style(number)
         steps = 1 + 4 * np.arange(len(path))
         shown = np.abs(np.array(path, float))

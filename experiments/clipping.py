@@ -31,7 +31,7 @@ SPEC = "variance_scaling(scale=3.0, mode=fan_in, distribution=normal)"
 
 
 def clip_weights(threshold: float) -> optax.GradientTransformation:
-    """The printed rule: after each step every kernel W longer than the threshold is cut to it."""
+    """Scales each kernel whose norm exceeds the threshold down to it, as the article prints."""
 
     def update(updates, state, params):
         def cut(step, weight):
@@ -59,16 +59,16 @@ def measure(scale: Scale) -> dict:
         for clip in dict.fromkeys(table["clip"].tolist()):
             mine = table.select(learning_rate=rate, clip=clip)
             diverged = mine["diverged"].astype(bool)
-            found = stats.with_diverged(mine["test_accuracy"].astype(float), diverged, worst=0)
-            rows.append({"rate": rate, "clip": clip, "accuracy": found.as_worst,
-                         "diverged": found.rate, "without": found.without})  # fmt: skip
+            summary = stats.with_diverged(mine["test_accuracy"].astype(float), diverged, worst=0)
+            rows.append({"rate": rate, "clip": clip, "accuracy": summary.as_worst,
+                         "diverged": summary.rate, "without": summary.without})  # fmt: skip
     weights = follow(
         models.MLP(features=(*[64] * 20, 10)), {"*/kernel": SPEC, "*/bias": "zeros"},
         lambda params: 0.0, optax.chain(optax.sgd(0.1), clip_weights(1.0)), seeds=seeds,
         config=FitConfig(steps=steps, evaluations=20),
     )  # fmt: skip
     accuracy = np.nan_to_num(weights["test_accuracy"])
-    # Fewer steps learn less: the small scale has a bar of its own.
+    # The small scale takes fewer steps and learns less, hence its lower threshold.
     return {
         "seeds": seeds,
         "rows": rows,
@@ -77,19 +77,19 @@ def measure(scale: Scale) -> dict:
     }
 
 
-def decide(found: dict) -> Verdict:
-    cells = {(row["rate"], row["clip"]): row for row in found["rows"]}
+def decide(numbers: dict) -> Verdict:
+    cells = {(row["rate"], row["clip"]): row for row in numbers["rows"]}
     plain, leaf, whole = (cells[0.1, name] for name in ("none", "leaf_norm(1)", "global_norm(1)"))
     explodes = plain["diverged"]["low"] > 0.5
-    weights_rescue = explodes and found["weights"]["low"] > found["bar"]
+    weights_rescue = explodes and numbers["weights"]["low"] > numbers["bar"]
     gradients_rescue = explodes and max(
-        leaf["accuracy"]["low"], whole["accuracy"]["low"]) > found["bar"]  # fmt: skip
+        leaf["accuracy"]["low"], whole["accuracy"]["low"]) > numbers["bar"]  # fmt: skip
     high = [row for (rate, clip), row in cells.items() if rate == 0.3 and clip == "leaf_norm(1)"]
     answer = (
         f"no clip: {plain['diverged']['estimate']:.0%} of runs diverge; gradients clipped at 1: "
         f"accuracy {text(whole['accuracy'])} by the whole norm, {text(leaf['accuracy'])} by each "
         f"weight's, {leaf['diverged']['estimate']:.0%} diverge; weights clipped at 1 as printed: "
-        f"{text(found['weights'])}"
+        f"{text(numbers['weights'])}"
         + "".join(f"; at rate 0.3 only {text(row['accuracy'])} by each weight's" for row in high)
     )
     if weights_rescue:
@@ -97,10 +97,10 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if gradients_rescue else FAILS, answer)
 
 
-def draw(found: dict):
-    rates = sorted({row["rate"] for row in found["rows"]})
-    clips = list(dict.fromkeys(row["clip"] for row in found["rows"]))
-    cells = {(row["rate"], row["clip"]): row for row in found["rows"]}
+def draw(numbers: dict):
+    rates = sorted({row["rate"] for row in numbers["rows"]})
+    clips = list(dict.fromkeys(row["clip"] for row in numbers["rows"]))
+    cells = {(row["rate"], row["clip"]): row for row in numbers["rows"]}
     values = np.array(
         [[cells[rate, clip]["accuracy"]["estimate"] for rate in rates] for clip in clips]
     )

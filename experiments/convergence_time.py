@@ -44,7 +44,7 @@ def measure(scale: Scale) -> dict:
         grid = jinit.Grid(initializer=arms, activation=activation, depth=8, steps=horizon,
                           evaluations=scale(30, 120), seeds=seeds,
                           target_accuracy=scale(0.7, 0.9))  # fmt: skip
-        jinit.run(grid)  # compiles; all arms of the next are one program and run at one speed
+        jinit.run(grid)  # The first run compiles; the second times one program that holds all arms.
         start, table = time.perf_counter(), jinit.run(grid)
         per_step = (time.perf_counter() - start) / (len(table) * horizon)
         times = {arm: table.select(initializer=arm)["steps_to_target"] for arm in arms}
@@ -66,7 +66,7 @@ def measure(scale: Scale) -> dict:
 
 def _drawing() -> dict[str, float]:
     """Seconds to draw one network's weights, in a compiled program of 64 networks."""
-    x, found = np.zeros((1, 64), np.float32), {}
+    x, seconds = np.zeros((1, 64), np.float32), {}
     shapes = models.as_model(models.MLP(features=(*[64] * 8, 10))).shapes(x)
     for arm in ("he_normal", "orthogonal"):
         rules = {"*/kernel": arm, "*/bias": "zeros"}
@@ -75,42 +75,42 @@ def _drawing() -> dict[str, float]:
         jax.block_until_ready(draw(keys))
         start = time.perf_counter()
         jax.block_until_ready(draw(keys))
-        found[arm] = (time.perf_counter() - start) / 64
-    return found
+        seconds[arm] = (time.perf_counter() - start) / 64
+    return seconds
 
 
-def decide(found: dict) -> Verdict:
-    compared = [row for row in found["rows"] if "p" in row]
+def decide(numbers: dict) -> Verdict:
+    compared = [row for row in numbers["rows"] if "p" in row]
     faster = [row for row in compared if row["p"] < 0.05 and row["difference"]["high"] < 0]
-    means = {f"{row['activation']}, {row['arm']}": row["mean"] for row in found["rows"]}
+    means = {f"{row['activation']}, {row['arm']}": row["mean"] for row in numbers["rows"]}
     names = [f"{activation}, {arm}" for activation, arm in HEURISTIC.items()]
-    seconds = found["seconds"]
+    seconds = numbers["seconds"]
     parts = [
         f"{n} {formatted(means[n], '.0f')} ({seconds[n] * 1e3:.3g} ms)" for n in names if n in means
     ]
     gaps = "; ".join(f"{formatted(row['difference'], '.0f')} "
                      f"({row['activation']}, {SHORT[row['arm']]})"
                      for row in compared)  # fmt: skip
-    he, q = (found["drawing"][arm] * 1e3 for arm in ("he_normal", "orthogonal"))
+    he, q = (numbers["drawing"][arm] * 1e3 for arm in ("he_normal", "orthogonal"))
     answer = (
         f"mean steps to the target: {', '.join(parts)}; against naive arms, counted at the horizon "
-        f"of {found['horizon']} where they never arrive: {gaps}; faster in {len(faster)} of "
+        f"of {numbers['horizon']} where they never arrive: {gaps}; faster in {len(faster)} of "
         f"{len(compared)}. Drawing one network's weights: He {he:.2g} ms, orthogonal {q:.2g} ms"
     )
     kind = HOLDS if len(faster) == len(compared) else LIMITED if faster else FAILS
     return Verdict(kind, answer)
 
 
-def draw(found: dict):
-    activations = sorted({row["activation"] for row in found["rows"]})
+def draw(numbers: dict):
+    activations = sorted({row["activation"] for row in numbers["rows"]})
     figure = plots.new_figure(4.6 * len(activations), 3.6)
     axes = np.ravel(figure.subplots(1, len(activations), sharey=True))
     for ax, activation in zip(axes, activations, strict=True):
-        for number, row in enumerate(r for r in found["rows"] if r["activation"] == activation):
-            curve = found["curves"][f"{activation}, {row['arm']}"]
+        for number, row in enumerate(r for r in numbers["rows"] if r["activation"] == activation):
+            curve = numbers["curves"][f"{activation}, {row['arm']}"]
             curve = stats.Survival(**{name: np.array(values) for name, values in curve.items()})
             style = plots.line_style(number)
-            plots.survival_curve(ax, curve, found["horizon"], label=row["arm"], style=style)
+            plots.survival_curve(ax, curve, numbers["horizon"], label=row["arm"], style=style)
         ax.set(xlabel="step", xscale="log", ylim=(-0.02, 1.02))
         ax.set_title(activation, loc="left", fontsize=9)
         ax.legend(frameon=False, fontsize=7)

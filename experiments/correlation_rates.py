@@ -1,4 +1,4 @@
-"""How fast do two inputs become one, layer by layer, on the edge of chaos: ReLU against tanh?"""
+"""How fast do two inputs merge on the edge of chaos, in ReLU and in tanh networks?"""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _distances(name: str, sigma_w: float, sigma_b: float, q: float, width: int, 
 
 
 def measure(scale: Scale) -> dict:
-    networks, width, last, found = scale(16, 64), scale(300, WIDTH), scale(1000, 10_000), {}
+    networks, width, last, numbers = scale(16, 64), scale(300, WIDTH), scale(1000, 10_000), {}
     smooth = theory.edge_of_chaos("tanh", BIAS**0.5)
     q_star = float(in_float64(theory.depth_scales, "tanh", smooth, BIAS**0.5).q_star)
     for name, sigma_w, sigma_b, q in (
@@ -63,22 +63,22 @@ def measure(scale: Scale) -> dict:
         run = functools.partial(_distances, name, sigma_w, sigma_b, q, width)
         seen = np.asarray(engine.run(run, np.arange(networks, dtype=np.uint32)), np.float64)
         layers = np.unique(np.geomspace(1, last, 60).astype(int))
-        found[name] = {
+        numbers[name] = {
             "layers": layers, "gap": gap[layers], "seen": seen.mean(0), "theory": gap[JUDGED - 1],
             "measured": stats.bootstrap(seen[:, JUDGED - 1], np.mean),
             "squared": {str(at): f"{at**2 * gap[at]:.7f}" for at in EXACT if at <= last},
             "slope": (1 / gap[last] - 1 / gap[last // 2]) / (last // 2),
         }  # fmt: skip
-    found["beta"] = theory.critical_rate("tanh", BIAS**0.5)
-    return found | {"seeds": networks, "slack": scale(2.0, 1.0)}
+    numbers["beta"] = theory.critical_rate("tanh", BIAS**0.5)
+    return numbers | {"seeds": networks, "slack": scale(2.0, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
-    relu, tanh, beta = found["relu"], found["tanh"], found["beta"]
+def decide(numbers: dict) -> Verdict:
+    relu, tanh, beta = numbers["relu"], numbers["tanh"], numbers["beta"]
     off = [abs(float(value) / EXACT[int(at)] - 1) for at, value in relu["squared"].items()]
     networks = [abs(row["measured"]["estimate"] / row["theory"] - 1) for row in (relu, tanh)]
-    passed = max(off) <= 1e-5 and abs(tanh["slope"] * beta - 1) <= 1e-3 * found["slack"] ** 3
-    passed &= max(networks) <= 0.15 * found["slack"]
+    passed = max(off) <= 1e-5 and abs(tanh["slope"] * beta - 1) <= 1e-3 * numbers["slack"] ** 3
+    passed &= max(networks) <= 0.15 * numbers["slack"]
     squared = ", ".join(f"{value} at {int(at):,}" for at, value in relu["squared"].items())
     answer = (
         f"ReLU l²(1 − c_l): {squared}; tanh: slope of 1/(1 − c_l) {tanh['slope']:.6f}, 1/β "
@@ -88,16 +88,16 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
     for name, colour, style in (("tanh", plots.BLUE, "-"), ("relu", plots.VERMILION, "--")):
-        row = found[name]
+        row = numbers[name]
         ax.plot(row["layers"], row["gap"], color=colour, ls=style, lw=1.8, label=f"{name}, theory")
         shown = np.arange(1, SHOWN)
         ax.plot(shown, row["seen"][1:], ".", color=colour, ms=5, label=f"{name}, networks")
         plots.record(ax, name, row["layers"], np.array(row["gap"]))
     far = np.geomspace(30, 10_000, 20)
-    ax.plot(far, found["beta"] / far, color=plots.GREY, ls=":", label="β/l and 9π²/(2l²)")
+    ax.plot(far, numbers["beta"] / far, color=plots.GREY, ls=":", label="β/l and 9π²/(2l²)")
     ax.plot(far, 4.5 * np.pi**2 / far**2, color=plots.GREY, ls=":")
     ax.set(xlabel="layer l", ylabel="1 − correlation of two inputs", xscale="log", yscale="log")
     ax.legend(frameon=False, fontsize=8)

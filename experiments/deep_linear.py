@@ -36,7 +36,7 @@ ARMS = {"orthogonal": "orthogonal", "Gaussian": "fan_in_normal(k=1.0)"}
 
 
 def _losses(arm: str, depth: int, width: int, seed: jax.Array) -> jax.Array:
-    """The loss over that of f = 0 after all steps, for every rate."""
+    """Final loss divided by the loss of f = 0, one value per learning rate."""
     draw, data, teacher = jax.random.split(jax.random.key(seed), 3)
     x = jax.random.normal(data, (INPUTS, SAMPLES))
     x = jnp.linalg.cholesky(x @ x.T)
@@ -70,16 +70,16 @@ def measure(scale: Scale) -> dict:
             row = {"depth": depth, "width": width}
             for arm, spec in ARMS.items():
                 run = functools.partial(_losses, spec, depth, width)
-                found = np.asarray(engine.run(run, np.arange(seeds, dtype=np.uint32)), np.float64)
-                best = np.nan_to_num(found, nan=np.inf).min(1)
+                losses = np.asarray(engine.run(run, np.arange(seeds, dtype=np.uint32)), np.float64)
+                best = np.nan_to_num(losses, nan=np.inf).min(1)
                 row[arm] = float(np.median(best))
                 row[f"{arm} quartiles"] = np.quantile(best, (0.25, 0.75))
             rows.append(row)
     return {"rows": rows, "seeds": seeds}
 
 
-def decide(found: dict) -> Verdict:
-    rows = {(row["depth"], row["width"]): row for row in found["rows"]}
+def decide(numbers: dict) -> Verdict:
+    rows = {(row["depth"], row["width"]): row for row in numbers["rows"]}
     narrow, shallow = rows[64, 32], rows.get((4, 128), rows[4, 32])
     lags = narrow["orthogonal"] <= 0.02 and narrow["Gaussian"] >= 10 * narrow["orthogonal"]
     both = max(shallow["orthogonal"], shallow["Gaussian"]) < 1e-6
@@ -93,12 +93,12 @@ def decide(found: dict) -> Verdict:
     return Verdict(kind if lags and both else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
-    widths = sorted({row["width"] for row in found["rows"]})
+    widths = sorted({row["width"] for row in numbers["rows"]})
     for arm, colour in (("orthogonal", plots.BLUE), ("Gaussian", plots.VERMILION)):
         for width, style in zip(widths, ("-", "--", ":"), strict=False):
-            rows = [row for row in found["rows"] if row["width"] == width]
+            rows = [row for row in numbers["rows"] if row["width"] == width]
             depth, loss = [row["depth"] for row in rows], [row[arm] for row in rows]
             ax.plot(depth, loss, "o", ls=style, color=colour, lw=1.6, label=f"{arm}, m = {width}")
             plots.record(ax, f"{arm}, m = {width}", depth, loss)

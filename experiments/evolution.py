@@ -1,4 +1,4 @@
-"""Evolution of a network's weights by evosax, as one pure function of a seed and a population."""
+"""Evolves the weights of a network with evosax, as a pure function of a seed and a population."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POPULATION = 64
 
 @dataclass(frozen=True)
 class Evolve:
-    """One lane: a seed and its first population in, test accuracy out; no gradients anywhere."""
+    """Maps a seed and its first population to a test accuracy, without gradients."""
 
     name: str
     model: models.Model
@@ -48,7 +48,7 @@ class Evolve:
             population, state = search.ask(keys[0], state, search.default_params)
             scores = fitness(population, keys[1])
             state, _ = search.tell(keys[2], population, scores, state, search.default_params)
-            # What the method would hand over now: its fittest member, or its mean.
+            # The current solution: the fittest member, or the mean of the distribution.
             best = jax.tree.map(lambda leaf: leaf[scores.argmin()], population)
             return state, best if self.name == "genetic algorithm" else search.get_mean(state)
 
@@ -64,7 +64,7 @@ class Evolve:
 
 
 def populations(model: models.Model, x, arm: str, seeds: int):
-    """Lanes of :class:`Evolve`: the first populations of all seeds; common noise across arms."""
+    """First populations of all seeds, the lanes of :class:`Evolve`; all arms share the noise."""
     shapes, numbers = model.shapes(x[:1]), jnp.arange(seeds, dtype=jnp.uint32)
 
     def draw(seed):

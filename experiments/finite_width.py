@@ -58,9 +58,9 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": networks, "slack": scale(2.5, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
-    passed, parts, slack = [], [], found["slack"]
-    for row in found["rows"]:
+def decide(numbers: dict) -> Verdict:
+    passed, parts, slack = [], [], numbers["slack"]
+    for row in numbers["rows"]:
         passed.append(abs(row["mean"] - row["mean_theory"]) <= 0.03 * slack)
         passed.append(abs(row["variance"] / row["variance_theory"] - 1) <= 0.04 * slack)
         text = (
@@ -72,13 +72,13 @@ def decide(found: dict) -> Verdict:
             passed.append(abs(row["fourth"] / row["fourth_theory"] - 1) <= 0.10 * slack)
             text += f", 4th moment {row['fourth']:.2f} ({row['fourth_theory']:.2f})"
         parts.append(text)
-    answer = f"{found['seeds']:,} networks each (theory): " + "; ".join(parts)
+    answer = f"{numbers['seeds']:,} networks each (theory): " + "; ".join(parts)
     return Verdict(HOLDS if all(passed) else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.2, 3.8)
-    rows = found["rows"]
+    rows = numbers["rows"]
     total = [row["depth"] / row["width"] for row in rows]
     order = np.argsort(total)
     x = np.array(total)[order]

@@ -1,11 +1,15 @@
-"""What all experiments share: scales, verdicts, result files, and training that is looked at.
+"""Runs an experiment and writes its result; also holds code that several experiments share.
 
-An experiment is a module with ``NUMBER`` (its place in the table; None: not a claim of the
-article), ``TITLE``, ``PAPER`` (of a published result), ``CLAIM`` (the article's words, or what the
-paper found), ``WHERE`` (it stands), ``TEST`` (the rule, fixed before the runs) and three functions:
-``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and ``draw(numbers) -> axes``. A
-verdict depends on the numbers alone: it can be checked from the file. Numbers have ``seeds``: how
-many networks stand behind each of them.
+An experiment is a module with these constants:
+
+- ``NUMBER``: its place in the table, None if it is not a claim of the article;
+- ``TITLE``, and ``PAPER`` for a published result;
+- ``CLAIM`` and ``WHERE``: the words of the source and their place in it;
+- ``TEST``: the rule, fixed before the runs;
+
+and three functions, ``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and
+``draw(numbers) -> axes``. The verdict depends on the numbers alone, so it can be checked from the
+result file. ``numbers["seeds"]`` is the number of networks behind each number.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ NOT_EXPERIMENTS = ("__init__", "__main__", "harness", "evolution")
 
 @dataclass(frozen=True)
 class Scale:
-    """``small`` runs in continuous integration, ``full`` makes the committed results."""
+    """The size of a run: ``small`` for the tests, ``full`` for the committed results."""
 
     name: str
 
@@ -52,23 +56,23 @@ class Scale:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the test says: ``kind`` is HOLDS, LIMITED or FAILS; ``answer`` has the numbers."""
+    """The result of a test: ``kind`` is HOLDS, LIMITED or FAILS; ``answer`` has the numbers."""
 
     kind: str
     answer: str
 
 
 def names() -> list[str]:
-    """All experiments, claims first in their order."""
-    found = [path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_EXPERIMENTS]
-    return sorted(found, key=lambda name: (load(name).NUMBER or math.inf, name))
+    """All experiments: the claims in order, then the others by name."""
+    modules = [path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_EXPERIMENTS]
+    return sorted(modules, key=lambda name: (load(name).NUMBER or math.inf, name))
 
 
 def load(name: str) -> ModuleType:
-    """The module of an experiment.
+    """Imports the module of an experiment.
 
     Raises:
-      ValueError: no such experiment.
+      ValueError: an unknown experiment.
     """
     if name in NOT_EXPERIMENTS or not (FOLDER / f"{name}.py").is_file():
         raise jinit.errors.unknown_name("experiment", name, names(), "python -m experiments list")
@@ -102,12 +106,12 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
 
 
 def plain(value: Any) -> Any:
-    """Arrays, intervals and NumPy numbers as JSON has them, floats to 6 digits, inf as text."""
+    """Converts arrays, intervals and NumPy numbers to JSON; floats to 6 digits, inf to text."""
     return plain_values(value, lambda x: float(f"{x:.6g}") if math.isfinite(x) else str(x))
 
 
 def restored(value: Any) -> Any:
-    """What :func:`plain` wrote, with its infinities and NaN as numbers again."""
+    """Converts the text of infinities and NaN that :func:`plain` wrote back to numbers."""
     if isinstance(value, dict):
         return {key: restored(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -116,31 +120,31 @@ def restored(value: Any) -> Any:
 
 
 def interval(value: dict[str, Any]) -> stats.Interval:
-    """An interval from a file's numbers."""
+    """Makes an interval from the numbers of a file."""
     return stats.Interval(value["estimate"], value["low"], value["high"])
 
 
 def text(value: dict[str, Any] | stats.Interval, sign: bool = False) -> str:
-    """``.912 [.897, .925]``."""
+    """Formats an interval as ``.912 [.897, .925]``."""
     return interval_text(value if isinstance(value, stats.Interval) else interval(value), sign)
 
 
 def formatted(value: dict[str, Any], form: str) -> str:
-    """``61 [58, 64]``: an interval whose numbers have their own format."""
+    """Formats an interval as ``61 [58, 64]``, with a format for its numbers."""
     numbers = (format(value[key], form) for key in ("estimate", "low", "high"))
     estimate, low, high = (f"−{n[1:]}" if n.startswith("-") else n for n in numbers)
     return f"{estimate} [{low}, {high}]"
 
 
 def markdown_tables() -> str:
-    """The tables of all claims and of all published results, from the result files."""
+    """Formats two tables from the result files: all claims, all published results."""
     claims = [name for name in names() if load(name).NUMBER is not None]
     papers = [name for name in names() if hasattr(load(name), "PAPER")]
-    found = [
+    parts = [
         _markdown_table("claim", {name: str(load(name).NUMBER) for name in claims}),
         _markdown_table("result", {name: load(name).PAPER for name in papers}),
     ]
-    return "\n\n".join(found)
+    return "\n\n".join(parts)
 
 
 def _markdown_table(what: str, labels: dict[str, str]) -> str:
@@ -152,17 +156,17 @@ def _markdown_table(what: str, labels: dict[str, str]) -> str:
             rows.append(f"| {label} | {module.TITLE} | not run | | | [script]({name}.py) |")
             continue
         result = json.loads(file.read_text())
-        found, seeds = result["verdict"], result["numbers"]["seeds"]
+        kind, answer = result["verdict"]["kind"], result["verdict"]["answer"]
         links = f"[script]({name}.py) · [picture](results/{name}.png)"
-        cells = (module.TITLE, f"**{found['kind']}**", f"{seeds:,}", found["answer"])
-        # |dW| would end a cell.
+        cells = (module.TITLE, f"**{kind}**", f"{result['numbers']['seeds']:,}", answer)
+        # An unescaped | ends a cell.
         shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
         rows.append(f"| {label} | {shown} | {links} |")
     return "\n".join(rows)
 
 
 def sweep(grid: jinit.Grid) -> jinit.Table:
-    """:func:`jinit.run`, which says on stderr how far it is."""
+    """Calls :func:`jinit.run` with progress on stderr."""
     with SweepProgress() as progress:
         return jinit.run(grid, progress=progress)
 
@@ -177,11 +181,11 @@ def profile(
     batch: int = 64,
     jacobian: bool = False,
 ) -> probes.Profile:
-    """``(seeds, layers)``: what an MLP on the digits does to signals before any training.
+    """Measures signals and gradients of untrained MLPs on the digits; arrays ``(seeds, layers)``.
 
     Args:
-      width: of the hidden layers; several take turns.
-      jacobian: gradients of the network alone (a random projection), without the loss.
+      width: units of the hidden layers; several widths alternate.
+      jacobian: True differentiates a random projection of the outputs instead of the loss.
     """
     digits = data.get("digits")
     x = jnp.asarray(digits.x_train[:batch])
@@ -215,7 +219,7 @@ def follow(
     config: FitConfig,
     dataset: str = "digits",
 ) -> dict[str, Any]:
-    """Trains many networks and looks into each at every evaluation.
+    """Trains many networks and calls ``watch`` on each at every evaluation.
 
     Args:
       watch: ``watch(params) -> pytree``, see :func:`jinit.train.fit`.

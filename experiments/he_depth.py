@@ -31,7 +31,7 @@ ARMS = {"He": "fan_in_normal(k=2.0)", "Xavier": "fan_in_normal(k=1.0)"}
 
 
 def measure(scale: Scale) -> dict:
-    seeds, rows = scale(12, 32), []  # the first run that gets away from its plateau is seed 10
+    seeds, rows = scale(12, 32), []  # Seed 10 is the first that leaves the plateau.
     for depth, rates in ((5, scale((0.1,), RATES)), (30, scale((0.01, 0.03), RATES))):
         grid = jinit.Grid(
             initializer=tuple(ARMS.values()), activation="relu", depth=depth, width=64, steps=600,
@@ -52,35 +52,35 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": seeds, "steps": table.curve_steps}
 
 
-def _best(found: dict, depth: int, arm: str) -> dict:
-    rows = [row for row in found["rows"] if (row["depth"], row["arm"]) == (depth, arm)]
+def _best(numbers: dict, depth: int, arm: str) -> dict:
+    rows = [row for row in numbers["rows"] if (row["depth"], row["arm"]) == (depth, arm)]
     return min(rows, key=lambda row: row["median"]["estimate"])
 
 
-def decide(found: dict) -> Verdict:
-    deep = [row for row in found["rows"] if row["depth"] == 30 and row["arm"] == "Xavier"]
-    shallow = [row for row in found["rows"] if row["depth"] == 5 and row["rate"] == 0.1]
-    least, best = min(row["least"] for row in deep), _best(found, 30, "He")
-    learns, runs = sum(row["learns"] for row in deep), len(deep) * found["seeds"]
+def decide(numbers: dict) -> Verdict:
+    deep = [row for row in numbers["rows"] if row["depth"] == 30 and row["arm"] == "Xavier"]
+    shallow = [row for row in numbers["rows"] if row["depth"] == 5 and row["rate"] == 0.1]
+    least, best = min(row["least"] for row in deep), _best(numbers, 30, "He")
+    learns, runs = sum(row["learns"] for row in deep), len(deep) * numbers["seeds"]
     passed = learns == 0 and best["median"]["estimate"] <= 0.6
     passed &= all(row["median"]["estimate"] < 0.05 for row in shallow)
     losses = ", ".join(f"{row['arm']} {text(row['median'])}" for row in shallow)
     answer = (
         f"30 layers: He at its best rate {best['rate']}: median loss {text(best['median'])}; "
-        f"Xavier {text(_best(found, 30, 'Xavier')['median'])}, below 2.29 in {learns} of {runs} "
+        f"Xavier {text(_best(numbers, 30, 'Xavier')['median'])}, below 2.29 in {learns} of {runs} "
         f"runs, the least {least:.3f}. 5 layers at rate .1: {losses}"
     )
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
     for arm, colour in (("He", plots.BLUE), ("Xavier", plots.VERMILION)):
         for depth, style in ((30, "-"), (5, "--")):
-            best = _best(found, depth, arm)
+            best = _best(numbers, depth, arm)
             name = f"{arm}, {depth} layers, rate {best['rate']}"
-            ax.plot(found["steps"], best["curve"], color=colour, ls=style, lw=1.8, label=name)
-            plots.record(ax, name, np.array(found["steps"]), np.array(best["curve"]))
+            ax.plot(numbers["steps"], best["curve"], color=colour, ls=style, lw=1.8, label=name)
+            plots.record(ax, name, np.array(numbers["steps"]), np.array(best["curve"]))
     ax.axhline(np.log(10), color=plots.GREY, ls=":", lw=1.2, label="chance, ln 10")
     ax.set(xlabel="step", ylabel="median training loss", yscale="log")
     ax.legend(frameon=False, fontsize=8)

@@ -27,22 +27,22 @@ TEST = (
 
 def measure(scale: Scale) -> dict:
     seeds, width, depth = scale(16, 64), scale(128, 512), scale(12, 30)
-    found = {"seeds": seeds, "width": width, "slack": scale(4.0, 1.0)}
+    numbers = {"seeds": seeds, "width": width, "slack": scale(4.0, 1.0)}
     for name, kernel in (("he", "fan_in_normal(k=2.0)"), ("xavier", "fan_in_normal(k=1.0)")):
         seen = profile(kernel, "relu", depth=depth, width=width, seeds=seeds, batch=scale(16, 32))
         square = np.asarray(seen.second_moment, np.float64)[:, :depth]
         ratios = (square[:, 1:] / square[:, :-1]).mean(1)
-        found[name] = {
+        numbers[name] = {
             "ratio": stats.bootstrap(ratios, np.mean),
             "whole": stats.bootstrap(square[:, -1] / square[:, 0], np.mean),
             "by_layer": square.mean(0) / square[:, 0].mean(),
             "theory": float(theory.length_map("relu", 1.0, {"he": 2**0.5, "xavier": 1.0}[name])),
         }
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    he, xavier, slack = found["he"], found["xavier"], found["slack"]
+def decide(numbers: dict) -> Verdict:
+    he, xavier, slack = numbers["he"], numbers["xavier"], numbers["slack"]
     layers = len(xavier["by_layer"]) - 1
     whole = xavier["whole"]["estimate"] * 2.0**layers
     passed = (
@@ -59,15 +59,15 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
     for name, colour, style, label in (
         ("he", plots.BLUE, "-", "He, k = 2"), ("xavier", plots.VERMILION, "--", "Xavier, k = 1"),
     ):  # fmt: skip
-        values = np.array(found[name]["by_layer"])
+        values = np.array(numbers[name]["by_layer"])
         layer = np.arange(1, len(values) + 1)
         ax.plot(layer, values, color=colour, ls=style, lw=1.8, label=label)
-        ax.plot(layer, found[name]["theory"] ** (layer - 1), ".", color=colour, ms=4)
+        ax.plot(layer, numbers[name]["theory"] ** (layer - 1), ".", color=colour, ms=4)
         plots.record(ax, label, layer, values)
     ax.set(xlabel="hidden layer", ylabel="E z² over the first layer's", yscale="log")
     ax.plot([], [], ".", color=plots.GREY, label="theory")

@@ -45,7 +45,7 @@ LOW, HIGH = 0.8, 1.25
 
 def measure(scale: Scale) -> dict:
     seeds, depth = scale(8, 64), scale(10, 20)
-    found: dict = {"seeds": seeds, "factors": {}, "steps": {}, "horizon": scale(100, 800)}
+    numbers: dict = {"seeds": seeds, "factors": {}, "steps": {}, "horizon": scale(100, 800)}
     chosen = {
         f"{activation}, {rule}": (activation, spec)
         for activation in ("relu", "tanh", "sigmoid") for rule, spec in RULES.items()
@@ -55,7 +55,7 @@ def measure(scale: Scale) -> dict:
             continue
         width = scale(128, 512) if spec in EQUAL.values() else scale((128, 32), (512, 128))
         seen = profile(spec, activation, depth=depth, width=width, seeds=seeds)
-        found["factors"][name] = {
+        numbers["factors"][name] = {
             what: stats.bootstrap(_factor(getattr(seen, field), power, depth, sign), np.mean)
             for what, field, power, sign in (
                 ("forward", "second_moment", 1, 1), ("inputs", "input_variance", 1, 1),
@@ -65,14 +65,14 @@ def measure(scale: Scale) -> dict:
     for activation in scale((), ("relu", "tanh", "sigmoid")):
         grid = jinit.Grid(
             initializer=tuple(EQUAL.values()), activation=activation, depth=8,
-            steps=found["horizon"], evaluations=80, target_accuracy=0.8, seeds=seeds,
+            steps=numbers["horizon"], evaluations=80, target_accuracy=0.8, seeds=seeds,
         )  # fmt: skip
         table = sweep(grid)
         for rule, spec in EQUAL.items():
             times = table.select(initializer=spec)["steps_to_target"]
-            mean = stats.restricted_mean(times, horizon=found["horizon"])
-            found["steps"][f"{activation}, {rule}"] = mean
-    return found
+            mean = stats.restricted_mean(times, horizon=numbers["horizon"])
+            numbers["steps"][f"{activation}, {rule}"] = mean
+    return numbers
 
 
 def _factor(values, power: int, depth: int, sign: int) -> np.ndarray:
@@ -85,32 +85,32 @@ def _steps_text(row: dict, horizon: int) -> str:
     return formatted(row, ".0f") + (" (never)" if row["low"] >= horizon else "")
 
 
-def decide(found: dict) -> Verdict:
+def decide(numbers: dict) -> Verdict:
     def kept(name: str) -> bool:
-        rows = found["factors"][name].values()
+        rows = numbers["factors"][name].values()
         return all(row["low"] >= LOW and row["high"] <= HIGH for row in rows)
 
     good = [name for name in CLAIMED if kept(name)]
     answer = "factor per layer forward, between inputs, backward: " + "; ".join(
-        f"{name}: " + ", ".join(formatted(row, ".3g") for row in found["factors"][name].values())
+        f"{name}: " + ", ".join(formatted(row, ".3g") for row in numbers["factors"][name].values())
         for name in CLAIMED
     )
-    if found["steps"]:
+    if numbers["steps"]:
         answer += ". Mean steps to 80 %: " + ", ".join(
-            f"{name} {_steps_text(found['steps'][name], found['horizon'])}"
-            for name in CLAIMED if name in found["steps"]
+            f"{name} {_steps_text(numbers['steps'][name], numbers['horizon'])}"
+            for name in CLAIMED if name in numbers["steps"]
         )  # fmt: skip
     if len(good) == len(CLAIMED):
         return Verdict(HOLDS, answer)
     return Verdict(LIMITED if good else FAILS, answer + f". Kept: {', '.join(good) or 'nowhere'}")
 
 
-def draw(found: dict):
-    names = list(found["factors"])
+def draw(numbers: dict):
+    names = list(numbers["factors"])
     ax = plots.new_axes(7.0, 1.0 + 0.5 * len(names))
     rows, intervals, styles = [], [], []
     for name in names:
-        for number, (what, row) in enumerate(found["factors"][name].items()):
+        for number, (what, row) in enumerate(numbers["factors"][name].items()):
             rows.append(f"{name}: {what}")
             intervals.append(interval(row))
             styles.append(plots.line_style(number))

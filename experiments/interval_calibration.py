@@ -42,12 +42,12 @@ def measure(scale: Scale) -> dict:
             for n in scale((32,), (16, 32, 64)):
                 rng = np.random.default_rng(n)
                 for method in ("percentile", "bca"):
-                    found = [
+                    intervals = [
                         stats.bootstrap(draw_from(rng, n), statistic, method=method, seed=trial,
                                         resamples=1000)
                         for trial in range(trials)
                     ]  # fmt: skip
-                    hits = sum(i.low <= truth <= i.high for i in found)
+                    hits = sum(i.low <= truth <= i.high for i in intervals)
                     rows.append({
                         "law": law, "statistic": name, "n": n, "method": method,
                         "trials": trials, "coverage": stats.wilson(hits, trials),
@@ -56,7 +56,7 @@ def measure(scale: Scale) -> dict:
 
 
 def _false_alarms(sweeps: int) -> stats.Interval:
-    """Null sweeps of 12 arms in which any of the 66 corrected p is below .05."""
+    """Share of null sweeps with 12 arms in which any of the 66 corrected p is below .05."""
     from scipy.stats import wilcoxon
 
     rng, false = np.random.default_rng(3), 0
@@ -69,7 +69,7 @@ def _false_alarms(sweeps: int) -> stats.Interval:
 
 
 def _seconds() -> float:
-    """A stratified IQM interval of 64 runs × 3 tasks from 50,000 replicates, warm."""
+    """Seconds for a stratified IQM interval of 64 runs × 3 tasks, 50,000 replicates, when warm."""
     scores, tasks = np.random.default_rng(0).random(192), np.tile(np.arange(3), 64)
     times = []
     for _ in range(3):
@@ -79,24 +79,24 @@ def _seconds() -> float:
     return min(times)
 
 
-def decide(found: dict) -> Verdict:
+def decide(numbers: dict) -> Verdict:
     def fits(row: dict) -> bool:
         share = row["coverage"]["estimate"]
         two = 2 * math.sqrt(0.05 * 0.95 / row["trials"])
         return 0.93 - two <= share <= 0.97 + two
 
-    misfits = [row for row in found["rows"] if not fits(row)]
+    misfits = [row for row in numbers["rows"] if not fits(row)]
     names = [
         f"{row['law']} {row['statistic']}, n = {row['n']}, {row['method']}: "
         f"{row['coverage']['estimate']:.3f}" for row in misfits
     ]  # fmt: skip
-    quiet = found["false"]["low"] <= 0.05
-    shares = [row["coverage"]["estimate"] for row in found["rows"] if fits(row)]
+    quiet = numbers["false"]["low"] <= 0.05
+    shares = [row["coverage"]["estimate"] for row in numbers["rows"] if fits(row)]
     answer = (
-        f"coverage {min(shares):.3f} to {max(shares):.3f} in {len(shares)} of {len(found['rows'])} "
-        f"settings; outside: {'; '.join(names) or 'none'}. False alarms of null sweeps: "
-        f"{found['false']['estimate']:.3f}. IQM interval, 50,000 replicates of 64 × 3: "
-        f"{found['iqm_seconds']:.2f} s"
+        f"coverage {min(shares):.3f} to {max(shares):.3f} in {len(shares)} of "
+        f"{len(numbers['rows'])} settings; outside: {'; '.join(names) or 'none'}. False alarms of "
+        f"null sweeps: {numbers['false']['estimate']:.3f}. IQM interval, 50,000 replicates of "
+        f"64 × 3: {numbers['iqm_seconds']:.2f} s"
     )
     if quiet and not misfits:
         return Verdict(HOLDS, answer)
@@ -108,8 +108,8 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if quiet and known else FAILS, answer)
 
 
-def draw(found: dict):
-    rows = found["rows"]
+def draw(numbers: dict):
+    rows = numbers["rows"]
     ax = plots.new_axes(6.4, 0.9 + 0.17 * len(rows))
     names = [f"{r['law']}, {r['statistic']}, n = {r['n']}, {r['method']}" for r in rows]
     styles = [plots.line_style(list(LAWS).index(row["law"])) for row in rows]

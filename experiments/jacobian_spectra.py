@@ -68,10 +68,10 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": networks, "slack": scale(2.0, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
+def decide(numbers: dict) -> Verdict:
     passed, parts = [], []
-    for row in found["rows"]:
-        allowed = (0.03 if row["name"] == "tanh" else 0.10) * found["slack"]
+    for row in numbers["rows"]:
+        allowed = (0.03 if row["name"] == "tanh" else 0.10) * numbers["slack"]
         variance = row["variance"]["estimate"]
         if row["theory"] < 1e-6:
             passed.append(variance < 0.01)
@@ -84,9 +84,9 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if all(passed) else FAILS, "; ".join(parts))
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.8, 3.8)
-    for number, row in enumerate(found["rows"]):
+    for number, row in enumerate(numbers["rows"]):
         values = np.sqrt(np.maximum(np.array(row["values"])[::-1], 1e-12))
         share = (np.arange(len(values)) + 0.5) / len(values)
         style = plots.line_style(number)

@@ -32,7 +32,7 @@ TRUNCATED = 0.87962566103423978
 
 
 def _cut(sigma: float):
-    """N(0, σ²) cut at 2σ′, where σ′ makes the standard deviation after the cut σ."""
+    """N(0, σ′²) truncated at 2σ′, with σ′ such that the standard deviation is σ."""
     return scipy_stats.truncnorm(-2, 2, 0, sigma / TRUNCATED)
 
 
@@ -40,7 +40,7 @@ def _uniform(bound: float):
     return scipy_stats.uniform(-bound, 2 * bound)
 
 
-# Class of the package → the spec that names it here, and its definition.
+# Class of the package → its spec string here, and its definition.
 DEFINITIONS = {
     "Zeros": ("Zeros", 0.0),
     "Ones": ("Ones", 1.0),
@@ -90,8 +90,8 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": seeds}
 
 
-def decide(found: dict) -> Verdict:
-    rows = found["rows"]
+def decide(numbers: dict) -> Verdict:
+    rows = numbers["rows"]
     tested = {name: row["p"] for name, row in rows.items() if row["p"] is not None}
     p_values = dict(zip(tested, stats.holm(list(tested.values())), strict=True))
     good = [n for n, row in rows.items() if row["exact"] and p_values.get(n, 1.0) >= 0.01]
@@ -108,8 +108,8 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if len(good) >= 14 else FAILS, answer)
 
 
-def draw(found: dict):
-    rows = {name: row for name, row in found["rows"].items() if row["p"] is not None}
+def draw(numbers: dict):
+    rows = {name: row for name, row in numbers["rows"].items() if row["p"] is not None}
     names = [f"{name} (p = {row['p']:.2g})" for name, row in rows.items()]
     ax = plots.new_axes(7.0, 3.4)
     plots.forest(ax, names, [interval(row["spread"]) for row in rows.values()])

@@ -58,8 +58,8 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": seeds}
 
 
-def decide(found: dict) -> Verdict:
-    rows = [row for row in found["rows"] if row["arm"] in LARGE]
+def decide(numbers: dict) -> Verdict:
+    rows = [row for row in numbers["rows"] if row["arm"] in LARGE]
     explodes = [row["explosion"]["low"] > 1 for row in rows]
     fails = [row["diverged"]["low"] > 0.5 or row["difference"]["high"] < -0.1 for row in rows]
     both = sum(a and b for a, b in zip(explodes, fails, strict=True))
@@ -72,7 +72,7 @@ def decide(found: dict) -> Verdict:
         lost = f", {row['diverged']['estimate']:.0%} diverge" if row["diverged"]["estimate"] else ""
         parts.append(f"{row['activation']} {law}: {grows}{lost}, accuracy {text(row['accuracy'])}")
     large, usual = (
-        [row["rises"]["estimate"] for row in found["rows"] if (row["arm"] in LARGE) == which]
+        [row["rises"]["estimate"] for row in numbers["rows"] if (row["arm"] in LARGE) == which]
         for which in (True, False)
     )
     answer = (
@@ -85,12 +85,12 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if both else FAILS, answer)
 
 
-def draw(found: dict):
-    activations = list(dict.fromkeys(row["activation"] for row in found["rows"]))
+def draw(numbers: dict):
+    activations = list(dict.fromkeys(row["activation"] for row in numbers["rows"]))
     figure = plots.new_figure(3.0 * len(activations), 3.4)
     axes = figure.subplots(1, len(activations), sharey=True)
     for ax, activation in zip(axes, activations, strict=True):
-        for number, row in enumerate(r for r in found["rows"] if r["activation"] == activation):
+        for number, row in enumerate(r for r in numbers["rows"] if r["activation"] == activation):
             values = np.array(row["by_layer"]) - row["by_layer"][-1]
             layer, name = np.arange(1, len(values) + 1), row["arm"].replace("_range", "")
             if row["by_layer"][-1] < -37:

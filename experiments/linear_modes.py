@@ -31,7 +31,7 @@ MODES, START, RATE, SIZE = (3.0, 2.0, 1.0, 0.5), 0.01, 1e-3, 32
 
 
 def _start(seed: int) -> tuple[np.ndarray, ...]:
-    """Target, both weight matrices and the singular vectors of one draw."""
+    """Draws a target, two weight matrices and the singular vectors."""
     rng = np.random.default_rng(seed)
     left, right, middle = (np.linalg.qr(rng.normal(size=(SIZE, SIZE)))[0] for _ in range(3))
     s = np.zeros(SIZE)
@@ -41,7 +41,7 @@ def _start(seed: int) -> tuple[np.ndarray, ...]:
 
 
 def _strengths(target, first, second, left, right, blocks: int, every: int) -> jax.Array:
-    """``(blocks, modes)``: how strong each mode is after every ``every`` steps."""
+    """Strength of each mode after every ``every`` steps, ``(blocks, modes)``."""
 
     def step(state, nothing):
         first, second = state
@@ -79,8 +79,8 @@ def measure(scale: Scale) -> dict:
     return {"seeds": seeds, "rows": rows, "time": time[::5]}
 
 
-def decide(found: dict) -> Verdict:
-    rows = found["rows"]
+def decide(numbers: dict) -> Verdict:
+    rows = numbers["rows"]
     passed = all(
         row["error"] < 0.01
         and max(abs(half / row["half_exact"] - 1) for half in row["half"]) < 0.01
@@ -94,14 +94,14 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if passed else FAILS, "; ".join(parts))
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
-    for number, row in enumerate(found["rows"]):
+    for number, row in enumerate(numbers["rows"]):
         style = plots.line_style(number)
-        ax.plot(found["time"], row["exact"], color=style["color"], lw=3, alpha=0.35)
-        ax.plot(found["time"], row["strength"], color=style["color"], ls=style["linestyle"],
+        ax.plot(numbers["time"], row["exact"], color=style["color"], lw=3, alpha=0.35)
+        ax.plot(numbers["time"], row["strength"], color=style["color"], ls=style["linestyle"],
                 label=f"s = {row['s']:g}")  # fmt: skip
-        plots.record(ax, f"s = {row['s']:g}", found["time"], row["strength"])
+        plots.record(ax, f"s = {row['s']:g}", numbers["time"], row["strength"])
     ax.set(xlabel="time = rate × steps", ylabel="strength of the mode", xlim=(0, None))
     ax.legend(frameon=False, fontsize=8, title="thin: measured, wide: exact", title_fontsize=8)
     return ax

@@ -77,7 +77,7 @@ def _lengths(k: float, width: int, depth: int, seed: jax.Array) -> jax.Array:
 def measure(scale: Scale) -> dict:
     width, seeds, rows = scale(300, WIDTH), np.arange(scale(8, 32), dtype=np.uint32), []
     for k in WEIGHTS:
-        # In float32 ξ_c is blurred next to the edge of chaos, where it diverges.
+        # ξ_c diverges at the edge of chaos; float32 does not resolve it there.
         scales = in_float64(theory.depth_scales, "tanh", k**0.5, BIAS**0.5)
         measured = np.asarray(engine.run(functools.partial(_lengths, k, width, 40), seeds))
         rows.append({
@@ -89,25 +89,25 @@ def measure(scale: Scale) -> dict:
     return {"seeds": len(seeds), "rows": rows, "critical": critical, "slack": scale(1.5, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
-    exact = abs(float(found["critical"]) - 1.760955) <= 1e-6
-    for row in found["rows"]:
+def decide(numbers: dict) -> Verdict:
+    exact = abs(float(numbers["critical"]) - 1.760955) <= 1e-6
+    for row in numbers["rows"]:
         off = {name: abs(row[name] / value - 1) for name, value in row["scipy"].items()}
         exact &= max(off["q"], off["chi"], off["c"]) <= 1e-5
         exact &= off["xi"] <= 1e-4 or row["xi"] > 200
-    gap = max(abs(row["measured"] / row["q"] - 1) for row in found["rows"])
-    passed = exact and gap <= 0.04 * found["slack"]
+    gap = max(abs(row["measured"] / row["q"] - 1) for row in numbers["rows"])
+    passed = exact and gap <= 0.04 * numbers["slack"]
     each = "; ".join(
         f"σ_w² = {row['k']}: q* {row['q']:.5f}, χ₁ {row['chi']:.5f}, c* {row['c']:.5f}, ξ_c "
-        f"{row['xi']:.4g}" for row in found["rows"][::2]
+        f"{row['xi']:.4g}" for row in numbers["rows"][::2]
     )  # fmt: skip
-    answer = f"critical σ_w² {found['critical']}; {each}; networks off by {gap:.1%} or less"
+    answer = f"critical σ_w² {numbers['critical']}; {each}; networks off by {gap:.1%} or less"
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
-    for row, colour in zip(found["rows"], COLOURS, strict=True):
+    for row, colour in zip(numbers["rows"], COLOURS, strict=True):
         layer = np.arange(1, len(row["layers"]) + 1)
         ax.plot(layer, row["layers"], color=colour, lw=1.5, label=f"σ_w² = {row['k']}")
         ax.axhline(row["q"], color=colour, ls=":", lw=1.2)

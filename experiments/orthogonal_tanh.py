@@ -28,7 +28,7 @@ WEIGHT, BIAS = 1.05, 2.01e-5
 
 def measure(scale: Scale) -> dict:
     seeds, depth = scale(3, 32), scale(60, 100)
-    found = {"seeds": seeds, "depth": depth, "losses": {}, "curves": {}}
+    numbers = {"seeds": seeds, "depth": depth, "losses": {}, "curves": {}}
     for name, arm in (
         ("orthogonal", f"orthogonal({WEIGHT**0.5:.6f})"),
         ("Gaussian", f"fan_in_normal(k={WEIGHT})"),
@@ -40,41 +40,42 @@ def measure(scale: Scale) -> dict:
         )  # fmt: skip
         table = sweep(grid)
         losses = np.nan_to_num(table["train_loss"].astype(float), nan=np.inf)
-        found["losses"][name] = losses
-        found["curves"][name] = np.median(table.curves["train_loss"], 0)
-        found["steps"] = table.curve_steps
-    ratio = found["losses"]["Gaussian"] / found["losses"]["orthogonal"]
+        numbers["losses"][name] = losses
+        numbers["curves"][name] = np.median(table.curves["train_loss"], 0)
+        numbers["steps"] = table.curve_steps
+    ratio = numbers["losses"]["Gaussian"] / numbers["losses"]["orthogonal"]
     spread = {
         weights: float(theory.jacobian_spectrum("tanh", WEIGHT**0.5, 1 / 64, depth=depth,
                                                 weights=weights).variance)
         for weights in ("orthogonal", "gaussian")
     }  # fmt: skip
-    return found | {"ratio": stats.bootstrap(ratio, np.median), "spread": spread,
+    return numbers | {"ratio": stats.bootstrap(ratio, np.median), "spread": spread,
                     "least": float(ratio.min())}  # fmt: skip
 
 
-def decide(found: dict) -> Verdict:
-    worst = max(found["losses"]["orthogonal"])
-    twice = found["least"] >= 2
-    limited = found["ratio"]["low"] > 2
+def decide(numbers: dict) -> Verdict:
+    worst = max(numbers["losses"]["orthogonal"])
+    twice = numbers["least"] >= 2
+    limited = numbers["ratio"]["low"] > 2
     answer = (
-        f"training loss: orthogonal {np.median(found['losses']['orthogonal']):.3f} (worst "
-        f"{worst:.3f}), Gaussian {np.median(found['losses']['Gaussian']):.3f}; ratio "
-        f"{text(found['ratio'])}, least {found['least']:.2f}. Variance of squared singular values "
-        f"by theory: {found['spread']['orthogonal']:.2f} and {found['spread']['gaussian']:.0f}"
+        f"training loss: orthogonal {np.median(numbers['losses']['orthogonal']):.3f} (worst "
+        f"{worst:.3f}), Gaussian {np.median(numbers['losses']['Gaussian']):.3f}; ratio "
+        f"{text(numbers['ratio'])}, least {numbers['least']:.2f}. Variance of squared singular "
+        f"values by theory: {numbers['spread']['orthogonal']:.2f} and "
+        f"{numbers['spread']['gaussian']:.0f}"
     )
     kind = HOLDS if worst <= 0.3 and twice else LIMITED if limited else FAILS
     return Verdict(kind, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     for name, colour, style in (
         ("orthogonal", plots.BLUE, "-"),
         ("Gaussian", plots.VERMILION, "--"),
     ):
-        curve = np.array(found["curves"][name], float)
-        steps = np.array(found["steps"])
+        curve = np.array(numbers["curves"][name], float)
+        steps = np.array(numbers["steps"])
         ax.plot(steps, curve, color=colour, ls=style, lw=1.8, label=name)
         plots.record(ax, name, steps, curve)
     ax.set(xlabel="step", ylabel="median training loss", ylim=(0, None))

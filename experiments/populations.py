@@ -50,41 +50,41 @@ def measure(scale: Scale) -> dict:
     gaps = {
         n: np.ptp(np.median(np.stack(v)[:, drawn], axis=2), axis=0) for n, v in accuracy.items()
     }
-    found: dict = {"seeds": seeds, "gap": {}, "more_than_adam": {}, "accuracy": {}}
+    numbers: dict = {"seeds": seeds, "gap": {}, "more_than_adam": {}, "accuracy": {}}
     for name, values in accuracy.items():
         medians = np.median(np.stack(values), axis=1)
-        found["accuracy"][name] = {
+        numbers["accuracy"][name] = {
             arm: stats.bootstrap(np.asarray(value, float))
             for arm, value in zip(arms, values, strict=True)
         }
         low, high = np.quantile(gaps[name], [0.025, 0.975])
-        found["gap"][name] = stats.Interval(float(np.ptp(medians)), float(low), float(high))
+        numbers["gap"][name] = stats.Interval(float(np.ptp(medians)), float(low), float(high))
         if name != "Adam":
             low, high = np.quantile(gaps[name] - gaps["Adam"], [0.025, 0.975])
             adam = np.ptp(np.median(np.stack(accuracy["Adam"]), axis=1))
-            found["more_than_adam"][name] = stats.Interval(
+            numbers["more_than_adam"][name] = stats.Interval(
                 float(np.ptp(medians) - adam), float(low), float(high)
             )
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    more = [name for name, row in found["more_than_adam"].items() if row["low"] > 0]
+def decide(numbers: dict) -> Verdict:
+    more = [name for name, row in numbers["more_than_adam"].items() if row["low"] > 0]
     answer = "best minus worst median accuracy over five laws: " + ", ".join(
-        f"{name} {text(row)}" for name, row in found["gap"].items()
+        f"{name} {text(row)}" for name, row in numbers["gap"].items()
     )
     answer += "; more than Adam's by " + ", ".join(
-        f"{text(row, True)} ({name})" for name, row in found["more_than_adam"].items()
+        f"{text(row, True)} ({name})" for name, row in numbers["more_than_adam"].items()
     )
     return Verdict(HOLDS if len(more) == 2 else LIMITED if more else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     figure = plots.new_figure(9.0, 2.9)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    arms = list(found["accuracy"]["Adam"])
+    arms = list(numbers["accuracy"]["Adam"])
     styles = [plots.line_style(number) for number in range(len(arms))]
-    for ax, (name, row) in zip(axes, found["accuracy"].items(), strict=True):
+    for ax, (name, row) in zip(axes, numbers["accuracy"].items(), strict=True):
         plots.open_frame(ax)
         plots.forest(ax, arms, [interval(row[arm]) for arm in arms], styles)
         ax.set(xlabel="median test accuracy [95 %]", xlim=(0, 1), xticks=(0, 0.5, 1))

@@ -1,4 +1,4 @@
-"""Does the random-walk gain keep the logarithm of a deep network's length from drifting?"""
+"""Does the random-walk gain remove the drift of a deep network's log-length?"""
 
 from __future__ import annotations
 
@@ -64,25 +64,27 @@ def measure(scale: Scale) -> dict:
     return {"rows": rows, "seeds": networks, "gain": exact, "most": scale(0.3, 0.15)}
 
 
-def decide(found: dict) -> Verdict:
-    rows = found["rows"]
+def decide(numbers: dict) -> Verdict:
+    rows = numbers["rows"]
     passed = all(
         abs(row["mean"]["estimate"] - row["expected"]) <= 4 * row["error"]
-        and row["error"] < found["most"]
+        and row["error"] < numbers["most"]
         for row in rows.values()
     )
     each = ", ".join(
         f"{name} {text(row['mean'], sign=True)} (exact {row['expected']:+.3f})"
         for name, row in rows.items()
     )
-    answer = f"g = {found['gain']:.5f}; mean of ln(|h_200|²/|h_0|²), {found['seeds']:,} networks"
+    answer = (
+        f"g = {numbers['gain']:.5f}; mean of ln(|h_200|²/|h_0|²), {numbers['seeds']:,} networks"
+    )
     return Verdict(HOLDS if passed else FAILS, f"{answer}: {each}")
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
     for name, colour in (("exact g", plots.BLUE), ("He", plots.VERMILION)):
-        row = found["rows"][name]
+        row = numbers["rows"][name]
         layer = np.arange(5, DEPTH + 1, 5)
         for walk in row["walks"]:
             ax.plot(layer, walk, color=colour, lw=0.7, alpha=0.35)

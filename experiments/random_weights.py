@@ -58,14 +58,14 @@ def measure(scale: Scale) -> dict:
     return {"seeds": seeds, "rows": rows, "equal_units": equal}
 
 
-def decide(found: dict) -> Verdict:
-    rows = found["rows"]
+def decide(numbers: dict) -> Verdict:
+    rows = numbers["rows"]
     wins = [row for row in rows if row["verdict"] == "wins"]
     heuristic = [
         row["verdict"] for row in rows
         if (row["arm"], row["activation"]) in (("he_normal", "relu"), ("glorot_uniform", "tanh"))
     ]  # fmt: skip
-    broken = all(share == 0 for share in found["equal_units"].values())
+    broken = all(share == 0 for share in numbers["equal_units"].values())
     rest: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] != "wins":
@@ -82,8 +82,8 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if len(wins) == len(rows) else LIMITED, answer)
 
 
-def draw(found: dict):
-    rows = found["rows"]
+def draw(numbers: dict):
+    rows = numbers["rows"]
     ax = plots.new_axes(7.0, 0.8 + 0.19 * len(rows))
     names = [f"{row['activation']}, depth {row['depth']}: {row['arm']}" for row in rows]
     plots.forest(

@@ -37,13 +37,13 @@ HEURISTIC = {"relu": "he_normal", "leaky_relu": "he_normal", "tanh": "glorot_uni
 
 def measure(scale: Scale) -> dict:
     seeds, depths = scale(8, 64), scale((8,), (8, 32))
-    found: dict = {"seeds": seeds, "depths": depths, "ratio": {}, "dead": {}}
+    numbers: dict = {"seeds": seeds, "depths": depths, "ratio": {}, "dead": {}}
     for activation, heuristic in HEURISTIC.items():
         for depth in depths:
             seen = profile(heuristic, activation, depth=depth, width=scale(64, 128), seeds=seeds)
-            # Below float32's smallest number a gradient is 0: the ratio is then a bound.
+            # Gradients below float32's smallest number are 0; the ratio is then a bound.
             norms = np.log10(np.maximum(np.asarray(seen.gradient_norm, float), 1e-38))[:, :depth]
-            found["ratio"][f"{activation}, depth {depth}"] = {
+            numbers["ratio"][f"{activation}, depth {depth}"] = {
                 "log10": stats.bootstrap(norms[:, 0] - norms[:, -1], np.mean),
                 "by_layer": np.median(norms, axis=0),
             }
@@ -62,25 +62,25 @@ def measure(scale: Scale) -> dict:
                 seeds=seeds, config=FitConfig(steps=scale(60, 400), evaluations=2),
             )  # fmt: skip
             finite = run["status"] == 0
-            found["dead"][f"{activation}, rate {rate:g}"] = {
+            numbers["dead"][f"{activation}, rate {rate:g}"] = {
                 "before": stats.bootstrap(run["start"], np.mean),
                 "after": stats.bootstrap(run["watched"][finite, -1], np.mean),
                 "diverged": int((~finite).sum()),
             }
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    ratio = {name: row["log10"] for name, row in found["ratio"].items()}
+def decide(numbers: dict) -> Verdict:
+    ratio = {name: row["log10"] for name, row in numbers["ratio"].items()}
     kept = all(row["low"] > -1 for name, row in ratio.items() if "relu" in name)
-    deep = found["depths"][-1]
+    deep = numbers["depths"][-1]
     sigmoid_vanishes = ratio[f"sigmoid, depth {deep}"]["high"] < -3
-    dead = {name: row["after"] for name, row in found["dead"].items()}
+    dead = {name: row["after"] for name, row in numbers["dead"].items()}
     diverged = {
-        name: f" ({row['diverged']} of {found['seeds']} networks diverge)"
+        name: f" ({row['diverged']} of {numbers['seeds']} networks diverge)"
         if row["diverged"]
         else ""
-        for name, row in found["dead"].items()
+        for name, row in numbers["dead"].items()
     }
     leaky_lives = all(row["high"] == 0 for name, row in dead.items() if name.startswith("leaky"))
     relu_dies = any(row["estimate"] > 0 for name, row in dead.items() if name.startswith("relu"))
@@ -95,10 +95,12 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if relu_dies else HOLDS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes()
     for number, activation in enumerate(HEURISTIC):
-        values = np.array(found["ratio"][f"{activation}, depth {found['depths'][-1]}"]["by_layer"])
+        values = np.array(
+            numbers["ratio"][f"{activation}, depth {numbers['depths'][-1]}"]["by_layer"]
+        )
         layer = np.arange(1, len(values) + 1)
         ax.plot(layer, values - values[-1], ms=3, label=f"{activation}, {HEURISTIC[activation]}",
                 **plots.line_style(number))  # fmt: skip

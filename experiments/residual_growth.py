@@ -48,38 +48,38 @@ def _growth(how: str, blocks: int, width: int, seed: jax.Array) -> jax.Array:
         params = jax.tree.map(lambda p: blocks**-0.5 * p if p.ndim == 0 else p, params)
     if how in ("fixup", "skipinit"):
         params, _ = getattr(calibrate, how)(key, model, params, x)
-    found = model.apply({"params": params}, x, capture_intermediates=True)[1]["intermediates"]
-    h = found["stem"]["__call__"][0]
+    outputs = model.apply({"params": params}, x, capture_intermediates=True)[1]["intermediates"]
+    h = outputs["stem"]["__call__"][0]
     lengths = [jnp.sum(h[0] ** 2)]
     for index in range(blocks):
-        h = h + found[f"block_{index}"]["__call__"][0]
+        h = h + outputs[f"block_{index}"]["__call__"][0]
         lengths.append(jnp.sum(h[0] ** 2))
     return jnp.stack(lengths) / lengths[0]
 
 
 def measure(scale: Scale) -> dict:
-    networks, width, found = scale(16, 64), scale(128, WIDTH), {}
+    networks, width, numbers = scale(16, 64), scale(128, WIDTH), {}
     for how in ("he", "scaled", "fixup", "skipinit", "tanh"):
         blocks = scale(16, DEEP) if how == "tanh" else scale(6, BLOCKS)
         run = functools.partial(_growth, how, blocks, width)
-        # Few lanes at once: a hundred branches of width 512 are 200 MB.
+        # Few lanes per tile: a hundred branches of width 512 take 200 MB.
         lanes = np.arange(networks, dtype=np.uint32)
         grown = np.asarray(engine.run(run, lanes, tile=2), np.float64)
-        found[how] = {
+        numbers[how] = {
             "by_branch": grown.mean(0), "least": grown.min(), "most": grown.max(),
             "whole": stats.bootstrap(grown[:, -1], np.mean),
         }  # fmt: skip
-    seen = found["tanh"]["by_branch"]
+    seen = numbers["tanh"]["by_branch"]
     branches = theory.Architecture(residual=True, residual_first=True, sigma_v=1.0)
     expected = theory.propagate("tanh", 1.0, depth=len(seen), architecture=branches).q
     branch = np.arange(10, len(seen))
     slope = np.polyfit(np.log(branch), np.log(seen[10:] - 1), 1)[0]
-    found |= {"slope": slope, "expected": expected, "seeds": networks}
-    return found | {"slack": scale(2.0, 1.0)}
+    numbers |= {"slope": slope, "expected": expected, "seeds": networks}
+    return numbers | {"slack": scale(2.0, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
-    slack, he, scaled = found["slack"], found["he"], found["scaled"]
+def decide(numbers: dict) -> Verdict:
+    slack, he, scaled = numbers["slack"], numbers["he"], numbers["scaled"]
     blocks = len(he["by_branch"]) - 1
     steps = np.array(he["by_branch"][1:]) / np.array(he["by_branch"][:-1])
     bounded = (1 + 1 / blocks) ** blocks
@@ -87,20 +87,20 @@ def decide(found: dict) -> Verdict:
     passed &= bool(np.abs(steps / 2 - 1).max() <= 0.05 * slack)
     passed &= abs(scaled["whole"]["estimate"] / bounded - 1) <= 0.05 * slack
     passed &= all(
-        found[how][end] == 1 for how in ("fixup", "skipinit") for end in ("least", "most")
+        numbers[how][end] == 1 for how in ("fixup", "skipinit") for end in ("least", "most")
     )
-    gap = np.abs(np.array(found["tanh"]["by_branch"]) / np.array(found["expected"]) - 1).max()
-    passed &= bool(gap <= 0.05 * slack) and found["slope"] < 1.25 * slack
+    gap = np.abs(np.array(numbers["tanh"]["by_branch"]) / np.array(numbers["expected"]) - 1).max()
+    passed &= bool(gap <= 0.05 * slack) and numbers["slope"] < 1.25 * slack
     answer = (
         f"{blocks} branches: He {he['whole']['estimate'] / 2.0**blocks:.3f} · 2^{blocks}; times "
         f"L^-½ {text(scaled['whole'])} (theory {bounded:.3f}); Fixup and SkipInit "
-        f"{found['fixup']['most']:g} and {found['skipinit']['most']:g} on all networks; tanh: "
-        f"q_l within {gap:.1%} of theory, q_l − q_0 grows as l^{found['slope']:.2f}"
+        f"{numbers['fixup']['most']:g} and {numbers['skipinit']['most']:g} on all networks; tanh: "
+        f"q_l within {gap:.1%} of theory, q_l − q_0 grows as l^{numbers['slope']:.2f}"
     )
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     for how, colour, style, label in (
         ("he", plots.VERMILION, "-", "ReLU, He"),
@@ -108,7 +108,7 @@ def draw(found: dict):
         ("scaled", plots.BLUE, "--", "ReLU, He, branch × L^(−1/2)"),
         ("fixup", "black", ":", "Fixup, SkipInit"),
     ):
-        values = np.array(found[how]["by_branch"])
+        values = np.array(numbers[how]["by_branch"])
         branch = np.arange(len(values))
         ax.plot(branch, values, color=colour, ls=style, lw=1.8, label=label)
         plots.record(ax, label, branch, values)

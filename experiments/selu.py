@@ -47,14 +47,14 @@ def _moments(name: str, width: int, seed: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 def _jacobian() -> list[list[float]]:
-    """Of the map of (mean, variance) of the pre-activations' inputs, by finite differences.
+    """Jacobian of the map of (mean, variance) from layer to layer, by finite differences.
 
-    Weights of mean 0 forget the mean: z ~ N(0, E h²), h² having mean variance + mean².
+    The weights have mean 0, so z ~ N(0, E h²) with E h² = variance + mean².
     """
 
     def mapped(mean: float, variance: float) -> np.ndarray:
-        found = theory.moments("selu", variance + mean**2)
-        return np.array([float(found.mean), float(found.second - found.mean**2)])
+        moment = theory.moments("selu", variance + mean**2)
+        return np.array([float(moment.mean), float(moment.second - moment.mean**2)])
 
     step, rows = 1e-4, []
     for move in ((step, 0.0), (0.0, step)):
@@ -66,43 +66,43 @@ def _jacobian() -> list[list[float]]:
 def measure(scale: Scale) -> dict:
     networks, width = scale(4, 32), scale(256, WIDTH)
     at_one = in_float64(theory.moments, "selu", 1.0)
-    found = {"first": float(at_one.mean), "second": float(at_one.second - 1)}
-    found["jacobian"] = in_float64(_jacobian)
+    numbers = {"first": float(at_one.mean), "second": float(at_one.second - 1)}
+    numbers["jacobian"] = in_float64(_jacobian)
     for name in ("selu", "relu"):
         run = functools.partial(_moments, name, width)
         mean, variance = engine.run(run, np.arange(networks, dtype=np.uint32))
-        found[name] = {
+        numbers[name] = {
             "mean": np.asarray(mean, np.float64).mean(0),
             "variance": np.asarray(variance, np.float64).mean(0),
         }
-    return found | {"seeds": networks, "slack": scale(1.5, 1.0)}
+    return numbers | {"seeds": networks, "slack": scale(1.5, 1.0)}
 
 
-def decide(found: dict) -> Verdict:
-    mean, variance = (np.array(found["selu"][name])[15:] for name in ("mean", "variance"))
+def decide(numbers: dict) -> Verdict:
+    mean, variance = (np.array(numbers["selu"][name])[15:] for name in ("mean", "variance"))
     exact = np.array([[0.0, 0.0888348], [0.0, 0.7826479]])
-    passed = max(abs(found["first"]), abs(found["second"])) <= 1e-9
-    passed &= bool(np.abs(np.array(found["jacobian"]) - exact).max() <= 1e-6)
-    passed &= bool(np.abs(variance - 1).max() <= 0.2 * found["slack"])
-    passed &= bool(np.abs(mean).max() <= 0.1 * found["slack"])
+    passed = max(abs(numbers["first"]), abs(numbers["second"])) <= 1e-9
+    passed &= bool(np.abs(np.array(numbers["jacobian"]) - exact).max() <= 1e-6)
+    passed &= bool(np.abs(variance - 1).max() <= 0.2 * numbers["slack"])
+    passed &= bool(np.abs(mean).max() <= 0.1 * numbers["slack"])
     answer = (
-        f"E selu {found['first']:.0e}, E selu² − 1 {found['second']:.0e}; Jacobian column "
-        f"({found['jacobian'][0][1]:.6f}, {found['jacobian'][1][1]:.6f}); layers 16 to {DEPTH}: "
-        f"variance {variance.min():.3f} to {variance.max():.3f}, mean {mean.min():+.3f} to "
-        f"{mean.max():+.3f}; ReLU with the same weights ends at variance "
-        f"{found['relu']['variance'][-1]:.0e}"
+        f"E selu {numbers['first']:.0e}, E selu² − 1 {numbers['second']:.0e}; Jacobian column "
+        f"({numbers['jacobian'][0][1]:.6f}, {numbers['jacobian'][1][1]:.6f}); layers 16 to "
+        f"{DEPTH}: variance {variance.min():.3f} to {variance.max():.3f}, mean "
+        f"{mean.min():+.3f} to {mean.max():+.3f}; ReLU with the same weights ends at variance "
+        f"{numbers['relu']['variance'][-1]:.0e}"
     )
     return Verdict(HOLDS if passed else FAILS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     layer = np.arange(1, DEPTH + 1)
     for name, colour, style in (("selu", plots.BLUE, "-"), ("relu", plots.VERMILION, "--")):
-        variance = np.array(found[name]["variance"])
+        variance = np.array(numbers[name]["variance"])
         ax.plot(layer, variance, color=colour, ls=style, lw=1.8, label=f"{name}: variance")
         plots.record(ax, f"{name}, variance", layer, variance)
-    mean = np.abs(found["selu"]["mean"])
+    mean = np.abs(numbers["selu"]["mean"])
     ax.plot(layer, mean, color=plots.BLUE, ls=":", lw=1.4, label="selu: |mean|")
     ax.axhline(1.0, color=plots.GREY, lw=0.8)
     ax.set(xlabel="layer", yscale="log", ylabel="over the units of a layer", ylim=(1e-5, 100))

@@ -33,8 +33,8 @@ SMALL = "normal(stddev=0.01)"
 
 def measure(scale: Scale) -> dict:
     seeds, depth = scale(8, 64), 8
-    found: dict = {"seeds": seeds, "activations": scale(ACTIVATIONS[1:5:3], ACTIVATIONS)}
-    for activation in found["activations"]:
+    numbers: dict = {"seeds": seeds, "activations": scale(ACTIVATIONS[1:5:3], ACTIVATIONS)}
+    for activation in numbers["activations"]:
         seen = profile(SMALL, activation, depth=depth, width=64, seeds=seeds)
         kernel = np.log10(np.asarray(seen.kernel_gradient_norm, float)[:, :depth])
         signal = np.log10(np.maximum(np.asarray(seen.gradient_norm, float)[:, :depth], 1e-38))
@@ -48,7 +48,7 @@ def measure(scale: Scale) -> dict:
             np.linalg.norm((after[:, -1] - before).reshape(seeds, -1), axis=1)
             for after, before in zip(run["watched"], run["start"], strict=True)
         ]
-        found[activation] = {
+        numbers[activation] = {
             "log10_ratio": stats.bootstrap(kernel[:, 0] - kernel[:, -1], np.mean),
             "log10_ratio_of_z": stats.bootstrap(signal[:, 0] - signal[:, -1], np.mean),
             "moved_ratio": stats.bootstrap(moved[0] / np.maximum(moved[1], 1e-38), np.median),
@@ -56,11 +56,11 @@ def measure(scale: Scale) -> dict:
             "kernel_by_layer": np.median(kernel, axis=0),
             "z_by_layer": np.median(signal, axis=0),
         }
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    rows = {name: found[name] for name in found["activations"]}
+def decide(numbers: dict) -> Verdict:
+    rows = {name: numbers[name] for name in numbers["activations"]}
     shrinks = [name for name, row in rows.items() if row["log10_ratio"]["high"] < -0.5]
     stops = [name for name, row in rows.items() if row["accuracy"]["high"] < 0.2]
     others = [name for name in rows if name not in shrinks]
@@ -81,7 +81,7 @@ def decide(found: dict) -> Verdict:
     return Verdict(HOLDS if len(both) == len(rows) else LIMITED, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     figure = plots.new_figure(9.0, 3.6)
     axes = figure.subplots(1, 2, sharey=True)
     for ax, key, title in zip(
@@ -90,8 +90,8 @@ def draw(found: dict):
         ("|dW|", "gradient of pre-activations"),
         strict=True,
     ):
-        for number, name in enumerate(found["activations"]):
-            style, values = plots.line_style(number), np.array(found[name][key])
+        for number, name in enumerate(numbers["activations"]):
+            style, values = plots.line_style(number), np.array(numbers[name][key])
             layer = np.arange(1, len(values) + 1)
             ax.plot(layer, values - values[-1], ms=4, label=name, **style)
             plots.record(ax, name, layer, values - values[-1])

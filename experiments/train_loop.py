@@ -68,24 +68,24 @@ def measure(scale: Scale) -> dict:
     return {"seeds": seeds, "rows": rows, "gain": gain.difference, "p": gain.p_value}
 
 
-def decide(found: dict) -> Verdict:
+def decide(numbers: dict) -> Verdict:
     checks = {
         f"{row['model']} on {row['dataset']}": row["accuracy"]["low"] > row["reference"] - MARGIN
-        for row in found["rows"] if row["reference"] is not None
+        for row in numbers["rows"] if row["reference"] is not None
     }  # fmt: skip
-    checks["network on two_moons"] = found["p"] < 0.05 and found["gain"]["low"] > 0
+    checks["network on two_moons"] = numbers["p"] < 0.05 and numbers["gain"]["low"] > 0
     failed = [name for name, passed in checks.items() if not passed]
     parts = [
         f"{row['dataset']} {row['model']} {text(row['accuracy'])}"
         + (f" (scikit-learn {row['reference']:.3f})" if row["reference"] is not None else "")
-        for row in found["rows"]
+        for row in numbers["rows"]
     ]
     answer = ", ".join(parts) + (f". Fails: {', '.join(failed)}" if failed else "")
     return Verdict(HOLDS if not failed else LIMITED if len(failed) == 1 else FAILS, answer)
 
 
-def draw(found: dict):
-    rows = found["rows"]
+def draw(numbers: dict):
+    rows = numbers["rows"]
     ax = plots.new_axes(6.4, 0.9 + 0.27 * len(rows))
     plots.forest(
         ax, [f"{row['dataset']}: {row['model']}" for row in rows],

@@ -62,9 +62,9 @@ def measure(scale: Scale) -> dict:
     }  # fmt: skip
 
 
-def decide(found: dict) -> Verdict:
-    accuracy, depth = np.array(found["accuracy"]), np.array(found["depths"])[:, None]
-    share = depth / np.array(found["reach"])
+def decide(numbers: dict) -> Verdict:
+    accuracy, depth = np.array(numbers["accuracy"]), np.array(numbers["depths"])[:, None]
+    share = depth / np.array(numbers["reach"])
     rank = float(scipy_stats.spearmanr(accuracy.ravel(), share.ravel()).statistic)
     beyond, within = share >= 1.3, share <= 0.5
     deep = np.broadcast_to(depth > 60, accuracy.shape)
@@ -72,9 +72,9 @@ def decide(found: dict) -> Verdict:
     missed = within & (accuracy < 0.70)
     shallow = int((missed & ~deep).sum())
     failed = int(missed.sum())
-    rate = found["runs"] / found["seconds"]
+    rate = numbers["runs"] / numbers["seconds"]
     answer = (
-        f"{found['runs']:,} runs, {rate:.1f} a second; Spearman {rank:.2f}; of "
+        f"{numbers['runs']:,} runs, {rate:.1f} a second; Spearman {rank:.2f}; of "
         f"{int(beyond.sum())} cells beyond 1.3 · 6 ξ_c {lost} train; of {int(within.sum())} within "
         f"half of it {failed} do not train to .70 ({shallow} of them to depth 60, all chaotic: "
         f"{float(accuracy[missed & ~deep].min(initial=1.0)):.2f} or more)"
@@ -84,11 +84,11 @@ def decide(found: dict) -> Verdict:
     return Verdict(kind, answer)
 
 
-def draw(found: dict):
-    variances, depths = np.array(found["variances"]), np.array(found["depths"])
+def draw(numbers: dict):
+    variances, depths = np.array(numbers["variances"]), np.array(numbers["depths"])
     ax = plots.new_axes(6.4, 4.4)
     cells = ax.pcolormesh(
-        _edges(variances), _edges(np.log(depths.astype(float))), found["accuracy"], cmap="Greys",
+        _edges(variances), _edges(np.log(depths.astype(float))), numbers["accuracy"], cmap="Greys",
         vmin=0, vmax=1,
     )  # fmt: skip
     ax.figure.colorbar(cells, ax=ax, label="median test accuracy")
@@ -102,7 +102,7 @@ def draw(found: dict):
            ylim=_edges(np.log(depths.astype(float)))[[0, -1]])  # fmt: skip
     ax.set_yticklabels([str(depth) for depth in depths])
     ax.legend(loc="upper right", fontsize=8)
-    for depth, row in zip(depths, found["accuracy"], strict=True):
+    for depth, row in zip(depths, numbers["accuracy"], strict=True):
         plots.record(ax, f"depth {depth}", variances, row)
     return ax
 

@@ -74,41 +74,41 @@ def measure(scale: Scale) -> dict:
     }  # fmt: skip
 
 
-def decide(found: dict) -> Verdict:
-    mean, sigma = interval(found["mean"]), interval(found["sigma"])
+def decide(result: dict) -> Verdict:
+    mean, sigma = interval(result["mean"]), interval(result["sigma"])
     numbers = (
-        found["low"] >= -0.3163 and found["high"] <= 0.3163
+        result["low"] >= -0.3163 and result["high"] <= 0.3163
         and mean.low >= -0.01 and mean.high <= 0.01
         and sigma.low >= 0.175 and sigma.high <= 0.19
     )  # fmt: skip
-    deepest = max(found["depths"], key=int)
-    gap = interval(found["depths"][deepest]["difference"])
+    deepest = max(result["depths"], key=int)
+    gap = interval(result["depths"][deepest]["difference"])
     same = gap.low >= -0.02 and gap.high <= 0.02
-    mine, xavier = found["factor"].values()
+    mine, xavier = result["factor"].values()
     answer = (
-        f"draws in [{found['low']:.4f}, {found['high']:.4f}], mean {text(mean, True)}, σ "
+        f"draws in [{result['low']:.4f}, {result['high']:.4f}], mean {text(mean, True)}, σ "
         f"{text(sigma)} (theory 0.1826); but U[±1/√n] has n·Var W = 1/3, not 1: E z² changes by a "
         f"factor {mine:.2f} per tanh layer (Xavier: {xavier:.2f}); accuracy at depth {deepest}: "
-        f"{text(found['depths'][deepest]['accuracy'])} against "
-        f"{text(found['depths'][deepest]['xavier'])}"
+        f"{text(result['depths'][deepest]['accuracy'])} against "
+        f"{text(result['depths'][deepest]['xavier'])}"
     )
     if not numbers:
         return Verdict(FAILS, answer)
     return Verdict(HOLDS if same else LIMITED, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     figure = plots.new_figure(9.0, 3.4)
     spread, deep = (plots.open_frame(ax) for ax in figure.subplots(1, 2))
-    n = np.array([int(width) for width in found["spread"]])
-    sigma = np.array(list(found["spread"].values()))
+    n = np.array([int(width) for width in numbers["spread"]])
+    sigma = np.array(list(numbers["spread"].values()))
     spread.plot(n, 1 / np.sqrt(3 * n), color=plots.GREY, lw=1, label="1/√(3n)")
     spread.plot(n, sigma, "o", color=plots.BLUE, label="σ of 1,000 n draws")
     plots.record(spread, "sigma", n, sigma)
     spread.set(xscale="log", yscale="log", xlabel="inputs n", ylabel="spread of the weights")
-    depths = np.array([int(depth) for depth in found["depths"]])
+    depths = np.array([int(depth) for depth in numbers["depths"]])
     for number, (key, label) in enumerate((("accuracy", "U[±1/√n]"), ("xavier", "glorot_uniform"))):
-        rows = [interval(row[key]) for row in found["depths"].values()]
+        rows = [interval(row[key]) for row in numbers["depths"].values()]
         style, middle = plots.line_style(number), np.array([row.estimate for row in rows])
         ends = [middle - [r.low for r in rows], [r.high for r in rows] - middle]
         deep.errorbar(depths, middle, yerr=ends, capsize=3, label=label, **style)

@@ -46,12 +46,12 @@ def measure(scale: Scale) -> dict:
                     "difference": stats.bootstrap(zeros - theirs, np.mean, confidence=0.9),
                     "accuracy": stats.bootstrap(zeros, np.mean),
                 })  # fmt: skip
-    # Fewer seeds have wider intervals: the small scale has a margin of its own.
+    # The small scale has fewer seeds and wider intervals, hence its wider margin.
     return {"seeds": seeds, "rows": rows, "margin": scale(0.03, MARGIN)}
 
 
-def decide(found: dict) -> Verdict:
-    margin = found["margin"]
+def decide(numbers: dict) -> Verdict:
+    margin = numbers["margin"]
 
     def harmless(row: dict) -> bool:
         return row["difference"]["low"] > -margin
@@ -59,7 +59,7 @@ def decide(found: dict) -> Verdict:
     def equivalent(row: dict) -> bool:
         return harmless(row) and row["difference"]["high"] < margin
 
-    rows = found["rows"]
+    rows = numbers["rows"]
     broken = [row for row in rows if not harmless(row)]
     same = sum(map(equivalent, rows))
     worst = min(rows, key=lambda row: row["difference"]["low"])
@@ -75,12 +75,14 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if only_large else FAILS, answer)
 
 
-def draw(found: dict):
-    ax = plots.new_axes(7.0, 0.8 + 0.22 * len(found["rows"]))
-    names = [f"{r['activation']}, depth {r['depth']}: zeros − {r['other']}" for r in found["rows"]]
-    entries = [interval(row["difference"]) for row in found["rows"]]
+def draw(numbers: dict):
+    ax = plots.new_axes(7.0, 0.8 + 0.22 * len(numbers["rows"]))
+    names = [
+        f"{r['activation']}, depth {r['depth']}: zeros − {r['other']}" for r in numbers["rows"]
+    ]
+    entries = [interval(row["difference"]) for row in numbers["rows"]]
     plots.forest(ax, names, entries)
-    for edge in (-found["margin"], found["margin"]):
+    for edge in (-numbers["margin"], numbers["margin"]):
         ax.axvline(edge, color=plots.VERMILION, lw=0.9, ls=(0, (4, 2)))
     ax.set_xlabel("difference in test accuracy [90 %]; dashed: margin of equivalence")
     return ax

@@ -40,7 +40,7 @@ def measure(scale: Scale) -> dict:
     linear = follow(models.MLP(features=(10,)), zeros, lambda p: 0.0, optimizer, seeds=seeds,
                     config=config)["test_accuracy"]  # fmt: skip
     activations = scale(ACTIVATIONS[::2], ACTIVATIONS)
-    found = {"linear": stats.bootstrap(linear, np.mean), "steps": steps, "seeds": seeds,
+    numbers = {"linear": stats.bootstrap(linear, np.mean), "steps": steps, "seeds": seeds,
              "activations": activations, "curve_steps": config.evaluation_steps()}  # fmt: skip
     for activation in activations:
         model = models.MLP(features=(32, 32, 10), activation=activation)
@@ -62,18 +62,18 @@ def measure(scale: Scale) -> dict:
 
         run = follow(model, zeros, watch, optimizer, seeds=seeds, config=config)
         moved = {path: float(value[:, -1].max()) for path, value in run["watched"]["moved"].items()}
-        found[activation] = {
+        numbers[activation] = {
             "spread": float(run["watched"]["spread"].max()),
             "accuracy": stats.bootstrap(run["test_accuracy"], np.mean),
             "difference": stats.bootstrap(run["test_accuracy"] - linear, np.mean),
             "leaves_that_moved": [path for path, size in moved.items() if size > 0],
             "curve": np.median(run["curve_test_accuracy"], axis=0),
         }
-    return found
+    return numbers
 
 
-def decide(found: dict) -> Verdict:
-    rows = {name: found[name] for name in found["activations"]}
+def decide(numbers: dict) -> Verdict:
+    rows = {name: numbers[name] for name in numbers["activations"]}
     output_only = [n for n, row in rows.items() if len(row["leaves_that_moved"]) == 1]
     spread = max(row["spread"] for row in rows.values())
     symmetric = spread <= ROUNDING
@@ -84,7 +84,7 @@ def decide(found: dict) -> Verdict:
         f"units equal at every step: {'all' if symmetric else 'not all'} activations "
         f"{f'(to {spread:.0e} of the largest weight)' if spread else '(exactly)'}; only the output "
         f"bias ever moves for {', '.join(output_only) or 'none'}. Accuracy: linear "
-        f"{text(found['linear'])}, best zero network ({best}) {text(rows[best]['accuracy'])}"
+        f"{text(numbers['linear'])}, best zero network ({best}) {text(rows[best]['accuracy'])}"
         + (": far worse than linear, not equal to it" if far_below else "")
     )
     if not (symmetric and not_better):
@@ -92,15 +92,15 @@ def decide(found: dict) -> Verdict:
     return Verdict(LIMITED if far_below else HOLDS, answer)
 
 
-def draw(found: dict):
+def draw(numbers: dict):
     ax = plots.new_axes()
-    for number, name in enumerate(found["activations"]):
-        # They lie on one another: each has its markers where no other has.
-        ax.plot(found["curve_steps"], found[name]["curve"], markevery=(number, 6),
+    for number, name in enumerate(numbers["activations"]):
+        # The curves coincide, so each has its markers at steps of its own.
+        ax.plot(numbers["curve_steps"], numbers[name]["curve"], markevery=(number, 6),
                 label=f"zeros, {name}", **plots.line_style(number))  # fmt: skip
-        plots.record(ax, name, found["curve_steps"], found[name]["curve"])
+        plots.record(ax, name, numbers["curve_steps"], numbers[name]["curve"])
     ax.axhline(
-        found["linear"]["estimate"], color=plots.GREY, lw=1, label="linear model, at the end"
+        numbers["linear"]["estimate"], color=plots.GREY, lw=1, label="linear model, at the end"
     )
     ax.set(xlabel="step", ylabel="test accuracy (median)", xscale="log", ylim=(0, 1))
     ax.legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""Measures jinit against what people would write instead, side by side in one run.
+"""Times jinit and programs that people write instead, in one session.
 
     python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
     python scripts/bench.py sweep --only a f      # two of them
@@ -60,7 +60,7 @@ COLUMNS = {
 
 
 def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
-    """Cold time, then `repeats` rounds in which every contender runs once, in turn."""
+    """Times a cold start, then `repeats` rounds in which each contender runs once."""
     runs: dict[str, Run] = {}
     cold: dict[str, float] = {}
     for letter in letters:
@@ -81,7 +81,7 @@ def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
             "steady_seconds": statistics.median(seconds[letter]),
             "cold_seconds": cold[letter],
             "gflops": statistics.median(rates),
-            # Against the peak of the same round: the machine's speed may drift between rounds.
+            # The peak of the same round, because the machine's speed may drift between rounds.
             "of_peak": statistics.median(r / p for r, p in zip(rates, peaks, strict=True)),
             "slower": statistics.median(
                 s / a
@@ -130,7 +130,7 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 
 def version(package: str) -> str | None:
-    """The installed version, without what builds append to it; None if it is not installed."""
+    """The installed version without its build label; None if the package is not installed."""
     try:
         return metadata.version(package).partition("+")[0]
     except metadata.PackageNotFoundError:
@@ -150,7 +150,7 @@ def summary(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def markdown_table(record: dict[str, Any]) -> str:
-    """bench.json as a Markdown table, with a line that says how it was measured."""
+    """Formats bench.json as a Markdown table and a line with machine and versions."""
     heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *COLUMNS.values()]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in record["sizes"].values():
@@ -184,7 +184,7 @@ def table(arguments: argparse.Namespace) -> None:
 
 
 def memory(arguments: argparse.Namespace) -> None:
-    """Peak resident memory of whole processes that train 64 and 4,096 networks."""
+    """Prints the peak resident memory of processes that train 64 and 4,096 networks."""
     code = (
         "import resource, jinit, sys; n = int(sys.argv[1]);"
         "jinit.run(jinit.Grid(width=64, depth=4, batch_size=64, steps=5, seeds=n));"
@@ -202,7 +202,7 @@ def memory(arguments: argparse.Namespace) -> None:
 
 
 def init(arguments: argparse.Namespace) -> None:
-    """Draws per second of square kernels, one and 64 at a time, in alternating rounds."""
+    """Prints draws per second of square kernels, one and 64 at a time, in alternating rounds."""
     makers = {"jinit": draws.jinit_draw, "jax": draws.jax_draw, "torch": draws.torch_draw}
     if importlib.util.find_spec("torch") is None:
         print(f"PyTorch is not installed ({INSTALL}): no torch columns")
@@ -218,7 +218,7 @@ def init(arguments: argparse.Namespace) -> None:
                 seconds: dict[str, list[float]] = {name: [] for name in runs}
                 for _ in range(arguments.repeats):
                     for name, run in runs.items():
-                        # PyTorch's threads spin for a while after their work.
+                        # PyTorch's threads spin for a while after a call.
                         time.sleep(0.1)
                         seconds[name].append(run())
                 ratios = {
@@ -237,7 +237,7 @@ def init(arguments: argparse.Namespace) -> None:
 
 
 def theory(arguments: argparse.Namespace) -> None:
-    """The phase diagram, the layers of many points and kernels, warm, beside NumPy and SciPy."""
+    """Prints times of phase diagrams, propagation and kernels beside those of NumPy and SciPy."""
     print("what                               jinit, warm    NumPy, SciPy    faster by")
     for what, mine, loop in theories.measure():
         print(f"{what:<35}{mine:9.3f} s{loop:14.2f} s{loop / mine:11,.1f} ×")

@@ -33,20 +33,20 @@ INSIDE = ("jinit.train.losses", "jinit.train.optimizers", "jinit.report.plots")
 
 
 def rooms() -> list[str]:
-    """Dotted names of everything that has a page, from the stub of jinit."""
+    """Dotted names of all public modules."""
     inside = [name for name in jinit.__all__ if isinstance(getattr(jinit, name), types.ModuleType)]
     return ["jinit", *(f"jinit.{name}" for name in inside), *INSIDE]
 
 
 def page_of(name: str) -> Path | None:
-    """The README.md of a room; of jinit itself the one of the repository."""
+    """The README.md of a room; for jinit itself that of the repository."""
     file = ROOT.joinpath(*name.split(".")) / "README.md"
     file = ROOT / "README.md" if name == "jinit" else file
     return file if file.exists() else None
 
 
 def address(file: Path) -> str | None:
-    """Where a file of the repository stands in the site; None if it does not."""
+    """The address in the site of a file of the repository; None if the site lacks the file."""
     for name, page in PAGES.items():
         if file == page:
             return f"{name}.html"
@@ -60,7 +60,7 @@ def address(file: Path) -> str | None:
 
 
 def text_of(page: Path, name: str, site: Path) -> str:
-    """A page's Markdown without its title, with links that are right in the site."""
+    """The Markdown of a page without its title, with links rewritten for the site."""
     up = "../" * name.count(".")
 
     def link(match: re.Match[str]) -> str:
@@ -77,14 +77,14 @@ def text_of(page: Path, name: str, site: Path) -> str:
         return f"{mark}[{text}]({up}{where})"
 
     body = page.read_text().partition("\n")[2].strip()
-    # Inside code nothing is a link.
+    # Code blocks are left alone.
     parts = re.split(r"(```.*?```)", body, flags=re.DOTALL)
     parts[::2] = [re.sub(r"(!?)\[([^\]]*)\]\(([^)]+)\)", link, part) for part in parts[::2]]
     return "".join(parts).replace("script · ", "")  # scripts are not part of the site
 
 
 def documented(name: str, site: Path) -> pdoc.doc.Module:
-    """A room, whose page begins with its README.md."""
+    """A room as pdoc reads it; its README.md replaces the docstring of the module."""
     module = importlib.import_module(name)
     for export in getattr(module, "__all__", ()):
         getattr(module, export)  # names of jinit and of the sweep are imported when first used
@@ -97,7 +97,7 @@ def documented(name: str, site: Path) -> pdoc.doc.Module:
 
 
 def describe_fields(item: type) -> None:
-    """Fields with a help text (Grid's) are listed as a docstring would list them."""
+    """Adds an Attributes section for fields that have a help text, as those of Grid do."""
     fields = [field for field in dataclasses.fields(item) if "help" in field.metadata]
     if fields and "Attributes:" not in (item.__doc__ or ""):
         lines = [f"  {field.name}: {field.metadata['help']}" for field in fields]
@@ -105,7 +105,7 @@ def describe_fields(item: type) -> None:
 
 
 def write(site: Path) -> None:
-    """Writes the whole site into a folder, which is made anew."""
+    """Writes the site into a folder after removing the folder's old content."""
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
     templates = Path(__file__).parent / "templates"

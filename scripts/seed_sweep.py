@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--out", help="write all runs to FILE.parquet or FILE.csv")
     options = parser.parse_args()
     if options.out:
-        check_output(options.out)  # before the training, not after it
+        check_output(options.out)  # fails before the training
 
     grid = jinit.Grid(
         initializer=("lecun_normal", "glorot_uniform", "he_normal", "orthogonal"),

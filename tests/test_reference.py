@@ -33,7 +33,7 @@ DESCRIBED_IN_WORDS = {
     "jinit.errors.wrong_type", "jinit.errors.check_fraction", "jinit.errors.check_scalar",
     "jinit.errors.check_integer", "jinit.errors.check_bool", "jinit.errors.check_choice",
     "jinit.findings.healthy", "jinit.frameworks.shapes", "jinit.initializers.he_uniform",
-    "jinit.models.as_model", "jinit.parameters.rezero", "jinit.parameters.skipinit",
+    "jinit.models.as_model", "jinit.parameters.rezero_factors", "jinit.parameters.skipinit_factors",
     "jinit.stats.restricted_mean", "jinit.stats.sign_p",
 }  # fmt: skip
 # Variants whose example is the one of the function that they shorten.

@@ -1,9 +1,9 @@
-"""The ways to train many small MLPs that `bench.py` times against each other.
+"""Trains many small MLPs in six ways, which `bench.py sweep` times.
 
 All do the same work: `runs` networks of 64 inputs and 10 outputs, He weights, minibatches drawn at
-random every step, SGD with global-norm clipping at 1, the whole test and training sets evaluated
-at the end. A contender is a function of a `Work`; calling what it returns does the work once and
-gives the seconds it took, scaled where only a part was run.
+random every step, SGD with global-norm clipping at 1, and an evaluation on the full test and
+training sets at the end. A contender takes a `Work` and returns a function that does the work once
+and returns the seconds; if the function runs only a part, it scales the seconds up.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def peak() -> float:
-    """GFLOP/s of a 2048 × 2048 float32 matrix product, all cores: what the machine can do."""
+    """GFLOP/s of a 2048 × 2048 float32 matrix product on all cores."""
     a = jnp.asarray(np.random.default_rng(0).normal(size=(2048, 2048)), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
@@ -244,12 +244,12 @@ def torch_vmap(work: Work, part: int = 10) -> Run:
             ]
             for _ in range(steps):
                 chosen = torch.randint(TRAIN, (work.runs, work.batch))
-                found = gradients(params, x[chosen], y[chosen])
-                square = sum((g.flatten(1) ** 2).sum(1) for layer in found for g in layer)
+                slopes = gradients(params, x[chosen], y[chosen])
+                square = sum((g.flatten(1) ** 2).sum(1) for layer in slopes for g in layer)
                 scale = RATE * torch.clamp(THRESHOLD / square.sqrt(), max=1.0)
                 params = [
                     (w - scale[:, None, None] * gw, b - scale[:, None] * gb)
-                    for (w, b), (gw, gb) in zip(params, found, strict=True)
+                    for (w, b), (gw, gb) in zip(params, slopes, strict=True)
                 ]
             vmap(outputs, in_dims=(0, None))(params, x), vmap(outputs, (0, None))(params, x_test)
 

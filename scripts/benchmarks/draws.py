@@ -1,10 +1,9 @@
-"""The ways to draw a batch of kernels that `bench.py init` times against each other.
+"""Draws batches of kernels with jinit, JAX and PyTorch, which `bench.py init` times.
 
-A contender is made for an initializer, a square size and a number of lanes; calling it draws all
-of them once and gives the seconds it took. jinit draws one lane under `jit`, many small ones under
-`jit(vmap)` and many large ones in tiles on every core with `engine.run` ("qr" gains
-nothing from threads and stays under `jit(vmap)`); JAX draws under `jit(vmap)`; torch in a loop,
-in place, as its users do.
+A contender takes an initializer, a square size and a number of lanes, and returns a function that
+draws all lanes once and returns the seconds. jinit draws one lane under `jit`, many small ones
+under `jit(vmap)` and many large ones in tiles on every core with `engine.run` ("qr" gains nothing
+from threads and stays under `jit(vmap)`). JAX draws under `jit(vmap)`, torch in a loop, in place.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ KINDS = {
 
 
 def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
-    """The fastest of jinit's ways for this size; see the module."""
+    """The fastest way of jinit for this size; see the module."""
     init = initializers.get(KINDS[kind][0])
 
     def draw(seed):
@@ -74,7 +73,7 @@ def jax_draw(kind: str, size: int, lanes: int) -> Draw:
 
 
 def torch_draw(kind: str, size: int, lanes: int) -> Draw:
-    """A loop over tensors that are there already."""
+    """A loop that fills existing tensors."""
     import torch
 
     fill = KINDS[kind][2]
@@ -93,7 +92,7 @@ def _jitted(draw: Callable) -> Draw:
 
 
 def _timed(work: Callable[[], object]) -> Draw:
-    """What is short is done a hundred times, or as often as fits in a fifth of a second."""
+    """Times the mean of up to a hundred calls, as many as fit in a fifth of a second."""
     work()
     start = time.perf_counter()
     work()

@@ -1,4 +1,4 @@
-"""What ``bench.py theory`` compares with: the same numbers by NumPy and SciPy."""
+"""Computes by NumPy and SciPy the numbers that ``bench.py theory`` times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _product(function: Callable[[np.ndarray], np.ndarray], q: float, c: float) -
 
 def loop_phase(sigma_w: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
     """c* of tanh on a grid: fixed points by iteration and brentq, 80-point Gauss–Hermite."""
-    found = np.ones((len(sigma_b), len(sigma_w)))
+    c_star = np.ones((len(sigma_b), len(sigma_w)))
     for i, b in enumerate(sigma_b):
         for j, w in enumerate(sigma_w):
             q = 1.0
@@ -35,24 +35,24 @@ def loop_phase(sigma_w: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
                 q = w**2 * _mean(lambda x: np.tanh(x) ** 2, q) + b**2
             chi = w**2 * _mean(lambda x: np.cosh(x) ** -4.0, q)
             if chi > 1 + 1e-6:
-                found[i, j] = optimize.brentq(
+                c_star[i, j] = optimize.brentq(
                     lambda c, w=w, b=b, q=q: (w**2 * _product(np.tanh, q, c) + b**2) / q - c,
                     -1e-3, 1 - 1e-6, xtol=1e-8,
                 )  # fmt: skip
-    return found
+    return c_star
 
 
 def loop_layers(sigma_w: np.ndarray, depth: int) -> np.ndarray:
     """q and c of tanh through the layers, one point after the other."""
-    found = np.empty((len(sigma_w), depth))
+    correlation = np.empty((len(sigma_w), depth))
     for j, w in enumerate(sigma_w):
         q, c = 1.0, 0.5
         for layer in range(depth):
-            found[j, layer] = c
+            correlation[j, layer] = c
             following = w**2 * _mean(lambda x: np.tanh(x) ** 2, q) + 0.05
             c = (w**2 * _product(np.tanh, q, c) + 0.05) / following
             q = following
-    return found
+    return correlation
 
 
 def _relu_kernels(value: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +92,7 @@ def seconds(call: Callable[[], object], repeats: int = 3) -> float:
 
 
 def measure() -> list[tuple[str, float, float]]:
-    """What, jinit's seconds, the loop's seconds scaled up from a part of the grid."""
+    """Rows of label, jinit's seconds, the loop's seconds (scaled up from a part of the grid)."""
     w, b = np.sqrt(np.linspace(1.0, 4.0, 200)), np.sqrt(np.linspace(0.01, 0.5, 200))
     rows = []
     mine = seconds(lambda: theory.phase_diagram("tanh", w, b).scales.xi_c)
