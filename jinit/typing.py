@@ -1,4 +1,4 @@
-"""The contracts other people's code relies on, as protocols and aliases. No behaviour here."""
+"""Defines the types that other code relies on: protocols and aliases, without behaviour."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 Array: TypeAlias = jax.Array
 Key: TypeAlias = jax.Array
@@ -19,8 +20,19 @@ ModelLike: TypeAlias = Any
 Haiku or Equinox module or a plain apply function. The frameworks share no base class."""
 
 Shape: TypeAlias = Sequence[int]
+"""Sizes ≥ 0; a kernel is ``(receptive field…, in, out)``."""
+
 Axis: TypeAlias = int | Sequence[int]
+"""One axis or several; negative numbers count from the end."""
+
 DType: TypeAlias = Any
+"""Anything that JAX accepts as a dtype: ``jnp.float32``, ``"bfloat16"``, a ``numpy.dtype``."""
+
+Number: TypeAlias = float | Array
+"""One real number; an array of shape () if it is traced."""
+
+OutSharding: TypeAlias = NamedSharding | PartitionSpec | None
+"""The sharding of a draw, as in ``jax.nn.initializers``."""
 Apply: TypeAlias = Callable[[PyTree, Array], Array]
 """``apply(params, x) -> outputs``: x of shape ``(batch, …)``, outputs ``(batch, outputs)``."""
 
@@ -30,12 +42,12 @@ LossFunction: TypeAlias = Callable[[Array, Array], Array]
 
 @runtime_checkable
 class Initializer(Protocol):
-    """What every framework in the JAX family calls an initializer.
+    """The initializer of every framework in the JAX family: ``init(key, shape, dtype)``.
 
     Args:
-      key: one PRNG key; vmap over a batch of keys.
-      shape: the shape of the array to make; a kernel is ``(receptive field…, in, out)``.
-      dtype: overrides the factory's dtype; default the JAX default float.
+      key: one PRNG key; use vmap for a batch of keys.
+      shape: the shape of the array; a kernel is ``(receptive field…, in, out)``.
+      dtype: overrides the factory's dtype; the default is the JAX default float.
       out_sharding: the sharding of the result, as in ``jax.nn.initializers``.
 
     Returns:
@@ -43,5 +55,5 @@ class Initializer(Protocol):
     """
 
     def __call__(
-        self, key: Key, shape: Shape, dtype: DType = None, out_sharding: Any = None
+        self, key: Key, shape: Shape, dtype: DType = None, out_sharding: OutSharding = None
     ) -> Array: ...

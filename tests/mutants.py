@@ -56,13 +56,14 @@ class Mutant:
 M = Mutant
 SCALING, RANDOM, LAW = (
     "initializers/_scaling.py",
-    "initializers/_random.py",
+    "initializers/_distributions.py",
     "initializers/_laws.py",
 )
 FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py", "initializers/_orthogonal.py"  # fmt: skip
-SPARSE, STRUCTURED, BASE = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_base.py"  # fmt: skip
+SPARSE, STRUCTURED, CHECKS = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_checks.py"  # fmt: skip
 COMPARE, BOOTSTRAP, TIMES = "stats/_compare.py", "stats/_bootstrap.py", "stats/_survival.py"
 KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
+VARIANCE = "initializers/_variance.py"
 LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
 MUTANTS = [
     M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
@@ -73,9 +74,9 @@ MUTANTS = [
     M("lecun: fan_out for fan_in", SCALING, 'scaled(kernel, 1.0, "fan_in", "truncated_normal")', 'scaled(kernel, 1.0, "fan_out", "truncated_normal")', LAWS),
     M("fan_in_uniform: missing √3", SCALING, "scaled(kernel, 1.0 / 3.0,", "scaled(kernel, 1.0,", LAWS),
     M("fan_avg_normal: truncated", SCALING, 'scaled(kernel, 1.0, "fan_avg", "normal")', 'scaled(kernel, 1.0, "fan_avg", "truncated_normal")', LAWS),
-    M("roles: fan_in ignored in the draw", SCALING, "and kernel.fan_in is None", "", LAWS),
-    M("roles: groups ignored in the draw", SCALING, "return kernel.groups == 1 and", "return True and", LAWS),
-    M("roles: transposed ignored in the draw", SCALING, "and not kernel.transposed and", "and", LAWS),
+    M("roles: fan_in ignored in the draw", VARIANCE, "and kernel.fan_in is None", "", LAWS),
+    M("roles: groups ignored in the draw", VARIANCE, "return kernel.groups == 1 and", "return True and", LAWS),
+    M("roles: transposed ignored in the draw", VARIANCE, "and not kernel.transposed and", "and", LAWS),
     M("fans: swapped", FANS, "return Fans(backward, forward) if transposed", "return Fans(forward, backward) if transposed", LAWS),
     M("fans: groups not divided", FANS, "size_out * receptive / groups", "size_out * receptive", LAWS),
     M("fans: receptive field left out", FANS, "size_in * receptive, size_out", "size_in, size_out", f"{REGISTRY}::test_fans_of_kernels"),
@@ -91,7 +92,7 @@ MUTANTS = [
     M("random_walk: He's gain", DERIVED, "math.exp(1.2 / (max(n, 6) - 2.4))", "1", LAWS),
     M("siren: first layer as the others", DERIVED, "1 / (3 * n) if is_first else", "2 / omega**2 if is_first else", LAWS),
     M("siren: omega not squared", DERIVED, "2 / omega**2,", "2 / omega,", LAWS),
-    M("spectral: no minimum", DERIVED, "min(1.0, found.fan_out / found.fan_in)", "found.fan_out / found.fan_in", LAWS),
+    M("spectral: no minimum", DERIVED, "min(1.0, fans.fan_out / fans.fan_in)", "fans.fan_out / fans.fan_in", LAWS),
     M("mup: output as hidden", DERIVED, 'base_fan_in / n if role == "output" else 1.0', "1.0", LAWS),
     M("scaled_for: gain not squared", DERIVED, "scaled(kernel, factor**2,", "scaled(kernel, factor,", LAWS),
     M("orthogonal: householder without its signs", ORTHOGONAL, "return p * -signs.reshape(-1)[:m, None]", "return p", f"{LAWS}::test_haar_law"),
@@ -138,7 +139,7 @@ MUTANTS = [
     M("checkpoint: Fortran's order", "auditing/_checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
     M("checkpoint: bfloat16 as float16", "auditing/_checkpoints.py", '"BF16": jnp.bfloat16', '"BF16": np.float16', f"{CLI}::test_audit_reads_safetensors_and_refuses_everything_else"),
     M("hadamard: sum of a leading block", STRUCTURED, "- _hadamard_sum(left, columns - top)", "+ _hadamard_sum(left, columns - top)", LAWS),
-    M("sharded: parts of a product", "initializers/_sharding.py", "if recipe.whole else sharding", "if False else sharding", SHARDING),
+    M("sharded: parts of a product", "initializers/_sharding.py", "if definition.whole else sharding", "if False else sharding", SHARDING),
     M("sharded: types without their sharding", "initializers/_sharding.py", "if explicit:", "if False:", SHARDING),
     M("table: six points", "theory/_table.py", "_POINTS = 12", "_POINTS = 6", MOMENTS),
     M("table: places counted from 0", "theory/_table.py", "lagrange(distance + _BESIDE, _POINTS)", "lagrange(place - below + _BESIDE, _POINTS)", MOMENTS),
@@ -217,7 +218,7 @@ MUTANTS = [
     M("between layers: dead layers count", "calibrate/_rates.py", "able = (rates > 0) & jnp.isfinite(rates)", "able = rates == rates", f"{CALIBRATE}::test_between_layers_leaves_a_layer_of_zeros"),
     M("antisymmetric: nothing copied", "calibrate/_identity.py", 'plus[rest] if part == "minus"', 'leaf if part == "minus"', f"{IDENTITY}::test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel"),
     M("gain: NaN on a part of the line", GAIN, "if unknown.size:", "if False:", f"{GAINS}::test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused"),
-    M("dtypes: float8 drawn", BASE, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", REGISTRY),
+    M("dtypes: float8 drawn", CHECKS, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", REGISTRY),
     M("audit: keys taken for weights", "auditing/_audit.py", "if not (isinstance(leaf.value, jax.Array) and", "if not (False and", f"{AUDIT}::test_keys_in_a_model_are_not_weights"),
     M("threefry: rotations of the wrong group", "_prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
     M("threefry: words of 64 bits swapped", "_prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),

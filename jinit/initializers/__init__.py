@@ -12,11 +12,7 @@ from jinit.initializers._derived import (
     spectral,
 )
 from jinit.initializers._describe import Description, describe
-from jinit.initializers._fans import Fans, KernelAxes, fans
-from jinit.initializers._gains import Gain, gain
-from jinit.initializers._laws import Law
-from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
-from jinit.initializers._random import (
+from jinit.initializers._distributions import (
     normal,
     parametrized_truncated_normal,
     rademacher,
@@ -24,6 +20,10 @@ from jinit.initializers._random import (
     uniform,
     uniform_range,
 )
+from jinit.initializers._fans import Fans, KernelAxes, fans
+from jinit.initializers._gains import Gain, gain
+from jinit.initializers._laws import Law
+from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
 from jinit.initializers._registry import get, names, register
 from jinit.initializers._scaling import (
     fan_avg_normal,

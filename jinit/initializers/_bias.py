@@ -9,9 +9,10 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import _laws
-from jinit.initializers._base import Recipe, named
+from jinit.initializers._definition import Definition
+from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key
 
 
 @named
@@ -21,7 +22,7 @@ def class_prior(
     *,
     counts: tuple[float, ...] | None = None,
     smoothing: float = 0.0,
-) -> Recipe:
+) -> Definition:
     """The output bias under which a network with no signal predicts the class frequencies.
 
     b_c = log π_c for a softmax over all classes; for a single sigmoid output, where the last of
@@ -83,13 +84,13 @@ def class_prior(
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.entries(values(shape))
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jnp.asarray(values(shape), dtype)
 
     arguments: dict[str, Any] = {"counts": tuple(found.tolist())}
     if smoothing:
         arguments["smoothing"] = smoothing
-    return Recipe(draw, law, dtype=dtype, arguments=arguments)
+    return Definition(draw, law, dtype=dtype, arguments=arguments)
 
 
 def _counts(labels: Any) -> np.ndarray:

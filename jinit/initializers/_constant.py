@@ -10,13 +10,15 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import _laws
-from jinit.initializers._base import NamedInitializer, Recipe, named
+from jinit.initializers._base import NamedInitializer
+from jinit.initializers._definition import Definition
+from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key
 
 
 @named
-def constant(value: Any, dtype: DType = None) -> Recipe:
+def constant(value: Any, dtype: DType = None) -> Definition:
     """Every entry is ``value``.
 
     Args:
@@ -45,7 +47,7 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
     elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
         raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         if not isinstance(value, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
             errors.check_number(
                 f"largest constant value in {dtype.name}",
@@ -55,7 +57,7 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
             )
         return jax.nn.initializers.constant(value)(key, shape, dtype)
 
-    return Recipe(
+    return Definition(
         draw,
         lambda shape: _laws.entries(_broadcast(value, shape)),
         dtypes="any",
@@ -64,7 +66,7 @@ def constant(value: Any, dtype: DType = None) -> Recipe:
 
 
 @named
-def zeros_init() -> Recipe:
+def zeros_init() -> Definition:
     """Every entry is 0, so every hidden unit of a layer stays the same unit (see README).
 
     Returns:
@@ -73,11 +75,11 @@ def zeros_init() -> Recipe:
     >>> zeros_init()(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
     """
-    return Recipe(jax.nn.initializers.zeros, lambda shape: _laws.constant(0.0), dtypes="any")
+    return Definition(jax.nn.initializers.zeros, lambda shape: _laws.constant(0.0), dtypes="any")
 
 
 @named
-def ones_init() -> Recipe:
+def ones_init() -> Definition:
     """Every entry is 1; the usual choice for a normalization layer's scale.
 
     Returns:
@@ -86,11 +88,11 @@ def ones_init() -> Recipe:
     >>> ones_init()(jax.random.key(0), (2,))
     Array([1., 1.], dtype=float32)
     """
-    return Recipe(jax.nn.initializers.ones, lambda shape: _laws.constant(1.0), dtypes="any")
+    return Definition(jax.nn.initializers.ones, lambda shape: _laws.constant(1.0), dtypes="any")
 
 
 @named
-def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
+def identity(gain: float = 1.0, dtype: DType = None) -> Definition:
     """The rectangular identity times a gain: W_ij = gain · δ_ij.
 
     Args:
@@ -121,11 +123,11 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Recipe:
             )
         return _laws.two_valued(float(gain), min(shape), 0, shape[0] * shape[1])
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         rows, columns = shape
         return jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
 
-    return Recipe(draw, law, dtypes="any", dtype=dtype)
+    return Definition(draw, law, dtypes="any", dtype=dtype)
 
 
 zeros: NamedInitializer = zeros_init()

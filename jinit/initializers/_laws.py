@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+
+from jinit.typing import Number
 
 # Standard deviation of N(0, 1) truncated to ±2; the constant jax.nn.initializers divides by.
 TRUNCATED_STDDEV = 0.87962566103423978
@@ -58,7 +61,7 @@ class Law:
         """
         return self.distribution not in ("constant", "deterministic")
 
-    def density(self, x: Any) -> np.ndarray:
+    def density(self, x: ArrayLike) -> np.ndarray:
         """The probability density at ``x`` (any shape); atoms (constants, ±σ) have none and give 0.
 
         >>> round(float(uniform(-0.5, 0.5).density(0.1)), 6)
@@ -185,10 +188,10 @@ def two_valued(height: float, positive: int, negative: int, size: int) -> Law:
     return Law("deterministic", height * mean, spread, low, high)
 
 
-def known(number: Any) -> float:
-    """The number, or NaN where it is traced and has no value yet.
+def value_or_nan(number: Number) -> float:
+    """The number as a float, or NaN if it is traced and has no value yet.
 
-    >>> known(2)
+    >>> value_or_nan(2)
     2.0
     """
     return math.nan if isinstance(number, jax.core.Tracer) else float(number)

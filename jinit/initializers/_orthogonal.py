@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jinit import errors
 from jinit.activations import ActivationLike
 from jinit.initializers import _laws
-from jinit.initializers._base import Recipe, named
+from jinit.initializers._definition import Definition
+from jinit.initializers._factories import named
 from jinit.initializers._gains import gain
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key
 
 METHODS = ("qr", "householder")
 KEEPS = ("variance", "norm")
@@ -23,7 +24,7 @@ KEEPS = ("variance", "norm")
 @named
 def orthogonal(
     scale: float = 1.0, column_axis: int = -1, dtype: DType = None, *, method: str = "qr"
-) -> Recipe:
+) -> Definition:
     """scale · Q with QᵀQ = I (or QQᵀ = I), Q uniform over such matrices.
 
     The shape is read as a matrix with ``column_axis`` as columns and everything else as rows;
@@ -68,11 +69,11 @@ def orthogonal(
 
     def law(shape: tuple[int, ...]) -> Law:
         rows, columns = _matrix(shape, column_axis)
-        bound = abs(_laws.known(scale))
+        bound = abs(_laws.value_or_nan(scale))
         size = max(rows, columns)
         return Law("orthogonal", 0.0, bound / math.sqrt(size), -bound, bound, size=size)
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         wide = jnp.float32 if dtype.itemsize < 4 else dtype
         if method == "qr":
             make = jax.nn.initializers.orthogonal(scale, column_axis)
@@ -83,7 +84,7 @@ def orthogonal(
         others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis).astype(dtype)
 
-    return Recipe(draw, law, "complex" if method == "qr" else "real", dtype=dtype, whole=True)
+    return Definition(draw, law, "complex" if method == "qr" else "real", dtype=dtype, whole=True)
 
 
 @named
@@ -94,7 +95,7 @@ def scaled_orthogonal(
     *,
     keep: str = "variance",
     method: str = "qr",
-) -> Recipe:
+) -> Definition:
     """gain(φ) · Q, corrected where the kernel widens: a semi-orthogonal kernel for activation φ.
 
     ``keep="variance"`` multiplies by √(m/n) where m > n, so that every entry has variance
@@ -122,12 +123,12 @@ def scaled_orthogonal(
     errors.check_choice("orthogonal method", method, METHODS)
     factor = float(gain(activation))
 
-    def inner(shape: tuple[int, ...]) -> Recipe:
+    def inner(shape: tuple[int, ...]) -> Definition:
         rows, columns = _matrix(shape, column_axis)
         wider = math.sqrt(columns / rows) if keep == "variance" and columns > rows else 1.0
-        return orthogonal(factor * wider, column_axis, method=method).recipe
+        return orthogonal(factor * wider, column_axis, method=method).definition
 
-    return Recipe(
+    return Definition(
         lambda key, shape, dtype: inner(shape).draw(key, shape, dtype),
         lambda shape: inner(shape).law(shape),
         "complex" if method == "qr" else "real",

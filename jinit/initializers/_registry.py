@@ -14,8 +14,7 @@ from jinit.initializers._base import NamedInitializer
 from jinit.initializers._bias import class_prior
 from jinit.initializers._constant import constant, identity, ones_init, zeros_init
 from jinit.initializers._derived import edge_of_chaos, mup, random_walk, scaled_for, siren, spectral
-from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
-from jinit.initializers._random import (
+from jinit.initializers._distributions import (
     normal,
     parametrized_truncated_normal,
     rademacher,
@@ -23,6 +22,7 @@ from jinit.initializers._random import (
     uniform,
     uniform_range,
 )
+from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
 from jinit.initializers._scaling import (
     fan_avg_normal,
     fan_in_normal,

@@ -1,36 +1,47 @@
-"""Draws laid out over devices: each makes its own part, and the values are one device's."""
+"""Draws arrays that are sharded over devices, with the values of an unsharded draw."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from jinit import errors
-from jinit.typing import Array, Key
+from jinit.initializers._definition import Definition
+from jinit.typing import Array, DType, Key
 
 
-def check_sharding(sharding: Any, shape: tuple[int, ...]) -> None:
-    """Refuses what is no layout over devices, or none that this shape can have.
+class Defined(Protocol):
+    """An initializer with a definition; it hashes as its spec string."""
+
+    @property
+    def definition(self) -> Definition: ...
+
+    def __hash__(self) -> int: ...
+
+
+def check_sharding(sharding: Sharding | PartitionSpec, shape: tuple[int, ...]) -> None:
+    """Checks that an array of this shape can have this sharding.
 
     Args:
       sharding: a ``Sharding``, or a ``PartitionSpec`` of the mesh in use.
       shape: of the array.
 
     Raises:
-      TypeError: neither of them.
-      ValueError: too many axes, a ``PartitionSpec`` without a mesh, devices that do not divide.
+      TypeError: the argument is neither.
+      ValueError: too many axes, a ``PartitionSpec`` without a mesh, devices that do not divide the
+        shape.
 
     >>> mesh = jax.make_mesh((1,), ("d",))
     >>> check_sharding(NamedSharding(mesh, PartitionSpec("d")), (4, 3))
     """
     fix = "jax.sharding.NamedSharding(mesh, PartitionSpec('d'))"
-    if not isinstance(sharding, jax.sharding.Sharding | PartitionSpec):
+    if not isinstance(sharding, Sharding | PartitionSpec):
         raise errors.wrong_type("out_sharding", sharding, "a Sharding or a PartitionSpec", fix)
-    spec: Any = getattr(sharding, "spec", sharding)
+    spec = getattr(sharding, "spec", sharding)
     if isinstance(spec, PartitionSpec) and len(spec) > len(shape):
         raise errors.refusal("out_sharding", sharding, f"at most the axes of {shape}", fix)
     if isinstance(sharding, PartitionSpec):
@@ -40,24 +51,28 @@ def check_sharding(sharding: Any, shape: tuple[int, ...]) -> None:
     try:
         sharding.shard_shape(shape)
     except ValueError as error:
-        said = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise errors.refusal(
-            "out_sharding", sharding, f"axes and devices that divide {shape}", said
+            "out_sharding", sharding, f"axes and devices that divide {shape}", reason
         ) from None
 
 
 def sharded(
-    initializer: Any, shape: tuple[int, ...], dtype: Any, sharding: Any
+    initializer: Defined,
+    shape: tuple[int, ...],
+    dtype: DType,
+    sharding: Sharding | PartitionSpec,
 ) -> Callable[[Key], Array]:
     """One compiled program for each initializer, shape and sharding.
 
     Args:
       initializer: a :class:`jinit.initializers.NamedInitializer`.
       shape, dtype: of the array.
-      sharding: as :func:`check_sharding` lets it pass.
+      sharding: a sharding that :func:`check_sharding` accepts.
 
     Returns:
-      ``key -> array``, laid out so. On a mesh with explicit axes its type has this sharding too.
+      ``key -> array`` with this sharding. On a mesh with explicit axes the array's type has the
+      sharding too.
 
     >>> from jinit import initializers
     >>> mesh = jax.make_mesh((1,), ("d",))
@@ -74,24 +89,28 @@ def sharded(
 
 @functools.lru_cache(maxsize=256)
 def _compiled(
-    initializer: Any, shape: tuple[int, ...], dtype: Any, sharding: Any, explicit: tuple[str, ...]
+    initializer: Defined,
+    shape: tuple[int, ...],
+    dtype: DType,
+    sharding: Sharding | PartitionSpec,
+    explicit: tuple[str, ...],
 ) -> Callable[[Key], Array]:
-    recipe = initializer.recipe
+    definition = initializer.definition
 
     def draw(key: Key) -> Array:
-        return recipe.draw(key, shape, dtype)
+        return definition.draw(key, shape, dtype)
 
-    # Parts of a product of matrices would be added up in another order: first the whole.
-    first = _everywhere(sharding) if recipe.whole else sharding
+    # A sharded matrix product adds its terms in another order, so draw the full array first.
+    first = _replicated(sharding) if definition.whole else sharding
     if explicit:
         # Here a sharding is part of a type, and a program inside another cannot change the type.
-        made = jax.sharding.auto_axes(draw, axes=explicit, out_sharding=first)
-        return jax.jit(lambda key: jax.sharding.reshard(made(key), sharding))
+        drawn = jax.sharding.auto_axes(draw, axes=explicit, out_sharding=first)
+        return jax.jit(lambda key: jax.sharding.reshard(drawn(key), sharding))
     return jax.jit(jax.jit(draw, out_shardings=first), out_shardings=sharding)
 
 
-def _everywhere(sharding: Any) -> Any:
-    """The whole array on each of its devices."""
+def _replicated(sharding: Sharding | PartitionSpec) -> Sharding | PartitionSpec:
+    """The sharding that has the full array on each of the same devices."""
     if isinstance(sharding, NamedSharding):
         return NamedSharding(sharding.mesh, PartitionSpec())
     return PartitionSpec() if isinstance(sharding, PartitionSpec) else sharding

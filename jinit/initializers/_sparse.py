@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jinit import errors
 from jinit.initializers import _laws
-from jinit.initializers._base import Recipe, named
+from jinit.initializers._definition import Definition
+from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key
 
 PARTS = ("kernel", "bias")
 # σ_w of the Gaussian entries: the root of σ² + 4√2/(3√π) σ = 1 (Lu et al. 2019, section 4).
@@ -26,7 +26,7 @@ def sparse(
     dtype: DType = None,
     *,
     k: int | None = None,
-) -> Recipe:
+) -> Definition:
     """Each unit has k non-zero incoming weights N(0, stddev²) at random places; the rest are 0.
 
     With ``sparsity`` instead of ``k``, ⌈sparsity · n⌉ of a unit's n weights are 0. torch's
@@ -74,7 +74,7 @@ def sparse(
         normal = Law("normal", 0.0, float(stddev))
         return _laws.mixture([(share, normal), (1 - share, _laws.constant(0.0))])
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         values, places = jax.random.split(key)
         # The k smallest of n independent numbers are a uniform subset of size k.
         order = jnp.argsort(jax.random.bits(places, shape), axis=0)
@@ -82,13 +82,13 @@ def sparse(
         drawn = jax.random.normal(values, shape, dtype) * jnp.asarray(stddev, dtype)
         return jnp.where(rank < count(shape), drawn, 0)
 
-    return Recipe(draw, law, dtype=dtype)
+    return Definition(draw, law, dtype=dtype)
 
 
 @named
 def randomized_asymmetric(
     part: str = "kernel", fan_in: int | None = None, dtype: DType = None
-) -> Recipe:
+) -> Definition:
     """RAI: one weight of each unit, bias counted, is Beta(2, 1); the others N(0, 0.6008²/n).
 
     The positive entry keeps a deep ReLU network from dying at birth. Kernel and bias are
@@ -136,7 +136,7 @@ def randomized_asymmetric(
             [(1 / (n + 1), positive), (n / (n + 1), Law("normal", 0.0, _RAI_STDDEV / math.sqrt(n)))]
         )
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         n = inputs(shape)
         weights, place, beta, biases = jax.random.split(key, 4)
         # Row n of the joint (n + 1, m) array is the bias.
@@ -147,4 +147,4 @@ def randomized_asymmetric(
         positive = jnp.sqrt(1 - jax.random.uniform(beta, shape[-1:], dtype))
         return jnp.where(row == chosen, positive, values)
 
-    return Recipe(draw, law, dtype=dtype)
+    return Definition(draw, law, dtype=dtype)

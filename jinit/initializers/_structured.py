@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jinit import errors
 from jinit.initializers import _laws
-from jinit.initializers._base import Recipe, named
+from jinit.initializers._definition import Definition
+from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
 from jinit.initializers._orthogonal import METHODS, orthogonal
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key
 
 ROLES = ("input", "hidden", "output")
 
 
 @named
-def dirac(groups: int = 1, dtype: DType = None) -> Recipe:
+def dirac(groups: int = 1, dtype: DType = None) -> Definition:
     """The identity as a convolution: the centre tap is the rectangular identity, all else 0.
 
     With groups each block of out/groups channels gets an identity of its own.
@@ -51,16 +51,16 @@ def dirac(groups: int = 1, dtype: DType = None) -> Recipe:
         ones = groups * min(size_in, size_out // groups)
         return _laws.two_valued(1.0, ones, 0, math.prod(shape))
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         row, column = _places(shape)
         diagonal = row == column % (shape[-1] // groups)
         return jnp.where(_at_centre(shape) & diagonal, 1, 0).astype(dtype)
 
-    return Recipe(draw, law, dtypes="any", dtype=dtype)
+    return Definition(draw, law, dtypes="any", dtype=dtype)
 
 
 @named
-def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -> Recipe:
+def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -> Definition:
     """An orthogonal matrix at the centre tap, 0 elsewhere: a convolution that is an isometry.
 
     Args:
@@ -81,7 +81,7 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
     >>> bool(jnp.allclose(w[1] @ w[1].T, jnp.eye(2), atol=1e-6)), float(jnp.abs(w[0]).sum())
     (True, 0.0)
     """
-    centre = orthogonal(scale, column_axis).recipe
+    centre = orthogonal(scale, column_axis).definition
 
     def law(shape: tuple[int, ...]) -> Law:
         if not 3 <= len(shape) <= 5 or not math.prod(shape):
@@ -95,17 +95,17 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
         share = math.prod(shape[-2:]) / math.prod(shape)
         return _laws.mixture([(share, centre.law(shape[-2:])), (1 - share, _laws.constant(0.0))])
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         wide = jnp.float32 if dtype.itemsize < 4 else dtype
         return jax.nn.initializers.delta_orthogonal(scale, column_axis)(key, shape, wide).astype(
             dtype
         )
 
-    return Recipe(draw, law, "complex", dtype=dtype, whole=True)
+    return Definition(draw, law, "complex", dtype=dtype, whole=True)
 
 
 @named
-def hadamard(gain: float = 1.0, dtype: DType = None) -> Recipe:
+def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
     """ZerO: zeros and ones only. Identity where the layer does not widen, else a Hadamard block.
 
     A layer with in ≥ out gets the partial identity; one with in < out gets
@@ -149,7 +149,7 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Recipe:
             positive, negative = (together + difference) // 2, (together - difference) // 2
         return _laws.two_valued(height(shape), positive, negative, math.prod(shape))
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         row, column = _places(shape)
         value = jnp.asarray(height(shape), dtype)
         if shape[-2] >= shape[-1]:
@@ -157,13 +157,13 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Recipe:
         negative = jax.lax.population_count(row & column) % 2 == 1
         return jnp.where(_at_centre(shape), jnp.where(negative, -value, value), 0)
 
-    return Recipe(draw, law, dtypes="any", dtype=dtype)
+    return Definition(draw, law, dtypes="any", dtype=dtype)
 
 
 @named
 def looks_linear(
     role: str = "hidden", scale: float = 1.0, dtype: DType = None, *, method: str = "qr"
-) -> Recipe:
+) -> Definition:
     """Mirrored blocks that make a doubled ReLU layer linear at the start: relu(h) − relu(−h) = h.
 
     A hidden kernel is [[W, −W], [−W, W]] with W orthogonal of half its size; ``"input"`` is
@@ -189,7 +189,7 @@ def looks_linear(
     """
     errors.check_choice("looks_linear role", role, ROLES)
     errors.check_choice("orthogonal method", method, METHODS)
-    inner = orthogonal(scale, method=method).recipe
+    inner = orthogonal(scale, method=method).definition
 
     def half(shape: tuple[int, ...]) -> tuple[int, int]:
         if len(shape) < 2 or not math.prod(shape):
@@ -209,7 +209,7 @@ def looks_linear(
         share = math.prod(shape[-2:]) / math.prod(shape)
         return _laws.mixture([(share, block), (1 - share, _laws.constant(0.0))][: 1 + (share < 1)])
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         w = inner.draw(key, half(shape), dtype)
         if role != "output":
             w = jnp.concatenate([w, -w], axis=1)
@@ -217,7 +217,7 @@ def looks_linear(
             w = jnp.concatenate([w, -w], axis=0)
         return jnp.zeros(shape, dtype).at[_centre(shape)].set(w)
 
-    return Recipe(draw, law, dtype=dtype, whole=True)
+    return Definition(draw, law, dtype=dtype, whole=True)
 
 
 def _check_convolution(name: str, shape: tuple[int, ...]) -> None:

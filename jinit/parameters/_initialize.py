@@ -8,7 +8,7 @@ import jax
 
 from jinit import errors
 from jinit.frameworks._layout import Layers
-from jinit.initializers._base import check_key
+from jinit.initializers._checks import check_key
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.parameters._patterns import matches
 from jinit.parameters._rules import Assignment, Rules, assign

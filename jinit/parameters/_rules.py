@@ -146,7 +146,7 @@ def _assignment(
     shape, dtype = tuple(leaf.value.shape), leaf.value.dtype
     stddev = None
     if isinstance(initializer, NamedInitializer):
-        any_dtype = initializer.recipe.dtypes == "any"
+        any_dtype = initializer.definition.dtypes == "any"
         if not any_dtype and not jnp.issubdtype(dtype, jnp.inexact):
             raise errors.wrong_type(
                 f"leaf {leaf.path!r}", f"dtype {dtype}", "a float for a random rule", "use 'keep'"

@@ -204,7 +204,7 @@ SQUARES = {
 COMPLEX = [
     spec
     for spec in LAWS
-    if initializers.get(spec).recipe.dtypes == "complex" and "orthogonal" not in spec
+    if initializers.get(spec).definition.dtypes == "complex" and "orthogonal" not in spec
 ]
 
 

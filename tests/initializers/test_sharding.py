@@ -16,8 +16,8 @@ os.environ["XLA_FLAGS"] = (
 )
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from jinit import initializers, specs
-from jinit.initializers import registry
+from jinit import initializers
+from jinit.initializers import _registry as registry
 
 for kind in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(kind,))

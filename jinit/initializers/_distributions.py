@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,14 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import _laws
-from jinit.initializers._base import Draw, Recipe, named
+from jinit.initializers._definition import Definition, Draw
+from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType
+from jinit.typing import Array, DType, Key, Number
 
 
 @named
-def normal(stddev: Any = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Recipe:
+def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Definition:
     """W ~ N(mean, stddev²), independent entries.
 
     Args:
@@ -37,13 +37,16 @@ def normal(stddev: Any = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Rec
     _check_positive("normal stddev", stddev)
     errors.check_number("normal mean", mean, fix="use a finite number")
     draw = _shifted(jax.nn.initializers.normal(stddev), mean)
-    return Recipe(
-        draw, lambda shape: Law("normal", float(mean), _laws.known(stddev)), "complex", dtype=dtype
+    return Definition(
+        draw,
+        lambda shape: Law("normal", float(mean), _laws.value_or_nan(stddev)),
+        "complex",
+        dtype=dtype,
     )
 
 
 @named
-def uniform(scale: Any = 1e-2, dtype: DType = None) -> Recipe:
+def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
     """W ~ U[0, scale): JAX's definition, one-sided. Symmetric bounds: :func:`uniform_range`.
 
     Args:
@@ -62,13 +65,13 @@ def uniform(scale: Any = 1e-2, dtype: DType = None) -> Recipe:
     _check_positive("uniform scale", scale)
 
     def law(shape: tuple[int, ...]) -> Law:
-        return _laws.uniform(0.0, _laws.known(scale))
+        return _laws.uniform(0.0, _laws.value_or_nan(scale))
 
-    return Recipe(jax.nn.initializers.uniform(scale), law, dtype=dtype)
+    return Definition(jax.nn.initializers.uniform(scale), law, dtype=dtype)
 
 
 @named
-def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -> Recipe:
+def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -> Definition:
     """W ~ U[low, high): mean (low + high)/2, variance (high − low)²/12.
 
     Args:
@@ -86,14 +89,14 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
     """
     _check_bounds("uniform_range", low, high)
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jax.random.uniform(key, shape, dtype, low, high)
 
-    return Recipe(draw, lambda shape: _laws.uniform(float(low), float(high)), dtype=dtype)
+    return Definition(draw, lambda shape: _laws.uniform(float(low), float(high)), dtype=dtype)
 
 
 @named
-def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Recipe:
+def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Definition:
     """W = ±stddev with equal chances: the law of least kurtosis with that variance.
 
     Args:
@@ -111,22 +114,22 @@ def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Recipe:
     """
     _check_positive("rademacher stddev", stddev)
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jax.random.rademacher(key, shape, dtype) * jnp.asarray(stddev, dtype)
 
-    return Recipe(draw, lambda shape: _laws.centred("rademacher", float(stddev)), dtype=dtype)
+    return Definition(draw, lambda shape: _laws.centred("rademacher", float(stddev)), dtype=dtype)
 
 
 @named
 def truncated_normal(
-    stddev: Any = 1e-2,
+    stddev: Number = 1e-2,
     dtype: DType = None,
     lower: float = -2.0,
     upper: float = 2.0,
     *,
     mean: float = 0.0,
     exact_std: bool = False,
-) -> Recipe:
+) -> Definition:
     """W = mean + σ z with z ~ N(0, 1) conditioned on lower < z < upper.
 
     The draw's own standard deviation is below σ (0.8796 σ at ±2). ``exact_std=True`` divides by
@@ -161,15 +164,15 @@ def truncated_normal(
     inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
 
     def law(shape: tuple[int, ...]) -> Law:
-        return _laws.truncated(float(mean), _laws.known(scale), lower, upper)
+        return _laws.truncated(float(mean), _laws.value_or_nan(scale), lower, upper)
 
-    return Recipe(_shifted(inner, mean), law, dtype=dtype)
+    return Definition(_shifted(inner, mean), law, dtype=dtype)
 
 
 @named
 def parametrized_truncated_normal(
     mean: float = 0.0, stddev: float = 1.0, p1: float = -10.0, p2: float = 10.0, dtype: DType = None
-) -> Recipe:
+) -> Definition:
     """N(mean, stddev²) conditioned on p1 < W < p2: absolute bounds, KotlinDL's parameters.
 
     Args:
@@ -202,13 +205,13 @@ def parametrized_truncated_normal(
     reach = max(lower, -5.3), min(upper, 5.3)
     masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
 
-    def draw(key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         wide = jnp.float32 if dtype.itemsize < 4 else dtype
         mass = jax.random.uniform(key, shape, wide, *masses)
         z = jnp.clip(math.sqrt(2) * jax.lax.erf_inv(mass), *reach)
         return (z * jnp.asarray(stddev, wide) + jnp.asarray(mean, wide)).astype(dtype)
 
-    return Recipe(
+    return Definition(
         draw, lambda shape: _laws.truncated(float(mean), float(stddev), lower, upper), dtype=dtype
     )
 
@@ -220,7 +223,7 @@ def _shifted(draw: Draw, mean: float) -> Draw:
     return lambda key, shape, dtype: draw(key, shape, dtype) + jnp.asarray(mean, dtype)
 
 
-def _check_positive(what: str, value: Any) -> None:
+def _check_positive(what: str, value: Number) -> None:
     if isinstance(value, tuple | list) or np.ndim(value):
         raise errors.wrong_type(what, value, "one number", "multiply a draw by the array")
     errors.check_number(

@@ -1,0 +1,97 @@
+"""Checks the inputs of a draw: the key, the dtype, and arguments that must not be traced."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from jinit import errors
+from jinit.initializers._definition import DTypes
+from jinit.typing import DType, Initializer, Key
+
+_REAL = ("float16", "bfloat16", "float32", "float64")
+
+
+def as_dtype(dtype: DType) -> DType:
+    """A ``numpy.dtype`` from anything that JAX accepts as a dtype."""
+    try:
+        return jnp.dtype(dtype)
+    except TypeError:
+        raise errors.wrong_type(
+            "dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16"
+        ) from None
+
+
+def check_dtype(initializer: Initializer, dtypes: DTypes, dtype: DType) -> DType:
+    """The dtype of a draw; None is the JAX default float.
+
+    Raises:
+      TypeError: the initializer's law does not exist in this dtype.
+      ValueError: 64 bits without x64.
+    """
+    if dtype is None:
+        return jnp.zeros((), float).dtype
+    wanted = as_dtype(dtype)
+    widest = 64 if jnp.issubdtype(wanted, jnp.complexfloating) else 32
+    if wanted.itemsize * 8 > widest and not jax.config.read("jax_enable_x64"):
+        raise errors.refusal(
+            f"dtype of {initializer}",
+            wanted.name,
+            f"at most {widest} bits while jax_enable_x64 is off",
+            "jax.config.update('jax_enable_x64', True), or use float32",
+        )
+    # float8 is not allowed: JAX's draws in it are NaN or constant.
+    allowed = _REAL if dtypes == "real" else (*_REAL, "complex64", "complex128")
+    if dtypes != "any" and wanted.name not in allowed:
+        raise errors.wrong_type(
+            f"dtype of {initializer}",
+            wanted.name,
+            "float16, bfloat16, float32 or float64"
+            + (", or complex" if dtypes == "complex" else ""),
+            "draw in float32 and convert yourself",
+        )
+    return wanted
+
+
+def check_key(key: Key) -> None:
+    """Checks that ``key`` is one PRNG key whose bits differ from lane to lane under vmap.
+
+    Raises:
+      TypeError: not a PRNG key. ValueError: a batch of keys, or an ``rbg`` key under vmap.
+
+    >>> check_key(jax.random.key(0))
+    """
+    errors.check_key(key)
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if typed and "rbg" in str(jax.random.key_impl(key)) and _is_batched(key):
+        raise errors.refusal(
+            "key",
+            "an 'rbg' key under vmap",
+            "threefry2x32 keys under vmap: with rbg only lane 0 would get its own bits",
+            "jax.random.key(seed, impl='threefry2x32')",
+        )
+
+
+@contextlib.contextmanager
+def concrete_arguments(name: str) -> Iterator[None]:
+    """Turns JAX's error about a traced value into one that names the initializer.
+
+    Arguments that decide on a law must be numbers, because jit and vmap know no values.
+    """
+    try:
+        yield
+    except jax.errors.ConcretizationTypeError:
+        raise errors.wrong_type(
+            f"arguments of {name}",
+            "a traced value",
+            "numbers known before jit and vmap",
+            "draw with 1.0 and multiply the result",
+        ) from None
+
+
+def _is_batched(key: Key) -> bool:
+    """Whether the innermost vmap maps over ``key``. (A vmap outside a jit cannot be seen.)"""
+    return type(key).__name__ == "BatchTracer"
