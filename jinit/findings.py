@@ -1,7 +1,7 @@
-"""Finding: one thing seen in a network, its parameters or its prediction, with evidence and a fix.
+"""Defines the result type of every check of a network, its parameters or its prediction.
 
 The audit, the verdict on a profile, the prediction of theory and their comparison all return
-findings. Whether a finding is good news is its field ``ok``, never its text.
+findings. The field ``ok`` says whether a finding is a fault; its text never decides that.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 HEALTHY = "healthy"
-# Three orders of magnitude between the first and the last layer: one learning rate cannot serve
-# both. Fluctuations of a healthy ReLU network stay inside: log ‖h‖² has variance 5 Σ 1/n_l
-# (Hanin & Rolnick 2018, theorem 5), e^(±3) at depth 100 and width 64.
+# If the first and the last layer differ by three orders of magnitude, one learning rate cannot
+# serve both. A healthy ReLU network stays inside: log ‖h‖² has variance 5 Σ 1/n_l (Hanin & Rolnick
+# 2018, theorem 5), which gives factors of e^(±3) at depth 100 and width 64.
 LARGE_CHANGE = 1e3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing seen, good or bad.
+    """The result of one check: a fault, or the statement that nothing is wrong.
 
     Attributes:
-      kind: a short name for this sort of finding: ``"wrong fan"``, ``"dead units"``,
-        ``"healthy"``, ….
-      where: the path of the leaf, or the name of the layer at which the finding shows first.
+      kind: a short name: ``"wrong fan"``, ``"dead units"``, ``"healthy"``, ….
+      where: the path of the leaf, or the name of the first layer that shows the finding; "" for the
+        whole network.
       evidence: the measured or predicted numbers.
-      threshold: the number that the evidence was compared with; "" if there is none.
+      threshold: the limit that the evidence is compared with; "" if there is none.
       source: where the threshold comes from: author, year, equation; "" if there is none.
-      fix: what to do; "" if nothing has to be done.
+      fix: what to do; "" if there is nothing to do.
       ok: True if the finding says that nothing is wrong.
+
+    >>> print(Finding("zero", "output/kernel", "all zero", fix="draw it at random"))
+    output/kernel: zero: all zero; fix: draw it at random
     """
 
     kind: str
@@ -46,7 +49,7 @@ class Finding:
 
 
 def healthy(evidence: str, *, where: str = "") -> Finding:
-    """The finding that nothing is wrong.
+    """A finding that nothing is wrong.
 
     >>> healthy("nothing vanishes").ok
     True
@@ -55,7 +58,7 @@ def healthy(evidence: str, *, where: str = "") -> Finding:
 
 
 def all_ok(findings: Iterable[Finding]) -> bool:
-    """Whether no finding reports a fault; True for no findings at all.
+    """Whether no finding reports a fault; True for an empty list.
 
     >>> all_ok([healthy("nothing vanishes")])
     True

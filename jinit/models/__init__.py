@@ -1,4 +1,4 @@
-"""Models: the built-in MLPs, and any other network as ``shapes`` and ``apply``."""
+"""Defines jinit's own MLPs and wraps other networks as ``shapes`` and ``apply``."""
 
 from jinit.models._functional import Model, as_model, functional
 from jinit.models._mlp import MLP

@@ -1,16 +1,16 @@
-"""What the floors above call a model: ``shapes(x)`` and ``apply(params, x)``, nothing else."""
+"""Represents a network as two pure functions: ``shapes(x)`` and ``apply(params, x)``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import flax.linen as nn
 import jax
 
 from jinit import errors
-from jinit.typing import Apply, PyTree
+from jinit.typing import Apply, Array, PyTree
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,29 @@ class Model:
     """A network as two pure functions.
 
     Attributes:
-      shapes: ``shapes(x) -> tree`` of ``jax.ShapeDtypeStruct``, x an example batch.
+      shapes: ``shapes(x) -> tree`` of ``jax.ShapeDtypeStruct`` for an example batch ``(batch, …)``.
       apply: ``apply(params, x) -> outputs (batch, outputs)``.
-      name: what tables print.
+      name: the name in tables and messages.
+
+    >>> shapes = {"w": jax.ShapeDtypeStruct((4, 3), "float32")}
+    >>> Model(lambda x: shapes, lambda params, x: x @ params["w"], name="linear").name
+    'linear'
     """
 
-    shapes: Callable[[Any], PyTree]
+    shapes: Callable[[Array], PyTree]
     apply: Apply
     name: str = "model"
 
 
-def functional(shapes: Callable[[Any], PyTree] | PyTree, apply: Apply) -> Model:
-    """A :class:`Model` from any apply function.
+def functional(shapes: Callable[[Array], PyTree] | PyTree, apply: Apply) -> Model:
+    """Makes a :class:`Model` from an apply function.
 
     Args:
-      shapes: ``shapes(x) -> tree`` of arrays or ``jax.ShapeDtypeStruct``, or such a tree itself.
+      shapes: ``shapes(x) -> tree`` of arrays or ``jax.ShapeDtypeStruct``, or the tree itself.
       apply: ``apply(params, x) -> outputs``.
+
+    Returns:
+      A model with the name of ``apply``.
 
     Raises:
       TypeError: ``apply`` is not callable.
@@ -45,16 +52,23 @@ def functional(shapes: Callable[[Any], PyTree] | PyTree, apply: Apply) -> Model:
     """
     if not callable(apply):
         raise errors.wrong_type("apply", apply, "a function apply(params, x)", "pass a callable")
-    make = shapes if callable(shapes) else lambda x: shapes
-    return Model(make, apply, getattr(apply, "__name__", "model"))
+    shapes_of = shapes if callable(shapes) else lambda x: shapes
+    return Model(shapes_of, apply, getattr(apply, "__name__", "model"))
 
 
-def as_model(model: Any) -> Model:
-    """A linen module, a ``(shapes, apply)`` pair or a :class:`Model` as a :class:`Model`.
+def as_model(model: Model | nn.Module | tuple[PyTree, Apply]) -> Model:
+    """Makes a :class:`Model` from a linen module or a ``(shapes, apply)`` pair.
+
+    Args:
+      model: a Flax linen module, a pair as for :func:`functional`, or a :class:`Model`, which is
+        returned unchanged.
+
+    Returns:
+      A model. Equal modules give models with equal functions, so that compiled programs are shared.
 
     Raises:
-      TypeError: anything else.
-      ValueError: (from ``shapes``) a module with state beyond its parameters.
+      TypeError: ``model`` is anything else.
+      ValueError: (from ``shapes``) the module has state beyond its parameters.
 
     >>> import numpy as np
     >>> as_model(nn.Dense(3)).shapes(np.zeros((1, 4), np.float32))["kernel"].shape
@@ -63,7 +77,7 @@ def as_model(model: Any) -> Model:
     if isinstance(model, Model):
         return model
     if isinstance(model, nn.Module):
-        return _linen(model)
+        return Model(_LinenShapes(model), _LinenApply(model), type(model).__name__)
     if isinstance(model, tuple) and len(model) == 2:
         return functional(*model)
     raise errors.wrong_type(
@@ -74,24 +88,20 @@ def as_model(model: Any) -> Model:
     )
 
 
-def _linen(module: nn.Module) -> Model:
-    return Model(_LinenShapes(module), _LinenApply(module), type(module).__name__)
-
-
 @dataclass(frozen=True)
 class _LinenShapes:
-    """The shapes of a module's parameters. A class, so that equal modules are equal functions."""
+    """The shapes of a module's parameters; a class, so that equal modules give equal functions."""
 
     module: nn.Module
 
-    def __call__(self, x: Any) -> PyTree:
+    def __call__(self, x: Array) -> PyTree:
         variables = dict(jax.eval_shape(self.module.init, jax.random.key(0), x))
-        # Perturbations are jinit's and Flax's hooks for gradients, not state.
-        extra = sorted(set(variables) - {"params", "perturbations", "intermediates"})
-        if extra:
+        # Flax's perturbations and sown intermediates are not state.
+        state = sorted(set(variables) - {"params", "perturbations", "intermediates"})
+        if state:
             raise errors.refusal(
                 f"collections of {type(self.module).__name__}",
-                extra,
+                state,
                 "params only",
                 "bind the other collections in your own apply: jinit.models.functional",
             )
@@ -100,9 +110,9 @@ class _LinenShapes:
 
 @dataclass(frozen=True)
 class _LinenApply:
-    """A module's apply on its parameters alone."""
+    """The apply function of a module with parameters only."""
 
     module: nn.Module
 
-    def __call__(self, params: PyTree, x: Any) -> Any:
-        return self.module.apply({"params": params}, x)
+    def __call__(self, params: PyTree, x: Array) -> Array:
+        return cast(Array, self.module.apply({"params": params}, x))

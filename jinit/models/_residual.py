@@ -1,4 +1,4 @@
-"""Residual perceptrons whose branches end linearly, and the doubling that starts at 0."""
+"""Defines residual MLPs with linear branch outputs, and models whose output starts at 0."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ class ResidualMLP(nn.Module):
     """x₀ = W x + b; x_l = x_{l−1} + s_l F_l(x_{l−1}), l = 1 … blocks; W x_L + b.
 
     A branch F_l has ``branch_layers`` affine maps with φ between them, none after the last: for
-    two, W₂ φ(W₁ x + b₁) + b₂. Branches that end in φ have a mean, add up in step and grow faster.
+    two, W₂ φ(W₁ x + b₁) + b₂. A branch that ended in φ would have a mean; the means of all branches
+    would add up coherently and the stream would grow faster.
 
     Parameters are ``stem``, ``block_0/layer_0 …``, ``block_0/scale`` (s, a learnable scalar that
     starts at 1) and ``output``.
 
     Attributes:
-      width: of the stream and of the branches.
+      width: units of the residual stream and of the branches.
       blocks: number of branches L, ≥ 0.
       outputs: number of outputs.
       activation: a name, a spec string or a callable.
@@ -30,7 +31,8 @@ class ResidualMLP(nn.Module):
       kernel_init, bias_init: used by Flax's own ``init``; jinit's rules replace them.
 
     Raises:
-      ValueError: a count out of range, an unknown activation.
+      ValueError: a count is out of range, an unknown activation.
+      TypeError: a count is not a whole number.
 
     Reference: Zhang, Dauphin & Ma 2019, figure 1; He et al. 2016, equation 1.
 
@@ -52,23 +54,26 @@ class ResidualMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Outputs ``(batch, outputs)`` for x ``(batch, …)``, flattened to vectors."""
+        """Outputs ``(batch, outputs)`` for x ``(batch, …)``; examples are flattened."""
         for name in ("width", "outputs"):
             errors.check_integer(name, getattr(self, name), low=1, fix="use 32")
         errors.check_integer("blocks", self.blocks, low=0, fix="use 8")
         errors.check_integer("branch_layers", self.branch_layers, low=2, fix="use 2")
         x = self._dense(self.width, "stem")(x.reshape(x.shape[0], -1))
         for index in range(self.blocks):
-            layers = self.branch_layers
             block = _Block(
-                layers, self.activation, self.use_bias, self.kernel_init, self.bias_init,
+                self.branch_layers,
+                self.activation,
+                self.use_bias,
+                self.kernel_init,
+                self.bias_init,
                 name=f"block_{index}",
-            )  # fmt: skip
+            )
             x = x + block(x)
         return self._dense(self.outputs, "output")(x)
 
     def branches(self) -> tuple[tuple[str, ...], ...]:
-        """The paths of each branch's kernels, first to last.
+        """The paths of the kernels of each branch, in the order of the branch's layers.
 
         >>> ResidualMLP(width=8, blocks=1, outputs=2).branches()
         (('block_0/layer_0/kernel', 'block_0/layer_1/kernel'),)
@@ -79,12 +84,17 @@ class ResidualMLP(nn.Module):
         )
 
     def _dense(self, width: int, name: str) -> nn.Dense:
-        return nn.Dense(width, self.use_bias, kernel_init=self.kernel_init,
-                        bias_init=self.bias_init, name=name)  # fmt: skip
+        return nn.Dense(
+            width,
+            self.use_bias,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            name=name,
+        )
 
 
 class _Block(nn.Module):
-    """s · F(x)."""
+    """A scaled branch: s · F(x)."""
 
     layers: int
     activation: ActivationLike
@@ -98,18 +108,23 @@ class _Block(nn.Module):
         width = x.shape[-1]
         for index in range(self.layers):
             x = phi(x) if index else x
-            x = nn.Dense(width, self.use_bias, kernel_init=self.kernel_init,
-                         bias_init=self.bias_init, name=f"layer_{index}")(x)  # fmt: skip
+            x = nn.Dense(
+                width,
+                self.use_bias,
+                kernel_init=self.kernel_init,
+                bias_init=self.bias_init,
+                name=f"layer_{index}",
+            )(x)
         scale: Array = self.param("scale", ones, ())
         return scale * x
 
 
 class Antisymmetric(nn.Module):
-    """f(x) = (g(x; plus) − g(x; minus))/√2: with equal parts, 0 everywhere at initialization.
+    """f(x) = (g(x; plus) − g(x; minus))/√2, which is 0 everywhere if the parameters are equal.
 
-    The parts' parameters are ``plus`` and ``minus``; :func:`jinit.calibrate.antisymmetric` makes
-    them equal. The neural tangent kernel of f is then that of g, so that training starts at 0 and
-    learns alike.
+    The parameters are two trees, ``plus`` and ``minus``, each with the shapes of g's;
+    :func:`jinit.calibrate.antisymmetric` makes them equal. The outputs then start at 0, and f has
+    the same neural tangent kernel as g, so both train alike.
 
     Attributes:
       model: g, any linen module.
@@ -126,7 +141,7 @@ class Antisymmetric(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Outputs of the shape of g's."""
+        """Outputs ``(batch, outputs)``, as g's."""
         plus, minus = (self.model.clone(parent=self, name=name) for name in ("plus", "minus"))
         difference: Array = (plus(x) - minus(x)) / 2**0.5
         return difference

@@ -1,4 +1,4 @@
-"""Populations of whole parameter trees, for evolutionary algorithms."""
+"""Draws populations of parameter trees and search distributions for evolutionary algorithms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinit.initializers import NamedInitializer
 from jinit.initializers._fans import KernelAxes
 from jinit.parameters._initialize import initialize
 from jinit.parameters._rules import Assignment, Rules, assign
-from jinit.typing import Array, Key, PyTree, Shape
+from jinit.typing import Array, DType, Key, PyTree, Shape
 
 
 def population(
@@ -25,20 +25,20 @@ def population(
     host: str = "flax",
     layers: Layers | None = None,
 ) -> PyTree:
-    """A stack of parameter trees, each drawn by the rules: leaves ``(size, …)``.
+    """Draws a stack of parameter trees by the rules: leaves ``(size, …)``.
 
-    Member i is ``initialize(fold_in(key, i), …)``: a larger population begins with the smaller one.
+    Member i is ``initialize(fold_in(key, i), …)``, so a larger population begins with the smaller.
 
     Args:
       key: one PRNG key.
-      size: members, ≥ 1.
-      shapes, rules, host, layers: as :func:`jinit.initialize`.
+      size: number of members, ≥ 1.
+      shapes, rules, host, layers: as for :func:`jinit.initialize`.
 
     Returns:
-      A tree like ``shapes`` with a leading member axis, to vmap a fitness over.
+      A tree like ``shapes`` with a leading member axis, over which a fitness function is vmapped.
 
     Raises:
-      ValueError, TypeError: as :func:`jinit.initialize`; a size below 1; ``"keep"`` rules.
+      ValueError, TypeError: as :func:`jinit.initialize`; ``size`` is below 1; a ``"keep"`` rule.
 
     >>> shapes = {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}
     >>> population(jax.random.key(0), 10, shapes, {"*": "he_normal"})["kernel"].shape
@@ -47,9 +47,11 @@ def population(
     errors.check_integer("population size", size, low=1, fix="use 64")
     for each in assign(shapes, rules, host=host, layers=layers):
         if each.initializer is None:
-            raise errors.refusal(f"leaf {each.leaf!r}", "'keep'", "an initializer", "name one")
+            raise errors.refusal(
+                f"leaf {each.leaf!r}", "'keep'", "an initializer", "name an initializer"
+            )
 
-    def member(number: Any) -> PyTree:
+    def member(number: Array) -> PyTree:
         return initialize(jax.random.fold_in(key, number), shapes, rules, host=host, layers=layers)
 
     return jax.vmap(member)(jnp.arange(size, dtype=jnp.uint32))
@@ -58,19 +60,20 @@ def population(
 def search_distribution(
     shapes: PyTree, rules: Rules, *, host: str = "flax", layers: Layers | None = None
 ) -> tuple[PyTree, PyTree]:
-    """Mean and σ of every parameter under the rules: where a Gaussian evolution strategy starts.
+    """The mean and σ of every parameter under the rules, to start a Gaussian evolution strategy.
 
-    A strategy that samples mean + σ z then draws its first generation with the initializers'
-    variances, layer by layer, instead of one σ for all.
+    A strategy that samples mean + σ z then draws its first generation with the variance that each
+    layer's initializer has, instead of one σ for all layers.
 
     Args:
-      shapes, rules, host, layers: as :func:`jinit.initialize`.
+      shapes, rules, host, layers: as for :func:`jinit.initialize`.
 
     Returns:
-      ``(mean, stddev)``, trees like ``shapes``; what a rule draws without chance is its mean, σ 0.
+      ``(mean, stddev)``, two trees like ``shapes``. A deterministic initializer gives its values as
+      mean, with σ 0.
 
     Raises:
-      ValueError, TypeError: as :func:`jinit.initialize`; an initializer without a law.
+      ValueError, TypeError: as :func:`jinit.initialize`; an initializer has no law.
 
     >>> shapes = {"kernel": jax.ShapeDtypeStruct((50, 3), "float32")}
     >>> float(search_distribution(shapes, {"*": "he_normal"})[1]["kernel"][0, 0])  # √(2/50)
@@ -81,7 +84,10 @@ def search_distribution(
     for each in assignments:
         if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
             raise errors.refusal(
-                f"leaf {each.leaf!r}", each.initializer, "an initializer with a law", "name one"
+                f"leaf {each.leaf!r}",
+                each.initializer,
+                "an initializer with a law",
+                "name one of jinit.initializers.names()",
             )
         mean, stddev = (_filled(each, moment) for moment in ("mean", "stddev"))
         means.append(mean)
@@ -91,13 +97,13 @@ def search_distribution(
 
 
 def _filled(each: Assignment, moment: str) -> Array:
-    """A leaf whose entries are the mean, or the σ, of the law of the kernel they belong to."""
+    """A leaf filled with a moment, ``"mean"`` or ``"stddev"``, of the laws of its kernels."""
     initializer = each.initializer
     assert isinstance(initializer, NamedInitializer)
     blocks = dict(initializer.arguments).get("fused")
     alone = initializer if blocks is None else initializer.with_arguments(fused=None)
 
-    def fill(key: Key, shape: Shape, dtype: Any = None, out_sharding: Any = None) -> Array:
+    def fill(key: Key, shape: Shape, dtype: DType = None, out_sharding: Any = None) -> Array:
         if not initializer.law(shape).is_drawn:
             values: Array = initializer(key, shape, dtype)
             return values if moment == "mean" else jnp.zeros_like(values)
@@ -108,7 +114,7 @@ def _filled(each: Assignment, moment: str) -> Array:
         ]
         return parts[0] if blocks is None else jnp.concatenate(parts, axis=int(axes.out_axis))
 
-    key = jax.random.key(0)  # a deterministic law does not look at it
+    key = jax.random.key(0)  # a deterministic initializer ignores it
     if each.layout is None:
         return fill(key, each.shape, each.dtype)
     return each.layout.draw(fill, key, each.shape, each.dtype)
