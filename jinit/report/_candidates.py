@@ -7,8 +7,28 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from jinit.advise import Candidate
-from jinit.report._console import escaped, new_table, open_console
+from jinit.report._console import (
+    columns_that_fit,
+    escaped,
+    new_table,
+    open_console,
+    print_left_out,
+)
 from jinit.report._text import MISSING
+
+_NUMBERS = ("signal", "gradient", "theory", "spread", "corr.")
+_HEADINGS = ("", "initializer", "bias", *_NUMBERS, "why")
+# The columns to leave out, in this order, where a terminal is narrow.
+_EXPENDABLE = ("why", "theory", "spread", "corr.")
+# The least widths of the columns whose cells may wrap.
+_WRAPPING = {"initializer": 26, "why": 22}
+_LEGEND = {
+    "signal": "signal, gradient: measured factors by which E z² and E‖∂L/∂z‖² change through the"
+    " hidden layers (geometric means)",
+    "theory": "theory: both factors as predicted",
+    "spread": "spread: standard deviation of ln E z² over seeds",
+    "corr.": "corr.: correlation of two inputs at the last hidden layer",
+}
 
 
 def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = None) -> None:
@@ -26,36 +46,45 @@ def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = No
          initializer ...
     """
     console = open_console(stream)
-    table = new_table()
-    for heading in ("", "initializer", "bias"):
-        table.add_column(heading)
-    for heading in ("signal", "gradient", "theory", "spread", "corr."):
-        table.add_column(heading, justify="right")
-    table.add_column("why")
-    for place, candidate in enumerate(candidates, 1):
-        spread = candidate.spread
-        table.add_row(
-            str(place),
-            escaped(candidate.initializer),
-            escaped(candidate.bias_initializer),
-            _factor(candidate.measured_forward),
-            _factor(candidate.measured_backward),
-            f"{_factor(candidate.forward)}, {_factor(candidate.backward)}",
-            MISSING if math.isnan(spread) else f"{spread:.2f}",
-            f"{candidate.correlation:.3f}",
-            escaped(candidate.reason),
-        )
-    console.print(table)
-    console.print(
-        "signal, gradient: measured factors by which E z² and E‖∂L/∂z‖² change through the hidden"
-        " layers (geometric means); theory: both, expected; spread: standard deviation of ln E z²"
-        " over seeds; corr.: correlation of two inputs at the last hidden layer",
-        style="dim",
+    rows = [[str(place), *_cells(candidate)] for place, candidate in enumerate(candidates, 1)]
+    shown = columns_that_fit(
+        _HEADINGS, rows, console.width, expendable=_EXPENDABLE, wrapping=_WRAPPING
     )
+    table = new_table()
+    for column in shown:
+        heading = _HEADINGS[column]
+        table.add_column(
+            heading,
+            justify="right" if heading in _NUMBERS else "left",
+            no_wrap=heading not in _WRAPPING,
+            min_width=_WRAPPING.get(heading),
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(row[column] for column in shown))
+    console.print(table)
+    print_left_out(console, _HEADINGS, shown)
+    legend = [_LEGEND[_HEADINGS[column]] for column in shown if _HEADINGS[column] in _LEGEND]
+    console.print("; ".join(legend), style="dim")
     if math.isinf(candidates[0].score):
         console.print("[bold red]in every candidate a signal or a gradient is lost[/]")
     else:
         console.print(f"[bold green]{escaped(candidates[0].code)}[/]")
+
+
+def _cells(candidate: Candidate) -> list[str]:
+    """The cells of a candidate's row, without its place."""
+    spread = candidate.spread
+    return [
+        escaped(candidate.initializer),
+        escaped(candidate.bias_initializer),
+        _factor(candidate.measured_forward),
+        _factor(candidate.measured_backward),
+        f"{_factor(candidate.forward)}, {_factor(candidate.backward)}",
+        MISSING if math.isnan(spread) else f"{spread:.2f}",
+        f"{candidate.correlation:.3f}",
+        escaped(candidate.reason),
+    ]
 
 
 def _factor(log: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from jinit import errors
@@ -26,10 +27,13 @@ __all__ = [
     "RichTable",
     "Text",
     "TextColumn",
+    "columns_that_fit",
     "console_width",
     "escaped",
+    "natural_width",
     "new_table",
     "open_console",
+    "print_left_out",
 ]
 
 _WIDTH = 142
@@ -48,6 +52,52 @@ def console_width(stream: TextIO | None) -> int | None:
 def new_table() -> RichTable:
     """A table without columns, with a rule below its headings and no other lines."""
     return RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def natural_width(console: Console, table: RichTable) -> int:
+    """The width of a table in which no cell is wrapped."""
+    # console.measure never answers more than max_width, which is the terminal's width by default.
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+
+
+def columns_that_fit(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int,
+    *,
+    expendable: Sequence[str],
+    wrapping: Mapping[str, int],
+) -> list[int]:
+    """The columns of a table that fit side by side without cutting off a cell.
+
+    Args:
+      headings, rows: the table, as rich markup.
+      width: of the terminal.
+      expendable: beginnings of headings; the first is left out first. Column 0 always stays.
+      wrapping: heading → least width of a column whose cells may wrap.
+    """
+    needed = [
+        wrapping.get(heading)
+        or max(len(Text.from_markup(cell)) for cell in (heading, *(row[column] for row in rows)))
+        for column, heading in enumerate(headings)
+    ]
+    shown = list(range(len(headings)))
+    for start in expendable:
+        # Three spaces between columns, one at each edge.
+        if sum(needed[column] + 3 for column in shown) - 1 <= width:
+            break
+        leaving = [column for column in shown[1:] if headings[column].startswith(start)]
+        shown = [column for column in shown if column not in leaving[:1]]
+    return shown
+
+
+def print_left_out(console: Console, headings: Sequence[str], shown: Sequence[int]) -> None:
+    """Names the columns that a narrow terminal does not show."""
+    left_out = [heading for column, heading in enumerate(headings) if column not in shown]
+    if left_out:
+        console.print(
+            f"Too narrow for: {', '.join(left_out)}. Widen the terminal, or pipe into `less -S`."
+        )
 
 
 def escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from jinit.probes import Beside
-from jinit.report._console import escaped, new_table, open_console
+from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console
 from jinit.report._findings import print_findings
 from jinit.report._text import MISSING, number, rows_shown
 from jinit.theory import DepthScales, Prediction
@@ -33,32 +33,46 @@ def print_prediction(prediction: Prediction, stream: TextIO | None = None) -> No
      layer ...
     """
     console = open_console(stream)
-    table = new_table()
-    table.add_column("layer")
-    for heading in ("σ_w", "E z²", _BAND, "1 − corr.", "‖∂L/∂z‖²", _BAND):
-        table.add_column(heading, justify="right")
     count = len(prediction.names)
     shown = rows_shown(count, _ROWS)
-    for i in shown:
-        table.add_row(
-            escaped(prediction.names[i]),
-            number(prediction.sigma_w[i], 3),
-            number(prediction.second_moment[i], 3),
-            _band(prediction.second_moment_band[:, i]),
-            number(1 - prediction.correlation[i], 3),
-            number(prediction.gradient[i], 3),
-            _band(prediction.gradient_band[:, i]),
-        )
+    table = _table(prediction, shown, bands=True)
+    without_bands = natural_width(console, table) > console.width
+    if without_bands:
+        table = _table(prediction, shown, bands=False)
     console.print(table)
     more = f", {len(shown)} of {count} layers (--json has all)" if len(shown) < count else ""
     console.print(
         f"infinite-width theory; gradients relative to the output layer's{more}", style="dim"
     )
+    if without_bands:
+        console.print(f"Too narrow for the bands of {_BAND}. Widen the terminal, or use --json.")
     if prediction.scales is not None:
         console.print(_scales_text(prediction.scales))
     print_findings(console, prediction.findings)
     for note in prediction.notes:
         console.print(escaped(f"note: {note}"), style="dim")
+
+
+def _table(prediction: Prediction, shown: list[int], *, bands: bool) -> RichTable:
+    table = new_table()
+    table.add_column("layer")
+    band = (_BAND,) if bands else ()
+    for heading in ("σ_w", "E z²", *band, "1 − corr.", "‖∂L/∂z‖²", *band):
+        table.add_column(heading, justify="right")
+    for i in shown:
+        forward = [number(prediction.second_moment[i], 3)]
+        backward = [number(prediction.gradient[i], 3)]
+        if bands:
+            forward.append(_ends(prediction.second_moment_band[:, i]))
+            backward.append(_ends(prediction.gradient_band[:, i]))
+        table.add_row(
+            escaped(prediction.names[i]),
+            number(prediction.sigma_w[i], 3),
+            *forward,
+            number(1 - prediction.correlation[i], 3),
+            *backward,
+        )
+    return table
 
 
 def print_beside(beside: Beside, stream: TextIO | None = None) -> None:
@@ -109,12 +123,11 @@ def _scales_text(scales: DepthScales) -> str:
         reach = "no depth scale"
         if math.isinf(q):
             reach += ": lengths grow without bound, gradients change as a power of the depth"
-    return (
-        f"hidden layers: {phase}, χ₁ {number(chi)}, q* {number(q, 3)}, c* {number(c, 3)}, {reach}"
-    )
+    c_text = MISSING if math.isnan(c) else f"{c:.3f}"
+    return f"hidden layers: {phase}, χ₁ {number(chi)}, q* {number(q, 3)}, c* {c_text}, {reach}"
 
 
-def _band(ends: np.ndarray) -> str:
+def _ends(ends: np.ndarray) -> str:
     if np.isnan(ends).any():
         return MISSING
     return f"{number(ends[0], 3)} … {number(ends[1], 3)}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 import numpy as np
 
 from jinit.findings import Finding
 from jinit.frameworks import Captured
 from jinit.probes import Profile
-from jinit.report._console import RichTable, escaped, new_table, open_console
+from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console
 from jinit.report._findings import print_findings
 from jinit.report._intervals import intervals
 from jinit.report._text import MISSING, number, percent, rows_shown
@@ -32,6 +32,9 @@ COLUMNS = {
 # The columns that are shown with intervals.
 _MAIN = ("second_moment", "correlation", "saturated", "dead", "gradient_norm", "update_ratio")
 _ROWS = 20
+
+# Formats a cell: (value, True for a share).
+_Cell: TypeAlias = Callable[[Interval, bool], str]
 
 
 def print_profile(
@@ -66,15 +69,18 @@ def print_profile(
         if not all(math.isnan(interval.estimate) for interval in by_name[name])
     ]
     main = [name for name in defined if name in _MAIN]
-    table = _table(captured, by_name, main, shown, _with_interval)
     seeds = np.shape(profile.mean)[0]
-    intervals_shown = " with 95 % intervals"
-    if seeds < 2 or console.measure(table).maximum > console.width:
-        # One network has no spread, and a narrow terminal has no room for intervals: print the
-        # medians of all columns instead.
-        table = _table(captured, by_name, defined, shown, _median)
-        intervals_shown = ""
+    # One network has no spread, and a narrow terminal has no room for intervals: these get the
+    # medians, of all columns if they fit.
+    choices: list[tuple[list[str], _Cell]] = [(defined, _median), (main, _median)]
+    if seeds > 1:
+        choices.insert(0, (main, _with_interval))
+    for names, cell in choices:
+        table = _table(captured, by_name, names, shown, cell)
+        if natural_width(console, table) <= console.width:
+            break
     console.print(table)
+    intervals_shown = " with 95 % intervals" if cell is _with_interval else ""
     source = "one seed" if seeds == 1 else f"medians over {seeds} seeds"
     more = f", {len(shown)} of {count} layers (--json has all)" if len(shown) < count else ""
     console.print(f"{source}{intervals_shown}{more}", style="dim")
@@ -86,7 +92,7 @@ def _table(
     by_name: dict[str, list[Interval]],
     names: list[str],
     shown: list[int],
-    cell: Callable[[Interval, bool], str],
+    cell: _Cell,
 ) -> RichTable:
     table = new_table()
     table.add_column("layer")
@@ -106,6 +112,7 @@ def _with_interval(value: Interval, share: bool) -> str:
     if math.isnan(value.estimate):
         return MISSING
     low, middle, high = (
-        percent(end) if share else number(end, 2) for end in (value.low, value.estimate, value.high)
+        f"{100 * end:.0f}" if share else number(end, 2)
+        for end in (value.low, value.estimate, value.high)
     )
-    return f"{middle} [{low}, {high}]"
+    return f"{middle} % [{low}, {high}]" if share else f"{middle} [{low}, {high}]"

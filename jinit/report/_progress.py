@@ -108,6 +108,6 @@ class SweepProgress:
         self._console.print(f"[bold]{escaped(cell) or 'done'}[/bold] after {elapsed:.0f} s:")
         for summary in summarize(table, metric, by=()):
             self._console.print(
-                f"  {escaped(f'{summary.arm:<24} {interval_text(summary.metric)}')}  "
+                f"  {escaped(f'{summary.arm:<24} {interval_text(summary.metric):<22}')}  "
                 f"{summary.diverged}/{summary.runs} diverged"
             )

@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import TextIO
 
-from jinit.report._console import Console, JustifyMethod, Text, escaped, new_table, open_console
+from jinit.report._console import (
+    Console,
+    JustifyMethod,
+    columns_that_fit,
+    escaped,
+    new_table,
+    open_console,
+    print_left_out,
+)
 from jinit.report._text import MISSING, interval_text, words
 from jinit.results import Comparison, Summary, Table, compare, summarize
 from jinit.results._metrics import metric_for
@@ -20,10 +28,10 @@ _STYLES = {
     "higher": "bold",
     "lower": "bold",
 }
-_VERDICT_WIDTH = 14
+_VERDICT_WIDTH = 12
 # Beginnings of the headings to leave out, in this order, where a terminal is narrow. The arm and
 # the verdict always stay.
-_EXPENDABLE = ("steps to", "without", "diverged", "−", "")
+_EXPENDABLE = ("steps to", "without", "diverged", "−")
 
 
 def print_table(
@@ -72,13 +80,16 @@ def print_table(
         for item in summaries
     ]
     titles = [[_cell_text(item.cell), *[""] * (len(headings) - 1)] for item in summaries]
-    shown = _columns_that_fit(headings, rows + titles, console.width)
+    metric_heading = headings[2]
+    shown = columns_that_fit(
+        headings,
+        rows + titles,
+        console.width,
+        expendable=(*_EXPENDABLE, metric_heading),
+        wrapping={"verdict": _VERDICT_WIDTH},
+    )
     _print_rows(console, headings, summaries, rows, shown, across)
-    left_out = [heading for column, heading in enumerate(headings) if column not in shown]
-    if left_out:
-        console.print(
-            f"Too narrow for: {', '.join(left_out)}. Widen the terminal, or pipe into `less -S`."
-        )
+    print_left_out(console, headings, shown)
     for line in _notes(table, metric, comparisons):
         console.print(line, style="dim")
     return comparisons
@@ -125,25 +136,6 @@ def _row(
     return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
 
 
-def _columns_that_fit(headings: list[str], rows: list[list[str]], width: int) -> list[int]:
-    """The columns that fit side by side. The verdict may wrap; no other cell may be cut off."""
-    needed = [
-        max(len(Text.from_markup(cell)) for cell in (heading, *(row[column] for row in rows)))
-        for column, heading in enumerate(headings)
-    ]
-    if headings[-1] == "verdict":
-        needed[-1] = _VERDICT_WIDTH
-    shown = list(range(len(headings)))
-    for start in _EXPENDABLE:
-        if sum(needed[i] + 2 for i in shown) <= width or len(shown) <= 2:
-            break
-        leaving = [
-            i for i in shown[1:] if headings[i].startswith(start) and headings[i] != "verdict"
-        ]
-        shown = [i for i in shown if i not in leaving[:1]]
-    return shown
-
-
 def _print_rows(
     console: Console,
     headings: list[str],
@@ -154,7 +146,6 @@ def _print_rows(
 ) -> None:
     """Prints the columns ``shown``: a section per cell, a row per arm."""
     printed = new_table()
-    printed.padding = (0, 1)
     for column in shown:
         heading = headings[column]
         justify: JustifyMethod = "left" if heading in (across, "verdict") else "right"

@@ -24,7 +24,7 @@ def print_initializers(rows: Iterable[Row], stream: TextIO | None = None) -> Non
     console = open_console(stream)
     table = new_table()
     for heading in ("name", "law of an entry", "source", "also called"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
     for row in rows:
         cells = (row.name, row.formula, row.reference, ", ".join(row.aliases))
         table.add_row(*(escaped(cell) for cell in cells))
