@@ -23,7 +23,10 @@ ROOT = Path(__file__).parent.parent
 LAWS, REGISTRY, JAX = (
     f"tests/initializers/test_{name}.py" for name in ("laws", "registry", "against_jax")
 )
-TREES, HOSTS = "tests/parameters/test_parameters.py", "tests/frameworks/test_layers.py"
+TREES = "tests/parameters/test_parameters.py"
+ON_LINEN, ON_HAIKU, ON_EQUINOX, ON_KERAS, ON_TORCH = (
+    f"tests/frameworks/test_{name}.py" for name in ("linen", "haiku", "equinox", "keras", "torch")
+)
 GAINS = "tests/initializers/test_gains.py"
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
@@ -37,7 +40,7 @@ PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
-AUDIT, PRESETS = "tests/auditing/test_audit.py", "tests/frameworks/test_presets.py"
+AUDIT = "tests/auditing/test_audit.py"
 POPULATION = "tests/parameters/test_population.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
@@ -114,17 +117,17 @@ MUTANTS = [
     M("layout: groups drawn from one key", BLOCKS, "jnp.stack(draw_each(draw, key, [kernel] * self.stacks))", "jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
     M("layout: kernels put back transposed", BLOCKS, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
     M("hosts: torch in and out exchanged", TORCH, "    kernel=(1, 0),", "    kernel=(0, 1),", TREES),
-    M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / together", "fans.fan_in", f"{HOSTS}::test_linen_transposed"),
-    M("hosts: Keras depthwise as a convolution", KERAS, 'return _layout("depthwise")', 'return _layout("conv")', f"{HOSTS}::test_keras"),
-    M("hosts: torch's GRU is one gate", TORCH, '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{HOSTS}::test_gates_of_torch"),
-    M("hosts: a model that says nothing is guessed", "parameters/_leaves.py", "empty or any(", "any(", f"{HOSTS}::test_what_a_model_does_not_say_is_not_guessed"),
+    M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / together", "fans.fan_in", f"{ON_LINEN}::test_linen_transposed"),
+    M("hosts: Keras depthwise as a convolution", KERAS, 'return _layout("depthwise")', 'return _layout("conv")', f"{ON_KERAS}::test_keras"),
+    M("hosts: torch's GRU is one gate", TORCH, '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{ON_TORCH}::test_gates_of_torch"),
+    M("hosts: a model that says nothing is guessed", "parameters/_leaves.py", "empty or any(", "any(", f"{ON_LINEN}::test_what_a_model_does_not_say_is_not_guessed"),
     M("layout: fans of the last block", LAYOUT, "self.kernels(shape)[1][0]", "self.kernels(shape)[1][-1]", TREES),
-    M("preset: keras forgets with another gate", KERAS, "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", f"{PRESETS}::test_keras"),
-    M("preset: gates by their inputs", TORCH, "shape[0] // len(layout.fused) if layout.fused else shape[1]", "shape[1]", f"{PRESETS}::test_torch"),
-    M("preset: torch's transposed bias by its inputs", TORCH, "layout.fan_out if layout.kind", "layout.fan_in if layout.kind", f"{PRESETS}::test_torch"),
-    M("preset: flax embeds by the number of tokens", "frameworks/_linen.py", "fan_in=shape[-1])", "fan_in=shape[0])", PRESETS),
-    M("preset: haiku without its taps", "frameworks/_haiku.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{PRESETS}::test_haiku"),
-    M("preset: equinox counts strides", "frameworks/_common.py", "layout.strides > 1 and", "False and", f"{PRESETS}::test_equinox"),
+    M("preset: keras forgets with another gate", KERAS, "[0.0, 1.0, 0.0, 0.0]", "[1.0, 0.0, 0.0, 0.0]", f"{ON_KERAS}::test_default_draws_of_keras"),
+    M("preset: gates by their inputs", TORCH, "shape[0] // len(layout.fused) if layout.fused else shape[1]", "shape[1]", f"{ON_TORCH}::test_default_draws_of_torch"),
+    M("preset: torch's transposed bias by its inputs", TORCH, "layout.fan_out if layout.kind", "layout.fan_in if layout.kind", f"{ON_TORCH}::test_default_draws_of_torch"),
+    M("preset: flax embeds by the number of tokens", "frameworks/_linen.py", "fan_in=shape[-1])", "fan_in=shape[0])", f"{ON_LINEN}::test_default_draws_of_linen"),
+    M("preset: haiku without its taps", "frameworks/_haiku.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{ON_HAIKU}::test_default_draws_of_haiku"),
+    M("preset: equinox counts strides", "frameworks/_common.py", "layout.strides > 1 and", "False and", f"{ON_EQUINOX}::test_default_draws_of_equinox"),
     M("audit: means are not looked at", "auditing/_departures.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: orthogonality is not looked at", "auditing/_departures.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),

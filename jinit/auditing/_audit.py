@@ -57,8 +57,7 @@ def audit(
 
     Args:
       params: a pytree of arrays: initial parameters, before any training.
-      host: the framework whose axis order the kernels follow: ``"flax"``, ``"haiku"``, ``"keras"``,
-        ``"equinox"`` or ``"torch"``.
+      host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
       layers: what the leaves are, preferably ``frameworks.layers(model, x)``; see
         :func:`jinit.parameters.assign`. The fans of a kernel with unknown axes are not checked.
       rules: the rules that the weights should follow, as for :func:`jinit.initialize`.
@@ -208,7 +207,7 @@ def _fans(leaf: Leaf) -> Iterator[Finding]:
         together = Fans(fans.fan_in, fans.fan_out * whole[-1] / kernel[-1])
         if explain(sigma, together, whole, tolerance) is not None:
             return
-        # torch and Equinox draw every kernel of a cell from U[−1/√hidden, 1/√hidden].
+        # Some frameworks draw every kernel of a cell from U[−1/√hidden, 1/√hidden].
         if abs(math.log(sigma * math.sqrt(3 * kernel[-1]))) < tolerance:
             return
     for mistake, wrong in mistaken_fans(leaf.layout, shape, fans):

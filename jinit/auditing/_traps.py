@@ -16,7 +16,7 @@ _RULES: dict[str, Callable[[Fans], float]] = {
     "he_normal": lambda f: math.sqrt(2 / f.fan_in),
     "glorot_uniform": lambda f: math.sqrt(2 / (f.fan_in + f.fan_out)),
     "fan_in_uniform": lambda f: math.sqrt(1 / (3 * f.fan_in)),
-    # Truncated at ±2 σ without correcting σ, as one framework does by default.
+    # Truncated at ±2 σ without correcting σ.
     "truncated_normal(1/√fan_in)": lambda f: TRUNCATED_STDDEV / math.sqrt(f.fan_in),
     "he_normal(mode=fan_out)": lambda f: math.sqrt(2 / f.fan_out),
     "spectral": lambda f: math.sqrt(min(1.0, f.fan_out / f.fan_in) / f.fan_in),

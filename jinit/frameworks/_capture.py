@@ -117,11 +117,16 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
         return Captured(apply, shapes, _mlp_layers(model))
     framework = _table.find(model)
     opening, host = _open(model, framework, x, params), framework.host if framework else "flax"
+    opened = _taps.plain(opening.apply)
+    if not opening.batched:
+        opened = jax.vmap(opened, in_axes=(None, 0, 0))
+    if framework is None:
+        _taps.check_taps(opened, opening.params, x)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), opening.params)
     conventions = _table.conventions_of(host)
     layers = tuple(
         replace(layer, normalized=layer.name.partition("#")[0] in opening.normalized)
-        for layer in _layers(opening.apply, shapes, x, conventions)
+        for layer in _layers(opened, shapes, x, conventions)
     )
     seen = {layer.kernel for layer in layers}
     unseen = tuple(
@@ -129,7 +134,7 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
         for path, leaf in by_path(shapes).items()
         if len(leaf.shape) > 1 and path not in seen and not _is_bias(path, conventions)
     )
-    return Captured(opening.apply, shapes, layers, unseen, host, opening.layouts)
+    return Captured(opened, shapes, layers, unseen, host, opening.layouts)
 
 
 def _open(
@@ -149,9 +154,7 @@ def _open(
         raise errors.refusal(
             "params", None, "the parameters of a plain apply", "capture(apply, x, params)"
         )
-    apply = _taps.plain(model)
-    _taps.check_taps(apply, params, x)
-    return Opening(params, apply)
+    return Opening(params, model)
 
 
 def _layers(

@@ -24,7 +24,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._paths import KeyPath, path_of
-from jinit.frameworks._taps import Recorder, Tap, Taps, owner_of, owners_of
+from jinit.frameworks._taps import Tap, owner_of, owners_of
 from jinit.initializers import NamedInitializer
 from jinit.typing import Array, ModelLike, PyTree
 
@@ -147,7 +147,7 @@ _LAYERS: dict[str, Callable[[ModelLike], dict[str, Layout]]] = {
 
 
 def open_layers(model: eqx.Module, x: Array) -> Opening:
-    """Taps each layer of a copy by a wrapper; the module takes one example and is vmapped."""
+    """Taps each layer of a copy by a wrapper; the module takes one example."""
     import equinox as eqx
 
     params, static = eqx.partition(model, eqx.is_inexact_array)
@@ -170,16 +170,14 @@ def open_layers(model: eqx.Module, x: Array) -> Opening:
         def __getattr__(self, name: str) -> PyTree:
             return getattr(self.layer, name)
 
-    def one(params: PyTree, x: Array, taps: Taps | None) -> tuple[Array, Taps]:
-        recorder = Recorder(taps)
-        tap: Tap = recorder
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
         whole = eqx.combine(params, static)
         for name, place in places.items():
             wrapped = Tapped(_at(whole, place), functools.partial(tap, name))
             whole = eqx.tree_at(functools.partial(_at, path=place), whole, wrapped)
-        return whole(x), recorder.values
+        return whole(x)
 
-    return Opening(params, jax.vmap(one, in_axes=(None, 0, 0)), layers(model))
+    return Opening(params, apply, batched=False, layouts=layers(model))
 
 
 def _at(node: PyTree, path: KeyPath) -> PyTree:

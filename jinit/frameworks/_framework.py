@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout
-from jinit.frameworks._taps import Opened
+from jinit.frameworks._taps import PlainApply
 from jinit.initializers import NamedInitializer
 from jinit.typing import Array, ModelLike, PyTree
 
@@ -23,14 +23,16 @@ class Opening:
 
     Attributes:
       params: the parameter tree as arrays or ``jax.ShapeDtypeStruct``.
-      apply: ``apply(params, x, taps) -> (outputs, values)``, as :func:`jinit.frameworks.capture`
-        describes it.
+      apply: ``apply(params, x, tap) -> outputs``, which calls ``z = tap(name, z)`` on the output of
+        each layer with a kernel; the name is the path of the layer's parameters.
+      batched: True if ``apply`` takes a batch ``(batch, …)``; False if it takes one example.
       layouts: leaf path → layout for ``initialize``; None if leaf names are enough.
       normalized: names of layers whose values a LayerNorm standardizes before the activation.
     """
 
     params: PyTree
-    apply: Opened
+    apply: PlainApply
+    batched: bool = True
     layouts: Layers | None = None
     normalized: frozenset[str] = frozenset()
 

@@ -16,7 +16,7 @@ from jinit.frameworks._common import comes_from, equal_blocks, path, stacked, st
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
-from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
 from jinit.typing import Array, DType, Initializer, ModelLike, PyTree, Shape
 
@@ -190,7 +190,7 @@ def open_layers(model: hk.Transformed, x: Array) -> Opening:
         with hk.intercept_methods(interceptor):
             return model.apply(params, *key, x)
 
-    return Opening(params, plain(apply), layers(model, x))
+    return Opening(params, apply, layouts=layers(model, x))
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:

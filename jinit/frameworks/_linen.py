@@ -15,7 +15,7 @@ from jinit.frameworks._common import comes_from, path, stacked, strided, vector
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
-from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import (
     NamedInitializer,
     lecun_normal,
@@ -245,7 +245,7 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
                 "inference mode (deterministic=True), or a wrapping apply(params, x, tap)",
             ) from None
 
-    return Opening(params, plain(apply), normalized=frozenset(normalized))
+    return Opening(params, apply, normalized=frozenset(normalized))
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:

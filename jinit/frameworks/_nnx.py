@@ -13,7 +13,7 @@ from jinit.frameworks import _linen
 from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
-from jinit.frameworks._taps import Tap, owners_of, plain
+from jinit.frameworks._taps import Tap, owners_of
 from jinit.typing import Array, ModelLike, PyTree
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_layers(model: nnx.Module, x: Array) -> Opening:
                 object.__setattr__(module, "__class__", _tapped(type(module)))
         return copy(x)
 
-    return Opening(params, plain(apply))
+    return Opening(params, apply)
 
 
 def _check_tied(model: nnx.Module) -> None:

@@ -173,7 +173,7 @@ def conventions_of(host: str) -> Conventions:
 
 
 def hosts_with_kernel(name: str) -> tuple[str, ...]:
-    """The hosts whose layers call a kernel so and do not lay it out as (…, in, out)."""
+    """The hosts that have this name for kernels and whose kernels are not (…, in, out)."""
     rows = (row for row in _rows() if name in row.conventions.kernels)
     return tuple(row.host for row in rows if row.conventions.kernel != (-2, -1))
 

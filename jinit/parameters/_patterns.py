@@ -26,7 +26,7 @@ def matches(pattern: str, path: str) -> bool:
 
 
 def leaf_name(path: str) -> str:
-    """The name of a leaf in its layer: the last component of a path or of torch's dotted name.
+    """The name of a leaf in its layer: what follows the last ``/`` or ``.`` of its path.
 
     >>> leaf_name("hidden_0/kernel"), leaf_name("fc.weight")
     ('kernel', 'weight')

@@ -1,0 +1,176 @@
+"""Layers of torch: variances, gates, default draws, leaves that nothing describes."""
+
+import jax
+import numpy as np
+import pytest
+from draws import (
+    DRAWS,
+    SIDES,
+    TOKEN,
+    UNITS,
+    compare,
+    drawn,
+    example,
+    from_a_cell,
+    packed,
+    with_unit_variance,
+)  # fmt: skip
+
+from jinit import frameworks, parameters
+
+torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
+pytestmark = pytest.mark.slow
+
+TORCH = {
+    "dense": (lambda: torch.nn.Linear(24, 30), "dense"),
+    "conv1": (lambda: torch.nn.Conv1d(40, 12, 3), "conv1"),
+    "conv2": (lambda: torch.nn.Conv2d(14, 12, 3), "conv2"),
+    "conv3": (lambda: torch.nn.Conv3d(9, 12, 3), "conv3"),
+    "grouped": (lambda: torch.nn.Conv2d(14, 14, 3, groups=7), "conv2"),
+    "depthwise": (lambda: torch.nn.Conv2d(14, 28, 3, groups=14), "conv2"),
+    "transposed": (lambda: torch.nn.ConvTranspose2d(14, 12, 3), "conv2"),
+    "transposed groups": (lambda: torch.nn.ConvTranspose2d(14, 12, 3, groups=2), "conv2"),
+    "strided": (lambda: torch.nn.ConvTranspose2d(14, 12, 4, stride=2), "conv2"),
+    "embedding": (lambda: torch.nn.Embedding(50, 64), None),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_torch(name):
+    make, kind = TORCH[name]
+    module = make()
+    x = torch.arange(50) if kind is None else torch.from_numpy(np.array(example(kind)))
+    trees = drawn(frameworks.shapes(module), frameworks.layers(module), "torch")
+    outputs = []
+    for draw in range(DRAWS):
+        state = {n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()}
+        module.load_state_dict(state)
+        with torch.no_grad():
+            outputs.append(module(x).numpy())
+    y = np.stack(outputs)
+    cut = 5 if name == "strided" else 2
+    with_unit_variance(
+        y[..., cut:-cut, cut:-cut] if "transposed" in name or name == "strided" else y
+    )
+
+
+def test_what_comes_out_of_torch_attention():
+    """Queries, keys and values are packed in one leaf: each has LeCun's variance of its own."""
+    module = torch.nn.MultiheadAttention(32, 4, batch_first=True)
+    trees = drawn(frameworks.shapes(module), frameworks.layers(module), "torch")
+    x = torch.from_numpy(np.array(TOKEN))
+    outputs = []
+    for draw in range(DRAWS):
+        module.load_state_dict({n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()})
+        with torch.no_grad():
+            outputs.append(module(x, x, x)[0].numpy())
+    with_unit_variance(np.stack(outputs))
+    packed = np.asarray(trees["in_proj_weight"])
+    for block in np.split(packed, 3, axis=1):
+        with_unit_variance(block * np.sqrt(32))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_gates_of_torch(side):
+    for kind, cell in (
+        ("lstm", torch.nn.LSTMCell(UNITS, UNITS)),
+        ("gru", torch.nn.GRUCell(UNITS, UNITS)),
+    ):
+
+        def run(trees, x, h, cell=cell, kind=kind):
+            x, h = (torch.from_numpy(np.array(value)) for value in (x, h))
+            found = []
+            for draw in range(DRAWS):
+                state = {n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()}
+                cell.load_state_dict(state)
+                with torch.no_grad():
+                    out = cell(x, (h, 0 * h))[0] if kind == "lstm" else cell(x, h)
+                found.append(out.numpy())
+            return np.stack(found)
+
+        layers = packed(frameworks.layers(cell), 4 if kind == "lstm" else 3)
+        from_a_cell(kind, side, run, drawn(frameworks.shapes(cell), layers, "torch"))
+
+
+def test_what_comes_out_of_torch_attention_with_separate_projections():
+    """Keys and values of other sizes than the queries': three leaves instead of one."""
+    module = torch.nn.MultiheadAttention(32, 4, kdim=8, vdim=48, batch_first=True)
+    trees = drawn(frameworks.shapes(module), frameworks.layers(module), "torch")
+    assert np.asarray(trees["k_proj_weight"]).var() == pytest.approx(1 / 8, rel=0.1)
+    query, key, value = (
+        torch.from_numpy(np.array(jax.random.normal(jax.random.key(5), (64, 1, size))))
+        for size in (32, 8, 48)
+    )
+    outputs = []
+    for draw in range(DRAWS):
+        module.load_state_dict({n: torch.from_numpy(np.array(v[draw])) for n, v in trees.items()})
+        with torch.no_grad():
+            outputs.append(module(query, key, value)[0].numpy())
+    with_unit_variance(np.stack(outputs))
+
+
+def test_torch_attention_and_gates():
+    layers = frameworks.layers(torch.nn.MultiheadAttention(8, 2))
+    assert layers["in_proj_weight"].fused == (8, 8, 8)
+    lstm = frameworks.layers(torch.nn.LSTM(3, 5))
+    assert lstm["weight_hh_l0"].fused == (5,) * 4
+    assert lstm["bias_hh_l0"].fan_in == 5
+
+
+def test_torch_layers_with_projections_and_reparametrizations():
+    lstm = torch.nn.LSTM(30, 24, proj_size=8)
+    found = parameters.assign(
+        frameworks.shapes(lstm), "torch", host="torch", layers=frameworks.layers(lstm)
+    )
+    for each in found:
+        value = dict(lstm.named_parameters())[each.leaf].detach().numpy()
+        assert value.std() == pytest.approx(each.stddev, rel=0.15), each.leaf
+    bilinear = torch.nn.Bilinear(16, 8, 32)
+    found = parameters.assign(
+        frameworks.shapes(bilinear), "torch", host="torch", layers=frameworks.layers(bilinear)
+    )
+    assert found[0].stddev == pytest.approx((1 / 48) ** 0.5)
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(16, 16))
+    assert frameworks.layers(normed) is not None
+
+
+def test_default_draws_of_torch():
+    torch.manual_seed(3)
+    for module in (
+        torch.nn.Linear(100, 2000),
+        torch.nn.Conv2d(16, 64, 3, groups=4),
+        torch.nn.ConvTranspose2d(16, 64, 3),
+        torch.nn.Embedding(300, 40),
+        torch.nn.LSTM(30, 40),
+        torch.nn.GRU(30, 40),
+        torch.nn.MultiheadAttention(64, 4),
+        torch.nn.LayerNorm(30),
+        torch.nn.LayerNorm((4, 8)),
+        torch.nn.PReLU(8),
+        torch.nn.MultiheadAttention(512, 4, add_bias_kv=True),
+        torch.nn.Transformer(64, 2, 1, 1, 128, batch_first=True),
+    ):
+        real = {name: value.detach().numpy() for name, value in module.named_parameters()}
+        compare(real, frameworks.layers(module), "torch")
+
+
+def test_leaves_of_a_torch_module_of_ones_own_are_not_guessed():
+
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(4, 3)
+            self.position = torch.nn.Parameter(torch.zeros(1, 17, 32))
+
+    tree, layers = frameworks.shapes(Mine()), frameworks.layers(Mine())
+    assert set(layers) == {"dense.weight", "dense.bias"}
+    with pytest.raises(ValueError, match=r"position.*no layer"):
+        parameters.assign(tree, "torch", host="torch", layers=layers)
+
+
+def test_leaves_of_a_reparametrized_torch_layer_are_not_guessed():
+    normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"'bias'.*no layer.*'vector'"):
+        parameters.assign(
+            frameworks.shapes(normed), "torch", host="torch", layers=frameworks.layers(normed)
+        )
