@@ -99,7 +99,7 @@ class Program:
 _CACHE: OrderedDict[Hashable, Program] = OrderedDict()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
-# Settings of JAX that change what is compiled.
+# Settings of JAX that change the compiled code.
 _SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",

@@ -114,8 +114,8 @@ class Gathered:
                 lambda leaf: np.empty((lanes, *leaf.shape[1:]), leaf.dtype), result
             )
 
-        def copy(whole: np.ndarray, part: np.ndarray) -> None:
-            whole[tile * width :][:width] = part
+        def copy(lanes_of_job: np.ndarray, lanes_of_tile: np.ndarray) -> None:
+            lanes_of_job[tile * width :][:width] = lanes_of_tile
 
         jax.tree.map(copy, self._whole[job], result)
         self._done.add((job, tile))

@@ -96,7 +96,7 @@ class Grid:
     gain: Axis[float] = _field(1.0, "factor on all initial kernels")
     optimizer: Axis[str] = _field("sgd", listed("optimizer"))
     learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
-    momentum: Axis[float] = _field(0.9, "of momentum and nesterov; beta_1 of adam and adamw")
+    momentum: Axis[float] = _field(0.9, "of optimizers that have one; beta_1 of Adam")
     weight_decay: Axis[float] = _field(0.0, "coefficient of the decay, times the learning rate")
     clip: Axis[str | None] = _field(
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"

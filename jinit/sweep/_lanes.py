@@ -29,7 +29,7 @@ class NetworkLanes:
         self._index = LaneIndex(grid, program.numbers)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
-            _weights(program, pair, _salt(grid, names))
+            _weights(program, pair, _purpose(grid, names))
             for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
 
@@ -59,11 +59,11 @@ class NetworkLanes:
 
 
 def _weights(
-    program: PlannedProgram, pair: tuple[InitializerLike, InitializerLike], salt: str
+    program: PlannedProgram, pair: tuple[InitializerLike, InitializerLike], purpose: str
 ) -> Weights | CalibratedWeights:
     """Draws the weights of one (kernel, bias) pair, calibrated if the kernel's spec says so."""
     kernel, calibration = split(pair[0])
-    weights = Weights(program.shapes, program.rules(kernel, pair[1]), salt)
+    weights = Weights(program.shapes, program.rules(kernel, pair[1]), purpose)
     if calibration is None:
         return weights
     network = program.network
@@ -125,9 +125,9 @@ class LaneIndex:
         return columns
 
 
-def _salt(grid: Grid, pair: tuple[str, str]) -> str:
-    """Text that makes the noise of a pair its own; "" if all pairs share the noise."""
-    return "" if grid.pairing == "common" else f"|{pair[0]}|{pair[1]}"
+def _purpose(grid: Grid, pair: tuple[str, str]) -> str:
+    """The purpose of a pair's keys: the same for all pairs if they share the noise."""
+    return "init" if grid.pairing == "common" else f"init|{pair[0]}|{pair[1]}"
 
 
 def _merged(chosen: np.ndarray, drawn: PyTree, rest: PyTree) -> PyTree:

@@ -89,7 +89,7 @@ class Plan:
 def plan(
     grid: Grid,
     *,
-    model: ModelLike = None,
+    model: ModelLike | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     tile: int | None = None,

@@ -69,7 +69,7 @@ class SweepEvent:
 def run(
     grid: Grid,
     *,
-    model: ModelLike = None,
+    model: ModelLike | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     progress: Callable[[SweepEvent], None] | None = None,

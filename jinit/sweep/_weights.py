@@ -19,6 +19,7 @@ from jinit import errors, frameworks, parameters
 from jinit.engine._program import Program, cached
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.sweep._network import run_key
+from jinit.sweep._rules import InitializerLike
 from jinit.typing import Array, Initializer, PyTree
 
 # Small leaves are drawn at least _BATCH at a time, so that few calls serve a tile; a batch of large
@@ -32,23 +33,23 @@ _LEAVES = 64
 class Weights:
     """Draws the initial parameters of a tile of networks.
 
-    The result is bit for bit ``jinit.initialize(run_key(seed, "init" + salt), shapes, rules)``.
+    The result is bit for bit ``jinit.initialize(run_key(seed, purpose), shapes, rules)``.
     """
 
-    def __init__(self, shapes: PyTree, rules: Mapping[str, str | Initializer], salt: str) -> None:
+    def __init__(self, shapes: PyTree, rules: Mapping[str, InitializerLike], purpose: str) -> None:
         """Args:
         shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
         rules: as for :func:`jinit.initialize`, without ``"keep"``.
-        salt: text that makes the noise of an arm its own; "" shares it with other arms.
+        purpose: of the keys, see :func:`run_key`; networks with one purpose share the noise.
         """
-        self._tree: Any = jax.tree.structure(shapes)
-        self._salt = salt
+        self._tree: jax.tree_util.PyTreeDef = jax.tree.structure(shapes)
+        self._purpose = purpose
         assignments = parameters.assign(shapes, rules)
         self._groups: dict[_DrawLeaf, list[int]] = {}
-        for each in assignments:
-            if each.initializer is None:
+        for assignment in assignments:
+            if assignment.initializer is None:
                 raise errors.refusal(
-                    f"leaf {each.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
+                    f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
                 )
         for positions in equal_draws(assignments):
             first = assignments[positions[0]]
@@ -67,7 +68,7 @@ class Weights:
         word = jax.ShapeDtypeStruct(self._words.shape, np.dtype(np.uint32))
         seed = {"seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
         key = {"key": jax.ShapeDtypeStruct((2,), np.dtype(np.uint32))}
-        self._keys = cached(_LeafKeys(self._salt), seed, (word,), width=batch, name="leaf keys")
+        self._keys = cached(_LeafKeys(self._purpose), seed, (word,), width=batch, name="leaf keys")
         self._programs = {
             draw: cached(
                 draw,
@@ -103,10 +104,10 @@ class Weights:
 class _LeafKeys:
     """Maps a seed and path words ``(leaves, 2)`` to key data of the leaves, both uint32."""
 
-    salt: str
+    purpose: str
 
     def __call__(self, lane: Mapping[str, Any], words: Array) -> Array:
-        key = run_key(lane["seed"], "init" + self.salt)
+        key = run_key(lane["seed"], self.purpose)
         return jax.random.key_data(fold_words(key, words))
 
 

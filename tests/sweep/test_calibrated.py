@@ -1,4 +1,4 @@
-"""Calibrations as values of a sweep's initializer axis."""
+"""Tests calibrations as values of a sweep's initializer axis."""
 
 import jax
 import numpy as np
@@ -12,9 +12,13 @@ from jinit.sweep._calibrated import BATCH
 from jinit.sweep._network import run_key
 
 GRID = {
-    "dataset": "digits", "depth": 4, "width": 16, "activation": "tanh", "steps": 20,
+    "dataset": "digits",
+    "depth": 4,
+    "width": 16,
+    "activation": "tanh",
+    "steps": 20,
     "evaluations": 2,
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow
@@ -25,7 +29,7 @@ def test_a_calibrated_arm_runs_beside_its_own_initializer():
     assert not table["diverged"].any()
     losses = [table.select(initializer=arm)["test_loss"] for arm in arms]
     assert not np.allclose(losses[0], losses[1])
-    # Seeds and tiles are as in any sweep: a run alone is the run among others.
+    # A run alone has the numbers of the same run among others.
     alone = jinit.run(jinit.Grid(initializer="lsuv(orthogonal)", seeds=(3, 1), **GRID))
     np.testing.assert_allclose(alone["test_loss"], losses[1][[3, 1]].astype(float), rtol=1e-6)
     verdicts = jinit.compare(table, "test_loss", baseline="lsuv(orthogonal)")
@@ -58,7 +62,7 @@ def test_its_weights_are_those_of_the_function(digits):
 
 
 def test_a_calibration_that_does_not_reach_its_goal_is_said(capsys):
-    """A network of zeros has no variance to scale; beside it, every other arm reaches its goal."""
+    """A network of zeros has no variance to scale; the other arms reach their goal."""
     arms = ("lsuv(zeros)", "orthogonal", "lsuv(orthogonal)")
     table = jinit.run(jinit.Grid(initializer=arms, seeds=3, **GRID))
     reached = {arm: table.select(initializer=arm)["calibrated"].tolist() for arm in arms}
@@ -148,7 +152,7 @@ def test_a_model_that_cannot_be_opened_is_refused():
 
 @pytest.mark.slow
 def test_the_command_takes_it(capsys):
-    arguments = ["sweep", "--dataset", "xor", "--depth", "2", "--width", "8", "--steps", "5",
-                 "--seeds", "2", "--initializer", "he_normal", "lsuv(orthogonal)"]  # fmt: skip
+    options = "--dataset xor --depth 2 --width 8 --steps 5 --seeds 2"
+    arguments = ["sweep", *options.split(), "--initializer", "he_normal", "lsuv(orthogonal)"]
     assert main(arguments) == 0
     assert "lsuv(orthogonal)" in capsys.readouterr().out

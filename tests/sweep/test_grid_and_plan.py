@@ -1,4 +1,4 @@
-"""Grids that say no in time, plans that add up."""
+"""Tests that bad grids are refused and that plans count programs, runs and FLOPs correctly."""
 
 import dataclasses
 import math
@@ -83,11 +83,17 @@ def test_a_large_grid_allocates_nothing():
 def test_programs_are_the_product_of_code_axes_only():
     made = jinit.plan(
         jinit.Grid(
-            dataset="xor", depth=(1, 2), activation=("relu", "tanh"), initializer=("zeros", "ones"),
-            learning_rate=(0.1, 0.2), momentum=(0.5, 0.9), optimizer="momentum",
-            clip=(None, "value(1.0)", "value(2.0)"), seeds=3,
+            dataset="xor",
+            depth=(1, 2),
+            activation=("relu", "tanh"),
+            initializer=("zeros", "ones"),
+            learning_rate=(0.1, 0.2),
+            momentum=(0.5, 0.9),
+            optimizer="momentum",
+            clip=(None, "value(1.0)", "value(2.0)"),
+            seeds=3,
         )
-    )  # fmt: skip
+    )
     assert len(made.programs) == 2 * 2 * 2
     assert made.runs == 2 * 2 * 2 * 2 * 2 * 3 * 3
     assert sum(program.runs for program in made.programs) == made.runs
@@ -156,11 +162,14 @@ def test_options_that_would_do_nothing_to_a_model_are_refused():
 
 
 def test_help_lists_the_names_of_the_registries():
-    """The help loads no JAX, so its names are a copy of the built-in ones: here they are equal."""
+    """The help must not load JAX and lists a copy of the built-in names."""
     registries = {
-        "dataset": data, "activation": activations, "optimizer": optimizers, "clip": clipping,
+        "dataset": data,
+        "activation": activations,
+        "optimizer": optimizers,
+        "clip": clipping,
         "loss": losses,
-    }  # fmt: skip
+    }
     assert {axis: registry.names() for axis, registry in registries.items()} == NAMES
     for item in dataclasses.fields(jinit.Grid):
         for name in NAMES.get(item.name, ()):

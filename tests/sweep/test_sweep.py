@@ -1,4 +1,4 @@
-"""Sweeps: true to a single run, independent lanes, one program, the user's own model and data."""
+"""Tests sweeps: equal to a single run, independent lanes, few programs, own models and data."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def test_shape_of_the_table(table):
 
 
 def test_a_run_is_initialize_and_fit(table):
-    """The whole chain against its public parts, for one seed."""
+    """A sweep equals its public steps, called one by one for one seed."""
     xor = data.get("xor")
     model = models.as_model(models.MLP((8, 8, 1)))
     rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
@@ -55,10 +55,14 @@ def test_a_run_is_initialize_and_fit(table):
         jinit.sweep.run_key(seed, "init"), model.shapes(xor.x_train[:1]), rules
     )
     _, metrics = fit(
-        params, xor, jinit.sweep.run_key(seed, "data"), apply=model.apply,
-        loss=losses.get(None, "binary"), optimizer=optimizers.make("sgd", 0.3),
+        params,
+        xor,
+        jinit.sweep.run_key(seed, "data"),
+        apply=model.apply,
+        loss=losses.get(None, "binary"),
+        optimizer=optimizers.make("sgd", 0.3),
         config=FitConfig(steps=30, evaluations=3),
-    )  # fmt: skip
+    )
     row = table.select(initializer="he_normal", learning_rate=0.3, seed=seed)
     assert float(row["test_loss"][0]) == pytest.approx(float(metrics["test_loss"]), rel=1e-4)
     assert float(row["test_accuracy"][0]) == pytest.approx(
@@ -172,12 +176,18 @@ def test_a_grid_in_which_everything_diverges():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("axis", [
-    {"dataset": "iris", "loss": "multiclass_hinge"}, {"dataset": "xor", "loss": "hinge"},
-    {"dataset": "xor", "loss": "mean_squared_error"}, {"dataset": "linear_teacher"},
-    {"optimizer": ("momentum", "nesterov", "adam", "adamw", "rmsprop"), "learning_rate": 0.01},
-    {"depth": 0}, {"residual": True, "layer_norm": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "axis",
+    [
+        {"dataset": "iris", "loss": "multiclass_hinge"},
+        {"dataset": "xor", "loss": "hinge"},
+        {"dataset": "xor", "loss": "mean_squared_error"},
+        {"dataset": "linear_teacher"},
+        {"optimizer": ("momentum", "nesterov", "adam", "adamw", "rmsprop"), "learning_rate": 0.01},
+        {"depth": 0},
+        {"residual": True, "layer_norm": True},
+    ],
+)
 def test_every_kind_of_run(axis):
     found = jinit.run(jinit.Grid(**SMALL | axis | {"seeds": 2}))
     assert not found["diverged"].any()
@@ -258,7 +268,7 @@ def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digi
 
 
 def test_memory_does_not_hold_all_weights(monkeypatch):
-    """Weights are drawn per tile: at no time are more alive than tiles in flight."""
+    """Weights are drawn tile by tile, never for all runs at once."""
     from jinit.sweep import _lanes
 
     alive, most = [], []
@@ -339,9 +349,14 @@ print(jinit.run(grid)["test_loss"].tolist(), grid.labels("initializer"))
 @pytest.mark.slow
 def test_labels_of_an_axis_are_what_the_table_says():
     grid = jinit.Grid(
-        dataset="xor", clip=(None, "leaf_norm(1.0)", "value(0.25)"), activation=("relu", "tanh"),
-        depth=1, width=8, steps=2, seeds=2,
-    )  # fmt: skip
+        dataset="xor",
+        clip=(None, "leaf_norm(1.0)", "value(0.25)"),
+        activation=("relu", "tanh"),
+        depth=1,
+        width=8,
+        steps=2,
+        seeds=2,
+    )
     table = jinit.run(grid)
     for axis in ("clip", "activation", "initializer"):
         assert set(table[axis]) == set(grid.labels(axis))

@@ -1,4 +1,4 @@
-"""Losses against float64 formulas and scikit-learn."""
+"""Tests the losses against float64 formulas and scikit-learn, and the registry of losses."""
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,7 @@ def test_bad_names(name, task, match):
 
 
 def cases():
-    """Every registered loss on every task it trains."""
+    """Every registered loss with every task that it trains."""
     return [
         pytest.param(loss, task, id=f"{name}-{task}")
         for name in losses.names()
@@ -85,7 +85,7 @@ def cases():
 
 
 def batch(loss, task, examples=12):
-    """Outputs and labels of the shapes that a task has: 4 classes, 2 classes, or 3 targets."""
+    """Random outputs and labels of a task with 4 classes, 2 classes, or 3 targets."""
     classes = {"multiclass": 4, "binary": 2, "regression": 3}[task]
     rng = np.random.default_rng(1)
     outputs = jnp.asarray(rng.normal(size=(examples, loss.outputs(classes))), jnp.float32)

@@ -1,4 +1,4 @@
-"""One step and one run: against plain loops, known answers, and runs that break."""
+"""Tests one step and one run against plain loops, known answers, and runs that overflow."""
 
 import jax
 import jax.numpy as jnp
@@ -65,10 +65,14 @@ def test_logistic_regression_learns_what_it_should():
     )
     for name in ("sigmoid_binary_cross_entropy", "hinge"):
         _, metrics = fit(
-            params, separable, jax.random.key(0), apply=model.apply,
-            loss=losses.get(name, "binary"), optimizer=optimizers.make("sgd", 0.5),
+            params,
+            separable,
+            jax.random.key(0),
+            apply=model.apply,
+            loss=losses.get(name, "binary"),
+            optimizer=optimizers.make("sgd", 0.5),
             config=FitConfig(steps=200, target_accuracy=0.8),
-        )  # fmt: skip
+        )
         assert 0.8 < float(metrics["test_accuracy"]) < 0.95
         assert 1 <= int(metrics["steps_to_target"]) <= 200
 
@@ -78,24 +82,24 @@ def test_regression_recovers_the_teacher():
     model = models.as_model(models.MLP((4,)))
     params = parameters.initialize(jax.random.key(0), model.shapes(teacher.x_train[:1]), RULES)
     _, metrics = fit(
-        params, teacher, jax.random.key(0), apply=model.apply, loss=losses.get(None, "regression"),
-        optimizer=optimizers.make("sgd", 0.3), config=FitConfig(steps=500),
-    )  # fmt: skip
+        params,
+        teacher,
+        jax.random.key(0),
+        apply=model.apply,
+        loss=losses.get(None, "regression"),
+        optimizer=optimizers.make("sgd", 0.3),
+        config=FitConfig(steps=500),
+    )
     # The noise has standard deviation 0.01.
     assert float(metrics["test_loss"]) < 3e-4
     assert np.isnan(metrics["test_accuracy"])
     assert int(metrics["steps_to_target"]) == -1
 
 
-def exploding(scale):
-    """A network whose forward pass overflows after some steps."""
-    return lambda w, x: x * w * scale
-
-
 def test_a_broken_lane_freezes_is_dated_and_leaves_the_others_alone():
     squared, sgd = lambda z, y: ((z - y) ** 2).mean(), optax.sgd(1.0)
     step = jax.jit(jax.vmap(make_train_step(lambda w, x: x * w, squared, sgd), in_axes=(0, None)))
-    # Rate 1 on (2w − 1)²: w − ½ multiplies by −7 a step; from ½ it stays.
+    # At rate 1 on (2w − 1)² a step multiplies w − ½ by −7; a run that starts at ½ stays there.
     starts = jnp.array([1.0, 0.5, 1e18, 1e30])
     states = jax.vmap(lambda w: TrainState.create(w, sgd))(starts)
     batch = (jnp.full(2, 2.0), jnp.ones(2))
@@ -139,9 +143,14 @@ def test_clip_fraction_is_counted(digits):
     def fraction(threshold):
         optimizer = optimizers.make("sgd", 0.01, clip="leaf_norm", clip_threshold=threshold)
         _, metrics = fit(
-            params, digits, jax.random.key(0), apply=model.apply, loss=SOFTMAX,
-            optimizer=optimizer, config=FitConfig(steps=10),
-        )  # fmt: skip
+            params,
+            digits,
+            jax.random.key(0),
+            apply=model.apply,
+            loss=SOFTMAX,
+            optimizer=optimizer,
+            config=FitConfig(steps=10),
+        )
         return float(metrics["clip_fraction"])
 
     assert fraction(1e-6) == 1.0
@@ -152,9 +161,14 @@ def test_a_batch_larger_than_the_training_set_is_refused(digits):
     model, params = network(digits)
     with pytest.raises(ValueError, match="batch_size: got 5000"):
         fit(
-            params, digits, jax.random.key(0), apply=model.apply, loss=SOFTMAX,
-            optimizer=optimizers.make("sgd", 0.1), config=FitConfig(batch_size=5000),
-        )  # fmt: skip
+            params,
+            digits,
+            jax.random.key(0),
+            apply=model.apply,
+            loss=SOFTMAX,
+            optimizer=optimizers.make("sgd", 0.1),
+            config=FitConfig(batch_size=5000),
+        )
 
 
 @pytest.mark.parametrize("factor", [1, 2, 1437, 65535, 65536, 70001, 2**31 - 1, 2**32 - 1])
