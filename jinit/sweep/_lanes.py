@@ -61,7 +61,7 @@ class NetworkLanes:
 def _weights(
     program: PlannedProgram, pair: tuple[InitializerLike, InitializerLike], purpose: str
 ) -> Weights | CalibratedWeights:
-    """Draws the weights of one (kernel, bias) pair, calibrated if the kernel's spec says so."""
+    """Makes the source of weights for one (kernel, bias) pair, calibrated if its spec says so."""
     kernel, calibration = split(pair[0])
     weights = Weights(program.shapes, program.rules(kernel, pair[1]), purpose)
     if calibration is None:
