@@ -88,9 +88,9 @@ def _draw_row(ax: Axes, place: float, interval: Interval, style: Style, empty: b
         look["markerfacecolor"] = "white"
     ax.errorbar([middle], [place], xerr=[[below], [above]], **look, **_BAR)
     if not math.isfinite(low):
-        ax.text(0.0, place + 0.28, f"← {_end(low)}", ha="left", **note)
+        ax.text(0.01, place + 0.28, f"← {_end(low)}", ha="left", **note)
     if not math.isfinite(high):
-        ax.text(1.0, place + 0.28, f"{_end(high)} →", ha="right", **note)
+        ax.text(0.99, place + 0.28, f"{_end(high)} →", ha="right", **note)
 
 
 def _end(value: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.initializers import Description
+from jinit.report._text import number
 from jinit.report.plots._figure import axes_of, check_drawable, integer_ticks, record
 from jinit.report.plots._style import BLUE, GREY, SKY, VERMILION, line_style
 
@@ -143,6 +144,7 @@ def layer_profile(profile: Profile, ax: Axes | None = None) -> Axes:
         ax.fill_between(depth[seen], low, high, color=colour, alpha=0.18, lw=0)
         record(ax, label, depth[seen], middle, low, high)
     ax.set(xlabel="layer (the last is the output)", ylabel="per layer", yscale="log")
+    ax.set_xlim(0.5, len(depth) + 0.5)
     integer_ticks(ax)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -209,5 +211,7 @@ def singular_values(
 def _law_text(description: Description) -> str:
     law = description.law
     if math.isfinite(law.low) and law.distribution in ("uniform", "truncated_normal"):
-        return f"{law.distribution.replace('_', ' ')} on [{law.low:.3g}, {law.high:.3g}]"
+        return (
+            f"{law.distribution.replace('_', ' ')} on [{number(law.low, 3)}, {number(law.high, 3)}]"
+        )
     return f"{law.distribution.replace('_', ' ')} density"

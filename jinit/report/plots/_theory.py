@@ -13,6 +13,8 @@ from jinit.theory import PhaseDiagram, Prediction
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The depths of the contour lines.
+_LEVELS = [10.0, 30.0, 100.0, 300.0]
 _LABEL_BOX = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
 
 
@@ -85,10 +87,11 @@ def _draw_depth(
     beyond = "\n(6 |ξ_∇| where lengths diverge)" if diverges else ""
     bar.set_label(f"layers a signal survives, 6 ξ_c{beyond}")
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
-    levels = [10.0, 30.0, 100.0, 300.0]
-    lines = ax.contour(x, y, depth, levels=levels, colors=GREY, linewidths=0.8)
-    # Lines crowd close to the edge of chaos: the deepest has no label.
-    ax.clabel(lines, levels=levels[:-1], fmt="%d", fontsize=7, colors="black")
+    lines = ax.contour(x, y, depth, levels=_LEVELS, colors=GREY, linewidths=0.8)
+    # Lines crowd close to the edge of chaos, and closest where lengths diverge beyond it: the
+    # deepest have no label.
+    labelled = _LEVELS[: 2 if diverges else 3]
+    ax.clabel(lines, levels=labelled, fmt="%d", fontsize=7, colors="black")
 
 
 def _draw_line(
@@ -129,7 +132,8 @@ def _name_phases(
         if inside.mean() <= 0.05:
             continue
         rows, columns = np.nonzero(inside)
-        row, column = int(np.quantile(rows, 0.85)), int(np.median(columns))
+        row = int(np.quantile(rows, 0.85))
+        column = _away_from_lines(depth[row], np.flatnonzero(inside[row]), int(np.median(columns)))
         dark = np.log10(depth)[row, column] > 2.2
         ax.text(
             x[column],
@@ -140,6 +144,17 @@ def _name_phases(
             color="white" if dark else "black",
             bbox=None if dark else _LABEL_BOX,
         )
+
+
+def _away_from_lines(depth: np.ndarray, columns: np.ndarray, middle: int) -> int:
+    """The column of a row that is farthest from contour lines, whose labels a name would cover."""
+    above = depth[:, None] > np.array(_LEVELS)
+    lines = np.flatnonzero((above[1:] != above[:-1]).any(1)) + 0.5
+    edges = np.array([-0.5, len(depth) - 0.5])
+    if not len(columns) or not len(lines):
+        return middle
+    distance = np.abs(columns[:, None] - np.concatenate([lines, edges])).min(1)
+    return int(columns[distance.argmax()])
 
 
 def prediction(predicted: Prediction, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -182,6 +197,7 @@ def prediction(predicted: Prediction, *, title: str = "", ax: Axes | None = None
         ax.fill_between(layer, low, high, color=colour, alpha=0.18, lw=0)
         record(ax, label, layer, shown, low, high)
     ax.set(xlabel="layer (the last is the output)", ylabel="expected", yscale="log")
+    ax.set_xlim(0.5, len(layer) + 0.5)
     integer_ticks(ax)
     ax.set_title(title, loc="left", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
