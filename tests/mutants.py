@@ -64,7 +64,8 @@ SCALING, RANDOM, LAW = (
 )
 FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py", "initializers/_orthogonal.py"  # fmt: skip
 SPARSE, STRUCTURED, CHECKS = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_checks.py"  # fmt: skip
-COMPARE, BOOTSTRAP, TIMES = "stats/_compare.py", "stats/_bootstrap.py", "stats/_survival.py"
+TESTS, PAIRED, EFFECTS = "stats/_tests.py", "stats/_paired.py", "stats/_effects.py"
+BOOTSTRAP, TIMES = "stats/_bootstrap.py", "stats/_survival.py"
 KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
 VARIANCE = "initializers/_variance.py"
 LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
@@ -146,13 +147,13 @@ MUTANTS = [
     M("sharded: types without their sharding", "initializers/_sharding.py", "if explicit:", "if False:", SHARDING),
     M("table: six points", "theory/_table.py", "_POINTS = 12", "_POINTS = 6", MOMENTS),
     M("table: places counted from 0", "theory/_table.py", "lagrange(distance + _BESIDE, _POINTS)", "lagrange(place - below + _BESIDE, _POINTS)", MOMENTS),
-    M("holm: Bonferroni of the rest only", COMPARE, "(len(p) - rank) * float(p[index])", "(len(p) - rank - 1) * float(p[index])", STATS),
-    M("paired: gaps tie to the last bit only", COMPARE, "~(np.diff(ordered) <= resolution)", "np.diff(ordered) > 0", STATS),
+    M("holm: Bonferroni of the rest only", TESTS, "(len(p) - rank) * float(p[index])", "(len(p) - rank - 1) * float(p[index])", STATS),
+    M("paired: gaps tie to the last bit only", PAIRED, "~(np.diff(ordered) <= resolution)", "np.diff(ordered) > 0", STATS),
     M("length: growth by a constant is lost", "theory/_fixed_points.py", "100 * rounding, rounding)", "0 * rounding, 0 * rounding)", f"{FIELD}::test_lengths_that_grow_for_ever_have_no_depth_scale"),
-    M("holm: not monotone", COMPARE, "max(running, min(1.0,", "max(0.0, min(1.0,", STATS),
-    M("wilcoxon: one-sided", COMPARE, 'zero_method="wilcox", method="auto")', 'alternative="greater")', STATS),
-    M("effect size: no small-sample factor", COMPARE, "small_sample * mean / spread", "mean / spread", STATS),
-    M("probability of improvement: ties are losses", COMPARE, "np.where(mine == arms[1], 0.5, mine > arms[1])", "(mine > arms[1]) * 1.0", STATS),
+    M("holm: not monotone", TESTS, "max(running, min(1.0,", "max(0.0, min(1.0,", STATS),
+    M("wilcoxon: one-sided", TESTS, 'zero_method="wilcox", method="auto")', 'alternative="greater")', STATS),
+    M("effect size: no small-sample factor", EFFECTS, "small_sample * mean / spread", "mean / spread", STATS),
+    M("probability of improvement: ties are losses", EFFECTS, "np.where(first == arms[1], 0.5, first > arms[1])", "(first > arms[1]) * 1.0", STATS),
     M("bootstrap: tails not widened", BOOTSTRAP, "math.sqrt(size / freedom) * t", "1.0 * t * 0 + 1.959964", STATS),
     M("bootstrap: strata mixed", BOOTSTRAP, "if strata is None:", "if True:", STATS),
     M("bca: no acceleration", BOOTSTRAP, "cubes / (6 * squares**1.5) if 0 < squares", "0.0 if 0 < squares", STATS),

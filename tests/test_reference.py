@@ -31,7 +31,7 @@ DESCRIBED_IN_WORDS = {
     "jinit.errors.wrong_type", "jinit.errors.check_fraction", "jinit.errors.check_scalar",
     "jinit.errors.check_integer", "jinit.errors.check_bool", "jinit.errors.check_choice",
     "jinit.findings.healthy", "jinit.models.as_model",
-    "jinit.parameters.rezero_factors", "jinit.stats.restricted_mean", "jinit.stats.sign_p",
+    "jinit.parameters.rezero_factors", "jinit.stats.restricted_mean",
 }  # fmt: skip
 
 

@@ -1,20 +1,9 @@
-"""Statistics of comparisons: arrays in, numbers out."""
+"""Computes statistics of comparisons: arrays in, numbers out."""
 
 from jinit.stats._bootstrap import Interval, bootstrap
-from jinit.stats._compare import (
-    Pair,
-    Paired,
-    all_pairs,
-    effect_size,
-    holm,
-    paired,
-    permutation_p,
-    probability_of_improvement,
-    sign_p,
-    signed_rank_p,
-)
+from jinit.stats._effects import effect_size, probability_of_improvement
 from jinit.stats._location import iqm, trimmed_mean
-from jinit.stats._power import more_pairs
+from jinit.stats._paired import Pair, Paired, all_pairs, paired
 from jinit.stats._profiles import PerformanceProfile, performance_profile
 from jinit.stats._ranks import Ranking, rank
 from jinit.stats._rates import WithDiverged, wilson, with_diverged
@@ -25,6 +14,7 @@ from jinit.stats._survival import (
     kaplan_meier,
     restricted_mean,
 )
+from jinit.stats._tests import holm
 from jinit.stats._variance import VarianceComponents, variance_components
 
 __all__ = [
@@ -44,15 +34,11 @@ __all__ = [
     "holm",
     "iqm",
     "kaplan_meier",
-    "more_pairs",
     "paired",
     "performance_profile",
-    "permutation_p",
     "probability_of_improvement",
     "rank",
     "restricted_mean",
-    "sign_p",
-    "signed_rank_p",
     "trimmed_mean",
     "variance_components",
     "wilson",

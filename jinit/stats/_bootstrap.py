@@ -1,4 +1,4 @@
-"""Bootstrap intervals for arrays in which inf means "never"."""
+"""Computes bootstrap intervals of arrays in which inf means "never"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jinit import errors
 from jinit.stats._location import Statistic, reals
 
-# Replicates are made in pieces of about this many numbers, to stay in cache.
+# Replicates are computed in pieces of about this many numbers, which stay in cache.
 _PIECE = 2**18
 
 
@@ -21,7 +21,7 @@ class Interval:
 
     Attributes:
       estimate: the statistic of the data.
-      low, high: ends of the interval; equal to the estimate for fewer than two values.
+      low, high: ends of the interval; both equal the estimate for fewer than two values.
     """
 
     estimate: float
@@ -41,32 +41,32 @@ def bootstrap(
 ) -> Interval:
     """The bootstrap interval of a statistic.
 
-    Both methods read quantiles of the replicates at tails that are widened for small samples,
-    α' = Φ(−√(n/(n−s)) · t_{1−α/2, n−s}) for s strata (1 without): plain percentile intervals are
-    too short by the factor that separates n from n − 1 and a normal from a t quantile. ``"bca"``
-    also moves the tails for the bias of the replicates and for the change of their spread with the
-    parameter.
+    Both methods read quantiles of the replicates at tails widened for small samples,
+    α' = Φ(−√(n/(n−s)) · t_{1−α/2, n−s}) for s strata (s = 1 without strata). Plain percentile
+    intervals are too short, because they use n instead of n − 1 and a normal instead of a t
+    quantile. ``"bca"`` also corrects for the bias of the replicates and for a standard error that
+    changes with the parameter (acceleration).
 
     Args:
       values: ``(n,)``, finite or inf; no NaN.
       statistic: ``statistic(array, axis=…) -> array``, e.g. ``np.median``, ``np.mean``, ``iqm``.
       confidence: nominal coverage, in (0, 1).
-      resamples: bootstrap samples of size n.
-      seed: of the resampling; one seed, one answer.
+      resamples: number of bootstrap samples of size n.
+      seed: of the resampling; the same seed gives the same interval.
       method: ``"percentile"``, or ``"bca"``, which is better for skewed statistics and needs finite
-        values. (Its acceleration comes from the jackknife, which is rough for medians.)
-      strata: ``(n,)`` labels; each stratum (a task, a data set) is resampled by itself and keeps
+        values. The acceleration comes from the jackknife, which is inaccurate for medians.
+      strata: ``(n,)`` labels; each stratum (a task, a data set) is resampled separately and keeps
         its size.
 
     Returns:
-      An :class:`Interval`; an end is NaN where replicates mix inf and −inf. Measured coverage of
+      An :class:`Interval`; an end is NaN if replicates mix inf and −inf. Measured coverage of
       95 % intervals (``experiments/interval_calibration.py``): 94 to 97 % for normal, lognormal and
-      bimodal values at n = 16, 32 and 64, but 87 to 92 % for the mean of lognormal ones.
+      bimodal values at n = 16, 32 and 64, but 87 to 92 % for the mean of lognormal values.
 
     Raises:
       ValueError: no values, NaN, a confidence outside (0, 1), an unknown method, infinite values
         with ``"bca"``, strata of another length or of one value each, a negative seed. TypeError:
-        not real numbers, a statistic that is none.
+        not real numbers, a statistic that is not callable.
 
     Reference: Efron 1987, eq. 2.3 (BCa); Davison & Hinkley 1997, section 3.2 (strata); Hesterberg
     2015, section 5.3 (tails).
@@ -83,9 +83,11 @@ def bootstrap(
         raise errors.wrong_type("statistic", statistic, "statistic(array, axis=…)", "np.median")
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise errors.refusal(
-            "values", f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
-            "one dimension, at least one value, no NaN", "use inf for 'never'",
-        )  # fmt: skip
+            "values",
+            f"shape {values.shape}, {int(np.isnan(values).sum())} NaN",
+            "one dimension, at least one value, no NaN",
+            "use inf for 'never'",
+        )
     if method == "bca" and not np.isfinite(values).all():
         raise errors.refusal("values", "inf", "finite values for 'bca'", "method='percentile'")
     groups = _groups(values, strata)
@@ -97,24 +99,26 @@ def bootstrap(
     tails = _widened(confidence, values.size, values.size - len(groups))
     if method == "bca":
         tails = _accelerated(tails, estimate, replicates, groups, statistic)
-    # Nearest-rank quantiles: interpolating between a number and inf would give NaN.
+    # Nearest-rank quantiles, because interpolation between a number and inf gives NaN.
     low, high = np.quantile(replicates, tails, method="closest_observation")
     return Interval(estimate, float(low), float(high))
 
 
 def _estimate(statistic: Statistic, values: np.ndarray) -> float:
     try:
-        found = np.asarray(statistic(values[None], axis=1))
+        estimate = np.asarray(statistic(values[None], axis=1))
     except TypeError as problem:
         raise errors.wrong_type(
             "statistic", str(problem), "statistic(array, axis=…)", "np.median"
         ) from problem
-    if found.shape != (1,):
+    if estimate.shape != (1,):
         raise errors.refusal(
-            "statistic", f"shape {found.shape} for (1, {values.size}) and axis=1",
-            "one number a row", "reduce over axis",
-        )  # fmt: skip
-    return float(found[0])
+            "statistic",
+            f"shape {estimate.shape} for (1, {values.size}) and axis=1",
+            "one number per row",
+            "reduce over axis",
+        )
+    return float(estimate[0])
 
 
 def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
@@ -132,19 +136,19 @@ def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
 def _replicates(
     groups: list[np.ndarray], statistic: Statistic, resamples: int, seed: int
 ) -> np.ndarray:
-    """``(resamples,)``: the statistic of samples drawn with replacement inside each group."""
+    """``(resamples,)``: the statistic of samples drawn with replacement within each group."""
     rng = np.random.default_rng(seed)
     rows = max(1, _PIECE // sum(group.size for group in groups))
-    found = []
+    replicates = []
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        # 32-bit positions are drawn and gathered faster than 64-bit ones.
+        # 32-bit indices are drawn and gathered faster than 64-bit ones.
         drawn = [
             group.take(rng.integers(0, group.size, size=(size, group.size), dtype=np.uint32))
             for group in groups
         ]
-        found.append(statistic(np.concatenate(drawn, axis=1), axis=1))
-    return np.concatenate(found)
+        replicates.append(statistic(np.concatenate(drawn, axis=1), axis=1))
+    return np.concatenate(replicates)
 
 
 def _widened(confidence: float, size: int, freedom: int) -> tuple[float, float]:
@@ -168,7 +172,7 @@ def _accelerated(
     share = (np.mean(replicates < estimate) + np.mean(replicates <= estimate)) / 2
     edge = 0.5 / replicates.size
     bias = normal.inv_cdf(float(np.clip(share, edge, 1 - edge)))
-    # Influence of each value, from leaving it out.
+    # Influence of each value, from the statistic without it (jackknife).
     cubes = squares = 0.0
     for number, group in enumerate(groups):
         if group.size < 2:
@@ -186,7 +190,7 @@ def _accelerated(
 
     def moved(tail: float) -> float:
         z = bias + normal.inv_cdf(min(max(tail, 1e-12), 1 - 1e-12))
-        # Beyond its pole the formula turns round; the tail is then at its end.
+        # Beyond its pole the formula changes sign; the tail is then 0 or 1.
         slope = 1 - acceleration * z
         return normal.cdf(bias + z / slope) if slope > 0 else float(z > 0)
 

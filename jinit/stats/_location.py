@@ -1,64 +1,61 @@
-"""Where a sample lies: statistics that a few bad runs cannot carry away, along any axis."""
+"""Computes robust measures of location, which a few bad runs cannot dominate, along any axis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import errors
 
 Statistic: TypeAlias = Callable[..., np.ndarray]
+"""``statistic(array, axis=…) -> array``, such as ``np.median``."""
 
 
-def reals(values: Any, what: str = "values") -> np.ndarray:
-    """As an array of float64.
+def reals(values: ArrayLike, what: str = "values") -> np.ndarray:
+    """The values as a float64 array.
 
     Raises:
-      TypeError: not real numbers, text included; a mask that hides some.
-
-    >>> reals([1, 2])
-    array([1., 2.])
+      TypeError: not real numbers, or a masked array with masked values.
     """
     if np.ma.is_masked(values):
         raise errors.wrong_type(what, "a masked array", "all values", "values.compressed()")
     try:
-        found = np.asarray(values)
-        if found.dtype.kind not in "buifO":
+        array = np.asarray(values)
+        if array.dtype.kind not in "buifO":
             raise TypeError
-        return found.astype(np.float64)
+        return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         raise errors.wrong_type(what, values, "real numbers", "np.array([0.9, 0.8])") from None
 
 
-def flags(values: Any, what: str) -> np.ndarray:
-    """As an array of truth values.
+def flags(values: ArrayLike, what: str) -> np.ndarray:
+    """The values as a Boolean array.
 
     Raises:
-      TypeError: neither those nor 0 and 1.
-
-    >>> flags([0, 1], "diverged")
-    array([False,  True])
+      TypeError: values other than True, False, 0 and 1.
     """
-    found = np.asarray(values)
-    if found.dtype.kind not in "buif" or not np.isin(found, (0, 1)).all():
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif" or not np.isin(array, (0, 1)).all():
         raise errors.wrong_type(what, values, "True or False for each run", "status != 0")
-    return found.astype(bool)
+    return array.astype(bool)
 
 
 def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """The interquartile mean: the mean of the middle half.
 
-    ⌊n/4⌋ values are cut at each end. Nearly as efficient as the mean for normal scores, and robust:
-    however bad a quarter of the runs is, it moves no further than to the mean of other runs.
+    ⌊n/4⌋ values are cut at each end. For normal scores the interquartile mean is nearly as
+    efficient as the mean. It is robust: a quarter of the runs may be arbitrarily bad, and the
+    result is still a mean of other runs.
 
     Args:
       values: any shape, finite or inf ("never", "worst").
-      axis: the axis of the sample; None takes all values together.
+      axis: the axis of the sample; None pools all values.
 
     Returns:
-      ``values.shape`` without ``axis``; float64; NaN where −inf and inf are both in the middle.
+      ``values.shape`` without ``axis``; float64; NaN if −inf and inf are both in the middle part.
 
     Raises:
       ValueError: no values along the axis, NaN. TypeError: not real numbers.
@@ -76,12 +73,12 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
 
     Args:
       values: any shape, finite or inf.
-      axis: the axis of the sample; None takes all values together.
-      cut: share cut at each end, in [0, 0.5); cut · n is rounded down as a float (0.29 · 100 cuts
-        28).
+      axis: the axis of the sample; None pools all values.
+      cut: share cut at each end, in [0, 0.5). cut · n is computed in floats and rounded down, so
+        0.29 of 100 values are 28.
 
     Returns:
-      ``values.shape`` without ``axis``; float64; NaN where −inf and inf are both in the middle.
+      ``values.shape`` without ``axis``; float64; NaN if −inf and inf are both in the middle part.
 
     Raises:
       ValueError: no values along the axis, NaN; a cut outside [0, 0.5). TypeError: not real

@@ -1,4 +1,4 @@
-"""How many more pairs would settle a comparison."""
+"""Estimates how many more pairs would settle a comparison."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from jinit.stats._location import reals
 
 
 def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Further pairs needed to tell the observed mean difference from 0.
+    """Further pairs needed to distinguish the observed mean difference from 0.
 
-    n = ((z_{1−α/2} + z_power) · s / |mean|)², and at least the log₂(2/α) that a signed-rank test
-    needs to reject at all, minus the pairs there are. The difference and its spread are taken at
-    their observed values, so this is a rough guide.
+    Total pairs n = ((z_{1−α/2} + z_power) · s / |mean|)², but at least the log₂(2/α) that a
+    signed-rank test needs to reject at all; the present pairs are subtracted. Mean and standard
+    deviation are the observed ones, so this is a rough estimate.
 
     Args:
       gaps: ``(n,)`` paired differences, finite.
-      alpha: two-sided error; power: chance of settling it.
+      alpha: two-sided error, in (0, 1).
+      power: probability of a rejection, in (0, 1).
 
     Returns:
-      Pairs, a whole number ≥ 0 as float; inf where the observed mean is 0, NaN where n < 2.
+      A whole number ≥ 0 as float; inf if the observed mean is 0, NaN if n < 2.
 
     Raises:
       ValueError: alpha or power outside (0, 1); gaps that are not finite.
@@ -38,12 +39,14 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or not np.isfinite(gaps).all():
         raise errors.refusal(
-            "gaps", f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
-            "one dimension, finite", "give paired differences",
-        )  # fmt: skip
+            "gaps",
+            f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
+            "one dimension, finite",
+            "give paired differences",
+        )
     if gaps.size < 2:
         return math.nan
-    # A mean that is 0 up to rounding is 0.
+    # A mean that is 0 up to rounding error counts as 0.
     if abs(gaps.mean()) <= 1e-12 * np.abs(gaps).max():
         return math.inf
     quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)

@@ -1,4 +1,4 @@
-"""Performance profiles: the whole distribution of scores, not one number of it."""
+"""Computes performance profiles, which show the whole distribution of scores."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PerformanceProfile:
 
     Attributes:
       thresholds: ``(k,)`` scores τ.
-      share: ``(k,)`` of runs with a score above τ, tasks weighted alike.
-      low, high: ``(k,)`` pointwise bootstrap band.
+      share: ``(k,)``, the share of runs with a score above τ, averaged over tasks.
+      low, high: ``(k,)``, the pointwise bootstrap band.
     """
 
     thresholds: np.ndarray
@@ -40,10 +40,10 @@ def performance_profile(
 
     Args:
       scores: ``(runs,)`` or ``(runs, tasks)``, higher is better (negate losses and times); −inf for
-        a run that diverged.
+        a diverged run.
       thresholds: ``(k,)`` scores τ.
-      confidence: of the pointwise band.
-      resamples: bootstrap samples, drawn within each task.
+      confidence: nominal coverage of the pointwise band, in (0, 1).
+      resamples: number of bootstrap samples, drawn within each task.
       seed: of the resampling.
 
     Returns:
@@ -62,17 +62,21 @@ def performance_profile(
     errors.check_integer("resamples", resamples, low=1, fix="use 2000")
     if scores.ndim not in (1, 2) or not scores.size or np.isnan(scores).any():
         raise errors.refusal(
-            "scores", f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",
-            "(runs,) or (runs, tasks), at least one run, no NaN", "use -inf for a diverged run",
-        )  # fmt: skip
+            "scores",
+            f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",
+            "(runs,) or (runs, tasks), at least one run, no NaN",
+            "use -inf for a diverged run",
+        )
     if thresholds.ndim != 1 or not thresholds.size or np.isnan(thresholds).any():
         raise errors.refusal(
-            "thresholds", f"shape {thresholds.shape}, {int(np.isnan(thresholds).sum())} NaN",
-            "(k,), no NaN", "np.linspace(0, 1, 101)",
-        )  # fmt: skip
+            "thresholds",
+            f"shape {thresholds.shape}, {int(np.isnan(thresholds).sum())} NaN",
+            "(k,), no NaN",
+            "np.linspace(0, 1, 101)",
+        )
     scores = scores.reshape(len(scores), -1)
     share = (scores[:, :, None] > thresholds).mean(0)
-    # How many of n runs drawn with replacement lie above a threshold is binomial.
+    # Of n runs drawn with replacement, the number above a threshold is binomial.
     errors.check_seed(seed)
     runs, rng = len(scores), np.random.default_rng(seed)
     replicates = rng.binomial(runs, share, (resamples, *share.shape)).mean(1) / runs

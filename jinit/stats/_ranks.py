@@ -1,4 +1,4 @@
-"""Arms ranked over many blocks (data sets, depths, seeds)."""
+"""Ranks arms over many blocks (data sets, depths, seeds)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jinit.stats._location import reals
 
 @dataclass(frozen=True)
 class Ranking:
-    """Mean ranks and what difference of two of them is more than luck.
+    """Mean ranks, and the smallest significant difference of two mean ranks.
 
     Attributes:
-      mean_ranks: ``(arms,)``, 1 is best, ties share their mean rank.
-      p_value: Friedman's test that all arms are alike; 1 where no arm ever differs.
-      critical_difference: two arms differ at ``alpha`` if their mean ranks are further apart.
+      mean_ranks: ``(arms,)``, 1 is best; tied arms share their mean rank.
+      p_value: of Friedman's test that all arms are equal; 1 if all scores are tied.
+      critical_difference: two arms differ significantly if their mean ranks differ by more.
     """
 
     mean_ranks: np.ndarray
@@ -27,15 +27,15 @@ class Ranking:
 
 
 def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.05) -> Ranking:
-    """Friedman's test with Nemenyi's critical difference.
+    """Ranks arms with Friedman's test and Nemenyi's critical difference.
 
     CD = q_α √(k(k+1) / (6N)) for k arms and N blocks, q_α the studentized range over √2.
 
     Args:
-      scores: ``(blocks, arms)``; a block is whatever the arms share, such as a data set or a seed.
-        inf is allowed, NaN is not.
-      higher_is_better: direction.
-      alpha: family-wise error of the critical difference.
+      scores: ``(blocks, arms)``; the arms share the blocks, such as data sets or seeds. inf is
+        allowed, NaN is not.
+      higher_is_better: direction of improvement.
+      alpha: family-wise error of the critical difference, in (0, 1).
 
     Returns:
       A :class:`Ranking`.
@@ -45,17 +45,19 @@ def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.
 
     Reference: Friedman 1937; Nemenyi 1963; Demšar 2006, section 3.2.2.
 
-    >>> found = rank(np.array([[0.9, 0.8, 0.1], [0.7, 0.6, 0.5], [0.9, 0.5, 0.4]]))
-    >>> found.mean_ranks, round(found.critical_difference, 2)
+    >>> ranking = rank(np.array([[0.9, 0.8, 0.1], [0.7, 0.6, 0.5], [0.9, 0.5, 0.4]]))
+    >>> ranking.mean_ranks, round(ranking.critical_difference, 2)
     (array([1., 2., 3.]), 1.91)
     """
     scores = reals(scores, "scores")
     errors.check_fraction("alpha", alpha, "use 0.05")
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3 or np.isnan(scores).any():
         raise errors.refusal(
-            "scores", f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",
-            "(blocks >= 2, arms >= 3), no NaN", "for two arms use stats.paired",
-        )  # fmt: skip
+            "scores",
+            f"shape {scores.shape}, {int(np.isnan(scores).sum())} NaN",
+            "(blocks >= 2, arms >= 3), no NaN",
+            "for two arms use stats.paired",
+        )
     from scipy import stats
 
     ranks = stats.rankdata(-scores if higher_is_better else scores, axis=1)

@@ -1,4 +1,4 @@
-"""Shares of runs, such as how many diverge, and metrics with and without those that did."""
+"""Computes shares of runs, and metrics with and without diverged runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jinit.stats._location import Statistic, flags, reals
 
 @dataclass(frozen=True)
 class WithDiverged:
-    """A metric of an arm in which some runs diverged; both readings, side by side.
+    """A metric of an arm with diverged runs, computed with and without these runs.
 
     Attributes:
-      rate: share of runs that diverged, Wilson interval.
+      rate: share of diverged runs, with its Wilson interval.
       as_worst: the statistic with diverged runs at the worst value.
-      without: the statistic of the others; NaN where none is left. It flatters an arm whose bad
-        seeds diverged: never show it alone.
+      without: the statistic of the other runs; NaN if all diverged. It favours an arm whose bad
+        seeds diverged, so never report it alone.
     """
 
     rate: Interval
@@ -31,9 +31,9 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     """A share with its Wilson score interval.
 
     Args:
-      successes: how many of the trials, 0 ≤ successes ≤ trials.
-      trials: ≥ 1.
-      confidence: in (0, 1).
+      successes: number of successes, 0 ≤ successes ≤ trials.
+      trials: number of trials, ≥ 1.
+      confidence: nominal coverage, in (0, 1).
 
     Returns:
       An :class:`Interval` inside [0, 1], of positive width even at 0 of n.
@@ -43,8 +43,8 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
 
     Reference: Wilson 1927, eq. 5 (``scipy.stats.binomtest``).
 
-    >>> found = wilson(0, 64)
-    >>> found.estimate, round(found.high, 3)
+    >>> share = wilson(0, 64)
+    >>> share.estimate, round(share.high, 3)
     (0.0, 0.057)
     """
     trials = errors.check_integer("trials", trials, low=1, fix="count the runs")
@@ -66,23 +66,26 @@ def with_diverged(
     statistic: Statistic = np.median,
     seed: int = 0,
 ) -> WithDiverged:
-    """A metric with diverged runs as the worst case, without them, and how many there are.
+    """A metric with diverged runs as the worst case and without them, and their share.
 
     Args:
-      values: ``(n,)`` of a metric; what stands at diverged runs is not read.
-      diverged: ``(n,)`` booleans.
-      worst: what a diverged run counts as: 0 for an accuracy, inf for a loss or a time.
+      values: ``(n,)``, the metric; values of diverged runs are not read.
+      diverged: ``(n,)`` Booleans.
+      worst: the value of a diverged run: 0 for an accuracy, inf for a loss or a time.
       statistic: as in :func:`bootstrap`.
       seed: of the resampling.
 
+    Returns:
+      A :class:`WithDiverged`.
+
     Raises:
       ValueError: lengths that differ, no runs, NaN in a run that did not diverge.
-      TypeError: flags other than true and false, or 0 and 1.
+      TypeError: flags other than True and False, or 0 and 1.
 
     Reference: Agarwal et al. 2021, section 3 (no run may be dropped).
 
-    >>> found = with_diverged(np.array([0.9, 0.8, np.nan]), np.array([False, False, True]), worst=0)
-    >>> found.as_worst.estimate, round(found.without.estimate, 2)
+    >>> both = with_diverged(np.array([0.9, 0.8, np.nan]), np.array([False, False, True]), worst=0)
+    >>> both.as_worst.estimate, round(both.without.estimate, 2)
     (0.8, 0.85)
     """
     values, diverged = reals(values), flags(diverged, "diverged")

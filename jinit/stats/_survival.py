@@ -1,4 +1,4 @@
-"""Time to target, when some runs never get there: they stay in, as censored at the last step."""
+"""Analyses times to a target; runs that never reach the target are censored at the last step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jinit.stats._location import flags, reals
 
 @dataclass(frozen=True)
 class Survival:
-    """The Kaplan-Meier estimate of the share of runs that are not there yet.
+    """The Kaplan–Meier estimate of the share of runs that have not reached the target.
 
     Attributes:
-      times: ``(k,)`` steps at which some run arrived, ascending.
-      share: ``(k,)`` S(t), the share that has not arrived by t.
-      low, high: ``(k,)`` pointwise 95 % band (log-log transformed Greenwood).
-      at_risk: ``(k,)`` runs that had not arrived just before t.
+      times: ``(k,)``, steps at which some run arrived, ascending.
+      share: ``(k,)``, S(t), the share of runs that have not arrived by t.
+      low, high: ``(k,)``, the pointwise band (log-log transformed Greenwood).
+      at_risk: ``(k,)``, the number of runs that had not arrived just before t.
     """
 
     times: np.ndarray
@@ -32,19 +32,19 @@ class Survival:
 
     @property
     def median(self) -> float:
-        """The first time by which half have arrived; inf where fewer ever do."""
+        """The first time by which half of the runs have arrived; inf if fewer ever arrive."""
         arrived = self.times[self.share <= 0.5]
         return float(arrived[0]) if arrived.size else math.inf
 
 
 @dataclass(frozen=True)
 class TimeDifference:
-    """Two arms' times to target.
+    """The difference of two arms' times to target.
 
     Attributes:
-      restricted_mean_difference: treatment − baseline, area between the curves up to the horizon,
-        with a 95 % interval; negative where the treatment is faster.
-      p_value: two-sided log-rank test; 1 where no run of either arm arrived.
+      restricted_mean_difference: treatment − baseline, the area between the curves up to the
+        horizon, with its interval, in steps; negative if the treatment is faster.
+      p_value: of the two-sided log-rank test; 1 if no run of either arm arrived.
     """
 
     restricted_mean_difference: Interval
@@ -58,16 +58,17 @@ def kaplan_meier(
     confidence: float = 0.95,
     censored: np.ndarray | None = None,
 ) -> Survival:
-    """S(t) = Π_{t_i ≤ t} (1 − d_i / n_i) over arrival times t_i.
+    """The share of runs not yet at the target: S(t) = Π_{t_i ≤ t} (1 − d_i / n_i).
 
-    A run that diverged can never arrive: give it inf, not the step at which it diverged.
+    At arrival time t_i, d_i runs arrive of n_i at risk. A diverged run never arrives: pass inf, not
+    the step at which it diverged.
 
     Args:
-      times: ``(n,)`` steps to target; inf, or beyond the horizon, for runs not there by then.
-      horizon: the last step at which anyone looked.
-      confidence: of the band, in (0, 1).
-      censored: ``(n,)`` true where a run was stopped at its time for a reason that has nothing to
-        do with its progress (a machine, a deadline); it counts as at risk until then.
+      times: ``(n,)``, steps to target; inf, or beyond the horizon, for runs that did not arrive.
+      horizon: the last observed step, > 0.
+      confidence: nominal coverage of the band, in (0, 1).
+      censored: ``(n,)`` Booleans, True for a run that was stopped at its time for a reason
+        unrelated to its progress (a machine, a deadline); it counts as at risk until then.
 
     Returns:
       A :class:`Survival`.
@@ -86,7 +87,7 @@ def kaplan_meier(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.cumprod(1 - events / at_risk)
         greenwood = np.cumsum(events / (at_risk * (at_risk - events)))
-        # On the scale of log(−log S) the band stays inside [0, 1].
+        # A band on the scale of log(−log S) stays within [0, 1].
         half = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(greenwood) / np.log(share)
         low, high = share ** np.exp(-half), share ** np.exp(half)
     gone = share <= 0
@@ -103,7 +104,7 @@ def restricted_mean(
     """The mean of min(time, horizon), ∫₀^h S(t) dt, with a Student interval.
 
     Unlike the median it is finite and uses every run, however many never arrive. The interval is
-    short for few runs of which few arrive, and has no width where all runs are alike.
+    too short if few of few runs arrive, and has width 0 if all runs are equal.
 
     Args: as :func:`kaplan_meier`.
 
@@ -128,16 +129,16 @@ def restricted_mean(
 def compare_times(
     treatment: np.ndarray, baseline: np.ndarray, *, horizon: float, confidence: float = 0.95
 ) -> TimeDifference:
-    """Is one arm faster to the target?
+    """Compares the times at which two arms reach the target.
 
     Args:
-      treatment, baseline: ``(n,)`` and ``(m,)`` steps to target, inf for "never".
-      horizon: the last step at which anyone looked, the same for both.
-      confidence: of the interval.
+      treatment, baseline: ``(n,)`` and ``(m,)``, steps to target, inf for "never".
+      horizon: the last observed step, the same for both arms.
+      confidence: nominal coverage of the interval, in (0, 1).
 
     Returns:
-      A :class:`TimeDifference`. The arms are treated as independent, which for arms that share
-      seeds is on the safe side. Its interval is that of :func:`restricted_mean`, with its limits.
+      A :class:`TimeDifference`. The arms are treated as independent, which is conservative for arms
+      that share seeds. The interval has the limits of :func:`restricted_mean`.
 
     Raises:
       ValueError: as :func:`kaplan_meier`; fewer than two runs in an arm.
@@ -146,8 +147,8 @@ def compare_times(
     restricted means).
 
     >>> slow, fast = np.arange(50.0, 70.0), np.arange(10.0, 30.0)
-    >>> found = compare_times(fast, slow, horizon=100)
-    >>> found.restricted_mean_difference.estimate, found.p_value < 1e-6
+    >>> difference = compare_times(fast, slow, horizon=100)
+    >>> difference.restricted_mean_difference.estimate, difference.p_value < 1e-6
     (-40.0, True)
     """
     from scipy import stats
@@ -167,16 +168,16 @@ def compare_times(
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = float(stats.logrank(*arms).pvalue)
-    # Where everyone arrives at one and the same step the statistic is 0 / 0: no difference seen.
+    # If all runs arrive at the same step the statistic is 0 / 0, and there is no difference.
     p_value = 1.0 if math.isnan(p_value) else p_value
     return TimeDifference(Interval(gap, gap - half, gap + half), p_value)
 
 
 def _student(confidence: float, freedom: int) -> float:
-    """The quantile of an interval's half width."""
+    """The Student quantile by which a standard error is multiplied."""
     errors.check_fraction("confidence", confidence, "use 0.95")
     if freedom < 1:
-        raise errors.refusal("times", "one run", "at least two: one has no spread", "add seeds")
+        raise errors.refusal("times", "one run", "at least two runs", "add seeds")
     from scipy import special
 
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
@@ -185,14 +186,16 @@ def _student(confidence: float, freedom: int) -> float:
 def _checked(
     times: np.ndarray, horizon: float, censored: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Times within the horizon, and who arrived."""
+    """The times, cut at the horizon, and which runs arrived."""
     errors.check_number("horizon", horizon, low=0.0, open_low=True, fix="the number of steps")
     times = reals(times, "times")
     if times.ndim != 1 or not times.size or np.isnan(times).any() or (times < 0).any():
         raise errors.refusal(
-            "times", f"shape {times.shape}, {int((~(times >= 0)).sum())} NaN or negative",
-            "one dimension, at least one time, each >= 0", "use inf for 'never'",
-        )  # fmt: skip
+            "times",
+            f"shape {times.shape}, {int((~(times >= 0)).sum())} NaN or negative",
+            "one dimension, at least one time, each >= 0",
+            "use inf for 'never'",
+        )
     arrived = times <= horizon
     if censored is not None:
         censored = flags(censored, "censored")
@@ -205,7 +208,7 @@ def _checked(
 def _risk_table(
     times: np.ndarray, arrived: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Arrival times, arrivals at each, and runs at risk just before each."""
+    """Arrival times, number of arrivals at each, and runs at risk just before each."""
     at, events = np.unique(times[arrived], return_counts=True)
     at_risk = times.size - np.searchsorted(np.sort(times), at, side="left")
     return at, events.astype(float), at_risk.astype(float)
@@ -215,11 +218,11 @@ def _restricted_mean(times: np.ndarray, arrived: np.ndarray, horizon: float) -> 
     at, events, at_risk = _risk_table(times, arrived)
     share = np.concatenate([[1.0], np.cumprod(1 - events / at_risk)])
     areas = share * np.diff(np.concatenate([[0.0], at, [float(horizon)]]))
-    # Area under the curve to the right of each arrival.
+    # Area under the curve right of each arrival.
     beyond = np.cumsum(areas[::-1])[::-1][1:]
     left = at_risk - events
-    # The last arrival may leave nobody: no area lies beyond it.
+    # After the last arrival no run may be left; the area beyond is then 0.
     term = np.divide(events, at_risk * left, out=np.zeros_like(events), where=left > 0)
-    # n/(n − 1), as for any mean: Greenwood's formula divides by n.
+    # n/(n − 1), because Greenwood's formula divides by n.
     correction = times.size / max(1, times.size - 1)
     return float(areas.sum()), float((beyond**2 * term).sum()) * correction

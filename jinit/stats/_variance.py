@@ -1,4 +1,4 @@
-"""How much of the spread is the initial weights, how much the order of the data."""
+"""Splits a variance into the parts of the initial weights and of the order of the data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class VarianceComponents:
     """Variances of a crossed design, and their shares of the total.
 
     Attributes:
-      rows, columns, residual: variance due to each (rows: init seeds; columns: data seeds;
-        residual: their interaction and everything else).
-      rows_share, columns_share, residual_share: of the total variance, in [0, 1].
+      rows: variance due to the rows (initial weights).
+      columns: variance due to the columns (order of the data).
+      residual: variance of the interaction and of all other causes.
+      rows_share, columns_share, residual_share: shares of the total variance, in [0, 1].
     """
 
     rows: Interval
@@ -32,16 +33,16 @@ class VarianceComponents:
 def variance_components(
     values: np.ndarray, *, confidence: float = 0.95, draws: int = 20_000, seed: int = 0
 ) -> VarianceComponents:
-    """Two-way random effects without replication: y_ij = μ + r_i + c_j + e_ij.
+    """Variance components of two-way random effects: y_ij = μ + r_i + c_j + e_ij.
 
-    Estimates are the analysis of variance's, σ̂²_r = (MS_r − MS_e)/columns, at least 0. Intervals
-    are generalized confidence intervals: each mean square is replaced by SS/χ² draws, which is
-    exact for the residual and close for the others if effects are normal.
+    Estimates are those of the analysis of variance, σ̂²_r = (MS_r − MS_e)/columns, at least 0.
+    Intervals are generalized confidence intervals: each mean square is replaced by draws of SS/χ².
+    For normal effects they are exact for the residual and approximate for the others.
 
     Args:
-      values: ``(init seeds, data seeds)``, finite: every pair was run once.
-      confidence: in (0, 1).
-      draws: of the χ² variables.
+      values: ``(init seeds, data seeds)``, finite, one run for each pair.
+      confidence: nominal coverage, in (0, 1).
+      draws: number of draws of the χ² variables, ≥ 100.
       seed: of these draws.
 
     Returns:
@@ -52,8 +53,8 @@ def variance_components(
 
     Reference: Searle, Casella & McCulloch 1992, section 4.3; Weerahandi 1993 (intervals).
 
-    >>> found = variance_components(np.array([[1.0, 1.1], [5.0, 5.2], [9.0, 9.0]]))
-    >>> found.rows_share.estimate > 0.99
+    >>> components = variance_components(np.array([[1.0, 1.1], [5.0, 5.2], [9.0, 9.0]]))
+    >>> components.rows_share.estimate > 0.99
     True
     """
     values = reals(values)
@@ -61,33 +62,40 @@ def variance_components(
     errors.check_integer("draws", draws, low=100, fix="use 20_000")
     if values.ndim != 2 or min(values.shape) < 2 or not np.isfinite(values).all():
         raise errors.refusal(
-            "values", f"shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite",
-            "(init seeds >= 2, data seeds >= 2), finite", "a diverged run has no accuracy: give 0",
-        )  # fmt: skip
+            "values",
+            f"shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite",
+            "(init seeds >= 2, data seeds >= 2), finite",
+            "use 0 as the accuracy of a diverged run",
+        )
     rows, columns = values.shape
     by_row, by_column, mean = values.mean(1), values.mean(0), values.mean()
-    squares = np.array([
-        columns * ((by_row - mean) ** 2).sum(),
-        rows * ((by_column - mean) ** 2).sum(),
-        ((values - by_row[:, None] - by_column + mean) ** 2).sum(),
-    ])  # fmt: skip
+    squares = np.array(
+        [
+            columns * ((by_row - mean) ** 2).sum(),
+            rows * ((by_column - mean) ** 2).sum(),
+            ((values - by_row[:, None] - by_column + mean) ** 2).sum(),
+        ]
+    )
     freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
-    # Observed mean squares come first, then their pivots.
+    # Row 0 holds the observed mean squares, the other rows their draws.
     errors.check_seed(seed)
     chi_squared = np.random.default_rng(seed).chisquare(freedom, (draws, 3))
     mean_squares = np.concatenate([[squares / freedom], squares / chi_squared])
     residual = mean_squares[:, 2]
-    parts = np.stack([
-        np.maximum(0, (mean_squares[:, 0] - residual) / columns),
-        np.maximum(0, (mean_squares[:, 1] - residual) / rows),
-        residual,
-    ], axis=1)  # fmt: skip
-    total = parts.sum(1, keepdims=True)
-    shares = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+    components = np.stack(
+        [
+            np.maximum(0, (mean_squares[:, 0] - residual) / columns),
+            np.maximum(0, (mean_squares[:, 1] - residual) / rows),
+            residual,
+        ],
+        axis=1,
+    )
+    total = components.sum(1, keepdims=True)
+    shares = np.divide(components, total, out=np.zeros_like(components), where=total > 0)
     tail = (1 - confidence) / 2
 
     def interval(column: np.ndarray) -> Interval:
         low, high = np.quantile(column[1:], [tail, 1 - tail])
         return Interval(float(column[0]), float(low), float(high))
 
-    return VarianceComponents(*(interval(column) for column in (*parts.T, *shares.T)))
+    return VarianceComponents(*(interval(column) for column in (*components.T, *shares.T)))
