@@ -12,7 +12,7 @@ from jinit import errors
 from jinit.stats._bootstrap import Interval, bootstrap
 from jinit.stats._location import reals
 from jinit.stats._power import more_pairs
-from jinit.stats._tests import TESTS, holm
+from jinit.stats._tests import TESTS, cap_infinite, holm
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,7 @@ def test_what_python_would_take_for_something_else(call, match):
     ("call", "match"),
     [
         (lambda: stats.bootstrap(np.array([])), "at least one value"),
-        (lambda: stats.bootstrap(np.ones(3), lambda x, axis: x), "one number a row"),
+        (lambda: stats.bootstrap(np.ones(3), lambda x, axis: x), "one number per row"),
         (lambda: stats.bootstrap(np.ones(3), seed=-1), "seed"),
         (lambda: permutation_p([1.0, 2.0], seed=-1), "seed"),
         (lambda: stats.variance_components(np.ones((3, 3)), seed=-1), "seed"),
