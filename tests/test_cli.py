@@ -109,8 +109,8 @@ def test_initializers_and_describe(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sweep", "--plots", "/proc/pictures"], "a folder you may write"),
-        (["sweep", "--plots", __file__], "a folder you may write"),
+        (["sweep", "--plots", "/proc/pictures"], "a writable folder"),
+        (["sweep", "--plots", __file__], "a writable folder"),
         (["sweep", "--initializer", "he_norml"], "did you mean 'he_normal'"),
         (["sweep", "--learning-rate", "-1"], "learning_rate: got -1.0"),
         (["sweep", "--learning-rate", "nan"], "learning_rate: got nan"),

@@ -73,7 +73,7 @@ def fixup(
             raise errors.refusal(
                 f"branches of {type(model).__name__}",
                 None,
-                "a model that names them, or the kernels of each",
+                "a model that names its branches, or the kernels of each branch",
                 "jinit.models.ResidualMLP, or fixup(…, branches=[('first/kernel', 'last/kernel')])",
             )
         branches = model.branches()

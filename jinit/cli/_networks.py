@@ -35,7 +35,7 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
         plots.check_picture(network.plot)
     source = data.get(network.dataset)
     if source.task == "regression":
-        raise errors.refusal("dataset", network.dataset, "one with classes", "try 'digits'")
+        raise errors.refusal("dataset", network.dataset, "a data set with classes", "try 'digits'")
     errors.check_integer(
         "batch_size", network.batch_size, low=2, high=len(source.x_train), fix="use 64"
     )

@@ -120,10 +120,10 @@ def _check_folder(path: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise errors.refusal(
-            "--plots", path, "a folder you may write", f"choose another ({error.strerror})"
+            "--plots", path, "a writable folder", f"choose another ({error.strerror})"
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise errors.refusal("--plots", path, "a folder you may write", "choose another")
+        raise errors.refusal("--plots", path, "a writable folder", "choose another")
 
 
 def _recipe(grid: Any) -> Grid:

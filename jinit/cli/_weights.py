@@ -130,10 +130,10 @@ def _usual_host(paths: Iterable[str]) -> str:
         if others := hosts_with_kernel(leaf_name(path)):
             raise errors.refusal(
                 "--host",
-                f"none, and a leaf {path!r}",
+                f"no host, but a leaf {path!r}",
                 "the host whose axis order the leaves follow",
                 f"{' or '.join(f'--host {host}' for host in others)}; "
-                f"--host {usual} if kernels are (in, out) all the same",
+                f"--host {usual} if kernels are (in, out) nonetheless",
             )
     return usual
 

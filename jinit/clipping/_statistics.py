@@ -49,7 +49,7 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
     """
     if not isinstance(clip.init(()), ClipState):
         raise errors.wrong_type(
-            "clip", clip, "a clip of jinit.clipping", "clip_by_global_norm(1.0), for one"
+            "clip", clip, "a clip of jinit.clipping", "pass for example clip_by_global_norm(1.0)"
         )
 
     def init(params: PyTree) -> ClipStatistics:

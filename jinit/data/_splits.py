@@ -178,7 +178,10 @@ def _features(name: str, x: ArrayLike) -> np.ndarray:
     kind = np.asarray(x).dtype.kind
     if kind in "cmM":
         raise errors.wrong_type(
-            name, f"dtype {np.asarray(x).dtype}", "real numbers", "make features of them first"
+            name,
+            f"dtype {np.asarray(x).dtype}",
+            "real numbers",
+            "convert them to numeric features first",
         )
     try:
         array = np.asarray(x, dtype=np.float64)

@@ -241,7 +241,10 @@ def _keras_class() -> Callable[..., package.initializers.Initializer]:
         def get_config(self) -> dict[str, str]:
             if not isinstance(self.draw, NamedInitializer):
                 raise errors.wrong_type(
-                    "initializer", self.draw, "a registered one", "register it before saving"
+                    "initializer",
+                    self.draw,
+                    "a registered initializer",
+                    "register it before saving",
                 )
             return {"spec": str(self.draw)}
 

@@ -61,7 +61,7 @@ def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
         reason = str(error).strip().partition("\n")[0][:120]
         raise errors.refusal(
             "inputs of the model",
-            f"{len(inputs)} of them, with which it does not run ({type(error).__name__})",
+            f"{len(inputs)} inputs, with which the model does not run ({type(error).__name__})",
             "example inputs, arrays or jax.ShapeDtypeStruct",
             f"frameworks.layers(model, x); it said: {reason}",
         ) from error

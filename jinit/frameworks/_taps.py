@@ -107,7 +107,7 @@ def check_taps(opened: Opened, params: PyTree, x: Array) -> None:
             raise errors.refusal(
                 f"tap {name!r}",
                 "a value that is not used",
-                "the model going on with it",
+                "a model that continues with the returned value",
                 f"z = tap({name!r}, z)",
             )
 

@@ -124,7 +124,9 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
     ('0.5*he_normal', 0.1)
     """
     if not isinstance(initializer, NamedInitializer):
-        raise errors.wrong_type("initializer", initializer, "a named one", "initializers.get(…)")
+        raise errors.wrong_type(
+            "initializer", initializer, "a registered initializer", "initializers.get(…)"
+        )
     errors.check_number("factor", factor, low=0.0, open_low=True, fix="use 'zeros' for 0")
     inner = initializer.definition
     definition = replace(

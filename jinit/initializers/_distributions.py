@@ -248,6 +248,6 @@ def _check_tail(what: str, lower: float, upper: float) -> None:
         raise errors.refusal(
             f"{what} bounds in units of stddev",
             (lower, upper),
-            "an interval that reaches within 4 of the mean",
+            "an interval that comes within 4 stddev of the mean",
             "move the mean",
         )

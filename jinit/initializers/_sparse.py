@@ -65,7 +65,10 @@ def sparse(
         kept = shape[0] - math.ceil(sparsity * shape[0]) if sparsity is not None else k or 0
         if not kept:
             raise errors.refusal(
-                "sparsity", sparsity, f"a share that leaves a weight of {shape[0]}", "lower it"
+                "sparsity",
+                sparsity,
+                f"a share that leaves at least one of {shape[0]} weights",
+                "lower it",
             )
         return min(kept, shape[0])
 

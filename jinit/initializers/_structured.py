@@ -200,7 +200,10 @@ def looks_linear(
         doubled_in, doubled_out = role != "input", role != "output"
         if (doubled_in and size_in % 2) or (doubled_out and size_out % 2):
             raise errors.refusal(
-                "looks_linear shape", shape, f"even doubled sides for role {role!r}", "add a unit"
+                "looks_linear shape",
+                shape,
+                f"even sizes on the axes that role {role!r} doubles",
+                "add a unit",
             )
         return size_in // (1 + doubled_in), size_out // (1 + doubled_out)
 

@@ -124,7 +124,9 @@ class MLP(nn.Module):
 
     def _check(self) -> None:
         if not self.features:
-            raise errors.refusal("features", self.features, "at least the output width", "(10,)")
+            raise errors.refusal(
+                "features", self.features, "at least the output width", "features=(10,)"
+            )
         for width in self.features:
             errors.check_integer("width", width, low=1, fix="use 32")
         for name in ("residual", "layer_norm", "use_bias"):

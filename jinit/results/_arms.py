@@ -27,7 +27,7 @@ def arm_name(arms: Sequence[str], across: str, baseline: str) -> str:
             canonical = baseline
         if canonical in arms:
             return canonical
-    raise errors.unknown_name("baseline", baseline, map(str, arms), f"the {across} axis")
+    raise errors.unknown_name("baseline", baseline, map(str, arms))
 
 
 def baseline_among(arms: Sequence[str], across: str, baseline: str | None) -> str:

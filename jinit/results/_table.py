@@ -193,7 +193,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     'table.csv'
     """
     target = Path(path)
-    allowed = f"a file ending in {' or '.join(endings)} in a folder you may write"
+    allowed = f"a file ending in {' or '.join(endings)} in a writable folder"
     if target.suffix not in endings:
         raise errors.refusal("output path", str(path), allowed, f"e.g. {target.stem}{endings[0]}")
     folder = target.parent

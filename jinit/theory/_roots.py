@@ -48,7 +48,7 @@ def unresolved(table: MomentTable, what: str) -> ValueError:
     first = GRID[np.isnan(at.second + at.slope_second)]
     return errors.refusal(
         f"{what} of {table.name}",
-        f"none where its moments are known; they are not from q = {first.min():.3g} on",
+        f"none where its moments are known, which is below q = {first.min():.3g} on",
         "an activation whose moments can be integrated up to q = 1e4",
         "use one that varies or grows less, or name its kinks",
     )

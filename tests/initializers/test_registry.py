@@ -236,7 +236,7 @@ def test_fans_of_kernels():
         (lambda k: initializers.looks_linear()(k, (3, 4)), ValueError, "even"),
         (lambda k: initializers.looks_linear("first"), ValueError, "role"),
         (lambda k: initializers.sparse(0.5, k=3), ValueError, "one of them"),
-        (lambda k: initializers.sparse(1.0)(k, (3, 4)), ValueError, "leaves a weight"),
+        (lambda k: initializers.sparse(1.0)(k, (3, 4)), ValueError, "leaves at least one"),
         (lambda k: initializers.sparse(1.5), ValueError, "sparsity"),
         (lambda k: initializers.sparse(k=0), ValueError, "sparse k"),
         (lambda k: initializers.sparse()(k, (3, 3, 2)), ValueError, "rank 2"),

@@ -136,7 +136,7 @@ def test_what_cannot_be_drawn_is_refused_by_name(tmp_path):
         plots.forest(None, ["a", "b"], [one])
     with pytest.raises(TypeError, match="matplotlib axes, or None"):
         plots.save("a", tmp_path / "a.png")
-    with pytest.raises(TypeError, match="what a plot function returned"):
+    with pytest.raises(TypeError, match="axes that a plot function returned"):
         plots.save(None, tmp_path / "a.png")
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="a folder, or a new name"):

@@ -171,7 +171,9 @@ def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
     ['empty.png', 'empty.svg', 'empty.csv']
     """
     if axes is None:
-        raise errors.wrong_type("axes", axes, "what a plot function returned", "plots.forest(…)")
+        raise errors.wrong_type(
+            "axes", axes, "axes that a plot function returned", "plots.forest(…)"
+        )
     first = axes_of(axes.ravel()[0] if isinstance(axes, np.ndarray) else axes)
     target = Path(check_picture(path))
     figure = first.get_figure(root=True)
