@@ -206,7 +206,7 @@ def test_a_closed_pipe_is_quiet():
         (["sweep", *TINY, "--hang-after", "nan"], "hang_after: got nan"),
         (["sweep", *TINY, "--out", "/proc/runs.csv"], "output path"),
         (["sweep", *TINY, "--out", f"{'x' * 300}.csv"], "output path"),
-        (["describe", "truncated_normal(lower=9,upper=10)"], "within 4 of the mean"),
+        (["describe", "truncated_normal(lower=9,upper=10)"], "within 4 stddev of the mean"),
         (["describe", "normal(dtype=foo)"], "dtype: got 'foo'"),
         (["describe", "normal", "--shape", "60000", "60000"], "at most 100,000,000"),
         (["plan", "--steps", "3000000000"], "steps: got"),

@@ -256,7 +256,7 @@ def test_fans_of_kernels():
         (
             lambda k: initializers.parametrized_truncated_normal(0.0, 1.0, 6.0, 7.0),
             ValueError,
-            "within 4 of the mean",
+            "within 4 stddev of the mean",
         ),
         (lambda k: initializers.gain("tanh", 0.2), ValueError, "gain parameter"),
         (lambda k: initializers.gain(jnp.tanh, kinks=(math.nan,)), ValueError, "kink"),
