@@ -1,24 +1,25 @@
-"""Runs a function with JAX computing in float64, whatever the caller's setting."""
+"""Runs a function with JAX in float64, for any setting of the caller."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
-def in_float64(function: Callable[..., _T], *args: Any) -> _T:
-    """Runs ``function(*args)`` with JAX computing in float64, whatever the caller's setting.
+def in_float64(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Runs ``function(*args)`` with JAX in float64, for any setting of the caller.
 
     Args:
-      function: runs in a thread of its own, outside any trace of the caller: the result is concrete
-        inside jit and vmap.
-      args: positional arguments of ``function``.
+      function: runs in a new thread, which has no trace, so the result is concrete inside jit and
+        vmap.
+      args, kwargs: arguments of ``function``.
 
     Returns:
       The result, with JAX arrays as NumPy arrays, which no setting truncates.
@@ -28,13 +29,13 @@ def in_float64(function: Callable[..., _T], *args: Any) -> _T:
     """
 
     def run() -> _T:
-        # JAX before 0.8 has it in jax.experimental only, later ones in jax only.
+        # enable_x64 is in jax.experimental before JAX 0.8, and in jax from 0.8 on.
         with (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64(True):
-            found: _T = jax.tree.map(
+            result: _T = jax.tree.map(
                 lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf,
-                function(*args),
+                function(*args, **kwargs),
             )
-            return found
+            return result
 
     with ThreadPoolExecutor(1) as fresh:
         return fresh.submit(run).result()

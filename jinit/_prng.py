@@ -1,8 +1,9 @@
-"""JAX's own random numbers, sooner: threefry whose rounds are not a loop.
+"""Computes JAX's own random bits faster on CPU: threefry whose rounds are not a loop.
 
-On CPU JAX lowers ``threefry2x32`` as a loop over groups of rounds, each a pass over the whole array
-that nothing fuses with. Written out, the twenty rounds are one pass; bits, splits and folds are the
-same, the program even compiles sooner, and draws take a third to three quarters of the time.
+On CPU JAX lowers ``threefry2x32`` to a loop over groups of rounds. Each group is a pass over the
+whole array, and XLA fuses nothing with it. Here the twenty rounds are written out and are one pass.
+Bits, splits and folds are the same, the program compiles faster, and draws take a third to three
+quarters of the time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.extend
@@ -18,21 +18,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jinit.typing import Array
+from jinit.typing import Array, Key
 
 _JAX = jax.extend.random.threefry_prng_impl
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
-def unrolled(key: Any) -> Any:
-    """A key that gives bit for bit what ``key`` gives, faster on CPU.
+def unrolled(key: Key) -> Key:
+    """A key with the same bits as ``key``, drawn faster on CPU.
 
     Args:
       key: one PRNG key or a batch, typed or ``uint32`` words; may be traced.
 
     Returns:
-      A typed key of the same stream for ``jax.random`` and ``jax.nn.initializers``. Keys that are
-      not threefry's, and all where ``jax_threefry_partitionable`` is off, come back as they are.
+      A typed key of the same stream for ``jax.random`` and ``jax.nn.initializers``. Keys of other
+      generators than threefry are returned unchanged, and all keys if
+      ``jax_threefry_partitionable`` is off.
 
     Reference: Salmon et al. 2011, section 4.3 (Threefry-2x32-20).
 
@@ -63,7 +64,7 @@ def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
 
 
 def _counters(shape: tuple[int, ...]) -> Array:
-    """0, 1, … in row-major order, by axes: each device of a sharded array makes its own part."""
+    """0, 1, … in row-major order. Iotas per axis let each device compute its own shard."""
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     axes = (
         jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride)
@@ -81,10 +82,11 @@ def _bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
 
 
 def _apart(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """The same bits from a program of their own, which XLA must not merge with what follows.
+    """The same bits from a program that XLA does not merge with the operations that follow.
 
-    Twenty rounds and an inverse error function in one loop are a chain of operations longer than a
-    core looks ahead, so it waits for every link; two loops take two thirds of the time.
+    Twenty rounds and an inverse error function in one loop are a chain of dependent operations that
+    exceeds a core's look-ahead, so the core waits for each one. Two loops take two thirds of the
+    time.
     """
 
     def call(key: Array) -> Array:

@@ -1,8 +1,7 @@
-"""Mean squares under a standard normal, E[f(z)²], z ~ N(0, 1), by piecewise Gauss–Legendre.
+"""Computes E[f(z)²], z ~ N(0, 1), by piecewise Gauss–Legendre, and finds the kinks of f.
 
-Also finds the kinks at which the pieces have to meet.
-
-Host-side and eager: the answer is a Python float, usable at trace time.
+Pieces of the line must meet at the kinks. All work is eager and on the host: the result is a Python
+float, which can be used while JAX traces.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from jinit._float64 import in_float64
 from jinit.typing import Array
 
-# Mass of N(0, 1) beyond 12 is 4e-33; the square of a function that grows may still count at 36.
+# N(0, 1) has mass 4e-33 beyond 12. The square of a growing function may still matter at 36.
 _REACH, _FAR = 12.0, 36.0
 _RESOLVED = 1e-7
 
@@ -25,19 +24,20 @@ _RESOLVED = 1e-7
 def mean_square(function: Callable[[Array], Array], kinks: tuple[float, ...] = ()) -> float:
     """E[f(z)²] for z ~ N(0, 1).
 
-    The line [−36, 36] is cut into panels of 1/8 and at every kink; each panel takes a 24-point
-    Gauss–Legendre rule (exact for polynomials up to degree 47). Where the 16-point rule differs by
-    more than 10⁻⁷ of the whole, panels are halved, up to five times.
+    The line [−36, 36] is cut into panels of width 1/8 and at every kink. Each panel uses a 24-point
+    Gauss–Legendre rule (exact for polynomials up to degree 47). If the 16-point rule differs by
+    more than 10⁻⁷ of the integral, all panels are halved, up to five times.
 
     Args:
-      function: elementwise, any JAX function; evaluated in float64.
-      kinks: points where f or a derivative of it jumps; a missed kink costs halvings, or the
-        answer.
+      function: an elementwise JAX function; evaluated in float64.
+      kinks: points where f or a derivative of f jumps. A missing kink costs halvings, or makes the
+        result NaN.
 
     Returns:
-      A Python float, relative error about 10⁻⁷ or far less; NaN where the rules still differ, or
-      what counts lies at the end of the line or of float64's range: f varies on a scale below about
-      1/500, or jumps where no kink is named, or E f² is infinite.
+      A Python float with relative error about 10⁻⁷ or far less. NaN if the two rules still differ
+      after five halvings, or if the integrand matters at the end of the line or of float64's range.
+      Then f varies on a scale below about 1/500, jumps at a point that is not in ``kinks``, or has
+      an infinite E f².
 
     Reference: Davis & Rabinowitz 1984, *Methods of Numerical Integration*, section 2.7.
 
@@ -45,9 +45,9 @@ def mean_square(function: Callable[[Array], Array], kinks: tuple[float, ...] = (
     (1.0, 0.5)
     """
     for halvings in range(3, 9):
-        found, coarse = (_mean_square(function, kinks, halvings, order) for order in (24, 16))
-        if abs(found - coarse) <= _RESOLVED * found:
-            return found
+        fine, coarse = (_mean_square(function, kinks, halvings, order) for order in (24, 16))
+        if abs(fine - coarse) <= _RESOLVED * fine:
+            return fine
     return math.nan
 
 
@@ -59,25 +59,25 @@ def _mean_square(
     with np.errstate(over="ignore", invalid="ignore"):
         terms = np.asarray(values, np.float64) ** 2 * weights
     far = np.abs(nodes)
-    # A function may overflow where no mass is, and is cut there.
+    # A function may overflow where N(0, 1) has no mass; the line ends there.
     end = float(far[~np.isfinite(terms)].min(initial=_FAR))
     total = float(terms[far < end].sum())
     return total if float(terms[(far < end) & (far > end - 1)].sum()) <= 1e-9 * total else math.nan
 
 
 def find_kinks(function: Callable[[Array], Array], reach: float = _REACH) -> tuple[float, ...]:
-    """The points of (−reach, reach) where f, f′ or f″ jumps, found by bisection.
+    """The points of (−reach, reach) where f, f′ or f″ jumps, by bisection.
 
-    Every cell of a grid of step 1/16 is halved towards its larger jump until it is as narrow as
-    float64 allows: a smooth function's jump shrinks with the cell, a kink's does not. Two kinks in
-    one cell, and jumps below 10⁻³ of the derivative's own scale, are not seen.
+    Every cell of a grid of step 1/16 is halved 40 times, each time keeping the half with the larger
+    jump. The jump of a smooth function shrinks with the cell; that of a kink does not. The search
+    misses the second of two kinks in one cell, and jumps below 10⁻³ of the derivative's scale.
 
     Args:
-      function: elementwise, any JAX function that can be differentiated.
-      reach: half the width of the interval searched.
+      function: an elementwise JAX function that can be differentiated.
+      reach: half the width of the interval.
 
     Returns:
-      Kinks in ascending order, exact where they are multiples of 2⁻¹⁰, else to about 10⁻¹³.
+      Kinks in ascending order, exact if they are multiples of 2⁻¹⁰, otherwise to about 10⁻¹³.
 
     >>> find_kinks(lambda x: jnp.where(x > 0.5, x, 0.1 * x)), find_kinks(jnp.tanh)
     ((0.5,), ())
@@ -97,12 +97,12 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
     def derivatives(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.asarray(stacked(jnp.asarray(x)), np.float64))
 
-    # Offset by an odd fraction: no edge falls on a kink that people would write.
+    # With this offset no edge falls on a round number, where a kink is likely.
     edges = np.arange(-reach, reach, 1 / 16) + 0.0217
     ends = edges + 1 / 16
     low, high = derivatives(edges), derivatives(ends)
     threshold = 1e-3 * np.maximum(1.0, np.abs(low).max(axis=1))
-    found: list[float] = []
+    points: list[float] = []
     for order in range(3):
         left, right, at_left, at_right = edges, ends, low[order], high[order]
         for _ in range(40):
@@ -113,13 +113,13 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
             at_left = np.where(first, at_left, at_middle)
             at_right = np.where(first, at_middle, at_right)
         jumped = np.abs(at_right - at_left) > threshold[order]
-        found += [_rounded(point) for point in (left[jumped] + right[jumped]) / 2]
-    # A kink may show in several derivatives, each a rounding apart.
-    return merged(found, 1e-5)
+        points += [_rounded(point) for point in (left[jumped] + right[jumped]) / 2]
+    # One kink may show in several derivatives, at points that differ by rounding.
+    return merged(points, 1e-5)
 
 
 def merged(points: Iterable[float], apart: float) -> tuple[float, ...]:
-    """In ascending order, without those that lie within ``apart`` of the one before.
+    """The points in ascending order, without those within ``apart`` of the previous point.
 
     >>> merged([2.0, 1.0, 1.0 + 1e-9], 1e-5)
     (1.0, 2.0)
@@ -129,6 +129,7 @@ def merged(points: Iterable[float], apart: float) -> tuple[float, ...]:
 
 
 def _rounded(point: float) -> float:
+    """The nearest multiple of 2⁻¹⁰ if it is within 10⁻¹¹, else the point."""
     near = round(point * 1024) / 1024
     return near if abs(near - point) < 1e-11 else float(point)
 

@@ -1,6 +1,7 @@
-"""Spec strings such as ``"normal(stddev=0.01)"``: a name and literal arguments, never code.
+"""Parses and writes spec strings such as ``"normal(stddev=0.01)"``.
 
-Initializers, activations, clips, optimizers and losses are all named this way.
+A spec string is a name with literal arguments and never code. It names an initializer, an
+activation, a clip, an optimizer or a loss.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Spec:
     Attributes:
       name: the name before the parenthesis.
       args: positional arguments, literals only.
-      kwargs: keyword arguments as ``(name, value)`` pairs in the order written.
+      kwargs: keyword arguments as ``(name, value)`` pairs in the given order.
     """
 
     name: str
@@ -37,16 +38,16 @@ def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
 
     Args:
       text: the spec string.
-      kind: what it names ("initializer", "clip", …), for the error message.
-      nested: whether arguments may be specs themselves, as in ``lsuv(he_normal(mode=fan_out))``:
-        they come back as text.
+      kind: the noun for the named object ("initializer", "clip", …), for the error message.
+      nested: True if arguments may be spec strings themselves, as in
+        ``lsuv(he_normal(mode=fan_out))``; they are returned as text.
 
     Returns:
       The :class:`Spec`; ``parse(str(spec)) == spec``.
 
     Raises:
       TypeError: ``text`` is not a string.
-      ValueError: not of that form, or an argument is not a literal.
+      ValueError: ``text`` does not have that form, or an argument is not a literal.
 
     >>> parse("variance_scaling(2.0, mode=fan_out)")
     Spec(name='variance_scaling', args=(2.0,), kwargs=(('mode', 'fan_out'),))
@@ -78,11 +79,13 @@ def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
     return Spec(tree.func.id, args, kwargs)
 
 
-def bind(spec: Spec, factory: Callable[..., Any], kind: str, example: str = "") -> dict[str, Any]:
+def bind(
+    spec: Spec, factory: Callable[..., object], kind: str, example: str = ""
+) -> dict[str, Any]:
     """The spec's arguments by the factory's parameter names, in the factory's order.
 
     Raises:
-      ValueError: an argument the factory does not take, or a missing one.
+      ValueError: the factory does not take an argument, or a required argument is missing.
 
     >>> bind(parse("normal(0.1)"), lambda stddev=1.0: None, "initializer")
     {'stddev': 0.1}
@@ -123,18 +126,18 @@ def _literal(node: ast.expr, nested: bool) -> Any:
 def _word(value: Any) -> str:
     if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
         return value
-    # A function's repr holds an address; its name is the same in every process.
+    # The repr of a function holds an address; its name is the same in every process.
     return label(value) if callable(value) else repr(value)
 
 
 def label(value: Any) -> str:
-    """What tables and keys call a value: its own text, or a function's name.
+    """The text of a value in tables and keys: ``str(value)``, or the name of a function.
 
     >>> label(0.1), label(len), label("he_normal")
     ('0.1', 'len', 'he_normal')
     """
-    says_so = any("__str__" in kind.__dict__ for kind in type(value).__mro__[:-1])
-    if says_so or not callable(value):
+    has_text = any("__str__" in kind.__dict__ for kind in type(value).__mro__[:-1])
+    if has_text or not callable(value):
         return str(value)
     name = getattr(value, "__qualname__", type(value).__name__)
     return str(name).replace(".<locals>", "")

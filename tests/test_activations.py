@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from jinit import activations
+from jinit import activations, theory
 from jinit._quadrature import mean_square
 from jinit.initializers import gain
 
@@ -107,6 +107,20 @@ def test_a_registered_activation_works_wherever_a_name_may_stand():
     for factory in (3, lambda slope: activations.get("relu")):
         with pytest.raises(TypeError, match="a callable whose parameters have defaults"):
             activations.register("cubic", factory)
+
+
+def test_a_registered_activation_need_not_list_its_kinks():
+    def bent():
+        return activations.Activation("bent", lambda x: jnp.where(x > 0.5, x, 0.1 * x))
+
+    activations.register("bent", bent)
+    try:
+        listed = activations.Activation("same", bent().function, (0.5,))
+        assert gain("bent") == pytest.approx(gain(listed), rel=1e-9)
+        named, given = (theory.moments(phi, 1.3) for phi in ("bent", listed))
+        np.testing.assert_allclose(named.second, given.second, rtol=1e-6)
+    finally:
+        activations._REGISTRY.remove("bent")
 
 
 def test_factories_that_return_no_activation_are_named():

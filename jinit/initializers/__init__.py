@@ -1,4 +1,4 @@
-"""Initializers for one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
+"""Draws one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
 
 from jinit.initializers._base import NamedInitializer, scaled_by
 from jinit.initializers._bias import class_prior
@@ -11,7 +11,7 @@ from jinit.initializers._derived import (
     siren,
     spectral,
 )
-from jinit.initializers._describe import Description, describe
+from jinit.initializers._describe import Description, DrawSummary, describe
 from jinit.initializers._distributions import (
     normal,
     parametrized_truncated_normal,
@@ -20,7 +20,8 @@ from jinit.initializers._distributions import (
     uniform,
     uniform_range,
 )
-from jinit.initializers._fans import Fans, KernelAxes, fans
+from jinit.initializers._factories import KernelRoles
+from jinit.initializers._fans import Fans, fans
 from jinit.initializers._gains import Gain, gain
 from jinit.initializers._laws import Law
 from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
@@ -45,7 +46,8 @@ kaiming_normal, kaiming_uniform = he_normal, he_uniform
 xavier_normal, xavier_uniform = glorot_normal, glorot_uniform
 
 __all__ = [
-    "Initializer", "NamedInitializer", "Law", "Description", "Fans", "KernelAxes", "Gain",
+    "Initializer", "NamedInitializer", "Law", "Description", "DrawSummary", "Fans", "Gain",
+    "KernelRoles",
     "get", "names", "register", "describe", "fans", "gain",
     "zeros", "zeros_init", "ones", "ones_init", "constant", "identity", "dirac",
     "normal", "uniform", "uniform_range", "rademacher",

@@ -1,4 +1,4 @@
-"""The bias rule of its own: class priors. The others serve any shape: zeros, normal, constant."""
+"""Defines the initializer of output biases: class priors. (Biases also take zeros or normal.)"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jinit import errors
 from jinit.initializers import _laws
@@ -17,29 +18,29 @@ from jinit.typing import Array, DType, Key
 
 @named
 def class_prior(
-    labels: Any = None,
+    labels: ArrayLike | None = None,
     dtype: DType = None,
     *,
     counts: tuple[float, ...] | None = None,
     smoothing: float = 0.0,
 ) -> Definition:
-    """The output bias under which a network with no signal predicts the class frequencies.
+    """The output bias with which a network without signal predicts the class frequencies.
 
-    b_c = log π_c for a softmax over all classes; for a single sigmoid output, where the last of
-    two classes is "1", b = log(π₁/(1 − π₁)).
+    b_c = log π_c for a softmax over all classes. For a single sigmoid output and two classes,
+    b = log(π₁/(1 − π₁)), where π₁ is the frequency of the last class.
 
     Args:
-      labels: whole class numbers ``(n,)``; give this or ``counts``.
+      labels: class numbers 0, 1, …, integers of shape ``(n,)``; give this or ``counts``.
       dtype: default dtype; None means the JAX default float.
-      counts: how often each class occurs, or its probability; any positive scale.
-      smoothing: added to every count (1 is Laplace's rule); needed where a class never occurs.
+      counts: the number or the probability of each class, ``(classes,)``; any positive scale.
+      smoothing: added to every count (1 is Laplace's rule); needed if a class never occurs.
 
     Returns:
-      An initializer for shape (classes,), or (1,) if there are two.
+      An initializer for shape (classes,), or (1,) if there are two classes.
 
     Raises:
-      ValueError: both or neither given, labels that are not class numbers, a class that never
-        occurs, a shape of another size.
+      ValueError: both or neither of labels and counts are given, the labels are not class numbers,
+        a class never occurs, or the shape has another size.
 
     Reference: Lin et al. 2017, section 3.3.
 
@@ -56,14 +57,16 @@ def class_prior(
         given = None if counts is None else np.asarray(counts, float)
     except (TypeError, ValueError):
         raise errors.wrong_type("class counts", counts, "numbers", "counts=(90, 10)") from None
-    found = _counts(labels) if given is None else given
-    if found.ndim != 1 or found.size < 2 or not np.isfinite(found).all() or (found < 0).any():
+    if labels is not None:
+        given = _counts(labels)
+    assert given is not None
+    if given.ndim != 1 or given.size < 2 or not np.isfinite(given).all() or (given < 0).any():
         raise errors.refusal("class counts", counts, "two or more numbers >= 0", "counts=(90, 10)")
-    weights = found + smoothing
+    weights = given + smoothing
     if not weights.all():
         raise errors.refusal(
             "class counts",
-            tuple(found.tolist()),
+            tuple(given.tolist()),
             "every class to occur (log 0 is -inf)",
             "smoothing=1.0, or drop the class",
         )
@@ -87,13 +90,14 @@ def class_prior(
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jnp.asarray(values(shape), dtype)
 
-    arguments: dict[str, Any] = {"counts": tuple(found.tolist())}
+    arguments: dict[str, Any] = {"counts": tuple(given.tolist())}
     if smoothing:
         arguments["smoothing"] = smoothing
     return Definition(draw, law, dtype=dtype, arguments=arguments)
 
 
-def _counts(labels: Any) -> np.ndarray:
+def _counts(labels: ArrayLike) -> np.ndarray:
+    """The number of labels of each class, (classes,)."""
     array = np.asarray(labels)
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
         raise errors.refusal(

@@ -1,8 +1,8 @@
-"""Initializers without randomness: zeros, ones, constant, identity."""
+"""Defines initializers without randomness: zeros, ones, constant, identity."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,50 +16,47 @@ from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
 from jinit.typing import Array, DType, Key
 
+Value: TypeAlias = "float | np.ndarray | Array | tuple[Value, ...] | list[Value]"
+"""A number, an array, or nested tuples or lists of numbers."""
+
 
 @named
-def constant(value: Any, dtype: DType = None) -> Definition:
+def constant(value: Value, dtype: DType = None) -> Definition:
     """Every entry is ``value``.
 
     Args:
-      value: a number, or an array that broadcasts to the shape asked for.
+      value: a number, or an array that broadcasts to the shape of the draw.
       dtype: default dtype of the arrays; None means the JAX default float.
 
     Returns:
       An initializer for any shape; bit for bit ``jax.nn.initializers.constant``.
 
     Raises:
-      ValueError: a NaN or infinite value, one that is too large for the dtype; a value that does
-        not broadcast to the shape.
+      ValueError: the value is NaN, infinite or too large for the dtype, or does not broadcast to
+        the shape.
 
     >>> constant(0.1)(jax.random.key(0), (2,))
     Array([0.1, 0.1], dtype=float32)
     """
-    if isinstance(value, tuple | list):  # as a spec string has it
-        try:
-            value = np.asarray(value, float)
-        except (TypeError, ValueError):
-            raise errors.wrong_type(
-                "constant value", value, "a number or an array of them", "use rows of one length"
-            ) from None
-    if np.ndim(value) == 0:
-        errors.check_number("constant value", value, fix="use a finite number")
-    elif not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
-        raise errors.refusal("constant value", value, "finite numbers", "replace NaN and inf")
+    numbers = _as_numbers(value)
+    if np.ndim(numbers) == 0:
+        errors.check_number("constant value", numbers, fix="use a finite number")
+    elif not isinstance(numbers, jax.core.Tracer) and not np.isfinite(np.asarray(numbers)).all():
+        raise errors.refusal("constant value", numbers, "finite numbers", "replace NaN and inf")
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
-        if not isinstance(value, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
+        if not isinstance(numbers, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
             errors.check_number(
                 f"largest constant value in {dtype.name}",
-                float(np.abs(np.asarray(value, float)).max(initial=0)),
+                float(np.abs(np.asarray(numbers, float)).max(initial=0)),
                 high=float(jnp.finfo(dtype).max),  # type: ignore[no-untyped-call]
                 fix="use a wider dtype",
             )
-        return jax.nn.initializers.constant(value)(key, shape, dtype)
+        return jax.nn.initializers.constant(numbers)(key, shape, dtype)
 
     return Definition(
         draw,
-        lambda shape: _laws.entries(_broadcast(value, shape)),
+        lambda shape: _laws.entries(_broadcast(numbers, shape)),
         dtypes="any",
         dtype=dtype,
     )
@@ -67,7 +64,7 @@ def constant(value: Any, dtype: DType = None) -> Definition:
 
 @named
 def zeros_init() -> Definition:
-    """Every entry is 0, so every hidden unit of a layer stays the same unit (see README).
+    """Every entry is 0; with zero kernels all hidden units of a layer stay equal.
 
     Returns:
       An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.zeros``.
@@ -80,7 +77,7 @@ def zeros_init() -> Definition:
 
 @named
 def ones_init() -> Definition:
-    """Every entry is 1; the usual choice for a normalization layer's scale.
+    """Every entry is 1, the usual scale of a normalization layer.
 
     Returns:
       An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.ones``.
@@ -103,7 +100,8 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Definition:
       An initializer for 2-D shapes.
 
     Raises:
-      ValueError: the shape is not 2-D (:func:`dirac` serves convolutions), or a bad gain.
+      ValueError: the shape is not 2-D (:func:`dirac` serves convolutions), or the gain is not
+        finite.
 
     Reference: Le, Jaitly & Hinton 2015, section 3.
 
@@ -134,7 +132,20 @@ zeros: NamedInitializer = zeros_init()
 ones: NamedInitializer = ones_init()
 
 
-def _broadcast(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _as_numbers(value: Value) -> float | np.ndarray | Array:
+    """The value with nested tuples and lists, as spec strings have them, made an array."""
+    if not isinstance(value, tuple | list):
+        return value
+    try:
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        raise errors.wrong_type(
+            "constant value", value, "a number or an array of them", "use rows of one length"
+        ) from None
+
+
+def _broadcast(value: float | np.ndarray | Array, shape: tuple[int, ...]) -> np.ndarray:
+    """The value in every entry of an array; zeros if it is traced."""
     if isinstance(value, jax.core.Tracer):
         return np.zeros(shape)
     try:

@@ -40,8 +40,10 @@ def scaled_for(
       mode, distribution: as :func:`variance_scaling`.
       convention: the gain: ``"forward"`` 1/√E[φ²], ``"backward"`` 1/√E[φ′²], or ``"torch"``.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling` with scale
-    gain². An activation that keeps no signal is a ValueError too.
+    The other arguments and the result are those of :func:`variance_scaling` with scale gain².
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`, or the activation keeps no signal.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
 
@@ -72,8 +74,11 @@ def edge_of_chaos(
       activation: a name, a spec string or any elementwise callable.
       sigma_b: standard deviation of the biases, ≥ 0.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling`. An
-    activation with no critical point at this σ_b, or an unstable one, is a ValueError too.
+    The other arguments and the result are those of :func:`variance_scaling`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`, or the activation has no critical
+        point at this σ_b, or an unstable one.
 
     Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
 
@@ -105,8 +110,10 @@ def random_walk(
     Args:
       activation: ``"relu"`` or ``"identity"``; the paper gives no other formula.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling`. Any other
-    activation is a ValueError too.
+    The other arguments and the result are those of :func:`variance_scaling`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`, or another activation is given.
 
     Reference: Sussillo & Abbott 2014, equations 11 and 12.
 
@@ -143,8 +150,10 @@ def siren(
       omega: the frequency factor of the sine, > 0 (30 in the paper).
       is_first: True for the layer that reads the coordinates.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling`. An omega
-    that is not positive is a ValueError too.
+    The other arguments and the result are those of :func:`variance_scaling`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`, or omega is not positive.
 
     Reference: Sitzmann et al. 2020, section 3.2.
 
@@ -173,7 +182,10 @@ def spectral(
 ) -> Definition:
     """N(0, σ²) with σ = min(1, √(m/n))/√n: the spectral norm is of order √(m/n) at every width.
 
-    The arguments, the result and the errors are those of :func:`variance_scaling`.
+    The arguments and the result are those of :func:`variance_scaling`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: Yang, Simon & Bernstein 2023, parametrization 1.
 
@@ -207,8 +219,10 @@ def mup(
       role: ``"input"``, ``"hidden"`` or ``"output"``.
       base_fan_in: the width at which the output layer has variance 1/n, > 0.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling`. An unknown
-    role is a ValueError too.
+    The other arguments and the result are those of :func:`variance_scaling`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`, or the role is unknown.
 
     Reference: Yang et al. 2022, table 3.
 

@@ -1,4 +1,4 @@
-"""What an initializer will do to one kernel: the law, its source, and a real draw beside it."""
+"""Describes an initializer for one shape: the law, its source, and a summary of a real draw."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ BINS = 24
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The printed summary of a draw: what a reader checks against the law.
+class DrawSummary:
+    """Four statistics of a draw, to be compared with its law.
 
     Attributes:
-      minimum, maximum, mean, stddev: of the draw's entries (population standard deviation).
+      minimum, maximum, mean: of the draw's entries; of their real parts if the draw is complex.
+      stddev: the population standard deviation; √E|w − mean|² if the draw is complex.
     """
 
     minimum: float
@@ -38,14 +39,16 @@ class Description:
     """An initializer explained for one shape.
 
     Attributes:
-      spec: its canonical spec string.
-      formula, reference: the law in symbols and where it comes from.
-      shape: the shape described.
-      fans: fan_in and fan_out of the kernel (of the first of fused ones), by the initializer's own
-        axes and roles; None below rank 2.
+      spec: the canonical spec string.
+      formula: the law in symbols.
+      reference: author, year and equation of the law.
+      shape: the described shape.
+      fans: fan_in and fan_out of the kernel (the first block if it is fused), by the initializer's
+        own axes and roles; None below rank 2.
       law: expected mean, standard deviation and bounds.
-      draw: the summary of one real draw; of a complex one σ, and for the rest its real part.
-      spread: ``(fan_in, expected stddev)`` for other numbers of inputs; empty if it is constant.
+      draw: a summary of one real draw.
+      spread: pairs ``(fan_in, expected stddev)`` for other numbers of inputs; empty if the standard
+        deviation does not depend on them.
       histogram: counts of the draw in 24 equal bins from minimum to maximum.
     """
 
@@ -55,27 +58,29 @@ class Description:
     shape: tuple[int, ...]
     fans: Fans | None
     law: Law
-    draw: Summary
+    draw: DrawSummary
     spread: tuple[tuple[int, float], ...]
     histogram: tuple[int, ...]
 
 
 def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> Description:
-    """Formula, fans, expected mean, σ and bounds, and the summary of a real draw.
+    """The formula, fans, expected mean, σ and bounds of an initializer, and a real draw's summary.
 
     Args:
       spec: a spec string or a named initializer.
-      shape: ``(receptive field…, in, out)``.
+      shape: ``(receptive field…, in, out)``, at most 10⁸ entries.
       seed: seed of the draw, ``0 ≤ seed < 2**32``.
 
     Returns:
       A :class:`Description`.
 
     Raises:
-      ValueError: an unknown name, a shape the initializer cannot serve, a bad seed.
+      ValueError: the name is unknown, the initializer cannot serve the shape, or the seed is out of
+        range.
+      TypeError: the initializer has no name, so nothing is known of its law.
 
-    >>> found = describe("fan_in_uniform", (10, 1000))
-    >>> round(found.law.high, 3), round(found.law.stddev, 2)
+    >>> description = describe("fan_in_uniform", (10, 1000))
+    >>> round(description.law.high, 3), round(description.law.stddev, 2)
     (0.316, 0.18)
     """
     initializer = _registry.get(spec)
@@ -92,7 +97,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     values = drawn.real.astype(np.float64)
     if not values.size:
         raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")
-    # A multiple, 0.5*he_normal, has the row of what it multiplies.
+    # 0.5*he_normal has the registry row of he_normal.
     factor, times, name = initializer.name.rpartition("*")
     row, kernel = _registry.row(name), KernelAxes.among(dict(initializer.arguments))
     return Description(
@@ -102,7 +107,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
         shape=shape,
         fans=kernel.fans(kernel.blocks(shape)[0]) if len(shape) > 1 else None,
         law=law,
-        draw=Summary(*map(float, (values.min(), values.max(), values.mean(), drawn.std()))),
+        draw=DrawSummary(*map(float, (values.min(), values.max(), values.mean(), drawn.std()))),
         spread=_spread(initializer, kernel, shape),
         histogram=tuple(int(count) for count in np.histogram(values, bins=BINS)[0]),
     )
@@ -111,10 +116,10 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
 def _spread(
     initializer: NamedInitializer, kernel: KernelAxes, shape: tuple[int, ...]
 ) -> tuple[tuple[int, float], ...]:
-    """Expected σ as the number of inputs changes by factors of 4 around the shape's own."""
+    """Expected σ for 1/4, 1, 4 and 16 times the inputs of the shape."""
     if len(shape) < 2:
         return ()
-    # A transposed layer's inputs are on the axis named out.
+    # The inputs of a transposed layer lie along the axis named out.
     named = kernel.out_axis if kernel.transposed else kernel.in_axis
     axis = (named if isinstance(named, int) else named[0]) % len(shape)
     pairs = {}
@@ -124,7 +129,7 @@ def _spread(
         try:
             fan_in = round(kernel.fans(kernel.blocks(wider)[0]).fan_in)
             pairs[fan_in] = initializer.law(wider).stddev
-        except ValueError:  # a kernel this initializer cannot serve, such as one that narrows
+        except ValueError:  # the initializer cannot serve this kernel, for example one that narrows
             continue
     own = initializer.law(shape).stddev
     constant = all(math.isclose(stddev, own) for stddev in pairs.values())

@@ -1,4 +1,4 @@
-"""Random initializers whose scale does not depend on the shape: normal, uniform, truncated."""
+"""Defines random initializers whose scale does not depend on the shape."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from jinit.typing import Array, DType, Key, Number
 
 @named
 def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> Definition:
-    """W ~ N(mean, stddev²), independent entries.
+    """W ~ N(mean, stddev²) with independent entries.
 
     Args:
-      stddev: standard deviation, > 0; may be a traced number.
+      stddev: standard deviation, > 0; may be traced.
       dtype: default dtype; None means the JAX default float.
       mean: added to every entry; 0 gives ``jax.nn.initializers.normal`` bit for bit.
 
@@ -29,7 +29,7 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
       An initializer for any shape.
 
     Raises:
-      ValueError: a stddev that is zero, negative, NaN or infinite; a non-finite mean.
+      ValueError: stddev is zero, negative, NaN or infinite, or mean is not finite.
 
     >>> normal(0.1)(jax.random.key(0), (2, 3)).shape
     (2, 3)
@@ -47,17 +47,17 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
 
 @named
 def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
-    """W ~ U[0, scale): JAX's definition, one-sided. Symmetric bounds: :func:`uniform_range`.
+    """W ~ U[0, scale), JAX's one-sided definition; :func:`uniform_range` has two bounds.
 
     Args:
-      scale: upper bound, > 0; may be a traced number.
+      scale: upper bound, > 0; may be traced.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer for any shape; bit for bit ``jax.nn.initializers.uniform``.
 
     Raises:
-      ValueError: a scale that is zero, negative, NaN or infinite.
+      ValueError: scale is zero, negative, NaN or infinite.
 
     >>> bool((uniform(0.5)(jax.random.key(0), (100,)) < 0.5).all())
     True
@@ -82,7 +82,7 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
       An initializer for any shape.
 
     Raises:
-      ValueError: bounds that are not finite, or not in order.
+      ValueError: the bounds are not finite, or not in order.
 
     >>> bool((abs(uniform_range(-0.1, 0.1)(jax.random.key(0), (100,))) <= 0.1).all())
     True
@@ -97,17 +97,17 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
 
 @named
 def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Definition:
-    """W = ±stddev with equal chances: the law of least kurtosis with that variance.
+    """W = ±stddev with equal probability, the law of least kurtosis with that variance.
 
     Args:
-      stddev: > 0.
+      stddev: standard deviation and absolute value of every entry, > 0.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer for any shape.
 
     Raises:
-      ValueError: a stddev that is zero, negative, NaN or infinite.
+      ValueError: stddev is zero, negative, NaN or infinite.
 
     >>> bool((abs(rademacher(0.5)(jax.random.key(0), (9,))) == 0.5).all())
     True
@@ -132,23 +132,24 @@ def truncated_normal(
 ) -> Definition:
     """W = mean + σ z with z ~ N(0, 1) conditioned on lower < z < upper.
 
-    The draw's own standard deviation is below σ (0.8796 σ at ±2). ``exact_std=True`` divides by
-    that factor, so that it is σ; JAX, torch and Keras' ``TruncatedNormal`` do not.
+    The standard deviation of the draw is below σ (0.8796 σ for bounds ±2). ``exact_std=True``
+    divides by that factor, so the draw has standard deviation σ. JAX, torch and Keras'
+    ``TruncatedNormal`` do not divide.
 
     Args:
-      stddev: σ of the untruncated normal, > 0 (of the draw itself with ``exact_std``).
+      stddev: σ of the normal before truncation, > 0 (of the draw, with ``exact_std``).
       dtype: default dtype; None means the JAX default float.
       lower, upper: bounds in units of σ, lower < upper.
       mean: added to every entry.
-      exact_std: make the standard deviation of the draw exactly ``stddev``.
+      exact_std: True makes the standard deviation of the draw exactly ``stddev``.
 
     Returns:
-      An initializer for any shape; with the last two at their defaults bit for bit
+      An initializer for any shape; with the defaults of ``mean`` and ``exact_std`` bit for bit
       ``jax.nn.initializers.truncated_normal``.
 
     Raises:
-      ValueError: a stddev that is not positive, bounds not finite, not in order, or both beyond 4
-        on one side.
+      ValueError: stddev is not positive, or the bounds are not finite, not in order, or both beyond
+        4 on one side.
 
     Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
 
@@ -176,16 +177,16 @@ def parametrized_truncated_normal(
     """N(mean, stddev²) conditioned on p1 < W < p2: absolute bounds, KotlinDL's parameters.
 
     Args:
-      mean, stddev: of the normal before truncation; stddev > 0.
-      p1, p2: bounds of W itself, p1 < p2.
+      mean, stddev: moments of the normal before truncation; stddev > 0.
+      p1, p2: bounds of W, p1 < p2, in the unit of W and not of stddev.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer for any shape.
 
     Raises:
-      ValueError: a stddev that is not positive, bounds not finite, not in order, or so far out
-        that they hold no mass.
+      ValueError: stddev is not positive, or the bounds are not finite, not in order, or so far from
+        the mean that float32 has no probabilities for the interval.
 
     Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
 
@@ -200,8 +201,8 @@ def parametrized_truncated_normal(
     lower, upper = (p1 - mean) / stddev, (p2 - mean) / stddev
     _check_tail(what, lower, upper)
 
-    # float32 has no probabilities for a tail beyond 5.3 standard deviations: at far bounds the
-    # inverse distribution function would give infinities. Half precision is drawn in float32.
+    # float32 has no probabilities for a tail beyond 5.3 standard deviations: the inverse
+    # distribution function would give infinities there. Half precision is drawn in float32.
     reach = max(lower, -5.3), min(upper, 5.3)
     masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
 
@@ -217,7 +218,7 @@ def parametrized_truncated_normal(
 
 
 def _shifted(draw: Draw, mean: float) -> Draw:
-    # mean 0 adds nothing, not even a rounding: the values stay JAX's bit for bit.
+    # An addition of 0 is left out, so the values stay JAX's bit for bit.
     if isinstance(mean, int | float) and mean == 0:
         return draw
     return lambda key, shape, dtype: draw(key, shape, dtype) + jnp.asarray(mean, dtype)
@@ -243,7 +244,7 @@ def _check_bounds(what: str, low: float, high: float) -> None:
 
 
 def _check_tail(what: str, lower: float, upper: float) -> None:
-    # float32 has too few numbers just below 1 for the distribution function of a farther tail.
+    # In a farther tail the distribution function is so close to 1 that float32 is too coarse.
     if lower > 4 or upper < -4:
         raise errors.refusal(
             f"{what} bounds in units of stddev",

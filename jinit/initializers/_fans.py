@@ -1,4 +1,4 @@
-"""fan_in and fan_out of a kernel, from named axes. Axes are never guessed from rank."""
+"""Computes fan_in and fan_out of a kernel from named axes, which are never guessed from rank."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinit.typing import Axis, Shape
 
 @dataclass(frozen=True)
 class Fans:
-    """How many inputs feed one output unit, and how many outputs one input unit feeds.
+    """The number of inputs of one output unit, and of outputs of one input unit.
 
     Attributes:
       fan_in: receptive field × input size.
@@ -36,15 +36,15 @@ class Fans:
 
 @dataclass(frozen=True)
 class KernelAxes:
-    """Which axes of a kernel are which, and what kind of layer it serves.
+    """The axes of a kernel by role, and the kind of layer that it serves.
 
     Attributes:
-      in_axis, out_axis, batch_axis: an axis or several; as in ``jax.nn.initializers``.
-      groups: feature groups of a convolution; its in axis already holds in/groups.
-      transposed: the kernel of a transposed layer: its axes are named for the forward layer, so
-        the two fans change places.
-      fused: sizes of the blocks packed along the out axis, each a kernel of its own; None for one.
-      fan_in: the number of inputs of one unit, where the shape does not say it.
+      in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
+      groups: feature groups of a convolution, whose in axis already holds in/groups.
+      transposed: True if the kernel's axes are named for the layer that it transposes; its two fans
+        are then swapped.
+      fused: sizes of the blocks along the out axis, each a kernel of its own; None for one block.
+      fan_in: the number of inputs of one unit; None if the shape shows it.
     """
 
     in_axis: Axis = -2
@@ -66,10 +66,10 @@ class KernelAxes:
         return KernelAxes(**{name: arguments[name] for name in fields if name in arguments})
 
     def fans(self, shape: Shape) -> Fans:
-        """The fans of one kernel (or one fused block) of this shape; see :func:`fans`."""
+        """The fans of one kernel, or of one fused block, of this shape; see :func:`fans`."""
         if self.fan_in is not None and len(shape) < 2:
             return Fans(float(self.fan_in), math.nan)
-        found = fans(
+        shown = fans(
             shape,
             self.in_axis,
             self.out_axis,
@@ -77,13 +77,13 @@ class KernelAxes:
             groups=self.groups,
             transposed=self.transposed,
         )
-        return found if self.fan_in is None else Fans(float(self.fan_in), found.fan_out)
+        return shown if self.fan_in is None else Fans(float(self.fan_in), shown.fan_out)
 
     def check(self) -> None:
-        """Refuses roles that no kernel can have.
+        """Checks that a kernel can have these roles.
 
         Raises:
-          ValueError, TypeError: groups below 1, a fan_in that is not positive, empty blocks.
+          ValueError, TypeError: groups are below 1, fan_in is not positive, or a block is empty.
         """
         errors.check_integer("groups", self.groups, low=1, fix="use groups=1 for an ordinary layer")
         if not isinstance(self.transposed, bool):
@@ -132,22 +132,23 @@ def fans(
 ) -> Fans:
     """The fans of a kernel ``(receptive field…, in, out)``.
 
-    fan_in = receptive × in, fan_out = receptive × out / groups, where receptive is the product of
-    every axis that is not an in, out or batch axis; ``transposed`` swaps the two.
+    fan_in = receptive × in and fan_out = receptive × out / groups, where receptive is the product
+    of all axes that are not in, out or batch axes; ``transposed`` swaps the two.
 
     Args:
       shape: the kernel's shape, rank ≥ 2.
-      in_axis, out_axis, batch_axis: an axis or several; as in ``jax.nn.initializers``.
+      in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
       groups: feature groups; the in axis of a grouped kernel already holds in/groups.
-      transposed: the kernel is laid out for the layer of which this one is the transpose. With a
-        stride s each output sees only 1/s of the taps along an axis: pass ``fan_in`` then.
+      transposed: True if the kernel's axes are named for the layer that it transposes. With a
+        stride s each output sees only 1/s of the taps along an axis; give initializers their
+        ``fan_in`` then.
 
     Returns:
       :class:`Fans`.
 
     Raises:
-      ValueError: rank below 2, an axis out of range, an axis in two roles, a size of zero, groups
-        that do not divide the out axis.
+      ValueError: the rank is below 2, an axis is out of range or in two roles, a size is 0, or the
+        groups do not divide the out axis.
 
     Reference: He et al. 2015, section 2.2 (n = k²c).
 
@@ -179,8 +180,8 @@ def check_shape(shape: Shape) -> tuple[int, ...]:
     """``shape`` as a tuple of ints ≥ 0.
 
     Raises:
-      TypeError: not a sequence of whole numbers.
-      ValueError: a negative size.
+      TypeError: the shape is not a sequence of whole numbers.
+      ValueError: a size is negative.
 
     >>> check_shape([10, 1000])
     (10, 1000)
@@ -196,7 +197,7 @@ def check_shape(shape: Shape) -> tuple[int, ...]:
 
 
 def check_axes(shape: tuple[int, ...], in_axis: Axis, out_axis: Axis, batch_axis: Axis) -> None:
-    """Refuses axes that cannot be a kernel's: too low a rank, out of range, one axis twice.
+    """Checks that the rank is at least 2 and that each axis exists and has one role.
 
     >>> check_axes((10, 20), -2, -1, ())
     """
@@ -226,7 +227,8 @@ def check_axes(shape: tuple[int, ...], in_axis: Axis, out_axis: Axis, batch_axis
             seen[axis % rank] = role
 
 
-def _several(axis: Any) -> tuple[int, ...]:
+def _several(axis: Axis) -> tuple[int, ...]:
+    """The axes as a tuple; negative numbers stay negative."""
     if hasattr(axis, "__index__"):
         return (axis.__index__(),)
     if isinstance(axis, tuple | list):

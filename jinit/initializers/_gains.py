@@ -1,4 +1,4 @@
-"""Gains: the factor on σ_w = 1/√fan_in that keeps a signal's size through an activation."""
+"""Computes gains: factors on σ_w = 1/√fan_in that keep a signal's size through an activation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONVENTIONS = ("forward", "backward", "torch")
 
 
 class Gain(float):
-    """A gain that says by which definition: a float in every computation.
+    """A float that also records the activation and the convention of a gain.
 
     Attributes:
       activation: the activation's spec string.
@@ -53,29 +53,29 @@ def gain(
     convention: str = "forward",
     kinks: tuple[float, ...] | None = None,
 ) -> Gain:
-    """The gain of an activation by a named convention.
+    """The gain of an activation by a named convention, with z ~ N(0, 1).
 
-    forward: 1/√E[φ(z)²] keeps the second moment of pre-activations;
-    backward: 1/√E[φ′(z)²] keeps that of gradients; z ~ N(0, 1), by quadrature for any callable;
+    forward: 1/√E[φ(z)²] keeps the second moment of pre-activations; by quadrature.
+    backward: 1/√E[φ′(z)²] keeps the second moment of gradients; by quadrature.
     torch: the table of ``torch.nn.init.calculate_gain`` (tanh 5/3, SELU 3/4, no derivation).
 
     Args:
       activation: a name, a spec string such as ``"leaky_relu(0.2)"``, or an elementwise callable.
       parameter: the slope of a leaky ReLU: ``gain("leaky_relu", 0.2)``.
       convention: ``"forward"``, ``"backward"`` or ``"torch"``.
-      kinks: points where φ or a derivative jumps; the default is the catalogue's for a name and
-        what :func:`jinit._quadrature.find_kinks` detects for a callable.
+      kinks: points where φ or a derivative jumps. The default is the registered kinks of a name,
+        and for a callable those that a search on (−12, 12) detects.
 
     Returns:
-      The gain, dimensionless: a :class:`Gain`, which is a float. Relative error below 1e-6 for
-      activations that are smooth, and to rounding for piecewise-linear ones.
+      The gain, dimensionless: a :class:`Gain`, which is a float. Its relative error is below 1e-6
+      for smooth activations, and a rounding error for piecewise-linear ones.
 
     Raises:
-      ValueError: an unknown name or convention; an activation not in torch's table; an expectation
-        that is zero or not finite (the activation keeps no signal), or that the quadrature does not
-        resolve (features below 1/500, jumps closer together than 1/16: give their ``kinks``); an
-        activation that is NaN on a part of the line.
-      TypeError: not elementwise; a function that uses traced values.
+      ValueError: the name or the convention is unknown; the activation is not in torch's table; the
+        expectation is zero or not finite (the activation keeps no signal); the quadrature does not
+        resolve it (features narrower than 1/500, or jumps closer together than 1/16: give their
+        ``kinks``); the activation is NaN somewhere on the line.
+      TypeError: the activation is not elementwise, or uses traced values.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
 
@@ -85,28 +85,28 @@ def gain(
     errors.check_choice("convention", convention, CONVENTIONS)
     if parameter is not None:
         activation = _with_parameter(activation, parameter)
-    found = elementwise(activation)
+    phi = elementwise(activation)
     if convention == "torch":
-        return Gain(_torch_gain(found.name), found.name, convention)
-    _check_alone(found)
-    function = found.function if convention == "forward" else _derivative(found.function)
-    moment = mean_square(function, _kinks(found, kinks))
+        return Gain(_torch_gain(phi.name), phi.name, convention)
+    _check_alone(phi)
+    function = phi.function if convention == "forward" else _derivative(phi.function)
+    moment = mean_square(function, _kinks(phi, kinks))
     if math.isnan(moment):
         raise errors.refusal(
-            f"E φ² of {found.name}" if convention == "forward" else f"E φ′² of {found.name}",
+            f"E φ² of {phi.name}" if convention == "forward" else f"E φ′² of {phi.name}",
             "what the quadrature does not resolve", "a finite mean of a function that is smooth "
             "on a scale of 1/500 between its kinks", "kinks=(…): the points where it jumps",
         )  # fmt: skip
     if not (math.isfinite(moment) and moment > 0):
         raise errors.refusal(
-            f"second moment of {found.name}", moment, "a positive number",
+            f"second moment of {phi.name}", moment, "a positive number",
             "it keeps no signal; if it does between two jumps, name them: kinks=(…)",
         )  # fmt: skip
-    return Gain(1 / math.sqrt(moment), found.name, convention)
+    return Gain(1 / math.sqrt(moment), phi.name, convention)
 
 
 def _check_alone(activation: Activation) -> None:
-    """A number of its input and of nothing else, everywhere on the line."""
+    """Checks that the activation is elementwise and never NaN."""
     points = np.array([-2.1, -0.3, 0.7, 1.9])
 
     def values() -> tuple[Array, list[Array]]:

@@ -1,4 +1,4 @@
-"""The distribution of one entry of a draw: moments, support, density. Numbers only, no sampling."""
+"""Computes the distribution of one entry of a draw: moments, support and density."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ class Law:
     For a complex dtype stddev is √E|w − mean|², and low and high bound the modulus.
 
     Attributes:
-      distribution: the family; ``"deterministic"`` entries depend on position, not on the key;
-        ``"mixture"`` entries follow one of ``components``.
-      mean, stddev: of one entry (for a deterministic array, over its entries).
-      low, high: the support.
-      size: for ``"orthogonal"``, the dimension of the sphere's space: an entry is a coordinate of
-        a uniform point of its unit sphere, times ``high``.
+      distribution: the family. ``"deterministic"`` entries depend on their position and not on the
+        key; a ``"mixture"`` entry follows one of ``components``.
+      mean, stddev: the moments of one entry (of all entries, if the array is deterministic).
+      low, high: the bounds of the support.
+      size: for ``"orthogonal"``, the dimension n. An entry is ``high`` times a coordinate of a
+        uniform point on the unit sphere in n dimensions.
       parent: for ``"truncated_normal"``, location and scale of the normal before truncation.
-      components: for ``"mixture"``, weight and law of each.
+      components: for ``"mixture"``, pairs of weight and law.
+
+    >>> from jinit import initializers
+    >>> initializers.normal(0.25).law((16, 8)).stddev
+    0.25
     """
 
     distribution: Literal[
@@ -62,7 +66,9 @@ class Law:
         return self.distribution not in ("constant", "deterministic")
 
     def density(self, x: ArrayLike) -> np.ndarray:
-        """The probability density at ``x`` (any shape); atoms (constants, ±σ) have none and give 0.
+        """The probability density at ``x``, in the shape of ``x``.
+
+        It is 0 for the laws without a density: constants, deterministic arrays and ±σ.
 
         >>> round(float(uniform(-0.5, 0.5).density(0.1)), 6)
         1.0
@@ -141,7 +147,7 @@ def truncated(location: float, scale: float, lower: float, upper: float) -> Law:
 
 
 def mixture(components: list[tuple[float, Law]]) -> Law:
-    """Each entry follows one of several laws, with these weights.
+    """The law of an entry that follows one of several laws, given as pairs of weight and law.
 
     >>> mixture([(0.5, constant(0.0)), (0.5, constant(2.0))]).stddev
     1.0
@@ -171,15 +177,20 @@ def entries(values: np.ndarray) -> Law:
 
 
 def two_valued(height: float, positive: int, negative: int, size: int) -> Law:
-    """The law of a deterministic array with ±height at so many of its entries, else 0.
+    """The law of a deterministic array whose entries are +height, −height or 0.
+
+    Args:
+      height: the absolute value of an entry that is not 0.
+      positive, negative: the number of entries of each sign.
+      size: the number of all entries.
 
     >>> two_valued(1.0, 2, 0, 4) == entries(np.eye(2))
     True
     """
     if not size:
         return constant(0.0)
-    values = [height] * (positive > 0) + [-height] * (negative > 0)
-    values += [0.0] * (positive + negative < size)
+    counts = [(height, positive), (-height, negative), (0.0, size - positive - negative)]
+    values = [value for value, count in counts if count > 0]
     low, high = min(values), max(values)
     if low == high:
         return constant(low)
@@ -198,7 +209,7 @@ def value_or_nan(number: Number) -> float:
 
 
 def times(law: Law, factor: float) -> Law:
-    """The law of ``factor`` times an entry, factor > 0.
+    """The law of ``factor`` times an entry, for factor > 0.
 
     >>> times(uniform(-1.0, 1.0), 0.5).high
     0.5
@@ -210,7 +221,7 @@ def times(law: Law, factor: float) -> Law:
         low=factor * law.low,
         high=factor * law.high,
         parent=(factor * law.parent[0], factor * law.parent[1]),
-        components=tuple((weight, times(each, factor)) for weight, each in law.components),
+        components=tuple((weight, times(part, factor)) for weight, part in law.components),
     )
 
 
@@ -231,7 +242,9 @@ def truncated_moments(lower: float, upper: float) -> tuple[float, float]:
 
 
 def normal_mass(lower: float, upper: float) -> float:
-    """P(lower < z < upper) for z ~ N(0, 1), from the tail where both bounds share a sign.
+    """P(lower < z < upper) for z ~ N(0, 1).
+
+    Bounds of one sign are mirrored to the lower tail, where the difference loses no digits.
 
     >>> round(normal_mass(-1.0, 1.0), 6)
     0.682689

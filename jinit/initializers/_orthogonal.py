@@ -1,9 +1,8 @@
-"""Orthogonal kernels: uniform (Haar) over matrices with orthonormal rows or columns."""
+"""Defines orthogonal kernels: uniform (Haar) over matrices with orthonormal rows or columns."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +26,21 @@ def orthogonal(
 ) -> Definition:
     """scale · Q with QᵀQ = I (or QQᵀ = I), Q uniform over such matrices.
 
-    The shape is read as a matrix with ``column_axis`` as columns and everything else as rows;
-    the smaller side is orthonormal. One entry has variance scale²/max(rows, columns).
+    The kernel is a matrix: ``column_axis`` gives its columns and all other axes its rows. The
+    smaller side is orthonormal. One entry has variance scale²/max(rows, columns).
 
-    Two ways to the same law, with different values for one key:
+    Two methods draw from the same law, with different values for one key:
 
-    - ``"qr"``: the sign-corrected QR decomposition of a Gaussian matrix, JAX's. Under vmap it runs
-      one LAPACK call after another on CPU, and on accelerators it is latency-bound.
-    - ``"householder"``: the product of the reflections such a decomposition would find, drawn
-      outright (Stewart 1980) and multiplied out in blocks I − V T Vᵀ (Puglisi 1992): little more
-      than half the random numbers, matrix products alone, no LAPACK, half the operations. What
-      limits it is the chain of dependent blocks (4 to 16 of them), and on CPU the random numbers
-      and one pass over the matrix per block. Real dtypes only.
+    - ``"qr"`` is JAX's: the sign-corrected QR decomposition of a Gaussian matrix. Under vmap it
+      runs one LAPACK call after another on CPU; on accelerators it is latency-bound.
+    - ``"householder"`` draws the reflections of that decomposition directly (Stewart 1980) and
+      multiplies them in blocks I − V T Vᵀ (Puglisi 1992). It needs little more than half the random
+      numbers and half the operations, all of them matrix products, without LAPACK. Its speed is
+      limited by the chain of 4 to 16 dependent blocks, and on CPU also by the random numbers and
+      one pass over the matrix per block. It serves real dtypes only.
 
     Args:
-      scale: multiplies Q, non-zero; an activation's gain; may be traced.
+      scale: multiplies Q, not 0, for example an activation's gain; may be traced.
       column_axis: the axis of the columns.
       dtype: default dtype; bfloat16 and float16 are computed in float32 and rounded. A complex
         dtype gives a unitary matrix (``"qr"``).
@@ -52,8 +51,8 @@ def orthogonal(
       ``jax.nn.initializers.orthogonal``.
 
     Raises:
-      ValueError: rank below 2, an axis out of range, an empty shape, a zero or NaN scale, an
-        unknown method.
+      ValueError: the rank is below 2, the axis is out of range, the shape is empty, the scale is 0
+        or NaN, or the method is unknown.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; Mezzadri 2007, section 5; Stewart 1980,
     section 3.
@@ -96,23 +95,23 @@ def scaled_orthogonal(
     keep: str = "variance",
     method: str = "qr",
 ) -> Definition:
-    """gain(φ) · Q, corrected where the kernel widens: a semi-orthogonal kernel for activation φ.
+    """gain(φ) · Q, with a correction if the kernel widens: a semi-orthogonal kernel for φ.
 
-    ``keep="variance"`` multiplies by √(m/n) where m > n, so that every entry has variance
-    gain²/n as with :func:`scaled_for` and the second moment *per unit* is kept at any widths;
-    ``keep="norm"`` leaves Q alone: a widening layer then keeps the *length* of its input, and one
-    entry has variance gain²/max(n, m).
+    The kernel has n inputs and m outputs. ``keep="variance"`` multiplies Q by √(m/n) if m > n;
+    every entry then has variance gain²/n, as with :func:`scaled_for`, and the second moment *per
+    unit* is kept. ``keep="norm"`` does not; a widening layer then keeps the *length* of its input,
+    and an entry has variance gain²/max(n, m).
 
     Args:
       activation: a name, a spec string or an elementwise callable; its forward gain is used.
-      column_axis, dtype, method: as :func:`orthogonal`.
+      column_axis, dtype, method: as for :func:`orthogonal`.
       keep: ``"variance"`` or ``"norm"``.
 
     Returns:
       An initializer for rank ≥ 2.
 
     Raises:
-      ValueError: as :func:`orthogonal`; an activation that keeps no signal.
+      ValueError: as for :func:`orthogonal`, or the activation keeps no signal.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; He et al. 2015, equation 7 (the gain).
 
@@ -137,18 +136,19 @@ def scaled_orthogonal(
     )
 
 
-def householder_product(key: Any, n: int, m: int, dtype: Any) -> Array:
+def householder_product(key: Key, n: int, m: int, dtype: DType) -> Array:
     """A uniform (m, n) matrix with orthonormal rows, n ≥ m, from m random reflections.
 
-    Reflection i sends a Gaussian vector x_i of dimension n − i to the axis i; the matrix is the
-    first m rows of their product, the last one first, with the signs that make R's diagonal
-    positive. With |v_i|² = 2 the reflections of a block, rows of V, multiply to I − Vᵀ Tᵀ V, T⁻¹
-    the unit upper triangle of VVᵀ; blocks are applied to the identity from the last to the first,
-    each to the corner it changes: 4/3 n³ operations for a square.
+    Reflection i maps a Gaussian vector x_i of dimension n − i to axis i. The matrix is the first m
+    rows of the product of all reflections, last one first, with the signs that make R's diagonal
+    positive. The reflection vectors of a block are the rows of V, with |v_i|² = 2; the block's
+    product is I − Vᵀ Tᵀ V, where T⁻¹ is the unit upper triangle of VVᵀ. Blocks are applied to the
+    identity from the last to the first, each to the corner that it changes: 4/3 n³ operations for a
+    square.
 
-    Rows, because a product leaves its left factor as it lies in memory and copies its right one:
-    the corner, which is large, stands left of all products here. The triangles do not depend on one
-    another and are made in one batch.
+    XLA's product on CPU reads its left factor in place and copies its right factor. The matrix has
+    orthonormal rows, not columns, so that the large corner is the left factor of every product. The
+    triangles are independent of each other and are computed in one batch.
 
     Reference: Stewart 1980, section 3; Puglisi 1992, theorem 1.
 
@@ -175,33 +175,33 @@ def householder_product(key: Any, n: int, m: int, dtype: Any) -> Array:
 
 
 def _reflections(tops: list[Array], bottoms: list[Array], size: int) -> tuple[Array, Array, Array]:
-    """Leading squares of V, T and signs of all blocks, whose vectors are rows [top, bottom].
+    """The leading square of V, the triangle T and the signs of each block.
 
-    V = diag(c) · (X + [diag(sign · norm), 0]) and c goes into T. Only the leading square of V
-    differs from X, so bottoms go into the products as they are, and the norms and VVᵀ follow from
-    XXᵀ, which is small.
+    The Gaussian vectors of a block are the rows of X = [top, bottom], and
+    V = diag(c) · (X + [diag(sign · norm), 0]); c is part of T. V and X differ in the leading square
+    only, so the products use the bottoms unchanged. The norms and VVᵀ follow from the small XXᵀ.
     """
     top = jnp.stack([_padded(block, size) for block in tops])
     grams = [_padded(_product(block, block.T), size) for block in bottoms]
     gram = jnp.stack(grams) + _product(top, jnp.swapaxes(top, 1, 2))
     squares, diagonal = jnp.diagonal(gram, axis1=1, axis2=2), jnp.diagonal(top, axis1=1, axis2=2)
-    # 0 is padding.
+    # Rows of padding have norm 0; 1 avoids the division by 0.
     norm = jnp.sqrt(jnp.where(squares > 0, squares, 1))
     sign = jnp.where(diagonal < 0, -1, 1).astype(top.dtype)
     scale = jnp.sqrt(1 / (norm * (norm + jnp.abs(diagonal))))  # √2/|v|
     scales = scale[:, :, None] * scale[:, None, :]
     longer = (sign * norm)[:, None, :]
-    # Right of the diagonal VVᵀ has XXᵀ and what the longer diagonal of the later vector adds.
+    # Right of the diagonal, VVᵀ is XXᵀ plus top times the added diagonal of the later vector.
     triangles = _unit_upper_inverse((gram + top * longer) * scales) * scales
     return top + jnp.eye(size, dtype=top.dtype) * longer, triangles, sign
 
 
 def _reflected(p: Array, v: Array, triangle: Array) -> Array:
-    """[[I, 0], [0, p]] (I − Vᵀ Tᵀ V)."""
+    """The product [[I, 0], [0, p]] (I − Vᵀ Tᵀ V)."""
     width = len(v)
     turned = _product(triangle, v)
     factor = jnp.concatenate([turned[:, :width].T, _product(p, turned[:, width:].T)])
-    # The zeros are never written: what is added goes into the loop that subtracts.
+    # XLA fuses the pad and the identity into the subtraction, so neither is written to memory.
     row, column = (
         jax.lax.broadcasted_iota(jnp.int32, (len(factor), v.shape[1]), i) for i in (0, 1)
     )
@@ -210,7 +210,7 @@ def _reflected(p: Array, v: Array, triangle: Array) -> Array:
 
 
 def _padded(a: Array, size: int) -> Array:
-    """A square of this size, zeros behind what is given."""
+    """The square matrix, padded with zeros at the end of both axes."""
     return jnp.pad(a, ((0, size - len(a)), (0, size - len(a))))
 
 
@@ -219,15 +219,15 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _block_size(m: int) -> int:
-    """Reflections applied at once: wide enough for matrix products, little drawn for nothing."""
+    """The reflections per block: enough for efficient products, few enough to waste little."""
     return 2 ** min(6, max(4, (m // 8).bit_length() - 1)) if m <= 1024 else m // 16
 
 
 def _unit_upper_inverse(a: Array) -> Array:
-    """Inverses of (…, b, b) unit upper triangles; what lies on and below the diagonal is not read.
+    """Inverses of (…, b, b) unit upper triangles; only entries above the diagonal are read.
 
-    [[A, B], [0, C]]⁻¹ = [[A⁻¹, −A⁻¹ B C⁻¹], [0, C⁻¹]] down to order 16, where the nilpotent part
-    N has (I + N)⁻¹ = (I − N)(I + N²)(I + N⁴)(I + N⁸).
+    The recursion [[A, B], [0, C]]⁻¹ = [[A⁻¹, −A⁻¹ B C⁻¹], [0, C⁻¹]] ends at order 16. There the
+    nilpotent part N satisfies (I + N)⁻¹ = (I − N)(I + N²)(I + N⁴)(I + N⁸).
     """
     size = a.shape[-1]
     if size > 16:
@@ -249,7 +249,7 @@ def _unit_upper_inverse(a: Array) -> Array:
 
 
 def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:
-    """(rows, columns) of the matrix a kernel is read as."""
+    """The (rows, columns) of a kernel as a matrix."""
     rank = len(shape)
     if rank < 2 or not math.prod(shape):
         raise errors.refusal(

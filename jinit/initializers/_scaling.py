@@ -69,8 +69,11 @@ def lecun_normal(
 ) -> Definition:
     """Truncated normal with Var W = 1/fan_in, which keeps the variance of a linear layer.
 
-    The arguments, the result and the errors are those of :func:`variance_scaling` with
+    The arguments and the result are those of :func:`variance_scaling` with
     scale 1, fan_in.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: LeCun et al. 1998, equation 16.
 
@@ -91,8 +94,11 @@ def lecun_uniform(
 ) -> Definition:
     """U[−√(3/fan_in), √(3/fan_in)]: Var W = 1/fan_in.
 
-    The arguments, the result and the errors are those of :func:`variance_scaling` with
+    The arguments and the result are those of :func:`variance_scaling` with
     scale 1, fan_in.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: LeCun et al. 1998, equation 16.
 
@@ -118,8 +124,11 @@ def glorot_normal(
     Args:
       gain: multiplies the standard deviation, > 0 (torch's ``gain``).
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling` with
+    The other arguments and the result are those of :func:`variance_scaling` with
     scale gain², fan_avg.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: Glorot & Bengio 2010, equation 12.
 
@@ -147,8 +156,11 @@ def glorot_uniform(
     Args:
       gain: multiplies the bound, > 0 (torch's ``gain``).
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling` with
+    The other arguments and the result are those of :func:`variance_scaling` with
     scale gain², fan_avg.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: Glorot & Bengio 2010, equation 16.
 
@@ -176,8 +188,11 @@ def he_normal(
       negative_slope: a of the leaky ReLU, dimensionless; 0 is ReLU.
       mode: the fan n; ``"fan_in"`` keeps the forward pass, ``"fan_out"`` the backward pass.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling` with
+    The other arguments and the result are those of :func:`variance_scaling` with
     scale 2/(1 + a²).
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: He et al. 2015, equations 10 and 15.
 
@@ -203,7 +218,10 @@ def he_uniform(
 ) -> Definition:
     """U[−b, b] with b = √(6/((1 + a²) n)).
 
-    The arguments, the result and the errors are those of :func:`he_normal`.
+    The arguments and the result are those of :func:`he_normal`.
+
+    Raises:
+      ValueError, TypeError: as for :func:`he_normal`.
 
     Reference: He et al. 2015, equation 10.
 
@@ -233,8 +251,11 @@ def fan_in_normal(
     Args:
       k: variance times fan_in, > 0.
 
-    The other arguments, the result and the errors are those of :func:`variance_scaling` with
+    The other arguments and the result are those of :func:`variance_scaling` with
     scale k, fan_in, normal.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: He et al. 2015, equation 10 (k = 2); LeCun et al. 1998, equation 16 (k = 1).
 
@@ -256,8 +277,11 @@ def fan_avg_normal(
 ) -> Definition:
     """N(0, 2/(fan_in + fan_out)), untruncated.
 
-    The arguments, the result and the errors are those of :func:`variance_scaling` with
+    The arguments and the result are those of :func:`variance_scaling` with
     scale 1, fan_avg, normal.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: Glorot & Bengio 2010, equation 12.
 
@@ -282,8 +306,11 @@ def fan_in_uniform(
     linear layers in ``torch`` and Equinox, for the bias too (with the kernel's fan_in). Each linear
     layer shrinks the signal by √3.
 
-    The arguments, the result and the errors are those of :func:`variance_scaling` with
+    The arguments and the result are those of :func:`variance_scaling` with
     scale 1/3, fan_in, uniform.
+
+    Raises:
+      ValueError, TypeError: as for :func:`variance_scaling`.
 
     Reference: Glorot & Bengio 2010, equation 1.
 

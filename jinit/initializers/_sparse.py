@@ -1,4 +1,4 @@
-"""Kernels whose units are connected to few inputs, or biased towards firing."""
+"""Defines kernels whose units have few inputs, or a positive weight that keeps them active."""
 
 from __future__ import annotations
 
@@ -27,23 +27,24 @@ def sparse(
     *,
     k: int | None = None,
 ) -> Definition:
-    """Each unit has k non-zero incoming weights N(0, stddev²) at random places; the rest are 0.
+    """Each unit has k incoming weights N(0, stddev²) at random places; its other weights are 0.
 
     With ``sparsity`` instead of ``k``, ⌈sparsity · n⌉ of a unit's n weights are 0. torch's
-    ``sparse_`` zeroes *columns* of its (out, in) tensor, that is a share of each input's outgoing
-    weights: transpose to get that.
+    ``sparse_`` zeroes a share of each *column* of its (out, in) tensor, which are the outgoing
+    weights of one input; transpose the draw for the same.
 
     Args:
-      sparsity: share of zeros in [0, 1); give this or ``k``. With neither, k = 15 (Martens).
-      stddev: of the non-zero weights, > 0.
+      sparsity: share of zeros in [0, 1); give this or ``k``. The default is k = 15 (Martens).
+      stddev: standard deviation of the weights that are not 0, > 0.
       dtype: default dtype; None means the JAX default float.
-      k: non-zero weights per unit, ≥ 1; at most n of them exist.
+      k: number of weights per unit that are not 0, ≥ 1; n if k > n.
 
     Returns:
       An initializer for (in, out).
 
     Raises:
-      ValueError: another rank, both or bad counts, a stddev that is not positive.
+      ValueError: the shape is not 2-D, both counts are given, a count is out of range, or stddev is
+        not positive.
 
     Reference: Martens 2010, section 5.
 
@@ -92,22 +93,22 @@ def sparse(
 def randomized_asymmetric(
     part: str = "kernel", fan_in: int | None = None, dtype: DType = None
 ) -> Definition:
-    """RAI: one weight of each unit, bias counted, is Beta(2, 1); the others N(0, 0.6008²/n).
+    """RAI: of a unit's n weights and its bias, one is Beta(2, 1), the others are N(0, 0.6008²/n).
 
-    The positive entry keeps a deep ReLU network from dying at birth. Kernel and bias are
-    one (n + 1, m) array: the *same key* for ``part="kernel"`` and ``part="bias"`` gives the joint
-    law; with keys of their own (as in a tree) the bias is positive independently.
+    The positive entry keeps a deep ReLU network from being inactive at the start. Kernel and bias
+    are one (n + 1, m) array. The *same key* for ``part="kernel"`` and ``part="bias"`` gives the
+    joint law; different keys (as in a parameter tree) make the bias independent of the kernel.
 
     Args:
       part: ``"kernel"`` (shape (n, m)) or ``"bias"`` (shape (m,)).
-      fan_in: n, needed by the bias, which cannot see it.
+      fan_in: n, required for the bias, whose shape does not show it.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer.
 
     Raises:
-      ValueError: an unknown part, a bias without ``fan_in``, a kernel that is not (in, out).
+      ValueError: the part is unknown, a bias has no ``fan_in``, or the kernel is not (in, out).
 
     Reference: Lu, Shin, Su & Karniadakis 2019, section 4.
 
@@ -146,7 +147,7 @@ def randomized_asymmetric(
         row, own = (jnp.arange(n)[:, None], weights) if part == "kernel" else (n, biases)
         values = jax.random.normal(own, shape, dtype) * jnp.asarray(_RAI_STDDEV / n**0.5, dtype)
         chosen = jax.random.randint(place, shape[-1:], 0, n + 1)
-        # Beta(2, 1) has distribution function x²; 1 − u keeps a zero out.
+        # Beta(2, 1) has the distribution function x². 1 − u is never 0, because u < 1.
         positive = jnp.sqrt(1 - jax.random.uniform(beta, shape[-1:], dtype))
         return jnp.where(row == chosen, positive, values)
 

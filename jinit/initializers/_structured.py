@@ -1,4 +1,4 @@
-"""Kernels with a structure: Dirac, delta-orthogonal, Hadamard (ZerO), looks-linear."""
+"""Defines structured kernels: Dirac, delta-orthogonal, Hadamard (ZerO) and looks-linear."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ROLES = ("input", "hidden", "output")
 
 @named
 def dirac(groups: int = 1, dtype: DType = None) -> Definition:
-    """The identity as a convolution: the centre tap is the rectangular identity, all else 0.
+    """The identity as a convolution: the centre tap is the rectangular identity, other taps are 0.
 
-    With groups each block of out/groups channels gets an identity of its own.
+    With groups, each block of out/groups channels is an identity.
 
     Args:
-      groups: feature groups; divides the out axis.
+      groups: feature groups; a divisor of the out axis.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer for kernels ``(receptive field…, in/groups, out)`` of rank ≥ 3.
 
     Raises:
-      ValueError: rank below 3, groups that do not divide the out axis.
+      ValueError: the rank is below 3, or the groups do not divide the out axis.
 
     Reference: Zagoruyko & Komodakis 2017, section 3.
 
@@ -61,11 +61,11 @@ def dirac(groups: int = 1, dtype: DType = None) -> Definition:
 
 @named
 def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = None) -> Definition:
-    """An orthogonal matrix at the centre tap, 0 elsewhere: a convolution that is an isometry.
+    """An orthogonal matrix at the centre tap and 0 elsewhere: a convolution that is an isometry.
 
     Args:
       scale: multiplies Q, non-zero.
-      column_axis: the axis of the columns, as JAX (-1 or the last axis; in ≤ out).
+      column_axis: the axis of the columns, as in JAX (-1 or the last axis).
       dtype: default dtype; half precision is computed in float32 and rounded.
 
     Returns:
@@ -73,7 +73,8 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
       ``jax.nn.initializers.delta_orthogonal``.
 
     Raises:
-      ValueError: another rank, more inputs than outputs, a zero or NaN scale.
+      ValueError: the rank is not 3, 4 or 5, there are more inputs than outputs, or the scale is 0
+        or NaN.
 
     Reference: Xiao et al. 2018, algorithm 1.
 
@@ -106,14 +107,14 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
 
 @named
 def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
-    """ZerO: zeros and ones only. Identity where the layer does not widen, else a Hadamard block.
+    """ZerO: the identity if the layer does not widen, else a block of a Hadamard matrix.
 
-    A layer with in ≥ out gets the partial identity; one with in < out gets
-    2^(−c/2) times the leading in × out block of the 2^c × 2^c Hadamard matrix, c = ⌈log₂ out⌉,
-    which breaks the symmetry that an identity would leave. A convolution has it at its centre tap.
+    A layer with in ≥ out has the partial identity. A layer with in < out has 2^(−c/2) times the
+    leading in × out block of the 2^c × 2^c Hadamard matrix, c = ⌈log₂ out⌉, which breaks the
+    symmetry of an identity. A convolution has this matrix at its centre tap.
 
     Args:
-      gain: multiplies the kernel, dimensionless; the paper prints 2^(−(c−1)/2), that is gain √2,
+      gain: multiplies the kernel, dimensionless. The paper prints 2^(−(c−1)/2), which is gain √2;
         the authors' code has gain 1.
       dtype: default dtype; None means the JAX default float.
 
@@ -121,7 +122,7 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
       A deterministic initializer for rank ≥ 2.
 
     Raises:
-      ValueError: rank below 2, an empty shape, a bad gain.
+      ValueError: the rank is below 2, the shape is empty, or the gain is not finite.
 
     Reference: Zhao, Schäfer & Anandkumar 2021, algorithm 1.
 
@@ -132,7 +133,7 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
     errors.check_number("hadamard gain", gain, fix="use a finite number")
 
     def height(shape: tuple[int, ...]) -> float:
-        """What stands in the kernel where it is not 0, up to sign."""
+        """The absolute value of an entry that is not 0."""
         size_in, size_out = shape[-2:]
         order = 1 << (size_out - 1).bit_length()
         return float(gain) / (math.sqrt(order) if size_in < size_out else 1.0)
@@ -145,8 +146,8 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
         size_in, size_out = shape[-2:]
         positive, negative = min(size_in, size_out), 0
         if size_in < size_out:
-            together, difference = size_in * size_out, _hadamard_sum(size_in, size_out)
-            positive, negative = (together + difference) // 2, (together - difference) // 2
+            entries, difference = size_in * size_out, _hadamard_sum(size_in, size_out)
+            positive, negative = (entries + difference) // 2, (entries - difference) // 2
         return _laws.two_valued(height(shape), positive, negative, math.prod(shape))
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
@@ -166,20 +167,21 @@ def looks_linear(
 ) -> Definition:
     """Mirrored blocks that make a doubled ReLU layer linear at the start: relu(h) − relu(−h) = h.
 
-    A hidden kernel is [[W, −W], [−W, W]] with W orthogonal of half its size; ``"input"`` is
-    [W, −W]; ``"output"``, and every layer of a CReLU network, is [W; −W].
+    A hidden kernel is [[W, −W], [−W, W]], where W is orthogonal and has half its size. An
+    ``"input"`` kernel is [W, −W]. An ``"output"`` kernel, and every kernel of a CReLU network, is
+    [W; −W].
 
     Args:
-      role: ``"input"``, ``"hidden"`` or ``"output"``: which sides are doubled.
-      scale: multiplies W, non-zero.
+      role: ``"input"``, ``"hidden"`` or ``"output"``; it decides which sides are doubled.
+      scale: multiplies W, not 0.
       dtype: default dtype; None means the JAX default float.
-      method: how W is drawn, as in :func:`orthogonal`.
+      method: the method that draws W, as in :func:`orthogonal`.
 
     Returns:
-      An initializer for rank 2 and, at the centre tap, for convolutions.
+      An initializer for rank 2, and for convolutions (at the centre tap).
 
     Raises:
-      ValueError: a doubled side of odd size, rank below 2, an unknown role.
+      ValueError: a doubled side has an odd size, the rank is below 2, or the role is unknown.
 
     Reference: Balduzzi et al. 2017, section 4.
 
@@ -210,7 +212,9 @@ def looks_linear(
     def law(shape: tuple[int, ...]) -> Law:
         block = inner.law(half(shape))
         share = math.prod(shape[-2:]) / math.prod(shape)
-        return _laws.mixture([(share, block), (1 - share, _laws.constant(0.0))][: 1 + (share < 1)])
+        if share == 1:
+            return block
+        return _laws.mixture([(share, block), (1 - share, _laws.constant(0.0))])
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         w = inner.draw(key, half(shape), dtype)
@@ -234,28 +238,28 @@ def _check_convolution(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _centre(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index of the centre tap; for an even size the tap right of the middle, as torch."""
+    """The index of the centre tap; for an even size the tap right of the middle, as in torch."""
     return tuple(size // 2 for size in shape[:-2])
 
 
 def _places(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Row and column of every entry: from these each device makes its part of a kernel alone."""
+    """Row and column of every entry; each device computes those of its own shard."""
     row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - n) for n in (2, 1))
     return row, column
 
 
 def _at_centre(shape: tuple[int, ...]) -> Array:
     """Whether an entry lies at the centre tap."""
-    found = jnp.ones(shape, bool)
+    at_centre = jnp.ones(shape, bool)
     for axis, place in enumerate(_centre(shape)):
-        found &= jax.lax.broadcasted_iota(jnp.int32, shape, axis) == place
-    return found
+        at_centre &= jax.lax.broadcasted_iota(jnp.int32, shape, axis) == place
+    return at_centre
 
 
 def _hadamard_sum(rows: int, columns: int) -> int:
     """Σ (−1)^popcount(i & j) over i < rows and j < columns: the sum of a leading block.
 
-    A whole block of 2ᵏ rows and at most 2ᵏ columns sums to 2ᵏ, the first column's.
+    A block of 2ᵏ rows and at most 2ᵏ columns sums to 2ᵏ, the sum of its first column.
     """
     rows, columns = max(rows, columns), min(rows, columns)
     if columns == 0 or rows & (rows - 1) == 0:

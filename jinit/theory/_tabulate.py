@@ -53,7 +53,9 @@ def moment_table(activation: ActivationLike) -> MomentTable:
 @functools.lru_cache(64)
 def _of_name(name: str) -> MomentTable:
     phi = get_activation(name)
-    # Activations of the catalogue state their kinks and have unit 1.
+    if phi.kinks is None:  # a registered activation need not list its kinks
+        return _of_function(phi)
+    # Built-in activations list their kinks and have unit 1.
     return in_float64(_tabulated, phi.name, phi.function, phi.kinks, 1.0)
 
 
