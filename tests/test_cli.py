@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 import pytest
 
+import jinit
 from jinit.auditing import read_checkpoint
 from jinit.cli import main
 from jinit.cli._output import interrupts_kept
@@ -60,12 +61,28 @@ def test_help_is_quick_and_has_defaults_and_an_example():
         assert text in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["sweep"], ["plan"], ["initializers"], ["describe"]])
+COMMANDS = ("sweep", "plan", "initializers", "describe", "audit", "probe", "predict", "phase",
+            "recommend")  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
     assert caught.value.code == 0
     assert "xample: jinit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["sweep", "probe", "predict", "recommend", "phase"])
+def test_help_lists_what_is_registered(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    # tyro breaks lines inside a box.
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in jinit.activations.names():
+        assert f"{name}," in text or f"{name};" in text
+    if command in ("sweep", "probe"):
+        assert all(name in text for name in jinit.data.names())
 
 
 @pytest.mark.slow

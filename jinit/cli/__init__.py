@@ -1,4 +1,4 @@
-"""The command line: parses arguments, calls the library, prints. ``jinit --help`` loads no JAX."""
+"""Runs the command line: parses arguments, calls the library, prints. ``--help`` loads no JAX."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ except ImportError:
 
 @interrupts_kept()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 2 for bad input, 130 after Ctrl-C, 1 else.
+    """Runs the command line.
+
+    Args:
+      argv: arguments; default ``sys.argv[1:]``.
+
+    Returns:
+      The exit code: 0 for success, 1 for a fault that was found or a failure, 2 for bad input,
+      130 after Ctrl-C.
 
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
@@ -66,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # would take the process down with a crash of the runtime.
         os._exit(1)
     except BrokenPipeError:
-        # The reader has gone; nothing may be flushed to it at exit.
+        # The reader closed the pipe; flushing to it at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

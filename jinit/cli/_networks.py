@@ -1,10 +1,10 @@
-"""``jinit probe``, ``predict``, ``phase`` and ``recommend``: networks before any training."""
+"""Defines ``jinit probe``, ``predict``, ``phase`` and ``recommend``: networks before training."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinit import errors
 from jinit.cli._options import (
@@ -17,9 +17,14 @@ from jinit.cli._options import (
 from jinit.cli._output import dump, write_picture
 from jinit.findings import all_ok
 
+if TYPE_CHECKING:
+    from jinit.models import MLP
+    from jinit.probes import Beside, Profile
+    from jinit.typing import Array
+
 
 def probe(network: ProbeOptions = ProbeOptions()) -> int:
-    """Shows what reaches each layer, forward and backward, before any training, and what it means.
+    """Measures the signal and the gradient at each layer before training, and reports faults.
 
     Exit code 0 if the network is healthy, 1 if something is wrong.
 
@@ -74,18 +79,21 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     return 0 if all_ok(findings) else 1
 
 
-def _against_theory(network: ProbeOptions, model: Any, x: Any, profile: Any) -> Any:
+def _against_theory(network: ProbeOptions, model: MLP, x: Array, profile: Profile) -> Beside:
+    """Compares the measured profile with the predicted one."""
     from jinit import initializers, probes, theory
 
     errors.check_integer("seeds", network.seeds, low=2, fix="use 64 with --theory")
-    kernel, bias = (initializers.get(x) for x in (network.initializer, network.bias_initializer))
+    kernel, bias = (
+        initializers.get(name) for name in (network.initializer, network.bias_initializer)
+    )
     return probes.beside(profile, theory.predict(model, x, kernel=kernel, bias=bias))
 
 
 def predict(
     network: NetworkOptions = NetworkOptions(), options: PredictOptions = PredictOptions()
 ) -> int:
-    """Says what theory expects of every layer: lengths, correlations, gradients. Draws nothing.
+    """Predicts lengths, correlations and gradients of every layer by theory. Draws no weights.
 
     Exit code 0 if the network is healthy, 1 if something is wrong.
 
@@ -98,7 +106,9 @@ def predict(
         from jinit.report import plots
 
         plots.check_picture(options.plot)
-    kernel, bias = (initializers.get(x) for x in (options.initializer, options.bias_initializer))
+    kernel, bias = (
+        initializers.get(name) for name in (options.initializer, options.bias_initializer)
+    )
     found = theory.predict(model, features, kernel=kernel, bias=bias)
     if options.json:
         dump(report.prediction_json(found))
@@ -111,7 +121,7 @@ def predict(
 
 
 def phase(grid: PhaseOptions = PhaseOptions()) -> int:
-    """Draws the phase diagram of an activation: edge of chaos, depth scales, and your point.
+    """Draws the phase diagram of an activation: edge of chaos, depth scales, and your initializer.
 
     Example: jinit phase --activation tanh --initializer he_normal --out phase.png
     """
@@ -164,7 +174,7 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
 def recommend(
     network: NetworkOptions = NetworkOptions(), options: RecommendOptions = RecommendOptions()
 ) -> int:
-    """Ranks initializers for a network by theory and by measuring; says why and prints the code.
+    """Ranks initializers for a network by measurement beside theory, and prints the code to use.
 
     Example: jinit recommend --activation gelu --depth 50 --width 512
     """
@@ -186,7 +196,7 @@ def recommend(
 
 
 def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
-    """What a picture shows: the initializer and everything of the network that is not a default."""
+    """The title of a picture: the initializer, and the options that are not defaults."""
     parts = [initializer, network.activation, f"{network.depth} × {network.width}"]
     parts += ["residual"] if network.residual else []
     parts += ["layer normalization"] if network.layer_norm else []
@@ -194,13 +204,13 @@ def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
 
 
 def _say(done: int, of: int, name: str) -> None:
-    """One line that is written over."""
+    """Overwrites one line of progress on stderr."""
     print(f"\r\x1b[2K[{done + 1}/{of}] {name}", end="", file=sys.stderr, flush=True)
     if done + 1 == of:
         print(file=sys.stderr)
 
 
-def _network(options: NetworkOptions) -> tuple[Any, int]:
+def _network(options: NetworkOptions) -> tuple[MLP, int]:
     """The MLP of the options and its number of input features."""
     errors.check_integer("depth", options.depth, low=0, fix="use 10")
     for name in ("width", "outputs"):

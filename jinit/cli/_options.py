@@ -1,4 +1,4 @@
-"""The options of the command line's larger commands, as frozen dataclasses that tyro reads."""
+"""Defines the options of the larger commands as frozen dataclasses, which tyro reads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Annotated, Any
 
 from jinit import errors
 from jinit.sweep._grid import Grid
+from jinit.sweep._names import listed
 
 try:
     from tyro.conf import arg
 except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+_KERNELS = "of the kernels: a name or a spec string; `jinit initializers` lists the names"
+_DATASET = f"source of inputs and labels: {listed('dataset')}"
+_ACTIVATION = f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,17 +73,17 @@ GridOptions: Any = _grid_options()
 class ProbeOptions:
     """A network, its input, and what to do with the profile."""
 
-    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    initializer: Annotated[str, arg(help=_KERNELS)] = "he_normal"
     bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
-    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    activation: Annotated[str, arg(help=_ACTIVATION)] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
-    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    residual: Annotated[bool, arg(help="add a layer's input to its output")] = False
     layer_norm: Annotated[bool, arg(help="apply LayerNorm to hidden pre-activations")] = False
-    seeds: Annotated[int, arg(help="how many networks")] = 64
-    dataset: Annotated[str, arg(help="where inputs and labels come from")] = "digits"
+    seeds: Annotated[int, arg(help="number of networks")] = 64
+    dataset: Annotated[str, arg(help=_DATASET)] = "digits"
     batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
-    theory: Annotated[bool, arg(help="also what theory expects, and where the two part")] = False
+    theory: Annotated[bool, arg(help="also compare with theory")] = False
     plot: Annotated[
         str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
     ] = None
@@ -89,12 +94,12 @@ class ProbeOptions:
 class NetworkOptions:
     """An MLP of one kind of hidden layer."""
 
-    activation: Annotated[str, arg(help="a name or a spec string")] = "relu"
+    activation: Annotated[str, arg(help=_ACTIVATION)] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
     inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
     outputs: Annotated[int, arg(help="units of the output layer")] = 10
-    residual: Annotated[bool, arg(help="adds a layer's input to its output")] = False
+    residual: Annotated[bool, arg(help="add a layer's input to its output")] = False
     layer_norm: Annotated[bool, arg(help="apply LayerNorm to hidden pre-activations")] = False
 
 
@@ -102,7 +107,7 @@ class NetworkOptions:
 class PredictOptions:
     """The law of the weights, and what to do with the prediction."""
 
-    initializer: Annotated[str, arg(help="of the kernels: a name or a spec string")] = "he_normal"
+    initializer: Annotated[str, arg(help=_KERNELS)] = "he_normal"
     bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
     plot: Annotated[
         str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
@@ -114,18 +119,18 @@ class PredictOptions:
 class PhaseOptions:
     """A grid of σ_w² and σ_b², and the point to mark on it."""
 
-    activation: Annotated[str, arg(help="a name or a spec string")] = "tanh"
+    activation: Annotated[str, arg(help=_ACTIVATION)] = "tanh"
     out: Annotated[str, arg(help="the picture: FILE.png, .svg or .pdf")] = "phase.png"
     weight_variance: Annotated[
         tuple[float, float], arg(help="σ_w² (fan_in × Var W) from … to …")
     ] = (0.25, 4.0)
     bias_variance: Annotated[tuple[float, float], arg(help="σ_b² from … to …")] = (0.0, 0.5)
-    points: Annotated[int, arg(help="of the grid, along each side")] = 200
+    points: Annotated[int, arg(help="grid points along each side")] = 200
     initializer: Annotated[
-        str | None, arg(help="mark where its weights lie, for a layer of --width")
+        str | None, arg(help="initializer to mark, for a layer of --width units")
     ] = None
-    bias_initializer: Annotated[str, arg(help="of the biases, for the mark")] = "zeros"
-    width: Annotated[int, arg(help="of the layer whose weights are marked")] = 256
+    bias_initializer: Annotated[str, arg(help="of the biases of the marked layer")] = "zeros"
+    width: Annotated[int, arg(help="units of the marked layer")] = 256
     json: Annotated[bool, arg(help="print the critical line and the mark as JSON")] = False
 
 
@@ -134,7 +139,8 @@ class RecommendOptions:
     """Which initializers to rank, and how."""
 
     initializer: Annotated[
-        tuple[str, ...], arg(help="candidates; default: the field's, and those the theory derives")
+        tuple[str, ...],
+        arg(help="candidates; default: common ones and those of theory"),
     ] = ()
     seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

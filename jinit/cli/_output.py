@@ -1,21 +1,22 @@
-"""What commands leave behind: JSON for other programs, pictures; and that Ctrl-C reaches them."""
+"""Writes JSON and pictures for the commands, and makes sure that Ctrl-C reaches them."""
 
 from __future__ import annotations
 
 import _thread
 import contextlib
-import dataclasses
 import json as json_format
-import math
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def write_picture(axes: Any, path: str) -> None:
-    """Saves a picture, and says where, on stderr."""
+def write_picture(axes: Axes, path: str) -> None:
+    """Saves a picture and prints its files on stderr."""
     from jinit.report import plots
 
     files = ", ".join(str(file) for file in plots.save(axes, path))
@@ -23,10 +24,12 @@ def write_picture(axes: Any, path: str) -> None:
 
 
 def dump(value: Any) -> None:
-    """Strict JSON on stdout, whole or not at all: NaN and inf become null."""
+    """Prints strict JSON on stdout, completely or not at all; NaN and inf become null."""
+    from jinit.report import plain
+
     text = json_format.dumps(plain(value), ensure_ascii=False, allow_nan=False)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    # Ctrl-C while it is written would leave half of it to whoever reads.
+    # Ctrl-C during the write would give the reader half of the JSON.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
         print(text, flush=True)
@@ -37,9 +40,9 @@ def dump(value: Any) -> None:
 
 @contextlib.contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """A Ctrl-C that falls into a callback of the garbage collector (JAX has one) comes again.
+    """Repeats a Ctrl-C that arrives during a callback of the garbage collector (JAX has one).
 
-    Python would print its traceback there, and forget it.
+    Python would print a traceback there and ignore the interrupt.
     """
     before = sys.unraisablehook
 
@@ -54,17 +57,3 @@ def interrupts_kept() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
-    return value

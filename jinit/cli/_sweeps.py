@@ -1,4 +1,4 @@
-"""``jinit sweep`` and ``jinit plan``."""
+"""Defines ``jinit sweep`` and ``jinit plan``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinit import errors
 from jinit.cli._options import GridOptions, RunOptions
 from jinit.cli._output import dump
 from jinit.sweep._grid import Grid
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
-    """Trains every combination of the axes on every seed and says which initializer wins.
+    """Trains every combination of the axes on every seed and reports which initializer wins.
 
     Example: jinit sweep --dataset digits --initializer glorot_uniform he_normal orthogonal
     --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
     """
-    recipe, baseline = _checked(grid, output)
+    whole_grid, baseline = _checked(grid, output)
     from jinit import report
     from jinit.results._metrics import metric_for
     from jinit.sweep import SweepInterrupted, run
@@ -30,7 +33,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     try:
         with report.SweepProgress(output.metric) as progress:
             table = run(
-                recipe,
+                whole_grid,
                 progress=progress,
                 workers=output.workers,
                 tile=output.tile,
@@ -58,7 +61,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
         missing = [kind for kind in plots.KINDS if kind not in {file.stem for file in files}]
         if missing:
-            print(f"not drawn, this sweep cannot fill them: {', '.join(missing)}", file=sys.stderr)
+            print(
+                f"not drawn, this sweep has no data for them: {', '.join(missing)}", file=sys.stderr
+            )
     return status
 
 
@@ -67,35 +72,35 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
 
     Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
     """
-    recipe, _ = _checked(grid, output)
+    whole_grid, _ = _checked(grid, output)
     from jinit import report
     from jinit.sweep import plan as make_plan
 
-    made = make_plan(recipe, tile=output.tile, workers=output.workers)
+    the_plan = make_plan(whole_grid, tile=output.tile, workers=output.workers)
     if output.json:
         fields = ("name", "runs", "tile", "lane_bytes", "flops")
-        programs = [{name: getattr(item, name) for name in fields} for item in made.programs]
+        programs = [{name: getattr(item, name) for name in fields} for item in the_plan.programs]
         totals = {
-            name: getattr(made, name) for name in ("runs", "flops", "result_bytes", "seconds")
+            name: getattr(the_plan, name) for name in ("runs", "flops", "result_bytes", "seconds")
         }
-        dump({**totals, "workers": made.workers, "programs": programs})
+        dump({**totals, "workers": the_plan.workers, "programs": programs})
     else:
-        report.print_plan(made)
+        report.print_plan(the_plan)
     return 0
 
 
-def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
-    """The recipe and the canonical baseline; everything wrong is said before any device work."""
-    recipe = _recipe(grid)
+def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | None]:
+    """The grid and the canonical baseline; bad input is refused before any work on a device."""
+    checked = _grid_of(grid)
     from jinit import data
     from jinit.results import check_output
     from jinit.results._arms import baseline_among
     from jinit.results._metrics import RANKABLE
 
     errors.check_choice("metric", options.metric, RANKABLE)
-    if options.metric == "clip_fraction" and recipe.clip is None:
+    if options.metric == "clip_fraction" and checked.clip is None:
         raise errors.refusal("metric", "clip_fraction", "a metric these runs have", "add --clip")
-    tasks = [data.get(name).task for name in recipe.values("dataset")]
+    tasks = [data.get(name).task for name in checked.values("dataset")]
     if options.metric == "train_accuracy" and set(tasks) == {"regression"}:
         raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
     errors.check_number(
@@ -105,14 +110,14 @@ def _checked(grid: Any, options: RunOptions) -> tuple[Grid, str | None]:
         check_output(options.out)
     if options.plots is not None:
         _check_folder(options.plots)
-    arms = recipe.labels("initializer")
+    arms = checked.labels("initializer")
     if options.baseline is None and len(arms) < 2:
-        return recipe, None
-    return recipe, baseline_among(arms, "initializer", options.baseline)
+        return checked, None
+    return checked, baseline_among(arms, "initializer", options.baseline)
 
 
 def _check_folder(path: str) -> None:
-    """Makes the folder of pictures, or refuses it now and not after hours of training."""
+    """Makes the folder of pictures, so that a bad path is refused before training."""
     if importlib.util.find_spec("matplotlib") is None:
         raise errors.missing_extra("matplotlib", "lab", "--plots")
     folder = Path(path)
@@ -126,8 +131,9 @@ def _check_folder(path: str) -> None:
         raise errors.refusal("--plots", path, "a writable folder", "choose another")
 
 
-def _recipe(grid: Any) -> Grid:
-    values = {item.name: getattr(grid, item.name) for item in dataclasses.fields(grid)}
+def _grid_of(options: DataclassInstance) -> Grid:
+    """The grid that the command line's options describe."""
+    values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
     for name in ("loss", "clip"):
         values[name] = tuple(None if v.lower() == "none" else v for v in values[name]) or None
     for name in ("seeds", "data_seeds"):

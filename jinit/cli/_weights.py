@@ -1,4 +1,4 @@
-"""``jinit initializers``, ``jinit describe`` and ``jinit audit``: about weights alone."""
+"""Defines ``jinit initializers``, ``jinit describe`` and ``jinit audit``: weights alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 from jinit import _specs, errors
 from jinit.cli._output import dump, write_picture
+from jinit.findings import all_ok
 
 try:
     import tyro
@@ -20,7 +21,7 @@ def list_initializers(
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
     markdown: Annotated[bool, arg(help="print the README's table")] = False,
 ) -> int:
-    """Lists every initializer: its law, its source, and what other libraries call it.
+    """Lists every initializer: its law, its source, and its names in other libraries.
 
     Example: jinit initializers
     """
@@ -44,7 +45,7 @@ def describe(
     name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
     shape: Annotated[
         tuple[int, ...] | None,
-        arg(help="receptive field…, in, out; a dense layer is: in out (10 1000 if it serves it)"),
+        arg(help="receptive field…, in, out; of a dense layer: in out"),
     ] = None,
     seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
     plot: Annotated[
@@ -92,11 +93,11 @@ def audit(
         tuple[str, ...],
         arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset's name"),
     ] = (),
-    json: Annotated[bool, arg(help="print JSON instead of sentences")] = False,
+    json: Annotated[bool, arg(help="print JSON instead of text")] = False,
 ) -> int:
-    """Says what is wrong with initial weights: wrong fans, dead symmetry, duplicated leaves, NaN.
+    """Checks initial weights: wrong fans, dead symmetry, duplicated leaves, NaN.
 
-    Exit code 0 if nothing is, 1 if something is.
+    Exit code 0 if nothing is wrong, 1 if something is.
 
     Example: jinit audit model.safetensors --host torch --layer '*.weight=dense'
     """
@@ -117,7 +118,7 @@ def audit(
         from jinit import report
 
         report.print_audit(findings, arrays, host=host, layers=layers)
-    return 1 if findings else 0
+    return 0 if all_ok(findings) else 1
 
 
 def _usual_host(paths: Iterable[str]) -> str:
@@ -139,7 +140,7 @@ def _usual_host(paths: Iterable[str]) -> str:
 
 
 def _pairs(what: str, given: tuple[str, ...]) -> dict[str, str]:
-    """``PATTERN=VALUE`` options as a mapping; a spec's own ``=`` is left alone."""
+    """``PATTERN=VALUE`` options as a mapping; an ``=`` inside a spec string is kept."""
     for text in given:
         if "=" not in text.partition("(")[0]:
             raise errors.refusal(f"--{what}", text, "PATTERN=NAME", f"--{what} '*kernel=dense'")
