@@ -51,6 +51,10 @@ class Finding:
 def healthy(evidence: str, *, where: str = "") -> Finding:
     """A finding that nothing is wrong.
 
+    Args:
+      evidence: the sentence that says what was checked.
+      where: the place that was checked; "" for the whole.
+
     >>> healthy("nothing vanishes").ok
     True
     """
@@ -59,6 +63,9 @@ def healthy(evidence: str, *, where: str = "") -> Finding:
 
 def all_ok(findings: Iterable[Finding]) -> bool:
     """Whether no finding reports a fault; True for an empty list.
+
+    Args:
+      findings: the result of any check of jinit.
 
     >>> all_ok([healthy("nothing vanishes")])
     True

@@ -30,7 +30,6 @@ DESCRIBED_IN_WORDS = {
     "jinit.clipping.clip_by_global_norm", "jinit.clipping.clip_by_value",
     "jinit.errors.wrong_type", "jinit.errors.check_fraction", "jinit.errors.check_scalar",
     "jinit.errors.check_integer", "jinit.errors.check_bool", "jinit.errors.check_choice",
-    "jinit.findings.healthy", "jinit.models.as_model",
     "jinit.parameters.rezero_factors", "jinit.stats.restricted_mean",
 }  # fmt: skip
 
