@@ -96,13 +96,16 @@ def get(activation: ActivationLike) -> Activation:
     factory = _REGISTRY.get(spec.name)
     spec = dataclasses.replace(spec, name=_REGISTRY.canonical(spec.name))
     arguments = _specs.bind(spec, factory, "activation")
-    made = factory(**arguments)
-    if not isinstance(made, Activation):
+    result = factory(**arguments)
+    if not isinstance(result, Activation):
         raise errors.wrong_type(
-            f"factory of {spec.name!r}", made, "an Activation", "return Activation(name, function)"
+            f"factory of {spec.name!r}",
+            result,
+            "an Activation",
+            "return Activation(name, function)",
         )
     name = _specs.write(spec.name, tuple(arguments.items()))
-    return Activation(name, made.function, made.kinks)
+    return Activation(name, result.function, result.kinks)
 
 
 def elementwise(activation: ActivationLike) -> Activation:

@@ -94,14 +94,17 @@ def gain(
     if math.isnan(moment):
         raise errors.refusal(
             f"E φ² of {phi.name}" if convention == "forward" else f"E φ′² of {phi.name}",
-            "what the quadrature does not resolve", "a finite mean of a function that is smooth "
-            "on a scale of 1/500 between its kinks", "kinks=(…): the points where it jumps",
-        )  # fmt: skip
+            "what the quadrature does not resolve",
+            "a finite mean of a function that is smooth on a scale of 1/500 between its kinks",
+            "kinks=(…): the points where it jumps",
+        )
     if not (math.isfinite(moment) and moment > 0):
         raise errors.refusal(
-            f"second moment of {phi.name}", moment, "a positive number",
+            f"second moment of {phi.name}",
+            moment,
+            "a positive number",
             "it keeps no signal; if it does between two jumps, name them: kinks=(…)",
-        )  # fmt: skip
+        )
     return Gain(1 / math.sqrt(moment), phi.name, convention)
 
 
@@ -117,16 +120,19 @@ def _check_alone(activation: Activation) -> None:
         check_alike(activation.name, together, alone)
     except (jax.errors.UnexpectedTracerError, jax.errors.TracerArrayConversionError):
         raise errors.wrong_type(
-            f"activation {activation.name!r}", "a function of traced values",
+            f"activation {activation.name!r}",
+            "a function of traced values",
             "a function of its input alone",
             "compute the gain outside jit, vmap and grad, with plain numbers in its place",
-        ) from None  # fmt: skip
+        ) from None
     unknown = points[np.isnan(together)]
     if unknown.size:
         raise errors.refusal(
-            f"{activation.name} at {unknown[0]}", math.nan, "a number everywhere on the line",
+            f"{activation.name} at {unknown[0]}",
+            math.nan,
+            "a number everywhere on the line",
             "extend it, e.g. lambda x: f(jnp.maximum(x, 0))",
-        )  # fmt: skip
+        )
 
 
 def _kinks(activation: Activation, given: tuple[float, ...] | None) -> tuple[float, ...]:

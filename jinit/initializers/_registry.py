@@ -171,12 +171,12 @@ def get(initializer: str | Initializer) -> Initializer:
     # Nested: an argument may be a spec string itself, as in scaled_for(leaky_relu(0.2)).
     spec = _specs.parse(initializer, "initializer", nested=True)
     entry = row(spec.name)
-    made = entry.factory(**_specs.bind(spec, entry.factory, "initializer", entry.example))
-    if not callable(made):
+    result = entry.factory(**_specs.bind(spec, entry.factory, "initializer", entry.example))
+    if not callable(result):
         raise errors.wrong_type(
-            f"factory of {spec.name!r}", made, "init(key, shape, dtype)", "return an initializer"
+            f"factory of {spec.name!r}", result, "init(key, shape, dtype)", "return an initializer"
         )
-    return made
+    return result
 
 
 def row(name: str) -> Row:
