@@ -133,7 +133,7 @@ MUTANTS = [
     M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: orthogonality is not looked at", "auditing/_departures.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: what draws nothing by its σ alone", "auditing/_departures.py", "if not _is_drawn(each):", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
-    M("audit: copies with another sign are no copies", "auditing/_audit.py", "if abs(cosine) > 0.99", "if cosine > 0.99", f"{AUDIT}::test_one_key_used_twice_is_proportional"),
+    M("audit: copies with another sign are no copies", "auditing/_copies.py", "if abs(cosine) > 0.99", "if cosine > 0.99", f"{AUDIT}::test_one_key_used_twice_is_proportional"),
     M("audit: in and out are not exchanged", "auditing/_traps.py", "Fans(true.fan_out, true.fan_in)", "true", f"{AUDIT}::test_torch_reads_outputs_as_inputs_in_a_transposed_convolution"),
     M("population: members alike", "parameters/_population.py", "jax.random.fold_in(key, number)", "key", POPULATION),
     M("search distribution: σ of what draws nothing", "parameters/_population.py", 'return values if moment == "mean" else jnp.zeros_like(values)', "return values", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit.auditing._copies import duplicates, few_values
 from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._leaves import Leaf, relative_error
 from jinit.auditing._traps import SPECIAL, UsualRule, explain, mistaken_fans
@@ -27,8 +28,6 @@ from jinit.typing import PyTree
 
 # σ and mean of kernels with fewer entries are too noisy to judge.
 _LEAST_ENTRIES = 64
-# Only leaves whose first entries are proportional are compared in full.
-_PREFIX = 16
 # A kernel's σ agrees with a rule up to this many standard errors of log σ.
 _STANDARD_ERRORS = 6
 _SIGMA_SOURCE = "six standard errors of log σ from the sample's kurtosis, at least 0.5 %"
@@ -77,7 +76,7 @@ def audit(
     leaves = [Leaf(leaf.path, _array(leaf), leaf.layout) for leaf in _weights(params, host, layers)]
     findings = [finding for leaf in leaves for finding in _leaf_findings(leaf)]
     findings += _zeros(leaves)
-    findings += _duplicates(leaves)
+    findings += duplicates(leaves)
     if rules is not None:
         assignments = assign(params, rules, host=host, layers=layers)
         findings = unless_meant(findings, assignments)
@@ -272,61 +271,6 @@ def _zeros(leaves: list[Leaf]) -> list[Finding]:
     ]
 
 
-def _duplicates(leaves: list[Leaf]) -> list[Finding]:
-    """Reports random leaves that are proportional entry by entry: one key was used twice.
-
-    Leaves of different sizes are compared over the entries of the smaller one.
-    """
-    drawn = [leaf for leaf in leaves if leaf.matrix and _is_random(leaf.flat)]
-    if not drawn:
-        return []
-    candidates, prefixes = [], []
-    for number, leaf in enumerate(drawn):
-        for order, entries in enumerate(leaf.arrangements):
-            candidates.append((number, order))
-            # A copy: a view would keep all of every leaf in memory.
-            prefixes.append(entries[:_PREFIX].copy())
-    starts = np.stack(prefixes)
-    starts /= np.maximum(np.linalg.norm(starts, axis=1, keepdims=True), 1e-300)
-    findings, copies = [], set()
-    for i, j in np.argwhere(np.abs(starts @ starts.T) > 0.9):
-        (first, first_order), (second, second_order) = candidates[i], candidates[j]
-        if first >= second or second in copies or first in copies:
-            continue
-        a = drawn[first].arrangements[first_order]
-        b = drawn[second].arrangements[second_order]
-        shared = min(a.size, b.size)
-        part = "" if a.size == b.size else f" for {shared} entries"
-        a, b = a[:shared], b[:shared]
-        cosine = float(b @ a / math.sqrt((b @ b) * (a @ a)))
-        if abs(cosine) > 0.99:
-            copies.add(second)
-            ratio = math.copysign(math.sqrt((b @ b) / (a @ a)), cosine)
-            copy = f"{ratio:.3g} × {drawn[first].path}, entry by entry{part}"
-            findings.append(
-                Finding(
-                    "duplicated",
-                    drawn[second].path,
-                    f"{copy} (cosine {cosine:.4f})",
-                    threshold="|cosine| <= 0.99",
-                    fix="give every layer its own key; jinit.initialize folds in the path",
-                )
-            )
-    return findings
-
-
-def _is_random(flat: np.ndarray) -> bool:
-    return flat.size >= _PREFIX and bool(np.isfinite(flat).all()) and not _few_values(flat)
-
-
-def _few_values(flat: np.ndarray) -> bool:
-    """Whether entries repeat as in deterministic arrays (zeros, identities, Hadamard).
-
-    Deterministic leaves may be equal without a reused key.
-    """
-    return len(np.unique(flat[:4096])) < 8
-
-
 def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -> list[Finding]:
     """Reports random leaves that are equal for seeds 0 and 1."""
     first, second = (_weights(seed_fn(seed), host, layers) for seed in (0, 1))
@@ -341,12 +285,7 @@ def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -
     findings = []
     for one, other in zip(first, second, strict=True):
         a, b = np.asarray(one.value), np.asarray(other.value)
-        if (
-            a.size > 1
-            and a.shape == b.shape
-            and np.array_equal(a, b)
-            and not _few_values(a.ravel())
-        ):
+        if a.size > 1 and a.shape == b.shape and np.array_equal(a, b) and not few_values(a.ravel()):
             evidence = f"{a.size} random entries are equal for seeds 0 and 1"
             fix = "pass the seed to the layer's key"
             findings.append(Finding("seed", one.path, evidence, fix=fix))
