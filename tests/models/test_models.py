@@ -59,7 +59,7 @@ def test_scanned_layers_are_the_unrolled_ones(options, monkeypatch):
     assert "scan" in str(jax.make_jaxpr(lambda p: model.apply({"params": p}, X))(params))
     gradient = jax.grad(lambda p: scanned(p).sum())(params)
     found = scanned(params)
-    monkeypatch.setattr("jinit.models.mlp.UNROLL_LIMIT", 100)
+    monkeypatch.setattr("jinit.models._mlp.UNROLL_LIMIT", 100)
     unrolled = model.apply({"params": params}, X)
     np.testing.assert_allclose(found, unrolled, rtol=1e-4, atol=1e-5)
     other = jax.grad(lambda p: model.apply({"params": p}, X).sum())(params)
