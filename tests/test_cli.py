@@ -114,7 +114,9 @@ def test_plan_runs_nothing(capsys):
 
 def test_initializers_and_describe(capsys):
     assert main(["initializers"]) == 0
-    assert "kaiming_uniform_" in capsys.readouterr().out.replace("\n", "")
+    printed = capsys.readouterr().out
+    assert "kaiming_uniform_" in printed.replace("\n", "")
+    assert all(name in printed for name in jinit.calibrate.names())
     assert main(["describe", "fan_in_uniform", "--shape", "10", "1000"]) == 0
     printed = capsys.readouterr().out
     for text in ("0.3162", "0.1826", "Glorot", "standard deviation"):

@@ -66,8 +66,8 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     findings = probes.verdict(captured, profile, activation=network.activation)
     against = _against_theory(network, model, x, profile) if network.theory else None
     if network.json:
-        found = report.profile_json(captured, profile, findings)
-        dump(found if against is None else found | {"theory": dataclasses.asdict(against)})
+        values = report.profile_json(captured, profile, findings)
+        dump(values if against is None else values | {"theory": dataclasses.asdict(against)})
     else:
         report.print_profile(captured, profile, findings)
         if against is not None:
@@ -109,15 +109,15 @@ def predict(
     kernel, bias = (
         initializers.get(name) for name in (options.initializer, options.bias_initializer)
     )
-    found = theory.predict(model, features, kernel=kernel, bias=bias)
+    prediction = theory.predict(model, features, kernel=kernel, bias=bias)
     if options.json:
-        dump(report.prediction_json(found))
+        dump(report.prediction_json(prediction))
     else:
-        report.print_prediction(found)
+        report.print_prediction(prediction)
     if options.plot is not None:
         title = _title(options.initializer, network)
-        write_picture(plots.prediction(found, title=title), options.plot)
-    return 0 if all_ok(found.findings) else 1
+        write_picture(plots.prediction(prediction, title=title), options.plot)
+    return 0 if all_ok(prediction.findings) else 1
 
 
 def phase(grid: PhaseOptions = PhaseOptions()) -> int:
@@ -153,21 +153,21 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
             if not low <= value <= high:
                 print(f"{grid.initializer} is outside the picture: {value:.4g}; widen --{name}",
                       file=sys.stderr)  # fmt: skip
-    found = theory.phase_diagram(grid.activation, *sides)
-    files = plots.save(plots.phase_diagram(found, mark=mark), grid.out)
+    diagram = theory.phase_diagram(grid.activation, *sides)
+    files = plots.save(plots.phase_diagram(diagram, mark=mark), grid.out)
     if grid.json:
         scales = None
         if mark is not None:
             at = theory.depth_scales(grid.activation, mark[0] ** 0.5, mark[1] ** 0.5)
             scales = {name: float(value) for name, value in dataclasses.asdict(at).items()}
         names = [str(file) for file in files]
-        dump({"activation": found.activation, "mark": mark, "scales": scales, "files": names,
-              "weight_variance": found.sigma_w**2, "bias_variance": found.sigma_b**2,
-              "trainable_depth": found.scales.trainable_depth,
-              "critical_line": found.critical_line(),
-              "divergence_line": found.divergence_line()})  # fmt: skip
+        dump({"activation": diagram.activation, "mark": mark, "scales": scales, "files": names,
+              "weight_variance": diagram.sigma_w**2, "bias_variance": diagram.sigma_b**2,
+              "trainable_depth": diagram.scales.trainable_depth,
+              "critical_line": diagram.critical_line(),
+              "divergence_line": diagram.divergence_line()})  # fmt: skip
     else:
-        print(f"{found.activation}: {' and '.join(str(file) for file in files)} written")
+        print(f"{diagram.activation}: {' and '.join(str(file) for file in files)} written")
     return 0
 
 
@@ -181,7 +181,7 @@ def recommend(
     model, features = _network(network)
     from jinit import advise, report
 
-    found = advise.recommend(
+    ranked = advise.recommend(
         model,
         features,
         candidates=options.initializer,
@@ -189,9 +189,9 @@ def recommend(
         progress=_say if sys.stderr.isatty() else None,
     )
     if options.json:
-        dump([dataclasses.asdict(each) for each in found])
+        dump([dataclasses.asdict(candidate) for candidate in ranked])
     else:
-        report.print_candidates(found)
+        report.print_candidates(ranked)
     return 0
 
 

@@ -37,7 +37,9 @@ def list_initializers(
     if markdown:
         print(_weights.markdown_table(rows))
         return 0
-    _weights.print_initializers(rows)
+    from jinit import calibrate
+
+    _weights.print_initializers(rows, calibrate.names())
     return 0
 
 
@@ -62,19 +64,19 @@ def describe(
     from jinit.initializers import describe as describe_initializer
 
     usual = _registry.row(_specs.parse(name, "initializer", nested=True).name).shape
-    found = describe_initializer(name, usual if shape is None else shape, seed=seed)
+    description = describe_initializer(name, usual if shape is None else shape, seed=seed)
     if plot is not None:
         from jinit.report import plots
 
         plots.check_picture(plot)
     if json:
-        dump(dataclasses.asdict(found))
+        dump(dataclasses.asdict(description))
     else:
         from jinit import report
 
-        report.print_description(found)
+        report.print_description(description)
     if plot is not None:
-        write_picture(plots.weight_histogram(found), plot)
+        write_picture(plots.weight_histogram(description), plot)
     return 0
 
 

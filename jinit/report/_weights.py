@@ -19,8 +19,10 @@ from jinit.report._text import number
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def print_initializers(rows: Iterable[Row], stream: TextIO | None = None) -> None:
-    """Prints the registered initializers: name, law, source, aliases."""
+def print_initializers(
+    rows: Iterable[Row], calibrations: Iterable[str], stream: TextIO | None = None
+) -> None:
+    """Prints the registered initializers (name, law, source, aliases) and calibrations."""
     console = open_console(stream)
     table = new_table()
     for heading in ("name", "law of an entry", "source", "also called"):
@@ -30,6 +32,10 @@ def print_initializers(rows: Iterable[Row], stream: TextIO | None = None) -> Non
         table.add_row(*(escaped(cell) for cell in cells))
     console.print(table)
     console.print("n = fan_in, m = fan_out, a = negative slope", style="dim")
+    console.print(
+        f"calibrations, which need data (see jinit.calibrate): {', '.join(calibrations)}",
+        style="dim",
+    )
 
 
 def markdown_table(rows: Iterable[Row]) -> str:
