@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
+# What users catch. The makers and checks below serve the other rooms.
+__all__ = ["HangError", "MissingExtraError", "Refusal", "TypeRefusal", "ValueRefusal"]
+
 T = TypeVar("T")
 
 # jinit is on no package index yet; every message that names an extra takes its command from here.

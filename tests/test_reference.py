@@ -28,8 +28,6 @@ NOT_FROM_THE_LITERATURE = ("get", "names", "register", "in_float64", "condition_
 # Short functions whose summary describes an argument without its name.
 DESCRIBED_IN_WORDS = {
     "jinit.clipping.clip_by_global_norm", "jinit.clipping.clip_by_value",
-    "jinit.errors.wrong_type", "jinit.errors.check_fraction", "jinit.errors.check_scalar",
-    "jinit.errors.check_integer", "jinit.errors.check_bool", "jinit.errors.check_choice",
     "jinit.parameters.rezero_factors", "jinit.stats.restricted_mean",
 }  # fmt: skip
 

@@ -2,6 +2,5 @@
 
 from jinit.auditing._audit import audit
 from jinit.auditing._checkpoints import read_checkpoint
-from jinit.findings import Finding
 
-__all__ = ["Finding", "audit", "read_checkpoint"]
+__all__ = ["audit", "read_checkpoint"]

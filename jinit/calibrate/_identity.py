@@ -12,8 +12,8 @@ from jax.tree_util import KeyPath
 
 from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, arrays, by_kernel, opened, pre_activations
-from jinit.frameworks import path_of
 from jinit.frameworks._capture import by_path
+from jinit.frameworks._paths import path_of
 from jinit.parameters import fixup_factors, matches
 from jinit.typing import Array, Key, ModelLike, PyTree
 

@@ -5,7 +5,7 @@ traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own no
 """
 
 from jinit.clipping._norms import norm
-from jinit.clipping._rules import ClipFactory, get, label, make, names, parse, register
+from jinit.clipping._rules import get, label, make, names, parse, register
 from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
 from jinit.clipping._transforms import (
     ClipState,
@@ -15,7 +15,6 @@ from jinit.clipping._transforms import (
 )
 
 __all__ = [
-    "ClipFactory",
     "ClipState",
     "ClipStatistics",
     "clip_by_global_norm",

@@ -1,6 +1,6 @@
 """Loads data sets, real and synthetic, with fixed splits."""
 
-from jinit.data._catalog import DataLike, Loader, get, names, register
+from jinit.data._catalog import DataLike, get, names, register
 from jinit.data._splits import Dataset, Task, from_arrays
 
-__all__ = ["DataLike", "Dataset", "Loader", "Task", "from_arrays", "get", "names", "register"]
+__all__ = ["DataLike", "Dataset", "Task", "from_arrays", "get", "names", "register"]

@@ -9,13 +9,11 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening, Preset
 from jinit.frameworks._haiku import haiku
 from jinit.frameworks._keras import keras
-from jinit.frameworks._kinds import get_layer_kind, layer_kinds, register_layer_kind
+from jinit.frameworks._kinds import layer_kinds, register_layer_kind
 from jinit.frameworks._layers import host_of, layers, layout, shapes
 from jinit.frameworks._layout import Layers, Layout
-from jinit.frameworks._paths import path_of
 from jinit.frameworks._table import (
     get,
-    get_preset,
     hosts,
     names,
     presets,
@@ -24,10 +22,10 @@ from jinit.frameworks._table import (
 )
 
 __all__ = [
-    "capture", "host_of", "layers", "layout", "path_of", "shapes",
+    "capture", "host_of", "layers", "layout", "shapes",
     "haiku", "keras",
     "get", "hosts", "names", "register",
-    "get_preset", "presets", "register_preset",
-    "get_layer_kind", "layer_kinds", "register_layer_kind",
+    "presets", "register_preset",
+    "layer_kinds", "register_layer_kind",
     "Captured", "Conventions", "Framework", "Layer", "Layers", "Layout", "Opening", "Preset",
 ]  # fmt: skip

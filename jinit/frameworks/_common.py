@@ -152,7 +152,7 @@ def equal_blocks(total: int, count: int) -> tuple[int, ...]:
 
 
 def path(*components: str | int) -> str:
-    """Path components joined as :func:`jinit.frameworks.path_of` does; empty ones are left out."""
+    """Joins path components with ``/`` as ``path_of`` does; empty components are left out."""
     return "/".join(str(component) for component in components if str(component))
 
 

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.frameworks import get_preset
 from jinit.frameworks._layout import Layers, Layout
+from jinit.frameworks._table import get_preset
 from jinit.initializers import NamedInitializer
 from jinit.initializers import get as get_initializer
 from jinit.parameters._leaves import TreeLeaf, tree_leaves

@@ -5,7 +5,6 @@ many seeds in one compiled program. ``verdict`` turns the numbers into findings.
 and Hessian probes take any ``apply`` or loss.
 """
 
-from jinit.findings import Finding
 from jinit.probes._beside import Beside, beside
 from jinit.probes._coordinates import CoordinateCheck, coordinate_check
 from jinit.probes._curvature import hessian_largest_eigenvalue
@@ -24,7 +23,6 @@ from jinit.probes._verdict import verdict
 __all__ = [
     "Beside",
     "CoordinateCheck",
-    "Finding",
     "Profile",
     "Symmetry",
     "beside",

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from jinit import clipping
-from jinit.engine import Store, Tile
-from jinit.engine._tiles import cut
+from jinit.engine import Store
+from jinit.engine._tiles import Tile, cut
 from jinit.results._table import CURVES, Table
 from jinit.sweep._grid import Grid, settings
 from jinit.sweep._lanes import LaneIndex

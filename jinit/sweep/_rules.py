@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import jax
 
-from jinit import frameworks, parameters
+from jinit import parameters
+from jinit.frameworks._paths import path_of
 from jinit.typing import Initializer, PyTree
 
 InitializerLike: TypeAlias = str | Initializer
@@ -33,7 +34,7 @@ def default_rules(
         "*/scale": "ones",
         "*/shift": "zeros",
     }
-    paths = [frameworks.path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     return {
         pattern: rule
         for pattern, rule in rules.items()

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jinit import frameworks, parameters
+from jinit import parameters
+from jinit.frameworks._paths import path_of
 
 DRAWS = 24
 ALPHA = 1e-3 / 120
@@ -58,7 +59,7 @@ def rules_for(layers):
 
 def drawn(shapes, layers, host):
     """One tree per key, all by one vmapped draw."""
-    paths = {frameworks.path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)}
+    paths = {path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)}
     rules = {p: r for p, r in rules_for(layers).items() if p in paths}
     keys = jax.random.split(jax.random.key(1), DRAWS)
 
@@ -124,9 +125,9 @@ def compare(real, layers, host, preset=None):
         jax.tree_util.tree_leaves_with_path(real), jax.tree_util.tree_leaves(ours), strict=True
     )
     for (path, theirs), made in pairs:
-        agree(theirs, made, frameworks.path_of(path))
+        agree(theirs, made, path_of(path))
         # Orthogonal entries have the σ and nearly the law of independent ones.
-        assert orthogonal(theirs) == orthogonal(made), frameworks.path_of(path)
+        assert orthogonal(theirs) == orthogonal(made), path_of(path)
 
 
 def orthogonal(matrix):

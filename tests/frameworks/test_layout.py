@@ -7,6 +7,7 @@ import pytest
 import jinit
 from jinit import frameworks
 from jinit.frameworks import _kinds
+from jinit.frameworks._kinds import get_layer_kind
 
 KEY = jax.random.key(0)
 
@@ -25,7 +26,7 @@ def registered():
 @pytest.mark.parametrize("host", frameworks.hosts())
 def test_a_registered_layer_kind_works_wherever_a_name_may_stand(host, registered):
     assert frameworks.layer_kinds()[-1] == "gated"
-    assert frameworks.get_layer_kind("gated") is gated
+    assert get_layer_kind("gated") is gated
     assert frameworks.layout("gated(blocks=3)", host) == frameworks.Layout(
         layer="gated",
         fused=(4, 4, 4),

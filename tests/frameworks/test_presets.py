@@ -10,6 +10,7 @@ from draws import K
 import jinit
 from jinit import frameworks, initializers, parameters
 from jinit.frameworks import _table
+from jinit.frameworks._table import get_preset
 
 
 def halves(layout, name, shape):
@@ -42,7 +43,7 @@ def test_a_taken_preset_is_refused_and_the_same_preset_again_changes_nothing(reg
     with pytest.raises(ValueError, match="taken"):
         frameworks.register_preset("torch", halves)
     with pytest.raises(ValueError, match="did you mean 'halves'"):
-        frameworks.get_preset("halfs")
+        get_preset("halfs")
 
 
 def test_every_host_has_a_preset():

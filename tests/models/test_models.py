@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import errors, frameworks, initializers, models, parameters
+from jinit import errors, initializers, models, parameters
+from jinit.frameworks._paths import path_of
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 
@@ -19,7 +20,7 @@ def params_of(model, seed=0):
         "*/shift": "zeros",
     }
     shapes = models.as_model(model).shapes(X)
-    paths = [frameworks.path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    paths = [path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     rules = {p: r for p, r in rules.items() if any(parameters.matches(p, path) for path in paths)}
     return parameters.initialize(jax.random.key(seed), shapes, rules)
 
