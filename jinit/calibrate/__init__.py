@@ -1,8 +1,8 @@
 """Calibrates initial weights to a network and its data, before training.
 
-Every calibration is a function ``(key, model, params, batch, …) -> (params, trace)``. It is pure
-and takes a fixed number of steps, so it jits and vmaps. The model is any that
-:func:`jinit.frameworks.capture` opens.
+Every calibration is a pure function ``(key, model, params, batch, …) -> (params, trace)`` with a
+bounded number of steps, so it jits and vmaps. It takes every model that
+:func:`jinit.frameworks.capture` takes.
 """
 
 from jinit.calibrate._analytic import analytic

@@ -1,4 +1,4 @@
-"""Scales kernels so that every pre-activation has one expected second moment, without data."""
+"""Scales kernels so that all pre-activations have the same expected second moment, without data."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def analytic(
       and biases count as drawn around 0.
     - In any other network (skips, normalization, attention, pooling), the network itself runs on
       drawn pre-activations: b_l, or any other term that the layer adds to its product, plus
-      N(0, target − E b_l²). The kernel's contribution is measured with random signs on its entries,
-      which has the expectation fan_in E W² E h², padding included. Inputs and positions are drawn
-      independently; if a layer pools correlated ones, later pre-activations are larger than
-      expected.
+      N(0, target − E b_l²). The mean square of the kernel's contribution is measured with random
+      signs on the entries of W; its expectation is fan_in E W² E h², padding included. Inputs and
+      positions are drawn independently; if a layer pools correlated positions, later
+      pre-activations are larger than expected.
 
     Args:
       key: draws pre-activations and signs; unused in a chain of layers.
-      model: a model that :func:`jinit.frameworks.capture` opens.
+      model: a model that :func:`jinit.frameworks.capture` takes.
       params: its parameters.
       batch: ``(batch, …)``; only the first layers use its values.
       target: E z² of every layer, > 0.
@@ -58,13 +58,14 @@ def analytic(
     Returns:
       Parameters, and a :class:`Trace` of the expected second moments. A kernel that no factor can
       calibrate stays unchanged and has not converged: its input is 0, or the bias alone exceeds the
-      target. With NaN in the trace also: its input is not finite, theory does not know the moments
-      of φ, or the layer is not linear in its kernel (weight normalization).
+      target. The same holds, with NaN in the trace, if its input is not finite, theory does not
+      know the moments of φ, or the layer is not linear in its kernel (weight normalization).
 
     Raises:
       TypeError: pre-activations must be drawn and ``key`` is not a PRNG key.
-      ValueError: an ``activation`` that differs from the MLP's own, or one for a residual,
-        normalized or doubled model; a number out of range; as :func:`jinit.frameworks.capture`.
+      ValueError: an ``activation`` that differs from the MLP's own, or any ``activation`` for a
+        residual, normalized or antisymmetric model; a number out of range; as
+        :func:`jinit.frameworks.capture`.
 
     Reference: Bingham & Miikkulainen 2023, section 3.
 
@@ -98,7 +99,7 @@ def analytic(
 
 
 def _between_layers(model: ModelLike, activation: ActivationLike | None) -> ActivationLike | None:
-    """The φ between the layers of a chain, from the model or its user; None for other networks."""
+    """The φ between the layers of a chain, from ``model`` or ``activation``; None if unknown."""
     plain = not (isinstance(model, MLP) and (model.residual or model.layer_norm))
     if isinstance(model, ResidualMLP | Antisymmetric) or not plain:
         if activation is not None:
@@ -138,8 +139,9 @@ def _drawn(
 ) -> tuple[Array, Array]:
     """As :func:`_expected` for any network, by means over draws; NaN if z is not linear in W.
 
-    With all kernels zero, a pre-activation is its tap plus the bias. Its derivative along ±W is
-    then the contribution of the kernel W for the input that these pre-activations give the layer.
+    With all kernels zero, a pre-activation is its tap plus the bias. The derivative of z along W
+    with random signs is then the kernel's contribution, at the layer input that these
+    pre-activations produce.
     """
     leaves = by_path(params)
     kernels = {layer.kernel: leaves[layer.kernel] for layer in captured.layers}
@@ -184,9 +186,10 @@ def _drawn(
         return _squares(contributions), _squares(own)
 
     def nonlinearity(place: Array) -> Array:
-        """Mean squares of the change of the derivative along W from 0 to W, and of that at 0.
+        """Compares the derivative of z along W at kernel W and at kernel 0: equal if z is linear.
 
-        Measured at the first call of a shared kernel; the input of later calls depends on W itself.
+        Returns the mean squares of their difference and of the derivative at 0, for the first call
+        of a shared kernel; the input of later calls depends on W itself.
         """
         taps = drawn(keys[0])
         alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}

@@ -1,4 +1,4 @@
-"""Opens a model at its layers, checks the input, and applies factors to kernels: shared helpers."""
+"""Captures a model, checks the input, and applies factors to kernels, for all calibrations."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ _UNFIT = (TypeError, ValueError, IndexError, KeyError, AssertionError)
 class Trace:
     """The record of a calibration. Arrays are ``(kernels,)``, in the order of the first calls.
 
-    Layers that share a kernel share one entry.
+    Layers that share a kernel share one entry. ``fixup`` has one entry per branch, ``skipinit`` and
+    ``rezero`` one per scalar; ``metainit``, ``gradinit``, ``antisymmetric`` and ``output_bias``
+    have one for the network.
 
     Attributes:
-      before: the calibrated quantity before, e.g. the variance of pre-activations.
-      after: the same quantity after.
+      before: the calibrated quantity before calibration, e.g. the variance of pre-activations.
+      after: the same quantity after calibration.
       iterations: number of steps taken.
       converged: True if the goal was reached.
     """
@@ -116,7 +118,7 @@ def _check_batch(batch: Array) -> None:
 
 
 def _check_params(params: PyTree, captured: Captured) -> None:
-    """Refuses other paths or shapes than the model's, kernels not real, and values not finite."""
+    """Refuses paths or shapes unlike the model's, complex or integer kernels, NaN and inf."""
     leaves, model = by_path(params), by_path(captured.params)
     if set(leaves) != set(model):
         raise errors.refusal(
@@ -125,7 +127,7 @@ def _check_params(params: PyTree, captured: Captured) -> None:
             f"the leaves of this model, {', '.join(model)}",
             "pass parameters of this model (without Flax's outer 'params')",
         )
-    scaled = {path for each in captured.layers for path in (each.kernel, each.bias)}
+    scaled = {path for layer in captured.layers for path in (layer.kernel, layer.bias)}
     for path, leaf in leaves.items():
         if leaf.shape != model[path].shape:
             raise errors.refusal(
@@ -143,7 +145,7 @@ def _check_params(params: PyTree, captured: Captured) -> None:
 
 
 def class_outputs(captured: Captured, params: PyTree, batch: Array) -> int:
-    """The number of outputs per example; refuses outputs not ``(batch, k)`` or ``(batch,)``."""
+    """The number of outputs per example; refuses shapes but ``(batch, k)`` and ``(batch,)``."""
     shape = jax.eval_shape(lambda p: captured.apply(p, batch, None)[0], params).shape
     if len(shape) not in (1, 2) or shape[0] != batch.shape[0]:
         raise errors.refusal(

@@ -26,23 +26,23 @@ def fixup(
     *,
     branches: Sequence[Sequence[str]] | None = None,
 ) -> tuple[PyTree, Trace]:
-    """Fixup: scales branch kernels by L^(−1/(2m − 2)); the last of each and the output get 0.
+    """Fixup: scales branch kernels by L^(−1/(2m − 2)); zeroes the last ones and the output kernel.
 
     L is the number of branches and m the number of layers of a branch. The last kernel of each
-    branch and the kernel of the output layer become 0. Draw the kernels with ``he_normal`` first,
-    as the paper does. Biases and scalars do not change.
+    branch is set to 0, and so is the kernel of the output layer. Draw the kernels with
+    ``he_normal`` first, as the paper does. Biases and scalars do not change.
 
     Args:
       key: unused.
-      model: a model that :func:`jinit.frameworks.capture` opens.
+      model: a model that :func:`jinit.frameworks.capture` takes.
       params: its parameters.
       batch: ``(batch, …)``.
       branches: for each branch the paths of its two or more kernels, first to last. None calls
         ``model.branches()``, which :class:`jinit.models.ResidualMLP` has.
 
     Returns:
-      Parameters, and a :class:`Trace` of E z² of the last layer of each branch, which is 0 after
-      if biases are 0. Each branch then adds nothing to the residual stream.
+      Parameters, and a :class:`Trace` of E z² of the last layer of each branch. If biases are 0,
+      ``after`` is 0, and each branch adds nothing to the residual stream.
 
     Raises:
       ValueError: an output layer that shares its kernel; no branches; a branch with fewer than two
@@ -195,13 +195,13 @@ def antisymmetric(key: Key, model: ModelLike, params: PyTree, batch: Array) -> t
 
     Args:
       key: unused.
-      model: :class:`jinit.models.Antisymmetric` of a network, or any model with parameters ``plus``
-        and ``minus`` whose output is the difference of two copies of one network.
+      model: a :class:`jinit.models.Antisymmetric`, or any model with parameters ``plus`` and
+        ``minus`` whose output is the difference of two copies of one network.
       params: its parameters.
       batch: ``(batch, …)``.
 
     Returns:
-      Parameters, and a :class:`Trace` with one entry, the mean square of the outputs: 0 after.
+      Parameters, and a :class:`Trace` with one entry: the mean square of the outputs, then 0.
 
     Raises:
       ValueError: parameters other than ``plus`` and ``minus`` of equal shapes; as

@@ -16,9 +16,9 @@ from jinit.typing import Array, Key, ModelLike, PyTree
 
 # Adam's learning rate for ln ‖W‖ in gradinit: a factor of e takes about thirty steps.
 _ADAM = 0.03
-# ln of the common factors on all kernels at which metainit may start.
+# Logarithms of the common factors on all kernels from which metainit chooses its start.
 _STARTS = (0.0, -0.25, -0.5, -0.75, -1.0, -1.25, -1.5)
-# ln of the norms, the velocity or Adam's state, the best ln of the norms, the smallest value.
+# Log-norms, velocity or Adam's state, best log-norms so far, smallest value so far.
 _Descent: TypeAlias = tuple[Array, Array, Array, Array]
 _AdamState: TypeAlias = tuple[Array, optax.OptState, Array, Array]
 
@@ -26,9 +26,10 @@ _AdamState: TypeAlias = tuple[Array, optax.OptState, Array, Array]
 def gradient_quotient(
     loss: Callable[[PyTree], Array], params: PyTree, *, epsilon: float = 1e-5
 ) -> Array:
-    """The gradient quotient GQ = mean |(g − Hg)/(g + ε sign g) − 1| over all parameters.
+    """The gradient quotient GQ = mean |(g − Hg)/(g + ε sign g) − 1| over parameters.
 
     GQ measures how much a step along the gradient g changes the gradient. H is the Hessian.
+    Parameters with g = 0 and Hg = 0 (weights of a dead unit) are left out of the mean.
 
     Args:
       loss: ``loss(params) -> scalar``, twice differentiable.
@@ -36,7 +37,7 @@ def gradient_quotient(
       epsilon: ε > 0, which keeps the quotient finite where g is 0.
 
     Returns:
-      A scalar ≥ 0; 0 for a linear loss.
+      A scalar ≥ 0; about 0 for a linear loss.
 
     Reference: Dauphin & Schoenholz 2019, equation 1.
 
@@ -47,7 +48,6 @@ def gradient_quotient(
     g, hg = jax.jvp(gradient, (params,), (gradient(params),))
 
     def sums(g: Array, hg: Array) -> tuple[Array, Array]:
-        # Entries that have and get no gradient (weights of a dead unit) are left out of the mean.
         moves = (g != 0) | (hg != 0)
         quotient = (g - hg) / (g + epsilon * jnp.where(g >= 0, 1.0, -1.0)) - 1
         return jnp.where(moves, jnp.abs(quotient), 0.0).sum(), moves.sum()
@@ -95,7 +95,7 @@ def metainit(
         :func:`jinit.frameworks.capture`.
       TypeError: ``key`` is not a PRNG key.
 
-    Reference: Dauphin & Schoenholz 2019, algorithm 1 (with ln‖W‖ in place of ‖W‖ and a start).
+    Reference: Dauphin & Schoenholz 2019, algorithm 1 (here in ln‖W‖, from a chosen start).
 
     >>> from jinit.models import MLP
     >>> x = jax.random.normal(jax.random.key(1), (16, 8))
@@ -134,13 +134,13 @@ def metainit(
         value, slope = jax.value_and_grad(quotient)(log)
         better = value < least
         best, least = jnp.where(better, log, best), jnp.where(better, value, least)
-        # A gradient of NaN moves nothing; the best parameters so far are kept.
+        # A NaN slope counts as 0; the best log-norms so far are kept.
         speed = momentum * speed - learning_rate * jnp.sign(jnp.nan_to_num(slope))
         return (log + speed, speed, best, least), None
 
     starts = jnp.broadcast_to(jnp.asarray(_STARTS)[:, None], (len(_STARTS), len(kernels)))
     values = jax.lax.map(quotient, starts)
-    # The first half, not the smallest: GQ is smallest in a network in which everything vanishes.
+    # The first start that halves GQ, not the smallest GQ: GQ is smallest where all signals vanish.
     first = jnp.argmax(values <= values[0] / 2)
     start = starts[first], jnp.zeros(len(kernels)), starts[first], values[first]
     (_, _, best, least), _ = jax.lax.scan(step, start, None, length=steps)
@@ -162,7 +162,7 @@ def gradinit(
 ) -> tuple[PyTree, Trace]:
     """Learns the norms of all kernels so that the loss after one step of SGD is smallest.
 
-    Adam minimizes L(θ − η g) over ln‖W_k‖ while ‖g‖ ≤ γ, and ‖g‖ while ‖g‖ > γ.
+    With g = ∂L/∂θ, Adam minimizes L(θ − η g) over ln‖W_k‖ if ‖g‖ ≤ γ, and ‖g‖ if ‖g‖ > γ.
 
     Args:
       key: unused.
@@ -207,16 +207,16 @@ def gradinit(
     def scaled(log: Array) -> PyTree:
         return adjusted(params, dict(zip(kernels, jnp.exp(log), strict=True)))
 
-    def of(params: PyTree) -> Array:
+    def loss_of(params: PyTree) -> Array:
         return jnp.asarray(loss(captured.apply(params, batch, None)[0]))
 
-    _check_loss(of, params)
+    _check_loss(loss_of, params)
 
     def after_step(log: Array) -> tuple[Array, Array]:
         theta = scaled(log)
-        g = jax.grad(of)(theta)
+        g = jax.grad(loss_of)(theta)
         size = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in by_path(g).values()) + 1e-30)
-        return of(jax.tree.map(lambda w, d: w - learning_rate * d, theta, g)), size
+        return loss_of(jax.tree.map(lambda w, d: w - learning_rate * d, theta, g)), size
 
     def objective(log: Array) -> tuple[Array, tuple[Array, Array]]:
         value, size = after_step(log)
@@ -241,10 +241,10 @@ def gradinit(
     return scaled(chosen), trace
 
 
-def _check_loss(of: Callable[[PyTree], Array], params: PyTree) -> None:
+def _check_loss(loss_of: Callable[[PyTree], Array], params: PyTree) -> None:
     """Refuses a loss that does not map the outputs to one real number."""
     try:
-        value = jax.eval_shape(of, params)
+        value = jax.eval_shape(loss_of, params)
     except (TypeError, ValueError, AttributeError) as problem:
         if isinstance(problem, errors.Refusal):
             raise

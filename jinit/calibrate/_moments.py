@@ -34,7 +34,7 @@ def lsuv(
     tolerance: float = 0.1,
     iterations: int = 10,
 ) -> tuple[PyTree, Trace]:
-    """Layer-sequential unit variance: divides each kernel by the deviation of its pre-activation.
+    """Layer-sequential unit variance: divides each kernel by the std of its pre-activations.
 
     Layer by layer, W ← W/√Var z until |Var z − 1| ≤ tolerance, where Var is over inputs and units.
     If n layers share a kernel, Var is over all of these layers, a step is W ← W/(Var z)^(1/2n), and
@@ -42,7 +42,7 @@ def lsuv(
 
     Args:
       key: unused. Draw ``params`` with ``orthogonal``, as the paper does.
-      model: a model that :func:`jinit.frameworks.capture` opens.
+      model: a model that :func:`jinit.frameworks.capture` takes.
       params: its parameters.
       batch: ``(batch, …)``, at least two examples.
       tolerance: largest |Var z − 1| of a converged layer, > 0.
@@ -82,7 +82,7 @@ def lsuv(
         for own, dtype in zip(layers.values(), dtypes, strict=True):
             z = jnp.concatenate([values[place].ravel() for place in own])
             variance, size = z.var(), jnp.sqrt(jnp.mean(jnp.square(z)))
-            # The rounding error of equal values is not a variance to divide by.
+            # The variance of equal values is rounding error: do not divide by it.
             varies = beyond_rounding(jnp.sqrt(variance), size, dtype) | ~jnp.isfinite(variance)
             result.append(jnp.where(varies, variance, 0.0))
         return jnp.stack(result)
@@ -116,7 +116,7 @@ def lsuv(
 def within_layer(
     key: Key, model: ModelLike, params: PyTree, batch: Array, *, iterations: int = 2
 ) -> tuple[PyTree, Trace]:
-    """Gives the pre-activation of every unit mean 0 and deviation 1 over the batch.
+    """Gives the pre-activation of every unit mean 0 and standard deviation 1 over the batch.
 
     Layer by layer, W_j ← W_j/σ_j and b_j ← (b_j − μ_j)/σ_j. If n layers share a kernel, μ_j and σ_j
     are over all of these layers, and a step is one n-th (σ_j^(1/n), μ_j/n). The result equals the
@@ -133,8 +133,8 @@ def within_layer(
         not converge.
 
     Returns:
-      Parameters, and a :class:`Trace` of the largest distance |μ_j| + |σ_j − 1| of each kernel.
-      Units that do not vary over the batch keep their weights.
+      Parameters, and a :class:`Trace` of the largest |μ_j| + |σ_j − 1| over the units of each
+      kernel. Units that do not vary over the batch keep their weights.
 
     Raises:
       ValueError: a layer without bias, a number out of range; as :func:`jinit.frameworks.capture`.
@@ -170,9 +170,10 @@ def within_layer(
     def moments(params: PyTree) -> list[tuple[Array, Array, Array]]:
         values, result = pre_activations(captured, params, batch), []
         for own, shape in zip(calls.values(), units, strict=True):
-            parts = [values[place].reshape(-1, *shape) for place in own]
+            per_call = [values[place].reshape(-1, *shape) for place in own]
+            z = jnp.concatenate(per_call)
             # A unit that differs only from call to call does not vary over the batch.
-            varying, z = jnp.stack([part.std(0) for part in parts]).max(0), jnp.concatenate(parts)
+            varying = jnp.stack([call.std(0) for call in per_call]).max(0)
             result.append((z.mean(0), z.std(0), varying))
         return result
 
@@ -237,8 +238,9 @@ def output_bias(
       Parameters, and a :class:`Trace` with one entry: the largest |mean output − goal|.
 
     Raises:
-      ValueError: an output layer without a bias per output, or that shares its kernel; labels that
-        are not integers ``(batch,)`` below the number of classes.
+      ValueError: an output layer that has no bias per output or shares its kernel; labels that are
+        not integers ``(batch,)`` below the number of classes; a number out of range; as
+        :func:`jinit.frameworks.capture`.
       TypeError: labels that are not an array.
 
     Reference: Lin et al. 2017, section 4.1; Karpathy 2019.
@@ -272,7 +274,7 @@ def output_bias(
     counts = jnp.bincount(labels, length=max(2, classes)) + smoothing
     wanted = jnp.log(counts / counts.sum())
     wanted = wanted if classes > 1 else wanted[1:] - wanted[:1]
-    # No bias corrects outputs that overflow.
+    # A bias cannot correct outputs that overflow.
     shift = jnp.where(jnp.isfinite(mean), wanted - mean, 0.0)
     changed = adjusted(params, {}, {bias: shift.reshape(own.shape)})
     before, after = (jnp.abs(output - wanted).max()[None] for output in (mean, outputs(changed)))

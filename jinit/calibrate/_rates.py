@@ -32,7 +32,7 @@ def between_layers(
 
     Returns:
       Parameters, and a :class:`Trace` of the rates; a kernel has converged if its rate is within
-      5 % of C̄. A kernel whose entries or gradients are 0 stays unchanged and has not converged.
+      5 % of C̄. A kernel whose entries or gradients are all 0 stays unchanged and has not converged.
 
     Raises:
       ValueError: a number out of range; as :func:`jinit.frameworks.capture`.
@@ -64,14 +64,14 @@ def between_layers(
         return jnp.stack([slope / size for slope, size in norms])
 
     def relative(rates: Array) -> tuple[Array, Array]:
-        """ln C_k − ln C̄, and whether C_k is defined: 0 and False if weights or gradients are 0."""
+        """(ln C_k − ln C̄, True); (0, False) if all weights or all gradients are 0."""
         able = (rates > 0) & jnp.isfinite(rates)
         log = jnp.log(jnp.where(able, rates, 1.0))
         mean = (counts * log).sum() / jnp.maximum((counts * able).sum(), 1)
         return jnp.where(able, log - mean, 0.0), able
 
     def step(params: PyTree, place: Array) -> tuple[PyTree, None]:
-        # A full step first, exact for homogeneous activations; then half steps, for the others.
+        # The first step is full, which is exact for homogeneous activations; half steps follow.
         share = jnp.where(place == 0, 0.5, 0.25)
         log_r = share * relative(rates(params))[0]
         factors = dict(zip(kernels, jnp.exp(log_r), strict=True))

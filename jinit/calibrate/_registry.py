@@ -24,7 +24,7 @@ CalibrationFunction: TypeAlias = Callable[
 """``function(key, model, params, batch, **options) -> (params, trace)``."""
 
 _FIRST = ("key", "model", "params", "batch")
-# A calibration may take these two after the batch; a sweep passes its own.
+# Parameters that a calibration may take after the batch; a sweep passes its labels and loss.
 _FROM_SWEEP = ("labels", "loss")
 
 _FUNCTIONS: Registry[CalibrationFunction] = Registry(
@@ -67,7 +67,7 @@ class Calibration:
     name: str
     initializer: Initializer
     arguments: tuple[tuple[str, Any], ...] = ()
-    # Part of the value: a compiled program is reused for equal calibrations only.
+    # A field, so that calibrations with different functions are unequal and compile separately.
     function: CalibrationFunction = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Calibration:
 
         Args:
           key, model, params, batch: as every calibration takes them.
-          labels: of the batch, ``(batch,)``; passed on to a calibration with a parameter
+          labels: the labels of the batch, ``(batch,)``; passed on to a calibration with a parameter
             ``labels``, such as ``output_bias``.
           loss: ``loss(outputs, labels) -> scalar``; passed on as ``loss(outputs)`` to a calibration
             with a parameter ``loss``, such as ``gradinit``.
@@ -121,11 +121,11 @@ def register(name: str, function: CalibrationFunction) -> None:
     ``"name(initializer, option=…)"`` is then a value of a sweep's initializer axis.
 
     Args:
-      name: a new identifier that no initializer has either.
-      function: ``function(key, model, params, batch, *, …) -> (params, trace)``, pure and of a
-        fixed number of steps, because a sweep jits and vmaps it. Its keyword-only parameters are
+      name: a new identifier, which is not the name of an initializer either.
+      function: ``function(key, model, params, batch, *, …) -> (params, trace)``, which must be pure
+        and traceable, because a sweep jits and vmaps it. Its keyword-only parameters are
         the options of the spec string. After ``batch`` it may take ``labels``, ``(batch,)``, and
-        ``loss``, ``loss(outputs) -> scalar``; a sweep passes its own.
+        ``loss``, ``loss(outputs) -> scalar``; a sweep passes those of its task.
 
     Raises:
       ValueError: the name is taken or is not an identifier; the function has other parameters.
@@ -239,4 +239,4 @@ def _positional(function: CalibrationFunction) -> tuple[str, ...]:
     """The names of a function's positional parameters."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(each.name for each in parameters if each.kind in kinds)
+    return tuple(item.name for item in parameters if item.kind in kinds)
