@@ -16,7 +16,7 @@ from jinit.models import MLP
 from jinit.parameters import initialize
 from jinit.probes import Profile, propagation, random_projection
 
-# Measured for every network.
+# Candidates for every network.
 _COMMON = ("lecun_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal")
 
 
@@ -33,8 +33,8 @@ class Candidate:
         gradient is 0 or overflows in any network.
       forward: ln(E z_D² / E z_1²) by theory; NaN if theory does not cover the initializer.
       backward: ln(E‖∂L/∂z_1‖² / E‖∂L/∂z_D‖²) by theory; NaN as ``forward``.
-      measured_forward: mean over seeds of the measured logarithm ``forward``.
-      measured_backward: mean over seeds of the measured logarithm ``backward``.
+      measured_forward: the measured counterpart of ``forward``, as a mean over seeds.
+      measured_backward: the measured counterpart of ``backward``, as a mean over seeds.
       spread: standard deviation over seeds of ln E z_D².
       angle: mean over seeds of max(0, ln((1 − c_1)/(1 − c_D))), where c_l is the mean correlation
         of two inputs at layer l; large if inputs become parallel.
@@ -79,8 +79,9 @@ def recommend(
       model: the MLP; its own initializers are ignored.
       features: number of input features, ≥ 1.
       candidates: spec strings of kernel initializers, measured with zero biases. Empty: the common
-        defaults of frameworks, ``scaled_for`` and ``scaled_orthogonal`` of the activation, and its
-        ``edge_of_chaos`` for four σ_b if there is one.
+        defaults of frameworks and, if the activation is given by name, ``scaled_for`` and
+        ``scaled_orthogonal``, Gaussian and orthogonal kernels on its edge of chaos for up to four
+        σ_b, and orthogonal kernels at its isometric point if there is one.
       seeds: number of networks per candidate, ≥ 2.
       batch_size: number of inputs, drawn from N(0, 1), ≥ 2.
       progress: called as ``progress(done, total, initializer)`` before each candidate.
@@ -116,8 +117,7 @@ def recommend(
         rules = {"*/kernel": spec, "*/bias": bias}
         if model.layer_norm:
             rules |= {"*/scale": "ones", "*/shift": "zeros"}
-        # Drawn leaf by leaf: one program for all leaves of a candidate takes longer to compile than
-        # to run.
+        # Drawn leaf by leaf: compiling one program per candidate would take longer than drawing.
         profiles = [
             measure(initialize(jax.random.key(seed), captured.params, rules))
             for seed in range(seeds)
@@ -221,7 +221,7 @@ def _expected(model: MLP, x: jax.Array, spec: str, bias: str) -> tuple[float, fl
 
 
 def _reason(forward: float, backward: float, spread: float, correlation: float) -> str:
-    """One sentence: what grows or shrinks, how much seeds differ, whether angles vanish."""
+    """Says what grows or shrinks, how much seeds differ, and whether inputs become parallel."""
     reasons = []
     for value, what in ((forward, "signal"), (backward, "gradient")):
         if not math.isfinite(value) or abs(value) > 600:

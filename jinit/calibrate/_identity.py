@@ -201,7 +201,8 @@ def antisymmetric(key: Key, model: ModelLike, params: PyTree, batch: Array) -> t
       batch: ``(batch, …)``.
 
     Returns:
-      Parameters, and a :class:`Trace` with one entry: the mean square of the outputs, then 0.
+      Parameters, and a :class:`Trace` with one entry, the mean square of the outputs; ``after`` is
+      0.
 
     Raises:
       ValueError: parameters other than ``plus`` and ``minus`` of equal shapes; as

@@ -31,7 +31,7 @@ def arm_name(arms: Sequence[str], across: str, baseline: str) -> str:
 
 
 def baseline_among(arms: Sequence[str], across: str, baseline: str | None) -> str:
-    """The arm that ``baseline`` names; for None glorot_uniform, or the first if it is missing.
+    """The arm that ``baseline`` names; for None glorot_uniform if it is an arm, else the first.
 
     Raises:
       ValueError: no such arm.

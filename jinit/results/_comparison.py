@@ -30,13 +30,14 @@ class Comparison:
     """One arm against the baseline in one cell, on the same seeds.
 
     Attributes:
-      cell: the value of each ``by`` axis.
+      cell: axis → value, for each ``by`` axis.
       arm, baseline: the names of the two arms.
       result: the paired comparison, uncorrected; its difference is arm − baseline.
       p_value: Holm-corrected over all comparisons of the call.
       diverged, baseline_diverged: numbers of diverged runs.
-      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``; for a metric without a better end
-        (``clip_fraction``, ``gradient_norm``) ``"higher"``, ``"lower"`` or ``"not settled"``.
+      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``; for a metric of which neither more nor
+        less is better (``clip_fraction``, ``gradient_norm``) ``"higher"``, ``"lower"`` or
+        ``"not settled"``.
     """
 
     cell: dict[str, Value]
@@ -50,7 +51,7 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """The verdict; one that is not settled names the number of seeds that would settle it.
+        """The verdict; ``not settled`` with the number of further seeds that would settle it.
 
         An example is ``not settled (about 40 more seeds)``: about 40 further pairs are needed.
         """
@@ -149,7 +150,7 @@ class _Uncorrected(NamedTuple):
 
 
 def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
-    """(arm, the arm to compare it with) in one cell."""
+    """The pairs (arm, reference arm) to compare in one cell."""
     if baseline is None:
         return [(later, earlier) for earlier, later in combinations(arms, 2)]
     return [(arm, baseline) for arm in arms if arm != baseline and baseline in arms]
@@ -193,7 +194,7 @@ def _averaged(values: np.ndarray, groups: list[tuple[Value, ...]]) -> np.ndarray
 
 def _verdict(result: Paired, p_value: float, metric: str) -> str:
     difference = result.difference
-    # An interval whose end is NaN (half −∞, half +∞) excludes nothing.
+    # An interval with a NaN end (its differences hold −∞ and +∞) does not exclude 0.
     if p_value >= ALPHA or not (difference.low > 0 or difference.high < 0):
         return "not settled"
     if metric in NEUTRAL:
@@ -203,6 +204,6 @@ def _verdict(result: Paired, p_value: float, metric: str) -> str:
 
 
 def _rounded(number: float) -> int:
-    """Rounds up to two leading digits: the number of further seeds is a rough guide."""
+    """Rounds up to two significant digits, because the number of seeds is a rough estimate."""
     scale = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return int(math.ceil(number / scale) * scale)

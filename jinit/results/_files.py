@@ -1,4 +1,4 @@
-"""Writes files that are complete whenever they exist."""
+"""Writes files atomically: a file at the target path is always complete."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def write_whole(path: str | Path, write: Callable[[str], None]) -> None:
-    """Writes under another name and renames, so that a file at ``path`` is always complete.
+    """Writes a temporary file and renames it, so that a file at ``path`` is always complete.
 
     Args:
-      path: the file; its folder must exist. A file already there is replaced at the end.
-      write: ``write(name)`` writes the contents to that name, in the same folder.
+      path: the file; its folder must exist. An existing file is replaced at the end.
+      write: ``write(name)`` writes the contents to the temporary file ``name``, in the same folder.
 
     Raises:
-      Exception: what ``write`` raises; the file at ``path`` is then unchanged.
+      Exception: any exception of ``write``; an existing file at ``path`` is then unchanged.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "numbers.txt"

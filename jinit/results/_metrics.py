@@ -1,4 +1,4 @@
-"""Names the metrics of a run, says which end is better, and handles undefined values."""
+"""Names the metrics of a run, says whether higher is better, and handles undefined values."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ METRICS = (
 # The metrics that arms can be compared by.
 RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
 LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
-# Metrics without a better end: an arm has more or less of them.
+# Metrics of which neither more nor less is better.
 NEUTRAL = ("clip_fraction", "gradient_norm")
-# If a task has one of these, diverged runs have it too: outputs that are not finite count as wrong.
+# Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
 _DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction")
 
 
@@ -59,7 +59,7 @@ def undefined(rows: Table, metric: str) -> bool:
     """
     values = np.asarray(rows[metric], float)
     if metric not in _DEFINED_IF_DIVERGED:
-        # The loss of a diverged run is NaN because the run diverged, not because there is none.
+        # A diverged run may have a NaN loss although its task defines a loss.
         values = values[~rows["diverged"].astype(bool)]
     return bool(values.size) and bool(np.isnan(values).all())
 

@@ -21,14 +21,14 @@ class Summary:
     """One arm in one cell.
 
     Attributes:
-      cell: the value of each ``by`` axis.
+      cell: axis → value, for each ``by`` axis.
       arm: the arm's name, e.g. the initializer.
-      runs, diverged: number of runs, and number of runs that stopped being finite.
+      runs, diverged: number of runs, and number of diverged runs.
       diverged_rate: share of runs that diverged, with its Wilson interval.
       metric: median of the metric with a 95 % bootstrap interval. Diverged runs are included, and a
         value that is not finite counts as the worst. NaN if the task has no such metric.
-      without_diverged: the same over the runs that stayed finite; NaN if there are none. Never read
-        it alone: it flatters an arm whose bad seeds diverged.
+      without_diverged: the same median over the runs that did not diverge; NaN if there are none.
+        Never read it alone: it flatters an arm whose bad seeds diverged.
       steps_to_target: median number of steps; inf if at least half of the runs never reached the
         target, NaN for a task without accuracy.
     """
@@ -103,7 +103,7 @@ def _summary(cell: dict[str, Value], arm: str, rows: Table, metric: str) -> Summ
 
 
 def _median_steps(rows: Table) -> float:
-    """NaN for a task without accuracy, in which no target can be reached."""
+    """The median of ``steps_to_target``; NaN for a task without accuracy, which has no target."""
     if "test_accuracy" in rows.columns and undefined(rows, "test_accuracy"):
         return math.nan
     return float(np.median(rows["steps_to_target"]))
@@ -124,7 +124,7 @@ def cell_axes(table: Table, by: tuple[str, ...] | None, across: str) -> tuple[st
 
 
 def cells(table: Table, by: tuple[str, ...]) -> Iterator[tuple[dict[str, Value], Table]]:
-    """(axis values, rows) of every cell, in the order of the table."""
+    """Yields (axis → value, rows) for every cell, in the order of the table."""
     combinations = list(zip(*(table[axis].tolist() for axis in by), strict=True)) or [()]
     for values in dict.fromkeys(combinations):
         cell = dict(zip(by, values, strict=True))

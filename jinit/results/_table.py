@@ -30,10 +30,10 @@ class Table:
     Attributes:
       columns: name → array ``(runs,)``: the axes (``initializer``, ``activation``, ``depth``,
         ``seed``, …), then the metrics. ``steps_to_target`` is inf if the target was not reached;
-        ``first_bad_step`` is −1 and ``where`` is "" if nothing went wrong. A diverged run keeps the
-        metrics of its last parameters, whose outputs may already overflow: outputs that are not
-        finite count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False if
-        an initializer such as ``lsuv(zeros)`` did not reach its goal in every layer.
+        ``first_bad_step`` is −1 and ``where`` is "" if the run did not diverge. A diverged run has
+        the metrics of its last parameters, whose outputs may already overflow: outputs that are not
+        finite count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False if a
+        calibration, such as that of ``lsuv(zeros)``, did not reach its goal in every layer.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
         gradient_norm.
@@ -178,7 +178,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     """Checks before a long run that a table can be written to ``path``; leaves no file behind.
 
     Args:
-      path: of the file to write later.
+      path: the file to write later.
       endings: allowed endings.
 
     Returns:
@@ -202,7 +202,7 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     if target.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise errors.missing_extra("pyarrow", "lab", f"writing {target}")
     try:
-        # Permissions alone do not tell: a name may be too long, or a file system read-only.
+        # Only opening the file shows that a name is not too long and a file system not read-only.
         existed = target.exists()
         with target.open("ab"):
             pass
