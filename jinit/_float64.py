@@ -1,4 +1,4 @@
-"""Runs a function with JAX in float64, for any setting of the caller."""
+"""Runs a function with JAX in float64, whether or not the caller enabled float64."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _P = ParamSpec("_P")
 
 
 def in_float64(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Runs ``function(*args)`` with JAX in float64, for any setting of the caller.
+    """Runs ``function(*args, **kwargs)`` with JAX in float64.
 
     Args:
-      function: runs in a new thread, which has no trace, so the result is concrete inside jit and
-        vmap.
+      function: runs in a new thread. JAX traces are local to a thread, so the result is concrete
+        even if the caller is inside jit or vmap.
       args, kwargs: arguments of ``function``.
 
     Returns:
-      The result, with JAX arrays as NumPy arrays, which no setting truncates.
+      The result. JAX arrays become NumPy arrays, which stay float64 under every JAX setting.
 
     >>> in_float64(lambda: str(jax.numpy.ones(2).dtype))
     'float64'

@@ -1,4 +1,4 @@
-"""Names that are imported when first used, so that ``jinit --help`` need not load JAX."""
+"""Imports a package's names at first use, so that ``jinit --help`` does not load JAX."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 def attach(
     package: str, file: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """``__getattr__``, ``__dir__`` (PEP 562) and ``__all__`` of a package, read from its stub.
+    """Returns a package's ``__getattr__``, ``__dir__`` (PEP 562) and ``__all__``, from its stub.
 
-    The stub ``__init__.pyi`` beside ``file`` is the one list of names: type checkers read it, and
-    so does this function. Its imports are lines ``from module import name as name``.
+    The stub ``__init__.pyi`` beside ``file`` is the only list of names; type checkers read it too.
+    The stub consists of lines ``from module import name as name``.
 
     Args:
       package: the package's ``__name__``.
@@ -23,7 +23,7 @@ def attach(
     sources: dict[str, str] = {}
     with open(file.removesuffix(".py") + ".pyi", encoding="utf-8") as stub:
         for line in stub:
-            # Split and not parsed: `ast` alone would double what `import jinit` costs.
+            # Split rather than parsed: importing `ast` would double the time of `import jinit`.
             if line.startswith("from "):
                 _, module, _, name, *_ = line.split()
                 sources[name] = module
@@ -32,10 +32,10 @@ def attach(
         if name not in sources:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if sources[name] == package:
-            found: Any = importlib.import_module(f"{package}.{name}")
+            value: Any = importlib.import_module(f"{package}.{name}")
         else:
-            found = getattr(importlib.import_module(sources[name]), name)
-        setattr(sys.modules[package], name, found)
-        return found
+            value = getattr(importlib.import_module(sources[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
     return get, lambda: sorted(sources), list(sources)

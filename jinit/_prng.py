@@ -1,9 +1,9 @@
-"""Computes JAX's own random bits faster on CPU: threefry whose rounds are not a loop.
+"""Computes the same random bits as JAX, but faster on CPU: threefry with unrolled rounds.
 
 On CPU JAX lowers ``threefry2x32`` to a loop over groups of rounds. Each group is a pass over the
-whole array, and XLA fuses nothing with it. Here the twenty rounds are written out and are one pass.
-Bits, splits and folds are the same, the program compiles faster, and draws take a third to three
-quarters of the time.
+whole array, and XLA fuses nothing with it. Here the twenty rounds are unrolled into one pass. The
+bits, ``split`` and ``fold_in`` give the same values, the program compiles faster, and draws take a
+third to three quarters of the time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def unrolled(key: Key) -> Key:
       key: one PRNG key or a batch, typed or ``uint32`` words; may be traced.
 
     Returns:
-      A typed key of the same stream for ``jax.random`` and ``jax.nn.initializers``. Keys of other
-      generators than threefry are returned unchanged, and all keys if
-      ``jax_threefry_partitionable`` is off.
+      A typed key of the same stream for ``jax.random`` and ``jax.nn.initializers``. A key of a
+      generator other than threefry keeps its generator. If ``jax_threefry_partitionable`` is off,
+      every key is returned unchanged.
 
     Reference: Salmon et al. 2011, section 4.3 (Threefry-2x32-20).
 
@@ -64,7 +64,7 @@ def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
 
 
 def _counters(shape: tuple[int, ...]) -> Array:
-    """0, 1, … in row-major order. Iotas per axis let each device compute its own shard."""
+    """0, 1, … in row-major order. One iota per axis lets each device compute its own shard."""
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     axes = (
         jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride)
@@ -84,9 +84,8 @@ def _bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
 def _apart(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The same bits from a program that XLA does not merge with the operations that follow.
 
-    Twenty rounds and an inverse error function in one loop are a chain of dependent operations that
-    exceeds a core's look-ahead, so the core waits for each one. Two loops take two thirds of the
-    time.
+    In one loop, twenty rounds and an inverse error function form a chain of dependent operations
+    longer than a core's out-of-order window, so the core stalls. Two loops take two thirds of the time.
     """
 
     def call(key: Array) -> Array:

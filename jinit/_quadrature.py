@@ -1,7 +1,7 @@
 """Computes E[f(z)²], z ~ N(0, 1), by piecewise Gauss–Legendre, and finds the kinks of f.
 
-Pieces of the line must meet at the kinks. All work is eager and on the host: the result is a Python
-float, which can be used while JAX traces.
+The pieces must meet at the kinks, because each quadrature rule needs a smooth f. Everything is
+computed eagerly: the result is a Python float, which can be used while JAX traces.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from jinit._float64 import in_float64
 from jinit.typing import Array
 
-# N(0, 1) has mass 4e-33 beyond 12. The square of a growing function may still matter at 36.
+# N(0, 1) has mass 4e-33 beyond ±12. If f² grows fast, the integrand may still matter at ±36.
 _REACH, _FAR = 12.0, 36.0
 _RESOLVED = 1e-7
 
@@ -34,10 +34,10 @@ def mean_square(function: Callable[[Array], Array], kinks: tuple[float, ...] = (
         result NaN.
 
     Returns:
-      A Python float with relative error about 10⁻⁷ or far less. NaN if the two rules still differ
-      after five halvings, or if the integrand matters at the end of the line or of float64's range.
-      Then f varies on a scale below about 1/500, jumps at a point that is not in ``kinks``, or has
-      an infinite E f².
+      A Python float with relative error of about 10⁻⁷ or far less. NaN if the two rules still
+      differ after five halvings, or if the integrand is not negligible at ±36 or where f² overflows
+      float64. Then f varies on a scale below about 1/500, jumps at a point that is not in
+      ``kinks``, or has an infinite E f².
 
     Reference: Davis & Rabinowitz 1984, *Methods of Numerical Integration*, section 2.7.
 
@@ -59,7 +59,7 @@ def _mean_square(
     with np.errstate(over="ignore", invalid="ignore"):
         terms = np.asarray(values, np.float64) ** 2 * weights
     far = np.abs(nodes)
-    # A function may overflow where N(0, 1) has no mass; the line ends there.
+    # f² may overflow where N(0, 1) has hardly any mass; the integral then stops at that point.
     end = float(far[~np.isfinite(terms)].min(initial=_FAR))
     total = float(terms[far < end].sum())
     return total if float(terms[(far < end) & (far > end - 1)].sum()) <= 1e-9 * total else math.nan
@@ -68,9 +68,10 @@ def _mean_square(
 def find_kinks(function: Callable[[Array], Array], reach: float = _REACH) -> tuple[float, ...]:
     """The points of (−reach, reach) where f, f′ or f″ jumps, by bisection.
 
-    Every cell of a grid of step 1/16 is halved 40 times, each time keeping the half with the larger
-    jump. The jump of a smooth function shrinks with the cell; that of a kink does not. The search
-    misses the second of two kinks in one cell, and jumps below 10⁻³ of the derivative's scale.
+    Every interval of a grid of step 1/16 is halved 40 times, each time keeping the half across
+    which f (or f′, f″) changes more. The change of a smooth function shrinks with the interval; the
+    jump at a kink does not. The search misses the second of two kinks in one interval, and jumps
+    below 10⁻³ of the derivative's scale.
 
     Args:
       function: an elementwise JAX function that can be differentiated.
@@ -97,7 +98,7 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
     def derivatives(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.asarray(stacked(jnp.asarray(x)), np.float64))
 
-    # With this offset no edge falls on a round number, where a kink is likely.
+    # The offset keeps the edges off round numbers, where kinks are likely.
     edges = np.arange(-reach, reach, 1 / 16) + 0.0217
     ends = edges + 1 / 16
     low, high = derivatives(edges), derivatives(ends)
@@ -114,7 +115,7 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
             at_right = np.where(first, at_middle, at_right)
         jumped = np.abs(at_right - at_left) > threshold[order]
         points += [_rounded(point) for point in (left[jumped] + right[jumped]) / 2]
-    # One kink may show in several derivatives, at points that differ by rounding.
+    # One kink may appear in several derivatives, at points that differ by rounding.
     return merged(points, 1e-5)
 
 

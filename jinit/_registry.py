@@ -1,4 +1,4 @@
-"""Holds names, their aliases and the items they stand for; every name table is a `Registry`."""
+"""Defines `Registry`, the table from names and aliases to items that every name table uses."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Registry(Generic[_T]):
         """
         self.get(name)
         del self._items[name]
-        self._aliases = {alias: of for alias, of in self._aliases.items() if of != name}
+        self._aliases = {alias: to for alias, to in self._aliases.items() if to != name}
 
     def _check_item(self, name: str, item: _T) -> None:
         what = f"{self.kind} {name!r}"

@@ -1,7 +1,7 @@
 """Parses and writes spec strings such as ``"normal(stddev=0.01)"``.
 
-A spec string is a name with literal arguments and never code. It names an initializer, an
-activation, a clip, an optimizer or a loss.
+A spec string is a name, alone or with literal arguments; it is never executed. It describes an
+initializer, an activation, a clip, an optimizer or a loss.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def parse(text: str, kind: str = "spec", *, nested: bool = False) -> Spec:
 def bind(
     spec: Spec, factory: Callable[..., object], kind: str, example: str = ""
 ) -> dict[str, Any]:
-    """The spec's arguments by the factory's parameter names, in the factory's order.
+    """Maps the factory's parameter names to the spec's arguments, in the factory's order.
 
     Raises:
       ValueError: the factory does not take an argument, or a required argument is missing.
@@ -126,7 +126,7 @@ def _literal(node: ast.expr, nested: bool) -> Any:
 def _word(value: Any) -> str:
     if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
         return value
-    # The repr of a function holds an address; its name is the same in every process.
+    # The repr of a function contains a memory address; its name is the same in every process.
     return label(value) if callable(value) else repr(value)
 
 

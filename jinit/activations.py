@@ -1,4 +1,4 @@
-"""Names activation functions, which are pure and elementwise, and lists the kinks of each.
+"""Holds the registry of activations: pure elementwise functions, each with its kinks.
 
 A kink is a point where some derivative jumps. Gaussian quadrature splits its interval there.
 """
@@ -54,7 +54,7 @@ Factory: TypeAlias = Callable[..., Activation]
 
 
 def get(activation: ActivationLike) -> Activation:
-    """The activation with this name or spec string, or a callable wrapped as one.
+    """The activation with this name or spec string; a callable is wrapped in an `Activation`.
 
     Args:
       activation: ``"relu"``, ``"leaky_relu(0.2)"``, an :class:`Activation`, or any elementwise
@@ -84,7 +84,7 @@ def get(activation: ActivationLike) -> Activation:
         if name not in _REGISTRY.names():
             return Activation(name, activation)
         registered = _REGISTRY.get(name)()
-        # Two activations with the same name must be the same function; a namesake is renamed.
+        # Equal names must mean equal functions, so another function gets angle brackets.
         return (
             registered if _is_same(registered, activation) else Activation(f"<{name}>", activation)
         )
@@ -109,7 +109,7 @@ def get(activation: ActivationLike) -> Activation:
 
 
 def elementwise(activation: ActivationLike) -> Activation:
-    """The activation, if it is a JAX function from an array of reals to one of the same shape.
+    """The activation, if it maps a real JAX array to an array of the same shape.
 
     The check traces the function and computes nothing. If the function returns integers or booleans
     (a step function), the result converts them to floats.
@@ -143,7 +143,7 @@ def elementwise(activation: ActivationLike) -> Activation:
                 f"activation {given.name!r}",
                 problem,
                 "a JAX function of one real array, elementwise",
-                "write it with jax.numpy, for one number at a time",
+                "use jax.numpy functions that act on each entry alone",
             )
     if jnp.issubdtype(out.dtype, jnp.floating):
         return given
@@ -157,8 +157,8 @@ def check_alike(name: str, together: ArrayLike, alone: ArrayLike) -> None:
 
     Args:
       name: the activation's name.
-      together: its values at some points, ``(n,)``, computed as one array.
-      alone: its values at the same points, ``(n,)``, computed one by one.
+      together: the activation's values at n points, ``(n,)``, computed as one array.
+      alone: the activation's values at the same points, ``(n,)``, computed one by one.
 
     Raises:
       TypeError: the values differ.
@@ -170,7 +170,7 @@ def check_alike(name: str, together: ArrayLike, alone: ArrayLike) -> None:
             f"activation {name!r}",
             "values that depend on the other entries of the array",
             "an elementwise function",
-            "write it with jax.numpy, for one number at a time",
+            "use jax.numpy functions that act on each entry alone",
         )
 
 
@@ -275,7 +275,7 @@ _BUILT_IN: dict[str, Factory] = {
     "erf": _fixed("erf", jax.scipy.special.erf),
     "lecun_tanh": _fixed("lecun_tanh", lecun_tanh),
 }
-# The aliases are torch's and Keras' names.
+# The aliases are the names that torch and Keras use.
 _REGISTRY: Registry[Factory] = Registry(
     "activation",
     "jinit.activations",

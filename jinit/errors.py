@@ -1,4 +1,4 @@
-"""Builds jinit's error messages: what was wrong, what it got, what is allowed, and the fix."""
+"""Builds jinit's error messages: the argument, its value, the allowed values, and the fix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
-# What users catch. The makers and checks below serve the other rooms.
+# The classes that users catch. The functions below are for jinit itself.
 __all__ = ["HangError", "MissingExtraError", "Refusal", "TypeRefusal", "ValueRefusal"]
 
 T = TypeVar("T")
 
-# jinit is on no package index yet; every message that names an extra takes its command from here.
+# jinit is not on a package index yet. Every message that names an extra uses this command.
 INSTALL = "pip install '.[{extra}]' in a checkout of jinit"
 SEED_LIMIT = 2**32
-"""Seeds of JAX keys are below this: larger ones would repeat smaller ones."""
+"""Seeds of JAX keys are below this. By default JAX keeps only 32 bits: 2**32 gives the key of 0."""
 
 
 class HangError(RuntimeError):
@@ -86,11 +86,11 @@ def unknown_name(
     """A ``ValueError`` for an unknown name. The message offers the nearest name or lists all.
 
     Args:
-      kind: what the names name, in the singular: ``"loss"``.
+      kind: the noun for what a name stands for, in the singular: ``"loss"``.
       got: the unknown name.
       known: the existing names.
-      listing: the call that lists them; "" for short lists, which the message then contains.
-      aliases: other spellings, offered only if one of them is the nearest.
+      listing: the call that lists all names; "" if the message itself should list them.
+      aliases: other spellings, never listed but offered if one of them is the nearest.
 
     >>> str(unknown_name("loss", "hnge", ["hinge", "mse"], "jinit.train.losses.names()"))
     "loss 'hnge' is not known; did you mean 'hinge'? (jinit.train.losses.names() lists all 2)"
@@ -101,7 +101,7 @@ def unknown_name(
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
     use = f"use one of {', '.join(names)}"
     hint = f"did you mean {close[0]!r}?" if close else ""
-    # With a nearest name and a call that lists all names, the message need not list them.
+    # The message lists all names unless it has both a nearest name and a call that lists them.
     parts = [hint, f"({listing} lists all {len(names)})" if listing else "" if not hint else use]
     if not hint:
         parts.insert(0, use)
@@ -154,7 +154,7 @@ def check_number(
 
 
 def check_fraction(what: str, value: float, fix: str) -> float:
-    """Returns ``value`` as a ``float`` if it is in the open interval (0, 1): a confidence level, …
+    """Returns ``value`` as a ``float`` if it is in the open interval (0, 1).
 
     Raises:
       TypeError: ``value`` is not a number.
@@ -220,7 +220,7 @@ def check_seed(seed: int | np.integer, what: str = "seed", limit: int | None = N
     Args:
       seed: the seed.
       what: the name of the argument, for the message.
-      limit: ``SEED_LIMIT`` for the seed of a JAX key; None for a NumPy generator, which takes any.
+      limit: ``SEED_LIMIT`` for the seed of a JAX key; None for a NumPy generator, which has no limit.
 
     Raises:
       TypeError: ``seed`` is not a whole number.
@@ -237,7 +237,7 @@ def check_seed(seed: int | np.integer, what: str = "seed", limit: int | None = N
 
 
 def check_bool(what: str, value: bool) -> bool:
-    """Returns ``value`` as a ``bool`` if it is True or False, of Python or NumPy.
+    """Returns ``value`` as a ``bool`` if it is a Python or NumPy ``True`` or ``False``.
 
     Raises:
       TypeError: ``value`` is anything else, even if Python could treat it as a truth value.
@@ -245,7 +245,7 @@ def check_bool(what: str, value: bool) -> bool:
     >>> check_bool("residual", True)
     True
     """
-    # Comparisons of NumPy arrays give numpy.bool; this module does not import NumPy.
+    # NumPy comparisons return numpy.bool, recognized by name: this module does not import NumPy.
     if not (isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")):
         raise wrong_type(what, value, "True or False", "use True")
     return bool(value)
@@ -278,7 +278,7 @@ def check_key(key: jax.Array) -> None:
     """
     kind = str(getattr(key, "dtype", ""))
     typed = kind.startswith("key<")
-    # A raw key has two words, or four (rbg).
+    # A raw key has two uint32 words, or four for the rbg generator.
     if not typed and (kind != "uint32" or not key.ndim or key.shape[-1] not in (2, 4)):
         raise wrong_type("key", key, "a PRNG key", "jax.random.key(0)")
     if key.ndim > (0 if typed else 1):

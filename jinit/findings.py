@@ -1,7 +1,7 @@
 """Defines the result type of every check of a network, its parameters or its prediction.
 
-The audit, the verdict on a profile, the prediction of theory and their comparison all return
-findings. The field ``ok`` says whether a finding is a fault; its text never decides that.
+Audits, measured profiles, predictions and their comparisons all return findings. Only the field
+``ok`` says whether a finding is a fault; the text of the finding does not.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 HEALTHY = "healthy"
 # If the first and the last layer differ by three orders of magnitude, one learning rate cannot
-# serve both. A healthy ReLU network stays inside: log ‖h‖² has variance 5 Σ 1/n_l (Hanin & Rolnick
-# 2018, theorem 5), which gives factors of e^(±3) at depth 100 and width 64.
+# serve both. A healthy ReLU network stays below that: log ‖h‖² has variance 5 Σ 1/n_l (Hanin &
+# Rolnick 2018, theorem 5), which gives factors of e^(±3) at depth 100 and width 64.
 LARGE_CHANGE = 1e3
 
 
@@ -53,7 +53,7 @@ def healthy(evidence: str, *, where: str = "") -> Finding:
 
     Args:
       evidence: the sentence that says what was checked.
-      where: the place that was checked; "" for the whole.
+      where: the layer or leaf that was checked; "" for the whole network.
 
     >>> healthy("nothing vanishes").ok
     True
@@ -62,7 +62,7 @@ def healthy(evidence: str, *, where: str = "") -> Finding:
 
 
 def all_ok(findings: Iterable[Finding]) -> bool:
-    """Whether no finding reports a fault; True for an empty list.
+    """Returns True if no finding reports a fault, also for an empty list.
 
     Args:
       findings: the result of any check of jinit.

@@ -1,4 +1,4 @@
-"""Defines the types that other code relies on: protocols and aliases, without behaviour."""
+"""Defines jinit's shared types: protocols and aliases, without behaviour."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Key: TypeAlias = jax.Array
 """A PRNG key: typed (``jax.random.key``) or a legacy ``uint32`` array of shape ``(2,)``."""
 
 PyTree: TypeAlias = Any
-"""A nest of dicts, lists, tuples and registered dataclasses with arrays at the leaves."""
+"""Nested dicts, lists, tuples and registered dataclasses with arrays at the leaves."""
 
 ModelLike: TypeAlias = Any
-"""A model of any framework: whatever :func:`jinit.frameworks.capture` opens, such as a linen, nnx,
-Haiku or Equinox module or a plain apply function. The frameworks share no base class."""
+"""A model that :func:`jinit.frameworks.capture` accepts: a linen, nnx, Haiku or Equinox module, or
+a plain apply function. The frameworks share no base class."""
 
 Shape: TypeAlias = Sequence[int]
-"""Sizes ≥ 0; a kernel is ``(receptive field…, in, out)``."""
+"""The shape of an array, sizes ≥ 0; a kernel has shape ``(receptive field…, in, out)``."""
 
 Axis: TypeAlias = int | Sequence[int]
 """One axis or several; negative numbers count from the end."""
@@ -32,7 +32,8 @@ Number: TypeAlias = float | Array
 """One real number; an array of shape () if it is traced."""
 
 OutSharding: TypeAlias = NamedSharding | PartitionSpec | None
-"""The sharding of a draw, as in ``jax.nn.initializers``."""
+"""The sharding of a drawn array, as in ``jax.nn.initializers``."""
+
 Apply: TypeAlias = Callable[[PyTree, Array], Array]
 """``apply(params, x) -> outputs``: x of shape ``(batch, …)``, outputs ``(batch, outputs)``."""
 
@@ -42,7 +43,7 @@ LossFunction: TypeAlias = Callable[[Array, Array], Array]
 
 @runtime_checkable
 class Initializer(Protocol):
-    """The initializer of every framework in the JAX family: ``init(key, shape, dtype)``.
+    """The initializer signature that all JAX frameworks share: ``init(key, shape, dtype)``.
 
     Args:
       key: one PRNG key; use vmap for a batch of keys.
