@@ -118,7 +118,7 @@ MUTANTS = [
     M("layout: groups drawn from one key", BLOCKS, "jnp.stack(draw_each(draw, key, [kernel] * self.stacks))", "jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
     M("layout: kernels put back transposed", BLOCKS, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
     M("hosts: torch in and out exchanged", TORCH, "    kernel=(1, 0),", "    kernel=(0, 1),", TREES),
-    M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / together", "fans.fan_in", f"{ON_LINEN}::test_linen_transposed"),
+    M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / stride", "fans.fan_in", f"{ON_LINEN}::test_linen_transposed"),
     M("hosts: Keras depthwise as a convolution", KERAS, 'return _layout("depthwise")', 'return _layout("conv")', f"{ON_KERAS}::test_keras"),
     M("hosts: torch's GRU is one gate", TORCH, '3 if "GRU" in name else 1', '1 if "GRU" in name else 1', f"{ON_TORCH}::test_gates_of_torch"),
     M("hosts: a model that says nothing is guessed", "parameters/_leaves.py", "empty or any(", "any(", f"{ON_LINEN}::test_what_a_model_does_not_say_is_not_guessed"),

@@ -1,7 +1,7 @@
-"""Holds all that jinit knows of other frameworks: one row in a table and one file each.
+"""Reads models of other frameworks: each framework is one row of a table and one file.
 
 :func:`names` lists the frameworks and :func:`hosts` the values of ``host=``. :func:`presets` lists
-the frameworks' default draws, :func:`layer_kinds` the layers that a spec string can name.
+the frameworks' default initializations, :func:`layer_kinds` the layers that a spec string can name.
 """
 
 from jinit.frameworks._capture import Captured, Layer, capture

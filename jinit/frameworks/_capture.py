@@ -1,10 +1,11 @@
-"""Opens a model of any framework, so that probes see every layer's pre-activation.
+"""Opens a model, so that probes see the pre-activation of every layer.
 
-An opened model is ``apply(params, x, taps) -> (outputs, values)``: ``values`` holds the output of
-each layer with a kernel, by the path of the layer's parameters; ``taps`` of the same shapes are
-added to them. One forward pass then shows all signals, and one backward pass with respect to taps
-of zeros shows all their gradients. The user's model does not change: its framework intercepts the
-calls or wraps the layers of a copy, and a plain apply takes the tap as an argument.
+An opened model is ``apply(params, x, taps) -> (outputs, values)``: ``values`` maps the path of a
+layer's parameters to the output of the layer, for each layer with a kernel; ``taps`` are arrays of
+the same shapes that are added to these outputs. One forward pass then gives all pre-activations,
+and one backward pass with respect to taps of zeros gives all their gradients. The user's model does
+not change: jinit intercepts its calls or wraps the layers of a copy. A plain apply takes ``tap`` as
+an argument.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ class Layer:
     """One layer that has a kernel.
 
     Attributes:
-      name: the path of its parameters; a second call of a shared layer ends in ``#2``.
-      value: the key in ``values`` of its pre-activations.
-      index: its index along the first axis of that value if the value stacks several layers, else
-        None.
-      kernel: the path of its kernel.
-      bias: the path of its bias; None if it has no bias.
-      unit_axis: the axis of its value (without a stack's axis) along which its units lie.
-      kernel_unit_axis: the axis of its kernel along which its units lie.
+      name: the path of the layer's parameters; ``#2`` marks the second call of a shared layer.
+      value: the key of the layer's pre-activations in ``values``.
+      index: the layer's index along the first axis of this value if the value stacks several
+        layers, else None.
+      kernel: the path of the kernel.
+      bias: the path of the bias; None if the layer has no bias.
+      unit_axis: the axis of the value (not counting the stack axis) along which the units lie.
+      kernel_unit_axis: the axis of the kernel along which the units lie.
       normalized: True if a LayerNorm stands between this value and the activation.
     """
 
@@ -54,17 +55,18 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A model whose layers can be seen. Reuse one instance: compiled programs are cached by it.
+    """A model opened by :func:`capture`. Reuse one instance: programs are cached per instance.
 
     Attributes:
       apply: ``apply(params, x, taps) -> (outputs, values)``; values are an ``OrderedDict``
-        of arrays ``(batch, …)``, taps have the same shapes, and None adds nothing.
+        of arrays ``(batch, …)``, taps have the same shapes, and ``taps=None`` adds nothing.
       params: the parameter tree as ``jax.ShapeDtypeStruct``.
       layers: the layers in the order of their calls; the last one is the output layer.
-      unseen: paths of arrays of rank ≥ 2 that no layer shows: arrays of a module that also contains
-        whole layers, second kernels of recurrent cells, kernels of layers that were not called.
+      unseen: paths of arrays of rank ≥ 2, except biases, that are the kernel of no captured layer:
+        arrays of a module that also contains other layers, second kernels of recurrent cells,
+        kernels of layers that were not called.
       host: the axis order of the parameters, for :func:`jinit.initialize`.
-      layouts: what the leaves are, for :func:`jinit.initialize`; None if leaf names are enough.
+      layouts: leaf path → layout, for :func:`jinit.initialize`; None if leaf names are enough.
     """
 
     apply: Opened
@@ -76,11 +78,11 @@ class Captured:
 
 
 def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Captured:
-    """Opens a model at every layer that has a kernel.
+    """Opens a model, so that every layer with a kernel can be observed and perturbed.
 
     Args:
-      model: :class:`jinit.models.MLP`, a model of a framework that intercepts calls (linen, nnx,
-        Haiku without state, Equinox), or a plain ``apply(params, x, tap)`` that calls
+      model: :class:`jinit.models.MLP`, a model of a framework whose layers can be tapped (linen,
+        nnx, Haiku without state, Equinox), or a plain ``apply(params, x, tap)`` that calls
         ``z = tap("path/of/its/parameters", z)`` on each layer's pre-activation.
       x: an example batch ``(batch, …)``; Equinox modules take one example and are vmapped.
       params: shapes or arrays of the parameters; only a plain apply needs them.
@@ -90,10 +92,10 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
 
     Raises:
       TypeError: a model that cannot be opened, or an ``x`` that is not an array.
-      ValueError: no layer with a kernel is called; a plain apply comes without ``params`` or drops
-        a tap's return value; a tap name is not a path of parameters; a layer is inside ``scan``,
-        ``remat`` or the model's own ``vmap``, which its value cannot leave; the model returns more
-        than one array.
+      ValueError: no layer with a kernel is called; a plain apply is passed without ``params`` or
+        ignores what ``tap`` returns; a tap name is not the path of a layer's parameters; a layer is
+        called inside ``scan``, ``remat`` or the model's own ``vmap``; the model returns more than
+        one array.
 
     Put a model with state (BatchNorm in training, dropout that draws) in inference mode, or wrap it
     in a plain apply.
@@ -140,13 +142,13 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
 def _open(
     model: ModelLike, framework: Framework | None, x: Array, params: PyTree | None
 ) -> Opening:
-    """Opens a model by the row of its framework, or as a plain apply."""
+    """Opens a model by the ``open`` of its framework, or as a plain apply."""
     if framework is not None and framework.open is not None:
         return framework.open(model, x)
     if framework is not None or not callable(model) or isinstance(model, type):
         raise errors.wrong_type(
             "model",
-            model if framework is None else f"a {framework.name} model, whose layers stay closed",
+            model if framework is None else f"a {framework.name} model, which cannot be tapped",
             f"a model of {_table.listed(opened=True)}, or apply(params, x, tap)",
             "wrap your network in a function apply(params, x, tap)",
         )
@@ -160,7 +162,7 @@ def _open(
 def _layers(
     opened: Opened, shapes: PyTree, x: Array, conventions: Conventions
 ) -> tuple[Layer, ...]:
-    """The layers that a trace of the model calls, in the order of the calls."""
+    """The layers that the model calls while it is traced, in the order of the calls."""
     outputs, values = jax.eval_shape(lambda params, x: opened(params, x, None), shapes, x)
     if not isinstance(outputs, jax.ShapeDtypeStruct):
         raise errors.refusal(

@@ -1,4 +1,4 @@
-"""Serves all frameworks: recognizes classes by name and builds the layouts of common layers."""
+"""Recognizes framework classes by name and builds the layouts of common layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinit.initializers import NamedInitializer, constant, ones, zeros
 from jinit.typing import ModelLike
 
 _T = TypeVar("_T")
-# Base classes of user-defined layers: they say nothing about a layer's leaves.
+# Base classes from which users derive layers; they do not determine what a layer's leaves are.
 _BASES = (
     "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
     "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional",
@@ -42,7 +42,7 @@ def entry_of(instance: ModelLike, package: str, table: Mapping[str, _T]) -> _T |
 
 
 def is_library_layer(instance: ModelLike, package: str) -> bool:
-    """Whether an instance is a layer class of that package, or of one derived from it.
+    """Whether an instance's class is a layer of that package or is derived from one.
 
     >>> from collections import OrderedDict
     >>> is_library_layer(OrderedDict(), "collections"), is_library_layer(1, "collections")
@@ -66,13 +66,13 @@ def stacked(
     """The layout of a leaf to which scan, vmap or layer_stack added axes.
 
     Each index along an added axis holds a kernel of its own, so added axes become batch axes.
-    They lead, unless the layer's own shape shows that they are elsewhere.
+    Added axes come first, unless ``own_shape`` shows that they are elsewhere.
 
     Args:
       layout: the layout of the layer's own kernel.
       own_rank: the rank of that kernel.
       shape: the shape of the leaf in the tree.
-      own_shape: the shape of the kernel inside the lifted layer, if it is known.
+      own_shape: the kernel's shape inside scan or vmap; None if unknown.
 
     Returns:
       The layout of the leaf, or None if it has fewer axes than the layer's kernel.
@@ -106,7 +106,7 @@ def stacked(
 
 
 def einsum(equation: str) -> Layout:
-    """The kernel of ``"abc,cde->abde"``: summed axes are in, new axes are out, others are batch.
+    """The kernel's layout in ``"abc,cde->abde"``: summed axes are in, new axes out, others batch.
 
     >>> einsum("abc,cde->abde").out_axes
     (1, 2)
@@ -127,16 +127,16 @@ def vector(layer: str) -> Layout:
 
 
 def strided(kernel: Layout, shape: Sequence[int], strides: int | Sequence[int] | None) -> Layout:
-    """The kernel of a transposed convolution: 1/stride of its taps per axis reach one output.
+    """A transposed convolution's layout: 1/stride of the kernel's taps per axis reach one output.
 
     >>> strided(Layout(), (3, 3, 4, 8), 2).fan_in
     9.0
     """
     dimensions = len(shape) - len((*kernel.batch_axes, *kernel.in_axes, *kernel.out_axes))
     by_axis = (strides,) * dimensions if isinstance(strides, int) else tuple(strides or ())
-    together, fans = math.prod(by_axis), kernel.fans(tuple(shape))
-    fan_in = None if fans is None else fans.fan_in / together
-    return replace(kernel, fan_in=fan_in, strides=together)
+    stride, fans = math.prod(by_axis), kernel.fans(tuple(shape))
+    fan_in = None if fans is None else fans.fan_in / stride
+    return replace(kernel, fan_in=fan_in, strides=stride)
 
 
 def unstrided(layout: Layout) -> Layout:
@@ -164,5 +164,5 @@ def vector_default(layout: Layout, leaf: str, slope: float = 0.25) -> NamedIniti
 
 
 def as_one_kernel(layout: Layout) -> Layout:
-    """The same axes without blocks: frameworks draw gates, or q, k and v, as one kernel."""
+    """The same axes without blocks: frameworks draw packed gates or q, k, v as one kernel."""
     return Layout(layout.kind, layout.layer, layout.in_axes, layout.out_axes)

@@ -1,4 +1,4 @@
-"""Holds a framework's axis order and fixed leaf names, and reads layer specs in that order."""
+"""Holds a framework's axis order and fixed leaf names, and turns layer specs into layouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Conventions:
     Attributes:
       kernel: (in, out) axes of a dense or convolution kernel.
       transposed: (in, out) axes of the kernel of a transposed convolution.
-      transposed_groups: the side of a transposed kernel on which groups lie, ``"out"`` or ``"in"``.
+      transposed_groups: the axes of a transposed kernel that hold groups: ``"out"`` or ``"in"``.
       channels_last: True if values are ``(batch, …, channels)`` and a leaf of rank 2 or more
         without a special name is a kernel ``(receptive field…, in, out)``; False if values are
         ``(batch, channels, …)`` and a leaf name does not say what the leaf is.
@@ -60,7 +60,7 @@ class Conventions:
         return replace(layout, in_axes=(first,), out_axes=(second,))
 
     def usual_kind(self, name: str, rank: int) -> str:
-        """The layer kind of a leaf of this name and rank in every layer, "" if layers differ.
+        """The layer kind of a leaf by its name and rank; "" if that depends on the layer.
 
         >>> Conventions().usual_kind("kernel", 4), Conventions().usual_kind("kernel", 1)
         ('conv', '')

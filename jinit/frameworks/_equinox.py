@@ -43,7 +43,7 @@ def recognize(model: ModelLike) -> bool:
 
 
 def shapes(model: eqx.Module, *inputs: PyTree) -> PyTree:
-    """The module with its floating-point arrays, which ``initialize`` draws, and nothing else."""
+    """The module with all but its floating-point parameters replaced by None."""
     import equinox as eqx
 
     def is_state(node: PyTree) -> bool:
@@ -74,12 +74,14 @@ def layers(model: eqx.Module, *inputs: PyTree) -> dict[str, Layout]:
     for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_layer):
         describe = entry_of(node, "equinox", _LAYERS)
         if describe is not None:
-            layouts |= {path(path_of(place), name): one for name, one in describe(node).items()}
+            layouts |= {
+                path(path_of(place), name): layout for name, layout in describe(node).items()
+            }
     return layouts
 
 
 def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
-    """The layouts of a recurrent cell with that many gates."""
+    """The function that returns the layouts of a recurrent cell with ``count`` gates."""
 
     def describe(node: ModelLike) -> dict[str, Layout]:
         if node.weight_ih.ndim != 2:
@@ -147,7 +149,7 @@ _LAYERS: dict[str, Callable[[ModelLike], dict[str, Layout]]] = {
 
 
 def open_layers(model: eqx.Module, x: Array) -> Opening:
-    """Taps each layer of a copy by a wrapper; the module takes one example."""
+    """Wraps each layer of a copy in a module that taps its output; the model takes one example."""
     import equinox as eqx
 
     params, static = eqx.partition(model, eqx.is_inexact_array)
@@ -191,7 +193,7 @@ def _at(node: PyTree, path: KeyPath) -> PyTree:
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """torch's defaults, but n of a transposed convolution and of its bias is its fan_in."""
+    """torch's defaults, but transposed convolutions have n = fan_in, strides not counted."""
     return _torch.fan_in_defaults(layout, leaf, shape)
 
 

@@ -1,4 +1,4 @@
-"""Defines what a row of the framework table holds: one framework, described by its parts."""
+"""Defines the row of the framework table: the functions and names that describe one framework."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jinit.initializers import NamedInitializer
 from jinit.typing import Array, ModelLike, PyTree
 
 Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
-"""``preset(layout, leaf name, shape) -> (initializer, layout)``: the default draw of one leaf. The
-layout that comes back is the one whose fans the framework uses, right or wrong."""
+"""``preset(layout, leaf name, shape) -> (initializer, layout)``: the initializer of one leaf. The
+returned layout has the fans that the framework uses, right or wrong."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Framework:
-    """Everything that jinit knows of one framework.
+    """Everything that jinit knows about one framework.
 
     Attributes:
       name: an identifier, also used in messages: ``"linen"``.
@@ -47,12 +47,12 @@ class Framework:
       recognize: ``recognize(model) -> bool``, without importing the framework.
       conventions: axis order and fixed leaf names; equal for frameworks of one host.
       shapes: ``shapes(model, *inputs)``: the parameter tree as ``jax.ShapeDtypeStruct``.
-      layers: ``layers(model, *inputs)``: leaf path → layout of every layer that it knows.
-      defaults: the framework's default draw of each leaf; the same for frameworks of one host.
+      layers: ``layers(model, *inputs)``: leaf path → layout, for every layer that jinit knows.
+      defaults: the default initializer of each leaf; equal for frameworks of one host.
       open: ``open(model, x) -> Opening``; None if the layers of a model cannot be tapped.
       needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
         ``layers`` need example inputs.
-      classes: names of the layer classes whose kernels it knows; a derived class counts too.
+      classes: names of the layer classes whose kernels jinit knows; derived classes count too.
     """
 
     name: str

@@ -34,9 +34,9 @@ def recognize(model: ModelLike) -> bool:
 
 def shapes(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> PyTree:
     """The parameter dictionary as ``jax.ShapeDtypeStruct``."""
-    # A new function each time: JAX traces one function only once, and layers show in a trace.
-    made = jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)
-    return made[0] if comes_from(model, "haiku", "TransformedWithState") else made
+    # A new function each time: JAX caches traces by function, and layers are seen only in a trace.
+    variables = jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)
+    return variables[0] if comes_from(model, "haiku", "TransformedWithState") else variables
 
 
 def layers(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> dict[str, Layout]:
@@ -59,7 +59,7 @@ def layers(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> 
         tree = shapes(model, *inputs)
     layouts: dict[str, Layout] = {}
     for place, leaves in tree.items():
-        # Inside layer_stack a module does not know the names around it.
+        # Inside layer_stack a module's name lacks the enclosing scopes.
         names = [name for name in seen if place == name or place.endswith(f"/{name}")]
         if not names:
             continue
@@ -139,11 +139,11 @@ def _conv_transpose(module: ModelLike, shape: tuple[int, ...], parent: ModelLike
 
 
 def _depthwise(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
-    # (…, 1, channels · multiplier): every output has one input channel of its own.
+    # (…, 1, channels · multiplier): each output reads one input channel.
     return _layout(f"conv(groups={shape[-1] // module.channel_multiplier})")
 
 
-# Layer class → the layout of its kernel w, given its shape and the module around the layer.
+# Layer class → the layout of its kernel w, given w's shape and the enclosing module.
 _KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...], ModelLike | None], Layout]] = {
     "Linear": _linear,
     "ConvND": _conv,
@@ -162,7 +162,7 @@ def _gates(
 
 
 def open_layers(model: hk.Transformed, x: Array) -> Opening:
-    """Taps each layer by intercepting its calls; ``apply`` gets no key."""
+    """Taps each layer by intercepting its calls; the model runs without a PRNG key."""
     import haiku as hk
 
     if comes_from(model, "haiku", "TransformedWithState"):
@@ -174,7 +174,7 @@ def open_layers(model: hk.Transformed, x: Array) -> Opening:
         )
     params = jax.eval_shape(model.init, jax.random.key(0), x)
     owners = owners_of(params)
-    # `without_apply_rng` removes the parameter for the key.
+    # `without_apply_rng` removes the key from apply's parameters.
     key = (None,) if len(inspect.signature(model.apply).parameters) > 2 else ()
 
     def apply(params: PyTree, x: Array, tap: Tap) -> Array:
@@ -194,7 +194,7 @@ def open_layers(model: hk.Transformed, x: Array) -> Opening:
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """Truncated normal whose *parent* has σ = 1/√n (so the draw has 0.88/√n), zero biases."""
+    """N(0, 1/n) truncated at ±2/√n, so that σ is 0.88/√n, with n = fan_in; zero biases."""
     if layout.kind == "vector":
         return _common.vector_default(layout, leaf.rpartition("/")[2]), layout
     if layout.kind == "bias":
@@ -206,7 +206,7 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
     if layout.layer == "GRU":
         draw = variance_scaling(1.0, "fan_in", "truncated_normal")
         return draw, _common.as_one_kernel(layout)
-    # Taps × the in axis of the shape; strides are not counted.
+    # Number of taps × size of the in axis; strides are not counted.
     (axis,) = layout.in_axes
     fan_in = math.prod(shape[:-2]) * shape[axis]
     return truncated_normal(1 / math.sqrt(fan_in)), layout

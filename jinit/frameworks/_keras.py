@@ -83,12 +83,12 @@ def _describe(node: ModelLike) -> _Described:
 
 
 def _variable(node: ModelLike, name: str) -> package.Variable | None:
-    found = getattr(node, name, None)
-    return found if hasattr(found, "path") and hasattr(found, "shape") else None
+    value = getattr(node, name, None)
+    return value if hasattr(value, "path") and hasattr(value, "shape") else None
 
 
 def _cell(count: int) -> Callable[[ModelLike, str], _Described]:
-    """The variables of a recurrent cell with that many gates."""
+    """The function that returns the variables of a recurrent cell with ``count`` gates."""
 
     def describe(node: ModelLike, name: str) -> _Described:
         inputs = Layout(layer=name, fused=equal_blocks(node.kernel.shape[-1], count))
@@ -156,7 +156,7 @@ _KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout]] = {
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """glorot_uniform kernels, orthogonal recurrent kernels, zero biases, forget gates at 1."""
-    if layout.layer == "AdditiveAttention":  # glorot_uniform whose one axis is both in and out
+    if layout.layer == "AdditiveAttention":  # glorot_uniform; its one axis is both in and out
         bound = math.sqrt(3 / shape[0])
         return uniform_range(-bound, bound), layout
     if layout.kind == "vector":
@@ -168,7 +168,7 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
         return zeros, layout
     if layout.kind == "embedding":
         return uniform_range(-0.05, 0.05), layout
-    # Except in EinsumDense, Keras reads the last two axes as in and out, whatever the layer does.
+    # Keras reads the last two axes as in and out in every layer except EinsumDense.
     last_two = Layout(layout.kind, layout.layer)
     if layout.kind == "recurrent":
         return orthogonal(), last_two
@@ -180,18 +180,18 @@ def keras(
 ) -> package.initializers.Initializer:
     """A Keras initializer that draws with jinit, for ``kernel_initializer=``.
 
-    Keras' own initializers give two layers that share one object equal weights. This one takes a
-    new seed from a ``keras.random.SeedGenerator`` at every call, so no two layers are equal; with
-    ``seed=`` the sequence of layers is reproducible. Models that use it can be cloned and saved; to
-    load one, call this function once before.
+    Two layers that share one of Keras' own initializer objects get equal weights. This initializer
+    takes a new seed from a ``keras.random.SeedGenerator`` at every call, so no two layers get equal
+    weights; with ``seed=`` the sequence of calls is reproducible. Models that use it can be cloned
+    and saved. Call this function once before you load a saved model.
 
-    Keras passes an initializer the shape and not the layer, so fans are those of the last two axes:
-    write ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model with
+    Keras passes an initializer only the shape, so fans are those of the last two axes: write
+    ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model with
     :func:`jinit.initialize`.
 
     Args:
       initializer: a spec string or any ``init(key, shape, dtype)``.
-      seed: of the generator, ``0 ≤ seed < 2**32``; None draws one from Keras.
+      seed: the generator's seed, ``0 ≤ seed < 2**32``; with None Keras draws one.
 
     Returns:
       A ``keras.initializers.Initializer``.
@@ -217,12 +217,12 @@ def keras(
 
 @functools.cache
 def _keras_class() -> Callable[..., package.initializers.Initializer]:
-    """The class of jinit's Keras initializers; it is made once, when Keras is first needed."""
+    """The class of jinit's Keras initializers, defined once, when Keras is first needed."""
     import keras as package
 
     @package.saving.register_keras_serializable("jinit", "Initializer")
     class Initializer(package.initializers.Initializer):
-        """Draws with jinit; a copy made from its configuration draws from a seed of its own."""
+        """Draws with jinit; ``from_config`` returns an initializer with a new seed."""
 
         def __init__(self, spec: str | NamedInitializer, seed: int | None = None) -> None:
             self.draw = initializers.get(spec)
@@ -235,7 +235,7 @@ def _keras_class() -> Callable[..., package.initializers.Initializer]:
             return package.ops.convert_to_tensor(drawn)
 
         def clone(self) -> Initializer:
-            # Keras gives each layer a clone, which would start again at the same seed.
+            # Keras gives each layer a clone, which would start again from the same seed.
             return self
 
         def get_config(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Names the kinds of layers that a spec string can name; each makes a layout in (…, in, out)."""
+"""Registers the layer kinds that a spec string can name; each is a function that makes a layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def get_layer_kind(name: str) -> LayerKind:
       name: one of :func:`layer_kinds`.
 
     Raises:
-      ValueError: the name is unknown; the message offers the nearest.
+      ValueError: the name is unknown; the message suggests the nearest name.
 
     >>> get_layer_kind("conv")(groups=2).groups
     2
@@ -45,10 +45,10 @@ def register_layer_kind(name: str, factory: LayerKind) -> None:
     """Adds a layer kind to this process; registering the same factory again changes nothing.
 
     Args:
-      name: an identifier that is not yet taken; it may then stand in ``layers={pattern: name}``.
+      name: an identifier that is not yet taken; ``layers={pattern: name}`` then accepts it.
       factory: returns a :class:`Layout`; its parameters become the arguments of the spec string.
-        The axes ``in_axes=(-2,), out_axes=(-1,)`` are moved to a framework's own in and out axes;
-        all other axes are used in every framework as they are.
+        A layout with ``in_axes=(-2,), out_axes=(-1,)`` gets each framework's own in and out axes;
+        all other axes are the same in every framework.
 
     Raises:
       ValueError: the name is taken by another kind, or is not an identifier.

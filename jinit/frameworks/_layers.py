@@ -1,6 +1,6 @@
-"""Asks a model which layers it has and which parameters, through the row of its framework.
+"""Lists the layers and the parameters of a model of any framework.
 
-Frameworks are recognized by class names, so a framework is imported only if the model came from it.
+Models are recognized by class names, so a framework is imported only if the model comes from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def host_of(model: ModelLike) -> str:
 
 
 def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
-    """Leaf path → what the leaf is in its layer, for every layer that the model uses.
+    """The layout of each leaf by its path, for every layer that the model uses.
 
     Args:
       model: a model of any framework in :func:`jinit.frameworks.names`.
@@ -41,12 +41,12 @@ def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
 
     Returns:
       The layouts for ``jinit.initialize(…, layers=layers(model, x))``. Leaves of layers that jinit
-      does not know are missing: name them yourself,
+      does not know are missing: add them yourself,
       ``{**layers(model, x), "*/mixer/weight": "dense"}``.
 
     Raises:
       TypeError: a model of no known framework.
-      ValueError: inputs with which a model does not run.
+      ValueError: the model does not run on these inputs.
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> layers(nn.Conv(8, (3, 3), feature_group_count=4), jnp.zeros((1, 8, 8, 4)))["kernel"].groups
@@ -61,9 +61,9 @@ def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
         reason = str(error).strip().partition("\n")[0][:120]
         raise errors.refusal(
             "inputs of the model",
-            f"{len(inputs)} inputs, with which the model does not run ({type(error).__name__})",
+            f"{len(inputs)} inputs, on which the model does not run ({type(error).__name__})",
             "example inputs, arrays or jax.ShapeDtypeStruct",
-            f"frameworks.layers(model, x); it said: {reason}",
+            f"frameworks.layers(model, x); the model raised: {reason}",
         ) from error
 
 
@@ -72,7 +72,7 @@ def shapes(model: ModelLike, *inputs: PyTree) -> PyTree:
 
     The tree is the framework's own: linen's ``params`` collection, ``nnx.state(model, nnx.Param)``,
     Haiku's dictionary, an Equinox module; for Keras and torch a dictionary by variable path or
-    parameter name, without variables that are not trained.
+    parameter name, without Keras' non-trainable variables and torch's buffers.
 
     Args:
       model, *inputs: as :func:`layers`.
@@ -104,7 +104,7 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
       host: the axis order, one of :func:`jinit.frameworks.hosts`.
 
     Returns:
-      The layout of a leaf in such a layer.
+      The :class:`Layout`.
 
     Raises:
       ValueError: an unknown kind or host, or arguments that the kind does not take.

@@ -1,8 +1,8 @@
 """Describes a leaf's role in its layer: its in and out axes, and the kernels it packs.
 
 A leaf is a stack of kernels. A grouped, batched or packed leaf is cut into kernels of shape
-(receptive field…, in, out); each kernel is drawn alone, and the kernels are joined again. So every
-initializer serves every layer of every framework, and no fan is guessed from the rank.
+(receptive field…, in, out); each kernel is drawn alone, and the kernels are joined again. Every
+initializer therefore works for every layer of every framework, and no fan is guessed from the rank.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from jinit.typing import Array, DType, Initializer, Key
 
 @dataclass(frozen=True)
 class Layout:
-    """The cut of a leaf into kernels ``(receptive field…, in, out)``.
+    """Describes how a leaf is cut into kernels ``(receptive field…, in, out)``.
 
     Attributes:
       kind: ``"kernel"``, ``"recurrent"`` (hidden to hidden), ``"embedding"``, ``"bias"`` or
-        ``"vector"`` (scales, shifts and all else that has no fans).
+        ``"vector"`` (scales, shifts and other leaves without fans).
       layer: the class name of the layer, for reports and presets; may be empty.
       in_axes, out_axes, batch_axes: axes of the leaf; the others are the receptive field. A leaf
         without in axes has one input (a depthwise kernel).
@@ -34,8 +34,8 @@ class Layout:
       fan_in, fan_out: set if the shape does not show them. A bias has its kernel's fans, an
         embedding has one active input, and an output of a transposed convolution with stride s sees
         1/s of the taps along an axis.
-      strides: the product of a transposed convolution's strides; kernel taps divided by the taps
-        that reach one output.
+      strides: the product of a transposed convolution's strides: all taps of the kernel divided by
+        the taps that reach one output.
 
     >>> Layout(groups=4).kernels((3, 3, 2, 8))
     (4, [(3, 3, 2, 2)])
@@ -66,7 +66,7 @@ class Layout:
         return cut.stacks, cut.kernels()
 
     def fans(self, shape: tuple[int, ...]) -> Fans | None:
-        """The fans of the first kernel; None if the leaf has none.
+        """The fans of the first kernel; None if the leaf has no fans or no entries.
 
         >>> Layout(in_axes=(1,), out_axes=(0,)).fans((20, 10))
         Fans(fan_in=10.0, fan_out=20.0)
@@ -84,7 +84,7 @@ class Layout:
         )
 
     def fan_in_one(self, shape: tuple[int, ...]) -> bool:
-        """Whether a unit has a single incoming weight.
+        """Whether every unit has a single incoming weight.
 
         >>> Layout().fan_in_one((1, 5))
         True
@@ -92,7 +92,7 @@ class Layout:
         return all(math.prod(kernel[:-1]) == 1 for kernel in self.kernels(shape)[1])
 
     def stacked(self, values: np.ndarray) -> np.ndarray:
-        """A leaf as ``(stacks, receptive field…, in, out)``, blocks still side by side.
+        """A leaf as ``(stacks, receptive field…, in, out)``; fused blocks stay side by side.
 
         >>> Layout(in_axes=(1,), out_axes=(0,)).stacked(np.zeros((3, 2))).shape
         (1, 2, 3)
@@ -100,9 +100,9 @@ class Layout:
         return self._cut(values.shape).stacked(values)
 
     def fitted(self, initializer: Initializer) -> Initializer:
-        """The initializer with this leaf's fan_in, and without blocks that this layout packs.
+        """The initializer with this leaf's fan_in and without the blocks that this layout packs.
 
-        An initializer gets the fan_in only if it takes one and the shape does not show it.
+        The fan_in is passed only if the initializer takes one and the shape does not show it.
 
         Raises:
           ValueError: the initializer and this layout have different fused blocks.
@@ -125,7 +125,10 @@ class Layout:
     def draw(
         self, initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: DType
     ) -> Array:
-        """A leaf of this shape; kernel i of a stack is drawn from ``fold_in(key, i)``.
+        """Draws a leaf of this shape, kernel by kernel.
+
+        Kernel i of several is drawn from ``fold_in(key, i)``, a single kernel from ``key``. In a
+        stack of fused kernels the key is folded twice: with the block's index, then the stack's.
 
         Raises:
           ValueError: the axes, groups or blocks do not fit the shape, or the initializer and this

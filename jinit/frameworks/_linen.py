@@ -43,7 +43,7 @@ def recognize(model: ModelLike) -> bool:
 
 def shapes(model: nn.Module, *inputs: PyTree) -> PyTree:
     """The ``params`` collection as ``jax.ShapeDtypeStruct``."""
-    # A new function each time: JAX traces one function only once, and layers show in a trace.
+    # A new function each time: JAX caches traces by function, and layers are seen only in a trace.
     return jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)["params"]
 
 
@@ -95,7 +95,7 @@ def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
 def _in_cell(
     place: tuple[str, ...], cell: ModelLike | None, layouts: dict[str, Layout]
 ) -> dict[str, Layout]:
-    """Marks the layers of a recurrent cell: those from hidden to hidden are named h, hi, hf, …"""
+    """Marks the layers of a recurrent cell; the recurrent ones are named h, hi, hf, …"""
     if not comes_from(cell, "flax", *_CELLS):
         return layouts
     name = type(cell).__name__
@@ -155,7 +155,7 @@ def _einsum(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
 
 
 def _conv_local(module: ModelLike, shape: tuple[int, ...]) -> Layout:
-    # (positions…, taps · in, out): a kernel of its own at every position.
+    # (positions…, taps · in, out): one kernel per position.
     return Layout(batch_axes=tuple(range(len(shape) - 2)))
 
 
@@ -176,7 +176,7 @@ def _rank(module: ModelLike) -> int:
     return 2 + (1 if isinstance(module.kernel_size, int) else len(module.kernel_size))
 
 
-# Layer class of linen or nnx → the layout of its kernel, None if the layer does not say it.
+# Layer class of linen or nnx → the layout of its kernel; None if the layer does not determine it.
 KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout | None]] = {
     "Dense": _dense,
     "Linear": _dense,
@@ -191,7 +191,7 @@ KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout | None]] = {
 
 
 def open_layers(model: nn.Module, x: Array) -> Opening:
-    """Taps each layer by intercepting its calls; a jinit MLP inside is tapped at all its layers."""
+    """Taps each layer by intercepting its calls; a jinit MLP in the model is tapped per layer."""
     import flax.linen as nn
     from flax import errors as flax_errors
 
@@ -223,14 +223,14 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
             context: InterceptorContext,
         ) -> PyTree:
             module, name = context.module, "/".join(context.module.path)
-            # A tied embedding is called again, as the layer that makes the logits.
+            # A tied embedding runs again, by ``attend``, as the layer that computes the logits.
             if context.method_name not in ("__call__", "attend"):
                 return call(*args, **kwargs)
-            # A subclass may compute something else, so its layers stay unseen.
+            # A subclass of MLP may compute something else, so its layers stay unseen.
             if type(module) is MLP:
                 # The MLP's layers only own parameters; the MLP does the arithmetic.
                 own, inputs = module.variables["params"], args[0] if args else kwargs["x"]
-                return unrolled_apply(module, own, inputs, lambda its, z: tap(f"{name}/{its}", z))
+                return unrolled_apply(module, own, inputs, lambda part, z: tap(f"{name}/{part}", z))
             out = call(*args, **kwargs)
             return tap(name, out) if name in owners else out
 
@@ -241,7 +241,7 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
             raise errors.refusal(
                 "model",
                 str(error).partition(" (http")[0],
-                "a model that draws nothing",
+                "a model that runs without PRNG keys",
                 "inference mode (deterministic=True), or a wrapping apply(params, x, tap)",
             ) from None
 

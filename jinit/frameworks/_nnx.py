@@ -19,12 +19,12 @@ from jinit.typing import Array, ModelLike, PyTree
 if TYPE_CHECKING:
     from flax import nnx
 
-# Cells whose dense layers pack gates along the out axis: (input layer, recurrent layer, gates).
+# Cells whose dense layers pack gates along the out axis → (input layer, recurrent layer, gates).
 _PACKED_CELLS = {
     "OptimizedLSTMCell": ("dense_i", "dense_h", 4),
     "GRUCell": ("dense_i", "dense_h", 3),
 }
-# Cells with one dense layer per gate: how the names of their recurrent layers begin.
+# Cells with one dense layer per gate → the prefix of their recurrent layers' names.
 _PLAIN_CELLS = {"LSTMCell": "h", "SimpleCell": "dense_h"}
 _TAP = "_jinit_tap"
 
@@ -67,7 +67,7 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
 def _in_cell(
     parent: ModelLike | None, name: str, layouts: dict[str, Layout], shape: tuple[int, ...]
 ) -> dict[str, Layout]:
-    """The kernel and bias of a recurrent cell's layer: which are recurrent, which pack gates."""
+    """Layouts of kernel and bias of a recurrent cell's layer, packed gates included; else {}."""
     kernel = layouts["kernel"]
     packed = entry_of(parent, "flax", _PACKED_CELLS)
     recurrent = entry_of(parent, "flax", _PLAIN_CELLS)
@@ -82,7 +82,7 @@ def _in_cell(
 
 
 def open_layers(model: nnx.Module, x: Array) -> Opening:
-    """Taps each layer of a merged copy of the module, by a derived class of the layer's class."""
+    """Gives each layer of a merged copy a subclass of its class, which taps the layer's output."""
     from flax import nnx
 
     graph, state, *rest = nnx.split(model, nnx.Param, ...)
@@ -126,7 +126,7 @@ def _check_tied(model: nnx.Module) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _tapped(layer: type) -> type:
-    """A class derived from a layer's class whose output goes through its tap."""
+    """A subclass of a layer's class that passes the output through the layer's tap."""
 
     def call(self: ModelLike, *args: PyTree, **kwargs: PyTree) -> PyTree:
         return self.__dict__[_TAP](layer.__call__(self, *args, **kwargs))
@@ -134,7 +134,7 @@ def _tapped(layer: type) -> type:
     def attend(self: ModelLike, *args: PyTree, **kwargs: PyTree) -> PyTree:
         return self.__dict__[_TAP](layer.attend(self, *args, **kwargs))  # type: ignore[attr-defined]
 
-    # A tied embedding is called again, as the layer that makes the logits.
+    # A tied embedding runs again, by ``attend``, as the layer that computes the logits.
     methods = {"__call__": call} | ({"attend": attend} if hasattr(layer, "attend") else {})
     return type(layer.__name__, (layer,), methods)
 

@@ -1,4 +1,4 @@
-"""Spells the path of a leaf as text, in the one way that rules, reports and layouts share."""
+"""Writes the path of a leaf as text, in the form that rules, reports and layouts share."""
 
 from __future__ import annotations
 

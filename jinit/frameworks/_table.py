@@ -1,4 +1,4 @@
-"""Lists the frameworks, one row each; every other list of frameworks or presets is read here."""
+"""Registers frameworks and presets; all other lists of them are derived from these two tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def hosts() -> tuple[str, ...]:
 
 
 def get(name: str) -> Framework:
-    """What jinit knows of a framework.
+    """The :class:`Framework` of this name.
 
     Raises:
       ValueError: an unknown name.
@@ -59,15 +59,15 @@ def get(name: str) -> Framework:
 def register(framework: Framework) -> None:
     """Adds a framework, and its defaults as the preset of its host.
 
-    Its models then work wherever a model, a host or a preset is expected. Registering an equal
+    Its models, host and preset then work wherever others do. Registering an equal
     framework again changes nothing.
 
     Args:
-      framework: the row of the framework.
+      framework: the framework to add.
 
     Raises:
       TypeError: not a :class:`Framework`.
-      ValueError: its name is taken, or its host has other conventions or defaults.
+      ValueError: the name is taken, or the host already has other conventions or defaults.
 
     >>> import dataclasses
     >>> register(dataclasses.replace(get("linen"), name="mine"))
@@ -95,10 +95,10 @@ def register(framework: Framework) -> None:
 
 
 def remove(name: str) -> None:
-    """Removes a framework that :func:`register` added, and its preset: for tests and examples.
+    """Removes a framework that :func:`register` added, with its preset; for tests and examples.
 
     Raises:
-      ValueError: an unknown name, or a framework that jinit brings along.
+      ValueError: an unknown name, or a built-in framework.
     """
     host = get(name).host
     if name in {row.name for row in _ROWS}:
@@ -108,7 +108,7 @@ def remove(name: str) -> None:
 
 
 def presets() -> tuple[str, ...]:
-    """The names of presets: one for each host, its default draws, and those that were registered.
+    """The names of all presets: the defaults of each host, then those that users registered.
 
     >>> presets()
     ('flax', 'haiku', 'equinox', 'keras', 'torch')
@@ -117,15 +117,15 @@ def presets() -> tuple[str, ...]:
 
 
 def get_preset(name: str) -> Preset:
-    """The default draws of a framework.
+    """The default initialization of a framework, or a registered preset.
 
     Args:
       name: one of :func:`presets`.
 
     Returns:
-      ``preset(layout, leaf name, shape) -> (initializer, layout)``. The layout that comes back has
-      the fans that the framework uses where they are not the layer's own: a preset reproduces its
-      framework, traps included.
+      ``preset(layout, leaf name, shape) -> (initializer, layout)``. The returned layout has the
+      fans that the framework uses, even if they are not the layer's own: a preset reproduces its
+      framework, mistakes included.
 
     Raises:
       ValueError: an unknown name.
@@ -138,7 +138,7 @@ def get_preset(name: str) -> Preset:
 
 
 def register_preset(name: str, preset: Preset) -> None:
-    """Adds a preset, which may then stand for ``rules``; registering it again changes nothing.
+    """Adds a preset, whose name ``rules=`` then accepts; registering it again changes nothing.
 
     Args:
       name: an identifier that is not yet taken.

@@ -1,6 +1,6 @@
-"""Records and perturbs the values of layers: what every framework's ``open`` is made of.
+"""Records and perturbs the outputs of layers, for :func:`jinit.frameworks.capture`.
 
-``opened(params, x, taps) -> (outputs, values)``, as in :func:`jinit.frameworks.capture`.
+An opened model is ``opened(params, x, taps) -> (outputs, values)``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PlainApply: TypeAlias = Callable[[PyTree, Array, Tap], PyTree]
 class Recorder:
     """Adds taps to values and keeps the sums, in the order of the calls.
 
-    A second value of one name is kept as ``name#2``.
+    A second value with the same name is kept as ``name#2``.
 
     Raises:
       ValueError: a value inside ``scan``, ``vmap`` or ``remat``, which cannot leave its trace.
@@ -115,7 +115,7 @@ def check_taps(opened: Opened, params: PyTree, x: Array) -> None:
 def owners_of(shapes: PyTree) -> set[str]:
     """Paths of the layers that own an array of rank ≥ 2.
 
-    A module that owns such an array and also contains whole layers is left out: its output is not
+    A module that owns such an array and also contains other layers is left out: its output is not
     the pre-activation of its own kernel.
     """
     owners = {
@@ -129,5 +129,5 @@ def owners_of(shapes: PyTree) -> set[str]:
 
 
 def owner_of(path: KeyPath) -> str:
-    """The path of a leaf's layer, cut from the text because a layer may be called ``value``."""
+    """The path of a leaf's layer, from the leaf's text: path_of drops a last key ``value``."""
     return path_of(path).rpartition("/")[0]

@@ -54,7 +54,7 @@ def layers(model: torch.nn.Module, *inputs: PyTree) -> dict[str, Layout]:
             layouts[f"{place}.{name}" if place else name] = layout
     for place, node in model.named_modules():
         if comes_from(node, "torch", "Transformer"):
-            # A Transformer draws the kernels of all its layers again, by a rule of its own.
+            # A Transformer draws the kernels of all its layers again, by its own rule.
             for name, layout in layouts.items():
                 if name.startswith(f"{place}." if place else "") and layout.kind == "kernel":
                     layouts[name] = replace(layout, layer="Transformer")
@@ -157,9 +157,9 @@ _KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout]] = {
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
-    """kaiming_uniform with a = √5, which is U[±1/√n], for kernels and, with their n, biases.
+    """U[±1/√n] (kaiming_uniform with a = √5) for kernels, and for biases with their kernel's n.
 
-    torch reads the second axis as inputs, which in a transposed convolution are its outputs.
+    torch takes n from the second axis, which in a transposed convolution holds the outputs.
     """
     if layout.layer == "Bilinear":
         return fan_in_uniform(fan_in=layout.fan_in or shape[1]), layout
@@ -172,7 +172,7 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
 def fan_in_defaults(
     layout: Layout, leaf: str, shape: tuple[int, ...]
 ) -> tuple[NamedInitializer, Layout]:
-    """U[±1/√n] for kernels and biases, recurrent cells with n = hidden; embeddings N(0, 1)."""
+    """U[±1/√n] for kernels and biases, in recurrent cells with n = hidden; embeddings N(0, 1)."""
     if layout.kind == "vector":
         if leaf.endswith(("bias_k", "bias_v")):  # glorot_normal of (1, 1, features)
             return normal(1 / math.sqrt(shape[-1])), layout
@@ -188,7 +188,7 @@ def fan_in_defaults(
     if layout.layer in _GATED:
         hidden = layout.fan_out
         if layout.kind != "bias":
-            # A projection (torch's proj_size) has hidden inputs, every other kernel hidden outputs.
+            # hidden is the in axis of a projection (torch's proj_size), else the out axis.
             hidden = shape[0] // len(layout.fused) if layout.fused else shape[1]
         return fan_in_uniform(fan_in=hidden), layout
     # n is the whole window of a transposed convolution; its strides are not counted.
