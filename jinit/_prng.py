@@ -85,7 +85,8 @@ def _apart(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The same bits from a program that XLA does not merge with the operations that follow.
 
     In one loop, twenty rounds and an inverse error function form a chain of dependent operations
-    longer than a core's out-of-order window, so the core stalls. Two loops take two thirds of the time.
+    longer than a core's out-of-order window, so the core stalls. Two loops take two thirds of the
+    time.
     """
 
     def call(key: Array) -> Array:

@@ -220,7 +220,7 @@ def check_seed(seed: int | np.integer, what: str = "seed", limit: int | None = N
     Args:
       seed: the seed.
       what: the name of the argument, for the message.
-      limit: ``SEED_LIMIT`` for the seed of a JAX key; None for a NumPy generator, which has no limit.
+      limit: ``SEED_LIMIT`` for a JAX key; None for a NumPy generator, which has no limit.
 
     Raises:
       TypeError: ``seed`` is not a whole number.
