@@ -184,7 +184,7 @@ MUTANTS = [
     M("depth scales: inf has no derivative", "theory/_fixed_points.py", "xp.abs(xp.where(critical, 0.5, slope))", "xp.abs(slope)", f"{FIELD}::test_infinite_depth_scales_have_the_derivative_0_and_not_nan"),
     M("critical line: where lengths run away too", "theory/_edge_of_chaos.py", "& (growth <= 1 + 1e-3 * np.minimum(q, 1e-3))", "", FIELD),
     M("fixed points: small ones are not looked for", "theory/_stability.py", "np.geomspace(1e-13, 1e-5, 100)", "np.array([1e-5])", f"{FIELD}::test_small_fixed_points_are_found"),
-    M("recommend: nothing through is nothing lost", "advise/_recommend.py", "if math.isfinite(score) and not gone else", "if math.isfinite(score) or gone else", "tests/advise/test_recommend.py::test_initializers_that_let_nothing_through_are_last"),
+    M("recommend: nothing through is nothing lost", "advise/_recommend.py", "if math.isfinite(score) and not lost else", "if math.isfinite(score) or lost else", "tests/advise/test_recommend.py::test_initializers_that_let_nothing_through_are_last"),
     M("critical rate: half", "theory/_edge_of_chaos.py", "2 * at.slope_second / (q * at.curvature_second)", "at.slope_second / (q * at.curvature_second)", f"{FIELD}::test_correlations_of_tanh_on_its_edge_fall_as_beta_over_l"),
     M("residual: E h E φ forgotten", "theory/_propagation.py", " + 2 * stream.mean * branch.mean", "", PREDICT),
     M("residual: skip carries no gradient", "theory/_propagation.py", "xp.logaddexp(at_h, before) if architecture.residual else before", "before", PREDICT),

@@ -1,4 +1,4 @@
-"""Ranks initializers for a network by theory and by measurement."""
+"""Ranks initializers for a network by measurement, with the prediction of theory beside it."""
 
 from jinit.advise._recommend import Candidate, recommend
 

@@ -1,4 +1,4 @@
-"""Ranks initializers for a network: theory predicts, sampled networks are measured."""
+"""Ranks initializers for a network by measuring sampled networks; theory predicts the same."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def recommend(
             for seed in range(seeds)
         ]
         stacked: Profile = jax.tree.map(lambda *rows: np.stack(rows), *profiles)
-        ranked.append(_judged(model, x, spec, bias, stacked))
+        ranked.append(_scored(model, x, spec, bias, stacked))
     return sorted(ranked, key=lambda candidate: (candidate.score, candidate.dead))
 
 
@@ -161,7 +161,7 @@ def _orthogonal(sigma_w: float) -> str:
     return "orthogonal" if scale == "1" else f"orthogonal({scale})"
 
 
-def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) -> Candidate:
+def _scored(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) -> Candidate:
     """The candidate for a profile ``(seeds, layers)`` of its networks."""
     last = model.depth - 1
     length, norm = (
@@ -175,7 +175,7 @@ def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) ->
         spread = float(square[:, last].std(ddof=1))
     # ln 0 makes the factors infinite or NaN; zeros are therefore counted separately.
     zero = {"signal": (length == 0).any(1), "gradient": (norm == 0).any(1)}
-    gone = [
+    lost = [
         f"{what} is 0 in {100 * share.mean():.0f} % of networks"
         for what, share in zero.items()
         if share.any()
@@ -189,7 +189,7 @@ def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) ->
     return Candidate(
         initializer=spec,
         bias_initializer=bias,
-        score=score if math.isfinite(score) and not gone else math.inf,
+        score=score if math.isfinite(score) and not lost else math.inf,
         forward=expected[0],
         backward=expected[1],
         measured_forward=forward,
@@ -198,7 +198,7 @@ def _judged(model: MLP, x: jax.Array, spec: str, bias: str, profile: Profile) ->
         angle=angle,
         correlation=parallel,
         dead=float((zero["signal"] | zero["gradient"]).mean()),
-        reason="; ".join(gone) or _reason(forward, backward, spread, parallel),
+        reason="; ".join(lost) or _reason(forward, backward, spread, parallel),
         code=_code(spec, bias),
     )
 

@@ -1,4 +1,7 @@
-"""Runs the command line: parses arguments, calls the library, prints. ``--help`` loads no JAX."""
+"""Runs the command line ``jinit``: parses arguments, calls the library, prints.
+
+``jinit --help`` does not load JAX.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments; default ``sys.argv[1:]``.
 
     Returns:
-      The exit code: 0 for success, 1 for a fault that was found or a failure, 2 for bad input,
-      130 after Ctrl-C.
+      The exit code: 0 for success, 1 for a failure or for weights or networks that are not healthy,
+      2 for bad input, 130 after Ctrl-C.
 
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
@@ -64,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         )
     except (ValueError, TypeError, errors.MissingExtraError) as error:
-        # One line, no traceback: what, got, allowed, fix.
+        # One line without a traceback: what is wrong, the value, what is allowed, the fix.
         print(f"jinit: {error}", file=sys.stderr)
         return 2
     except errors.HangError as error:
         print(f"jinit: {error}", file=sys.stderr, flush=True)
-        # The hung thread is inside the compiler or a program and cannot be ended: an ordinary exit
-        # would take the process down with a crash of the runtime.
+        # The hung thread is inside the compiler or a program and cannot be stopped; an ordinary
+        # exit would crash in JAX's runtime.
         os._exit(1)
     except BrokenPipeError:
         # The reader closed the pipe; flushing to it at exit would fail again.

@@ -93,7 +93,7 @@ def _against_theory(network: ProbeOptions, model: MLP, x: Array, profile: Profil
 def predict(
     network: NetworkOptions = NetworkOptions(), options: PredictOptions = PredictOptions()
 ) -> int:
-    """Predicts lengths, correlations and gradients of every layer by theory. Draws no weights.
+    """Predicts E z², correlations and gradients of every layer by theory, without drawing weights.
 
     Exit code 0 if the network is healthy, 1 if something is wrong.
 
@@ -121,7 +121,7 @@ def predict(
 
 
 def phase(grid: PhaseOptions = PhaseOptions()) -> int:
-    """Draws the phase diagram of an activation: edge of chaos, depth scales, and your initializer.
+    """Draws the phase diagram of an activation: edge of chaos, depth scales, and an initializer.
 
     Example: jinit phase --activation tanh --initializer he_normal --out phase.png
     """
@@ -174,7 +174,7 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
 def recommend(
     network: NetworkOptions = NetworkOptions(), options: RecommendOptions = RecommendOptions()
 ) -> int:
-    """Ranks initializers for a network by measurement beside theory, and prints the code to use.
+    """Ranks initializers by measuring networks, with theory beside, and prints the code to use.
 
     Example: jinit recommend --activation gelu --depth 50 --width 512
     """
@@ -196,17 +196,17 @@ def recommend(
 
 
 def _title(initializer: str, network: NetworkOptions | ProbeOptions) -> str:
-    """The title of a picture: the initializer, and the options that are not defaults."""
+    """The title of a picture: initializer, activation, depth × width, and any extra structure."""
     parts = [initializer, network.activation, f"{network.depth} × {network.width}"]
     parts += ["residual"] if network.residual else []
     parts += ["layer normalization"] if network.layer_norm else []
     return ", ".join(parts)
 
 
-def _say(done: int, of: int, name: str) -> None:
+def _say(done: int, total: int, name: str) -> None:
     """Overwrites one line of progress on stderr."""
-    print(f"\r\x1b[2K[{done + 1}/{of}] {name}", end="", file=sys.stderr, flush=True)
-    if done + 1 == of:
+    print(f"\r\x1b[2K[{done + 1}/{total}] {name}", end="", file=sys.stderr, flush=True)
+    if done + 1 == total:
         print(file=sys.stderr)
 
 

@@ -14,7 +14,7 @@ try:
 except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
 
-_KERNELS = "of the kernels: a name or a spec string; `jinit initializers` lists the names"
+_KERNELS = "initializer of the kernels: name or spec string; `jinit initializers` lists the names"
 _DATASET = f"source of inputs and labels: {listed('dataset')}"
 _ACTIVATION = f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
 
@@ -38,7 +38,7 @@ class RunOptions:
 
 
 def _grid_options() -> type[Any]:
-    """A flag for every field of Grid, with its help and default; several values for an axis."""
+    """Makes a dataclass with a flag per field of Grid; flags of axes take several values."""
     kinds: dict[str, Any] = dict.fromkeys(("depth", "width", "batch_size"), int)
     kinds |= dict.fromkeys(
         ("gain", "learning_rate", "momentum", "weight_decay", "label_noise"), float
@@ -59,7 +59,7 @@ def _grid_options() -> type[Any]:
             one: Any = int if item.name.endswith("seeds") else kinds.get(item.name, str)
             kind, default = tuple[one, ...], () if default is None else (default,)
         if item.name.endswith("seeds"):
-            help_text += "; one number is how many, several are the seeds"
+            help_text += "; one number is a count, several numbers are the seeds themselves"
         options.append(
             (item.name, Annotated[kind, arg(help=help_text)], dataclasses.field(default=default))
         )
@@ -74,7 +74,7 @@ class ProbeOptions:
     """A network, its input, and what to do with the profile."""
 
     initializer: Annotated[str, arg(help=_KERNELS)] = "he_normal"
-    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
+    bias_initializer: Annotated[str, arg(help="initializer of the biases")] = "zeros"
     activation: Annotated[str, arg(help=_ACTIVATION)] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
@@ -85,14 +85,14 @@ class ProbeOptions:
     batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
     theory: Annotated[bool, arg(help="also compare with theory")] = False
     plot: Annotated[
-        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+        str | None, arg(help="draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG")
     ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """An MLP of one kind of hidden layer."""
+    """An MLP whose hidden layers are all alike."""
 
     activation: Annotated[str, arg(help=_ACTIVATION)] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
@@ -108,9 +108,9 @@ class PredictOptions:
     """The law of the weights, and what to do with the prediction."""
 
     initializer: Annotated[str, arg(help=_KERNELS)] = "he_normal"
-    bias_initializer: Annotated[str, arg(help="of the biases")] = "zeros"
+    bias_initializer: Annotated[str, arg(help="initializer of the biases")] = "zeros"
     plot: Annotated[
-        str | None, arg(help="draw both passes, layer by layer: FILE.png, or FILE for PNG and SVG")
+        str | None, arg(help="draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG")
     ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
@@ -122,14 +122,14 @@ class PhaseOptions:
     activation: Annotated[str, arg(help=_ACTIVATION)] = "tanh"
     out: Annotated[str, arg(help="the picture: FILE.png, .svg or .pdf")] = "phase.png"
     weight_variance: Annotated[
-        tuple[float, float], arg(help="σ_w² (fan_in × Var W) from … to …")
+        tuple[float, float], arg(help="lowest and highest σ_w² (fan_in × Var W)")
     ] = (0.25, 4.0)
-    bias_variance: Annotated[tuple[float, float], arg(help="σ_b² from … to …")] = (0.0, 0.5)
+    bias_variance: Annotated[tuple[float, float], arg(help="lowest and highest σ_b²")] = (0.0, 0.5)
     points: Annotated[int, arg(help="grid points along each side")] = 200
     initializer: Annotated[
         str | None, arg(help="initializer to mark, for a layer of --width units")
     ] = None
-    bias_initializer: Annotated[str, arg(help="of the biases of the marked layer")] = "zeros"
+    bias_initializer: Annotated[str, arg(help="initializer of the marked layer's biases")] = "zeros"
     width: Annotated[int, arg(help="units of the marked layer")] = 256
     json: Annotated[bool, arg(help="print the critical line and the mark as JSON")] = False
 
@@ -140,7 +140,7 @@ class RecommendOptions:
 
     initializer: Annotated[
         tuple[str, ...],
-        arg(help="candidates; default: common ones and those of theory"),
+        arg(help="candidates; default: common ones, and those that suit the activation by theory"),
     ] = ()
     seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

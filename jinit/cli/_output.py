@@ -1,4 +1,4 @@
-"""Writes JSON and pictures for the commands, and makes sure that Ctrl-C reaches them."""
+"""Writes the JSON and pictures of commands, and makes sure that Ctrl-C is not lost."""
 
 from __future__ import annotations
 

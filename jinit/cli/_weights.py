@@ -47,16 +47,16 @@ def describe(
     name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
     shape: Annotated[
         tuple[int, ...] | None,
-        arg(help="receptive field…, in, out; of a dense layer: in out"),
+        arg(help="sizes of the receptive field, then inputs and outputs; dense layers: in out"),
     ] = None,
-    seed: Annotated[int, arg(help="seed of the real draw, 0 <= seed < 2**32")] = 0,
+    seed: Annotated[int, arg(help="seed of the draw, 0 <= seed < 2**32")] = 0,
     plot: Annotated[
         str | None,
-        arg(help="draw the histogram over the law's density: FILE.png, or FILE for PNG and SVG"),
+        arg(help="plot the histogram and the law's density: FILE.png, or FILE for PNG and SVG"),
     ] = None,
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
 ) -> int:
-    """Explains an initializer for one shape: law, source, expected numbers beside a real draw.
+    """Explains an initializer for one shape: law, source, expected numbers and those of a draw.
 
     Example: jinit describe fan_in_uniform --shape 10 1000
     """
@@ -86,7 +86,7 @@ def audit(
     ],
     host: Annotated[
         str | None,
-        arg(help="axis order, one of jinit.frameworks.hosts(); without it kernels are (in, out)"),
+        arg(help="axis order, one of jinit.frameworks.hosts(); default: kernels are (in, out)"),
     ] = None,
     layer: Annotated[
         tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
@@ -97,7 +97,7 @@ def audit(
     ] = (),
     json: Annotated[bool, arg(help="print JSON instead of text")] = False,
 ) -> int:
-    """Checks initial weights: wrong fans, dead symmetry, duplicated leaves, NaN.
+    """Checks initial weights: wrong fans, identical units, duplicated leaves, NaN.
 
     Exit code 0 if nothing is wrong, 1 if something is.
 
@@ -124,7 +124,7 @@ def audit(
 
 
 def _usual_host(paths: Iterable[str]) -> str:
-    """The default host; refused if a leaf name belongs to kernels of another axis order."""
+    """The default host; refuses leaf names that belong to kernels of another axis order."""
     from jinit.frameworks._table import hosts, hosts_with_kernel
     from jinit.parameters._patterns import leaf_name
 

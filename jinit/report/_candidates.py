@@ -18,9 +18,9 @@ from jinit.report._text import MISSING
 
 _NUMBERS = ("signal", "gradient", "theory", "spread", "corr.")
 _HEADINGS = ("", "initializer", "bias", *_NUMBERS, "why")
-# The columns to leave out, in this order, where a terminal is narrow.
+# Columns to leave out, in this order, if the terminal is narrow.
 _EXPENDABLE = ("why", "theory", "spread", "corr.")
-# The least widths of the columns whose cells may wrap.
+# Minimum widths of the columns whose cells may wrap.
 _WRAPPING = {"initializer": 26, "why": 22}
 _LEGEND = {
     "signal": "signal, gradient: measured factors by which E z² and E‖∂L/∂z‖² change through the"
@@ -32,7 +32,7 @@ _LEGEND = {
 
 
 def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = None) -> None:
-    """Prints initializers for one network, the best first, and the code that makes the best one.
+    """Prints initializers for one network, the best first, and the code that draws with the best.
 
     Args:
       candidates: from :func:`jinit.advise.recommend`, at least one.
@@ -46,7 +46,7 @@ def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = No
          initializer ...
     """
     console = open_console(stream)
-    rows = [[str(place), *_cells(candidate)] for place, candidate in enumerate(candidates, 1)]
+    rows = [[str(rank), *_cells(candidate)] for rank, candidate in enumerate(candidates, 1)]
     shown = columns_that_fit(
         _HEADINGS, rows, console.width, expendable=_EXPENDABLE, wrapping=_WRAPPING
     )
@@ -67,13 +67,13 @@ def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = No
     legend = [_LEGEND[_HEADINGS[column]] for column in shown if _HEADINGS[column] in _LEGEND]
     console.print("; ".join(legend), style="dim")
     if math.isinf(candidates[0].score):
-        console.print("[bold red]in every candidate a signal or a gradient is lost[/]")
+        console.print("[bold red]with every candidate a signal or a gradient is 0 or overflows[/]")
     else:
         console.print(f"[bold green]{escaped(candidates[0].code)}[/]")
 
 
 def _cells(candidate: Candidate) -> list[str]:
-    """The cells of a candidate's row, without its place."""
+    """The cells of a candidate's row, without its rank."""
     spread = candidate.spread
     return [
         escaped(candidate.initializer),
@@ -88,7 +88,7 @@ def _cells(candidate: Candidate) -> list[str]:
 
 
 def _factor(log: float) -> str:
-    """exp(log): as a number up to 1000 and down to 1/1000, beyond as a power of 10."""
+    """exp(log), as a number between 1/1000 and 1000, otherwise as a power of 10."""
     if math.isnan(log):
         return MISSING
     if math.isinf(log):

@@ -45,7 +45,7 @@ def open_console(stream: TextIO | None) -> Console:
 
 
 def console_width(stream: TextIO | None) -> int | None:
-    """A fixed width for files and pipes; None lets a terminal decide."""
+    """The width in characters: fixed for files and pipes; None for a terminal, which knows it."""
     return None if (stream or sys.stdout).isatty() else _WIDTH
 
 
@@ -72,9 +72,9 @@ def columns_that_fit(
 
     Args:
       headings, rows: the table, as rich markup.
-      width: of the terminal.
-      expendable: beginnings of headings; the first is left out first. Column 0 always stays.
-      wrapping: heading → least width of a column whose cells may wrap.
+      width: width of the terminal in characters.
+      expendable: prefixes of the headings to leave out, in this order; column 0 always stays.
+      wrapping: heading → minimum width of a column whose cells may wrap.
     """
     needed = [
         wrapping.get(heading)
@@ -82,12 +82,12 @@ def columns_that_fit(
         for column, heading in enumerate(headings)
     ]
     shown = list(range(len(headings)))
-    for start in expendable:
+    for prefix in expendable:
         # Three spaces between columns, one at each edge.
         if sum(needed[column] + 3 for column in shown) - 1 <= width:
             break
-        leaving = [column for column in shown[1:] if headings[column].startswith(start)]
-        shown = [column for column in shown if column not in leaving[:1]]
+        matching = [column for column in shown[1:] if headings[column].startswith(prefix)]
+        shown = [column for column in shown if column not in matching[:1]]
     return shown
 
 
@@ -101,5 +101,5 @@ def print_left_out(console: Console, headings: Sequence[str], shown: Sequence[in
 
 
 def escaped(text: str) -> str:
-    """``text`` with brackets that rich does not read as markup."""
+    """``text`` with its brackets escaped, so that rich does not read them as markup."""
     return text.replace("[", "\\[")

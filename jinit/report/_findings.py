@@ -1,4 +1,4 @@
-"""Prints findings in a terminal: one printer for the audit, the verdict and the theory."""
+"""Prints the findings of audits, verdicts and predictions in a terminal."""
 
 from __future__ import annotations
 

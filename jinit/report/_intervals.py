@@ -1,4 +1,4 @@
-"""Computes the medians over seeds, with 95 % intervals, that a profile is reported by."""
+"""Computes medians over seeds with 95 % intervals, to report a profile."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def intervals(profile: Profile) -> dict[str, list[Interval]]:
-    """The median over seeds of every number of a profile, with its 95 % interval, by layer.
+    """The median over seeds of every attribute of a profile, with its 95 % interval, by layer.
 
     Args:
       profile: arrays ``(seeds, layers)``.
 
     Returns:
-      Attribute → one percentile bootstrap interval per layer; NaN where a number is not defined,
-      inf where it overflowed. The attributes are those of the profile and ``update_ratio``.
+      Attribute → one percentile bootstrap interval per layer; NaN if the attribute is not defined
+      for a layer, inf if it overflowed. ``update_ratio`` is added to the profile's attributes.
     """
     values = {
         item.name: np.asarray(getattr(profile, item.name), float)

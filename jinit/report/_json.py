@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def finite_or_none(value: float) -> float | None:
-    """``value``, or None for NaN and infinities, which JSON does not have."""
+    """``value``, or None for NaN and infinities, which JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 
 def plain(value: Any, real: Callable[[float], float | str | None] = finite_or_none) -> Any:
-    """Replaces arrays, dataclasses, tuples and NumPy numbers by what strict JSON can hold.
+    """Replaces arrays, dataclasses, tuples and NumPy numbers by values that strict JSON can hold.
 
     Args:
       value: a nest of dicts, lists, tuples and dataclasses, with arrays, numbers, text or None at
@@ -61,7 +61,7 @@ def table_json(
     Args:
       table: from :func:`jinit.run`.
       metric: the metric to summarize and compare; a task without accuracy gets ``test_loss``.
-      baseline: the arm to compare with; None makes no comparison.
+      baseline: the arm to compare with; None compares nothing.
 
     Returns:
       A dict with the keys metric, summary, comparisons, columns, curves, curve_steps, timings and
@@ -71,8 +71,8 @@ def table_json(
     >>> from jinit.results import Table
     >>> columns = {"initializer": np.array(["a", "a"]), "test_accuracy": np.array([0.4, 0.6]),
     ...            "diverged": np.zeros(2, bool), "steps_to_target": np.array([5.0, np.inf])}
-    >>> made = table_json(Table(columns, ("initializer",), {}, np.array([])))
-    >>> made["summary"][0]["metric"]["estimate"], made["columns"]["test_accuracy"]
+    >>> values = table_json(Table(columns, ("initializer",), {}, np.array([])))
+    >>> values["summary"][0]["metric"]["estimate"], values["columns"]["test_accuracy"]
     (0.5, [0.4, 0.6])
     """
     metric = metric_for(table, metric)

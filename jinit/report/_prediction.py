@@ -18,10 +18,10 @@ _BAND = "95 % of networks"
 
 
 def print_prediction(prediction: Prediction, stream: TextIO | None = None) -> None:
-    """Prints expected lengths, correlations and gradients layer by layer, and the findings.
+    """Prints expected E z², correlations and gradients layer by layer, and the findings.
 
     Args:
-      prediction: from :func:`jinit.theory.predict`; of a deep network 16 layers are shown.
+      prediction: from :func:`jinit.theory.predict`; at most 16 layers are shown, evenly spread.
       stream: default stdout.
 
     >>> from jinit import initializers, models, theory
@@ -79,7 +79,7 @@ def print_beside(beside: Beside, stream: TextIO | None = None) -> None:
     """Prints measured means beside predicted ones, and the layers at which they differ.
 
     Args:
-      beside: from :func:`jinit.probes.beside`; of a deep network 16 layers are shown.
+      beside: from :func:`jinit.probes.beside`; at most 16 layers are shown, evenly spread.
       stream: default stdout.
 
     >>> import numpy as np

@@ -29,7 +29,7 @@ COLUMNS = {
     "bias_gradient_norm": ("‖∂L/∂b‖", False),
     "update_ratio": ("‖∂L/∂W‖/‖W‖", False),
 }
-# The columns that are shown with intervals.
+# The columns that have intervals.
 _MAIN = ("second_moment", "correlation", "saturated", "dead", "gradient_norm", "update_ratio")
 _ROWS = 20
 
@@ -44,10 +44,10 @@ def print_profile(
 
     Args:
       captured: the model that was measured; names the layers.
-      profile: ``(seeds, layers)`` from :func:`jinit.probes.ensemble`; of a deep network 20 layers
-        are shown, the first and the last among them.
+      profile: ``(seeds, layers)`` from :func:`jinit.probes.ensemble`; at most 20 layers are shown,
+        evenly spread, the first and the last among them.
       findings: from :func:`jinit.probes.verdict`.
-      stream: default stdout. A terminal too narrow for the intervals gets medians of all columns.
+      stream: default stdout. A terminal too narrow for the intervals gets the medians alone.
 
     >>> import jax, jax.numpy as jnp
     >>> from jinit import frameworks, models, probes
@@ -70,8 +70,8 @@ def print_profile(
     ]
     main = [name for name in defined if name in _MAIN]
     seeds = np.shape(profile.mean)[0]
-    # One network has no spread, and a narrow terminal has no room for intervals: these get the
-    # medians, of all columns if they fit.
+    # One network has no spread, and a narrow terminal has no room for intervals. Both get medians
+    # without intervals, of all columns if these fit.
     choices: list[tuple[list[str], _Cell]] = [(defined, _median), (main, _median)]
     if seeds > 1:
         choices.insert(0, (main, _with_interval))

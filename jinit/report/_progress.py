@@ -21,8 +21,9 @@ _SECONDS_BETWEEN_LINES = 5
 class SweepProgress:
     """A progress callback for :func:`jinit.run`: runs/s, ETA, diverged runs, compiled programs.
 
-    On a terminal a live bar on stderr; elsewhere a line every 5 seconds. The rows of a program are
-    printed as soon as its last run is finished. Use it as a context manager, which stops the bar.
+    Shows a live bar in a terminal; elsewhere prints a line every 5 seconds. The rows of a program
+    are printed as soon as its last run is finished. As a context manager it stops the bar at the
+    end.
 
     Args:
       metric: the metric of the printed rows; a task without accuracy gets ``test_loss``.
@@ -65,7 +66,7 @@ class SweepProgress:
         if event.kind == "plan":
             self._begin(event.plan)
         if event.runs and self._running_since is None:
-            # runs/s leaves out the time before the first tile, which the compiler takes.
+            # runs/s does not count the time before the first tile, when programs compile.
             self._running_since = self._last_event
         self._last_event = time.monotonic()
         self._done += event.runs

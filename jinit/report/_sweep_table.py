@@ -1,4 +1,4 @@
-"""Prints the table of a sweep: per cell and arm the medians, the difference, the verdict."""
+"""Prints the table of a sweep: a row per arm, with medians, difference and verdict."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _STYLES = {
     "lower": "bold",
 }
 _VERDICT_WIDTH = 12
-# Beginnings of the headings to leave out, in this order, where a terminal is narrow. The arm and
-# the verdict always stay.
+# Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
+# verdict always stay.
 _EXPENDABLE = ("steps to", "without", "diverged", "−")
 
 
@@ -49,7 +49,7 @@ def print_table(
       metric: the metric to rank by; a task without accuracy gets ``test_loss``.
       baseline: the arm to compare with; None prints no comparison.
       across: the axis whose values are the arms.
-      stream: default stdout. A terminal narrower than the table loses columns, never the verdict.
+      stream: default stdout. In a narrow terminal columns are left out, but never the verdict.
 
     Returns:
       The comparisons printed.
@@ -71,7 +71,7 @@ def print_table(
     if baseline is not None:
         comparisons = compare(table, metric, baseline=baseline, across=across)
     console = open_console(stream)
-    # Where an arm diverged in some runs and not in others, the median of the others says more.
+    # If only some runs of an arm diverged, a further column shows the median of its other runs.
     partly = any(0 < item.diverged < item.runs for item in summaries)
     headings = _headings(table, metric, comparisons, across, partly)
     by_arm = {(tuple(item.cell.items()), item.arm): item for item in comparisons}
@@ -193,7 +193,7 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
     if comparisons:
         pairs = comparisons[0].result.pairs
         notes.append(
-            f"− {comparisons[0].baseline}: mean difference (median where one is infinite) over"
+            f"− {comparisons[0].baseline}: mean difference (median if one is infinite) over"
             f" {pairs} pairs with the same seed. wins or loses: Wilcoxon p < 0.05 after Holm over"
             f" {len(comparisons)} comparisons, and the interval excludes 0."
         )
@@ -201,7 +201,7 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
 
 
 def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:
-    """(initializer, failed runs, runs) of every initializer whose calibration failed in some."""
+    """(initializer, failed runs, runs) of every initializer whose calibration failed in a run."""
     if "calibrated" not in table.columns:  # a table made by hand
         return []
     failures = []

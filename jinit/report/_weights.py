@@ -48,7 +48,7 @@ def markdown_table(rows: Iterable[Row]) -> str:
 
 
 def print_description(description: Description, stream: TextIO | None = None) -> None:
-    """Prints an initializer for one shape: its law, expected beside drawn numbers, a histogram.
+    """Prints an initializer for one shape: its law, expected and drawn numbers, a histogram.
 
     Args:
       description: from :func:`jinit.initializers.describe`.
@@ -116,5 +116,5 @@ def print_audit(
     arrays_noun = "array" if len(arrays) == 1 else "arrays"
     line = f"{len(findings)} {noun} in {len(arrays)} {arrays_noun}"
     if unknown:
-        line += f"; fans not checked for {', '.join(unknown)}: name their --layer"
+        line += f"; fans not checked for {', '.join(unknown)}: name their kind with --layer"
     console.print(escaped(line))

@@ -1,6 +1,6 @@
 """Draws pictures with matplotlib.
 
-Every function draws on the axes that it is given, or on a new figure, and returns the axes.
+Every plot function draws on the given axes or on a new figure, and returns the axes.
 matplotlib is imported when the first figure is made.
 """
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
-    """A new figure, without changing the global state of matplotlib.
+    """Makes a figure without changing the global state of matplotlib.
 
     Args:
       width, height: inches.
@@ -38,7 +38,7 @@ def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
 
 
 def new_axes(width: float = 6.0, height: float = 3.6) -> Axes:
-    """The axes of a new figure, without the top and right side of the frame.
+    """Makes a figure and returns its axes, without the top and right side of the frame.
 
     Args:
       width, height: inches.
@@ -66,7 +66,7 @@ def axes_of(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
 
 
 def check_drawable(value: _T, kind: type[_T], source: str) -> None:
-    """Raises TypeError if the value to draw is not of its kind; ``source`` makes one."""
+    """Raises TypeError if ``value`` is not a ``kind``; ``source`` is code that makes one."""
     if not isinstance(value, kind):
         raise errors.wrong_type("what to draw", value, f"a {kind.__name__}", source)
 
@@ -102,13 +102,13 @@ def record(
     low: ArrayLike | None = None,
     high: ArrayLike | None = None,
 ) -> None:
-    """Appends what was drawn to ``ax.drawn_numbers``, which :func:`save` writes as CSV.
+    """Appends drawn numbers to ``ax.drawn_numbers``, which :func:`save` writes as CSV.
 
     Args:
       ax: the axes drawn on.
       series: the line's name.
       x, y: ``(k,)``.
-      low, high: ``(k,)``, the ends of the band, if there is one.
+      low, high: ``(k,)``, the lower and upper edge of a band; None if there is no band.
 
     >>> ax = new_axes()
     >>> record(ax, "loss", [1, 2], [0.5, 0.4])
@@ -128,14 +128,14 @@ def check_picture(path: str | Path) -> str:
     """Checks before a long run that a picture can be written to ``path``.
 
     Args:
-      path: of the picture; without an ending it will be written as PNG and as SVG.
+      path: the picture's file; without an ending it will be written as PNG and as SVG.
 
     Returns:
       ``path`` as text.
 
     Raises:
-      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or in a folder
-        that does not exist.
+      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or whose folder
+        does not exist.
 
     >>> check_picture("weights.png")
     'weights.png'
@@ -153,11 +153,11 @@ def check_picture(path: str | Path) -> str:
 
 
 def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
-    """Writes the figure of the axes, and beside it the drawn numbers as CSV.
+    """Writes the figure of the axes, and the drawn numbers as a CSV file beside it.
 
     Args:
       axes: the result of a plot function: axes, or an array of axes of one figure.
-      path: of the picture; without an ending it is written as PNG and as SVG.
+      path: the picture's file; without an ending it is written as PNG and as SVG.
 
     Returns:
       The files written, the CSV file last (columns: panel, series, x, y, low, high).
@@ -181,7 +181,7 @@ def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
         raise errors.wrong_type("axes", axes, "axes of a figure", "plots.new_axes()")
     written = [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
     for file in written:
-        # Without a date, the same picture is the same file.
+        # Without a date, equal pictures give equal files.
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
     rows = [
         (ax.get_title(loc="left") or ax.get_title(), *row)

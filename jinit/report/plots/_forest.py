@@ -1,4 +1,4 @@
-"""Draws a forest plot: estimates with intervals, one named row each."""
+"""Draws a forest plot: one named row per estimate, with its interval."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def forest(
 ) -> Axes:
     """Draws estimates with their intervals, the first row at the top.
 
-    An estimate that is not finite is written as text, and an infinite end at the margin.
+    An estimate that is not finite is written as text; an infinite end of an interval is written at
+    the margin.
 
     Args:
       ax: matplotlib axes; None makes a figure.
       names, intervals: one per row.
       styles: colour and marker of each row, from :func:`line_style`; None draws all rows alike.
-      hollow: True for each row with an empty marker; None fills all markers.
+      hollow: True for rows whose marker is hollow; None fills all markers.
 
     Returns:
       The axes.

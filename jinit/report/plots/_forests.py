@@ -68,7 +68,7 @@ def paired_differences(
     baseline: str | None = None,
     across: str = "initializer",
 ) -> Any:
-    """Draws mean paired differences to the baseline; a filled marker is a settled verdict.
+    """Draws mean paired differences to the baseline; a hollow marker means "not settled".
 
     Args:
       table: from :func:`jinit.run`, with at least two arms.
@@ -93,7 +93,7 @@ def paired_differences(
     check_drawable(table, Table, "jinit.run(...)")
     arms = list(dict.fromkeys(table[across].tolist()))
     if len(arms) < 2:
-        raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline beside")
+        raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline too")
     baseline = baseline_among(arms, across, baseline)
     compared = compare(table, metric, baseline=baseline, across=across)
 

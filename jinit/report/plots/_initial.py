@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
-    """Draws the histogram of one real draw over the law's density, with mean ± one σ.
+    """Draws the histogram of one draw, the law's density, and mean ± σ of the law.
 
     Args:
       description: from :func:`jinit.initializers.describe`.
@@ -30,7 +30,8 @@ def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
       The axes.
 
     Raises:
-      TypeError: another type. MissingExtraError: matplotlib is not installed.
+      TypeError: ``description`` is not a Description.
+      MissingExtraError: matplotlib is not installed.
 
     >>> from jinit import initializers
     >>> weight_histogram(initializers.describe("he_normal", (64, 64))).get_xlabel()
@@ -51,7 +52,7 @@ def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
         ax.plot(x, density, color=VERMILION, lw=1.8, label=_law_text(description))
         record(ax, "density of the law", x, density)
     if density.any() and top > 10 * density.max():
-        # Most entries are one number: the bar leaves the picture, and a note gives its share.
+        # Most entries are equal: their bar is cut off, and a note gives its share.
         top = 4 * density.max()
         share = counts.max() / counts.sum()
         note = f"{share:.0%} of the entries in the highest bar"
@@ -78,13 +79,13 @@ def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
 def _bin_edges(description: Description, counts: np.ndarray) -> np.ndarray:
     low, high = description.draw.minimum, description.draw.maximum
     if low == high:
-        # All entries are one number: a bar of its own width, with the number in its middle.
+        # All entries are equal: they are in the middle of one bar; the bars have width 1 in total.
         return low + (np.arange(len(counts) + 1) - counts.argmax() - 0.5) / len(counts)
     return np.linspace(low, high, len(counts) + 1)
 
 
 def _density(description: Description) -> tuple[np.ndarray, np.ndarray]:
-    """The law's density at 600 points; a bound of the law inside the picture is a vertical line."""
+    """(x, density) of the law at 600 points; a bound of the law in view gets a vertical line."""
     law, low, high = description.law, description.draw.minimum, description.draw.maximum
     margin = 0.08 * (high - low or 1.0)
     left, right = max(low - margin, law.low), min(high + margin, law.high)
@@ -101,7 +102,7 @@ def layer_profile(profile: Profile, ax: Axes | None = None) -> Axes:
     """Draws E z² (forward) and the squared gradient norm (backward) by layer, on a log scale.
 
     Args:
-      profile: of many networks, ``(seeds, layers)``, or of one, ``(layers,)``. Lines are medians
+      profile: ``(seeds, layers)``, or ``(layers,)`` of a single network. Lines are medians
         over seeds; bands reach from the 10th to the 90th percentile.
       ax: matplotlib axes; None makes a figure.
 
@@ -109,7 +110,7 @@ def layer_profile(profile: Profile, ax: Axes | None = None) -> Axes:
       The axes.
 
     Raises:
-      TypeError: another type. MissingExtraError: matplotlib is not installed.
+      TypeError: ``profile`` is not a Profile. MissingExtraError: matplotlib is not installed.
 
     >>> import jax.numpy as jnp
     >>> from jinit import frameworks, models, probes
@@ -156,17 +157,17 @@ def singular_values(
     """Draws the spectrum of a Jacobian or a kernel: singular values from large to small.
 
     Args:
-      values: ``(k,)``, or ``(seeds, k)``; with seeds the line is the median at each rank, and the
-        band reaches from the 10th to the 90th percentile.
+      values: ``(k,)`` or ``(seeds, k)``. The line is the median over seeds at each rank; the band
+        reaches from the 10th to the 90th percentile.
       ax: matplotlib axes; None makes a figure. Pass the same axes again to compare spectra.
-      label: of the legend.
-      log: True for a logarithmic axis, on which zeros leave a gap.
+      label: the line's name in the legend.
+      log: True for a logarithmic y axis, on which zeros leave a gap.
 
     Returns:
       The axes.
 
     Raises:
-      ValueError: no values, an array of another rank, NaN.
+      ValueError: no values, an array of another shape, or NaN.
       MissingExtraError: matplotlib is not installed.
 
     >>> singular_values(np.array([0.5, 2.0])).lines[0].get_ydata().tolist()
@@ -188,7 +189,7 @@ def singular_values(
         middle = np.where(middle > 0, middle, np.nan)
         ax.set_yscale("log")
     style = line_style(len(ax.lines))
-    # Markers show the values where they are few; a single value has no line at all.
+    # Up to 32 values also get markers; a single value would be invisible as a line.
     marker = style["marker"] if len(rank) <= 32 else None
     ax.plot(
         rank,

@@ -32,7 +32,7 @@ def learning_curves(
     *,
     across: str = "initializer",
 ) -> Any:
-    """Draws a metric against steps: the median over seeds, and a band over the middle half.
+    """Draws a metric against steps: the median over seeds, with a band between the quartiles.
 
     Args:
       table: from :func:`jinit.run`.
@@ -129,7 +129,7 @@ def learning_rate_sensitivity(
             )
             record(panel, str(arm), rates, middle, low, high)
         panel.set(xlabel="learning rate", ylabel=words(metric), xscale="log")
-        # Ticks stand at the rates that were tried; six labels fit side by side.
+        # Ticks are at learning rates of the table, at most six of them: more labels would overlap.
         tried = np.unique(rows["learning_rate"].astype(float))
         panel.set_xticks(tried[rows_shown(len(tried), 6)])
         panel.set_xticks([], minor=True)
@@ -192,7 +192,7 @@ def survival_curve(
       ax: matplotlib axes.
       curve: from :func:`jinit.stats.kaplan_meier`.
       horizon: the last step that was observed.
-      label: of the legend.
+      label: the line's name in the legend.
       style: from :func:`line_style`.
 
     Returns:
@@ -229,7 +229,7 @@ def performance_profile(
 
     Args:
       table: from :func:`jinit.run`.
-      metric: a metric column; of a metric where lower is better, the share below is drawn.
+      metric: a metric column; if lower is better, the share of runs below each score is drawn.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       across: the axis whose values are the arms.
 
@@ -252,7 +252,7 @@ def performance_profile(
         scores = sign * worst_for_nonfinite(rows[metric], metric)
         finite = scores[np.isfinite(scores)]
         thresholds = np.unique(finite) if finite.size else np.zeros(1)
-        # Just below the smallest score every curve is at its full height.
+        # Just below the smallest score the share of every arm is 1.
         margin = 0.02 * (np.ptp(thresholds) or 1.0)
         thresholds = np.concatenate([[thresholds[0] - margin], thresholds])
         for arm, style in styles.items():

@@ -1,4 +1,4 @@
-"""Draws one panel for each cell of a sweep, with one legend for all."""
+"""Draws one panel per cell of a sweep, with one legend for all panels."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def panels(
       ax: matplotlib axes for a table with one cell; None makes a figure.
       across: the axis whose values are the arms.
       inside: axes that vary within a panel.
-      legend: True for one legend of the arms for the figure; False if every panel names its arms
-        beside its rows.
+      legend: True for one legend of the arms below the figure; False if the rows of every panel
+        are labelled with the arms.
 
     Returns:
       The axes; an array of them if there are several cells.
@@ -82,7 +82,7 @@ def panels(
 
 
 def _grid(cells: int, legend: int, longest: int) -> np.ndarray:
-    """The axes ``(cells,)`` of a new figure, which has room for ``legend`` names below."""
+    """The axes ``(cells,)`` of a new figure, with room below for a legend of ``legend`` names."""
     columns = min(cells, 3 if cells != 4 else 2)
     rows = math.ceil(cells / columns)
     width = 6.0 if columns == 1 else (3.4 if legend else 4.2) * columns + 0.6
@@ -95,7 +95,7 @@ def _grid(cells: int, legend: int, longest: int) -> np.ndarray:
     for panel in drawn[:cells]:
         open_frame(panel)
     if cells > columns:
-        # A panel above an empty place must show the numbers of its x axis itself.
+        # A panel with no panel below needs tick labels of its own.
         for panel in drawn[max(0, cells - columns) : cells]:
             panel.xaxis.set_tick_params(labelbottom=True)
     return np.array(drawn[:cells])
@@ -126,7 +126,7 @@ def _legend(ax: Axes, *, own_figure: bool, longest: int) -> None:
 
 
 def check_defined(table: Table, metric: str) -> None:
-    """Refuses a table of another type, and a metric that no run has."""
+    """Refuses a value that is not a Table, and a metric that no run has."""
     check_drawable(table, Table, "jinit.run(...)")
     # Some curves (gradient norms) have no column; every task defines them.
     if metric in table.columns and undefined(table, metric):

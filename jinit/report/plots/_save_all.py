@@ -20,7 +20,7 @@ from jinit.report.plots._lines import (
 from jinit.results import Table
 from jinit.results._metrics import undefined
 
-# The pictures of a sweep, by the name of their files.
+# File name → function that draws the picture of a sweep.
 KINDS: dict[str, Callable[..., Any]] = {
     draw.__name__: draw
     for draw in (
@@ -43,13 +43,14 @@ def save_all(
     baseline: str | None = None,
     across: str = "initializer",
 ) -> list[Path]:
-    """Writes every picture that the table has the data for: PNG, SVG, and its numbers as CSV.
+    """Writes every picture that the table has the data for, as PNG, SVG and CSV of its numbers.
 
     Args:
       table: from :func:`jinit.run`.
       folder: created if it does not exist.
-      metric: of the pictures that show a metric.
-      baseline: of the paired differences; default glorot_uniform, or the first arm.
+      metric: the metric to draw.
+      baseline: the arm to compare with in ``paired_differences``; default glorot_uniform, or the
+        first arm.
       across: the axis whose values are the arms.
 
     Returns:

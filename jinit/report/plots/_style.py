@@ -48,7 +48,7 @@ def line_style(number: int) -> Style:
 
 
 def without_marker(style: Style) -> Style:
-    """The style of a line that has no marker."""
+    """The style without its marker."""
     return {name: value for name, value in style.items() if name != "marker"}
 
 

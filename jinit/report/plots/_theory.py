@@ -13,7 +13,7 @@ from jinit.theory import PhaseDiagram, Prediction
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The depths of the contour lines.
+# The numbers of layers at which contour lines are drawn.
 _LEVELS = [10.0, 30.0, 100.0, 300.0]
 _LABEL_BOX = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1.5}
 
@@ -31,14 +31,15 @@ def phase_diagram(
 
     Args:
       diagram: from :func:`jinit.theory.phase_diagram`.
-      mark: σ_w², σ_b² and a name of a point to mark; a point outside the diagram is left out.
+      mark: (σ_w², σ_b², name) of a point to mark; a point outside the diagram is left out.
       ax: matplotlib axes; None makes a figure.
 
     Returns:
       The axes.
 
     Raises:
-      TypeError: another type. MissingExtraError: matplotlib is not installed.
+      TypeError: ``diagram`` is not a PhaseDiagram.
+      MissingExtraError: matplotlib is not installed.
 
     Reference: Poole et al. 2016, fig. 1; Schoenholz et al. 2017, fig. 5.
 
@@ -52,7 +53,7 @@ def phase_diagram(
     x, y = diagram.sigma_w**2, diagram.sigma_b**2
     depth = np.clip(np.asarray(diagram.scales.trainable_depth), 1.0, 1e4)
     _draw_depth(ax, diagram, x, y, depth)
-    # One label stands left of its line and one right, because the two lines may coincide.
+    # The two lines may coincide, so one has its label on the left and the other on the right.
     _draw_line(ax, "edge of chaos", diagram.critical_line(), y, style="-", side="right")
     _draw_line(ax, "lengths diverge", diagram.divergence_line(), y, style="--", side="left")
     _name_phases(ax, diagram, x, y, depth)
@@ -88,8 +89,8 @@ def _draw_depth(
     bar.set_label(f"layers a signal survives, 6 ξ_c{beyond}")
     bar.ax.set_yticklabels(["1", "10", "100", "1,000", "≥ 10⁴"])
     lines = ax.contour(x, y, depth, levels=_LEVELS, colors=GREY, linewidths=0.8)
-    # Lines crowd close to the edge of chaos, and closest where lengths diverge beyond it: the
-    # deepest have no label.
+    # Contour lines are close together near the edge of chaos, most of all if lengths diverge beyond
+    # it, so the deepest ones have no label.
     labelled = _LEVELS[: 2 if diverges else 3]
     ax.clabel(lines, levels=labelled, fmt="%d", fontsize=7, colors="black")
 
@@ -127,8 +128,8 @@ def _name_phases(
     ax: Axes, diagram: PhaseDiagram, x: np.ndarray, y: np.ndarray, depth: np.ndarray
 ) -> None:
     """Writes "ordered" and "chaotic" into phases that fill more than 5 % of the diagram."""
-    chi, settles = np.asarray(diagram.scales.chi_1), np.isfinite(diagram.scales.q_star)
-    for name, inside in (("ordered", chi < 1), ("chaotic", (chi > 1) & settles)):
+    chi, bounded = np.asarray(diagram.scales.chi_1), np.isfinite(diagram.scales.q_star)
+    for name, inside in (("ordered", chi < 1), ("chaotic", (chi > 1) & bounded)):
         if inside.mean() <= 0.05:
             continue
         rows, columns = np.nonzero(inside)
@@ -147,7 +148,7 @@ def _name_phases(
 
 
 def _away_from_lines(depth: np.ndarray, columns: np.ndarray, middle: int) -> int:
-    """The column of a row that is farthest from contour lines, whose labels a name would cover."""
+    """The column of ``columns`` farthest from contour lines, whose labels the name would cover."""
     above = depth[:, None] > np.array(_LEVELS)
     lines = np.flatnonzero((above[1:] != above[:-1]).any(1)) + 0.5
     edges = np.array([-0.5, len(depth) - 0.5])
@@ -158,18 +159,18 @@ def _away_from_lines(depth: np.ndarray, columns: np.ndarray, middle: int) -> int
 
 
 def prediction(predicted: Prediction, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Draws E z² and the squared gradient by layer on a log scale, with bands of 95 % of networks.
+    """Draws expected E z² and squared gradients by layer, with bands that hold 95 % of networks.
 
     Args:
       predicted: from :func:`jinit.theory.predict`.
-      title: above the axes.
+      title: the text above the axes.
       ax: matplotlib axes; None makes a figure.
 
     Returns:
       The axes.
 
     Raises:
-      TypeError: another type. MissingExtraError: matplotlib is not installed.
+      TypeError: ``predicted`` is not a Prediction. MissingExtraError: matplotlib is not installed.
 
     >>> from jinit import initializers, models, theory
     >>> kernel, bias = initializers.get("he_normal"), initializers.get("zeros")
