@@ -68,7 +68,7 @@ def as_model(model: Model | nn.Module | tuple[PyTree, Apply]) -> Model:
 
     Raises:
       TypeError: ``model`` is anything else.
-      ValueError: (from ``shapes``) the module has state beyond its parameters.
+      ValueError: raised by the model's ``shapes`` if the module has state beyond its parameters.
 
     >>> import numpy as np
     >>> as_model(nn.Dense(3)).shapes(np.zeros((1, 4), np.float32))["kernel"].shape

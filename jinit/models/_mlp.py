@@ -1,4 +1,4 @@
-"""Defines the multilayer perceptron as a Flax linen module, for any depth from 0."""
+"""Defines the multilayer perceptron as a Flax linen module with zero or more hidden layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MLP(nn.Module):
       features: widths of all layers; the last is the number of outputs. ``(10,)`` has depth 0:
         softmax regression.
       activation: a name, a spec string or a callable, applied in every hidden layer.
-      residual: whether a hidden layer's input is added to its output where both have equal width.
+      residual: whether a hidden layer's input is added to its output if both have equal width.
       layer_norm: whether LayerNorm is applied to every hidden pre-activation.
       use_bias: whether layers have a bias.
       kernel_init, bias_init: used by Flax's own ``init``; jinit's sweeps use their rules instead.
@@ -119,7 +119,7 @@ class MLP(nn.Module):
         return h + x if self.residual and h.shape == x.shape else h
 
     def _scans(self) -> bool:
-        """Whether hidden layers are scanned: many, and of one width."""
+        """Whether hidden layers are scanned: more than ``UNROLL_LIMIT``, all of one width."""
         return self.depth > UNROLL_LIMIT and len(set(self.features[:-1])) == 1
 
     def _check(self) -> None:
@@ -136,10 +136,10 @@ class MLP(nn.Module):
 def tapped_apply(
     model: MLP, params: PyTree, x: Array, taps: OrderedDict[str, Array] | None = None
 ) -> tuple[Array, OrderedDict[str, Array]]:
-    """``model.apply`` that adds ``taps`` to the pre-activations and returns these sums too.
+    """``model.apply`` that adds ``taps`` to the pre-activations and also returns the sums.
 
     The gradient with respect to a tap of zeros is the gradient with respect to the pre-activation.
-    Hidden layers of one width are scanned, so a hundred compile as fast as two.
+    Hidden layers of equal width are scanned, so a hundred compile as fast as two.
 
     Args:
       model: an :class:`MLP`.
@@ -149,8 +149,8 @@ def tapped_apply(
 
     Returns:
       Outputs ``(batch, outputs)`` and the pre-activations: ``hidden_0 … output``, each
-      ``(batch, width)``. If all hidden layers have one width, ``hidden`` of shape
-      ``(depth − 1, batch, width)`` stacks those from the second on.
+      ``(batch, width)``. If two or more hidden layers all have one width,
+      ``hidden`` of shape ``(depth − 1, batch, width)`` stacks all but the first.
 
     >>> model = MLP(features=(8, 8, 8, 3))
     >>> params = model.init(jax.random.key(0), jnp.zeros((1, 4)))["params"]

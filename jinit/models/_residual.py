@@ -14,9 +14,9 @@ from jinit.typing import Array, Initializer
 class ResidualMLP(nn.Module):
     """x₀ = W x + b; x_l = x_{l−1} + s_l F_l(x_{l−1}), l = 1 … blocks; W x_L + b.
 
-    A branch F_l has ``branch_layers`` affine maps with φ between them, none after the last: for
-    two, W₂ φ(W₁ x + b₁) + b₂. A branch that ended in φ would have a mean; the means of all branches
-    would add up coherently and the stream would grow faster.
+    A branch F_l has ``branch_layers`` affine maps with φ between them and no φ after the last; with
+    two maps F_l(x) = W₂ φ(W₁ x + b₁) + b₂. A branch that ended in φ would have a nonzero mean; the
+    means of all branches would add up, and the residual stream would grow faster.
 
     Parameters are ``stem``, ``block_0/layer_0 …``, ``block_0/scale`` (s, a learnable scalar that
     starts at 1) and ``output``.
@@ -28,7 +28,7 @@ class ResidualMLP(nn.Module):
       activation: a name, a spec string or a callable.
       branch_layers: m, affine maps in a branch, ≥ 2.
       use_bias: whether layers have a bias.
-      kernel_init, bias_init: used by Flax's own ``init``; jinit's rules replace them.
+      kernel_init, bias_init: used by Flax's own ``init``; jinit's rules are used instead of them.
 
     Raises:
       ValueError: a count is out of range, an unknown activation.
@@ -120,11 +120,11 @@ class _Block(nn.Module):
 
 
 class Antisymmetric(nn.Module):
-    """f(x) = (g(x; plus) − g(x; minus))/√2, which is 0 everywhere if the parameters are equal.
+    """f(x) = (g(x; plus) − g(x; minus))/√2, which is 0 for every x if the two trees are equal.
 
-    The parameters are two trees, ``plus`` and ``minus``, each with the shapes of g's;
+    The parameters are two trees, ``plus`` and ``minus``, each shaped like g's;
     :func:`jinit.calibrate.antisymmetric` makes them equal. The outputs then start at 0, and f has
-    the same neural tangent kernel as g, so both train alike.
+    the same neural tangent kernel as g, so both have the same linearized training dynamics.
 
     Attributes:
       model: g, any linen module.
@@ -141,7 +141,7 @@ class Antisymmetric(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Outputs ``(batch, outputs)``, as g's."""
+        """Outputs ``(batch, outputs)``, shaped like g's."""
         plus, minus = (self.model.clone(parent=self, name=name) for name in ("plus", "minus"))
         difference: Array = (plus(x) - minus(x)) / 2**0.5
         return difference

@@ -26,8 +26,8 @@ def initialize(
 ) -> PyTree:
     """Draws a parameter tree by rules.
 
-    The key of a leaf is :func:`jinit.parameters.leaf_key`: ``key`` folded twice with a 64-bit hash
-    of the leaf's path. Adding, renaming or reordering other leaves never changes a leaf.
+    The key of a leaf is :func:`jinit.parameters.leaf_key`: ``key`` folded with the two halves of a
+    64-bit hash of the leaf's path. Adding, renaming or reordering other leaves does not change it.
 
     Args:
       key: one PRNG key; vmap over keys for many networks.
@@ -35,13 +35,13 @@ def initialize(
         ``frameworks.shapes(model, x)`` for a model of any framework.
       rules: ordered mapping from path pattern to initializer, e.g.
         ``{"*/kernel": "he_normal", "*/bias": "zeros"}``. ``*`` crosses ``/``; the first matching
-        pattern wins; ``"keep"`` keeps a leaf that is an array. Or one name of
-        :func:`jinit.frameworks.presets`: a framework's default draws.
+        pattern wins; ``"keep"`` keeps a leaf that is an array. Or the name of a
+        preset (:func:`jinit.frameworks.presets`): a framework's default initialization.
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`; the default is
         (receptive field…, in, out).
-      layers: pattern → what the matching leaves are; see :func:`jinit.parameters.assign`.
-      where: a pattern: draw only the leaves that match and keep the others, which must be arrays.
-        :func:`jinit.parameters.reset_report` lists both. Default: draw all leaves.
+      layers: pattern → layer kind of the matching leaves; see :func:`jinit.parameters.assign`.
+      where: a path pattern. Only matching leaves are drawn; the others are kept and must be
+        arrays. :func:`jinit.parameters.reset_report` lists both. Default: draw all leaves.
 
     Returns:
       A tree of the same type with arrays of the shapes' dtypes.
@@ -49,7 +49,8 @@ def initialize(
     Raises:
       ValueError: a leaf without a rule, a rule without a leaf, an unknown name or host, a kept leaf
         that is only a shape, a kernel with unknown axes, a ``where`` that matches no leaf.
-      TypeError: ``key`` is not a key, ``rules`` is not a mapping, a leaf is not an array.
+      TypeError: ``key`` is not a key, ``rules`` is not a mapping, a leaf is not an array, a random
+        rule for an integer leaf.
 
     >>> shapes = {"out": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
     >>> initialize(jax.random.key(0), shapes, {"*/kernel": "he_normal"})["out"]["kernel"].shape
@@ -109,12 +110,12 @@ def _kept(where: str | None, assignments: Sequence[Assignment]) -> set[int]:
         return kept
     if not isinstance(where, str):
         raise errors.wrong_type("where", where, "a path pattern", "where='head/*'")
-    outside = {i for i, each in enumerate(assignments) if not matches(where, each.leaf)}
+    outside = {i for i, item in enumerate(assignments) if not matches(where, item.leaf)}
     if len(outside) == len(assignments):
         raise errors.refusal(
             "where",
             where,
-            f"a pattern that matches one of {[each.leaf for each in assignments]}",
+            f"a pattern that matches one of {[item.leaf for item in assignments]}",
             "correct the pattern",
         )
     return kept | outside
@@ -124,8 +125,8 @@ def _check_is_array(path: str, leaf: Array | jax.ShapeDtypeStruct) -> None:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         raise errors.refusal(
             f"leaf {path!r}",
-            "'keep' for a leaf that is only a shape",
-            "'keep' for arrays",
+            "a shape for a leaf that is kept",
+            "an array for every leaf that 'keep' or where= keeps",
             "pass initialized parameters instead of jax.eval_shape(…), or name an initializer",
         )
 
@@ -134,8 +135,8 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     """The leaves of one group of :func:`equal_draws`, each from its own key."""
     first = assignments[0]
     keys = fold_words(key, path_words([assignment.leaf for assignment in assignments]))
-    # One vmapped draw for all layers of a shape compiles once, not once per layer. Only threefry
-    # gives the same bits as separate draws; rbg does not.
+    # One vmapped draw for all layers of a shape compiles once, not once per layer. Under vmap
+    # threefry gives the same bits as separate draws; rbg does not.
     threefry = "threefry" in str(jax.random.key_impl(key))
     if len(assignments) == 1 or not threefry:
         return [first.draw(each) for each in keys]

@@ -1,4 +1,4 @@
-"""Derives the key of each leaf from the leaf's path, and groups leaves that draw alike."""
+"""Derives the key of each leaf from its path, and groups leaves that one vmapped draw can fill."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from jinit.typing import Array, Key
 
 
 def leaf_key(key: Key, path: str) -> Key:
-    """The key of the leaf at ``path``: ``key`` folded twice with a 64-bit hash of the path.
+    """The key of the leaf at ``path``: ``key`` folded with a 64-bit hash of the path, half by half.
 
-    The key depends on nothing else, in every version of jinit: adding, renaming or reordering other
-    leaves never changes it.
+    The result depends on nothing else, in every version of jinit: adding, renaming or reordering
+    other leaves never changes it.
 
     Args:
       key: the key given to :func:`jinit.initialize`.
       path: components joined by ``/``, as in :attr:`Assignment.leaf`.
+
+    Returns:
+      One key, of the same PRNG implementation.
 
     >>> leaf_key(jax.random.key(0), "output/kernel").shape
     ()
@@ -35,7 +38,7 @@ def path_words(paths: Sequence[str]) -> np.ndarray:
 
 
 def fold_words(key: Key, words: np.ndarray | Array) -> Key:
-    """``key`` folded twice for each row of ``words``: keys ``(len(words),)``.
+    """One key per row of ``words``, ``(len(words),)``: ``key`` folded with both words of the row.
 
     One vmapped fold compiles once; a fold per leaf would compile once per leaf.
     """
@@ -45,7 +48,7 @@ def fold_words(key: Key, words: np.ndarray | Array) -> Key:
 
 
 def equal_draws(assignments: Sequence[Assignment]) -> list[list[int]]:
-    """Positions of leaves that one vmapped draw serves: equal initializer, shape, dtype, layout.
+    """Groups positions of leaves with equal initializer, shape, dtype and layout.
 
     Groups are in the order of their first leaves.
     """

@@ -1,4 +1,4 @@
-"""Finds the leaves of a parameter tree and the layout of each, from a model or from its name."""
+"""Lists the leaves of a parameter tree; layouts come from ``layers`` or from leaf names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TreeLeaf:
     Attributes:
       path: components joined by ``/``.
       value: the array, or its shape and dtype.
-      layout: what the leaf is in its layer; None if neither a model, the user nor the name says.
+      layout: the leaf's layout; None if neither ``layers`` nor the name determines it.
     """
 
     path: str
@@ -73,7 +73,7 @@ def _layouts(
     conventions: Conventions,
     layers: Layers | None,
 ) -> dict[str, Layout | None]:
-    """The layout of each leaf: from ``layers``, else from what its name means in the host."""
+    """The layout of each leaf: from ``layers``, else from its name by the host's conventions."""
     empty = layers is not None and not layers
     layers = {} if layers is None else layers
     if not isinstance(layers, Mapping):
@@ -82,7 +82,7 @@ def _layouts(
         )
     named = {pattern: conventions.layout(layer) for pattern, layer in layers.items()}
     used: set[str] = set()
-    # Layouts taken from a model are complete, even if empty: the other leaves are not guessed.
+    # Layouts taken from a model are complete, even if empty: no other kernel is guessed.
     from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
     layouts: dict[str, Layout | None] = {}
     for path, value in values.items():
@@ -93,10 +93,10 @@ def _layouts(
             continue
         rank = len(value.shape)
         kind = conventions.usual_kind(leaf_name(path), rank)
-        guessed = from_model and (kind != "vector" or rank > 1)
-        layouts[path] = conventions.layout(kind) if kind and not guessed else None
+        is_guess = from_model and (kind != "vector" or rank > 1)
+        layouts[path] = conventions.layout(kind) if kind and not is_guess else None
     if not all(isinstance(layer, Layout) for layer in layers.values()):
-        # A tree may hold only some of a model's layers, but must use every entry that a user wrote.
+        # A tree may lack some of a model's layers, but must use every entry that a user wrote.
         check_all_used("layers entry", named, used, values)
     biases = [path for path in layouts if leaf_name(path) in conventions.biases]
     return layouts | {path: _with_fans(path, layouts, values) for path in biases}
@@ -107,7 +107,7 @@ def _with_fans(
     layouts: Mapping[str, Layout | None],
     values: Mapping[str, Array | jax.ShapeDtypeStruct],
 ) -> Layout | None:
-    """The layout of a bias; without fans it takes those of the only kernel in its layer."""
+    """The layout of a bias, with the fans of its layer's kernel if the layer has exactly one."""
     own = layouts[path]
     if own is not None and (own.kind != "bias" or own.fan_in is not None):
         return own

@@ -1,4 +1,4 @@
-"""Matches patterns against the paths of leaves."""
+"""Matches path patterns against the paths of leaves."""
 
 from __future__ import annotations
 

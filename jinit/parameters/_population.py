@@ -27,7 +27,8 @@ def population(
 ) -> PyTree:
     """Draws a stack of parameter trees by the rules: leaves ``(size, …)``.
 
-    Member i is ``initialize(fold_in(key, i), …)``, so a larger population begins with the smaller.
+    Member i is ``initialize(fold_in(key, i), …)``, so a larger population begins with the
+    members of a smaller one.
 
     Args:
       key: one PRNG key.
@@ -45,10 +46,10 @@ def population(
     (10, 4, 3)
     """
     errors.check_integer("population size", size, low=1, fix="use 64")
-    for each in assign(shapes, rules, host=host, layers=layers):
-        if each.initializer is None:
+    for assignment in assign(shapes, rules, host=host, layers=layers):
+        if assignment.initializer is None:
             raise errors.refusal(
-                f"leaf {each.leaf!r}", "'keep'", "an initializer", "name an initializer"
+                f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "name an initializer"
             )
 
     def member(number: Array) -> PyTree:
@@ -62,18 +63,19 @@ def search_distribution(
 ) -> tuple[PyTree, PyTree]:
     """The mean and σ of every parameter under the rules, to start a Gaussian evolution strategy.
 
-    A strategy that samples mean + σ z then draws its first generation with the variance that each
-    layer's initializer has, instead of one σ for all layers.
+    The first generation, mean + σ z, then has the variance of each layer's initializer instead of
+    one σ for all layers.
 
     Args:
       shapes, rules, host, layers: as for :func:`jinit.initialize`.
 
     Returns:
-      ``(mean, stddev)``, two trees like ``shapes``. A deterministic initializer gives its values as
-      mean, with σ 0.
+      ``(mean, stddev)``, two trees like ``shapes``. For a deterministic initializer the mean is
+      its values and σ is 0.
 
     Raises:
-      ValueError, TypeError: as :func:`jinit.initialize`; an initializer has no law.
+      ValueError, TypeError: as :func:`jinit.initialize`; an initializer has no known law
+        (distribution).
 
     >>> shapes = {"kernel": jax.ShapeDtypeStruct((50, 3), "float32")}
     >>> float(search_distribution(shapes, {"*": "he_normal"})[1]["kernel"][0, 0])  # √(2/50)
@@ -97,7 +99,7 @@ def search_distribution(
 
 
 def _filled(each: Assignment, moment: str) -> Array:
-    """A leaf filled with a moment, ``"mean"`` or ``"stddev"``, of the laws of its kernels."""
+    """A leaf whose entries are the ``"mean"`` or ``"stddev"`` of the law of their kernel."""
     initializer = each.initializer
     assert isinstance(initializer, NamedInitializer)
     blocks = dict(initializer.arguments).get("fused")

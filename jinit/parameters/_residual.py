@@ -1,8 +1,9 @@
 """Computes the factors by which residual branches start smaller in a deep stack.
 
-Each function returns the factors of one paper by role. :func:`residual_rules` turns them into rules
-for :func:`jinit.initialize`. :mod:`jinit.calibrate` has ``fixup``, ``skipinit`` and ``rezero``,
-which apply their factors to parameters that are already drawn.
+Each function returns one paper's factors by role (first, inner or last layer of a branch, …).
+:func:`residual_rules` turns them into rules for :func:`jinit.initialize`. :mod:`jinit.calibrate`
+has ``fixup``, ``skipinit`` and ``rezero``, which apply their factors to parameters that are already
+drawn.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def fixup_factors(depth: int, branch_layers: int = 2) -> dict[str, float]:
 
 
 def skipinit_factors(depth: int) -> dict[str, float]:
-    """SkipInit: ordinary branches, each times a learnable scalar that starts at 0.
+    """SkipInit: ordinary branches, each multiplied by a learnable scalar that starts at 0.
 
     Args:
       depth: residual branches in the network, ≥ 1; the factors do not depend on it.
@@ -78,8 +79,8 @@ def rezero_factors(depth: int) -> dict[str, float]:
 def t_fixup_factors(encoder_layers: int, decoder_layers: int = 0) -> dict[str, float]:
     """T-Fixup: value, output and feed-forward kernels of a transformer without LayerNorm.
 
-    Encoder: 0.67 N^(−1/4); decoder: (9 M)^(−1/4). Embeddings are drawn with σ = d^(−1/2) and
-    multiplied by the same factors.
+    Encoder: 0.67 N^(−1/4); decoder: (9 M)^(−1/4). Embeddings are drawn with σ = d^(−1/2), where d
+    is their width, and multiplied by the same factors.
 
     Args:
       encoder_layers: N ≥ 1.
@@ -156,12 +157,12 @@ def residual_rules(
     factors: Mapping[str, float],
     initializer: str | NamedInitializer = "he_normal",
 ) -> dict[str, str | Initializer]:
-    """Rules by path from roles by path: σ of each role's kernels times the role's factor.
+    """Turns roles by path into rules by path; σ of a role's kernels is multiplied by its factor.
 
     Args:
       roles: ordered mapping from path pattern to a role in ``factors``.
-      factors: role → factor; 0 makes zeros.
-      initializer: the initializer that is multiplied; its mean must be 0.
+      factors: role → factor; 0 gives the rule ``zeros``.
+      initializer: the initializer whose draws are multiplied; its mean must be 0.
 
     Returns:
       Rules for :func:`jinit.initialize`. Add a rule for the biases.
@@ -184,7 +185,7 @@ def residual_rules(
 
 
 def _times(initializer: Initializer, factor: float) -> Initializer:
-    """A scaled initializer; it keeps a law and a name, which reports and audits read."""
+    """The scaled initializer; a named one keeps a name and a law, which reports and audits use."""
     if not isinstance(initializer, NamedInitializer):
         return lambda key, shape, dtype=None, out_sharding=None: (
             factor * initializer(key, shape, dtype, out_sharding)
@@ -193,4 +194,4 @@ def _times(initializer: Initializer, factor: float) -> Initializer:
 
 
 def _check_depth(name: str, count: int) -> None:
-    errors.check_integer(name, count, low=1, fix="count the residual branches")
+    errors.check_integer(name, count, low=1, fix="use 12")

@@ -32,10 +32,10 @@ class Assignment:
       leaf: the path, components joined by ``/``.
       rule: the pattern that matched, or the preset.
       initializer: the initializer; None if the leaf is kept.
-      shape, dtype: the leaf's.
-      layout: what the leaf is in its layer; None if unknown and not needed.
-      fan_in, fan_out: of a kernel, or of a bias' kernel; None if there are none.
-      stddev: the expected standard deviation of an entry; None if the initializer has no law.
+      shape, dtype: of the leaf.
+      layout: the leaf's layout in its layer; None if unknown and not needed.
+      fan_in, fan_out: the fans of a kernel, or of a bias' kernel; None if there are none.
+      stddev: the expected standard deviation of an entry; None if the initializer has no known law.
     """
 
     leaf: str
@@ -71,12 +71,12 @@ def assign(
     Args:
       shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``.
       rules: pattern → initializer, the first matching pattern wins; ``*`` crosses ``/``; ``"keep"``
-        keeps a leaf. Or one name of :func:`jinit.frameworks.presets`: a framework's default draws.
+        keeps a leaf. Or a preset, one of :func:`jinit.frameworks.presets`.
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
-      layers: pattern → what the matching leaves are: ``"conv(groups=4)"``, ``"embedding"``, … (see
-        :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Kernels need no entry
-        if the host's kernels are (receptive field…, in, out). In other hosts, and where layers
-        taken from a model do not include it (``{}``), a kernel must have an entry.
+      layers: pattern → layer kind of the matching leaves: ``"conv(groups=4)"``, ``"embedding"``, …
+        (see :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Kernels need no
+        entry if the host's kernels are (receptive field…, in, out). In other hosts, and if
+        ``layers`` comes from a model (even an empty ``{}``), every kernel must have an entry.
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order.
@@ -84,7 +84,8 @@ def assign(
     Raises:
       ValueError: a leaf that no rule matches, a rule that matches no leaf, an unknown name, a shape
         that the initializer cannot draw, a kernel with unknown axes, two leaves with one path.
-      TypeError: ``rules`` is not a mapping, a leaf is not an array.
+      TypeError: ``rules`` is not a mapping, a leaf is not an array, a random rule for an
+        integer leaf.
 
     >>> import jax
     >>> shapes = {"kernel": jax.ShapeDtypeStruct((50, 10), "float32")}
@@ -134,8 +135,8 @@ def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
     if leaf.layout is None:
         raise _unknown_layer(leaf, f"preset {name!r}")
     initializer, layout = rule(leaf.layout, leaf_name(leaf.path), tuple(leaf.value.shape))
-    without_fans = leaf.layout.kind == "bias" and leaf.layout.fan_in is None
-    if without_fans and not _serves_any_shape(initializer):
+    lacks_fans = leaf.layout.kind == "bias" and leaf.layout.fan_in is None
+    if lacks_fans and not _serves_any_shape(initializer):
         raise _unknown_layer(leaf, f"preset {name!r}")
     return _assignment(name, initializer, leaf, layout)
 
@@ -149,7 +150,10 @@ def _assignment(
         any_dtype = initializer.definition.dtypes == "any"
         if not any_dtype and not jnp.issubdtype(dtype, jnp.inexact):
             raise errors.wrong_type(
-                f"leaf {leaf.path!r}", f"dtype {dtype}", "a float for a random rule", "use 'keep'"
+                f"leaf {leaf.path!r}",
+                f"dtype {dtype}",
+                "a floating-point dtype for a random rule",
+                "use 'keep'",
             )
         if layout is None and not _serves_any_shape(initializer) and len(shape) > 1:
             raise _unknown_layer(leaf, str(initializer))
@@ -177,7 +181,7 @@ def _assignment(
 def _law_stddev(
     initializer: NamedInitializer, layout: Layout | None, shape: tuple[int, ...]
 ) -> float:
-    """The expected σ of an entry, over all kernels that the leaf stacks or fuses."""
+    """The expected σ of an entry, over all kernels that the leaf packs."""
     if layout is None:
         return initializer.law(shape).stddev
     if layout.kind in ("bias", "vector"):
@@ -192,7 +196,7 @@ def _law_stddev(
 
 
 def _serves_any_shape(initializer: NamedInitializer) -> bool:
-    """Whether the law needs no axes, as those of constants, ``normal`` and ``uniform``."""
+    """Whether the law depends on no shape, as for constants, ``normal`` and ``uniform``."""
     try:
         initializer.law(())
     except (ValueError, IndexError):
@@ -205,7 +209,7 @@ def _unknown_layer(leaf: TreeLeaf, rule: str) -> ValueError:
     return errors.refusal(
         f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
         "no layer",
-        f"a layer that says which axes are inputs and outputs, for {rule}",
-        f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}, or the layer "
-        "that it is",
+        f"a layer kind, because {rule} needs the in and out axes",
+        f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}, or another "
+        "layer kind",
     )
