@@ -1,4 +1,4 @@
-"""Clips gradients: optax transforms by leaf norm, global norm or value, and their names.
+"""Clips gradients with optax transforms, by leaf norm, global norm or value; registers rules.
 
 Norms are computed in float32 or wider and overflow only if the norm itself does. Thresholds may be
 traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own norm.

@@ -16,13 +16,13 @@ from jinit import errors
 from jinit.typing import Array, DType, PyTree
 
 Scaled: TypeAlias = tuple[Array, Array]
-"""``(unit, number)``, two scalars: a norm in that unit, or a factor that belongs to that unit."""
+"""``(unit, number)``, two scalars: a norm in that unit, or the factor for a leaf in that unit."""
 
 
 def norm(tree: PyTree) -> Array:
     """‖tree‖₂ over all leaves.
 
-    Overflows only if the norm itself does. Norms below about 1e-19 read as 0.
+    Overflows only if the norm itself does. Norms below about 1e-19 are returned as 0.
 
     Args:
       tree: float or complex arrays of any shapes.
@@ -48,7 +48,10 @@ def size(leaves: list[Array]) -> Scaled:
 
 
 def multiplier(size: Scaled, threshold: ArrayLike) -> Scaled:
-    """``(unit, factor)``: a clipped leaf is (leaf / unit) · factor; both 1 if nothing exceeds."""
+    """``(unit, factor)``: a clipped leaf is (leaf / unit) · factor.
+
+    Both are 1 if the norm is not finite or does not exceed the threshold.
+    """
     unit, ratio = size
     bound = jnp.asarray(threshold, ratio.dtype)
     exceeds = (ratio > bound / unit) & (ratio < jnp.inf)
@@ -91,7 +94,7 @@ def _magnitude(leaf: Array) -> Array:
 
 @jax.custom_batching.custom_vmap
 def _rescued(plain: Array, leaves: list[Array]) -> Scaled:
-    """Sums the squares again in larger units if the plain sum overflowed."""
+    """The norm from its plain sum of squares, summed again in larger units if that overflowed."""
     return jax.lax.cond(
         plain == jnp.inf,
         lambda: (_unit(plain), jnp.sqrt(_sum_of_squares(_in_units(leaves), plain.dtype))),

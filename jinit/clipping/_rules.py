@@ -1,4 +1,4 @@
-"""Names the clip rules and reads their spec strings, such as ``leaf_norm(1.0)``."""
+"""Holds the registry of clip rules and parses their spec strings, such as ``leaf_norm(1.0)``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def get(name: str) -> ClipFactory:
       name: one of :func:`names`.
 
     Returns:
-      ``factory(threshold) -> optax.GradientTransformation``; those of jinit also take
+      ``factory(threshold) -> optax.GradientTransformation``; the built-in factories also take
       ``on_nonfinite``.
 
     Raises:
@@ -90,8 +90,8 @@ def make(name: str, threshold: ArrayLike) -> optax.GradientTransformation:
       threshold: > 0, in the unit of the gradient; may be traced.
 
     Returns:
-      An ``optax.GradientTransformation`` with state :class:`ClipState`. For a registered transform
-      with another state, ``scale`` is ‖after‖/‖before‖ over all leaves.
+      An ``optax.GradientTransformation`` with state :class:`ClipState`. If a registered transform
+      has another state, its ``scale`` is ‖after‖/‖before‖ over all leaves.
 
     Raises:
       ValueError: an unknown name, a threshold that is not positive.
@@ -107,16 +107,17 @@ def make(name: str, threshold: ArrayLike) -> optax.GradientTransformation:
 
 
 def parse(spec: str) -> tuple[str, float]:
-    """Splits ``"leaf_norm(1.0)"`` into rule and threshold.
+    """Splits ``"leaf_norm(1.0)"`` into the name of the rule and the threshold.
 
     Args:
       spec: a name and one positive number.
 
     Returns:
-      ``(name, threshold)``. The name decides the program; the threshold is a number in it.
+      ``(name, threshold)``. A sweep compiles one program per name; thresholds are traced numbers.
 
     Raises:
-      ValueError: an unknown rule, a missing or non-positive threshold. TypeError: not a string.
+      ValueError: an unknown rule, a missing or non-positive threshold.
+      TypeError: ``spec`` is not a string.
 
     >>> parse("leaf_norm(1.0)")
     ('leaf_norm', 1.0)

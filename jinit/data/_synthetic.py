@@ -1,4 +1,4 @@
-"""Draws synthetic data sets: known problems with fixed seeds, the same on every machine."""
+"""Draws synthetic data sets: well-known problems with fixed seeds, equal on every machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spirals() -> Arrays:
 
 
 def parity() -> Arrays:
-    """Parity of 8 bits of ±1: all 256 patterns, four times each, with noise 0.1; 2 classes."""
+    """Parity of 8 bits ±1: each of the 256 patterns four times, with noise 0.1; 2 classes."""
     rng = np.random.default_rng(3)
     bits = np.array([[(i >> j) & 1 for j in range(8)] for i in range(256)] * 4)
     return (2.0 * bits - 1) + 0.1 * rng.normal(size=bits.shape), bits.sum(axis=1) % 2
@@ -51,10 +51,10 @@ def linear_teacher() -> Arrays:
 
 
 def mnist1d() -> Arrays:
-    """Sequences in the manner of MNIST-1D (Greydanus 2020): 4,000 of length 40, 10 classes.
+    """Sequences similar to MNIST-1D (Greydanus 2020): 4,000 sequences of length 40, 10 classes.
 
     Each class has a random smooth template of 12 points, which is stretched, shifted and scaled;
-    then correlated and white noise are added. The templates are not those of the published data.
+    then correlated and white noise are added. The templates differ from the published ones.
     """
     rng = np.random.default_rng(6)
     templates = np.cumsum(rng.normal(size=(10, 12)), axis=1)

@@ -1,4 +1,4 @@
-"""Computes statistics of comparisons: arrays in, numbers out."""
+"""Computes statistics that compare runs: intervals, tests, effect sizes, ranks, survival."""
 
 from jinit.stats._bootstrap import Interval, bootstrap
 from jinit.stats._effects import effect_size, probability_of_improvement

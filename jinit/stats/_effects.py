@@ -1,4 +1,4 @@
-"""Measures the size of a difference between two arms, without units."""
+"""Computes dimensionless sizes of the difference between two arms."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
 
     Args:
       gaps: ``(n,)`` differences, finite, n ≥ 3.
-      seed: of the bootstrap.
+      seed: seed of the bootstrap.
 
     Returns:
       g with a 95 % BCa interval; ±inf if all differences are equal and not 0. With few distinct
       differences, many resamples have standard deviation 0 and an end may be inf.
 
     Raises:
-      ValueError: fewer than 3 differences, or not finite.
+      ValueError: fewer than 3 differences, or differences that are not finite.
 
     Reference: Hedges 1981, eq. 6e; Cohen 1988, section 2.3 (d_z).
 
@@ -36,13 +36,13 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
             "gaps",
             f"shape {gaps.shape}, {int((~np.isfinite(gaps)).sum())} not finite",
             "one dimension, at least 3, finite",
-            "probability_of_improvement takes inf",
+            "use probability_of_improvement, which accepts inf",
         )
     small_sample = 1 - 3 / (4 * (gaps.size - 1) - 1)
 
     def standardized(values: np.ndarray, axis: int) -> np.ndarray:
         mean, spread = values.mean(axis), values.std(axis, ddof=1)
-        # The standard deviation of equal values is rounding error.
+        # Equal values can have a tiny computed standard deviation, which is only rounding error.
         spread = np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(mean == 0, 0.0, small_sample * mean / spread)
@@ -53,16 +53,16 @@ def effect_size(gaps: np.ndarray, *, seed: int = 0) -> Interval:
 def probability_of_improvement(
     treatment: np.ndarray, baseline: np.ndarray, *, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """P(X > Y) + P(X = Y)/2 for a run X of one arm and an independent run Y of the other.
+    """P(X > Y) + P(X = Y)/2 for independent runs X of the treatment and Y of the baseline.
 
     This is the Mann–Whitney U divided by n·m. The 95 % percentile interval resamples the runs of
-    each arm separately; it is too short for few runs, and has width 0 if one arm always wins. For
-    arms that share seeds, :attr:`Paired.probability_of_improvement` compares within pairs.
+    each arm separately. The interval is too short for few runs, and has width 0 if one arm always
+    wins. For arms that share seeds, use :attr:`Paired.probability_of_improvement`.
 
     Args:
       treatment, baseline: ``(n,)`` and ``(m,)``, higher is better; inf allowed.
       resamples: number of bootstrap samples.
-      seed: of the resampling.
+      seed: seed of the resampling.
 
     Returns:
       The probability with its interval, in [0, 1].
@@ -89,7 +89,7 @@ def probability_of_improvement(
     first = arms[0][:, None]
     wins = np.where(first == arms[1], 0.5, first > arms[1])
     rng = np.random.default_rng(seed)
-    # Resampling runs weights the rows and columns of the table of wins.
+    # Resampling runs is the same as weighting the rows and columns of the table of wins.
     n, m = wins.shape
     rows = rng.multinomial(n, np.full(n, 1 / n), resamples) / n
     columns = rng.multinomial(m, np.full(m, 1 / m), resamples) / m

@@ -18,7 +18,7 @@ def reals(values: ArrayLike, what: str = "values") -> np.ndarray:
     """The values as a float64 array.
 
     Raises:
-      TypeError: not real numbers, or a masked array with masked values.
+      TypeError: the values are not real numbers, or some are masked.
     """
     if np.ma.is_masked(values):
         raise errors.wrong_type(what, "a masked array", "all values", "values.compressed()")
@@ -47,8 +47,8 @@ def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """The interquartile mean: the mean of the middle half.
 
     ⌊n/4⌋ values are cut at each end. For normal scores the interquartile mean is nearly as
-    efficient as the mean. It is robust: a quarter of the runs may be arbitrarily bad, and the
-    result is still a mean of other runs.
+    efficient as the mean, and it is robust: even if a quarter of the runs is arbitrarily bad, the
+    result is a mean of other runs.
 
     Args:
       values: any shape, finite or inf ("never", "worst").

@@ -1,4 +1,4 @@
-"""Compares arms on shared seeds: differences, p-values, and pairs still needed."""
+"""Compares arms that share seeds: differences, p-values, and the number of pairs still needed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Paired:
         differences are inf.
       p_value: two-sided; 1 if no pair differs.
       probability_of_improvement: share of pairs in which the treatment is better; ties count ½.
-      more_pairs: estimate of the further pairs needed to settle the comparison at 80 % power;
-        infinite differences count as twice the largest finite one. inf if the mean difference is 0,
-        NaN for a single pair.
+      more_pairs: estimated number of further pairs that settle the comparison with 80 % power. An
+        infinite difference counts as twice the largest finite one. inf if the mean difference is
+        0, NaN for a single pair.
     """
 
     pairs: int
@@ -65,16 +65,17 @@ def paired(
     """Compares two arms that share seeds.
 
     Differences that agree up to float32 rounding (1e-6 of the largest value) count as equal, and
-    differences below that count as 0, because accuracies are counts over a number of examples.
+    smaller differences count as 0: accuracies are counts divided by a number of examples, so true
+    ties are frequent.
 
     Args:
       treatment, baseline: ``(n,)``, with equal seeds at equal positions; inf for "never".
       higher_is_better: direction of improvement.
-      alpha: two-sided error for which ``more_pairs`` is computed, in (0, 1).
+      alpha: two-sided error rate for which ``more_pairs`` is computed, in (0, 1).
       test: ``"wilcoxon"`` (signed ranks; inf ranks highest), ``"sign"`` (only the direction of each
         difference) or ``"permutation"`` (the mean under swaps within pairs: all swaps if at most
         9,999, else as many random ones).
-      seed: of the bootstrap and the random swaps.
+      seed: seed of the bootstrap and the random swaps.
 
     Returns:
       A :class:`Paired`.
@@ -93,7 +94,10 @@ def paired(
     treatment, baseline = reals(treatment, "treatment"), reals(baseline, "baseline")
     if treatment.shape != baseline.shape or treatment.ndim != 1 or not treatment.size:
         raise errors.refusal(
-            "paired arms", (treatment.shape, baseline.shape), "two equal lengths >= 1", "pair seeds"
+            "paired arms",
+            (treatment.shape, baseline.shape),
+            "two equal lengths >= 1",
+            "run both arms on the same seeds",
         )
     for name, arm in (("treatment", treatment), ("baseline", baseline)):
         if np.isnan(arm).any():
@@ -132,7 +136,8 @@ def all_pairs(
       A :class:`Pair` for each of the k(k−1)/2 pairs; the later arm is the treatment.
 
     Raises:
-      ValueError: fewer than two arms; as :func:`paired`. TypeError: not a mapping.
+      ValueError: fewer than two arms, or as :func:`paired`.
+      TypeError: ``arms`` is not a mapping.
 
     Reference: Holm 1979; Demšar 2006, section 3.2.2.
 
@@ -166,13 +171,13 @@ def all_pairs(
 
 
 def _tied(gaps: np.ndarray, resolution: float) -> np.ndarray:
-    """Gives gaps within the resolution of the next smaller |gap| the same size."""
+    """Gives close gaps one size: a |gap| within ``resolution`` of the next smaller is a tie."""
     sizes = np.abs(gaps)
     order = np.argsort(sizes, kind="stable")
     ordered = np.concatenate([[0.0], sizes[order]])
     with np.errstate(invalid="ignore"):
         new = ~(np.diff(ordered) <= resolution)
-    # Index of the first size of each run of close sizes; the first run begins at 0.
+    # Index of the smallest size in each group of ties; the first group begins with size 0.
     starts = np.maximum.accumulate(np.where(new, np.arange(1, len(ordered)), 0))
     tied = np.empty_like(sizes)
     tied[order] = ordered[starts]

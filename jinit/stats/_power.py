@@ -14,14 +14,14 @@ from jinit.stats._location import reals
 def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Further pairs needed to distinguish the observed mean difference from 0.
 
-    Total pairs n = ((z_{1−α/2} + z_power) · s / |mean|)², but at least the log₂(2/α) that a
-    signed-rank test needs to reject at all; the present pairs are subtracted. Mean and standard
-    deviation are the observed ones, so this is a rough estimate.
+    Total pairs n = ((z_{1−α/2} + z_power) · s / |mean|)², but at least log₂(2/α), because a
+    signed-rank test cannot reject with fewer; the existing pairs are subtracted. The estimate is
+    rough, because mean and standard deviation s are the observed ones.
 
     Args:
       gaps: ``(n,)`` paired differences, finite.
-      alpha: two-sided error, in (0, 1).
-      power: probability of a rejection, in (0, 1).
+      alpha: two-sided error rate, in (0, 1).
+      power: probability of rejecting the null hypothesis, in (0, 1).
 
     Returns:
       A whole number ≥ 0 as float; inf if the observed mean is 0, NaN if n < 2.
@@ -35,7 +35,7 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     28.0
     """
     for name, value in (("alpha", alpha), ("power", power)):
-        errors.check_fraction(name, value, "use 0.05, 0.8")
+        errors.check_fraction(name, value, "use alpha=0.05, power=0.8")
     gaps = reals(gaps, "gaps")
     if gaps.ndim != 1 or not np.isfinite(gaps).all():
         raise errors.refusal(

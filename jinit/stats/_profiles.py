@@ -17,7 +17,7 @@ class PerformanceProfile:
     Attributes:
       thresholds: ``(k,)`` scores τ.
       share: ``(k,)``, the share of runs with a score above τ, averaged over tasks.
-      low, high: ``(k,)``, the pointwise bootstrap band.
+      low, high: ``(k,)``, ends of the pointwise bootstrap band.
     """
 
     thresholds: np.ndarray
@@ -44,13 +44,13 @@ def performance_profile(
       thresholds: ``(k,)`` scores τ.
       confidence: nominal coverage of the pointwise band, in (0, 1).
       resamples: number of bootstrap samples, drawn within each task.
-      seed: of the resampling.
+      seed: seed of the resampling.
 
     Returns:
       A :class:`PerformanceProfile`.
 
     Raises:
-      ValueError: no runs, NaN, wrong ranks, a confidence outside (0, 1).
+      ValueError: no runs, NaN, wrong shapes, a confidence outside (0, 1).
 
     Reference: Agarwal et al. 2021, section 4.3 and appendix A.3; Dolan & Moré 2002.
 

@@ -29,11 +29,12 @@ class Ranking:
 def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.05) -> Ranking:
     """Ranks arms with Friedman's test and Nemenyi's critical difference.
 
-    CD = q_α √(k(k+1) / (6N)) for k arms and N blocks, q_α the studentized range over √2.
+    CD = q_α √(k(k+1) / (6N)) for k arms and N blocks, where q_α is the 1 − α quantile of the
+    studentized range of k normal variables, divided by √2.
 
     Args:
-      scores: ``(blocks, arms)``; the arms share the blocks, such as data sets or seeds. inf is
-        allowed, NaN is not.
+      scores: ``(blocks, arms)``, every arm in every block (data set, seed); inf is allowed, NaN is
+        not.
       higher_is_better: direction of improvement.
       alpha: family-wise error of the critical difference, in (0, 1).
 
@@ -62,10 +63,10 @@ def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.
 
     ranks = stats.rankdata(-scores if higher_is_better else scores, axis=1)
     blocks, arms = scores.shape
-    alike = (ranks == ranks[:, :1]).all()
+    all_tied = (ranks == ranks[:, :1]).all()
     return Ranking(
         mean_ranks=ranks.mean(0),
-        p_value=1.0 if alike else float(stats.friedmanchisquare(*ranks.T).pvalue),
+        p_value=1.0 if all_tied else float(stats.friedmanchisquare(*ranks.T).pvalue),
         critical_difference=float(
             stats.studentized_range.ppf(1 - alpha, arms, np.inf)  # type: ignore[attr-defined]
             / math.sqrt(2)

@@ -1,4 +1,4 @@
-"""Computes shares of runs, and metrics with and without diverged runs."""
+"""Computes shares of runs with intervals, and metrics with and without diverged runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class WithDiverged:
     Attributes:
       rate: share of diverged runs, with its Wilson interval.
       as_worst: the statistic with diverged runs at the worst value.
-      without: the statistic of the other runs; NaN if all diverged. It favours an arm whose bad
-        seeds diverged, so never report it alone.
+      without: the statistic of the other runs; NaN if all diverged. This statistic favours an arm
+        whose bad seeds diverged, so never report it alone.
     """
 
     rate: Interval
@@ -36,7 +36,7 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
       confidence: nominal coverage, in (0, 1).
 
     Returns:
-      An :class:`Interval` inside [0, 1], of positive width even at 0 of n.
+      An :class:`Interval` inside [0, 1]; its width is positive even for 0 successes.
 
     Raises:
       ValueError: numbers out of range.
@@ -66,14 +66,14 @@ def with_diverged(
     statistic: Statistic = np.median,
     seed: int = 0,
 ) -> WithDiverged:
-    """A metric with diverged runs as the worst case and without them, and their share.
+    """The share of diverged runs, and a metric with these runs as the worst case and without them.
 
     Args:
       values: ``(n,)``, the metric; values of diverged runs are not read.
       diverged: ``(n,)`` Booleans.
       worst: the value of a diverged run: 0 for an accuracy, inf for a loss or a time.
       statistic: as in :func:`bootstrap`.
-      seed: of the resampling.
+      seed: seed of the resampling.
 
     Returns:
       A :class:`WithDiverged`.

@@ -1,4 +1,4 @@
-"""Analyses times to a target; runs that never reach the target are censored at the last step."""
+"""Analyses times to a target: runs that never reach the target are censored at the last step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Survival:
     Attributes:
       times: ``(k,)``, steps at which some run arrived, ascending.
       share: ``(k,)``, S(t), the share of runs that have not arrived by t.
-      low, high: ``(k,)``, the pointwise band (log-log transformed Greenwood).
+      low, high: ``(k,)``, ends of the pointwise band (Greenwood's variance, log-log scale).
       at_risk: ``(k,)``, the number of runs that had not arrived just before t.
     """
 
@@ -68,13 +68,14 @@ def kaplan_meier(
       horizon: the last observed step, > 0.
       confidence: nominal coverage of the band, in (0, 1).
       censored: ``(n,)`` Booleans, True for a run that was stopped at its time for a reason
-        unrelated to its progress (a machine, a deadline); it counts as at risk until then.
+        unrelated to its progress (a machine failure, a deadline). The run counts as at risk until
+        that time.
 
     Returns:
       A :class:`Survival`.
 
     Raises:
-      ValueError: no times, NaN or negative times, lengths that differ, a horizon not positive.
+      ValueError: no times, NaN or negative times, lengths that differ, a horizon ≤ 0.
 
     Reference: Kaplan & Meier 1958, eq. 2b; Kalbfleisch & Prentice 2002, eq. 1.13 (band).
 
@@ -103,13 +104,13 @@ def restricted_mean(
 ) -> Interval:
     """The mean of min(time, horizon), ∫₀^h S(t) dt, with a Student interval.
 
-    Unlike the median it is finite and uses every run, however many never arrive. The interval is
-    too short if few of few runs arrive, and has width 0 if all runs are equal.
+    Unlike the median, the restricted mean is always finite and uses every run. The interval is too
+    short if there are few runs and few of them arrive, and has width 0 if all runs are equal.
 
     Args: as :func:`kaplan_meier`.
 
     Returns:
-      Steps; an :class:`Interval` within [0, horizon].
+      An :class:`Interval` in steps, within [0, horizon].
 
     Raises:
       ValueError: as :func:`kaplan_meier`; fewer than two runs.
@@ -138,7 +139,7 @@ def compare_times(
 
     Returns:
       A :class:`TimeDifference`. The arms are treated as independent, which is conservative for arms
-      that share seeds. The interval has the limits of :func:`restricted_mean`.
+      that share seeds. The interval is too short in the cases that :func:`restricted_mean` names.
 
     Raises:
       ValueError: as :func:`kaplan_meier`; fewer than two runs in an arm.
@@ -186,7 +187,7 @@ def _student(confidence: float, freedom: int) -> float:
 def _checked(
     times: np.ndarray, horizon: float, censored: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The times, cut at the horizon, and which runs arrived."""
+    """The times, clipped at the horizon, and True for each run that arrived."""
     errors.check_number("horizon", horizon, low=0.0, open_low=True, fix="the number of steps")
     times = reals(times, "times")
     if times.ndim != 1 or not times.size or np.isnan(times).any() or (times < 0).any():
@@ -218,10 +219,10 @@ def _restricted_mean(times: np.ndarray, arrived: np.ndarray, horizon: float) -> 
     at, events, at_risk = _risk_table(times, arrived)
     share = np.concatenate([[1.0], np.cumprod(1 - events / at_risk)])
     areas = share * np.diff(np.concatenate([[0.0], at, [float(horizon)]]))
-    # Area under the curve right of each arrival.
+    # The area under the curve to the right of each arrival.
     beyond = np.cumsum(areas[::-1])[::-1][1:]
     left = at_risk - events
-    # After the last arrival no run may be left; the area beyond is then 0.
+    # If no run is left after the last arrival, the area beyond is 0, and so is its term.
     term = np.divide(events, at_risk * left, out=np.zeros_like(events), where=left > 0)
     # n/(n − 1), because Greenwood's formula divides by n.
     correction = times.size / max(1, times.size - 1)

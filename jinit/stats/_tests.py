@@ -17,7 +17,7 @@ def signed_rank_p(gaps: np.ndarray) -> float:
       gaps: ``(n,)`` paired differences, inf allowed. Zeros are dropped; all zeros give 1.
 
     Raises:
-      ValueError: no gaps, NaN, another rank.
+      ValueError: no gaps, NaN, an array that is not one-dimensional.
 
     Reference: Wilcoxon 1945 (``scipy.stats.wilcoxon``).
 
@@ -33,7 +33,7 @@ def signed_rank_p(gaps: np.ndarray) -> float:
 
 
 def sign_p(gaps: np.ndarray) -> float:
-    """Two-sided p-value of the sign test, which reads only the sign of each gap; drops zeros.
+    """Two-sided p-value of the sign test, which uses only the signs of the nonzero gaps.
 
     Args and Raises: as :func:`signed_rank_p`.
 
@@ -59,9 +59,9 @@ def permutation_p(
 
     Args:
       gaps: ``(n,)`` paired differences.
-      resamples: number of random swaps, if not all are tried.
-      seed: of the random swaps.
-      resolution: means closer than this count as equal, in the unit of the gaps.
+      resamples: number of random swaps, if there are too many to try all.
+      seed: seed of the random swaps.
+      resolution: means that differ by at most this count as equal, in the unit of the gaps.
 
     Raises:
       ValueError: as :func:`signed_rank_p`.
@@ -89,7 +89,7 @@ def permutation_p(
     )
     means, own = result.null_distribution, result.statistic
     close = max(resolution, 1e-12 * float(np.abs(means).max()))
-    # The observed pairs are added to random swaps; a list of all swaps already has them.
+    # The observed signs count as one more resample; the list of all swaps already contains them.
     more = 0 if 2**gaps.size <= resamples else 1
     tails = [(means <= own + close).sum(), (means >= own - close).sum()]
     return float(min(1.0, 2 * (min(tails) + more) / (means.size + more)))
@@ -124,7 +124,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def cap_infinite(gaps: np.ndarray) -> np.ndarray:
-    """Replaces infinite gaps by twice the largest finite one, which keeps their rank."""
+    """Replaces ±inf by ± twice the largest finite |gap| (±1 if that is 0), so that ranks stay."""
     top = np.max(np.abs(gaps[np.isfinite(gaps)]), initial=0.0) * 2
     return np.clip(gaps, -(top or 1.0), top or 1.0)
 

@@ -1,4 +1,4 @@
-"""Splits a variance into the parts of the initial weights and of the order of the data."""
+"""Splits the variance of runs into parts due to initial weights, data order and the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jinit.stats._location import reals
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Variances of a crossed design, and their shares of the total.
+    """Variance components of a crossed design, and their shares of the total variance.
 
     Attributes:
       rows: variance due to the rows (initial weights).
@@ -36,14 +36,15 @@ def variance_components(
     """Variance components of two-way random effects: y_ij = μ + r_i + c_j + e_ij.
 
     Estimates are those of the analysis of variance, σ̂²_r = (MS_r − MS_e)/columns, at least 0.
-    Intervals are generalized confidence intervals: each mean square is replaced by draws of SS/χ².
-    For normal effects they are exact for the residual and approximate for the others.
+    Intervals are generalized confidence intervals: each mean square is replaced by draws of SS/χ²,
+    where SS is the sum of squares. For normal effects the interval of the residual is exact and the
+    others are approximate.
 
     Args:
       values: ``(init seeds, data seeds)``, finite, one run for each pair.
       confidence: nominal coverage, in (0, 1).
       draws: number of draws of the χ² variables, ≥ 100.
-      seed: of these draws.
+      seed: seed of the draws.
 
     Returns:
       A :class:`VarianceComponents`, in the square of the values' unit.
@@ -77,7 +78,7 @@ def variance_components(
         ]
     )
     freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
-    # Row 0 holds the observed mean squares, the other rows their draws.
+    # Row 0 holds the observed mean squares, the other rows the draws.
     errors.check_seed(seed)
     chi_squared = np.random.default_rng(seed).chisquare(freedom, (draws, 3))
     mean_squares = np.concatenate([[squares / freedom], squares / chi_squared])
