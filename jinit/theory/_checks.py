@@ -1,4 +1,4 @@
-"""Checks the arguments of the functions of theory."""
+"""Checks the arguments of the public functions of theory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def floating(x: Numbers, what: str = "an argument") -> Array:
     """``x`` as an array of floats, float32 or wider; integers become JAX's default float dtype.
 
     Raises:
-      TypeError: not real numbers.
+      TypeError: x is not made of real numbers.
     """
     try:
         array = jnp.asarray(x)
@@ -39,7 +39,7 @@ def check_continuous(table: MomentTable, what: str) -> None:
     """Raises ValueError if the activation jumps."""
     if table.jump is not None:
         raise errors.refusal(
-            f"{what} under {table.name}",
+            f"{what} of {table.name}",
             f"a jump at {table.jump:g}",
             "a continuous activation: chi_1 is infinite at a jump",
             "smooth the jump",
@@ -66,7 +66,10 @@ def check_signal(sigma_w: Numbers, sigma_b: Numbers) -> None:
         return
     if ((np.asarray(sigma_w) == 0) & (np.asarray(sigma_b) == 0)).any():
         raise errors.refusal(
-            "sigma_w and sigma_b", "both 0", "a signal after the first layer", "use sigma_w = 1.0"
+            "sigma_w and sigma_b",
+            "both 0",
+            "at least one > 0: the next layer must get a signal",
+            "use sigma_w = 1.0",
         )
 
 

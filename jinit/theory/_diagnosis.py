@@ -11,8 +11,8 @@ from jinit.theory._finite_width import Fluctuations
 from jinit.theory._fixed_points import DepthScales
 from jinit.theory._propagation import Propagation
 
-# 1 − correlation in the last hidden layer, relative to the first one's, below which inputs count
-# as parallel.
+# Inputs count as parallel if 1 − correlation in the last hidden layer is below this fraction of
+# 1 − correlation in the first layer.
 _PARALLEL = 1e-3
 
 
@@ -22,9 +22,9 @@ def diagnose(
     scales: DepthScales | None,
     names: tuple[str, ...],
 ) -> tuple[Finding, ...]:
-    """Findings on the layers ``names``, forward before backward; one healthy finding if no fault.
+    """The faults of the layers ``names``, or one healthy finding if there are none.
 
-    Kinds are those of :func:`jinit.probes.verdict` if the fault is the same.
+    A fault that :func:`jinit.probes.verdict` reports too has the same kind there.
     """
     findings = _unresolved(propagation, names)
     last = len(names) - 2  # the last hidden layer
@@ -48,8 +48,8 @@ def _unresolved(propagation: Propagation, names: tuple[str, ...]) -> list[Findin
         Finding(
             "not known",
             names[int(np.argmax(unresolved))],
-            "the moments of the activation cannot be integrated (it varies or grows too fast, or "
-            "the moments are infinite)",
+            "the moments of the activation cannot be integrated (the activation varies or grows "
+            "too fast, or the moments are infinite)",
             fix="measure the network instead: jinit probe",
         )
     ]
@@ -80,7 +80,7 @@ def _changes(
                     f"from {start} to {end}",
                     f"a factor between {1 / LARGE_CHANGE:g} and {LARGE_CHANGE:g}",
                     "He et al. 2015, section 2.2; Schoenholz et al. 2017, section 4",
-                    "the activation's own rule: 'scaled_for(activation=…)'; "
+                    "the rule for the activation: 'scaled_for(activation=…)'; "
                     "'jinit recommend' measures which initializer suits a depth",
                 )
             )
@@ -114,7 +114,7 @@ def _too_deep(scales: DepthScales | None, depth: int, last: str) -> list[Finding
         Finding(
             "too deep",
             last,
-            f"trainable to about {trainable:.3g} layers (6 xi_c); this network has {depth}",
+            f"trainable to about {trainable:.3g} hidden layers (6 xi_c); this network has {depth}",
             "6 xi_c layers",
             "Schoenholz et al. 2017, section 5",
             "weights on the edge of chaos, or fewer layers",

@@ -34,8 +34,8 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
       counts as 0.
 
     Raises:
-      ValueError: no critical point at this σ_b, or only one whose q* is not stable (gelu and silu
-        at small σ_b); a negative σ_b; an unknown activation.
+      ValueError: no critical point at this σ_b, or none whose q* is stable (gelu and silu at small
+        σ_b); a negative σ_b; an unknown activation, one that jumps.
       TypeError: a σ_b that is an array or traced.
 
     Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
@@ -48,7 +48,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     check_continuous(table, "edge of chaos")
     at_zero = float(read_in_float64(table, 0.0).slope_second)
     if sigma_b < _NO_BIAS and table.at_zero == 0 and at_zero > 0:
-        # Lengths die out or stay: q* ≈ 0, or any q if φ′ does not depend on scale.
+        # Signals die out (q* ≈ 0), or keep any length q if φ′(√q z) does not depend on q.
         sigma_w = 1 / math.sqrt(at_zero)
         return _stable(table, sigma_w, 0.0, sigma_b, growth=_growth_over(table, sigma_w, 1e-3))
     points = roots(lambda q: _bias_variance(table, q) - sigma_b**2, GRID)
@@ -61,7 +61,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
 
 
 def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
-    """σ_b on the critical line at this σ_w: an inverse of :func:`edge_of_chaos`.
+    """σ_b on the critical line at this σ_w: the inverse of :func:`edge_of_chaos`.
 
     If the line passes this σ_w more than once (gelu, silu, sin), the answer belongs to the smallest
     q whose fixed point is stable.
@@ -74,8 +74,9 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
       σ_b ≥ 0; relative error about 1e-9.
 
     Raises:
-      ValueError: no critical point at this σ_w, or one whose q* is not stable; a σ_w that is not
-        positive; an unknown activation.
+      ValueError: no critical point at this σ_w, or none whose q* is stable; a σ_w that is not
+        positive; an unknown activation, one that jumps.
+      TypeError: a σ_w that is an array or traced.
 
     Reference: Poole et al. 2016, equation 5.
 
@@ -125,8 +126,8 @@ def critical_line(activation: ActivationLike) -> CriticalLine:
       activation: a name, a spec string or an elementwise callable.
 
     Returns:
-      :class:`CriticalLine` on 10⁻⁶ ≤ q ≤ 10⁴, 200 points a decade, without points at which the
-      length map repels. ReLU has the same σ_w and σ_b at every q.
+      :class:`CriticalLine` on 10⁻⁶ ≤ q ≤ 10⁴, 200 points per decade, without points at which the
+      fixed point of the length map is unstable. ReLU has the same σ_w and σ_b at every q.
 
     Raises:
       ValueError: an unknown activation, one that jumps.
@@ -151,7 +152,9 @@ def critical_line(activation: ActivationLike) -> CriticalLine:
 
 
 def critical_rate(activation: ActivationLike, sigma_b: float = 0.0) -> float:
-    """β with 1 − c_l → β/l on the edge of chaos of a smooth activation, l the layer.
+    """The rate β of 1 − c_l ≈ β/l, for large l, on the edge of chaos of a smooth activation.
+
+    c_l is the correlation of two inputs in layer l.
 
     β = 2 E[φ′²] / (q* E[φ″²]).
 
@@ -160,10 +163,10 @@ def critical_rate(activation: ActivationLike, sigma_b: float = 0.0) -> float:
       sigma_b: standard deviation of the biases, ≥ 0, such that q* > 0.
 
     Returns:
-      β; 0.0 if φ′ jumps: then 1 − c_l falls as 1/l² (9π²/(2l²) for ReLU).
+      β; 0.0 if φ′ jumps, because 1 − c_l then falls as 1/l² (9π²/(2l²) for ReLU).
 
     Raises:
-      ValueError: as :func:`edge_of_chaos`; q* = 0.
+      ValueError: as :func:`edge_of_chaos`, or q* = 0. TypeError: as :func:`edge_of_chaos`.
 
     Reference: Hayou et al. 2019, proposition 3.
 
@@ -203,7 +206,7 @@ def _first_stable(slopes: list[float]) -> int:
 def _stable(
     table: MomentTable, sigma_w: float, q: float, sigma_b: float, *, growth: float
 ) -> float:
-    """Returns σ_w if the length map does not grow lengths near q."""
+    """Returns σ_w; raises ValueError if lengths near the fixed point q grow away from it."""
     if growth > 1e-5:
         raise errors.refusal(
             f"edge of chaos of {table.name}",
@@ -215,12 +218,12 @@ def _stable(
 
 
 def _growth_over(table: MomentTable, sigma_w: float, q: float) -> float:
-    """V(q)/q − 1 without biases."""
+    """V(q)/q − 1 for a network without biases."""
     return sigma_w**2 * float(read_in_float64(table, q).second) / q - 1
 
 
 def _nowhere(table: MomentTable, where: str, searched: np.ndarray) -> ValueError:
-    """The error for a missing critical point; it differs if moments are not known on the grid."""
+    """The error for a missing critical point; another one if moments on the grid are NaN."""
     if np.isnan(searched).any():
         return unresolved(table, f"a critical point at {where}")
     return errors.refusal(

@@ -33,11 +33,11 @@ from jinit.typing import Array
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Fluctuations:
-    """Variances of logarithms over networks, first order in 1/width.
+    """Variances of logarithms over random networks, to first order in 1/width.
 
     Attributes:
-      length: ``(layers,)``, of the mean squared pre-activation of a layer.
-      gradient: ``(layers,)``, of the squared gradient at a layer's pre-activations.
+      length: ``(layers,)``, variance of ln of a layer's mean squared pre-activation.
+      gradient: ``(layers,)``, variance of ln of the squared gradient at a layer's pre-activations.
     """
 
     length: Array
@@ -49,9 +49,8 @@ class FailureModes:
     """The two failure modes of a network at initialization (Hanin & Rolnick 2018).
 
     Attributes:
-      log_mean_length: ln of E q_L / q_1; far from 0 is failure mode 1.
-      length_variance: variance of ln of the length in the last layer; above about 1 is failure
-        mode 2.
+      log_mean_length: ln(E q_L / q_1); failure mode 1 if far from 0.
+      length_variance: Var ln q_L of the last layer; failure mode 2 if above about 1.
       sum_inverse_width: Σ 1/n_l over hidden layers.
     """
 
@@ -70,12 +69,12 @@ def fluctuations(
     orthogonal: bool = False,
     inputs: int | None = None,
 ) -> Fluctuations:
-    """Variances over networks of the lengths and gradients of each layer.
+    """Variances over networks of the logarithms of each layer's length and gradient.
 
-    Var ln q_{l+1} = (d ln V/d ln q)² Var ln q_l + σ_w⁴ (E φ⁴ − (E φ²)²)/(n_l q_{l+1}²), plus 2/n_l
-    for the mean of n_l squares. The factor of a gradient has variance
-    (3 E φ′⁴/(E φ′²)² − 1)/n_l and depends on q_l through d ln E φ′²/d ln q. For ReLU with He's
-    weights the variance of a length is 5 Σ 1/n_l.
+    Var ln q_{l+1} = (d ln V/d ln q)² Var ln q_l + σ_w⁴ (E φ⁴ − (E φ²)²)/(n_l q_{l+1}²). The length
+    of layer l is a mean of n_l squares, which adds 2/n_l to Var ln q_l. The factor by which layer l
+    multiplies a squared gradient has relative variance (3 E φ′⁴/(E φ′²)² − 1)/n_l and depends on
+    q_l through d ln E φ′²/d ln q. For ReLU with He's weights, Var ln q_L = 5 Σ_{l<L} 1/n_l.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -84,18 +83,19 @@ def fluctuations(
       q: variance of the first layer's pre-activations, > 0.
       orthogonal: True for orthogonal weights times σ_w. A matrix with at least as many outputs as
         inputs keeps lengths exactly, and only the activation makes them vary. A matrix from n to
-        m < n units is a random projection with variance 2 (n − m)/(m (n + 2)) of the squared
-        length. Backward the same holds with outputs and inputs exchanged.
-      inputs: n_0, the inputs of the first layer, which matter for orthogonal weights only; default
-        n_1.
+        m < n units is a random projection, which adds a variance of 2 (n − m)/(m (n + 2)) to the
+        squared length. For gradients, exchange outputs and inputs.
+      inputs: n_0, the number of inputs of the first layer, used for orthogonal weights only;
+        default n_1.
 
     Returns:
       :class:`Fluctuations`, arrays ``(layers,)``, to first order in 1/width. For (leaky) ReLU and
-      linear layers the error is of the next order; for others it is about a fifth of values near ½.
+      linear layers the error is of second order; for other activations it is about 20 % of a
+      variance near ½.
 
     Raises:
-      ValueError: a width below 1, a number out of range or of another shape, an unknown activation.
-      TypeError: widths that are not whole numbers, σ or q that are not numbers.
+      ValueError: a width below 1, a number out of range or of another shape, an unknown activation,
+        one that jumps. TypeError: widths that are not whole numbers, σ or q that are not numbers.
 
     Reference: Hanin & Rolnick 2018, theorem 5; Hanin 2018, theorem 1; Yang & Schoenholz 2017.
 
@@ -148,18 +148,19 @@ def fluctuations_from_table(
     ``fans`` are the inputs and ``n`` the units of each layer; q is a scalar array.
     """
     xp = namespace(q)
-    # A Gaussian matrix adds a variance of 2/n; these shares of it are absent if it is orthogonal.
-    forth = back = xp.zeros_like(n)
+    # A Gaussian matrix adds a variance of 2/n; an orthogonal one leaves out these fractions of it.
+    kept_forward = kept_backward = xp.zeros_like(n)
     if orthogonal:
         after = xp.concatenate([n[1:], n[-1:]])
-        forth, back = (1 - xp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
+        kept_forward, kept_backward = (1 - xp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
 
     def layer(
         state: tuple[Array, Array], here: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
         q, variance = state
-        n, kept, back, own_b, sigma_w, sigma_b = here
-        # Biases are independent, so only the part of z's squared length that comes from W is fixed.
+        n, kept, kept_backward, own_b, sigma_w, sigma_b = here
+        # An orthogonal matrix fixes only the part of z's squared length that does not come from
+        # the biases, which are independent.
         kept = kept * (1 - own_b**2 / q).clip(0) ** 2
         step = 1e-3
         nearby = read_moments(table, q * xp.exp(step * xp.asarray([0.0, 1.0, -1.0], q.dtype)))
@@ -172,11 +173,11 @@ def fluctuations_from_table(
         # φ² and φ′² of one unit are correlated: noise in the next length also moves this gradient.
         common = at.mixed / xp.maximum(at.second * at.slope_second, 1e-30) - 1
         common = common * sigma_w**2 * at.second / following
-        # Remove the part that the squared lengths of z and of Wᵀ times the gradient explain; these
-        # lengths are fixed.
+        # Orthogonal W fixes the squared lengths of z and of Wᵀ times the gradient, so the variance
+        # that these lengths explain is subtracted.
         noise = noise - 2 * kept * share**2
         common = common - 2 * kept * share * tilt
-        backward = backward - 2 * back - 2 * kept * tilt**2
+        backward = backward - 2 * kept_backward - 2 * kept * tilt**2
         seen = (
             variance + (1 - kept) * 2 / n,
             variance,
@@ -189,13 +190,13 @@ def fluctuations_from_table(
         return (following, share**2 * variance + noise / n), seen
 
     ahead = [xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
-    _, rows = scan(layer, (q, xp.zeros_like(q)), (n, forth, back, sigma_b, *ahead))
+    _, rows = scan(layer, (q, xp.zeros_like(q)), (n, kept_forward, kept_backward, sigma_b, *ahead))
 
     def gradient(
         state: tuple[Array, Array], here: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], Array]:
         # With δ = ln q − E ln q: ln g_l = ln g_{l+1} + noise + tilt δ_l and
-        # δ_{l+1} = share δ_l + fresh. So ln g_l responds to δ_l and to the fresh noise above it.
+        # δ_{l+1} = share δ_l + fresh. So ln g_l depends on δ_l and on fresh noise of later layers.
         variance, response = state
         length, backward, tilt, share, fresh, common = here
         variance = variance + backward + response**2 * fresh + 2 * response * common
@@ -211,7 +212,9 @@ def fluctuations_from_table(
 def failure_modes(
     activation: ActivationLike, widths: Sequence[int], sigma_w: Numbers, sigma_b: Numbers = 0.0
 ) -> FailureModes:
-    """Both failure modes as numbers: the change of the mean length, and the variance of lengths.
+    """Computes how far mean lengths drift over the layers, and how far networks differ in length.
+
+    Large values are failure modes 1 and 2. The first layer has q_1 = 1.
 
     Args:
       activation, widths, sigma_w, sigma_b: as :func:`fluctuations`; the output layer last.
@@ -220,11 +223,11 @@ def failure_modes(
       :class:`FailureModes`, computed in float64.
 
     Raises:
-      ValueError: as :func:`fluctuations`. TypeError: a traced number.
+      ValueError: as :func:`fluctuations`. TypeError: as :func:`fluctuations`, or a traced number.
 
     Reference: Hanin & Rolnick 2018, theorems 1 and 5.
 
-    >>> xavier = failure_modes("relu", [50] * 10 + [1], 1.0)  # halves the mean per layer
+    >>> xavier = failure_modes("relu", [50] * 10 + [1], 1.0)  # each layer halves the mean
     >>> round(xavier.log_mean_length / np.log(2)), round(xavier.length_variance, 3)
     (-10, 1.0)
     """

@@ -1,6 +1,6 @@
-"""Finds the fixed points of lengths and angles of an infinitely wide network, by JAX or NumPy.
+"""Finds the fixed points of lengths and angles of an infinitely wide network, in JAX or NumPy.
 
-The functions take the table of an activation and arrays, and check nothing.
+The functions take the moment table of an activation and arrays, and do not check them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jinit.theory._pair import PairReader, pair_moments
 from jinit.theory._table import MomentTable
 from jinit.typing import Array
 
-# q* = 0 and q* = ∞ stand for limits; maps are evaluated this close to them (by itemsize).
+# q* = 0 and q* = ∞ are limits: maps are evaluated at these q instead (_LARGE by dtype itemsize).
 _SMALL, _LARGE = 1e-12, {4: 1e12, 8: 1e30}
 # Steps of safeguarded Newton iterations; convergence is quadratic once the bracket is narrow.
 _NEWTON = 12
@@ -42,9 +42,9 @@ class DepthScales:
       chi_1: factor by which a squared gradient grows per layer.
       xi_q: layers in which the distance to q_star falls by a factor e.
       xi_c: layers in which the distance to c_star falls by a factor e; inf on the edge of chaos.
-      xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by a factor e; negative if it
-        vanishes. NaN if q_star is inf and χ₁ tends to 1 only as lengths grow (softplus and gelu at
-        σ_w² = 2): gradients then change as a power of the depth.
+      xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by a factor e; negative if
+        gradients vanish. NaN if q_star is inf and χ₁ tends to 1 only as lengths grow (softplus and
+        gelu at σ_w² = 2): gradients then change as a power of the depth.
       trainable_depth: 6 ξ_c (Schoenholz et al. 2017, section 5), in layers; 6/|ln χ₁| if q_star is
         0 or inf, NaN if xi_gradient is NaN there.
     """
@@ -82,8 +82,8 @@ def solve_gap(
 ) -> tuple[Array, Array]:
     """1 − c* and C′(c*) at one point; ``read_pair`` is :func:`pair_moments` of this table.
 
-    The gap 1 − c maps to gap · h(gap) with h = σ_w² q · ratio/V(q), which falls in the gap. The
-    fixed point solves h = 1 by Newton's method inside a bracket.
+    A layer maps the gap 1 − c to gap · h(gap), where h = σ_w² q · ratio/V(q) decreases with the
+    gap. Newton's method inside a bracket solves h = 1.
     """
     xp = namespace(q)
     length, q = q, xp.clip(q, _SMALL, _LARGE[q.dtype.itemsize])
@@ -91,7 +91,7 @@ def solve_gap(
     # Without biases the angle does not depend on σ_w, not even at σ_w = 0.
     biases = sigma_b**2 / xp.maximum(sigma_w**2, 1e-30)
     factor = q / (at.second + biases)
-    # An activation that is linear at infinity keeps the angle of nearly parallel inputs there.
+    # At q = ∞, an activation that is linear at infinity keeps the angle of nearly parallel inputs.
     linear = xp.isinf(length) & (table.beyond[0, 1] == 0)
     at_one = xp.where(linear, 1.0, factor * at.slope_second)
     # Rounding errors of the table must not turn a critical point into a chaotic one.
@@ -119,7 +119,7 @@ def _search_gap(
         return (low, high, xp.where(inside, newton, xp.sqrt(low * high)), slope), None
 
     tiny, one = xp.full_like(s, np.finfo(s.dtype).eps), xp.ones_like(s)
-    # The slope of the last step is that at the fixed point, which the step before has reached.
+    # The last step computes the slope at the gap of the step before, which has converged.
     (_, _, gap, slope), _ = scan(step, (tiny, one, one / 2, one), None, length=_NEWTON + 1)
     return xp.where(chaotic, gap, 0.5), xp.where(chaotic, slope, 0.0)
 
@@ -131,7 +131,7 @@ _gap = jax.custom_jvp(_search_gap, nondiff_argnums=(0,))
 def _gap_jvp(
     read_pair: PairReader, primals: _GapArguments, tangents: _GapArguments
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The implicit function theorem; the search itself has no useful derivative."""
+    """Differentiates the solution by the implicit function theorem, not through the search."""
     gap, slope = _gap(read_pair, *primals)
 
     def at_gap(factor: Array, at: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
@@ -156,8 +156,8 @@ def depth_scales_at(
     interior = (q > 0) & xp.isfinite(q)
     xi_c = _depth(slope)
     xi_gradient = -_depth(chi_1)
-    # If lengths diverge and χ₁ tends to 1 with them, gradients change as a power of the depth, and
-    # there is no depth scale.
+    # If χ₁ tends to 1 as lengths diverge, gradients change as a power of the depth, and there is no
+    # depth scale.
     fades = abs(table.beyond[2, 4]) > 1e-4 * abs(table.beyond[1, 4])
     fades = fades & xp.isinf(q) & (xp.abs(chi_1 - 1) < 1e-6)
     xi_gradient = xp.where(fades, np.nan, xi_gradient)
@@ -175,8 +175,8 @@ def depth_scales_at(
 def _depth(slope: Array) -> Array:
     """−1/ln |slope|; inf at 1, negative if the fixed point repels."""
     xp, critical = namespace(slope), _is_one(slope)
-    # ½ replaces a critical slope inside the log: without it the derivative of the branch that
-    # where() does not take would be NaN.
+    # ½ replaces a critical slope inside the log: otherwise the derivative of the branch that
+    # where() does not select would be NaN.
     depth: Array = xp.where(critical, np.inf, -1 / xp.log(xp.abs(xp.where(critical, 0.5, slope))))
     return depth
 
@@ -195,17 +195,17 @@ def solve_length(table: MomentTable, sigma_w: Array, sigma_b: Array, start: Arra
 
 def _solve_length(table: MomentTable, sigma_w: Array, sigma_b: Array, start: Array) -> Array:
     xp, (roots, seconds) = namespace(start), table.seconds()
-    # Nodes at which float32 overflows are left out.
+    # Nodes at which E φ² overflows the dtype are left out.
     overflows = np.abs(seconds) >= np.finfo(start.dtype).max
     reach = int(np.argmax(overflows)) if overflows.any() else len(roots)
     nodes, at_nodes = (xp.asarray(x[:reach], start.dtype) for x in (roots**2, seconds))
     at_nodes = sigma_w**2 * at_nodes + sigma_b**2 - nodes
     at_start = sigma_w**2 * read_moments(table, start).second + sigma_b**2 - start
     up = at_start > 0
-    # Upwards the bracket ends at the first node at which V does not exceed q; downwards at the last
-    # node at which it does. If V is NaN at that node, q becomes NaN, as the moments are there.
+    # An upward search brackets q* by the first node with V(q) ≤ q, a downward search by the last
+    # node with V(q) ≥ q. If V is NaN at that node, q* becomes NaN too.
     rounding = (1e-9 if start.dtype == np.float64 else 1e-6) * nodes
-    # Beyond the table is a power law, which is less accurate: growth by a constant is lost in it.
+    # Beyond the table V is a power law. It is less accurate and can lose growth by a constant.
     rounding = xp.where(roots[:reach] > table.nodes()[-1], 100 * rounding, rounding)
     above = (nodes > start) & ~(at_nodes > -rounding)
     below = (nodes < start) & ~(at_nodes < 0)

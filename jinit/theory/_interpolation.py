@@ -11,14 +11,14 @@ from jinit.typing import Array
 
 
 def lagrange(place: Array, order: int) -> Array:
-    """Interpolation weights ``(…, order)`` of the values at nodes 0 … order − 1, for each place.
+    """Weights ``(…, order)`` of the values at nodes 0 … order − 1 that interpolate at ``place``.
 
     >>> abs(lagrange(np.asarray(2.0), 6)).tolist()
     [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
     """
     xp, nodes = namespace(place), np.arange(order)
     distance = place[..., None] - xp.asarray(nodes, place.dtype)
-    # A weight is a product over the other nodes; the factor of its own node is set to 1.
+    # A node's weight is a product over the other nodes; the factor of the node itself is set to 1.
     own = np.eye(order, dtype=bool)
     factors = xp.where(own, 1.0, distance[..., None, :])
     divisors = np.where(own, 1.0, nodes[:, None] - nodes).prod(-1)
@@ -27,7 +27,7 @@ def lagrange(place: Array, order: int) -> Array:
 
 
 def extrapolated(values: np.ndarray, order: int) -> np.ndarray:
-    """Adds order/2 − 1 rows at both ends, on the polynomials through the outermost ``order`` rows.
+    """Adds order/2 − 1 rows at either end by extrapolating the outermost ``order`` rows.
 
     Every place between two original rows then has order/2 nodes on either side. One-sided
     interpolation has large weights, which amplify float32 rounding.

@@ -1,4 +1,4 @@
-"""Computes the singular values of a deep Jacobian, and checks if all can be close to 1."""
+"""Computes moments of a deep Jacobian's singular values and checks if all can be close to 1."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JacobianSpectrum:
 
     Attributes:
       log_mean: ln of the mean eigenvalue, depth · ln χ₁.
-      variance: variance of the eigenvalues divided by their mean.
+      variance: relative variance of the eigenvalues, Var λ/(E λ)².
     """
 
     log_mean: Array
@@ -42,12 +42,12 @@ class JacobianSpectrum:
 
 @dataclass(frozen=True)
 class Isometry:
-    """Whether all singular values of a deep Jacobian can be brought close to 1.
+    """The answer to whether all singular values of a deep Jacobian can be close to 1.
 
     Attributes:
-      attainable: True if they can, with orthogonal weights at a stable critical point.
+      attainable: True if orthogonal weights at some stable critical point bring them close to 1.
       variance_per_layer: the smallest E φ′⁴/(E φ′²)² − 1 on the critical line.
-      reason: one sentence.
+      reason: one sentence that says why.
     """
 
     attainable: bool
@@ -63,7 +63,7 @@ def jacobian_spectrum(
     depth: int,
     weights: str = "gaussian",
 ) -> JacobianSpectrum:
-    """Mean and variance of the squared singular values of a deep Jacobian.
+    """Mean and relative variance of the squared singular values of a deep Jacobian.
 
     mean = χ₁^L and variance/mean² = L (μ₂/μ₁² − 1 − s₁) with μ_k = E φ′(√q z)^{2k}; s₁ = −1 for
     Gaussian and 0 for orthogonal weights.
@@ -80,7 +80,8 @@ def jacobian_spectrum(
       :class:`JacobianSpectrum`.
 
     Raises:
-      ValueError: a number out of range, an unknown activation or kind of weights.
+      ValueError: a number out of range, an unknown kind of weights, an unknown activation, one that
+        jumps.
 
     Reference: Pennington, Schoenholz & Ganguli 2018, equation 22.
 
@@ -101,19 +102,20 @@ def jacobian_spectrum(
 
 
 def isometry(activation: ActivationLike) -> Isometry:
-    """Whether dynamical isometry is attainable with this activation, with the reason.
+    """Checks whether dynamical isometry is attainable with this activation.
 
     On the critical line the mean squared singular value is 1. With orthogonal weights the variance
-    per layer is E φ′⁴/(E φ′²)² − 1, which must become arbitrarily small on that line.
+    per layer is E φ′⁴/(E φ′²)² − 1; it counts as arbitrarily small if it falls below 0.01 on the
+    line. Gaussian weights add 1 per layer, so isometry is never attainable with them.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
 
     Returns:
-      :class:`Isometry`. With Gaussian weights, which add 1 per layer, it is never attainable.
+      :class:`Isometry`.
 
     Raises:
-      ValueError: an unknown activation.
+      ValueError: an unknown activation, one that jumps.
 
     Reference: Pennington, Schoenholz & Ganguli 2017, section 2.5.
 
@@ -126,7 +128,7 @@ def isometry(activation: ActivationLike) -> Isometry:
         return Isometry(False, math.inf, f"{name} has no stable critical point at q up to 10^4")
     smallest = float(spread[int(np.argmin(spread))])
     if smallest < _ATTAINABLE:
-        reason = f"orthogonal weights on the critical line of {name}, at small q"
+        reason = f"orthogonal weights attain isometry on the critical line of {name}, at small q"
         return Isometry(True, smallest, reason)
     reason = f"E phi'^4 / (E phi'^2)^2 of {name} is {1 + smallest:.6g} or more on its critical line"
     return Isometry(False, smallest, reason)
@@ -135,9 +137,10 @@ def isometry(activation: ActivationLike) -> Isometry:
 def isometric_point(
     activation: ActivationLike, depth: int, variance: float = 0.25
 ) -> tuple[float, float]:
-    """(σ_w, σ_b) on the critical line with at most this variance of squared singular values.
+    """(σ_w, σ_b) at which squared singular values have at most this variance.
 
-    Solves L (E φ′⁴/(E φ′²)² − 1) = variance for q with orthogonal weights; then σ_w = 1/√E φ′² and
+    The point is on the critical line, for orthogonal weights: the largest q of
+    :func:`critical_line` with L (E φ′⁴/(E φ′²)² − 1) ≤ variance, σ_w = 1/√E φ′² and
     σ_b² = q − σ_w² E φ².
 
     Args:
@@ -149,7 +152,8 @@ def isometric_point(
       σ_w and σ_b, for scaled orthogonal weights and normal biases.
 
     Raises:
-      ValueError: isometry is not attainable, a number out of range, an unknown activation.
+      ValueError: no critical point has so small a variance, a number out of range, an unknown
+        activation, one that jumps.
 
     Reference: Pennington, Schoenholz & Ganguli 2017, section 3.
 
@@ -165,8 +169,8 @@ def isometric_point(
         raise errors.refusal(
             f"isometry of {moment_table(activation).name} at depth {depth}",
             f"a variance of {depth * spread.min(initial=math.inf):.3g} at best",
-            f"{variance:g}",
-            "a smooth saturating activation such as tanh, or fewer layers",
+            f"a variance of at most {variance:g}",
+            "use a smooth saturating activation such as tanh, or fewer layers",
         )
     # The largest admissible q gives the least linear network.
     at = np.flatnonzero(enough)[-1]
@@ -178,7 +182,7 @@ def _spread_on_critical_line(activation: ActivationLike) -> tuple[CriticalLine, 
     line = critical_line(activation)
     at = read_in_float64(moment_table(activation), line.q)
     fourth, second = np.asarray(at.slope_fourth), np.asarray(at.slope_second)
-    # The error of a moment that vanishes with q (cos) is relative to the moment at q = 1.
+    # If a moment vanishes as q → 0 (cos), its error is relative to the moment at q = 1.
     resolved = fourth > 1e-6 * np.nanmax(fourth, initial=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return line, np.where(resolved, fourth / second**2 - 1, np.inf)

@@ -1,4 +1,4 @@
-"""Computes the NNGP kernel (outputs) and the NTK (training) of an infinitely wide MLP."""
+"""Computes the NNGP kernel and the neural tangent kernel (NTK) of an infinitely wide MLP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CLOSED = ("identity", "relu", "leaky_relu", "erf")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Kernels:
-    """Kernels of an MLP; entry (i, j) belongs to the outputs at inputs i and j.
+    """Kernels of an MLP; entry (i, j) is about the outputs at inputs i and j.
 
     Attributes:
       nngp: ``(n, n)``, covariance of the outputs of random networks.
@@ -51,7 +51,7 @@ def kernels(
 
     K¹ = σ_w² x·x′/d + σ_b², Θ¹ = K¹; K ← σ_w² E[φ(u)φ(u′)] + σ_b², Θ ← K + σ_w² E[φ′(u)φ′(u′)] Θ
     with (u, u′) ~ N(0, K). relu, leaky_relu, erf and identity have closed forms; other activations
-    take two-dimensional quadrature for every layer and pair of inputs.
+    need a two-dimensional quadrature for every layer and pair of inputs.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -65,7 +65,8 @@ def kernels(
 
     Raises:
       ValueError: x of another rank, empty or not finite, an input of zeros with σ_b = 0, a σ that
-        is not a scalar or out of range, an unknown activation. TypeError: complex inputs.
+        is not a scalar or out of range, an unknown activation, one that jumps. TypeError: complex
+        inputs.
 
     Reference: Lee et al. 2018, equation 5; Jacot et al. 2018, theorem 1; Cho & Saul 2009.
 
@@ -103,7 +104,7 @@ def _check_scalar(**numbers: ArrayLike) -> None:
 
 
 def _check_inputs(x: Array, sigma_w: Array, sigma_b: Array) -> None:
-    """Checks, unless something is traced, that every input reaches the output with a length > 0."""
+    """Checks that every input reaches the output with a length > 0; tracers are not checked."""
     if any(isinstance(value, jax.core.Tracer) for value in (x, sigma_w, sigma_b)):
         return
     with np.errstate(over="ignore"):
@@ -123,7 +124,7 @@ def linearized_loss(
     """Mean squared loss of gradient descent on a network with a constant kernel.
 
     For the loss ½ mean r² the residual r = f − y obeys r_{t+1} = (1 − η Θ/n) r_t. It starts at
-    −y, its mean over networks.
+    −y, because the mean initial output over networks is 0.
 
     Args:
       ntk: ``(n, n)``, the kernel Θ.
@@ -136,7 +137,7 @@ def linearized_loss(
 
     Raises:
       ValueError: shapes that do not fit, a kernel that is not symmetric or not finite, a number out
-        of range.
+        of range. TypeError: arrays that are not made of real numbers.
 
     Reference: Lee et al. 2019, equation 10; Jacot et al. 2018, section 5.
 
@@ -165,7 +166,7 @@ def linearized_loss(
 
 
 def condition_number(kernel: ArrayLike) -> Array:
-    """λ_max/λ_min of a kernel, proportional to the steps until the slowest direction is learnt.
+    """λ_max/λ_min of a kernel, proportional to the steps that learn the slowest direction.
 
     Args:
       kernel: ``(n, n)``, symmetric.
@@ -174,7 +175,8 @@ def condition_number(kernel: ArrayLike) -> Array:
       A scalar ≥ 1; inf if the smallest eigenvalue is not positive.
 
     Raises:
-      ValueError: not square, not symmetric or not finite. TypeError: not an array.
+      ValueError: the kernel is not square, not symmetric or not finite.
+      TypeError: the kernel is not made of real numbers.
 
     >>> float(condition_number(jnp.diag(jnp.array([4.0, 1.0]))))
     4.0
@@ -201,7 +203,7 @@ def _dual(table: MomentTable) -> Callable[[Array], tuple[Array, Array]]:
     """Maps a covariance ``(n, n)`` of pre-activations to E[φ(u)φ(u′)] and E[φ′(u)φ′(u′)]."""
     kind = table.name.partition("(")[0]
     if kind not in _CLOSED or table is not moment_table(table.name):
-        # Only activations of the catalogue have closed forms; a user's function may have any name.
+        # A user's function may be named relu, but only registered activations have closed forms.
         return functools.partial(_quadrature, table)
     if kind != "erf":
         ends = in_float64(lambda: table.function(jnp.array([1.0, -1.0])))
@@ -231,7 +233,7 @@ def _erf(k: Array) -> tuple[Array, Array]:
     grown = jnp.sqrt(1 + 2 * jnp.diagonal(k))
     scale = grown[:, None] * grown
     c = 2 * k / scale
-    # 1 − c² of an input with itself, without cancellation; that of a pair cannot be smaller.
+    # 1 − c² of an input with itself, without cancellation; two inputs cannot have a smaller one.
     least = (2 * scale - 1) / scale**2
     rest = jnp.maximum((1 - c) * (1 + c), least)
     angle, sine = _arcsine(c, jnp.where(jnp.eye(len(k), dtype=bool), least, rest))
@@ -242,14 +244,14 @@ def _arcsine(c: Array, rest: Array) -> tuple[Array, Array]:
     """arcsin c and √(1 − c²), from c and 1 − c².
 
     XLA's own arcsin took half of a kernel's time on CPU. Here arcsin(√t)/√t is a polynomial on
-    [0, ½], accurate to rounding; beyond that, arcsin c = π/2 − arcsin √(1 − c²).
+    [0, ½], accurate to rounding; for c² > ½, arcsin |c| = π/2 − arcsin √(1 − c²).
     """
     degree = 9 if c.dtype == jnp.float32 else 21
     ratio = np.polynomial.Chebyshev.interpolate(
         lambda t: np.arcsin(np.sqrt(t)) / np.sqrt(t), degree, domain=[0.0, 0.5]
     )
     powers = ratio.convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
-    equal = rest <= 0  # an input with itself, where the root has no derivative
+    equal = rest <= 0  # an input with itself, where √(1 − c²) has no derivative
     sine = jnp.where(equal, 0.0, jnp.sqrt(jnp.where(equal, 1.0, rest)))
     middle = rest >= 0.5
     argument = jnp.where(middle, c, sine)

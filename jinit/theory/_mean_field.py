@@ -1,4 +1,4 @@
-"""Mean field theory of wide networks: maps of lengths, angles and gradients from layer to layer.
+"""Computes the mean field theory of wide networks: maps of lengths, angles and gradients.
 
 A layer with weights N(0, σ_w²/n) and biases N(0, σ_b²) maps the variance q of its pre-activations
 to V(q) = σ_w² E[φ(√q z)²] + σ_b² and the correlation c of two inputs to C(c). It multiplies squared
@@ -59,7 +59,7 @@ def correlation_map(
     sigma_w: ArrayLike,
     sigma_b: ArrayLike = 0.0,
 ) -> Array:
-    """C(c) = (σ_w² E[φ(u₁)φ(u₂)] + σ_b²) / V(q): the correlation of two inputs one layer on.
+    """C(c) = (σ_w² E[φ(u₁)φ(u₂)] + σ_b²) / V(q): the correlation of two inputs in the next layer.
 
     Args:
       activation: a name, a spec string or any elementwise callable.
@@ -128,7 +128,7 @@ def length_fixed_point(
 
     Returns:
       q*, of the broadcast shape; 0.0 if the signal dies, inf if it grows without bound, the start
-      itself if V keeps it.
+      itself if V(start) = start.
 
     Raises:
       ValueError: a number out of range, an unknown activation.
@@ -147,10 +147,10 @@ def length_fixed_point(
 def correlation_fixed_point(
     activation: ActivationLike, sigma_w: ArrayLike, sigma_b: ArrayLike, q: ArrayLike
 ) -> Array:
-    """c*, to which deep layers' correlation converges from c ≥ 0: below 1 in the chaotic phase.
+    """c*, to which the correlation converges from 0 ≤ c < 1; below 1 in the chaotic phase.
 
-    C is a power series with coefficients ≥ 0. On [0, 1] it has exactly one fixed point below 1 if
-    its slope at 1 exceeds 1, and none otherwise.
+    C is a power series with coefficients ≥ 0, so on [0, 1] it has exactly one fixed point below 1
+    if its slope at 1 exceeds 1, and none otherwise.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -188,7 +188,7 @@ def depth_scales(
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced. For grids of many points
+      sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced. On a grid of many points,
         :func:`jinit.theory.phase_diagram` is faster.
       start: variance of the first layer's pre-activations, > 0.
 

@@ -1,7 +1,7 @@
-"""Gaussian moments of an activation, the quantities from which all wide-network theory is built.
+"""Computes the Gaussian moments of an activation, on which all theory of wide networks rests.
 
 E[φ(u)^k] and E[φ′(u)^k] for u ~ N(0, q) are tabulated over √q once per activation, in float64, and
-read by local interpolation. :func:`moments` is an ordinary JAX function of q.
+interpolated from the nearest nodes. :func:`moments` is an ordinary JAX function of q.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Moments:
       slope_fourth: E φ′⁴; inf if φ jumps.
       curvature_second: E φ″²; inf if φ or φ′ jumps.
       mixed: E φ² φ′²; inf if φ jumps.
-      growth: d E φ² / dq, also for kinks, where it differs from E[φ′² + φφ″]; NaN if φ jumps.
+      growth: d E φ² / dq, also if φ has kinks, where it differs from E[φ′² + φφ″]; NaN if φ jumps.
     """
 
     mean: Array
@@ -57,13 +57,13 @@ def moments(activation: ActivationLike, q: ArrayLike) -> Moments:
 
     Returns:
       :class:`Moments` in q's dtype, float32 or wider. Relative error 1e-8 in float64 and 2e-6 in
-      float32 for q ≤ 10⁶; beyond, a power law is extrapolated. If a moment vanishes with q (E φ′²
+      float32 for q ≤ 10⁶; beyond, a power law is extrapolated. If a moment vanishes as q → 0 (E φ′²
       of ``cos``), or φ is 0 up to a kink, errors are relative to the moment at q = 1. NaN where the
       activation varies faster than the quadrature resolves (``sin`` at √q > 30), where the integral
-      is dominated by |u| > 10 √q (E e⁴ˣ at q > 2), and where a moment is infinite.
+      has mass at |u| > 10 √q (E e⁴ᵘ at q > 2), and where a moment is infinite.
 
     Raises:
-      ValueError: a negative q, an unknown activation. TypeError: not elementwise.
+      ValueError: a negative q, an unknown activation. TypeError: the activation is not elementwise.
 
     Reference: Poole et al. 2016, equations 3 and 5.
 
@@ -83,7 +83,7 @@ def read_moments(table: MomentTable, q: Array) -> Moments:
     columns = xp.moveaxis(table.rows(s), -1, 0)
     m1, m2, m3, m4, slope_second, slope_fourth, curvature, growth, tilt, mix1, mix2 = columns
     zero, kink, s = table.at_zero, table.kink_at_zero, xp.where(q > 0, s, 0.0)
-    # Powers of q where possible: √q has no derivative at q = 0.
+    # Uses powers of q where possible, because √q has no derivative at q = 0.
     d1, d2, d3, d4 = kink * s + q * m1, q * m2, s**3 * m3, q**2 * m4
     mean, second, fourth, mixed = d1, table.second(d1, d2), d4, q * mix2
     if zero:

@@ -1,7 +1,7 @@
 """Runs one formula in two ways: compiled by JAX, or eagerly by NumPy.
 
-Compilation takes one to two seconds. Many points, ``vmap`` and derivatives need it. A prediction
-for one network takes a tenth of a second in NumPy and does not.
+Compilation takes one to two seconds. It pays for many points and is needed for ``vmap`` and
+derivatives. A prediction for one network takes a tenth of a second in NumPy, without compilation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def namespace(*arrays: _Leaf) -> Any:
 def jit_unless_numpy(
     static_argnums: tuple[int, ...],
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """``jax.jit``, except that calls with NumPy arrays only run the function uncompiled.
+    """``jax.jit``, except that a call whose arrays are all of NumPy runs uncompiled.
 
     >>> double = jit_unless_numpy(())(lambda x: 2 * x)
     >>> type(double(np.ones(2))).__name__, isinstance(double(jnp.ones(2)), jax.Array)

@@ -28,8 +28,8 @@ from jinit.typing import Array
 PairReader: TypeAlias = Callable[[Moments, Array, Array], tuple[Array, Array]]
 """:func:`pair_moments` of one activation: ``(moments at q, √q, gap) -> (ratio, slope)``."""
 
-# Where smooth activations curve most; panels also end here. A steep activation curves at these
-# points times its unit.
+# Smooth activations curve most at these points, steep ones at these points times their unit. Panels
+# end there too.
 _CURVED = np.array([-5.0, -2.0, 0.0, 2.0, 5.0])
 _REACH, _PANELS = 8.5, 6
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
@@ -65,14 +65,14 @@ def cross_moments(activation: ActivationLike, q: ArrayLike, c: ArrayLike) -> Cro
       c: correlation in [−1, 1], broadcast against q; may be traced.
 
     Returns:
-      :class:`CrossMoments`. The error is 1e-8 in float64 and 1e-5 in float32 of the moment at c = 1
-      (of ``difference``: relative to itself) if φ has no features, other than kinks, that are
-      narrow for their distance from 0, and, for an oscillating φ, √q ≤ 5. Otherwise NaN; also NaN
-      if φ is 0 except beyond a kink more than 5 √q away.
+      :class:`CrossMoments`. Errors are 1e-8 in float64 and 1e-5 in float32, relative to the moment
+      at c = 1 (``difference``: relative to itself). This holds if features of φ other than kinks
+      are not narrow for their distance from 0, and if √q ≤ 5 for an oscillating φ. Otherwise NaN;
+      also NaN if φ is 0 except beyond a kink more than 5 √q away.
 
     Raises:
       ValueError: numbers out of range, an unknown activation, one that jumps (E φ′² is then
-        infinite). TypeError: not elementwise.
+        infinite). TypeError: the activation is not elementwise.
 
     Reference: Poole et al. 2016, equations 4 and 5; Cho & Saul 2009 for ReLU.
 
@@ -96,15 +96,15 @@ def _cross_moments(table: MomentTable, q: Array, c: Array) -> CrossMoments:
 def pair_moments(table: MomentTable, at: Moments, s: Array, gap: Array) -> tuple[Array, Array]:
     """½E(φ(u₁)−φ(u₂))²/(q·gap) and E φ′(u₁)φ′(u₂), at √q = s and correlation 1 − gap.
 
-    ``at`` is ``read_moments(table, q)``. Both tend to E φ′² as the gap closes, and keep their
-    relative accuracy there. NaN if the rule does not reproduce E φ² of one input: the activation
-    varies faster than the rule resolves. An activation that jumps raises ValueError.
+    ``at`` is ``read_moments(table, q)``. Both results tend to E φ′² as the gap goes to 0 and keep
+    their relative accuracy there. They are NaN if the quadrature does not reproduce E φ² of one
+    input, because the activation varies too fast. An activation that jumps raises ValueError.
     """
     xp = namespace(s, gap, at.second)
     s, gap, second = xp.broadcast_arrays(s, gap, at.second)
     # Always compiled, because the activation is a JAX function; in float64 if JAX computes in it.
     difference, slope = (xp.asarray(x) for x in integrate_pair(table, second, s, None, gap)[:2])
-    # Below this gap φ(u₁) − φ(u₂) is rounding error; the ratio is then that at the smallest gap.
+    # Below the gap 2 floor², φ(u₁) − φ(u₂) is rounding error, so the ratio is taken at that gap.
     return difference / (s**2 * xp.maximum(gap, 2 * _floor(s) ** 2)), slope
 
 
@@ -116,8 +116,8 @@ def integrate_pair(
 
     Args:
       table: of an activation without jumps.
-      second: E φ(u₁)², which the rule must reproduce.
-      s_1, s_2, gap: of the shape of ``second``; s_2 None: both lengths are s_1.
+      second: E φ(u₁)², which the quadrature must reproduce.
+      s_1, s_2, gap: arrays of the shape of ``second``; with s_2 = None both lengths are s_1.
     """
     check_continuous(table, "correlations")
     moments = jax.vmap(functools.partial(_integrate_pair, table))(
@@ -142,7 +142,7 @@ def _integrate_pair(
     points = np.concatenate([table.kinks, _CURVED, table.unit * _CURVED])
     breaks = jnp.asarray(np.unique(points), dtype)
     floor = _floor(s_1)
-    # Floors below the roots: a root of 0, at equal or opposite inputs, has no derivative.
+    # Equal or opposite inputs would give √0, which has no derivative; the floors avoid this.
     b = jnp.sqrt(jnp.maximum(gap / 2, floor**2))
     a = jnp.sqrt(jnp.maximum(1 - gap / 2, floor**2))
     # The inner variable has the larger factor, so that its breaks stay within reach.
@@ -161,7 +161,7 @@ def _integrate_pair(
             p, at_p = (x.ravel() for x in _panels(jnp.concatenate(cuts)))
             u = [s_1 * (large * p + small * r), sign * s_2 * (large * p - small * r)]
             (value_1, value_2), (slope_1, slope_2) = both(jnp.stack(u))
-            # In units of the lengths: the squares of small lengths would underflow in float32.
+            # Divided by the length, because squares of small values underflow in float32.
             one, two = value_1 / s_1, value_2 / s_1
             return jnp.stack([(one - two) ** 2, slope_1 * slope_2, one * two, one**2]) @ at_p
 

@@ -1,4 +1,4 @@
-"""Tabulates the moments of two correlated inputs, for programs that read them at many points."""
+"""Tabulates the moments of two correlated inputs for programs that need them at many points."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def tabulated_pair_moments(table: MomentTable) -> PairReader:
 
 
 def _neighbours(place: Array, nodes: int) -> tuple[Array, Array]:
-    """Indices and weights of the six nodes next to each place, among nodes 0 … nodes − 1."""
+    """Indices and weights of the six nodes around each place, among nodes 0 … nodes − 1."""
     first = jnp.clip(jnp.floor(place).astype(jnp.int32) - 2, 0, nodes - 6)
     return first[..., None] + jnp.arange(6), lagrange(place - first, 6)

@@ -31,7 +31,7 @@ class PhaseDiagram:
       sigma_w: ``(columns,)``, standard deviations of the weights times √n.
       sigma_b: ``(rows,)``, standard deviations of the biases.
       scales: :class:`DepthScales` with NumPy arrays ``(rows, columns)``.
-      critical: the edge of chaos, computed exactly and not from the grid.
+      critical: the edge of chaos, computed from the moments and not from the grid.
     """
 
     activation: str
@@ -44,7 +44,7 @@ class PhaseDiagram:
         """The critical points inside the diagram.
 
         Returns:
-          ``(points, 2)``: σ_w² and σ_b², ascending in q*. Equal neighbours are dropped: ReLU has
+          ``(points, 2)``: σ_w² and σ_b², ascending in q*. Repeated points are dropped, so ReLU has
           one point.
 
         >>> phase_diagram("relu", [1.0, 2.0], [0.0, 0.3]).critical_line().round(6).tolist()
@@ -60,8 +60,8 @@ class PhaseDiagram:
     def divergence_line(self) -> np.ndarray:
         """The boundary beyond which lengths grow without bound (q* = ∞), row by row of the grid.
 
-        A point lies halfway between the last finite and the first infinite q* of its row. Averaging
-        σ_w² over up to nine rows removes the steps of the grid.
+        The boundary of a row is halfway, in σ_w², between its last finite and its first infinite
+        q*. Averaging σ_w² over up to nine rows removes the steps of the grid.
 
         Returns:
           ``(points, 2)``: σ_w² and σ_b², ascending in σ_b.
@@ -85,13 +85,13 @@ def phase_diagram(
 
     Args:
       activation: a name, a spec string or an elementwise callable.
-      sigma_w: ``(columns,)``, > 0, standard deviations of the weights times √n.
-      sigma_b: ``(rows,)``, ≥ 0, standard deviations of the biases.
+      sigma_w: ``(columns,)``, ≥ 0, ascending, standard deviations of the weights times √n.
+      sigma_b: ``(rows,)``, ≥ 0, ascending, standard deviations of the biases.
       start: variance of the first layer's pre-activations, > 0.
 
     Returns:
-      :class:`PhaseDiagram`, computed in float64; c* and ξ_c from a table, relative error of
-      1 − c* about 1e-6 for √q* ≤ 30.
+      :class:`PhaseDiagram`, computed in float64. c* and ξ_c come from a table; the relative error
+      of 1 − c* is about 1e-6 for √q* ≤ 30.
 
     Raises:
       ValueError: a grid that is not one-dimensional, a number out of range, an unknown activation,

@@ -1,4 +1,4 @@
-"""Predicts the signals and gradients of an MLP at initialization from the law of its weights."""
+"""Predicts an MLP's signals and gradients at initialization from the law of its weights."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Network(Protocol):
 
     Attributes:
       features: widths of the layers, the outputs last.
-      activation: of every hidden layer.
-      residual, layer_norm, use_bias: as those of the MLP.
+      activation: the activation of every hidden layer.
+      residual, layer_norm, use_bias: as in the MLP.
       kernel_init, bias_init: initializers with a ``law``.
     """
 
@@ -76,12 +76,13 @@ class Prediction:
       sigma_w, sigma_b: √(fan_in Var W) and √Var b.
       second_moment: E z² over networks, units and inputs.
       second_moment_band: ``(2, layers)``, the interval that holds 95 % of networks of this width;
-        NaN for residual or normalized networks, for which the theory is that of infinite width.
-      correlation: of z between two inputs.
-      gradient: E‖∂L/∂z‖² divided by that of the output layer; inf beyond float64.
+        NaN for residual or normalized networks, which are predicted at infinite width only.
+      correlation: correlation of z between two inputs.
+      gradient: E‖∂L/∂z‖² relative to the output layer; inf if float64 overflows.
       gradient_band: ``(2, layers)``, as second_moment_band.
-      scales: depth scales of the hidden layers if these are plain and alike, else None.
-      findings: forward before backward; a single healthy finding if nothing is wrong.
+      scales: depth scales of the hidden layers after the first if the network is plain and these
+        layers exist and have equal σ_w and σ_b, else None.
+      findings: the faults; a single healthy finding if there are none.
       notes: what the theory leaves out for this network.
     """
 
@@ -113,15 +114,16 @@ def predict(
 
     Args:
       network: a :class:`jinit.models.MLP`.
-      x: a batch ``(n, …)``, of which the mean squared entry and the mean cosine are used; or the
-        number of input features, for uncorrelated inputs with E x² = 1.
+      x: a batch ``(n, …)``, which gives the mean squared entry and the mean cosine of two inputs;
+        or the number of input features, for uncorrelated inputs with E x² = 1.
       kernel, bias: initializers that have a ``law``; default: those of the network.
 
     Returns:
       :class:`Prediction`, in float64.
 
     Raises:
-      ValueError: kernels with mean ≠ 0 or variance 0, an unknown activation.
+      ValueError: kernels with mean ≠ 0 or variance 0; an empty, all-zero or non-finite batch; an
+        unknown activation, one that jumps.
       TypeError: another model, an initializer without a law, an x of another type.
 
     Reference: Poole et al. 2016; Schoenholz et al. 2017; Hanin & Rolnick 2018.
@@ -271,7 +273,7 @@ def _exp(logarithm: ArrayLike) -> np.ndarray:
 
 
 def _band(log_mean: np.ndarray | Array, variance: Array | None) -> np.ndarray:
-    """The central 95 % of a log-normal distribution with this mean; NaN without a variance."""
+    """The central 95 % of a log-normal distribution with this mean; NaN if ``variance`` is None."""
     if variance is None:
         return np.full((2, len(log_mean)), np.nan)
     deviation = np.sqrt(np.maximum(np.asarray(variance), 0.0))
@@ -292,7 +294,7 @@ def _notes(
     elif max(np.max(fluctuations.length), np.max(fluctuations.gradient)) > 1:
         notes.append("bands are first order in 1/width: networks this narrow vary more")
     if orthogonal:
-        notes.append("orthogonal weights: means as for independent weights of the same variance")
+        notes.append("orthogonal weights: means are those of independent weights of equal variance")
     elif any(law.distribution not in ("normal", "truncated_normal") for law in kernels):
         notes.append("weights are not normal: the prediction holds in the limit of wide layers")
     if network.layer_norm:

@@ -27,13 +27,13 @@ _TINY = 1e-30
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Propagation:
-    """A wide network, layer by layer; every array is ``(…, depth)``, layer 1 first.
+    """Signals and gradients of a wide network; every array is ``(…, depth)``, layer 1 first.
 
     Attributes:
       q: variance of the pre-activations.
-      gap: 1 − correlation of two inputs' pre-activations, accurate if the correlation is near 1.
-      log_gradient: ln of the squared gradient at each layer's pre-activations, relative to that at
-        the last layer's.
+      gap: 1 − correlation of two inputs' pre-activations, accurate even if the gap is tiny.
+      log_gradient: ln of the squared gradient at each layer's pre-activations, relative to the last
+        layer.
     """
 
     q: Array
@@ -60,8 +60,8 @@ class Architecture:
       normalized: True if z_l is standardized over units before φ (LayerNorm at initialization).
 
     Raises:
-      ValueError: a negative scale, or a scale without residual=True. TypeError: a scale that is
-        not a number, a flag that is not True or False.
+      ValueError: a negative scale; a scale or residual_first without residual=True.
+      TypeError: a scale that is not a number, a flag that is not True or False.
 
     >>> Architecture(residual=True, branch_scale=0.5).sigma_v is None
     True
@@ -77,13 +77,15 @@ class Architecture:
         for name in ("residual", "residual_first", "normalized"):
             errors.check_bool(name, getattr(self, name))
         if self.residual_first and not self.residual:
-            raise errors.refusal("residual_first", True, "residual=True", "set both")
+            raise errors.refusal("residual_first", True, "only with residual=True", "set both")
         for name, default in (("branch_scale", 1.0), ("sigma_v", None)):
             value = getattr(self, name)
             if value is not None:
                 errors.check_scalar(name, value, low=0.0, fix="use 1.0")
             if value != default and not self.residual:
-                raise errors.refusal(name, value, "residual=True: no branch to scale", "set both")
+                raise errors.refusal(
+                    name, value, "only with residual=True: there is no branch to scale", "set both"
+                )
 
 
 def propagate(
@@ -99,17 +101,17 @@ def propagate(
 ) -> Propagation:
     """Variances, correlations and gradients of the first ``depth`` layers of a network.
 
-    q_{l+1} = V(q_l); c_{l+1} = C(c_l) at q_l; a squared gradient grows by σ_w² E φ′(√q_l z)² from
-    layer l + 1 to layer l.
+    In a plain network q_{l+1} = V(q_l) and c_{l+1} = C(c_l) at q_l; from layer l + 1 back to layer
+    l, a squared gradient grows by a factor σ_w² E φ′(√q_l z)².
 
     Args:
       activation: a name, a spec string or an elementwise callable.
       sigma_w, sigma_b: ≥ 0, any shapes that broadcast; may be traced.
       depth: number of layers, ≥ 1.
-      q, c: variance and correlation of the first layer's pre-activations.
+      q, c: variance (≥ 0) and correlation (in [−1, 1]) of the first layer's pre-activations.
       architecture: residual branches and LayerNorm; default: a plain network.
-      tabulated: True reads correlations from a table instead of integrating at every layer, which
-        pays for many points. Making the table takes seconds, once per activation. The relative
+      tabulated: True reads correlations from a table, which is faster for many points than an
+        integral at every layer. Making the table takes seconds, once per activation. The relative
         error of the gap is 1e-6 for c > −0.9 and √q ≤ 30; a larger √q counts as 30.
 
     Returns:
@@ -145,7 +147,7 @@ def propagate(
 
 
 class _Stream(NamedTuple):
-    """The residual stream h: E h², E h and ½E(h₁ − h₂)² over units, for inputs of one length."""
+    """The residual stream h over units: E h², E h and ½E(h₁ − h₂)² for inputs of equal length."""
 
     square: Array
     mean: Array
@@ -164,8 +166,9 @@ def propagate_from_table(
 ) -> Propagation:
     """:func:`propagate` from a table, with σ of each layer ``(depth, …)``, without checks.
 
-    Squares and gradients of a residual stream add. E h φ = E h E φ, because a layer's weights are
-    independent of the stream (Yang & Schoenholz 2017, theorem 1).
+    For a residual stream, E (h + φ)² = E h² + E φ² + 2 E h E φ, because a layer's weights are
+    independent of the stream (Yang & Schoenholz 2017, theorem 1). The squared gradients of stream
+    and branch add.
     """
     read_pair: PairReader = functools.partial(pair_moments, table)
     if tabulated:
@@ -190,7 +193,7 @@ def propagate_from_table(
         next_gap = xp.where((following > 0) & xp.isfinite(ratio), xp.clip(ratio, 0.0, 2.0), gap)
         return (following, next_gap, stream), (q, gap, slope)
 
-    # Layer l maps its q with the σ of layer l + 1; the result of the last step is not used.
+    # Layer l maps its q with the σ of layer l + 1; the last result of this map is not used.
     after = tuple(xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
     _, (lengths, gaps, slopes) = scan(layer, (q, gap, stream), after)
     log_gradient = _backward(slopes, sigma_w, architecture)
@@ -228,7 +231,7 @@ def _layer(
 
 
 def _backward(slopes: Array, sigma_w: Array, architecture: Architecture) -> Array:
-    """ln of E‖∂L/∂z_l‖² divided by that of the last layer, whose pre-activation is the output."""
+    """ln of E‖∂L/∂z_l‖² relative to the last layer, whose pre-activations are the output."""
     xp = namespace(slopes)
 
     def layer(at_h: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:

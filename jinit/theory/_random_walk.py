@@ -59,7 +59,7 @@ def log_length(activation: str, width: int) -> tuple[float, float]:
 
 
 def random_walk_gain(activation: str, width: int) -> float:
-    """The gain g with which the mean logarithm of a layer's squared length does not change.
+    """The gain g with which the mean log squared length stays the same from layer to layer.
 
     g² = σ_w² exp(−E ln factor) from :func:`log_length`, exact. The initializer ``random_walk`` uses
     the paper's fits, √2 exp(1.2/(max(N, 6) − 2.4)) and exp(1/(2N)).

@@ -12,9 +12,9 @@ from jinit._float64 import in_float64
 from jinit.theory._moments import Moments, read_moments
 from jinit.theory._table import MomentTable
 
-# Slopes closer to 1 than this count as 1. Wider than the error 1e-9 of a tabulated moment.
+# Slopes closer to 1 than this count as 1. A tabulated moment has an error of 1e-9, which is less.
 TOLERANCE = 1e-7
-# Variances q at which critical points are searched.
+# Variances q between which critical points are searched.
 GRID = np.geomspace(1e-6, 1e4, 400)
 
 
@@ -24,10 +24,11 @@ def read_in_float64(table: MomentTable, q: np.ndarray | float) -> Moments:
 
 
 def roots(function: Callable[[np.ndarray], np.ndarray], grid: np.ndarray) -> list[float]:
-    """Roots between neighbours of an ascending grid > 0, all bisected at once to 1e-13."""
+    """Roots between the nodes of an ascending grid > 0, by bisection to a relative 1e-13."""
     values = function(grid)
     crossing = np.isfinite(values[:-1]) & np.isfinite(values[1:])
-    # Values within rounding error count as 0; a function that is 0 along an interval has no root.
+    # Values within rounding error count as 0. Where a function is 0 along an interval, only the
+    # start of the interval counts as a root, and not even that at the first node.
     size = 1e-10 * np.maximum(1e-12, np.abs(grid))
     signs = np.where(np.abs(values) <= size, 0.0, np.sign(values))
     crossing &= (signs[:-1] * signs[1:] < 0) | ((signs[:-1] != 0) & (signs[1:] == 0))
@@ -43,12 +44,13 @@ def roots(function: Callable[[np.ndarray], np.ndarray], grid: np.ndarray) -> lis
 
 
 def unresolved(table: MomentTable, what: str) -> ValueError:
-    """The error for a point that may lie where the moments are not resolved."""
+    """The error for a point that may exist where the moments are NaN."""
     at = read_in_float64(table, GRID)
-    first = GRID[np.isnan(at.second + at.slope_second)]
+    unknown = GRID[np.isnan(at.second + at.slope_second)]
+    limit = f"q < {unknown.min():.3g}" if unknown.size else "at least up to q = 1e4"
     return errors.refusal(
         f"{what} of {table.name}",
-        f"none where its moments are known, which is below q = {first.min():.3g} on",
-        "an activation whose moments can be integrated up to q = 1e4",
-        "use one that varies or grows less, or name its kinks",
+        f"none where its moments are known ({limit})",
+        "an activation whose moments can be integrated at larger q too",
+        "use one that varies or grows less, or name its kinks: Activation(…, kinks=(…))",
     )

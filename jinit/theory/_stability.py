@@ -24,10 +24,10 @@ class FixedPoint:
     """A fixed point of a map.
 
     Attributes:
-      value: its position.
+      value: the position q or c.
       slope: the slope of the map there; the point attracts if |slope| < 1.
-      kind: ``"stable"``, ``"unstable"`` or ``"marginal"`` (|slope| = 1: distances fall as a power
-        of the depth, or there is a whole line of fixed points).
+      kind: ``"stable"``, ``"unstable"`` or ``"marginal"`` (|slope| = 1: distances to it fall as a
+        power of the depth, or every nearby point is a fixed point too).
     """
 
     value: float
@@ -48,11 +48,11 @@ def length_fixed_points(
     Returns:
       The fixed points, ascending: those in 1e-12 ≤ q ≤ 1e30 at which E φ² is resolved, and 0 if
       φ(0) = 0 and σ_b = 0. Two points closer than 5 % (20 % below 1e-5) may be missed. If every
-      length is a fixed point (critical ReLU), only 0, marginal.
+      length is a fixed point (critical ReLU), the only point returned is 0, as marginal.
 
     Raises:
-      ValueError: a number out of range, an unknown activation; no fixed point, and E φ² not
-        resolved everywhere. TypeError: an array or a tracer.
+      ValueError: a number out of range, an unknown activation, one that jumps; no fixed point is
+        found and E φ² is not resolved everywhere. TypeError: an array or a tracer.
 
     Reference: Poole et al. 2016, section 3.
 
@@ -91,8 +91,8 @@ def correlation_fixed_points(
       q: the fixed point of the lengths, > 0.
 
     Returns:
-      The fixed points, descending from 1, which is always one. At σ_b = 0 an odd activation also
-      has −1.
+      The fixed points, descending. The first is always 1. At σ_b = 0 an odd activation also has
+      the fixed point −1.
 
     Raises:
       ValueError: a number out of range, an unknown activation, one that jumps. TypeError: an array

@@ -16,11 +16,11 @@ from jinit.typing import Array
 # Nodes are √q = unit · SCALE sinh(x) at equally spaced x: fine near 0, logarithmic beyond.
 _SCALE, _LARGEST = 0.25, 1000.0
 _STEP = math.asinh(_LARGEST / _SCALE) / 640
-# Columns are interpolated through this many nodes, half of them on either side. _BESIDE of them
-# come before the last node that is not larger than √q.
+# Columns are interpolated through this many nodes, half of them on either side of √q. _BESIDE of
+# them precede the last node ≤ √q.
 _POINTS = 12
 _BESIDE = _POINTS // 2 - 1
-# Columns that may vanish by symmetry. The others are means of squares, which are not negative.
+# Columns that may vanish by symmetry. The other columns are means of squares, which are ≥ 0.
 SIGNED = [0, 2, 7, 8, 9]
 _LOWEST = np.where(np.isin(np.arange(11), SIGNED), -np.inf, 0.0)
 
@@ -30,15 +30,16 @@ class MomentTable:
     """An activation with its Gaussian moments over √q.
 
     Attributes:
-      name, function, kinks: of the activation.
+      name, function, kinks: those of the activation.
       at_zero: φ(0).
-      kink_at_zero: (φ′(0+) − φ′(0−))/√(2π), which a kink at 0 adds to E φ/√q and to E z φ′.
+      kink_at_zero: (φ′(0+) − φ′(0−))/√(2π), which a kink at 0 adds to E d/√q (d = φ − φ(0)) and to
+        E z φ′.
       slope_jumps: True if φ or φ′ jumps anywhere.
       jump: a point where φ jumps; None if there is none.
       unit: 1, or for a steep φ the power of two on whose scale φ curves near 0.
-      values: ``(nodes, 11)``: (E d/√q − kink_at_zero)/√q for d = φ − φ(0); E dᵏ/√qᵏ for
-        k = 2, 3, 4; E φ′²; E φ′⁴; E φ″²; E z d φ′/√q; (E z φ′ − kink_at_zero)/√q; E dᵏφ′²/√qᵏ for
-        k = 1, 2. NaN from the first √q on at which a column is not resolved.
+      values: ``(nodes, 11)``: (E d/√q − kink_at_zero)/√q; E dᵏ/√qᵏ for k = 2, 3, 4; E φ′²; E φ′⁴;
+        E φ″²; E z d φ′/√q; (E z φ′ − kink_at_zero)/√q; E dᵏφ′²/√qᵏ for k = 1, 2. A column is NaN
+        from the first √q at which it is not resolved.
       beyond: ``(4, 11)``, p, A, B and C: beyond the last node a column is √qᵖ (A + B/√q + C/q).
     """
 
@@ -78,10 +79,10 @@ class MomentTable:
         """The columns at s = √q, ``(…, 11)``, by Lagrange interpolation through twelve nodes."""
         xp, (nodes, values) = namespace(s), self._grid
         x = xp.minimum(s, _LARGEST) / (self.unit * _SCALE)
-        # arcsinh for x ≥ 0: only the absolute error matters here, and the log compiles faster.
+        # This is arcsinh x for x ≥ 0. Only its absolute error matters, and the log compiles faster.
         place = xp.log(x + xp.sqrt(x**2 + 1)) / _STEP
         below = xp.clip(xp.floor(place).astype(np.int32), 0, len(self.values) - 2)
-        # In float32 the distance from the node below keeps all digits; that from 0 does not.
+        # In float32 the distance from the node below keeps all digits; the distance from 0 cannot.
         # arcsinh x − arcsinh node = arcsinh(x√(node² + 1) − node√(x² + 1)), without cancellation:
         node = xp.asarray(nodes, s.dtype)[below]
         across = x * xp.sqrt(node**2 + 1) + node * xp.sqrt(x**2 + 1)
@@ -103,7 +104,7 @@ class MomentTable:
 
     @functools.cached_property
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """√q/(unit · SCALE) at the nodes, and the rows with extrapolated rows at both ends."""
+        """√q/(unit · SCALE) at the nodes, and ``values`` with extrapolated rows at both ends."""
         return self.nodes() / (self.unit * _SCALE), extrapolated(self.values, _POINTS)
 
 

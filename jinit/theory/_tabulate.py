@@ -18,17 +18,18 @@ from jinit.activations import get as get_activation
 from jinit.theory._table import SIGNED, MomentTable, nodes
 from jinit.typing import Array
 
-# The value at 0 of the polynomial through the next six nodes.
+# Weights that extrapolate the values at the next six nodes to the node 0.
 _TOWARDS_ZERO = np.array([6.0, -15.0, 20.0, -15.0, 6.0, -1.0])
-# Two Gauss–Legendre rules, of different order and reach in units of √q. Where they differ by more
-# than _RESOLVED, the activation varies faster than they resolve, or its mass lies beyond them.
+# Two Gauss–Legendre rules differ in order and reach (in units of √q). Where their results differ by
+# more than _RESOLVED, the activation varies too fast for them, or mass lies beyond their reach.
 _RESOLVED, _REACH, _SHORTER = 1e-7, 12.0, 10.0
-# For each column that may vanish by symmetry, two means of squares that bound it (Cauchy–Schwarz).
-# A column that vanishes has rounding errors of the size of this bound.
+# For each column that may vanish by symmetry, the two columns (means of squares) that bound it by
+# Cauchy–Schwarz. A column that vanishes has rounding errors relative to this bound.
 _BOUNDS = [[1, 1], [1, 3], [1, 4], [4, 4], [10, 4]]
-# Points at which φ must be a number.
+# Points at which φ must not be NaN.
 _ORDINARY = np.linspace(-8.1, 8.1, 17)
-# An activation has unit 1 if φ′ changes by less than _CHANGE of its largest value up to _STRAIGHT.
+# An activation has unit 1 if, for |z| < _STRAIGHT, φ′ changes by less than _CHANGE of its largest
+# absolute value.
 _STRAIGHT, _CHANGE = 0.25, 0.3
 
 
@@ -36,11 +37,11 @@ def moment_table(activation: ActivationLike) -> MomentTable:
     """The table of an activation, made at the first call and cached.
 
     Raises:
-      ValueError: an unknown name, an activation that is not finite at 0.
-      TypeError: not elementwise.
+      ValueError: an unknown name, an activation that is not finite at 0 or NaN elsewhere.
+      TypeError: the activation is not elementwise.
     """
     if isinstance(activation, str):
-        # Two activations of one name are the same function, but not the same object.
+        # Activations of one name are the same function, but each may be a new object.
         return _of_name(get_activation(activation).name)
     try:
         return _of_function(activation)
@@ -84,7 +85,7 @@ def _tabulated(
     name: str, function: Callable[[Array], Array], kinks: tuple[float, ...], unit: float
 ) -> MomentTable:
     s = nodes(unit)
-    # Two points beside each kink show whether φ or φ′ jumps there.
+    # A point on either side of each kink shows whether φ or φ′ jumps there.
     beside = [np.asarray(kinks) + side for side in (3e-6, -3e-6)]
     points = np.concatenate([[0.0, 1e-12, -1e-12], *beside, _ORDINARY])
     (value, slope, curvature, alone), (coarse, fine) = _moments_at(
@@ -102,7 +103,7 @@ def _tabulated(
     kink_at_zero = float(slope[1] - slope[2]) / math.sqrt(2 * math.pi) if 0.0 in kinks else 0.0
     for columns in (coarse, fine):
         columns[:, [0, 8]] = (columns[:, [0, 8]] - kink_at_zero) / s[1:, None]
-    # A column is NaN from the first √q on at which the two rules differ.
+    # A column is NaN from the first √q at which the two rules differ.
     size = _sizes(s[1:], unit, fine, at_zero)
     with np.errstate(invalid="ignore"):
         differ = ~(np.abs(coarse - fine) <= _RESOLVED * size)
@@ -127,7 +128,7 @@ def _tabulated(
 
 
 def _check_values(name: str, points: np.ndarray, value: np.ndarray, alone: np.ndarray) -> None:
-    """Checks that φ is a number at ordinary points, and does not depend on its neighbours."""
+    """Checks that φ is not NaN, and that its value at a point does not depend on other points."""
     check_alike(name, value, alone)
     if np.isnan(value).any():
         raise errors.refusal(
@@ -152,8 +153,9 @@ def _limits(right: float, left: float, curvature_right: float, curvature_left: f
 
 
 def _sizes(s: np.ndarray, unit: float, values: np.ndarray, at_zero: float) -> np.ndarray:
-    """The size of each column at each √q, to which its errors are relative."""
-    # Values far below that at √q = 1 are tails of the distribution or rounding errors of φ(0).
+    """The size of each column at each √q; errors are relative to this size."""
+    # Values far below the largest at √q ≤ unit are tails of the distribution or rounding errors of
+    # φ(0).
     ordinary = np.nan_to_num(np.abs(values[s <= unit])).max(0)
     s = s[:, None]
     noise = np.zeros_like(ordinary)
@@ -168,7 +170,7 @@ def _sizes(s: np.ndarray, unit: float, values: np.ndarray, at_zero: float) -> np
 
 
 def _beyond(s: np.ndarray, unit: float, values: np.ndarray) -> np.ndarray:
-    """p, A, B and C of s^p (A + B/s + C/s²) through the last node s and those near s/2 and s/4."""
+    """p, A, B and C of s^p (A + B/s + C/s²) through the last node s and the nodes near s/2, s/4."""
     at = [*(int(np.searchsorted(s, s[-1] / divisor)) for divisor in (4, 2)), -1]
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.round(np.log(values[-1] / values[at[1]]) / math.log(s[-1] / s[at[1]]))
@@ -187,10 +189,11 @@ def _moments_at(
     orders: tuple[int, ...],
     points: np.ndarray,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """φ, φ′, φ″ and φ computed one by one, at points of which the first is 0; and the columns.
+    """Evaluates φ at ``points``, and the columns at ``s``, by one quadrature rule per order.
 
-    The columns are a list with one array ``(len(s), 11)`` per order. Only the rule of the highest
-    order has the full reach.
+    Returns φ, φ′, φ″ and φ computed point by point, at the points, of which the first is 0; and a
+    list with one array of columns ``(len(s), 11)`` per order. Only the rule of the highest order
+    has the full reach.
     """
     powers = 2.0 ** np.arange(math.log2(unit) - 1, 10)
     breaks = np.concatenate([kinks, -powers, [0.0], powers])
@@ -214,7 +217,7 @@ def _moments_at(
         d = (value - ends[0][0]) / s[:, None]
         terms = [d, d**2, d**3, d**4, slope**2, slope**4, curvature**2, z * d * slope, z * slope]
         terms += [d * slope**2, (d * slope) ** 2]
-        # One reduction for all columns computes φ once.
+        # A single reduction for all columns evaluates φ only once.
         columns = jax.lax.reduce(
             [w * term for term in terms],
             [np.zeros((), s.dtype)] * len(terms),

@@ -249,6 +249,9 @@ def test_where_moments_are_unknown_nothing_is_claimed():
         arguments = (1.0, 40.0) if call is theory.length_fixed_points else (40.0,)
         with pytest.raises(ValueError, match="none where its moments are known"):
             call("sin", *arguments)
+    # Moments that are known on the whole grid of critical points, but not at larger lengths.
+    with pytest.raises(ValueError, match="none where its moments are known"):
+        theory.length_fixed_points(lambda x: x + 1 + jnp.sin(0.1 * x), 1.5)
 
 
 def test_a_network_without_weights_or_biases_has_the_limits():
