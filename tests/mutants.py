@@ -131,7 +131,7 @@ MUTANTS = [
     M("preset: equinox counts strides", "frameworks/_common.py", "layout.strides > 1 and", "False and", f"{ON_EQUINOX}::test_default_draws_of_equinox"),
     M("audit: means are not looked at", "auditing/_departures.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
-    M("audit: orthogonality is not looked at", "auditing/_departures.py", "if whole and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: orthogonality is not looked at", "auditing/_departures.py", "if orthogonal and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: what draws nothing by its σ alone", "auditing/_departures.py", "if not _is_drawn(each):", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: copies with another sign are no copies", "auditing/_copies.py", "if abs(cosine) > 0.99", "if cosine > 0.99", f"{AUDIT}::test_one_key_used_twice_is_proportional"),
     M("audit: in and out are not exchanged", "auditing/_traps.py", "Fans(true.fan_out, true.fan_in)", "true", f"{AUDIT}::test_torch_reads_outputs_as_inputs_in_a_transposed_convolution"),

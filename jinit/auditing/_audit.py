@@ -1,7 +1,7 @@
 """Checks initial weights of any origin and reports faults with evidence and a fix.
 
-Every check compares numbers: entries with each other, σ with the fans of the layer, one seed with
-another. A kernel is healthy if a usual rule gives its σ with the layer's true fans. If only a rule
+Checks compare entries with each other, σ with the fans of the layer, and one seed with another. A
+kernel is healthy if a usual rule gives its σ with the layer's true fans. If only a rule
 with wrong fans gives that σ, the finding names the mistake.
 """
 
@@ -44,7 +44,9 @@ def audit(
     """Checks initial weights and reports what is wrong with them.
 
     Without ``rules``, a kernel is healthy if a usual rule (LeCun, He, Glorot, fan-in uniform,
-    orthogonal, …) with the layer's true fans gives its σ within six standard errors.
+    orthogonal, …) with the layer's true fans gives its σ within six standard errors. If only a rule
+    with mistaken fans does, the mistake is reported; if no rule does, σ is reported only if
+    σ² · fan_in lies outside [1/20, 20].
 
     With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
     leaf must have the rule's σ and mean (at a family-wise false-alarm rate of 10⁻³), its bounds,
@@ -52,12 +54,12 @@ def audit(
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
     than half of all kernels. (Two in a row block every gradient.) :mod:`jinit.probes` runs the
-    model and finds the others.
+    model and finds blocked gradients in other cases.
 
     Args:
       params: a pytree of arrays: initial parameters, before any training.
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
-      layers: what the leaves are, preferably ``frameworks.layers(model, x)``; see
+      layers: the layer kinds of the leaves, preferably ``frameworks.layers(model, x)``; see
         :func:`jinit.parameters.assign`. The fans of a kernel with unknown axes are not checked.
       rules: the rules that the weights should follow, as for :func:`jinit.initialize`.
       seed_fn: ``seed_fn(seed) -> params``, called with seeds 0 and 1. A random leaf that is equal
@@ -67,7 +69,8 @@ def audit(
       A list of :class:`Finding`, in the tree's order; empty for a healthy model.
 
     Raises:
-      ValueError, TypeError: bad rules, layers or leaves, as :func:`jinit.parameters.assign`.
+      ValueError, TypeError: bad rules, layers or leaves, as :func:`jinit.parameters.assign`; trees
+        of ``seed_fn`` that differ in structure.
 
     >>> import jax, jax.numpy as jnp
     >>> print(audit({"kernel": jnp.ones((8, 4))})[0].evidence)
@@ -112,7 +115,7 @@ def _array(leaf: TreeLeaf) -> np.ndarray:
 
 
 def _leaf_findings(leaf: Leaf) -> Iterator[Finding]:
-    """The faults that one leaf shows without the others."""
+    """The faults that show in one leaf without comparing it to others."""
     kind = leaf.values.dtype
     if not np.issubdtype(kind, np.inexact) and kind.name != "bfloat16":
         return
@@ -142,22 +145,22 @@ def _same_units(leaf: Leaf) -> Finding | None:
     if units < 2 or leaf.layout.fan_in_one(leaf.values.shape):
         return None
     columns = np.moveaxis(kernels, -1, 1).reshape(kernels.shape[0] * units, -1)
-    different = len(np.unique(columns, axis=0))
+    distinct = len(np.unique(columns, axis=0))
     # In bfloat16 kernels with few inputs, a column can repeat by chance.
-    if different > 0.75 * len(columns) or (columns.shape[1] < 4 and different > units / 2):
+    if distinct > 0.75 * len(columns) or (columns.shape[1] < 4 and distinct > units / 2):
         return None
     constant = columns.min() == columns.max()
     value = f" (every entry {columns.flat[0]:g})" if constant else ""
     evidence = (
         f"all {units} units are the same{value}"
-        if different == 1
-        else f"only {different} of {len(columns)} units differ"
+        if distinct == 1
+        else f"only {distinct} of {len(columns)} units are distinct"
     )
     return Finding(
         "symmetric",
         leaf.path,
         evidence,
-        threshold="more than 3/4 of the units differ",
+        threshold="more than 3/4 of the units are distinct",
         fix="draw it at random, e.g. 'he_normal'",
     )
 
@@ -195,10 +198,10 @@ def _fans(leaf: Leaf) -> Iterator[Finding]:
     sigma = math.sqrt(float(np.mean(flat**2)))
     tolerance = _STANDARD_ERRORS * relative_error(flat)
     kernel = leaf.layout.kernels(shape)[1][0]
-    # If in and out of a transposed convolution are exchanged by mistake, fan_in mode looks like
-    # fan_out mode; it must not pass as a usual rule here.
-    turned = ("he_normal(mode=fan_out)",) if "ranspose" in leaf.layout.layer else ()
-    if explain(sigma, fans, kernel, tolerance, SPECIAL + turned) is not None:
+    # A transposed convolution drawn with in and out exchanged has the σ of fan_out mode, which must
+    # not pass as a usual rule here.
+    exchanged = ("he_normal(mode=fan_out)",) if "ranspose" in leaf.layout.layer else ()
+    if explain(sigma, fans, kernel, tolerance, SPECIAL + exchanged) is not None:
         return
     if leaf.layout.fused:
         # Gates or q, k, v are usually drawn as one kernel, with the fans of all blocks together.
@@ -238,23 +241,22 @@ def _wrong_fan(
 
 
 def _scale(leaf: Leaf, sigma: float, fans: Fans) -> Iterator[Finding]:
-    """Reports a σ that no rule gives, if the layer changes the signal's square by over 20×."""
+    """Reports a σ that no rule gives if the layer changes E z² by more than a factor of 20."""
     growth = sigma**2 * fans.fan_in
     if 1 / 20 <= growth <= 20:
         return
-    verb = "grows" if growth > 1 else "shrinks"
     yield Finding(
         "scale",
         leaf.path,
-        f"σ {sigma:.3g} with fan_in {fans.fan_in:g}: the signal's square {verb} to {growth:.3g} of"
-        f" itself in this layer, and no usual rule has this σ",
+        f"σ {sigma:.3g} with fan_in {fans.fan_in:g}: the layer multiplies the signal's mean square "
+        f"by {growth:.3g}, and no usual rule has this σ",
         threshold="σ² fan_in in [1/20, 20]",
         fix=f"use σ = √(k/fan_in), k = 1 or 2: about {math.sqrt(1 / fans.fan_in):.3g}",
     )
 
 
 def _zeros(leaves: list[Leaf]) -> list[Finding]:
-    """Reports zero kernels if they are many: one alone learns, two in a row get no gradient."""
+    """Reports zero kernels if most are zero: one alone learns, two in a row get no gradient."""
     kernels = [leaf for leaf in leaves if leaf.is_kernel and leaf.values.size]
     zero = [leaf for leaf in kernels if not leaf.flat.any()]
     if len(zero) < 2 or len(zero) <= len(kernels) / 2:
@@ -263,7 +265,7 @@ def _zeros(leaves: list[Leaf]) -> list[Finding]:
         Finding(
             "zero",
             leaf.path,
-            f"all zero, as are {len(zero)} of {len(kernels)} kernels: no gradient reaches them",
+            f"one of {len(zero)} zero kernels (of {len(kernels)}): no gradient reaches them",
             threshold="at most half of all kernels are zero",
             fix="draw all but the last at random, e.g. 'he_normal'",
         )
@@ -287,6 +289,6 @@ def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -
         a, b = np.asarray(one.value), np.asarray(other.value)
         if a.size > 1 and a.shape == b.shape and np.array_equal(a, b) and not few_values(a.ravel()):
             evidence = f"{a.size} random entries are equal for seeds 0 and 1"
-            fix = "pass the seed to the layer's key"
+            fix = "derive the layer's key from the seed"
             findings.append(Finding("seed", one.path, evidence, fix=fix))
     return findings

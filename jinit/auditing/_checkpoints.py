@@ -38,8 +38,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
       Name → array, for :func:`jinit.audit`. Names contain ``/`` or ``.`` as in the file.
 
     Raises:
-      ValueError: the file has another ending, does not exist, or is not of the format that its
-        ending says.
+      ValueError: the file has another ending, does not exist, or does not have the format of its
+        ending.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def _safetensors(file: Path) -> dict[str, np.ndarray]:
     raw = file.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     if length > len(raw) - 8:
-        raise ValueError(f"the header has {length} bytes, but the file {len(raw)}")
+        raise ValueError(f"the header claims {length} bytes, but the file has only {len(raw)}")
     header = json.loads(raw[8 : 8 + length])
     if not isinstance(header, dict):
         raise ValueError(f"the header is not a table of arrays ({type(header).__name__})")
@@ -113,7 +113,7 @@ def _safetensors(file: Path) -> dict[str, np.ndarray]:
 def _array(body: memoryview, entry: _Entry) -> np.ndarray:
     kind = entry["dtype"]
     if kind not in _DTYPES:
-        raise ValueError(f"NumPy has no type for dtype {kind}")
+        raise ValueError(f"NumPy has no dtype for {kind}")
     dtype = np.dtype(_DTYPES[kind])
     start, stop = entry["data_offsets"]
     shape = tuple(entry["shape"])

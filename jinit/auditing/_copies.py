@@ -1,4 +1,4 @@
-"""Finds random leaves that were drawn from one key."""
+"""Finds random leaves that were drawn from the same key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks whether weights follow the rules that they were given."""
+"""Checks whether weights follow the rules by which they should be drawn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Departure:
 
     Attributes:
       evidence, threshold, source: as in a :class:`Finding`.
-      is_sigma: whether the difference is one of σ.
+      is_sigma: True if σ differs.
     """
 
     evidence: str
@@ -40,10 +40,10 @@ class _Departure:
 
 
 def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment]) -> list[Finding]:
-    """Drops the findings on properties that the rules ask for.
+    """Drops the findings about properties that the rules determine.
 
-    A rule decides σ and mean of its leaf, which :func:`against_rules` checks. A deterministic rule
-    also decides whether units are equal or zero.
+    A rule determines σ and mean of its leaf, which :func:`against_rules` checks. A deterministic
+    rule also determines whether units are equal or zero.
     """
     given = {each.leaf for each in assignments if each.initializer is not None}
     fixed = {each.leaf for each in assignments if not _is_drawn(each)}
@@ -81,7 +81,7 @@ def against_rules(
     """Reports leaves that differ from their rules, with a false-alarm rate of ALPHA in total."""
     quantile = NormalDist().inv_cdf(1 - ALPHA / (4 * max(1, len(assignments))))
     defaults = {}
-    # If any leaf has an unknown layer, the host's defaults are unknown and not compared.
+    # If the layer of any leaf is unknown, so are the host's defaults, and they are not compared.
     with contextlib.suppress(ValueError, TypeError):
         defaults = {each.leaf: each for each in assign(params, host, host=host, layers=layers)}
     findings = []
@@ -105,11 +105,11 @@ def _departure(leaf: Leaf, each: Assignment, quantile: float) -> _Departure | No
     if not _is_drawn(each):
         # A checkpoint can have a wider dtype than JAX draws.
         narrow = replace(each, dtype=jax.dtypes.canonicalize_dtype(each.dtype))
-        meant = np.asarray(narrow.draw(jax.random.key(0)))
-        size = float(np.abs(meant).max())
-        if np.allclose(leaf.values.astype(complex), meant.astype(complex), 0.01, 0.01 * size):
+        expected = np.asarray(narrow.draw(jax.random.key(0)))
+        size = float(np.abs(expected).max())
+        if np.allclose(leaf.values.astype(complex), expected.astype(complex), 0.01, 0.01 * size):
             return None
-        evidence = f"entries from {flat.min():.3g} to {flat.max():.3g} that are not {name}'s"
+        evidence = f"entries from {flat.min():.3g} to {flat.max():.3g}, which {name} does not give"
         return _Departure(evidence, "entries within 1 %")
     if flat.size < 2:
         return None
@@ -130,9 +130,9 @@ def _departure(leaf: Leaf, each: Assignment, quantile: float) -> _Departure | No
             f"[{law.low:.3g}, {law.high:.3g}]"
         )
         return _Departure(evidence, f"bounds with a slack of 0.01 σ = {slack:.2g}")
-    whole = each.initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
-    if whole and leaf.is_kernel and not _orthogonal(leaf):
-        evidence = f"columns that are not orthogonal, as {name}'s are"
+    orthogonal = each.initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
+    if orthogonal and leaf.is_kernel and not _orthogonal(leaf):
+        evidence = f"columns are not orthogonal, but {name} gives orthogonal ones"
         return _Departure(evidence, "scalar products below 5 % of the squared length")
     return None
 
@@ -159,7 +159,7 @@ def _not_applied(
     host: str,
     quantile: float,
 ) -> Finding:
-    """The finding for a departure; says so if the leaf has the host's default σ instead."""
+    """The finding for a departure; names the host's default if the leaf has the default's σ."""
     kind, evidence = "rule not applied", departure.evidence
     fix = f"check that the rule {each.rule!r} is applied, and its fans"
     if (
@@ -177,14 +177,15 @@ def _not_applied(
 def _agrees(sigma: float, expected: float, error: float) -> bool:
     if not expected or not sigma:
         return max(sigma, expected) < 1e-12
-    return abs(math.log(sigma / expected)) < error + 0.005  # half precision rounds σ by 0.4 %
+    # Half precision rounds σ by up to 0.4 %.
+    return abs(math.log(sigma / expected)) < error + 0.005
 
 
 def _sigma_error(flat: np.ndarray, quantile: float) -> float:
     """How far log σ of a sample may fall below the true value, at a quantile of the normal law.
 
-    Wilson & Hilferty's (1931) cube root for the χ² law of a sample variance. Tails heavier than a
-    normal's count as fewer degrees of freedom.
+    Uses Wilson & Hilferty's (1931) cube-root approximation of the χ² law of a sample variance.
+    Tails heavier than a normal's reduce the degrees of freedom.
     """
     freedom = (flat.size - 1) / (2 * relative_error(flat) ** 2 * flat.size)
     freedom = min(freedom, flat.size - 1)

@@ -1,4 +1,4 @@
-"""Holds the values of a leaf in the forms that an audit compares."""
+"""Defines a leaf with its values, in the forms that audits compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Leaf:
     Attributes:
       path: components joined by ``/``.
       values: the array, of the leaf's shape and dtype.
-      layout: what the leaf is in its layer; None if unknown.
+      layout: the leaf's layout; None if unknown.
     """
 
     path: str
@@ -31,7 +31,7 @@ class Leaf:
 
     @property
     def matrix(self) -> bool:
-        """Whether the leaf may hold the weights of several units: any rank ≥ 2 except vectors."""
+        """Whether the leaf may hold the weights of several units: rank ≥ 2, no bias, no vector."""
         may_be = self.layout is None or self.layout.kind in ("kernel", "recurrent", "embedding")
         return may_be and self.values.ndim > 1
 
@@ -44,14 +44,14 @@ class Leaf:
 
     @property
     def arrangements(self) -> list[np.ndarray]:
-        """The entries in storage order and, for a real matrix, in the order of its transpose."""
+        """The entries in storage order; for a real matrix, also in the transpose's order."""
         if self.values.ndim != 2 or np.iscomplexobj(self.values):
             return [self.flat]
         return [self.flat, np.asarray(self.values.T, np.float64).ravel()]
 
 
 def relative_error(flat: np.ndarray) -> float:
-    """Standard error of log σ from the sample's kurtosis κ: √((κ − 1)/n)/2, κ − 1 ≥ 1/2.
+    """Standard error of log σ from the sample's kurtosis κ: √((κ − 1)/n)/2, with κ − 1 ≥ 1/2.
 
     >>> round(relative_error(np.tile([-1.0, 1.0], 50)), 4)
     0.0354

@@ -1,4 +1,4 @@
-"""Finds the usual rule that gives a σ, with the layer's fans or with mistaken ones."""
+"""Finds the usual rule that gives a σ, with the layer's fans or with mistaken fans."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _RULES: dict[str, Callable[[Fans], float]] = {
     "siren(is_first=True)": lambda f: 1 / (math.sqrt(3) * f.fan_in),
     "mup(role=output)": lambda f: 1 / f.fan_in,
 }
-# Rules of special networks. With the true fans they make a kernel healthy; with mistaken fans they
-# would explain a σ by chance, so they are left out there.
+# Rules for special networks. With the true fans they make a kernel healthy. They are not tried with
+# mistaken fans, with which they would explain a σ by chance.
 SPECIAL = ("siren", "siren(is_first=True)", "mup(role=output)")
 
 
@@ -54,7 +54,7 @@ def explain(
     Args:
       sigma: root mean square of the entries, > 0.
       fans: the fans to try.
-      shape: of one kernel (…, in, out), for orthogonal rules.
+      shape: the shape of one kernel (…, in, out), for orthogonal rules.
       tolerance: largest |log(sigma / σ of the rule)|; values below 0.005 count as 0.005.
       without: names of rules to leave out.
 
@@ -76,7 +76,7 @@ def explain(
 
 
 def mistaken_fans(layout: Layout, shape: tuple[int, ...], true: Fans) -> Iterator[tuple[str, Fans]]:
-    """Yields (mistake, the fans that it gives) for common mistakes that change the fans.
+    """Yields (mistake, resulting fans) for common mistakes that change the fans.
 
     >>> depthwise = Layout(in_axes=(), batch_axes=(-2,))
     >>> next(mistaken_fans(depthwise, (3, 3, 64, 1), Fans(9.0, 9.0)))[1].fan_in
