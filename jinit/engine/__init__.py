@@ -1,4 +1,8 @@
-"""Runs any pure function over many lanes, in tiles, on all cores. Knows nothing of networks."""
+"""Runs any pure function over many lanes, in tiles, on all cores.
+
+A lane is one evaluation of the function. A tile is the lanes that one call of the compiled program
+takes.
+"""
 
 from jinit.engine._jobs import Job, run, run_many
 from jinit.engine._schedule import Event

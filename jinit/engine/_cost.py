@@ -1,4 +1,4 @@
-"""Counts, from its jaxpr, what a program will cost: FLOPs of products and bytes carried."""
+"""Estimates the cost of a program from its jaxpr: FLOPs of matrix products, bytes of state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
     """Floating-point operations of all matrix multiplications and convolutions in ``fn(*args)``.
 
     A multiply-add counts as two. A loop of known length counts every iteration (XLA's own cost
-    analysis counts a loop body once); a loop of unknown length counts one.
+    analysis counts a loop body once); a loop of unknown length counts one iteration.
 
     Args:
       fn: a traceable function.
@@ -32,7 +32,7 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
 
 
 def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> int:
-    """Bytes one lane keeps: the larger of its inputs and the largest loop carry inside ``fn``.
+    """Bytes of one lane's state: the larger of its inputs and of the largest loop carry in ``fn``.
 
     Args:
       fn: ``fn(lane, *shared)``.
@@ -69,7 +69,7 @@ def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:
     for equation in jaxpr.eqns:
         carry: Sequence[jex_core.Var] = ()
         if equation.primitive.name == "scan":
-            # A carried output has the same shape inside and outside the scan; others are stacked.
+            # A carried output has the same shape inside and outside the scan; stacked ones do not.
             returned = equation.params["jaxpr"].jaxpr.outvars
             carry = [
                 outer
@@ -95,7 +95,7 @@ def _inner(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
 
 def _aval(variable: jex_core.Var | jex_core.Literal) -> jax.ShapeDtypeStruct:
     """Shape and dtype of a variable."""
-    return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX types it without a shape
+    return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX annotates aval without a shape
 
 
 def _bytes(leaf: jax.Array | jax.ShapeDtypeStruct) -> int:

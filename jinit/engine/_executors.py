@@ -1,4 +1,4 @@
-"""Finds the workers of this machine: a thread per core on CPU, a thread per accelerator."""
+"""Finds the workers of this machine: one thread per CPU core, or one thread per accelerator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def local(workers: int | None = None) -> Workers:
     run small tiles keep two cores busier than one call over all lanes.
 
     Args:
-      workers: number of threads; default one per core that this process may use, or one per
+      workers: number of threads; by default one per core that this process may use, or one per
         accelerator.
 
     Raises:

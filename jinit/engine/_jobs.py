@@ -27,7 +27,7 @@ HANG_AFTER = 900.0
 
 @runtime_checkable
 class LaneSource(Protocol):
-    """Makes lanes tile by tile, so that memory does not grow with their number.
+    """Makes lanes tile by tile, so that memory does not grow with the number of lanes.
 
     Attributes:
       count: number of lanes.
@@ -45,7 +45,7 @@ class LaneSource(Protocol):
     lane: PyTree
 
     def programs(self, width: int) -> Sequence[Program]:
-        """Programs that ``take`` calls for tiles of this width, compiled in advance; often ()."""
+        """Programs that ``take`` calls for tiles of this width, compiled in advance; usually ()."""
         ...
 
     def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
@@ -108,8 +108,8 @@ def run(
       on its position, its neighbours or the number of workers.
 
     Raises:
-      ValueError: no lanes, leaves without a common axis, a bad tile, a store that holds another
-        job of the same name.
+      ValueError: no lanes, leaves without a common lane axis, a tile below 2, a store that holds
+        another job of the same name.
       HangError: no progress; the message names the program and the tile.
 
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
@@ -132,14 +132,14 @@ def run_many(
     """Runs several jobs; programs compile in the background while tiles of other jobs run.
 
     Args:
-      jobs: most urgent first; every name once.
+      jobs: most urgent first, with different names.
       workers, progress, store, hang_after: as in :func:`run`.
 
     Returns:
       One result per job, in the order of ``jobs``.
 
     Raises:
-      ValueError: two jobs of one name, or as in :func:`run`.
+      ValueError: two jobs with the same name, or as in :func:`run`.
       HangError: as in :func:`run`.
 
     >>> double = Job(lambda x: 2 * x, np.arange(3), name="double")
@@ -176,7 +176,8 @@ class PreparedJob:
 
     Attributes:
       name: the job's name.
-      programs: all programs that a tile calls; the job's own, which compiles longest, is first.
+      programs: all programs that a tile calls; the job's own program, the slowest to compile, is
+        first.
       tiles: all tiles.
       source: makes the lanes.
       shared: device → the arguments that all lanes share, on that device.
@@ -232,7 +233,7 @@ def collect(task: PreparedJob, store: Store) -> PyTree:
 
 
 def _digest(tree: PyTree | LaneSource) -> Hashable | LaneSource:
-    """Identifies arrays by structure and content, and a lane source by itself."""
+    """Identifies arrays by structure and content; a lane source identifies itself."""
     if isinstance(tree, LaneSource):
         return tree
     leaves, structure = jax.tree.flatten(jax.tree.map(_host, tree))

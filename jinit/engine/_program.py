@@ -1,4 +1,4 @@
-"""Compiles a pure function of one lane, vmapped at a constant width, and remembers it."""
+"""Compiles a pure function of one lane, vmapped to a fixed width, and caches the program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Program:
     If two threads need the program at the same time, one compiles and the other waits.
 
     Attributes:
-      name: what progress reports and errors call the program.
+      name: the program's name in errors, profiles and compiler dumps.
       width: lanes per call.
       traces: how often ``fn`` was traced; tests use it to prove that nothing compiles twice.
     """
@@ -44,7 +44,7 @@ class Program:
         lane: the ``jax.ShapeDtypeStruct`` tree of one lane, without the lane axis.
         shared: the ``jax.ShapeDtypeStruct`` trees of the arguments that all lanes share.
         width: lanes per call.
-        name: what progress reports and errors call the program.
+        name: the program's name in errors, profiles and compiler dumps.
         """
         self.name = name
         self.width = width
@@ -59,7 +59,7 @@ class Program:
         """Compiles for ``device`` (None: the default device).
 
         Returns:
-          False if the program was compiled for that device before.
+          False if the program was already compiled for that device.
         """
         with self._lock:
             if device in self._compiled:

@@ -1,8 +1,8 @@
 """Runs many programs on few threads: compiles in the background while tiles of others run.
 
-Each worker thread repeatedly takes the most useful task: compile a program, or run a tile. Once
-there are tiles to run, only one program compiles at a time, so the other cores run tiles. The
-calling thread stores finished tiles, reports progress, and watches for a hang.
+Each worker thread repeatedly compiles a program or runs a tile. Once there are tiles to run, only
+one program compiles at a time, so the other cores run tiles. The calling thread stores finished
+tiles, reports progress, and watches for a hang.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class _Pending:
     """The remaining work of one job.
 
     Attributes:
-      programs: not yet begun.
-      tiles: not yet begun.
+      programs: programs whose compilation has not begun.
+      tiles: tiles that have not begun.
       compiling: number of programs that are compiling now.
       unfinished: number of tiles not yet stored.
     """
@@ -89,10 +89,10 @@ class _Work:
     stopped: bool = False
 
     def next(self, *, runs: bool) -> tuple[int, Program | Tile] | None:
-        """Waits for the next program or tile, with its job; None if nothing is left.
+        """Waits for work; returns ``(job, program or tile)``, or None if nothing is left.
 
         Args:
-          runs: whether this worker may run tiles, or only compiles.
+          runs: whether this worker may run tiles; if not, it only compiles.
         """
         with self.changed:
             while not self.stopped:
@@ -116,7 +116,7 @@ class _Work:
         return None
 
     def compiled(self, job: int) -> None:
-        """Notes that a program of this job is compiled."""
+        """Records that a program of this job is compiled."""
         with self.changed:
             self.pending[job].compiling -= 1
             self.changed.notify_all()
@@ -143,7 +143,7 @@ def run_tasks(
       tasks: prepared jobs, most urgent first.
       store: receives each finished tile.
       devices: one device per worker thread; None is the default device.
-      compiler: adds a thread that only compiles, so that accelerators never wait for a compiler.
+      compiler: whether to add a thread that only compiles, so that no device waits for a program.
       hang_after: seconds without a finished compile or tile that count as a hang.
       progress: called in this thread after each event.
 
@@ -181,7 +181,7 @@ def run_tasks(
 
 
 def _remaining(task: Task, store: Store) -> _Pending:
-    """The tiles that the store does not hold, and all programs if there are any."""
+    """The tiles that the store does not hold, and all programs if such tiles exist."""
     tiles = [tile for tile in task.tiles if store.get(task.name, tile.index) is None]
     return _Pending(list(task.programs) if tiles else [], tiles, unfinished=len(tiles))
 
@@ -195,7 +195,7 @@ def _process_events(
     hang_after: float,
     progress: Callable[[Event], None] | None,
 ) -> None:
-    """Stores and reports events until every tile is stored; raises what a worker raised."""
+    """Stores tiles and reports events until every tile is stored; raises a worker's exception."""
     report = progress or (lambda event: None)
     last = time.monotonic()
     while any(job.unfinished for job in work.pending):
@@ -229,8 +229,8 @@ def _worker(
     """Compiles programs and runs tiles until none is left; sends events or one exception.
 
     Args:
-      active: worker number → label and start of what the worker does now; read on a hang.
-      number: of this worker.
+      active: worker number → label and start time of the worker's present task; read on a hang.
+      number: the number of this worker.
     """
     while (item := work.next(runs=runs)) is not None:
         job, unit = item
@@ -280,5 +280,5 @@ def _hang(active: dict[int, tuple[str, float]], hang_after: float) -> errors.Han
     tasks = "; ".join(f"{label} for {now - since:.0f} s" for label, since in active.values())
     return errors.HangError(
         f"no compile or tile finished for {hang_after:g} s: {tasks or 'all threads idle'}; "
-        "fix: raise hang_after if one tile may take that long, or lower tile"
+        "fix: raise hang_after if one tile may take that long, or pass a smaller tile"
     )

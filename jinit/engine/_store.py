@@ -24,7 +24,7 @@ class Store(Protocol):
     """
 
     def claim(self, job: str, identity: Hashable) -> None:
-        """Raises ValueError if the job's kept tiles came from another function, width or lanes."""
+        """Raises ValueError if the kept tiles of this name have another identity."""
         ...
 
     def get(self, job: str, tile: int) -> PyTree | None:
@@ -50,11 +50,11 @@ class MemoryStore:
         self._identities: dict[str, Hashable] = {}
 
     def claim(self, job: str, identity: Hashable) -> None:
-        """Checks that the job is the one that the kept tiles of its name came from.
+        """Checks that the kept tiles of this name came from the same job.
 
         Args:
           job: the name of the job.
-          identity: its function, tile width and digests of its lanes and shared arguments.
+          identity: the job's function, tile width, and digests of its lanes and shared arguments.
 
         Raises:
           ValueError: the kept tiles of that name came from another job.
@@ -79,7 +79,7 @@ class MemoryStore:
 class Gathered:
     """The :class:`Store` of one run: copies every finished tile into arrays of all lanes.
 
-    A tile's own memory is thus free for the next tile, and no copy remains to be made at the end.
+    A tile's memory is then free for the next tile, and nothing is concatenated at the end.
 
     Args:
       sizes: job name → number of lanes and tile width.

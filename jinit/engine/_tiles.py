@@ -14,25 +14,25 @@ import numpy as np
 from jinit import errors
 from jinit.typing import PyTree
 
-# Measured on 2-core x86 machines, widths 32 to 512, depths 3 to 16: the state that a tile carries
-# from step to step fits the cores' cache up to about 1 MiB. More than 16 lanes gain nothing; a
-# width of 1 would change the last bits.
+# Measured on 2-core x86 machines, networks of width 32 to 512 and depth 3 to 16: the state that a
+# tile carries from step to step fits the cores' cache up to about 1 MiB. More than 16 lanes gain
+# nothing; a single lane would change the last bits.
 _CPU_STATE_BYTES = 2**20
 _CPU_WIDEST = 16
 _NARROWEST = 2
-# Share of an accelerator's memory for the carried state; activations and gradients need the rest.
+# Share of an accelerator's memory for carried state; activations and gradients need the rest.
 _ACCELERATOR_SHARE = 0.15
 _ACCELERATOR_WIDEST = 8192
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A run of consecutive lanes of a job, computed by one call; the last tile may be shorter.
+    """Consecutive lanes of a job, computed by one call; the last tile may be shorter.
 
     Attributes:
       index: number of the tile in its job, from 0.
-      start: number of its first lane.
-      stop: number of the lane after its last.
+      start: number of the first lane.
+      stop: number of the last lane plus 1.
 
     >>> Tile(index=1, start=16, stop=20).stop
     20
@@ -78,7 +78,7 @@ def cut(count: int, width: int) -> list[Tile]:
 
 
 def padded(tile: Tile, width: int) -> np.ndarray:
-    """Lane numbers of a tile, ``(width,)`` int64; its last lane is repeated as padding.
+    """Lane numbers of a tile, ``(width,)`` int64; the last lane is repeated as padding.
 
     >>> padded(Tile(2, 4, 5), 2)
     array([4, 4])
@@ -87,7 +87,7 @@ def padded(tile: Tile, width: int) -> np.ndarray:
 
 
 def check_tile(width: int) -> int:
-    """``width`` if it is an allowed number of lanes per call, 2 to 2²⁰."""
+    """Returns ``width`` if it is an allowed number of lanes per call, 2 to 2²⁰."""
     return errors.check_integer(
         "tile", width, low=2, high=2**20, fix="use 2 or more: width 1 rounds differently"
     )
@@ -98,8 +98,8 @@ def tile_width(
 ) -> int:
     """Lanes per call of the compiled program: a power of two.
 
-    A pure function of shapes and platform, never of timing. On CPU it does not depend on the
-    number of lanes, so adding lanes changes no result.
+    The width depends only on the arguments, never on timing. On CPU it does not depend on ``count``
+    either, so adding lanes changes no result.
 
     Args:
       state_bytes: bytes that one lane carries from iteration to iteration.

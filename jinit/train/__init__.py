@@ -1,4 +1,4 @@
-"""Training one network: losses, optimizers, a pure step, and a whole run as one scan."""
+"""Trains one network: losses, optimizers, a pure step, and a whole run as one scan."""
 
 from jinit._lazy import attach
 

@@ -1,4 +1,4 @@
-"""The shape of one training run. Loads no JAX: the command line shows its defaults."""
+"""Defines the static settings of a training run. Loads no JAX: ``--help`` shows the defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_EVALUATIONS = 10_000
 
 @dataclass(frozen=True)
 class FitConfig:
-    """The numbers that shape the program of a run; others are arguments of :func:`fit`.
+    """The numbers of a run that are static in its program; learning rates etc. may be traced.
 
     Attributes:
       steps: optimizer steps, 1 to 2³¹ − 2.
@@ -56,7 +56,7 @@ class FitConfig:
         >>> FitConfig(steps=100, evaluations=5).evaluation_steps()
         (1, 3, 10, 32, 100)
         """
-        import numpy as np  # 0.1 s that `jinit --help` need not wait for
+        import numpy as np  # takes 0.1 s, which `jinit --help` should not wait for
 
         count = min(self.evaluations, self.steps)
         points = np.geomspace(1, self.steps, count) if count > 1 else ()

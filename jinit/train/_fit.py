@@ -49,8 +49,8 @@ def fit(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Trains one network; ``jax.vmap`` over ``params`` and ``key`` trains many.
 
-    Step i draws its minibatch with ``fold_in(key, i)``, so that two runs with one key see the same
-    examples in the same order, whatever their weights.
+    Step i draws its minibatch with ``fold_in(key, i)``, so that two runs with the same key see the
+    same examples in the same order, whatever their weights.
 
     Args:
       params: initial parameters.
@@ -58,20 +58,22 @@ def fit(
       key: PRNG key of the data order.
       apply, loss, optimizer: as in :func:`make_train_step`; numbers inside the optimizer may be
         traced.
-      config: the shape of the run.
-      watch: ``watch(params) -> pytree`` of arrays, called at every evaluation; it cannot change
-        the run. Any probe of one network's parameters fits. Default None.
+      config: steps, batch size, evaluations and target accuracy.
+      watch: ``watch(params) -> pytree`` of arrays, called at every evaluation, for example a probe
+        of the parameters. The result does not influence the run. Default None.
 
     Returns:
       The final :class:`TrainState` and a dict of metrics. Scalars:
 
       - ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``: of the final
-        parameters on the whole sets;
-      - ``steps_to_target``: first evaluated step whose test accuracy reaches the target, −1 never;
+        parameters on the whole training or test set;
+      - ``steps_to_target``: first evaluated step whose test accuracy reaches the target, −1 if none
+        does;
       - ``status``: a :class:`Status`;
-      - ``first_bad_step``: counted from 1, −1 none; steps + 1 if the last update broke the weights;
+      - ``first_bad_step``: first step whose loss or gradient is not finite, counted from 1; −1 if
+        none; steps + 1 if only the final training loss is not finite;
       - ``gradient_norm``: of the last step;
-      - ``clip_fraction``: share of steps that the clip changed, NaN without a clip.
+      - ``clip_fraction``: share of updates that the clip changed, NaN without a clip.
 
       Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous
       evaluation), ``curve_test_loss``, ``curve_test_accuracy``, ``curve_gradient_norm``. With
@@ -173,7 +175,7 @@ def _high_word(bits: Array, factor: int) -> Array:
 
 
 def _rows(array: Array, chosen: Array) -> Array:
-    # Every index is in range by construction; without the promise the gather checks each.
+    # Every index is in range by construction; without this mode the gather checks every index.
     return array.at[chosen].get(mode="promise_in_bounds")
 
 

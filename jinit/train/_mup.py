@@ -1,4 +1,4 @@
-"""Computes the learning rates of the maximal update parametrization."""
+"""Computes learning-rate factors of the maximal update parametrization."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ OPTIMIZERS = ("adam", "sgd")
 def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str = "adam") -> float:
     """The factor on the base learning rate of a layer under the maximal update parametrization.
 
-    With n = fan_in and m = fan_out: for Adam, 1 for input layers and biases, 1/n for hidden and
-    output layers; for SGD, m for input layers and biases, 1 for hidden layers, 1/n for the output
-    layer. The matching initial weights are :func:`jinit.initializers.mup`.
+    With n = fan_in and m = fan_out, the factor for Adam is 1 for input layers and biases, and 1/n
+    for hidden and output layers; for SGD it is m for input layers and biases, 1 for hidden layers,
+    and 1/n for the output layer. The matching initial weights are :func:`jinit.initializers.mup`.
 
     Args:
       role: ``"input"`` (biases too), ``"hidden"`` or ``"output"``.

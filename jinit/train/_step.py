@@ -15,7 +15,7 @@ from jinit.typing import Apply, Array, LossFunction, PyTree
 
 
 class Status(enum.IntEnum):
-    """Whether a run goes on, or the first value that stopped being finite.
+    """Whether a run is still finite, or which value first was not.
 
     Attributes:
       RUNNING: 0, every step so far was finite.
@@ -91,8 +91,8 @@ def make_train_step(
 ) -> Step:
     """A pure step; ``jax.jit(jax.vmap(step, in_axes=(0, None)))`` trains many networks.
 
-    The first step whose loss or gradient is not finite changes nothing but the status, and so does
-    every later step. Under vmap the bits of the other runs do not change.
+    The first step whose loss or gradient is not finite sets the status and freezes the run: neither
+    that step nor later ones change anything else. Under vmap the bits of other runs do not change.
 
     Args:
       apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``.
@@ -134,7 +134,7 @@ def make_train_step(
 
 
 def _status(value: Array, gradient_norm: Array) -> Array:
-    """The first value that is not finite, in the order of computation."""
+    """The :class:`Status` after one step; the loss is checked before the gradient."""
     return jnp.where(
         jnp.isfinite(value),
         jnp.where(jnp.isfinite(gradient_norm), Status.RUNNING, Status.GRADIENT_NOT_FINITE),

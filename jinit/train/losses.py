@@ -1,4 +1,4 @@
-"""Losses by name: the function to minimise, the rule for accuracy, the number of outputs."""
+"""Holds the registry of losses: function to minimise, accuracy rule, and number of outputs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from jinit.typing import Array, LossFunction
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss function and how to read the outputs that it trains.
+    """A loss function, its accuracy rule, and the number of outputs that it needs.
 
     Attributes:
       name: the name under which it is registered.
       function: ``function(outputs (batch, k), y) -> scalar``, the mean over the batch.
-      correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly:
-        :func:`argmax_correct`, :func:`sign_correct` or another; None for regression.
+      correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly,
+        such as :func:`argmax_correct` or :func:`sign_correct`; None for regression.
       tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"regression"``.
-      single_output: a binary task takes one output instead of one per class; default False.
+      single_output: True if a binary task needs one output instead of one per class; default
+        False.
 
     >>> loss = get("hinge", "binary")
     >>> float(loss(jnp.array([[0.25]]), jnp.array([1]))), loss.outputs(2)
@@ -78,7 +79,7 @@ def softmax_cross_entropy(outputs: Array, y: Array) -> Array:
     >>> round(float(softmax_cross_entropy(jnp.zeros((1, 2)), jnp.array([0]))), 6)
     0.693147
     """
-    # One-hot instead of optax's integer labels: under vmap on CPU the gather there costs 7 %.
+    # One-hot labels: the gather of optax's integer-label loss costs 7 % under vmap on CPU.
     return optax.softmax_cross_entropy(outputs, jax.nn.one_hot(y, outputs.shape[-1])).mean()
 
 
@@ -158,7 +159,7 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
 
 
 def argmax_correct(outputs: Array, y: Array) -> Array:
-    """Whether the largest output is that of the class; False if any output is not finite.
+    """Whether the true class has the largest output; False if any output is not finite.
 
     Args:
       outputs: one score per class, ``(batch, classes)``.
@@ -174,7 +175,7 @@ def argmax_correct(outputs: Array, y: Array) -> Array:
 
 
 def sign_correct(outputs: Array, y: Array) -> Array:
-    """Whether the sign of the output is that of the class; False if it is not finite.
+    """Whether the output has the sign of the true class; False if the output is not finite.
 
     Args:
       outputs: scores ``(batch, 1)``, positive for class 1.
@@ -234,7 +235,7 @@ def names() -> tuple[str, ...]:
 
 
 def get(loss: str | None, task: Task) -> Loss:
-    """The loss with this name for a task, or the task's usual one for None.
+    """The loss with this name for a task; None means the task's default loss.
 
     Args:
       loss: one of :func:`names`, or None: cross-entropy for classes, the squared error for
@@ -269,8 +270,8 @@ def register(name: str, loss: Loss) -> None:
 
     Raises:
       TypeError: not a :class:`Loss`.
-      ValueError: the name is taken, is not an identifier or is not the loss's own; no task, or an
-        unknown one.
+      ValueError: the name is taken, is not an identifier or differs from ``loss.name``; the loss
+        has no task or an unknown task.
 
     >>> def absolute(outputs, y):
     ...     return jnp.abs(outputs - y).mean()
@@ -283,6 +284,9 @@ def register(name: str, loss: Loss) -> None:
         raise errors.refusal("name of the loss", loss.name, repr(name), "give it the same name")
     if isinstance(loss, Loss) and not set() < set(loss.tasks) <= set(_DEFAULTS):
         raise errors.refusal(
-            f"tasks of loss {name!r}", loss.tasks, f"some of {', '.join(_DEFAULTS)}", "name one"
+            f"tasks of loss {name!r}",
+            loss.tasks,
+            f"at least one of {', '.join(_DEFAULTS)}",
+            "pass a tuple such as ('multiclass',)",
         )
     _REGISTRY.register(name, loss)

@@ -1,4 +1,7 @@
-"""Optimizers by name, from optax, with every number traced: a sweep over rates is one program."""
+"""Holds the registry of optimizers and makes optax transforms whose numbers may be traced.
+
+A sweep over learning rates is therefore one compiled program.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from jinit.typing import Array
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How an optimizer turns a gradient into an update, before the learning rate.
+    """An optimizer without its learning rate: rescales a gradient into an update.
 
     Attributes:
       factory: makes the optax transform: ``factory(momentum)``, or ``factory()`` for an optimizer
         without momentum.
-      momentum: whether the optimizer has a momentum.
+      momentum: whether ``factory`` takes a momentum.
 
     >>> Optimizer(optax.trace, momentum=True)(0.9).init({"w": 0.0}) is not None
     True
@@ -86,7 +89,7 @@ def register(
         sign are applied later. Called as ``factory(momentum)``, the momentum possibly traced, or
         as ``factory()`` if ``momentum`` is False. Registering the same factory again changes
         nothing.
-      momentum: whether the optimizer has a momentum, that is, takes one; default False.
+      momentum: whether ``factory`` takes a momentum; default False.
 
     Raises:
       TypeError: the factory is not callable; ``momentum`` is not True or False.
@@ -117,17 +120,17 @@ def make(
 ) -> optax.GradientTransformation:
     """clip → optimizer → weight decay → −learning rate, as one optax transform.
 
-    The clip comes first, sees the raw gradient, and counts the steps that it changes. Weight decay
-    is added to the rescaled update and then multiplied by the learning rate: L2 regularization
-    under plain SGD, decoupled (AdamW) under Adam and RMSprop.
+    The clip comes first, acts on the raw gradient, and counts the steps that it changes. Weight
+    decay is added to the rescaled update and then multiplied by the learning rate. With plain SGD
+    this is L2 regularization, with Adam and RMSprop it is decoupled weight decay (AdamW).
 
     Args:
       optimizer: one of :func:`names`, or an :class:`Optimizer`.
       learning_rate: > 0; may be traced.
       momentum: of ``momentum`` and ``nesterov``; β₁ of Adam and AdamW; in [0, 1); default 0.9; may
         be traced. Optimizers without momentum ignore it.
-      weight_decay: coefficient ≥ 0; may be traced. The default 0.0 leaves it out, so that AdamW is
-        Adam (optax's own AdamW has 1e-4).
+      weight_decay: coefficient ≥ 0; may be traced. With the default 0.0, AdamW equals Adam (the
+        default of optax's AdamW is 1e-4).
       clip: a rule of :mod:`jinit.clipping`, or None.
       clip_threshold: the threshold of the clip; default 1.0; may be traced.
 
