@@ -14,7 +14,7 @@ from experiments import harness
 
 EXAMPLES = """examples:
   python -m experiments list
-  python -m experiments run zero_weights                # the committed result, made anew
+  python -m experiments run zero_weights                # reproduces the committed result
   python -m experiments run zero_weights --scale small  # seconds; into experiments/results/small
   python -m experiments all --scale full
   python -m experiments table --write                   # into experiments/README.md
@@ -24,7 +24,7 @@ START, END = "<!-- python -m experiments table -->", "<!-- end of table -->"
 
 
 def show_list() -> None:
-    """One line per experiment, with its committed verdict."""
+    """Prints one line per experiment, with its committed verdict."""
     for name in harness.names():
         module = harness.load(name)
         file = harness.RESULTS / f"{name}.json"
@@ -33,7 +33,7 @@ def show_list() -> None:
 
 
 def run(name: str, scale: harness.Scale, folder: Path) -> int:
-    """Runs one experiment here."""
+    """Runs one experiment in this process."""
     print(f"{name}: {harness.load(name).TITLE} ({scale.name})", flush=True)
     start = time.perf_counter()
     verdict = harness.run(name, scale, folder)
@@ -63,7 +63,7 @@ def run_all(names: list[str], scale: harness.Scale, folder: Path) -> int:
 
 
 def write_tables() -> None:
-    """Puts the tables into the page."""
+    """Writes the tables of verdicts into experiments/README.md."""
     before, _, rest = PAGE.read_text().partition(START)
     after = rest.partition(END)[2]
     PAGE.write_text(f"{before}{START}\n{harness.markdown_tables()}\n{END}{after}")
@@ -73,20 +73,20 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
-        description="Claims of the source article and published results, measured.",
+        description="Measures the claims of the source article and published results.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every experiment with its verdict")
     one = commands.add_parser("run", help="run one experiment")
-    one.add_argument("name", help="as `list` prints it")
+    one.add_argument("name", help="a name that `list` prints")
     every = commands.add_parser("all", help="run every experiment")
     for command in (one, every):
         command.add_argument("--scale", choices=("small", "full"), default="full",
                              help="small: seconds, few seeds; full: minutes (default)")  # fmt: skip
         command.add_argument("--out", type=Path, help="folder for results")
     table = commands.add_parser("table", help="print the table of verdicts")
-    table.add_argument("--write", action="store_true", help="put it into experiments/README.md")
+    table.add_argument("--write", action="store_true", help="write it into experiments/README.md")
     options = parser.parse_args(argv)
     try:
         if options.command == "list":

@@ -1,4 +1,4 @@
-"""Norm clipping: on gradients, or on W as the article prints it? When does it rescue a run?"""
+"""Does norm clipping rescue diverging runs, of gradients or of W as the article prints it?"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Evolve:
 
 
 def populations(model: models.Model, x, arm: str, seeds: int):
-    """First populations of all seeds, the lanes of :class:`Evolve`; all arms share the noise."""
+    """Draws each seed's first population, as lanes of :class:`Evolve`; all arms share the noise."""
     shapes, numbers = model.shapes(x[:1]), jnp.arange(seeds, dtype=jnp.uint32)
 
     def draw(seed):

@@ -1,4 +1,4 @@
-"""Does a ReLU network's length fluctuate with the sum of its inverse widths, as theory says?"""
+"""Does a ReLU network's log-length vary with the sum of its inverse widths, as theory says?"""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 An experiment is a module with these constants:
 
-- ``NUMBER``: its place in the table, None if it is not a claim of the article;
+- ``NUMBER``: the number of the claim, None if it is not a claim of the article;
 - ``TITLE``, and ``PAPER`` for a published result;
-- ``CLAIM`` and ``WHERE``: the words of the source and their place in it;
+- ``CLAIM`` and ``WHERE``: the claim in the words of the source, and the place in the source;
 - ``TEST``: the rule, fixed before the runs;
 
 and three functions, ``measure(scale) -> numbers``, ``decide(numbers) -> Verdict`` and
@@ -99,7 +99,7 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
     folder.mkdir(parents=True, exist_ok=True)
     axes = module.draw(restored(numbers))
     plots.save(axes, folder / f"{name}.png")
-    # Last: a result file means that the experiment is finished.
+    # Written last, because a result file means that the experiment is finished.
     contents = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     write_whole(folder / f"{name}.json", lambda file: Path(file).write_text(contents))
     return verdict
@@ -120,7 +120,7 @@ def restored(value: Any) -> Any:
 
 
 def interval(value: dict[str, Any]) -> stats.Interval:
-    """Makes an interval from the numbers of a file."""
+    """Makes an interval from its entry in a result file."""
     return stats.Interval(value["estimate"], value["low"], value["high"])
 
 
@@ -137,7 +137,7 @@ def formatted(value: dict[str, Any], form: str) -> str:
 
 
 def markdown_tables() -> str:
-    """Formats two tables from the result files: all claims, all published results."""
+    """Formats the result files as two Markdown tables: all claims and all published results."""
     claims = [name for name in names() if load(name).NUMBER is not None]
     papers = [name for name in names() if hasattr(load(name), "PAPER")]
     parts = [

@@ -31,7 +31,7 @@ ARMS = {"He": "fan_in_normal(k=2.0)", "Xavier": "fan_in_normal(k=1.0)"}
 
 
 def measure(scale: Scale) -> dict:
-    seeds, rows = scale(12, 32), []  # Seed 10 is the first that leaves the plateau.
+    seeds, rows = scale(12, 32), []  # Seed 10 is the first to leave the plateau.
     for depth, rates in ((5, scale((0.1,), RATES)), (30, scale((0.01, 0.03), RATES))):
         grid = jinit.Grid(
             initializer=tuple(ARMS.values()), activation="relu", depth=depth, width=64, steps=600,

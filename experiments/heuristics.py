@@ -1,4 +1,4 @@
-"""He and Xavier: is the variance kept from layer to layer, forward and backward?"""
+"""Do He's and Xavier's rules keep the variance from layer to layer, forward and backward?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do 95 % intervals cover 95 %, and do tests of twelve equal initializers stay quiet?"""
+"""Do 95 % intervals cover 95 %, and do tests of twelve equal arms rarely raise false alarms?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the spread of a deep Jacobian's singular values what free probability says?"""
+"""Is the spread of a deep Jacobian's singular values what free probability predicts?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WIDTH = 300
 
 
 def _eigenvalues(name: str, weights: str, depth: int, q: float, seed: jax.Array) -> jax.Array:
-    """Eigenvalues of J Jᵀ over their mean, ascending."""
+    """Eigenvalues of J Jᵀ divided by their mean, ascending."""
     slope = jax.vmap(jax.grad(lambda x: activations.get(name).function(x)))
 
     def layer(product: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:

@@ -1,4 +1,4 @@
-"""Large random weights: exploding gradients, oscillation, divergence?"""
+"""Do large random weights cause exploding gradients, oscillation and divergence?"""
 
 from __future__ import annotations
 

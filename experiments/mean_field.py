@@ -77,7 +77,7 @@ def _lengths(k: float, width: int, depth: int, seed: jax.Array) -> jax.Array:
 def measure(scale: Scale) -> dict:
     width, seeds, rows = scale(300, WIDTH), np.arange(scale(8, 32), dtype=np.uint32), []
     for k in WEIGHTS:
-        # ξ_c diverges at the edge of chaos; float32 does not resolve it there.
+        # ξ_c diverges at the edge of chaos, where float32 cannot resolve its value.
         scales = in_float64(theory.depth_scales, "tanh", k**0.5, BIAS**0.5)
         measured = np.asarray(engine.run(functools.partial(_lengths, k, width, 40), seeds))
         rows.append({

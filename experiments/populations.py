@@ -1,4 +1,4 @@
-"""Does the first population decide more in evolution than initial weights do in training?"""
+"""Does the first population matter more in evolution than initial weights do in training?"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def measure(scale: Scale) -> dict:
     for activation, heuristic in HEURISTIC.items():
         for depth in depths:
             seen = profile(heuristic, activation, depth=depth, width=scale(64, 128), seeds=seeds)
-            # Gradients below float32's smallest number are 0; the ratio is then a bound.
+            # Gradients that underflow float32 are 0; the ratio is then a bound.
             norms = np.log10(np.maximum(np.asarray(seen.gradient_norm, float), 1e-38))[:, :depth]
             numbers["ratio"][f"{activation}, depth {depth}"] = {
                 "log10": stats.bootstrap(norms[:, 0] - norms[:, -1], np.mean),

@@ -1,4 +1,4 @@
-"""How fast does a residual stream grow with depth, and what do Fixup and SkipInit do about it?"""
+"""How fast does a residual stream grow with depth, and do Fixup and SkipInit stop its growth?"""
 
 from __future__ import annotations
 

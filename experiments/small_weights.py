@@ -1,4 +1,4 @@
-"""Small random weights: do gradients shrink backwards for any activation; does training stop?"""
+"""Do small random weights shrink gradients backwards for any activation, and stop training?"""
 
 from __future__ import annotations
 

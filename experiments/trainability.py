@@ -1,4 +1,4 @@
-"""Is a deep tanh network trainable where theory says that a signal gets through it?"""
+"""Is a deep tanh network trainable where theory says that a signal passes through all layers?"""
 
 from __future__ import annotations
 

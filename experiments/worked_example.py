@@ -1,4 +1,4 @@
-"""The article's worked example: are its numbers right, and is its rule Xavier's?"""
+"""Are the numbers of the article's worked example right, and is its rule Xavier's?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero weights: do hidden units stay alike for ever, and is the network no better than linear?"""
+"""Do zero weights keep hidden units identical, and is the network no better than linear?"""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes()
     for number, name in enumerate(numbers["activations"]):
-        # The curves coincide, so each has its markers at steps of its own.
+        # The curves coincide, so each curve has markers at different steps.
         ax.plot(numbers["curve_steps"], numbers[name]["curve"], markevery=(number, 6),
                 label=f"zeros, {name}", **plots.line_style(number))  # fmt: skip
         plots.record(ax, name, numbers["curve_steps"], numbers[name]["curve"])

@@ -1,13 +1,13 @@
-"""Times jinit and programs that people write instead, in one session.
+"""Times jinit and the programs that people would write instead, in one session.
 
     python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
-    python scripts/bench.py sweep --only a f      # two of them
+    python scripts/bench.py sweep --only a f      # two contenders
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
     python scripts/bench.py theory                # phase diagram and propagation against a loop
 
-Ratios hold from machine to machine; absolute times do not. Run it on an idle machine.
+Ratios carry over to other machines; absolute times do not. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ COLUMNS = {
 
 
 def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
-    """Times a cold start, then `repeats` rounds in which each contender runs once."""
+    """Times a cold start, then `repeats` rounds; each contender runs once per round."""
     runs: dict[str, Run] = {}
     cold: dict[str, float] = {}
     for letter in letters:
@@ -174,7 +174,7 @@ def ratio_text(ratio: float | None) -> str:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Prints the table, or puts it into the engine's page."""
+    """Prints the table, or writes it into the engine's page."""
     text = markdown_table(json.loads(RESULTS.read_text()))
     if not arguments.write:
         print(text)
@@ -237,7 +237,7 @@ def init(arguments: argparse.Namespace) -> None:
 
 
 def theory(arguments: argparse.Namespace) -> None:
-    """Prints times of phase diagrams, propagation and kernels beside those of NumPy and SciPy."""
+    """Prints the times of phase diagrams, propagation and kernels, with jinit and with NumPy."""
     print("what                               jinit, warm    NumPy, SciPy    faster by")
     for what, mine, loop in theories.measure():
         print(f"{what:<35}{mine:9.3f} s{loop:14.2f} s{loop / mine:11,.1f} ×")
@@ -257,16 +257,16 @@ def main() -> None:
     one.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")
     one.add_argument("--machine", help='for the page, e.g. "two cores of an AMD EPYC with AVX2"')
     one.set_defaults(run=sweep)
-    page = commands.add_parser("table", help="the table of the engine's page, from bench.json")
-    page.add_argument("--write", action="store_true", help="put it into jinit/engine/README.md")
+    page = commands.add_parser("table", help="print the engine page's table from bench.json")
+    page.add_argument("--write", action="store_true", help="write it into jinit/engine/README.md")
     page.set_defaults(run=table)
     two = commands.add_parser("init", help="draws per second against JAX and PyTorch")
     two.add_argument("--only", nargs="+", default=list(draws.KINDS), choices=list(draws.KINDS))
     two.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     two.add_argument("--out", default="bench-init.json", help="JSON file")
     two.set_defaults(run=init)
-    commands.add_parser("theory", help="theory against a loop").set_defaults(run=theory)
-    commands.add_parser("memory", help="peak memory").set_defaults(run=memory)
+    commands.add_parser("theory", help="theory against NumPy and SciPy").set_defaults(run=theory)
+    commands.add_parser("memory", help="peak memory of 64 and 4,096 runs").set_defaults(run=memory)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

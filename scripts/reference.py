@@ -1,7 +1,7 @@
 """Writes the API reference and the pages of the repository as HTML: `scripts/docs`.
 
-The names come from each room's `__all__`, the text from docstrings, and the start of a room's page
-from the README.md beside its code. Links between pages lead to HTML; pictures are copied.
+The names come from each room's `__all__` and the text from docstrings; a room's page starts with
+the README.md beside its code. Links between pages lead to HTML; pictures are copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pdoc.render
 import jinit
 
 ROOT = Path(__file__).parent.parent
-# Pages without a room: name in the site → file.
+# Pages that belong to no room: name in the site → file.
 PAGES = {
     "package": ROOT / "jinit" / "README.md",
     "experiments": ROOT / "experiments" / "README.md",
@@ -39,14 +39,14 @@ def rooms() -> list[str]:
 
 
 def page_of(name: str) -> Path | None:
-    """The README.md of a room; for jinit itself that of the repository."""
+    """The README.md of a room, or None; for jinit itself the README.md of the repository."""
     file = ROOT.joinpath(*name.split(".")) / "README.md"
     file = ROOT / "README.md" if name == "jinit" else file
     return file if file.exists() else None
 
 
 def address(file: Path) -> str | None:
-    """The address in the site of a file of the repository; None if the site lacks the file."""
+    """The address of a repository file in the site; None if the file is not in the site."""
     for name, page in PAGES.items():
         if file == page:
             return f"{name}.html"
@@ -84,10 +84,10 @@ def text_of(page: Path, name: str, site: Path) -> str:
 
 
 def documented(name: str, site: Path) -> pdoc.doc.Module:
-    """A room as pdoc reads it; its README.md replaces the docstring of the module."""
+    """A room as pdoc reads it, with its README.md in place of the module's docstring."""
     module = importlib.import_module(name)
     for export in getattr(module, "__all__", ()):
-        getattr(module, export)  # names of jinit and of the sweep are imported when first used
+        getattr(module, export)  # imports lazy names now, so that pdoc sees them
     if page := page_of(name):
         module.__doc__ = text_of(page, name, site)
     for item in vars(module).values():

@@ -1,9 +1,10 @@
 """Trains many small MLPs in six ways, which `bench.py sweep` times.
 
-All do the same work: `runs` networks of 64 inputs and 10 outputs, He weights, minibatches drawn at
-random every step, SGD with global-norm clipping at 1, and an evaluation on the full test and
-training sets at the end. A contender takes a `Work` and returns a function that does the work once
-and returns the seconds; if the function runs only a part, it scales the seconds up.
+All contenders do the same work: they train `runs` networks of 64 inputs and 10 outputs from He
+weights, on minibatches drawn at random every step, by SGD with global-norm clipping at 1, and
+evaluate on the full test and training sets at the end. A contender takes a `Work` and returns a
+function that does the work once and returns the seconds; if the function does only a part of the
+work, it scales the seconds up.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def vmap_all(work: Work) -> Run:
 
 
 def hand_tiles(work: Work) -> Run:
-    """(f) Tiles and threads by hand: the same run, vmapped in small tiles, a thread per core."""
+    """(f) Hand-written tiles: the same run, vmapped in small tiles, on two threads."""
     run = jax.jit(jax.vmap(one_jax_run(work), in_axes=(0, *[None] * 4)))
     arrays = [jnp.asarray(array) for array in data()]
     tiles = np.arange(work.runs).reshape(-1, work.hand_tile)

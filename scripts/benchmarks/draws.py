@@ -1,9 +1,10 @@
 """Draws batches of kernels with jinit, JAX and PyTorch, which `bench.py init` times.
 
 A contender takes an initializer, a square size and a number of lanes, and returns a function that
-draws all lanes once and returns the seconds. jinit draws one lane under `jit`, many small ones
-under `jit(vmap)` and many large ones in tiles on every core with `engine.run` ("qr" gains nothing
-from threads and stays under `jit(vmap)`). JAX draws under `jit(vmap)`, torch in a loop, in place.
+draws all lanes once and returns the seconds. jinit draws one lane under `jit`, many small lanes
+under `jit(vmap)` and many large lanes in tiles on every core with `engine.run`. (Orthogonal draws
+by QR gain nothing from threads and stay under `jit(vmap)`.) JAX draws under `jit(vmap)`, torch in a
+loop, in place.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ KINDS = {
 
 
 def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
-    """The fastest way of jinit for this size; see the module."""
+    """The fastest of jinit's ways for this size; see the module docstring."""
     init = initializers.get(KINDS[kind][0])
 
     def draw(seed):
@@ -59,7 +60,7 @@ def jinit_draw(kind: str, size: int, lanes: int) -> Draw:
 
 
 def jax_draw(kind: str, size: int, lanes: int) -> Draw:
-    """`jit` of JAX's own, vmapped over the lanes."""
+    """`jit` of JAX's initializer, vmapped over the lanes."""
     init = KINDS[kind][1]()
 
     def draw(seed):

@@ -1,4 +1,4 @@
-"""Computes by NumPy and SciPy the numbers that ``bench.py theory`` times."""
+"""Computes with NumPy and SciPy what jinit's theory computes; ``bench.py theory`` times both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def loop_phase(sigma_w: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
 
 
 def loop_layers(sigma_w: np.ndarray, depth: int) -> np.ndarray:
-    """q and c of tanh through the layers, one point after the other."""
+    """c of tanh at every layer, ``(points, depth)``, one point after the other."""
     correlation = np.empty((len(sigma_w), depth))
     for j, w in enumerate(sigma_w):
         q, c = 1.0, 0.5
@@ -81,7 +81,7 @@ def closed_kernels(name: str, x: np.ndarray, depth: int, w2: float) -> np.ndarra
 
 
 def seconds(call: Callable[[], object], repeats: int = 3) -> float:
-    """The median of a few calls, the first left out."""
+    """The median seconds of a few calls, after a first call that compiles."""
     call()
     times = []
     for _ in range(repeats):
