@@ -18,15 +18,15 @@ _ERRORS, _SLACK = 4.0, 0.25
 
 @dataclass(frozen=True)
 class Beside:
-    """Measured means over networks and the values that theory expects, ``(layers,)`` each.
+    """Means over the measured networks and the values that theory expects, ``(layers,)`` each.
 
     Attributes:
       names: names of the layers.
       second_moment, expected_second_moment: E z².
       correlation, expected_correlation: mean cosine between the z of two inputs.
-      gradient, expected_gradient: E‖∂L/∂z‖² divided by that of the output layer.
-      findings: one finding per quantity that differs from theory, at the first such layer; a single
-        finding with ``ok`` True if none differs.
+      gradient, expected_gradient: E‖∂L/∂z‖² divided by E‖∂L/∂z‖² of the output layer.
+      findings: one finding per quantity that differs from theory, at the first layer where it
+        differs; a single finding with ``ok`` True if none differs.
     """
 
     names: tuple[str, ...]
@@ -107,16 +107,17 @@ def _departure(
     """The finding at the first layer where the mean differs from theory; None if there is none."""
     mean, error = measured.mean(0), measured.std(0, ddof=1) / len(measured) ** 0.5
     # A correlation lies in [−1, 1]; the other quantities have a scale of their own.
-    slack = _SLACK * (1.0 if quantity == "correlation" else np.abs(expected))
+    absolute = quantity == "correlation"
+    slack = _SLACK * (1.0 if absolute else np.abs(expected))
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(mean - expected) <= _ERRORS * error + slack)
     if not off.any():
         return None
     at = int(np.argmax(off))
     return Finding(
-        f"{quantity} leaves theory",
+        f"{quantity} differs from theory",
         names[at],
         f"measured {mean[at]:.3g} ± {error[at]:.1g}, expected {expected[at]:.3g}",
-        f"{_ERRORS:g} standard errors and {_SLACK:g} of the expected value",
-        fix="check that the network is drawn as the prediction assumes; narrow ones differ most",
+        f"{_ERRORS:g} standard errors + {_SLACK:g}{'' if absolute else ' of the expected value'}",
+        fix="draw the network as the prediction assumes; narrow networks differ most from theory",
     )

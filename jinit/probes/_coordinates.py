@@ -1,4 +1,4 @@
-"""Runs the coordinate check: the change of each layer in a few training steps, against width."""
+"""Runs the coordinate check: measures how far a few training steps move each layer, by width."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ RulesOfWidth = Callable[[int], Rules]
 
 @dataclass(frozen=True)
 class CoordinateCheck:
-    """How far training moves each layer, against width.
+    """How far training moves each layer at each width.
 
     Attributes:
       widths: ``(widths,)``.
       layers: names of the layers, the output layer last.
-      change: ``(widths, seeds, layers)``, the root mean square of z after the steps minus z before.
+      change: ``(widths, seeds, layers)``, the root mean square of (z after the steps − z before).
       slopes: ``(layers,)``, d log change / d log width: the mean over seeds with its 95 % interval.
-        A layer with slope 0 learns alike at every width. Above 0 its change explodes with width,
-        below 0 it vanishes.
+        A layer with slope 0 moves equally far at every width. With a slope above 0 the change
+        explodes with width, with a slope below 0 it vanishes.
     """
 
     widths: np.ndarray
@@ -68,7 +68,7 @@ def coordinate_check(
 
     Raises:
       ValueError: fewer than two widths, no steps, fewer than two seeds; layers that differ between
-        widths; a change that is 0 or not finite and so has no logarithm.
+        widths; a change that is 0 or not finite.
       TypeError: a model or loss that is not callable, or an optimizer that is neither callable nor
         an optax transform.
 

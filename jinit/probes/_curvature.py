@@ -61,7 +61,7 @@ def hessian_largest_eigenvalue(
         # (w * v).sum() and not w @ v: XLA's CPU dot product of many millions of float32 terms
         # loses digits.
         alpha = (w * v).sum()
-        # Gram–Schmidt twice is enough (Parlett); once leaves the rounding error of the subtraction.
+        # Gram–Schmidt twice is enough (Parlett); once leaves the subtraction's rounding error.
         for _ in range(2):
             w = w - basis.T @ (basis * w).sum(1)
         beta = jnp.linalg.norm(w)
@@ -74,8 +74,8 @@ def hessian_largest_eigenvalue(
     _, coefficients = jax.lax.scan(step, start, jnp.arange(steps))
     alpha, beta = coefficients[:, 0], coefficients[:-1, 1]
     kept = jnp.cumprod(jnp.concatenate([jnp.ones(1), (beta > 1e-6 * jnp.abs(alpha[:-1]))]))
-    # Rows after the break carry no information. Uncoupled entries alpha[0] replace them: alpha[0]
-    # is a Rayleigh quotient of the matrix, so it does not exceed the largest eigenvalue.
+    # Rows after a breakdown (β ≈ 0) carry no information. Uncoupled entries alpha[0] replace them:
+    # a Rayleigh quotient of the matrix, which does not exceed the largest eigenvalue.
     alpha = jnp.where(kept > 0, alpha, alpha[0])
     beta = jnp.where(kept[1:] > 0, beta, 0.0)
     tridiagonal = jnp.diag(alpha) + jnp.diag(beta, 1) + jnp.diag(beta, -1)

@@ -40,8 +40,8 @@ def ensemble(
 
     Args:
       captured, x, loss, activation: as in :func:`propagation`.
-      rules, host, layers: how weights are drawn, as in :func:`jinit.initialize`; host and layers
-        default to those of the captured model.
+      rules, host, layers: as in :func:`jinit.initialize`; host and layers default to those of the
+        captured model.
       seeds: the number of networks, or their seeds ``(seeds,)``, 0 ≤ seed < 2³².
 
     Returns:
@@ -99,7 +99,7 @@ def _rows(seeds: np.ndarray, workers: int | None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Hashable(Generic[_T]):
-    """A mapping, or a hashable value, with a hash: two with equal contents are equal."""
+    """Makes a mapping hashable, so that the engine recognizes equal rules; also wraps None."""
 
     value: _T
 

@@ -1,4 +1,4 @@
-"""Writes the fixes of a verdict, which name rules that suit the activation."""
+"""Writes the fixes of a verdict; they name rules that suit the activation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 
-# Constant outputs of φ accumulate: in deeper networks they dominate E z² for every σ_w.
+# If φ(0) ≠ 0, the constant part of φ's outputs accumulates. Beyond this many hidden layers it
+# dominates E z² for every σ_w.
 FEW_LAYERS = 4
 
 CENTRED = (
     "an activation with φ(0) = 0 (tanh for sigmoid, gelu for softplus) and its own rule, "
-    "'scaled_for(activation=…)': through many layers no σ_w keeps inputs apart otherwise"
+    "'scaled_for(activation=…)': if φ(0) ≠ 0, no σ_w keeps inputs apart through many layers"
 )
 
 
@@ -45,6 +46,8 @@ def scaled(how: str, activation: ActivationLike | None, depth: int) -> str:
 
 
 def scaled_rule(activation: ActivationLike) -> str:
+    """The fix that names the activation's own rule."""
     # A user's function has no name to write into a spec string.
     name = activation if isinstance(activation, str) else "…"
-    return f"'scaled_for(activation={name})'; 'jinit recommend' measures what suits a depth"
+    own = f"'scaled_for(activation={name})'"
+    return f"{own}; 'jinit recommend' measures which initializer suits a depth"

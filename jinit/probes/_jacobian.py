@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jinit import errors
 from jinit.typing import Apply, Array, Key, PyTree
 
-# Larger Jacobians are refused: use the matrix-free function.
+# Largest number of entries of a Jacobian that is formed; the matrix-free function has no limit.
 LARGEST = 2**22
 # Length of the blocks in which inner products are summed.
 _PIECE = 2**12
@@ -147,7 +147,7 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
 def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
     """The condition number λ_max/λ_min of the empirical NTK.
 
-    Gradient descent needs a number of steps of about this size.
+    Gradient descent needs about this many steps.
 
     Args:
       apply, params, x: as in :func:`empirical_ntk`. Two equal examples give a huge number or inf.
@@ -170,7 +170,7 @@ def _inner_products(rows: Array) -> Array:
     """``rows @ rows.T`` without loss of digits in rows of many millions of entries.
 
     XLA's CPU backend adds the terms of a long product one after the other in float32, which loses
-    3 % over 2²⁴ terms. Here each block is a product, and ``sum`` adds the blocks pairwise.
+    3 % over 2²⁴ terms. Here each block is one product, and ``sum`` adds the blocks pairwise.
     """
     padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % _PIECE)))
     pieces = padded.reshape(rows.shape[0], -1, _PIECE)

@@ -1,4 +1,4 @@
-"""Losses whose gradients the probes send back through a network."""
+"""Defines losses whose gradients the probes send back through a network."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def check_scalar(value: Array | jax.ShapeDtypeStruct, of: str) -> None:
     shape = getattr(value, "shape", None)
     if shape != ():
         got = type(value).__name__ if shape is None else shape
-        raise errors.refusal("loss", got, f"a scalar of the {of}", "take the mean over the batch")
+        raise errors.refusal(
+            "loss", got, f"a scalar function of the {of}", "take the mean over the batch"
+        )
 
 
 def check_loss(loss: Loss) -> None:
@@ -87,7 +89,7 @@ def random_projection(key: Key) -> Loss:
     """A loss linear in the outputs: the batch mean of v · f(x), with v ~ N(0, I) per example.
 
     With this loss E‖∂L/∂z_l‖² equals the mean squared Frobenius norm of the Jacobian from layer l
-    to the output, so gradients show the network alone.
+    to the output, so gradients depend on the network and on no labels.
 
     Args:
       key: draws v, one per example and output.

@@ -15,8 +15,8 @@ class Medians:
     """Medians over seeds; arrays are ``(hidden layers,)``, or ``(layers,)`` if named ``all_…``.
 
     Attributes:
-      all_finite_forward, all_finite_backward: share of networks in which E z², or ‖∂L/∂z‖, of a
-        layer is finite.
+      all_finite_forward: share of networks in which E z² of a layer is finite.
+      all_finite_backward: share of networks in which ‖∂L/∂z‖ of a layer is finite.
       output_kernel_norm: Frobenius norm of the output layer's kernel.
       others: as in :class:`Profile`.
     """
@@ -38,7 +38,7 @@ class Medians:
 
 
 def medians_of(names: tuple[str, ...], profile: Profile) -> Medians:
-    """Medians over seeds of a profile whose layers have these names, the output layer last."""
+    """The medians over seeds of a profile; ``names`` are its layers, the output layer last."""
 
     def rows(values: jax.Array) -> np.ndarray:
         return np.asarray(values, np.float64).reshape(-1, len(names))

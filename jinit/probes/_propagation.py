@@ -26,7 +26,7 @@ from jinit.typing import Array, PyTree
 # A pre-activation counts as saturated if |φ′| is at most this share of its largest value.
 FLAT = 0.05
 _TINY = float(np.finfo(np.float32).tiny)
-# Random projections that measure near duplicates, and the fewest weights of a unit for them.
+# Near duplicates: number of random projections; fewest weights of a unit that is measured.
 _PROJECTIONS, _FEWEST_WEIGHTS = 16, 4
 
 _Elementwise: TypeAlias = Callable[[Array], Array]
@@ -35,7 +35,7 @@ _Elementwise: TypeAlias = Callable[[Array], Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Profile:
-    """Numbers per layer; every array is ``(…, layers)``, the output layer last.
+    """Measurements per layer; every array is ``(…, layers)``, the output layer last.
 
     "Units" are the last axis of a pre-activation z (channels of a convolution). "Inputs" are the
     examples of the batch, and for convolutions also the positions.
@@ -52,14 +52,13 @@ class Profile:
         everywhere if no activation was given.
       dead: share of units with φ′ = 0 at every input; NaN as for ``saturated``.
       gradient_norm: √E‖∂L/∂z‖², where L is the loss of one example and E the mean over examples.
-      kernel_gradient_norm: Frobenius norm of the gradient of the mean loss in the kernel.
-      bias_gradient_norm: Frobenius norm of the gradient of the mean loss in the bias; NaN without
-        a bias.
+      kernel_gradient_norm: Frobenius norm of the mean loss's gradient w.r.t. the kernel.
+      bias_gradient_norm: norm of the mean loss's gradient w.r.t. the bias; NaN without a bias.
       kernel_norm: Frobenius norm of the kernel.
       duplicates: share of units whose incoming weights and bias equal those of another unit.
       near_duplicates: share of units that nearly equal another unit: :func:`duplicate_units` with
         its smallest tolerance and 16 projections; 0 for units with fewer than 4 weights, which
-        are that close by chance alone.
+        can be that close by chance.
     """
 
     mean: Array
@@ -90,7 +89,7 @@ def propagation(
     *,
     activation: ActivationLike | None = None,
 ) -> Profile:
-    """The profile of one network, from one forward and one backward pass. Pure: it jits and vmaps.
+    """The profile of one network, from one forward and one backward pass. Works in jit and vmap.
 
     Args:
       captured: from :func:`jinit.frameworks.capture`.
@@ -98,8 +97,8 @@ def propagation(
       x: ``(batch, …)``, at least two examples.
       loss: ``loss(outputs) -> scalar``, a mean over the batch.
       activation: the activation after every layer but the last, for ``saturated`` and ``dead``.
-        Both are meaningless if a normalization precedes the activation, except for the
-        normalization of ``models.MLP``, which is taken into account.
+        If a normalization precedes the activation, both are meaningless, except in ``models.MLP``,
+        whose LayerNorm is taken into account.
 
     Returns:
       A :class:`Profile` with arrays ``(layers,)`` in float32.
@@ -189,16 +188,16 @@ def _signal(
     units = z.reshape(-1, z.shape[-1])
     centred = flat - flat.mean(0)
     covariance = jnp.matmul(centred, centred.T, precision="highest")
-    # Angles come from z without centring: a large common offset does make two inputs parallel.
+    # Angles are measured without centring z: a large common offset does make two inputs parallel.
     gram = jnp.matmul(flat, flat.T, precision="highest")
     length = jnp.sqrt(jnp.diagonal(gram))
     cosine = gram / jnp.maximum(length[:, None] * length, _TINY)
-    # Divided by the trace: squares of very small or large covariances would leave float32.
+    # Divided by the trace, because squares of covariances can underflow or overflow float32.
     spectrum = covariance / jnp.maximum(jnp.trace(covariance), _TINY)
     entering = _standardized(z) if layer.normalized else z
     slopes = None if phi is None else _slope(phi, entering.reshape(-1, z.shape[-1]))
     nan = jnp.float32(jnp.nan)
-    # Where z is not finite, the shares of units and the gradient are undefined.
+    # If any z is not finite, the shares of units and the gradient are undefined.
     defined = jnp.where(jnp.isfinite(flat).all(), 1.0, nan)
     return {
         "mean": flat.mean(),
@@ -231,7 +230,7 @@ def _slope(phi: _Elementwise, z: Array) -> Array:
 def _weights(
     layers: tuple[Layer, ...], leaves: dict[str, Any], gradients: dict[str, Any]
 ) -> list[dict[str, Array]]:
-    """The numbers that need parameters and gradients only: one computation per shape of layer."""
+    """The numbers that need no signals; layers of equal shape share one computation."""
     alike: dict[Any, list[int]] = {}
     for place, layer in enumerate(layers):
         bias = None if layer.bias is None else leaves[layer.bias].shape
@@ -241,15 +240,15 @@ def _weights(
     for ((_, axis), bias), places in alike.items():
         chosen = [layers[place] for place in places]
 
-        def stacked(tree: dict[str, Any], what: str, chosen: list[Layer] = chosen) -> Array:
-            return jnp.stack([tree[getattr(layer, what)] for layer in chosen])
+        def stacked(tree: dict[str, Any], leaf: str, chosen: list[Layer] = chosen) -> Array:
+            return jnp.stack([tree[getattr(layer, leaf)] for layer in chosen])
 
         kernel, biases = stacked(leaves, "kernel"), None
         norms = {"bias_gradient_norm": jnp.full(len(places), jnp.nan)}
         if bias is not None:
             biases = stacked(leaves, "bias")
             norms = {"bias_gradient_norm": _norms(stacked(gradients, "bias"))}
-        # One layer at a time: the computation reads a kernel many times, and one stays in cache.
+        # One layer at a time: a kernel is read many times, and a single one stays in cache.
         equal, near = jax.lax.map(
             lambda layer: (duplicate_units(*layer), _near_duplicates(*layer)),
             (jnp.moveaxis(kernel, axis + (axis >= 0), -1), biases),
@@ -266,7 +265,7 @@ def _weights(
 
 
 def _near_duplicates(kernel: Array, bias: Array | None) -> Array:
-    # A unit of d weights has about n · 0.01^d of n units this close by chance.
+    # Of n units with d weights, about n · 0.01^d lie this close to a given unit by chance.
     if kernel.size // kernel.shape[-1] < _FEWEST_WEIGHTS:
         return jnp.zeros((), jnp.float32)
     return duplicate_units(kernel, bias, NEAR, projections=_PROJECTIONS)

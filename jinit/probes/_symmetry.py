@@ -13,8 +13,8 @@ from jinit.frameworks import Captured
 from jinit.frameworks._capture import by_path
 from jinit.typing import Array, PyTree
 
-# Units within this share of their length are near duplicates. Distances come from float32 inner
-# products, in which smaller distances are rounding error.
+# Units are near duplicates if their distance is at most this share of their length. Distances come
+# from float32 inner products, in which smaller distances are rounding error.
 NEAR = 1e-2
 _FLOAT32 = np.finfo(np.float32)
 
@@ -39,7 +39,7 @@ class Symmetry:
 
 
 def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> Symmetry:
-    """Measures how alike the units of each layer are. Pure: it jits and vmaps.
+    """Measures how alike the units of each layer are. Works in jit and vmap.
 
     ``train.fit(…, watch=lambda p: symmetry(captured, p))`` records at every evaluation whether
     training keeps or breaks a symmetry.
@@ -47,7 +47,7 @@ def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> 
     Args:
       captured: from :func:`jinit.frameworks.capture`.
       params: parameters of the captured model.
-      tolerance: of near duplicates, as in :func:`duplicate_units`.
+      tolerance: the tolerance of near duplicates, as in :func:`duplicate_units`.
 
     Returns:
       A :class:`Symmetry` with float32 arrays ``(layers,)``.
@@ -123,7 +123,7 @@ def duplicate_units(
         errors.check_integer("projections", projections, low=1, fix="use 16")
         if not tolerance:
             raise errors.refusal(
-                "projections", projections, "None where tolerance is 0", f"tolerance={NEAR}"
+                "projections", projections, "None if tolerance is 0", f"tolerance={NEAR}"
             )
     rows = [kernel.reshape(-1, kernel.shape[-1])]
     if bias is not None and bias.size == kernel.shape[-1]:
@@ -136,7 +136,7 @@ def duplicate_units(
 
 
 def _projected(rows: list[Array], projections: int) -> Array:
-    """Projected columns, ``(projections, out)``; not concatenating the rows saves a kernel copy."""
+    """Projected columns, ``(projections, out)``; avoids concatenating ``rows``, which copies them."""
     rng = np.random.default_rng(0)
     projected = jnp.zeros((), jnp.float32)
     for part in rows:
@@ -150,7 +150,7 @@ def _projected(rows: list[Array], projections: int) -> Array:
 def _equal(columns: Array) -> Array:
     """Whether each column equals another column bit for bit, ``(out,)``."""
     # Sorting by a fixed projection makes equal columns neighbours. The projection is float32 or
-    # wider: in half precision different columns would share one.
+    # wider: in half precision, different columns could have equal projections.
     wide = columns.astype(jnp.promote_types(columns.dtype, jnp.float32))
     projection = jnp.cos(jnp.arange(columns.shape[0], dtype=wide.dtype))
     order = jnp.argsort((wide * projection[:, None]).sum(0))

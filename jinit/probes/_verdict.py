@@ -13,11 +13,11 @@ from jinit.probes._medians import Medians, medians_of
 from jinit.probes._propagation import FLAT, Profile
 from jinit.probes._symmetry import NEAR
 
-# Every threshold stands here once; messages print these constants. FLAT and NEAR belong to the
-# measurements of `saturated` and `near_duplicates`.
+# Every threshold is defined here once, and messages print these constants. FLAT and NEAR belong to
+# the measurements of `saturated` and `near_duplicates`.
 
-# Smallest healthy change of E z², first to any later layer, and of ‖∂L/∂z‖, last to first hidden
-# layer; the largest healthy change is the reciprocal.
+# Smallest healthy ratio of E z² in a later layer to the first, and of ‖∂L/∂z‖ in the first hidden
+# layer to the last; the largest healthy ratio is the reciprocal.
 FORWARD = BACKWARD = 1 / LARGE_CHANGE
 # Largest E z² of the first layer. Rules and standardized inputs keep |z| below 1,000; losses and
 # gradients grow with z.
@@ -40,16 +40,15 @@ def verdict(
 ) -> list[Finding]:
     """Compares a profile with fixed thresholds; values are medians over seeds.
 
-    A single network with values that are not finite counts as an explosion; the evidence says in
-    how many networks this happens. The output layer may be small on purpose, but it may not be
-    larger than hidden layers may be.
+    If a single network has values that are not finite, the verdict is an explosion; the evidence
+    gives the share of such networks. The output layer may be small on purpose, so only the upper
+    limit of E z² applies to it.
 
     Args:
       captured: the captured model, for the names of the layers.
       profile: of one network, ``(layers,)``, or of many, ``(seeds, layers)``.
-      activation: the activation of the profile. It selects the rules that fixes name. The finding
-        ``saturated`` requires an activation that is bounded on both sides: a ReLU that is off is
-        not saturated.
+      activation: the activation of the profile; fixes name rules for it. The finding ``saturated``
+        requires an activation that is bounded on both sides: a ReLU that is off is not saturated.
 
     Returns:
       Findings, forward ones before backward ones, or a single ``"healthy"``. A network without
@@ -82,7 +81,7 @@ def verdict(
             "profile",
             f"{np.shape(profile.mean)[-1]} layers",
             f"{len(names)}, as in captured",
-            "make it with the same captured model",
+            "measure it with the same captured model",
         )
     medians = medians_of(names, profile)
     larger, smaller = (scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
@@ -133,7 +132,7 @@ def _forward(m: Medians, larger: str, smaller: str) -> list[Finding | None]:
         return []
     moments = m.second_moment
     first = moments[0]
-    text = f"between a factor of {FORWARD:g} and {1 / FORWARD:g} of the first hidden layer"
+    text = f"between {FORWARD:g} and {1 / FORWARD:g} times E z² of the first hidden layer"
     source = "He et al. 2015, section 2.2; Hanin & Rolnick 2018, theorem 5"
     if first > HUGE:
         shown, text = f"E z² is {first:.2g} in the first layer", f"{HUGE:g}"
@@ -203,7 +202,7 @@ def _dead(m: Medians, activation: ActivationLike | None) -> Finding | None:
 def _saturated(m: Medians, activation: ActivationLike | None, smaller: str) -> Finding | None:
     if not m.names or activation is None or not is_bounded(activation):
         return None
-    # Symmetry alone turns half of the relu6 units off; the threshold applies to the other half.
+    # Symmetry alone turns half of all relu6 units off; the threshold applies to the other half.
     limit = (1 + SATURATED) / 2 if is_rectifier(activation) else SATURATED
     if not np.nanmax(m.saturated, initial=0.0) > limit:
         return None

@@ -27,8 +27,8 @@ def test_agreement_is_silent():
 @pytest.mark.slow
 def test_parting_names_quantity_and_layer():
     parts = held("fan_in_normal(k=3.0)", "fan_in_normal(k=1.0)").findings
-    assert (parts[0].kind, parts[0].where) == ("E z² leaves theory", "hidden_0")
-    assert any(part.kind == "‖∂L/∂z‖² leaves theory" for part in parts)
+    assert (parts[0].kind, parts[0].where) == ("E z² differs from theory", "hidden_0")
+    assert any(part.kind == "‖∂L/∂z‖² differs from theory" for part in parts)
 
 
 @pytest.mark.slow

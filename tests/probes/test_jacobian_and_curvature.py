@@ -134,7 +134,7 @@ def test_bad_input():
 
 
 def test_losses_and_labels_that_do_not_fit():
-    with pytest.raises(ValueError, match="a scalar of the parameters"):
+    with pytest.raises(ValueError, match="a scalar function of the parameters"):
         probes.hessian_largest_eigenvalue(jax.random.key(0), lambda p: p, jnp.ones(3))
     with pytest.raises(TypeError, match="integers"):
         probes.cross_entropy(jnp.array([0.5]))

@@ -191,7 +191,7 @@ def test_mistakes_are_named():
     captured, params = made((8, 3))
     with pytest.raises(ValueError, match="outer 'params'"):
         probes.propagation(captured, {"params": params}, X, LOSS)
-    with pytest.raises(ValueError, match="a scalar of the outputs"):
+    with pytest.raises(ValueError, match="a scalar function of the outputs"):
         probes.propagation(captured, params, X, lambda outputs: outputs)
     with pytest.raises(ValueError, match="x: got 'list'"):
         probes.propagation(captured, params, [1.0, 2.0], LOSS)

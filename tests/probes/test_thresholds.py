@@ -38,9 +38,9 @@ def test_the_profile_that_the_cases_start_from_is_healthy():
 @pytest.mark.parametrize(
     ("constant", "value", "text", "kind", "activation", "columns"),
     [
-        ("FORWARD", 0.1, "factor of 0.1 and 10", "vanishing forward", "relu",
+        ("FORWARD", 0.1, "between 0.1 and 10 times", "vanishing forward", "relu",
          {"second_moment": [1, 1, 0.01, 1], "input_variance": [1, 1, 0.01, 1]}),
-        ("FORWARD", 0.1, "factor of 0.1 and 10", "exploding forward", "relu",
+        ("FORWARD", 0.1, "between 0.1 and 10 times", "exploding forward", "relu",
          {"second_moment": [1, 1, 100, 1], "input_variance": [1, 1, 100, 1]}),
         ("BACKWARD", 0.1, "between 0.1 and 10", "vanishing backward", "relu",
          {"gradient_norm": [0.01, 1, 1, 1]}),

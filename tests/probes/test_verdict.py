@@ -150,7 +150,7 @@ def test_one_network_alone_and_another_model():
     one = jax.tree.map(lambda leaf: leaf[0], profile(jax.tree.map(lambda p: p[None], params)))
     assert np.shape(one.mean) == (4,)
     assert [f.kind for f in probes.verdict(captured, one, activation="relu")] == ["healthy"]
-    with pytest.raises(ValueError, match="make it with the same captured model"):
+    with pytest.raises(ValueError, match="measure it with the same captured model"):
         probes.verdict(prober("relu", 1)[0], one)
 
 
