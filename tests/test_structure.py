@@ -152,6 +152,19 @@ def test_module_sizes():
     assert statistics.median(lengths.values()) <= 200
 
 
+def test_few_arguments_say_nothing_of_their_type():
+    loose, total = [], 0
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arg) and node.annotation is not None:
+                total += 1
+                kind = ast.unparse(node.annotation).removesuffix(" | None")
+                if kind in ("Any", "object", "Callable") or kind.startswith("Callable[..., Any"):
+                    loose.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {node.arg}")
+    assert total > 2_000
+    assert len(loose) < 0.08 * total, loose
+
+
 def test_functions_are_short_and_take_few_parameters():
     wrong = []
     for path in MODULES:
