@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ ROOMS = (
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",
 )  # fmt: skip
-# Drawn or trained by nothing: no JAX below these.
+# These compute with Python and NumPy alone.
 WITHOUT_JAX = ("errors", "findings", "_registry", "_specs", "stats", "results")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -60,21 +61,52 @@ def test_rooms_import_only_from_rooms_before_them():
     assert not wrong
 
 
+# An interpreter that has loaded no module of jinit is forked for each room: a fresh one each time
+# would import JAX thirty times. Rooms that need no JAX are forked before JAX is imported.
+LOADS = f"""
+import importlib, json, os, pkgutil, sys
+
+def loads(name):
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        os.wait()
+        return os.read(read, 1 << 20).decode().split()
+    room = importlib.import_module("jinit." + name)
+    for each in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
+        importlib.import_module(each.name)
+    mine = [each for each in sys.modules if each.startswith("jinit.")]
+    os.write(write, " ".join([*mine, *(["jax"] if "jax" in sys.modules else [])]).encode())
+    os._exit(0)
+
+found = {{name: loads(name) for name in {WITHOUT_JAX!r}}}
+import flax.linen, jax, optax
+found |= {{name: loads(name) for name in {ROOMS[:-1]!r} if name not in found}}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Room → the modules of jinit (and "jax") that importing the whole room loads."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADS],
+        capture_output=True, text=True, timeout=240, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("room", ROOMS[:-1])  # the last runs the command line
-def test_importing_a_room_loads_no_later_room(room):
-    """A fresh interpreter sees what no reading of the source can: imports by string."""
-    loaded = fresh(
-        "import importlib, pkgutil, sys\n"
-        f"room = importlib.import_module('jinit.{room}')\n"
-        "for each in pkgutil.walk_packages(getattr(room, '__path__', []), room.__name__ + '.'):\n"
-        "    importlib.import_module(each.name)\n"
-        "print(*[name for name in sys.modules if name.startswith('jinit.')])\n"
-        "print('jax' in sys.modules)"
-    )
+def test_importing_a_room_loads_no_later_room(room, loaded):
+    """A new interpreter sees what reading the source cannot: imports by string."""
     later = ROOMS[ROOMS.index(room) + 1 :]
-    assert not [name for name in loaded[:-1] if name.split(".")[1] in later]
-    if room in WITHOUT_JAX:
-        assert loaded[-1] == "False"
+    assert f"jinit.{room}" in loaded[room]
+    assert not [name for name in loaded[room] if name.partition("jinit.")[2].split(".")[0] in later]
+
+
+@pytest.mark.parametrize("room", WITHOUT_JAX)
+def test_rooms_without_arrays_load_no_jax(room, loaded):
+    assert "jax" not in loaded[room]
 
 
 def test_no_module_is_imported_by_string():
