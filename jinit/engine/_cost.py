@@ -32,7 +32,7 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
 
 
 def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> int:
-    """Bytes of one lane's state: the larger of its inputs and of the largest loop carry in ``fn``.
+    """Bytes of one lane's state: the larger of its inputs and the largest loop carry in ``fn``.
 
     Args:
       fn: ``fn(lane, *shared)``.

@@ -19,12 +19,12 @@ from jinit.sweep._weights import Weights, in_batches
 from jinit.train.losses import Loss
 from jinit.typing import Array, ModelLike, PyTree
 
-# Examples. More would change a variance by a few percent.
+# Examples in a calibration batch; with more, a variance would change by a few percent.
 BATCH = 256
 
 
 class CalibratedWeights:
-    """Draws like :class:`Weights`, then calibrates each network on one batch."""
+    """Draws weights as :class:`Weights` does, then calibrates each network on one batch."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class CalibratedWeights:
         """Draws and calibrates the parameters of networks with these seeds.
 
         Returns:
-          The parameters, NumPy leaves ``(len(seeds), …)``, and whether calibration converged in
-          all layers, ``(len(seeds),)`` bool.
+          The parameters, NumPy leaves ``(len(seeds), …)``, and ``(len(seeds),)`` bool, True if
+          calibration converged in all layers.
         """
         assert self._program is not None
         params, _ = self._weights.draw(seeds, device)
@@ -66,7 +66,7 @@ class CalibratedWeights:
 def check(
     calibration: Calibration, model: Model, shapes: PyTree, dataset: Dataset, loss: Loss
 ) -> None:
-    """Traces the calibration on this model, so that it refuses before anything is computed."""
+    """Traces the calibration of this model, so that its errors appear before any computation."""
     lane = {"params": shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
     jax.eval_shape(_function(calibration, model, loss), lane, *dataset.spread(BATCH))
 

@@ -18,7 +18,7 @@ from jinit.typing import ModelLike, PyTree
 
 
 def user_model(grid: Grid, model: ModelLike) -> Model:
-    """The user's model; refuses axes of the built-in MLP, which would change nothing."""
+    """The user's model; refuses axes of the built-in MLP, which would have no effect on it."""
     defaults = Grid()
     for axis in (*MODEL_AXES, "residual", "layer_norm"):
         if getattr(grid, axis) != getattr(defaults, axis):
@@ -32,7 +32,7 @@ def user_model(grid: Grid, model: ModelLike) -> Model:
 
 
 def user_data(grid: Grid, data: DataLike) -> Dataset:
-    """The user's data set; refuses another one in the grid."""
+    """The user's data set; refuses a grid that names another data set."""
     if grid.dataset != Grid.dataset and not (isinstance(data, str) and grid.dataset == data):
         raise errors.refusal(
             "dataset", grid.dataset, "its default when you pass data=", "give one of the two"
@@ -80,7 +80,7 @@ def check_data(network: TrainNetwork, dataset: Dataset) -> None:
 
 
 def check_memory(tile_bytes: int, name: str) -> None:
-    """Refuses a tile that cannot fit: its state, its gradients, and a copy of both."""
+    """Refuses a tile if its state, its gradients and a copy of both exceed the memory."""
     memory = _executors.host_memory()
     if memory is not None and 4 * tile_bytes > memory:
         raise errors.refusal(

@@ -1,4 +1,4 @@
-"""Estimates the FLOPs and the memory of one training run by tracing; runs nothing."""
+"""Estimates the FLOPs and the memory of one training run by tracing it, without running it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jinit.sweep._network import TrainNetwork, lane_shapes
 from jinit.train import TrainState, make_train_step, optimizers
 from jinit.typing import PyTree
 
-# A round figure for one modern core at float32, to turn FLOPs into a rough time.
+# A round figure for one modern core in float32, which turns FLOPs into a rough time.
 NOMINAL_GFLOPS_PER_CORE = 25.0
 
 
 def run_costs(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> tuple[int, int]:
-    """FLOPs of one run and bytes that a lane carries; cached, because tracing takes 0.1 s."""
+    """FLOPs of one run, and bytes of its state; cached, because tracing takes 0.1 s."""
     leaves, tree = jax.tree.flatten((shapes, dataset))
     leaf_shapes = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
     try:
@@ -41,7 +41,7 @@ def _traced_costs(
 
 
 def _flops_per_run(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> int:
-    """FLOPs of all steps and evaluations; optimizers do no products, so plain SGD stands in."""
+    """FLOPs of all steps and evaluations, with SGD: built-in optimizers add no matrix products."""
     optimizer = optimizers.make("sgd", 0.1)
     step = make_train_step(network.model.apply, network.loss, optimizer)
     state = jax.eval_shape(lambda params: TrainState.create(params, optimizer), shapes)

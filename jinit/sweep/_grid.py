@@ -1,4 +1,4 @@
-"""Describes a sweep: every axis is a value or a tuple of values. Loads no JAX until checked."""
+"""Describes a sweep: every axis is a value or a tuple of values. Its import loads no JAX."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Axis: TypeAlias = Value | tuple[Value, ...]
 
 MOST_RUNS = 10**7
 
-# Every combination of the code axes, which change shapes or code, is a program of its own; all
-# values of the number axes share one.
+# Code axes change shapes or code: every combination is a program of its own. All values of the
+# number axes share one program.
 MODEL_AXES = ("activation", "depth", "width")
 CODE_AXES = ("dataset", *MODEL_AXES, "optimizer", "batch_size", "loss")
 NUMBER_AXES = (
@@ -43,8 +43,8 @@ def _field(default: AxisValue, help: str) -> Any:
 class Grid:
     """All combinations of the axes, each run on every seed; all arms share the seeds.
 
-    An axis is one value or a tuple, list or array of different values. Names that were registered
-    by the user count like built-in ones.
+    An axis is one value or a tuple, list or array of different values. Names that the user
+    registered work like built-in names.
 
     Attributes:
       dataset: names of :mod:`jinit.data`; default ``"digits"``.
@@ -52,7 +52,7 @@ class Grid:
         calibrations of :mod:`jinit.calibrate`; default ``"glorot_uniform"``.
       bias_initializer: of the biases; default ``"zeros"``.
       activation: names, spec strings or callables of :mod:`jinit.activations`; default ``"relu"``.
-      depth: hidden layers, 0 to 1,000; 0 is softmax regression; default 2.
+      depth: hidden layers, 0 to 1,000; 0 is a linear model; default 2.
       width: units per hidden layer, 1 to 65,536; default 64.
       gain: factor on all initial kernels, > 0; default 1.
       optimizer: names of :mod:`jinit.train.optimizers`; default ``"sgd"``.
@@ -62,20 +62,23 @@ class Grid:
       clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
       batch_size: examples per step, drawn with replacement; default 32.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
-      loss: names of :mod:`jinit.train.losses`; None is the data set's usual one; default None.
+      loss: names of :mod:`jinit.train.losses`; None (default) is cross-entropy for classes and the
+        squared error for regression.
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
-      target_accuracy: test accuracy in (0, 1] that ``steps_to_target`` waits for; default 0.9.
-      residual: whether each hidden layer's input is added to its output; default False.
+      target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
+      residual: whether a hidden layer's input is added to its output if both have equal width;
+        default False.
       layer_norm: whether LayerNorm is applied to every hidden pre-activation; default False.
       seeds: number of seeds 0, 1, …, or the seeds themselves, below 2³²; default 32.
-      data_seeds: seeds of the data order, crossed with ``seeds``; None ties them to ``seeds``.
+      data_seeds: seeds of the data order, crossed with ``seeds``; None (default): each run's seed
+        also fixes its data order.
       pairing: ``"common"``: all initializers of one seed get the same noise; or
         ``"independent"``; default ``"common"``.
 
     Raises:
-      ValueError: an unknown name, an empty or repeated axis, a number out of range, a seed out of
-        range or repeated, more than 10⁷ runs, an option that would change nothing.
+      ValueError: an unknown name, an axis without values or with a repeated value, a number out of
+        range, a seed out of range or repeated, more than 10⁷ runs, an option without effect.
       TypeError: a value of the wrong type.
 
     >>> Grid(initializer=("he_normal", "glorot_uniform"), depth=(8, 16), seeds=64).runs
@@ -91,12 +94,12 @@ class Grid:
     activation: Axis[str | Callable[[Array], Array]] = _field(
         "relu", f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
     )
-    depth: Axis[int] = _field(2, "hidden layers; 0 is softmax regression")
+    depth: Axis[int] = _field(2, "hidden layers; 0 is a linear model")
     width: Axis[int] = _field(64, "units per hidden layer")
     gain: Axis[float] = _field(1.0, "factor on all initial kernels")
     optimizer: Axis[str] = _field("sgd", listed("optimizer"))
     learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
-    momentum: Axis[float] = _field(0.9, "of optimizers that have one; beta_1 of Adam")
+    momentum: Axis[float] = _field(0.9, "momentum of optimizers that have one; beta_1 of Adam")
     weight_decay: Axis[float] = _field(0.0, "coefficient of the decay, times the learning rate")
     clip: Axis[str | None] = _field(
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
@@ -106,20 +109,20 @@ class Grid:
     )
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
     loss: Axis[str | None] = _field(
-        None, f"{listed('loss')}; default: the usual one of the data set"
+        None, f"{listed('loss')}; default: cross-entropy, or mean_squared_error for regression"
     )
     steps: int = _field(FitConfig.steps, "optimizer steps per run")
     evaluations: int = _field(
         FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
     )
     target_accuracy: float = _field(
-        FitConfig.target_accuracy, "test accuracy that steps-to-target waits for, in (0, 1]"
+        FitConfig.target_accuracy, "test accuracy in (0, 1] that defines steps-to-target"
     )
-    residual: bool = _field(False, "add each hidden layer's input to its output")
+    residual: bool = _field(False, "add a hidden layer's input to its output if widths are equal")
     layer_norm: bool = _field(False, "apply LayerNorm to every hidden pre-activation")
     seeds: int | tuple[int, ...] = _field(32, "number of seeds 0, 1, …, or the seeds themselves")
     data_seeds: int | tuple[int, ...] | None = _field(
-        None, "seeds of the data order, crossed with seeds; default: tied to the seed"
+        None, "seeds of the data order, crossed with seeds; default: the seed itself"
     )
     pairing: str = _field(
         "common", "'common': one seed gives all initializers the same noise; or 'independent'"
@@ -147,7 +150,7 @@ class Grid:
         return value if isinstance(value, tuple) else (value,)
 
     def labels(self, axis: str) -> tuple[str, ...]:
-        """The values of an axis as tables show them; functions of one name are numbered.
+        """The values of an axis as tables show them; functions with equal names are numbered.
 
         >>> Grid(activation=("relu", abs)).labels("activation")
         ('relu', 'abs')
@@ -164,7 +167,7 @@ class Grid:
         return tuple(labels)
 
     def fit_config(self, batch_size: int) -> FitConfig:
-        """The shape of the runs with this batch size.
+        """The :class:`jinit.train.FitConfig` of the runs with this batch size.
 
         >>> Grid(steps=100).fit_config(32).steps
         100
@@ -178,7 +181,7 @@ class Grid:
 
     @property
     def data_seed_values(self) -> Sequence[int] | None:
-        """The data seeds; None if they are tied to the seeds."""
+        """The data seeds; None if every run's seed also fixes its data order."""
         if self.data_seeds is None:
             return None
         return range(self.data_seeds) if isinstance(self.data_seeds, int) else self.data_seeds
@@ -203,7 +206,7 @@ class Grid:
         object.__setattr__(self, name, value)
 
     def _check_names(self) -> None:
-        # Imported here: the parser of the command line reads this module and must not load JAX.
+        # Imported here, because the command-line parser reads this module and must not load JAX.
         from jinit import activations, clipping, data, initializers
         from jinit.calibrate._registry import resolve
         from jinit.train import losses, optimizers
@@ -225,8 +228,8 @@ class Grid:
         ):
             for value in self.values(name):
                 if value not in names:
-                    known = [other for other in names if other is not None]
-                    raise errors.unknown_name(name, value, known, listing)
+                    existing = [other for other in names if other is not None]
+                    raise errors.unknown_name(name, value, existing, listing)
 
     def _check_numbers(self) -> None:
         for name, low, high, fix in (("depth", 0, 1000, "use 8"), ("width", 1, 2**16, "use 32")):
@@ -248,7 +251,7 @@ class Grid:
             self.fit_config(batch_size)
 
     def _check_effects(self) -> None:
-        """Refuses options that would change nothing."""
+        """Refuses options that would have no effect."""
         from jinit.train import optimizers
 
         chosen, momenta = self.values("optimizer"), self.values("momentum")
@@ -264,7 +267,7 @@ class Grid:
         errors.check_bool("residual", self.residual)
         if self.residual and max(self.values("depth")) < 2:
             raise errors.refusal(
-                "residual", True, "depth >= 2: a first layer has no input to add", "depth=8"
+                "residual", True, "depth >= 2, for two layers of equal width", "depth=8"
             )
 
     def _check_size(self) -> None:
@@ -279,7 +282,7 @@ class Grid:
 
 
 def settings(grid: Grid) -> dict[str, Any]:
-    """The grid as plain values for JSON, callables by name.
+    """The grid as plain values for JSON; a callable becomes its name.
 
     >>> settings(Grid(depth=(8, 16)))["depth"]
     [8, 16]

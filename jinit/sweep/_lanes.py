@@ -21,7 +21,7 @@ from jinit.typing import PyTree
 
 
 class NetworkLanes:
-    """The lanes of one training program, drawn tile by tile: memory does not grow with the runs."""
+    """The lanes of one training program, drawn tile by tile to keep memory constant."""
 
     def __init__(self, grid: Grid, program: PlannedProgram) -> None:
         self.count = program.runs
@@ -34,7 +34,7 @@ class NetworkLanes:
         ]
 
     def programs(self, width: int) -> Sequence[Program]:
-        """The small programs that draw weights, without repetition."""
+        """The different small programs that draw weights."""
         programs = [program for weights in self._weights for program in weights.programs(width)]
         return list(dict.fromkeys(programs))
 
@@ -43,8 +43,8 @@ class NetworkLanes:
         lanes = self._index.lanes(numbers)
         seeds = lanes["seed"].astype(np.uint32)
         tile: Any = None
-        for code, weights in enumerate(self._weights):
-            chosen = lanes["pair"] == code
+        for index, weights in enumerate(self._weights):
+            chosen = lanes["pair"] == index
             if chosen.any():
                 drawn = weights.draw(seeds, device)
                 tile = drawn if tile is None else _merged(chosen, drawn, tile)
@@ -61,7 +61,7 @@ class NetworkLanes:
 def _weights(
     program: PlannedProgram, pair: tuple[InitializerLike, InitializerLike], purpose: str
 ) -> Weights | CalibratedWeights:
-    """Makes the source of weights for one (kernel, bias) pair, calibrated if its spec says so."""
+    """The weights of one (kernel, bias) pair, calibrated if the kernel's spec asks for it."""
     kernel, calibration = split(pair[0])
     weights = Weights(program.shapes, program.rules(kernel, pair[1]), purpose)
     if calibration is None:
@@ -77,7 +77,7 @@ class LaneIndex:
 
     Attributes:
       axes: number axis → its values, in lane order.
-      initializers: all (kernel, bias) pairs, in the order of their codes.
+      initializers: all pairs of a kernel initializer and a bias initializer.
     """
 
     def __init__(self, grid: Grid, numbers: Mapping[str, tuple[Any, ...]]) -> None:
@@ -102,7 +102,7 @@ class LaneIndex:
         return dict(zip(self.axes, np.unravel_index(numbers, self._shape), strict=True))
 
     def lanes(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """Axis → value of each lane; ``"pair"`` is the code of its (kernel, bias) pair."""
+        """Axis → value of each lane; ``"pair"`` → index of the lane's pair in ``initializers``."""
         at = self.positions(numbers)
         values = {name: _pick(self.axes[name], at[name]) for name in at if name not in self._labels}
         if self._tied:
@@ -126,7 +126,7 @@ class LaneIndex:
 
 
 def _purpose(grid: Grid, pair: tuple[str, str]) -> str:
-    """The purpose of a pair's keys: the same for all pairs if they share the noise."""
+    """The purpose of a pair's keys; common pairing gives all pairs one purpose and so one noise."""
     return "init" if grid.pairing == "common" else f"init|{pair[0]}|{pair[1]}"
 
 

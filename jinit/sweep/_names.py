@@ -1,7 +1,7 @@
-"""Built-in names of the axes, for ``jinit sweep --help``, which loads no JAX.
+"""Lists the built-in names of the axes for ``jinit sweep --help``, which loads no JAX.
 
-The registries themselves hold JAX functions. tests/sweep/test_grid_and_plan.py compares these
-tuples with the registries.
+The registries hold JAX functions and would load it. tests/sweep/test_grid_and_plan.py checks that
+these tuples equal the names in the registries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Trains one network: the pure function that a sweep maps over its lanes.
+"""Defines the pure function that trains one network; a sweep maps it over its lanes.
 
 The function is a frozen dataclass with ``__call__``. Equal instances are equal functions, so the
-engine finds the program that it compiled for an earlier sweep.
+engine reuses the program that it compiled for an earlier sweep.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LANE_NUMBERS = (
 def run_key(seed: ArrayLike, purpose: str) -> Key:
     """The PRNG key of a run for one purpose.
 
-    fold_in(fold_in(key(0), seed), 32-bit hash of the purpose), threefry. A seed and a purpose give
-    the same key in every version of jinit.
+    The threefry key fold_in(fold_in(key(0), seed), 32-bit hash of the purpose). A seed and a
+    purpose give the same key in every version of jinit.
 
     Args:
       seed: ``0 ≤ seed < 2**32``; may be a traced uint32.
@@ -58,14 +58,14 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
 class TrainNetwork:
     """``(lane, dataset) -> metrics``: one whole training run.
 
-    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS``, and
-    ``calibrated``, which is returned unchanged among the metrics.
+    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS``, and the flag
+    ``calibrated``, which the metrics return unchanged.
 
     Attributes:
-      model: shapes and apply.
-      loss, optimizer: the registered objects, not their names, so that a program compiled earlier
-        is reused for equal objects only.
-      clip: name of the rule, or None; the threshold is in the lane.
+      model: the parameter shapes and the apply function.
+      loss, optimizer: the registered objects rather than their names, so that a compiled program is
+        reused only for equal objects.
+      clip: name of the clip rule, or None; the threshold is in the lane.
       config: steps, batch size, evaluations, target accuracy.
       decays, scales, noisy: whether the program contains weight decay, gain and label noise.
     """
@@ -93,7 +93,7 @@ class TrainNetwork:
             clip=self.clip,
             clip_threshold=lane["clip_threshold"],
         )
-        # By default, TPUs multiply in bfloat16 and recent GPUs in TF32.
+        # By default TPUs multiply in bfloat16 and recent GPUs in TF32.
         with jax.default_matmul_precision("highest"):
             _, metrics = fit(
                 params,

@@ -1,4 +1,4 @@
-"""Turns a grid into programs and says what they will cost; runs nothing."""
+"""Turns a grid into training programs and estimates their cost; runs nothing."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class PlannedProgram:
       code: code axis → the value that is compiled into the program.
       labels: code axis → the same value as tables show it.
       numbers: number axis → its values, in lane order (the last axis varies fastest).
-      dataset: the data.
+      dataset: the training and test examples.
       network: the pure function that is compiled.
       shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
       rules: ``rules(initializer, bias_initializer) -> rules`` for that tree.
       runs: number of networks that the program trains.
       tile: networks per call.
       lane_bytes: bytes that one network carries from step to step: parameters and optimizer state.
-      flops: floating-point operations of all matrix products of all runs.
+      flops: floating-point operations of the matrix products of all runs.
 
     >>> plan(Grid(dataset="xor", depth=2, seeds=8)).programs[0].labels["depth"]
     2
@@ -69,8 +69,8 @@ class Plan:
     Attributes:
       programs: one :class:`PlannedProgram` per combination of the code axes, most FLOPs first.
       runs: number of networks of all programs.
-      flops: floating-point operations of all matrix products of all programs.
-      result_bytes: memory of the results.
+      flops: floating-point operations of the matrix products of all programs.
+      result_bytes: bytes of all metrics and curves.
       workers: number of threads or devices that will run tiles.
       seconds: rough training time, at 25 GFLOP/s per worker.
 
@@ -159,7 +159,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _Sources:
-    """The arguments of :func:`plan`, checked: common to all programs."""
+    """The checked arguments of :func:`plan`, which all programs share."""
 
     grid: Grid
     model: Model | None
@@ -179,8 +179,8 @@ def _program(
     """The program of one combination of the code axes.
 
     Args:
-      code, labels: as in :class:`PlannedProgram`, the loss not yet resolved.
-      fixed: clip thresholds and label noises: number axes that depend on the program.
+      code, labels: as in :class:`PlannedProgram`, but the loss may be None (the default).
+      fixed: clip thresholds and label noises: number axes whose values depend on the program.
     """
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task)
@@ -197,7 +197,7 @@ def _program(
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         drawn, calibration = split(kernel)
         parameters.assign(shapes, rules(drawn, bias))
-        # Tracing takes a second: one program stands for all.
+        # Tracing takes a second, so only the first program is checked.
         if calibration is not None and position == 0:
             _calibrated.check(calibration, model, shapes, dataset, loss)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
@@ -255,7 +255,7 @@ def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
 
 
 def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
-    """Clip rule → its thresholds: the rule is compiled in, the threshold is a lane's number."""
+    """Clip rule → its thresholds: a rule is compiled, a threshold is a number of a lane."""
     rules: dict[str | None, tuple[float, ...]] = {}
     for spec in grid.values("clip"):
         rule, threshold = (None, math.inf) if spec is None else clipping.parse(spec)
@@ -264,7 +264,7 @@ def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
 
 
 def _noises(grid: Grid) -> list[tuple[float, ...]]:
-    """Label noise 0 apart from the others: a program that replaces labels rounds differently."""
+    """The noises in two groups, 0 and > 0: a program that replaces labels rounds differently."""
     values = grid.values("label_noise")
     groups = (tuple(v for v in values if not v), tuple(v for v in values if v))
     return [group for group in groups if group]

@@ -43,7 +43,7 @@ def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Tab
     Args:
       grid: the sweep.
       results: at least one program.
-      seconds: duration of the sweep; None while it goes on.
+      seconds: duration of the sweep; None while it is running.
     """
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
@@ -136,5 +136,5 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _installed(package: str) -> str:
-    # Cached: every finished program makes a table, and one look-up reads a file.
+    # Cached, because every finished program makes a table and each look-up reads a file.
     return metadata.version(package)

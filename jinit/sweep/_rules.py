@@ -1,4 +1,4 @@
-"""Default rules of a sweep: which initializer draws which leaf."""
+"""Makes the default rules of a sweep, which assign an initializer to every leaf."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RulesFor: TypeAlias = Callable[[InitializerLike, InitializerLike], Mapping[str, 
 def default_rules(
     shapes: PyTree, initializer: InitializerLike, bias_initializer: InitializerLike
 ) -> dict[str, InitializerLike]:
-    """kernel → initializer, bias → bias initializer, scale → ones, shift → zeros.
+    """Rules: kernels → initializer, biases → bias initializer, scales → ones, shifts → zeros.
 
     Only patterns that match a leaf are returned: a tree without biases needs no rule for them.
 

@@ -49,7 +49,7 @@ class SweepEvent:
         ``"program"`` (all runs of a program are finished).
       plan: the :class:`Plan` of the sweep.
       runs: number of runs that this event finished, for ``"tile"``; else 0.
-      failed: number of those that diverged.
+      failed: number of these runs that diverged.
       table: all runs of the program, for ``"program"``; else None.
 
     >>> kinds = []
@@ -87,10 +87,10 @@ def run(
       data: your own arrays instead of a named data set: ``(x, y)``,
         ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
-        default kernels take the initializer, biases the bias initializer, scales 1 and shifts 0.
+        default the initializer draws kernels, the bias initializer biases; scales are 1, shifts 0.
       progress: called with a :class:`SweepEvent`.
       workers: number of threads (CPU) or devices; default all.
-      tile: networks per call, ≥ 2; default from their size.
+      tile: networks per call, ≥ 2; by default derived from the size of a network.
       hang_after: seconds without progress that count as a hang; default 900.
 
     Returns:

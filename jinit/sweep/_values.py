@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 def plain(value: AxisValue | Sequence[AxisValue] | np.ndarray | Array) -> Any:
-    """Lists, ranges and arrays as tuples; NumPy and JAX scalars as Python numbers."""
+    """Converts lists, ranges and arrays to tuples, and NumPy and JAX scalars to Python numbers."""
     if isinstance(value, list | tuple | range):
         return tuple(plain(item) for item in value)
     tolist = getattr(value, "tolist", None)
@@ -37,14 +37,14 @@ def check_distinct(name: str, value: AxisValue | tuple[AxisValue, ...]) -> None:
 
 
 def canonical(value: Item | tuple[Item, ...], get: Callable[[Item], Any]) -> Any:
-    """Spec strings in canonical form; callables as ``get`` returns them."""
+    """Converts spec strings to canonical form, and callables to what ``get`` returns."""
     if isinstance(value, tuple):
         return tuple(canonical(item, get) for item in value)
     return str(get(value)) if isinstance(value, str) else get(value)
 
 
 def checked_seeds(name: str, given: Seeds) -> int | tuple[int, ...] | None:
-    """The seeds as an int (their number), a tuple, or None for data seeds.
+    """Returns the number of seeds, a tuple of seeds, or None (for ``data_seeds`` only).
 
     Raises:
       TypeError: neither a whole number nor a sequence of whole numbers.

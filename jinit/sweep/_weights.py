@@ -1,8 +1,8 @@
 """Draws the initial weights of many networks by small programs that all networks share.
 
-One program derives keys; one per (initializer, shape, dtype) draws a batch of leaves. Networks of
-depth 8 and 16 use the same few programs, so a grid compiles them once. One program per network
-would spend seconds compiling random bits for every depth and activation.
+One program derives keys, and one program per (initializer, shape, dtype) draws a batch of leaves.
+Networks of depth 8 and 16 use the same few programs, so a grid compiles them once. One program per
+architecture would spend seconds compiling random bits for every depth and activation.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ _LEAVES = 64
 class Weights:
     """Draws the initial parameters of a tile of networks.
 
-    The result is bit for bit ``jinit.initialize(run_key(seed, purpose), shapes, rules)``.
+    Each network is bit for bit ``jinit.initialize(run_key(seed, purpose), shapes, rules)``.
     """
 
     def __init__(self, shapes: PyTree, rules: Mapping[str, InitializerLike], purpose: str) -> None:
         """Args:
         shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
         rules: as for :func:`jinit.initialize`, without ``"keep"``.
-        purpose: of the keys, see :func:`run_key`; networks with one purpose share the noise.
+        purpose: purpose of the keys, see :func:`run_key`; networks with equal seed and purpose get
+          equal noise.
         """
         self._tree: jax.tree_util.PyTreeDef = jax.tree.structure(shapes)
         self._purpose = purpose
@@ -49,7 +50,10 @@ class Weights:
         for assignment in assignments:
             if assignment.initializer is None:
                 raise errors.refusal(
-                    f"leaf {assignment.leaf!r}", "'keep'", "an initializer", "a sweep draws all"
+                    f"leaf {assignment.leaf!r}",
+                    "'keep'",
+                    "an initializer, because a sweep draws every leaf",
+                    "give the leaf a rule with an initializer",
                 )
         for positions in equal_draws(assignments):
             first = assignments[positions[0]]
@@ -85,8 +89,8 @@ class Weights:
         """Draws the parameters of networks with these seeds.
 
         Returns:
-          The parameters, NumPy leaves ``(len(seeds), …)``, and whether calibration converged,
-          ``(len(seeds),)`` bool: always True, because nothing is calibrated here.
+          The parameters, NumPy leaves ``(len(seeds), …)``, and ``(len(seeds),)`` bool, whether
+          calibration converged: always True here, where nothing is calibrated.
         """
         assert self._keys is not None
         keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
@@ -102,7 +106,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class _LeafKeys:
-    """Maps a seed and path words ``(leaves, 2)`` to key data of the leaves, both uint32."""
+    """Maps a seed and hashed leaf paths to the leaves' key data, both ``(leaves, 2)`` uint32."""
 
     purpose: str
 
