@@ -45,8 +45,8 @@ def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment])
     A rule determines σ and mean of its leaf, which :func:`against_rules` checks. A deterministic
     rule also determines whether units are equal or zero.
     """
-    given = {each.leaf for each in assignments if each.initializer is not None}
-    fixed = {each.leaf for each in assignments if not _is_drawn(each)}
+    given = {assignment.leaf for assignment in assignments if assignment.initializer is not None}
+    fixed = {assignment.leaf for assignment in assignments if not _is_drawn(assignment)}
 
     def meant(finding: Finding) -> bool:
         if finding.kind in ("mean", "wrong fan", "scale"):
@@ -56,19 +56,21 @@ def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment])
     return [finding for finding in findings if not meant(finding)]
 
 
-def _is_drawn(each: Assignment) -> bool:
+def _is_drawn(assignment: Assignment) -> bool:
     """Whether the leaf's entries are random; True for an initializer without a known law."""
-    if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
-        return each.initializer is not None
-    return each.initializer.law(_kernel(each)).is_drawn
+    if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
+        return assignment.initializer is not None
+    return assignment.initializer.law(_kernel(assignment)).is_drawn
 
 
-def _kernel(each: Assignment) -> tuple[int, ...]:
+def _kernel(assignment: Assignment) -> tuple[int, ...]:
     """The shape of the first kernel of a leaf."""
-    layout = each.layout
+    layout = assignment.layout
     if layout is not None and layout.kind in ("kernel", "recurrent", "embedding"):
-        return layout.kernels(each.shape)[1][0]
-    return (math.prod(each.shape),) if len(each.shape) > 1 and layout is not None else each.shape
+        return layout.kernels(assignment.shape)[1][0]
+    if layout is None or len(assignment.shape) < 2:
+        return assignment.shape
+    return (math.prod(assignment.shape),)
 
 
 def against_rules(
@@ -83,28 +85,29 @@ def against_rules(
     defaults = {}
     # If the layer of any leaf is unknown, so are the host's defaults, and they are not compared.
     with contextlib.suppress(ValueError, TypeError):
-        defaults = {each.leaf: each for each in assign(params, host, host=host, layers=layers)}
+        defaults = {item.leaf: item for item in assign(params, host, host=host, layers=layers)}
     findings = []
-    for leaf, each in zip(leaves, assignments, strict=True):
-        if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
+    for leaf, assignment in zip(leaves, assignments, strict=True):
+        if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
             continue
         if not np.isfinite(leaf.flat).all() or not leaf.flat.size:
             continue
-        departure = _departure(leaf, each, quantile)
+        departure = _departure(leaf, assignment, quantile)
         if departure is not None:
             default = defaults.get(leaf.path)
-            findings.append(_not_applied(leaf, each, departure, default, host, quantile))
+            findings.append(_not_applied(leaf, assignment, departure, default, host, quantile))
     return findings
 
 
-def _departure(leaf: Leaf, each: Assignment, quantile: float) -> _Departure | None:
+def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departure | None:
     """The first difference from the rule: entries, σ, mean, bounds or orthogonality."""
-    assert isinstance(each.initializer, NamedInitializer)
-    assert each.stddev is not None
-    flat, law, name = leaf.flat, each.initializer.law(_kernel(each)), str(each.initializer)
-    if not _is_drawn(each):
+    initializer, stddev = assignment.initializer, assignment.stddev
+    assert isinstance(initializer, NamedInitializer)
+    assert stddev is not None
+    flat, law, name = leaf.flat, initializer.law(_kernel(assignment)), str(initializer)
+    if not _is_drawn(assignment):
         # A checkpoint can have a wider dtype than JAX draws.
-        narrow = replace(each, dtype=jax.dtypes.canonicalize_dtype(each.dtype))
+        narrow = replace(assignment, dtype=jax.dtypes.canonicalize_dtype(assignment.dtype))
         expected = np.asarray(narrow.draw(jax.random.key(0)))
         size = float(np.abs(expected).max())
         if np.allclose(leaf.values.astype(complex), expected.astype(complex), 0.01, 0.01 * size):
@@ -114,23 +117,23 @@ def _departure(leaf: Leaf, each: Assignment, quantile: float) -> _Departure | No
     if flat.size < 2:
         return None
     sigma, error = float(flat.std()), _sigma_error(flat, quantile)
-    if not _agrees(sigma, each.stddev, error):
-        evidence = f"σ {sigma:.3g}, but {name} gives {each.stddev:.3g}"
+    if not _agrees(sigma, stddev, error):
+        evidence = f"σ {sigma:.3g}, but {name} gives {stddev:.3g}"
         threshold = f"|log(σ / expected)| < {error + 0.005:.2g}"
         return _Departure(evidence, threshold, _SIGMA_SOURCE, is_sigma=True)
-    if abs(flat.mean() - law.mean) > (quantile / math.sqrt(flat.size) + 0.005) * each.stddev:
+    if abs(flat.mean() - law.mean) > (quantile / math.sqrt(flat.size) + 0.005) * stddev:
         evidence = f"mean {flat.mean():.3g}, but {name} gives {law.mean:.3g}"
-        distance = (quantile / math.sqrt(flat.size) + 0.005) * each.stddev
+        distance = (quantile / math.sqrt(flat.size) + 0.005) * stddev
         return _Departure(evidence, f"|mean - expected| <= {distance:.2g}", _ALPHA_SOURCE)
-    one_law = each.layout is None or not each.layout.fused
-    slack = 0.01 * each.stddev
+    one_law = assignment.layout is None or not assignment.layout.fused
+    slack = 0.01 * stddev
     if one_law and (flat.min() < law.low - slack or flat.max() > law.high + slack):
         evidence = (
             f"range [{flat.min():.3g}, {flat.max():.3g}], but {name} stays in "
             f"[{law.low:.3g}, {law.high:.3g}]"
         )
         return _Departure(evidence, f"bounds with a slack of 0.01 σ = {slack:.2g}")
-    orthogonal = each.initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
+    orthogonal = initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
     if orthogonal and leaf.is_kernel and not _orthogonal(leaf):
         evidence = f"columns are not orthogonal, but {name} gives orthogonal ones"
         return _Departure(evidence, "scalar products below 5 % of the squared length")
@@ -153,7 +156,7 @@ def _orthogonal(leaf: Leaf) -> bool:
 
 def _not_applied(
     leaf: Leaf,
-    each: Assignment,
+    assignment: Assignment,
     departure: _Departure,
     default: Assignment | None,
     host: str,
@@ -161,7 +164,7 @@ def _not_applied(
 ) -> Finding:
     """The finding for a departure; names the host's default if the leaf has the default's σ."""
     kind, evidence = "rule not applied", departure.evidence
-    fix = f"check that the rule {each.rule!r} is applied, and its fans"
+    fix = f"check that the rule {assignment.rule!r} is applied, and its fans"
     if (
         departure.is_sigma
         and default is not None
@@ -170,7 +173,7 @@ def _not_applied(
     ):
         kind = "host default"
         evidence += f"; it is the default of {host} ({default.initializer})"
-        fix = f"use the drawn parameters: the rule {each.rule!r} never reached this leaf"
+        fix = f"use the drawn parameters: the rule {assignment.rule!r} never reached this leaf"
     return Finding(kind, leaf.path, evidence, departure.threshold, departure.source, fix)
 
 

@@ -173,11 +173,11 @@ def open_layers(model: eqx.Module, x: Array) -> Opening:
             return getattr(self.layer, name)
 
     def apply(params: PyTree, x: Array, tap: Tap) -> Array:
-        whole = eqx.combine(params, static)
+        combined = eqx.combine(params, static)
         for name, place in places.items():
-            wrapped = Tapped(_at(whole, place), functools.partial(tap, name))
-            whole = eqx.tree_at(functools.partial(_at, path=place), whole, wrapped)
-        return whole(x)
+            wrapped = Tapped(_at(combined, place), functools.partial(tap, name))
+            combined = eqx.tree_at(functools.partial(_at, path=place), combined, wrapped)
+        return combined(x)
 
     return Opening(params, apply, batched=False, layouts=layers(model))
 

@@ -78,9 +78,9 @@ def _describe(
     if not _common.is_library_layer(module, "haiku"):
         return {}
     described = {leaf: vector(name) for leaf in leaves}
-    whole = _common.entry_of(module, "haiku", _LAYERS)
-    if whole is not None:
-        return described | whole(name, leaves)
+    describe_leaves = _common.entry_of(module, "haiku", _LAYERS)
+    if describe_leaves is not None:
+        return described | describe_leaves(name, leaves)
     if "w" not in leaves:
         return described
     kernel = _common.entry_of(module, "haiku", _KERNELS)

@@ -65,9 +65,9 @@ def layers(model: package.Layer, *inputs: PyTree) -> dict[str, Layout]:
 def _describe(node: ModelLike) -> _Described:
     """The variables of one layer with their layouts."""
     name = type(node).__name__
-    whole = _common.entry_of(node, "keras", _LAYERS)
-    if whole is not None:
-        return whole(node, name)
+    describe_leaves = _common.entry_of(node, "keras", _LAYERS)
+    if describe_leaves is not None:
+        return describe_leaves(node, name)
     if not _common.is_library_layer(node, "keras"):
         return []
     kernel = _variable(node, "kernel")

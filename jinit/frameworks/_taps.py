@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import jax
 from flax.core.tracers import current_trace
@@ -17,7 +17,6 @@ from jinit import errors
 from jinit.frameworks._paths import KeyPath, path_of
 from jinit.typing import Array, PyTree
 
-_V = TypeVar("_V")
 Taps: TypeAlias = OrderedDict[str, Array]
 Opened: TypeAlias = Callable[[PyTree, Array, Taps | None], tuple[Array, Taps]]
 Tap: TypeAlias = Callable[[str, PyTree], PyTree]

@@ -64,9 +64,9 @@ def layers(model: torch.nn.Module, *inputs: PyTree) -> dict[str, Layout]:
 def _describe(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     """Layouts of one module's own parameters, by their names in the module."""
     name = type(node).__name__
-    whole = _common.entry_of(node, "torch", _LAYERS)
-    if whole is not None:
-        return whole(name, own)
+    describe_leaves = _common.entry_of(node, "torch", _LAYERS)
+    if describe_leaves is not None:
+        return describe_leaves(name, own)
     describe_kernel = _common.entry_of(node, "torch", _KERNELS)
     if describe_kernel is not None:
         if "weight" not in own:

@@ -139,5 +139,5 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     # threefry gives the same bits as separate draws; rbg does not.
     threefry = "threefry" in str(jax.random.key_impl(key))
     if len(assignments) == 1 or not threefry:
-        return [first.draw(each) for each in keys]
+        return [first.draw(leaf_key) for leaf_key in keys]
     return list(jax.vmap(first.draw)(keys))

@@ -83,27 +83,27 @@ def search_distribution(
     """
     assignments = assign(shapes, rules, host=host, layers=layers)
     means, stddevs = [], []
-    for each in assignments:
-        if not isinstance(each.initializer, NamedInitializer) or each.stddev is None:
+    for assignment in assignments:
+        if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
             raise errors.refusal(
-                f"leaf {each.leaf!r}",
-                each.initializer,
+                f"leaf {assignment.leaf!r}",
+                assignment.initializer,
                 "an initializer with a law",
                 "name one of jinit.initializers.names()",
             )
-        mean, stddev = (_filled(each, moment) for moment in ("mean", "stddev"))
+        mean, stddev = (_filled(assignment, moment) for moment in ("mean", "stddev"))
         means.append(mean)
         stddevs.append(stddev)
     tree = jax.tree.structure(shapes)
     return jax.tree.unflatten(tree, means), jax.tree.unflatten(tree, stddevs)
 
 
-def _filled(each: Assignment, moment: str) -> Array:
+def _filled(assignment: Assignment, moment: str) -> Array:
     """A leaf whose entries are the ``"mean"`` or ``"stddev"`` of the law of their kernel."""
-    initializer = each.initializer
+    initializer = assignment.initializer
     assert isinstance(initializer, NamedInitializer)
     blocks = dict(initializer.arguments).get("fused")
-    alone = initializer if blocks is None else initializer.with_arguments(fused=None)
+    unfused = initializer if blocks is None else initializer.with_arguments(fused=None)
 
     def fill(key: Key, shape: Shape, dtype: DType = None, out_sharding: Any = None) -> Array:
         if not initializer.law(shape).is_drawn:
@@ -111,12 +111,12 @@ def _filled(each: Assignment, moment: str) -> Array:
             return values if moment == "mean" else jnp.zeros_like(values)
         axes: Any = KernelAxes.among(dict(initializer.arguments))
         parts = [
-            jnp.full(block, getattr(alone.law(block), moment), dtype)
+            jnp.full(block, getattr(unfused.law(block), moment), dtype)
             for block in axes.blocks(shape)
         ]
         return parts[0] if blocks is None else jnp.concatenate(parts, axis=int(axes.out_axis))
 
     key = jax.random.key(0)  # a deterministic initializer ignores it
-    if each.layout is None:
-        return fill(key, each.shape, each.dtype)
-    return each.layout.draw(fill, key, each.shape, each.dtype)
+    if assignment.layout is None:
+        return fill(key, assignment.shape, assignment.dtype)
+    return assignment.layout.draw(fill, key, assignment.shape, assignment.dtype)

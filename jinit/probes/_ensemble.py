@@ -99,7 +99,7 @@ def _rows(seeds: np.ndarray, workers: int | None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Hashable(Generic[_T]):
-    """Makes a mapping hashable, so that the engine recognizes equal rules; also wraps None."""
+    """Makes a mapping hashable, so that the engine recognizes equal rules; str and None too."""
 
     value: _T
 

@@ -123,12 +123,12 @@ def propagation(
         got = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
         raise errors.refusal("x", got, "an array of at least 2 examples", "pass a larger batch")
     check_loss(loss)
-    wanted: Any = jax.tree.structure(captured.params)
-    if jax.tree.structure(params) != wanted:
+    expected: Any = jax.tree.structure(captured.params)
+    if jax.tree.structure(params) != expected:
         raise errors.refusal(
             "params",
             jax.tree.structure(params),
-            f"the tree of captured.params, {wanted}",
+            f"the tree of captured.params, {expected}",
             "pass parameters of the captured model (without Flax's outer 'params')",
         )
     phi = None if activation is None else get_activation(activation)
@@ -145,7 +145,7 @@ def propagation(
     signals = {}
     for name, z in values.items():
         last = name == captured.layers[-1].value
-        layer = next(each for each in captured.layers if each.value == name)
+        layer = next(item for item in captured.layers if item.value == name)
         measure = functools.partial(_signal, phi=None if last else phi, layer=layer)
         signals[name] = (jax.vmap(measure) if name in stacks else measure)(z, tapped[name])
     leaves, gradients = by_path(params), by_path(gradient)

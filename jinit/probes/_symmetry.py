@@ -136,7 +136,7 @@ def duplicate_units(
 
 
 def _projected(rows: list[Array], projections: int) -> Array:
-    """Projected columns, ``(projections, out)``; ``rows`` are not concatenated, i.e. copied."""
+    """Projected columns, ``(projections, out)``. Concatenating the rows would copy them."""
     rng = np.random.default_rng(0)
     projected = jnp.zeros((), jnp.float32)
     for part in rows:
