@@ -1,4 +1,4 @@
-# Every public name of jinit, the front door first, then the rooms from the bottom up.
+# Every public name of jinit: the rooms, then the functions and classes that most users need.
 from jinit import activations as activations
 from jinit import advise as advise
 from jinit import auditing as auditing
