@@ -221,7 +221,7 @@ MUTANTS = [
     M("within layer: heads are one unit", "calibrate/_moments.py", "return tuple(bias.shape) if several else (bias.size,)", "return tuple(bias.shape)[-1:]", f"{CALIBRATE}::test_within_layer_of_attention_and_of_equinox_convolutions"),
     M("between layers: dead layers count", "calibrate/_rates.py", "able = (rates > 0) & jnp.isfinite(rates)", "able = rates == rates", f"{CALIBRATE}::test_between_layers_leaves_a_layer_of_zeros"),
     M("antisymmetric: nothing copied", "calibrate/_identity.py", 'plus[rest] if part == "minus"', 'leaf if part == "minus"', f"{IDENTITY}::test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel"),
-    M("gain: NaN on a part of the line", GAIN, "if unknown.size:", "if False:", f"{GAINS}::test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused"),
+    M("gain: NaN on a part of the line", GAIN, "if undefined.size:", "if False:", f"{GAINS}::test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused"),
     M("dtypes: float8 drawn", CHECKS, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", REGISTRY),
     M("audit: keys taken for weights", "auditing/_audit.py", "if not (isinstance(leaf.value, jax.Array) and", "if not (False and", f"{AUDIT}::test_keys_in_a_model_are_not_weights"),
     M("threefry: rotations of the wrong group", "_prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),

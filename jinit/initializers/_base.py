@@ -22,14 +22,15 @@ from jinit.typing import Array, DType, Key, Shape
 
 @dataclass(frozen=True)
 class NamedInitializer:
-    """An initializer that knows its name; two with the same spec string are equal.
+    """An initializer with a name; two of them are equal if their spec strings are.
 
-    ``str(initializer)`` is the spec string, and ``initializers.get`` undoes it.
+    ``str(initializer)`` is the spec string. If the name is registered, ``initializers.get`` returns
+    an equal initializer for this string.
 
     Attributes:
       name: the canonical name in the registry.
       arguments: the given arguments as ``(parameter name, value)`` pairs.
-      definition: how to draw, and the law of a draw.
+      definition: the function that draws, and the law of a draw.
       factory: the factory that returned this initializer.
 
     >>> from jinit import initializers
@@ -60,7 +61,7 @@ class NamedInitializer:
         Raises:
           ValueError: a batch of keys, an ``rbg`` key under vmap, a shape without the axes that this
             initializer needs, float64 without x64, a sharding that does not divide the shape.
-          TypeError: not a key, not a shape, a dtype in which the law does not exist, traced
+          TypeError: not a key, not a shape, a dtype that the initializer cannot draw, traced
             arguments.
         """
         if isinstance(key, tuple | list):
@@ -69,13 +70,13 @@ class NamedInitializer:
                 "key",
                 key,
                 "a PRNG key",
-                f"jinit.frameworks.keras('{self}') or frameworks.haiku('{self}') in their layers",
+                f"pass jinit.frameworks.keras('{self}') or frameworks.haiku('{self}') to the layer",
             )
         definition = self.definition
         shape = check_shape(shape)
         wanted = definition.dtype if dtype is None else dtype
         dtype = check_dtype(self, definition.dtypes, wanted)
-        if definition.dtypes != "any":  # constants need no key: JAX's accept None
+        if definition.dtypes != "any":  # the constant initializers of JAX accept None as key
             check_key(key)
             key = _prng.unrolled(key)
         if out_sharding is not None:
@@ -91,7 +92,7 @@ class NamedInitializer:
         return self.definition.law(check_shape(shape))
 
     def takes(self, argument: str) -> bool:
-        """Whether the factory has a parameter of this name."""
+        """True if the factory has a parameter with this name."""
         return argument in inspect.signature(self.factory).parameters
 
     def with_arguments(self, **changes: Any) -> NamedInitializer:
@@ -112,8 +113,8 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
       factor: > 0, dimensionless.
 
     Returns:
-      An initializer named ``"0.5*he_normal"`` for a factor of 0.5. Its arguments can still be
-      changed (a layout may add a ``fan_in``).
+      An initializer named ``"0.5*he_normal"`` for a factor of 0.5; ``initializers.get`` does not
+      read this name. ``with_arguments`` still works (a layout may add a ``fan_in``).
 
     Raises:
       ValueError: the factor is not positive. TypeError: the initializer has no name.

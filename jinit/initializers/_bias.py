@@ -1,4 +1,4 @@
-"""Defines the initializer of output biases: class priors. (Biases also take zeros or normal.)"""
+"""Defines the initializer that sets output biases to the class frequencies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def class_prior(
     Args:
       labels: class numbers 0, 1, …, integers of shape ``(n,)``; give this or ``counts``.
       dtype: default dtype; None means the JAX default float.
-      counts: the number or the probability of each class, ``(classes,)``; any positive scale.
+      counts: how often each class occurs, ``(classes,)``: numbers or probabilities; only their
+        ratios matter.
       smoothing: added to every count (1 is Laplace's rule); needed if a class never occurs.
 
     Returns:
@@ -40,7 +41,7 @@ def class_prior(
 
     Raises:
       ValueError: both or neither of labels and counts are given, the labels are not class numbers,
-        a class never occurs, or the shape has another size.
+        a class never occurs, or the shape of the draw is not that of the bias.
 
     Reference: Lin et al. 2017, section 3.3.
 
@@ -50,7 +51,7 @@ def class_prior(
     """
     if (labels is None) == (counts is None):
         raise errors.refusal(
-            "class_prior", "neither or both of labels and counts", "one", "pass counts=(90, 10)"
+            "class_prior", "neither or both of labels and counts", "one of them", "counts=(90, 10)"
         )
     errors.check_number("smoothing", smoothing, low=0.0, fix="use 0.0 or 1.0")
     try:
@@ -80,7 +81,7 @@ def class_prior(
                 "class_prior shape",
                 shape,
                 f"({share.size},)" + (" or (1,)" if share.size == 2 else ""),
-                "it is the bias of the output layer",
+                "use it for the bias of the output layer",
             )
         return share
 
@@ -97,7 +98,7 @@ def class_prior(
 
 
 def _counts(labels: ArrayLike) -> np.ndarray:
-    """The number of labels of each class, (classes,)."""
+    """How often each class occurs, ``(classes,)``."""
     array = np.asarray(labels)
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
         raise errors.refusal(
@@ -108,5 +109,7 @@ def _counts(labels: ArrayLike) -> np.ndarray:
         )
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 10**6:
-        raise errors.refusal("labels", f"{low} to {high}", "class numbers 0 … 10⁶", "count from 0")
+        raise errors.refusal(
+            "labels", f"{low} to {high}", "class numbers 0 … 10⁶", "number the classes from 0"
+        )
     return np.bincount(array).astype(float)

@@ -1,10 +1,11 @@
 """Cuts a leaf into kernels ``(receptive field…, in, out)``, draws each one alone, and joins them.
 
-The words mean the same for an initializer's own arguments and for the layout of a leaf:
+An initializer's arguments and the layout of a leaf use the same words:
 
   groups: kernels side by side along the out axes; each sees its own share of the inputs.
   fused: sizes of the blocks along the out axes; each block is a kernel with its own fans.
-  transposed: the kernel's axes are named for the layer that it transposes, so in and out swap.
+  transposed: the kernel of a transposed convolution keeps the axis names of the forward
+    convolution, so in and out are swapped.
   key: kernel i of several is drawn from ``fold_in(key, i)``, a single kernel from ``key``.
 """
 
@@ -23,7 +24,7 @@ from jinit import errors
 from jinit.typing import Array, Key
 
 DrawShape: TypeAlias = Callable[[Key, tuple[int, ...]], Array]
-"""``draw(key, shape) -> array`` of that shape."""
+"""``draw(key, shape)`` returns an array of that shape."""
 
 Blocks: TypeAlias = tuple[int, ...]
 """Sizes of the blocks along the out axis, in order."""
@@ -37,7 +38,7 @@ def check_sizes(what: str, sizes: object, fix: str) -> Blocks:
 
 
 def check_groups(groups: int, size: int, axis: str, shape: tuple[int, ...]) -> None:
-    """Checks that the groups divide the size of the axis they lie along."""
+    """Checks that the number of groups divides the size of the axis along which they lie."""
     if size % groups:
         raise errors.refusal(
             "groups", groups, f"a divisor of {size}, the {axis} axis of {shape}", "check the layer"
@@ -70,14 +71,14 @@ def draw_fused(
 
 
 def unfused(arguments: dict[str, object], packed: Blocks) -> dict[str, object]:
-    """An initializer's arguments without ``fused``, which its leaf's layout already applies.
+    """An initializer's arguments without ``fused``, because the leaf's layout applies the blocks.
 
     Args:
-      arguments: by parameter name, ``fused`` among them.
+      arguments: the arguments by parameter name; ``fused`` is one of them.
       packed: the block sizes of the leaf's layout.
 
     Raises:
-      ValueError: the two name different block sizes.
+      ValueError: initializer and layout have different block sizes.
     """
     own = arguments["fused"]
     if not isinstance(own, tuple) or own != packed:
@@ -92,13 +93,14 @@ def unfused(arguments: dict[str, object], packed: Blocks) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Cut:
-    """The cut of one leaf's shape into stacks of kernels.
+    """The cut of one leaf's shape into stacks of kernels, one stack per batch entry and group.
 
     Attributes:
       batch, receptive, inputs, outputs: sizes of the leaf's axes by role.
       order: the leaf's axes in the order batch, receptive field, in, out.
-      groups, groups_on: kernels side by side along the ``"out"`` or the ``"in"`` axes.
-      fused: sizes of the blocks of one kernel stack; () if it is a single block.
+      groups: the number of kernels side by side along the axes ``groups_on``.
+      groups_on: ``"out"`` or ``"in"``.
+      fused: sizes of the blocks of one stack; () if a stack is a single block.
     """
 
     batch: tuple[int, ...]
@@ -122,7 +124,7 @@ class Cut:
 
         Args:
           shape: the leaf's shape.
-          axes: its batch axes, in axes and out axes; all others are the receptive field.
+          axes: batch axes, in axes and out axes of the leaf; all others are the receptive field.
           groups, groups_on, fused: as the attributes.
 
         Raises:
@@ -179,15 +181,15 @@ class Cut:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the leaf is one kernel with its axes in order."""
+        """True if the leaf is a single kernel with its axes in order."""
         one = len(self.inputs) == len(self.outputs) == self.stacks == 1 and len(self.fused) < 2
         return one and self.order == tuple(range(len(self.order)))
 
     def draw(self, draw: DrawShape, key: Key) -> Array:
-        """The leaf, one kernel at a time; block first, then stack, decide on a kernel's key."""
+        """The leaf, kernel by kernel; the key is folded with the block first, then the stack."""
 
         def stacks(key: Key, shape: tuple[int, ...]) -> Array:
-            """The kernels of one block in all stacks: (stacks, receptive field…, in, block)."""
+            """The kernels of one block, of all stacks: (stacks, receptive field…, in, block)."""
             kernel = shape[1:]
             if self.stacks == 1:
                 return draw(key, kernel)[None]
@@ -199,7 +201,7 @@ class Cut:
         return self._restored(draw_fused(stacks, key, shape, -1, self.fused))
 
     def stacked(self, values: np.ndarray) -> np.ndarray:
-        """A leaf as (stacks, receptive field…, in, out), blocks still side by side."""
+        """The values of a leaf as (stacks, receptive field…, in, out), blocks side by side."""
         w = np.transpose(values, self.order)
         lead, size_in, on_in = math.prod(self.batch), math.prod(self.inputs), self.groups_on == "in"
         split = (self.groups, size_in // self.groups, -1) if on_in else (size_in, self.groups, -1)
@@ -208,7 +210,7 @@ class Cut:
         return w.reshape(self.stacks, *self.stack[:-1], -1)
 
     def _restored(self, stacked: Array) -> Array:
-        """(stacks, receptive field…, in, out) back in the leaf's own shape."""
+        """An array (stacks, receptive field…, in, out) in the leaf's shape; undoes ``stacked``."""
         w = stacked.reshape(math.prod(self.batch), self.groups, *self.stack)
         w = jnp.moveaxis(w, 1, -3 if self.groups_on == "in" else -2)
         w = w.reshape(*self.batch, *self.receptive, *self.inputs, *self.outputs)

@@ -29,7 +29,7 @@ def check_dtype(initializer: Initializer, dtypes: DTypes, dtype: DType) -> DType
     """The dtype of a draw; None is the JAX default float.
 
     Raises:
-      TypeError: the initializer's law does not exist in this dtype.
+      TypeError: not a dtype, or one that the initializer cannot draw.
       ValueError: 64 bits without x64.
     """
     if dtype is None:
@@ -70,7 +70,7 @@ def check_key(key: Key) -> None:
         raise errors.refusal(
             "key",
             "an 'rbg' key under vmap",
-            "threefry2x32 keys under vmap: with rbg only lane 0 would get its own bits",
+            "threefry2x32 keys under vmap: with rbg all lanes would use the key of lane 0",
             "jax.random.key(seed, impl='threefry2x32')",
         )
 
@@ -79,7 +79,7 @@ def check_key(key: Key) -> None:
 def concrete_arguments(name: str) -> Iterator[None]:
     """Turns JAX's error about a traced value into one that names the initializer.
 
-    Arguments that decide on a law must be numbers, because jit and vmap know no values.
+    Arguments that determine the law must be numbers; a value traced by jit or vmap is not.
     """
     try:
         yield
@@ -93,5 +93,5 @@ def concrete_arguments(name: str) -> Iterator[None]:
 
 
 def _is_batched(key: Key) -> bool:
-    """Whether the innermost vmap maps over ``key``. (A vmap outside a jit cannot be seen.)"""
+    """True if the innermost vmap maps over ``key``; a vmap outside a jit is not detected."""
     return type(key).__name__ == "BatchTracer"

@@ -33,7 +33,7 @@ def constant(value: Value, dtype: DType = None) -> Definition:
 
     Raises:
       ValueError: the value is NaN, infinite or too large for the dtype, or does not broadcast to
-        the shape.
+        the shape. TypeError: the value is not made of numbers.
 
     >>> constant(0.1)(jax.random.key(0), (2,))
     Array([0.1, 0.1], dtype=float32)
@@ -64,7 +64,7 @@ def constant(value: Value, dtype: DType = None) -> Definition:
 
 @named
 def zeros_init() -> Definition:
-    """Every entry is 0; with zero kernels all hidden units of a layer stay equal.
+    """Every entry is 0. (With zero kernels, all hidden units of a layer stay equal in training.)
 
     Returns:
       An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.zeros``.
@@ -133,7 +133,7 @@ ones: NamedInitializer = ones_init()
 
 
 def _as_numbers(value: Value) -> float | np.ndarray | Array:
-    """The value with nested tuples and lists, as spec strings have them, made an array."""
+    """The value; nested tuples and lists, which spec strings have, become an array."""
     if not isinstance(value, tuple | list):
         return value
     try:
@@ -145,7 +145,7 @@ def _as_numbers(value: Value) -> float | np.ndarray | Array:
 
 
 def _broadcast(value: float | np.ndarray | Array, shape: tuple[int, ...]) -> np.ndarray:
-    """The value in every entry of an array; zeros if it is traced."""
+    """The value broadcast to a shape; zeros if the value is traced."""
     if isinstance(value, jax.core.Tracer):
         return np.zeros(shape)
     try:

@@ -1,4 +1,4 @@
-"""Defines what a factory returns: how to draw, the law of a draw, and the dtypes it can have."""
+"""Defines what a factory's function returns: the draw, its law, and the dtypes it can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derives the scale in Var W = scale / n from an activation, a width or a role."""
+"""Defines initializers Var W = scale / n whose scale follows an activation, a width or a role."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def scaled_for(
     Args:
       activation: a name, a spec string or any elementwise callable.
       mode, distribution: as :func:`variance_scaling`.
-      convention: the gain: ``"forward"`` 1/√E[φ²], ``"backward"`` 1/√E[φ′²], or ``"torch"``.
+      convention: the gain: ``"forward"`` 1/√E[φ²], ``"backward"`` 1/√E[φ′²], or ``"torch"``, from
+        torch's table.
 
     The other arguments and the result are those of :func:`variance_scaling` with scale gain².
 
     Raises:
-      ValueError, TypeError: as for :func:`variance_scaling`, or the activation keeps no signal.
+      ValueError, TypeError: as for :func:`variance_scaling` and :func:`gain`.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
 
@@ -77,8 +78,8 @@ def edge_of_chaos(
     The other arguments and the result are those of :func:`variance_scaling`.
 
     Raises:
-      ValueError, TypeError: as for :func:`variance_scaling`, or the activation has no critical
-        point at this σ_b, or an unstable one.
+      ValueError, TypeError: as for :func:`variance_scaling`, or the activation has no stable
+        critical point at this σ_b, or jumps.
 
     Reference: Poole et al. 2016, equation 5; Schoenholz et al. 2017, section 3.
 
@@ -102,13 +103,13 @@ def random_walk(
     dtype: DType = None,
     **roles: Unpack[KernelRoles],
 ) -> Definition:
-    """N(0, g²/N): the log length of a back-propagated gradient does an unbiased random walk.
+    """N(0, g²/N): over layers, the log length of a gradient is an unbiased random walk.
 
     N is the fan_in; g = √2 · exp(1.2/(max(N, 6) − 2.4)) for ReLU and g = exp(1/(2N)) for a linear
     layer. The excess over He's √2 compensates for finite width; g does not depend on depth.
 
     Args:
-      activation: ``"relu"`` or ``"identity"``; the paper gives no other formula.
+      activation: ``"relu"`` or ``"identity"``; the paper has formulas for these two only.
 
     The other arguments and the result are those of :func:`variance_scaling`.
 
@@ -211,7 +212,7 @@ def mup(
     dtype: DType = None,
     **roles: Unpack[KernelRoles],
 ) -> Definition:
-    """Maximal update parametrization: N(0, 1/n), and N(0, base/n²) for the output layer.
+    """Maximal update parametrization: N(0, 1/n), and N(0, base_fan_in/n²) for the output layer.
 
     The matching learning rates: :func:`jinit.train.mup_learning_rate`.
 
@@ -241,7 +242,7 @@ def mup(
 
 
 def _by_shape(definition_of: Callable[[tuple[int, ...]], Definition]) -> Definition:
-    """A definition whose scale depends on the fans, and so on the shape."""
+    """A definition whose scale depends on the fans and therefore on the shape."""
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return definition_of(shape).draw(key, shape, dtype)

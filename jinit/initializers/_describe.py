@@ -43,12 +43,12 @@ class Description:
       formula: the law in symbols.
       reference: author, year and equation of the law.
       shape: the described shape.
-      fans: fan_in and fan_out of the kernel (the first block if it is fused), by the initializer's
-        own axes and roles; None below rank 2.
+      fans: fan_in and fan_out of the kernel (of its first block if it is fused), computed from the
+        initializer's axes and roles; None below rank 2.
       law: expected mean, standard deviation and bounds.
       draw: a summary of one real draw.
-      spread: pairs ``(fan_in, expected stddev)`` for other numbers of inputs; empty if the standard
-        deviation does not depend on them.
+      spread: pairs ``(fan_in, expected stddev)`` for 1/4, 1, 4 and 16 times the inputs; empty if
+        the standard deviation does not depend on the inputs.
       histogram: counts of the draw in 24 equal bins from minimum to maximum.
     """
 
@@ -77,7 +77,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     Raises:
       ValueError: the name is unknown, the initializer cannot serve the shape, or the seed is out of
         range.
-      TypeError: the initializer has no name, so nothing is known of its law.
+      TypeError: the initializer has no name, so its law is not known.
 
     >>> description = describe("fan_in_uniform", (10, 1000))
     >>> round(description.law.high, 3), round(description.law.stddev, 2)
@@ -85,7 +85,9 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     """
     initializer = _registry.get(spec)
     if not isinstance(initializer, NamedInitializer):
-        raise errors.wrong_type("initializer", spec, "a registered one", "register it first")
+        raise errors.wrong_type(
+            "initializer", spec, "a registered initializer", "register it first"
+        )
     errors.check_seed(seed, limit=errors.SEED_LIMIT)
     shape = check_shape(shape)
     law = initializer.law(shape)
@@ -96,7 +98,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     drawn = np.asarray(initializer(jax.random.key(seed), shape)).ravel()
     values = drawn.real.astype(np.float64)
     if not values.size:
-        raise errors.refusal("shape", shape, "sizes >= 1", "there is nothing to describe")
+        raise errors.refusal("shape", shape, "sizes >= 1", "describe a shape with entries")
     # 0.5*he_normal has the registry row of he_normal.
     factor, times, name = initializer.name.rpartition("*")
     row, kernel = _registry.row(name), KernelAxes.among(dict(initializer.arguments))
@@ -116,7 +118,7 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
 def _spread(
     initializer: NamedInitializer, kernel: KernelAxes, shape: tuple[int, ...]
 ) -> tuple[tuple[int, float], ...]:
-    """Expected σ for 1/4, 1, 4 and 16 times the inputs of the shape."""
+    """Pairs (fan_in, expected σ) for 1/4, 1, 4 and 16 times the inputs of the shape."""
     if len(shape) < 2:
         return ()
     # The inputs of a transposed layer lie along the axis named out.
@@ -129,7 +131,7 @@ def _spread(
         try:
             fan_in = round(kernel.fans(kernel.blocks(wider)[0]).fan_in)
             pairs[fan_in] = initializer.law(wider).stddev
-        except ValueError:  # the initializer cannot serve this kernel, for example one that narrows
+        except ValueError:  # no kernel of this size, for example delta_orthogonal with in > out
             continue
     own = initializer.law(shape).stddev
     constant = all(math.isclose(stddev, own) for stddev in pairs.values())

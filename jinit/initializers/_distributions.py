@@ -47,7 +47,7 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
 
 @named
 def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
-    """W ~ U[0, scale), JAX's one-sided definition; :func:`uniform_range` has two bounds.
+    """W ~ U[0, scale), one-sided as in JAX; :func:`uniform_range` has two bounds.
 
     Args:
       scale: upper bound, > 0; may be traced.
@@ -97,7 +97,7 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
 
 @named
 def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Definition:
-    """W = ±stddev with equal probability, the law of least kurtosis with that variance.
+    """W = ±stddev with equal probability: the smallest kurtosis at this variance.
 
     Args:
       stddev: standard deviation and absolute value of every entry, > 0.
@@ -137,7 +137,7 @@ def truncated_normal(
     ``TruncatedNormal`` do not divide.
 
     Args:
-      stddev: σ of the normal before truncation, > 0 (of the draw, with ``exact_std``).
+      stddev: σ of the normal before truncation, > 0; with ``exact_std``, σ of the draw.
       dtype: default dtype; None means the JAX default float.
       lower, upper: bounds in units of σ, lower < upper.
       mean: added to every entry.
@@ -148,8 +148,8 @@ def truncated_normal(
       ``jax.nn.initializers.truncated_normal``.
 
     Raises:
-      ValueError: stddev is not positive, or the bounds are not finite, not in order, or both beyond
-        4 on one side.
+      ValueError: stddev is not positive, or the bounds are not finite, not in order, or more than 4
+        from 0 on the same side.
 
     Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
 
@@ -178,15 +178,15 @@ def parametrized_truncated_normal(
 
     Args:
       mean, stddev: moments of the normal before truncation; stddev > 0.
-      p1, p2: bounds of W, p1 < p2, in the unit of W and not of stddev.
+      p1, p2: bounds of W itself, p1 < p2, not in units of stddev.
       dtype: default dtype; None means the JAX default float.
 
     Returns:
       An initializer for any shape.
 
     Raises:
-      ValueError: stddev is not positive, or the bounds are not finite, not in order, or so far from
-        the mean that float32 has no probabilities for the interval.
+      ValueError: stddev is not positive, or the bounds are not finite, not in order, or more than 4
+        stddev from the mean on the same side.
 
     Reference: Johnson, Kotz & Balakrishnan 1994, equation 13.134.
 
@@ -201,7 +201,7 @@ def parametrized_truncated_normal(
     lower, upper = (p1 - mean) / stddev, (p2 - mean) / stddev
     _check_tail(what, lower, upper)
 
-    # float32 has no probabilities for a tail beyond 5.3 standard deviations: the inverse
+    # float32 cannot represent probabilities of a tail beyond 5.3 standard deviations: the inverse
     # distribution function would give infinities there. Half precision is drawn in float32.
     reach = max(lower, -5.3), min(upper, 5.3)
     masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
@@ -218,7 +218,7 @@ def parametrized_truncated_normal(
 
 
 def _shifted(draw: Draw, mean: float) -> Draw:
-    # An addition of 0 is left out, so the values stay JAX's bit for bit.
+    # Without an addition of 0 the values stay JAX's bit for bit.
     if isinstance(mean, int | float) and mean == 0:
         return draw
     return lambda key, shape, dtype: draw(key, shape, dtype) + jnp.asarray(mean, dtype)
@@ -239,12 +239,12 @@ def _check_bounds(what: str, low: float, high: float) -> None:
         raise errors.refusal(f"{what} bounds", (low, high), "lower < upper", "swap the two bounds")
     if high - low > float(np.finfo(np.float32).max):
         raise errors.refusal(
-            f"{what} bounds", (low, high), "a width that float32 holds", "use narrower ones"
+            f"{what} bounds", (low, high), "a difference that float32 holds", "use narrower bounds"
         )
 
 
 def _check_tail(what: str, lower: float, upper: float) -> None:
-    # In a farther tail the distribution function is so close to 1 that float32 is too coarse.
+    # Farther out, the distribution function is so close to 1 that float32 is too coarse.
     if lower > 4 or upper < -4:
         raise errors.refusal(
             f"{what} bounds in units of stddev",

@@ -32,8 +32,8 @@ class KernelRoles(TypedDict, total=False):
 
     Attributes:
       groups: feature groups of a convolution whose in axis already holds in/groups; default 1.
-      transposed: True swaps the fans, for a kernel whose axes are named for the layer that it
-        transposes; default False.
+      transposed: True swaps the fans, for the kernel of a transposed convolution that keeps the
+        axis names of the forward convolution; default False.
       fused: sizes of blocks packed along the out axis; block i is drawn alone, from
         ``fold_in(key, i)``; default None, a single block.
       fan_in: the number of inputs, if the shape does not show it (a bias, a strided transposed
@@ -65,13 +65,13 @@ def named(function: Callable[Parameters, Definition]) -> Callable[Parameters, Na
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             takes = f"arguments {', '.join(signature.parameters)}"
-            raise errors.wrong_type(name, str(error), takes, "correct it") from None
+            raise errors.wrong_type(name, str(error), takes, "correct the call") from None
         if any(str(getattr(value, "dtype", "")).startswith("key<") for value in given.values()):
             raise errors.wrong_type(
                 name,
-                "a PRNG key among its own arguments",
+                "a PRNG key among the arguments of the factory",
                 f"arguments {', '.join(given)}",
-                f"call it first: {name}()(key, shape)",
+                f"call the factory first: {name}()(key, shape)",
             )
         with concrete_arguments(name):
             definition = function(*args, **kwargs)
@@ -92,13 +92,13 @@ def kernel_axes(in_axis: Axis, out_axis: Axis, batch_axis: Axis, roles: KernelRo
 
 
 def for_kernel(definition: Definition, kernel: KernelAxes, dtype: DType) -> Definition:
-    """The definition for one kernel, with a default dtype and the kernel's fused blocks."""
+    """The definition of one kernel with this default dtype; fused blocks are drawn one by one."""
     definition = replace(definition, dtype=dtype)
     return definition if kernel.fused is None else _packed(definition, kernel)
 
 
 def _packed(definition: Definition, kernel: KernelAxes) -> Definition:
-    """The definition for several kernels packed along the out axis."""
+    """The definition of several kernels packed along the out axis."""
     sizes, axis = kernel.fused or (), kernel.out_axis
     assert isinstance(axis, int)  # KernelAxes.check refuses several out axes
 
@@ -133,7 +133,7 @@ def _with_roles(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _literal(name: str, value: Any) -> Any:
-    """An argument as a literal that prints and hashes: dtypes by name, lists as tuples."""
+    """An argument as a literal that prints and hashes: a dtype as its name, a list as a tuple."""
     if name == "dtype" and value is not None:
         return as_dtype(value).name
     if isinstance(value, np.generic):

@@ -13,11 +13,11 @@ from jinit.typing import Axis, Shape
 
 @dataclass(frozen=True)
 class Fans:
-    """The number of inputs of one output unit, and of outputs of one input unit.
+    """The number of inputs of an output unit, and the number of outputs of an input unit.
 
     Attributes:
-      fan_in: receptive field × input size.
-      fan_out: receptive field × output size.
+      fan_in: receptive field × inputs of a group.
+      fan_out: receptive field × outputs of a group.
     """
 
     fan_in: float
@@ -41,9 +41,9 @@ class KernelAxes:
     Attributes:
       in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
       groups: feature groups of a convolution, whose in axis already holds in/groups.
-      transposed: True if the kernel's axes are named for the layer that it transposes; its two fans
-        are then swapped.
-      fused: sizes of the blocks along the out axis, each a kernel of its own; None for one block.
+      transposed: True swaps the fans, for the kernel of a transposed convolution that keeps the
+        axis names of the forward convolution.
+      fused: sizes of the blocks along the out axis, each a separate kernel; None for one block.
       fan_in: the number of inputs of one unit; None if the shape shows it.
     """
 
@@ -57,7 +57,7 @@ class KernelAxes:
 
     @staticmethod
     def among(arguments: dict[str, Any]) -> KernelAxes:
-        """The axes and roles among an initializer's arguments.
+        """The axes and roles that are among an initializer's arguments; defaults for the others.
 
         >>> KernelAxes.among({"groups": 2, "gain": 1.0}).groups
         2
@@ -94,7 +94,7 @@ class KernelAxes:
                 self.fan_in,
                 low=0.0,
                 open_low=True,
-                fix="pass the layer's inputs per unit",
+                fix="pass the number of inputs of one unit",
             )
         if self.fused is None:
             return
@@ -139,9 +139,9 @@ def fans(
       shape: the kernel's shape, rank ≥ 2.
       in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
       groups: feature groups; the in axis of a grouped kernel already holds in/groups.
-      transposed: True if the kernel's axes are named for the layer that it transposes. With a
-        stride s each output sees only 1/s of the taps along an axis; give initializers their
-        ``fan_in`` then.
+      transposed: True swaps the fans, for the kernel of a transposed convolution that keeps the
+        axis names of the forward convolution. With a stride s, each output sees only 1/s of the
+        taps along an axis; pass the true ``fan_in`` to the initializer.
 
     Returns:
       :class:`Fans`.
@@ -207,15 +207,15 @@ def check_axes(shape: tuple[int, ...], in_axis: Axis, out_axis: Axis, batch_axis
             "kernel shape",
             shape,
             "rank >= 2: (receptive field…, in, out)",
-            "a vector has no fans; use constant, normal or uniform for it, or give its bias rule "
-            "through jinit.initialize",
+            "a vector has no fans; use constant, normal or uniform for it, or draw biases by "
+            "a rule of jinit.initialize",
         )
     seen: dict[int, str] = {}
     for role, axes in (("in_axis", in_axis), ("out_axis", out_axis), ("batch_axis", batch_axis)):
         for axis in _several(axes):
             if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank:
                 raise errors.refusal(
-                    role, axis, f"an int in [{-rank}, {rank - 1}] for shape {shape}", "count axes"
+                    role, axis, f"an int in [{-rank}, {rank - 1}] for shape {shape}", "name an axis"
                 )
             if axis % rank in seen:
                 raise errors.refusal(

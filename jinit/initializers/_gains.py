@@ -63,18 +63,18 @@ def gain(
       activation: a name, a spec string such as ``"leaky_relu(0.2)"``, or an elementwise callable.
       parameter: the slope of a leaky ReLU: ``gain("leaky_relu", 0.2)``.
       convention: ``"forward"``, ``"backward"`` or ``"torch"``.
-      kinks: points where φ or a derivative jumps. The default is the registered kinks of a name,
-        and for a callable those that a search on (−12, 12) detects.
+      kinks: points where φ or a derivative jumps. By default a named activation has its registered
+        kinks; for a callable, a search on (−12, 12) finds them.
 
     Returns:
       The gain, dimensionless: a :class:`Gain`, which is a float. Its relative error is below 1e-6
-      for smooth activations, and a rounding error for piecewise-linear ones.
+      for smooth activations; for piecewise-linear ones it is only rounding.
 
     Raises:
       ValueError: the name or the convention is unknown; the activation is not in torch's table; the
         expectation is zero or not finite (the activation keeps no signal); the quadrature does not
-        resolve it (features narrower than 1/500, or jumps closer together than 1/16: give their
-        ``kinks``); the activation is NaN somewhere on the line.
+        resolve the function (features narrower than 1/500, or jumps closer together than 1/16: give
+        their ``kinks``); the activation is NaN for some z.
       TypeError: the activation is not elementwise, or uses traced values.
 
     Reference: He et al. 2015, equations 7–14, generalised to any φ.
@@ -94,7 +94,7 @@ def gain(
     if math.isnan(moment):
         raise errors.refusal(
             f"E φ² of {phi.name}" if convention == "forward" else f"E φ′² of {phi.name}",
-            "what the quadrature does not resolve",
+            "a function that the quadrature does not resolve",
             "a finite mean of a function that is smooth on a scale of 1/500 between its kinks",
             "kinks=(…): the points where it jumps",
         )
@@ -103,7 +103,7 @@ def gain(
             f"second moment of {phi.name}",
             moment,
             "a positive number",
-            "it keeps no signal; if it does between two jumps, name them: kinks=(…)",
+            "the activation keeps no signal; if it is non-zero between two jumps, pass kinks=(…)",
         )
     return Gain(1 / math.sqrt(moment), phi.name, convention)
 
@@ -125,13 +125,13 @@ def _check_alone(activation: Activation) -> None:
             "a function of its input alone",
             "compute the gain outside jit, vmap and grad, with plain numbers in its place",
         ) from None
-    unknown = points[np.isnan(together)]
-    if unknown.size:
+    undefined = points[np.isnan(together)]
+    if undefined.size:
         raise errors.refusal(
-            f"{activation.name} at {unknown[0]}",
+            f"{activation.name} at {undefined[0]}",
             math.nan,
-            "a number everywhere on the line",
-            "extend it, e.g. lambda x: f(jnp.maximum(x, 0))",
+            "a number for every z",
+            "define it for all z, e.g. lambda x: f(jnp.maximum(x, 0))",
         )
 
 

@@ -20,12 +20,12 @@ TRUNCATED_STDDEV = 0.87962566103423978
 class Law:
     """The distribution of one entry of the array that an initializer draws.
 
-    For a complex dtype stddev is √E|w − mean|², and low and high bound the modulus.
+    For a complex dtype, stddev is √E|w − mean|² and low and high bound the modulus.
 
     Attributes:
       distribution: the family. ``"deterministic"`` entries depend on their position and not on the
         key; a ``"mixture"`` entry follows one of ``components``.
-      mean, stddev: the moments of one entry (of all entries, if the array is deterministic).
+      mean, stddev: the moments of one entry, or over all entries of a deterministic array.
       low, high: the bounds of the support.
       size: for ``"orthogonal"``, the dimension n. An entry is ``high`` times a coordinate of a
         uniform point on the unit sphere in n dimensions.
@@ -58,7 +58,7 @@ class Law:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether entries depend on the key.
+        """True if entries depend on the key.
 
         >>> constant(0.0).is_drawn
         False
@@ -68,7 +68,8 @@ class Law:
     def density(self, x: ArrayLike) -> np.ndarray:
         """The probability density at ``x``, in the shape of ``x``.
 
-        It is 0 for the laws without a density: constants, deterministic arrays and ±σ.
+        Returns 0 for laws without a density (constants, deterministic arrays, ±σ), which a mixture
+        therefore leaves out, and for orthogonal entries of size ≤ 2.
 
         >>> round(float(uniform(-0.5, 0.5).density(0.1)), 6)
         1.0
@@ -113,7 +114,7 @@ def uniform(low: float, high: float) -> Law:
 
 
 def centred(distribution: str, stddev: float) -> Law:
-    """Mean 0 and this standard deviation; truncated normals are cut at ±2 σ of their parent.
+    """Mean 0 and this standard deviation; a truncated normal is cut at ±2 σ of its parent.
 
     >>> round(centred("uniform", 1.0).high, 6)
     1.732051
@@ -244,7 +245,7 @@ def truncated_moments(lower: float, upper: float) -> tuple[float, float]:
 def normal_mass(lower: float, upper: float) -> float:
     """P(lower < z < upper) for z ~ N(0, 1).
 
-    Bounds of one sign are mirrored to the lower tail, where the difference loses no digits.
+    Positive bounds are mirrored to the lower tail, where the difference loses no digits.
 
     >>> round(normal_mass(-1.0, 1.0), 6)
     0.682689

@@ -1,4 +1,4 @@
-"""Defines orthogonal kernels: uniform (Haar) over matrices with orthonormal rows or columns."""
+"""Defines orthogonal kernels: Haar-uniform matrices with orthonormal rows or columns."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ KEEPS = ("variance", "norm")
 def orthogonal(
     scale: float = 1.0, column_axis: int = -1, dtype: DType = None, *, method: str = "qr"
 ) -> Definition:
-    """scale · Q with QᵀQ = I (or QQᵀ = I), Q uniform over such matrices.
+    """scale · Q with QᵀQ = I (or QQᵀ = I), where Q is uniform (Haar) over these matrices.
 
-    The kernel is a matrix: ``column_axis`` gives its columns and all other axes its rows. The
-    smaller side is orthonormal. One entry has variance scale²/max(rows, columns).
+    The kernel is a matrix: ``column_axis`` gives its columns and all other axes its rows. Rows or
+    columns, whichever are fewer, are orthonormal. One entry has variance scale²/max(rows, columns).
 
     Two methods draw from the same law, with different values for one key:
 
     - ``"qr"`` is JAX's: the sign-corrected QR decomposition of a Gaussian matrix. Under vmap it
       runs one LAPACK call after another on CPU; on accelerators it is latency-bound.
     - ``"householder"`` draws the reflections of that decomposition directly (Stewart 1980) and
-      multiplies them in blocks I − V T Vᵀ (Puglisi 1992). It needs little more than half the random
-      numbers and half the operations, all of them matrix products, without LAPACK. Its speed is
-      limited by the chain of 4 to 16 dependent blocks, and on CPU also by the random numbers and
-      one pass over the matrix per block. It serves real dtypes only.
+      multiplies them in blocks I − V T Vᵀ (Puglisi 1992). It needs little more than half as many
+      random numbers and operations as ``"qr"``; the operations are matrix products, without LAPACK.
+      Its speed is limited by the chain of 4 to 16 dependent blocks, and on CPU also by the random
+      numbers and one pass over the matrix per block. It draws real dtypes only.
 
     Args:
-      scale: multiplies Q, not 0, for example an activation's gain; may be traced.
+      scale: multiplies Q, for example an activation's gain; not 0; may be traced.
       column_axis: the axis of the columns.
       dtype: default dtype; bfloat16 and float16 are computed in float32 and rounded. A complex
         dtype gives a unitary matrix (``"qr"``).
@@ -52,7 +52,7 @@ def orthogonal(
 
     Raises:
       ValueError: the rank is below 2, the axis is out of range, the shape is empty, the scale is 0
-        or NaN, or the method is unknown.
+        or not finite, or the method is unknown.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; Mezzadri 2007, section 5; Stewart 1980,
     section 3.
@@ -95,12 +95,12 @@ def scaled_orthogonal(
     keep: str = "variance",
     method: str = "qr",
 ) -> Definition:
-    """gain(φ) · Q, with a correction if the kernel widens: a semi-orthogonal kernel for φ.
+    """gain(φ) · Q, a semi-orthogonal kernel for the activation φ.
 
-    The kernel has n inputs and m outputs. ``keep="variance"`` multiplies Q by √(m/n) if m > n;
-    every entry then has variance gain²/n, as with :func:`scaled_for`, and the second moment *per
-    unit* is kept. ``keep="norm"`` does not; a widening layer then keeps the *length* of its input,
-    and an entry has variance gain²/max(n, m).
+    The kernel has n inputs and m outputs. ``keep="variance"`` multiplies Q by √(m/n) if m > n, so
+    that every entry has variance gain²/n, as with :func:`scaled_for`, and the second moment *per
+    unit* is kept. ``keep="norm"`` leaves it out: a widening layer keeps the *length* of its
+    input, and an entry has variance gain²/max(n, m).
 
     Args:
       activation: a name, a spec string or an elementwise callable; its forward gain is used.
@@ -140,11 +140,11 @@ def householder_product(key: Key, n: int, m: int, dtype: DType) -> Array:
     """A uniform (m, n) matrix with orthonormal rows, n ≥ m, from m random reflections.
 
     Reflection i maps a Gaussian vector x_i of dimension n − i to axis i. The matrix is the first m
-    rows of the product of all reflections, last one first, with the signs that make R's diagonal
-    positive. The reflection vectors of a block are the rows of V, with |v_i|² = 2; the block's
-    product is I − Vᵀ Tᵀ V, where T⁻¹ is the unit upper triangle of VVᵀ. Blocks are applied to the
-    identity from the last to the first, each to the corner that it changes: 4/3 n³ operations for a
-    square.
+    rows of the product of all reflections, last one first, with the signs that make the diagonal of
+    R (in QR) positive. The reflection vectors of a block are the rows of V, with |v_i|² = 2; the
+    block's product is I − Vᵀ Tᵀ V, where T⁻¹ is the unit upper triangle of VVᵀ. Blocks are applied
+    to the identity from the last to the first, each to the corner that it changes: 4/3 n³
+    operations for a square matrix.
 
     XLA's product on CPU reads its left factor in place and copies its right factor. The matrix has
     orthonormal rows, not columns, so that the large corner is the left factor of every product. The
@@ -178,14 +178,15 @@ def _reflections(tops: list[Array], bottoms: list[Array], size: int) -> tuple[Ar
     """The leading square of V, the triangle T and the signs of each block.
 
     The Gaussian vectors of a block are the rows of X = [top, bottom], and
-    V = diag(c) · (X + [diag(sign · norm), 0]); c is part of T. V and X differ in the leading square
-    only, so the products use the bottoms unchanged. The norms and VVᵀ follow from the small XXᵀ.
+    V = diag(c) · (X + [diag(sign · norm), 0]); T contains the factors c. V and X differ in the
+    leading square only, so the products use the bottoms unchanged. The norms and VVᵀ are computed
+    from the small matrix XXᵀ.
     """
     top = jnp.stack([_padded(block, size) for block in tops])
     grams = [_padded(_product(block, block.T), size) for block in bottoms]
     gram = jnp.stack(grams) + _product(top, jnp.swapaxes(top, 1, 2))
     squares, diagonal = jnp.diagonal(gram, axis1=1, axis2=2), jnp.diagonal(top, axis1=1, axis2=2)
-    # Rows of padding have norm 0; 1 avoids the division by 0.
+    # Padded rows have norm 0; the norm 1 instead avoids a division by 0.
     norm = jnp.sqrt(jnp.where(squares > 0, squares, 1))
     sign = jnp.where(diagonal < 0, -1, 1).astype(top.dtype)
     scale = jnp.sqrt(1 / (norm * (norm + jnp.abs(diagonal))))  # √2/|v|
@@ -219,12 +220,12 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _block_size(m: int) -> int:
-    """The reflections per block: enough for efficient products, few enough to waste little."""
+    """Reflections per block: enough for efficient products, few enough to waste little work."""
     return 2 ** min(6, max(4, (m // 8).bit_length() - 1)) if m <= 1024 else m // 16
 
 
 def _unit_upper_inverse(a: Array) -> Array:
-    """Inverses of (…, b, b) unit upper triangles; only entries above the diagonal are read.
+    """Inverses of unit upper triangular (…, b, b) matrices; reads entries above the diagonal only.
 
     The recursion [[A, B], [0, C]]⁻¹ = [[A⁻¹, −A⁻¹ B C⁻¹], [0, C⁻¹]] ends at order 16. There the
     nilpotent part N satisfies (I + N)⁻¹ = (I − N)(I + N²)(I + N⁴)(I + N⁸).
@@ -249,13 +250,13 @@ def _unit_upper_inverse(a: Array) -> Array:
 
 
 def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:
-    """The (rows, columns) of a kernel as a matrix."""
+    """The numbers of rows and columns of a kernel that is read as a matrix."""
     rank = len(shape)
     if rank < 2 or not math.prod(shape):
         raise errors.refusal(
-            "orthogonal shape", shape, "rank >= 2, sizes >= 1", "vectors have no orthogonal rule"
+            "orthogonal shape", shape, "rank >= 2, sizes >= 1", "use 'normal' for a vector"
         )
     errors.check_integer(
-        "column_axis", column_axis, low=-rank, high=rank - 1, fix=f"shape is {shape}"
+        "column_axis", column_axis, low=-rank, high=rank - 1, fix=f"name an axis of {shape}"
     )
     return math.prod(shape) // shape[column_axis], shape[column_axis]

@@ -48,12 +48,13 @@ class Row:
 
     Attributes:
       name: the canonical name.
-      factory: returns the initializer; its parameters are the arguments of the spec string.
+      factory: the function that returns the initializer; its parameters are the arguments of the
+        spec string.
       formula: the law of one entry; n = fan_in, m = fan_out.
       reference: author, year and equation of the rule.
       aliases: the names in torch, Keras, KotlinDL and the papers.
       example: a spec string with every required argument; empty if no argument is required.
-      shape: a shape that the initializer serves, (receptive field…, in, out), for examples.
+      shape: a shape for examples, (receptive field…, in, out), that the initializer can draw.
     """
 
     name: str
@@ -189,9 +190,9 @@ def row(name: str) -> Row:
     'Var W = 2/((1+a²) n)'
     """
     if name not in _REGISTRY:
-        # The names of that later room are not copied here, so the message points to its list.
+        # Names of calibrations belong to a later room, jinit.calibrate; the message points there.
         error = _REGISTRY.unknown(name)
-        also = "jinit.calibrate.names() lists each initializer that needs a model and data"
+        also = "jinit.calibrate.names() lists initializers that need a model and data"
         raise errors.ValueRefusal(
             error.what, error.got, error.allowed, error.fix, f"{error}; {also}"
         )
@@ -222,13 +223,14 @@ def register(
 
     Args:
       name: an identifier that is not yet taken.
-      factory: returns an initializer; its parameters become the arguments of the spec string.
+      factory: a function that returns an initializer; its parameters become the arguments of the
+        spec string.
       formula: the law of one entry, printed by :func:`describe`.
       reference: author, year and equation, printed by :func:`describe`.
       aliases: alternative spellings of the name.
 
     Raises:
-      ValueError: a name is taken by another initializer, or is not an identifier.
+      ValueError: the name or an alias is taken by another initializer, or is not an identifier.
       TypeError: the factory is not callable.
 
     >>> register("tiny_normal", lambda: normal(1e-6), aliases=("TinyNormal",))

@@ -1,4 +1,4 @@
-"""Defines the random initializers whose variance follows the fans: Var W = scale / n."""
+"""Defines random initializers whose variance is a scale divided by a fan: Var W = scale / n."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def variance_scaling(
 ) -> Definition:
     """Var W = scale / n, where n is the fan that ``mode`` names.
 
-    ``"truncated_normal"`` is cut at ±2 σ and corrected, so that its variance is scale/n too;
+    ``"truncated_normal"`` is cut at ±2 σ and rescaled, so that its variance is scale/n too;
     ``"uniform"`` is U[−√(3 scale/n), √(3 scale/n)]; ``"rademacher"`` is ±√(scale/n).
 
     Args:
@@ -34,10 +34,11 @@ def variance_scaling(
       in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
       dtype: default dtype of the draws; None means the JAX default float.
       **roles: ``groups`` (default 1), feature groups of a convolution whose in axis already holds
-        in/groups; ``transposed`` (False), True swaps the fans, for a kernel whose axes are named
-        for the layer that it transposes; ``fused`` (None), sizes of blocks packed along the out
-        axis, block i drawn alone from ``fold_in(key, i)``; ``fan_in`` (None), the number of
-        inputs, if the shape does not show it (a bias, a strided transposed convolution).
+        in/groups; ``transposed`` (False), True swaps the fans, for the kernel of a transposed
+        convolution that keeps the axis names of the forward convolution; ``fused`` (None), sizes
+        of blocks packed along the out axis, block i drawn alone from ``fold_in(key, i)``;
+        ``fan_in`` (None), the number of inputs, if the shape does not show it (a bias, a strided
+        transposed convolution).
 
     Returns:
       An initializer for kernels (rank ≥ 2). The values are bit for bit those of
@@ -69,8 +70,7 @@ def lecun_normal(
 ) -> Definition:
     """Truncated normal with Var W = 1/fan_in, which keeps the variance of a linear layer.
 
-    The arguments and the result are those of :func:`variance_scaling` with
-    scale 1, fan_in.
+    The arguments and the result are those of :func:`variance_scaling` with scale 1 and fan_in.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -94,8 +94,7 @@ def lecun_uniform(
 ) -> Definition:
     """U[−√(3/fan_in), √(3/fan_in)]: Var W = 1/fan_in.
 
-    The arguments and the result are those of :func:`variance_scaling` with
-    scale 1, fan_in.
+    The arguments and the result are those of :func:`variance_scaling` with scale 1 and fan_in.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -124,8 +123,8 @@ def glorot_normal(
     Args:
       gain: multiplies the standard deviation, > 0 (torch's ``gain``).
 
-    The other arguments and the result are those of :func:`variance_scaling` with
-    scale gain², fan_avg.
+    The other arguments and the result are those of :func:`variance_scaling` with scale gain²
+    and fan_avg.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -156,8 +155,8 @@ def glorot_uniform(
     Args:
       gain: multiplies the bound, > 0 (torch's ``gain``).
 
-    The other arguments and the result are those of :func:`variance_scaling` with
-    scale gain², fan_avg.
+    The other arguments and the result are those of :func:`variance_scaling` with scale gain²
+    and fan_avg.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -188,8 +187,7 @@ def he_normal(
       negative_slope: a of the leaky ReLU, dimensionless; 0 is ReLU.
       mode: the fan n; ``"fan_in"`` keeps the forward pass, ``"fan_out"`` the backward pass.
 
-    The other arguments and the result are those of :func:`variance_scaling` with
-    scale 2/(1 + a²).
+    The other arguments and the result are those of :func:`variance_scaling` with scale 2/(1 + a²).
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -245,14 +243,14 @@ def fan_in_normal(
 ) -> Definition:
     """N(0, k/fan_in), untruncated: k = 1 for tanh ("Xavier"), k = 2 for ReLU ("He").
 
-    Most tutorials print these forms. They differ from the papers' Xavier (fan_avg) and from the
-    truncated draws of the deep-learning libraries; k = 2 has He's variance.
+    Most tutorials print these formulas. They differ from the paper's Xavier (fan_avg) and from the
+    truncated draws of deep-learning libraries; k = 2 has He's variance.
 
     Args:
       k: variance times fan_in, > 0.
 
-    The other arguments and the result are those of :func:`variance_scaling` with
-    scale k, fan_in, normal.
+    The other arguments and the result are those of :func:`variance_scaling` with scale k,
+    fan_in and normal.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -277,8 +275,8 @@ def fan_avg_normal(
 ) -> Definition:
     """N(0, 2/(fan_in + fan_out)), untruncated.
 
-    The arguments and the result are those of :func:`variance_scaling` with
-    scale 1, fan_avg, normal.
+    The arguments and the result are those of :func:`variance_scaling` with scale 1, fan_avg
+    and normal.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -306,8 +304,8 @@ def fan_in_uniform(
     linear layers in ``torch`` and Equinox, for the bias too (with the kernel's fan_in). Each linear
     layer shrinks the signal by √3.
 
-    The arguments and the result are those of :func:`variance_scaling` with
-    scale 1/3, fan_in, uniform.
+    The arguments and the result are those of :func:`variance_scaling` with scale 1/3, fan_in
+    and uniform.
 
     Raises:
       ValueError, TypeError: as for :func:`variance_scaling`.
@@ -322,8 +320,10 @@ def fan_in_uniform(
 
 
 def _gain_squared(gain: float) -> float:
-    errors.check_number("gain", gain, low=0.0, open_low=True, fix="jinit.initializers.gain('tanh')")
-    # JAX's glorot passes a float too, so the variance is rounded in the same place.
+    errors.check_number(
+        "gain", gain, low=0.0, open_low=True, fix="pass jinit.initializers.gain('tanh')"
+    )
+    # A float, as in JAX's glorot, so that the variance is rounded at the same step.
     return float(gain) ** 2
 
 

@@ -15,7 +15,7 @@ from jinit.typing import Array, DType, Key
 
 
 class Defined(Protocol):
-    """An initializer with a definition; it hashes as its spec string."""
+    """An initializer with a definition; its hash is that of its name and arguments."""
 
     @property
     def definition(self) -> Definition: ...
@@ -28,10 +28,10 @@ def check_sharding(sharding: Sharding | PartitionSpec, shape: tuple[int, ...]) -
 
     Args:
       sharding: a ``Sharding``, or a ``PartitionSpec`` of the mesh in use.
-      shape: of the array.
+      shape: the shape of the array.
 
     Raises:
-      TypeError: the argument is neither.
+      TypeError: the sharding is neither of the two.
       ValueError: too many axes, a ``PartitionSpec`` without a mesh, devices that do not divide the
         shape.
 
@@ -43,10 +43,14 @@ def check_sharding(sharding: Sharding | PartitionSpec, shape: tuple[int, ...]) -
         raise errors.wrong_type("out_sharding", sharding, "a Sharding or a PartitionSpec", fix)
     spec = getattr(sharding, "spec", sharding)
     if isinstance(spec, PartitionSpec) and len(spec) > len(shape):
-        raise errors.refusal("out_sharding", sharding, f"at most the axes of {shape}", fix)
+        raise errors.refusal(
+            "out_sharding", sharding, f"at most {len(shape)} axes, for shape {shape}", fix
+        )
     if isinstance(sharding, PartitionSpec):
         if jax.sharding.get_abstract_mesh().empty:
-            raise errors.refusal("out_sharding", sharding, "a mesh to apply it to", fix)
+            raise errors.refusal(
+                "out_sharding", sharding, "a PartitionSpec with a mesh in use", fix
+            )
         return
     try:
         sharding.shard_shape(shape)
@@ -63,16 +67,16 @@ def sharded(
     dtype: DType,
     sharding: Sharding | PartitionSpec,
 ) -> Callable[[Key], Array]:
-    """One compiled program for each initializer, shape and sharding.
+    """A compiled draw, cached by initializer, shape, dtype and sharding.
 
     Args:
       initializer: a :class:`jinit.initializers.NamedInitializer`.
-      shape, dtype: of the array.
+      shape, dtype: those of the array.
       sharding: a sharding that :func:`check_sharding` accepts.
 
     Returns:
-      ``key -> array`` with this sharding. On a mesh with explicit axes the array's type has the
-      sharding too.
+      A function of a key that returns an array with this sharding. On a mesh with explicit axes
+      the sharding is also part of the array's type.
 
     >>> from jinit import initializers
     >>> mesh = jax.make_mesh((1,), ("d",))
@@ -100,17 +104,17 @@ def _compiled(
     def draw(key: Key) -> Array:
         return definition.draw(key, shape, dtype)
 
-    # A sharded matrix product adds its terms in another order, so draw the full array first.
+    # A sharded matrix product adds its terms in another order, so the full array is drawn first.
     first = _replicated(sharding) if definition.whole else sharding
     if explicit:
-        # Here a sharding is part of a type, and a program inside another cannot change the type.
+        # On explicit axes the sharding is part of the type, which a nested jit cannot change.
         drawn = jax.sharding.auto_axes(draw, axes=explicit, out_sharding=first)
         return jax.jit(lambda key: jax.sharding.reshard(drawn(key), sharding))
     return jax.jit(jax.jit(draw, out_shardings=first), out_shardings=sharding)
 
 
 def _replicated(sharding: Sharding | PartitionSpec) -> Sharding | PartitionSpec:
-    """The sharding that has the full array on each of the same devices."""
+    """The sharding with the full array on each device; returned unchanged if it has no mesh."""
     if isinstance(sharding, NamedSharding):
         return NamedSharding(sharding.mesh, PartitionSpec())
     return PartitionSpec() if isinstance(sharding, PartitionSpec) else sharding

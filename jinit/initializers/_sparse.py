@@ -1,4 +1,4 @@
-"""Defines kernels whose units have few inputs, or a positive weight that keeps them active."""
+"""Defines sparse kernels, and RAI kernels, whose positive weights keep ReLU units active."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def sparse(
     *,
     k: int | None = None,
 ) -> Definition:
-    """Each unit has k incoming weights N(0, stddev²) at random places; its other weights are 0.
+    """Each unit has k incoming weights N(0, stddev²) at random positions; the others are 0.
 
     With ``sparsity`` instead of ``k``, ⌈sparsity · n⌉ of a unit's n weights are 0. torch's
-    ``sparse_`` zeroes a share of each *column* of its (out, in) tensor, which are the outgoing
-    weights of one input; transpose the draw for the same.
+    ``sparse_`` zeroes a fraction of each *column* of its (out, in) tensor: the outgoing weights of
+    one input. To get the same here, draw the shape (out, in) and transpose.
 
     Args:
-      sparsity: share of zeros in [0, 1); give this or ``k``. The default is k = 15 (Martens).
+      sparsity: fraction of zeros, in [0, 1); give this or ``k``. The default is k = 15 (Martens).
       stddev: standard deviation of the weights that are not 0, > 0.
       dtype: default dtype; None means the JAX default float.
-      k: number of weights per unit that are not 0, ≥ 1; n if k > n.
+      k: number of weights per unit that are not 0, ≥ 1; all n are drawn if k > n.
 
     Returns:
       An initializer for (in, out).
 
     Raises:
-      ValueError: the shape is not 2-D, both counts are given, a count is out of range, or stddev is
-        not positive.
+      ValueError: the shape is not 2-D or is empty, both sparsity and k are given or one is out of
+        range, or stddev is not positive.
 
     Reference: Martens 2010, section 5.
 
@@ -68,7 +68,7 @@ def sparse(
             raise errors.refusal(
                 "sparsity",
                 sparsity,
-                f"a share that leaves at least one of {shape[0]} weights",
+                f"a fraction that leaves at least one of {shape[0]} weights",
                 "lower it",
             )
         return min(kept, shape[0])
@@ -96,8 +96,8 @@ def randomized_asymmetric(
     """RAI: of a unit's n weights and its bias, one is Beta(2, 1), the others are N(0, 0.6008²/n).
 
     The positive entry keeps a deep ReLU network from being inactive at the start. Kernel and bias
-    are one (n + 1, m) array. The *same key* for ``part="kernel"`` and ``part="bias"`` gives the
-    joint law; different keys (as in a parameter tree) make the bias independent of the kernel.
+    are parts of one (n + 1, m) array. The *same key* for ``part="kernel"`` and ``part="bias"``
+    gives the joint law; with different keys (as in a parameter tree) they are independent.
 
     Args:
       part: ``"kernel"`` (shape (n, m)) or ``"bias"`` (shape (m,)).
@@ -105,7 +105,7 @@ def randomized_asymmetric(
       dtype: default dtype; None means the JAX default float.
 
     Returns:
-      An initializer.
+      An initializer for the shape of that part.
 
     Raises:
       ValueError: the part is unknown, a bias has no ``fan_in``, or the kernel is not (in, out).
@@ -130,7 +130,9 @@ def randomized_asymmetric(
         if part == "kernel":
             return shape[0]
         if fan_in is None:
-            raise errors.refusal("fan_in", None, "the kernel's n", "fan_in=64, or use initialize")
+            raise errors.refusal(
+                "fan_in", None, "the kernel's inputs", "fan_in=64, or jinit.initialize"
+            )
         return fan_in
 
     def law(shape: tuple[int, ...]) -> Law:

@@ -64,8 +64,8 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
     """An orthogonal matrix at the centre tap and 0 elsewhere: a convolution that is an isometry.
 
     Args:
-      scale: multiplies Q, non-zero.
-      column_axis: the axis of the columns, as in JAX (-1 or the last axis).
+      scale: multiplies Q, not 0.
+      column_axis: the axis of the columns in the (in, out) matrix at the centre, as in JAX.
       dtype: default dtype; half precision is computed in float32 and rounded.
 
     Returns:
@@ -73,8 +73,8 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
       ``jax.nn.initializers.delta_orthogonal``.
 
     Raises:
-      ValueError: the rank is not 3, 4 or 5, there are more inputs than outputs, or the scale is 0
-        or NaN.
+      ValueError: the rank is not 3, 4 or 5, the shape is empty, there are more inputs than outputs,
+        or the scale is 0 or not finite.
 
     Reference: Xiao et al. 2018, algorithm 1.
 
@@ -109,9 +109,9 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
 def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
     """ZerO: the identity if the layer does not widen, else a block of a Hadamard matrix.
 
-    A layer with in ≥ out has the partial identity. A layer with in < out has 2^(−c/2) times the
+    A kernel with in ≥ out is the rectangular identity. A kernel with in < out is 2^(−c/2) times the
     leading in × out block of the 2^c × 2^c Hadamard matrix, c = ⌈log₂ out⌉, which breaks the
-    symmetry of an identity. A convolution has this matrix at its centre tap.
+    symmetry of an identity. A convolution kernel has this matrix at its centre tap.
 
     Args:
       gain: multiplies the kernel, dimensionless. The paper prints 2^(−(c−1)/2), which is gain √2;
@@ -167,9 +167,9 @@ def looks_linear(
 ) -> Definition:
     """Mirrored blocks that make a doubled ReLU layer linear at the start: relu(h) − relu(−h) = h.
 
-    A hidden kernel is [[W, −W], [−W, W]], where W is orthogonal and has half its size. An
-    ``"input"`` kernel is [W, −W]. An ``"output"`` kernel, and every kernel of a CReLU network, is
-    [W; −W].
+    A hidden kernel is [[W, −W], [−W, W]], where W is orthogonal, with half as many rows and
+    columns. An ``"input"`` kernel is [W, −W]. An ``"output"`` kernel is [W; −W], and so is every
+    kernel of a CReLU network.
 
     Args:
       role: ``"input"``, ``"hidden"`` or ``"output"``; it decides which sides are doubled.
@@ -178,10 +178,11 @@ def looks_linear(
       method: the method that draws W, as in :func:`orthogonal`.
 
     Returns:
-      An initializer for rank 2, and for convolutions (at the centre tap).
+      An initializer for rank ≥ 2; a convolution kernel has the matrix at its centre tap.
 
     Raises:
-      ValueError: a doubled side has an odd size, the rank is below 2, or the role is unknown.
+      ValueError: a doubled side has an odd size, the rank is below 2, the shape is empty, the scale
+        is 0 or not finite, or the role or the method is unknown.
 
     Reference: Balduzzi et al. 2017, section 4.
 
@@ -238,18 +239,18 @@ def _check_convolution(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _centre(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index of the centre tap; for an even size the tap right of the middle, as in torch."""
+    """The index of the centre tap; for an even size, the tap after the middle, as in torch."""
     return tuple(size // 2 for size in shape[:-2])
 
 
 def _places(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Row and column of every entry; each device computes those of its own shard."""
+    """Row and column of every entry, without communication: each device computes its own shard."""
     row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - n) for n in (2, 1))
     return row, column
 
 
 def _at_centre(shape: tuple[int, ...]) -> Array:
-    """Whether an entry lies at the centre tap."""
+    """True for the entries of the centre tap."""
     at_centre = jnp.ones(shape, bool)
     for axis, place in enumerate(_centre(shape)):
         at_centre &= jax.lax.broadcasted_iota(jnp.int32, shape, axis) == place

@@ -20,7 +20,7 @@ DISTRIBUTIONS = ("truncated_normal", "normal", "uniform", "rademacher")
 
 
 def scaled(kernel: KernelAxes, scale: Number, mode: str, distribution: str) -> Definition:
-    """The definition with Var W = scale / fan, shared by all fan-based initializers.
+    """The definition with Var W = scale / fan, on which all fan-based initializers are built.
 
     >>> scaled(KernelAxes(), 1.0, "fan_in", "normal").law((4, 2)).stddev
     0.5
@@ -42,7 +42,7 @@ def scaled(kernel: KernelAxes, scale: Number, mode: str, distribution: str) -> D
             )
         if _as_jax(kernel):
             return _jax_draw(scale, mode, distribution, kernel)(key, shape, dtype)
-        # JAX would compute other fans. For shape (1, n) its fan_in is 1, so scale is the variance.
+        # JAX would compute other fans. Its fan_in for (1, n) is 1, so the scale is the variance.
         inner = _jax_draw(variance(shape), "fan_in", distribution, KernelAxes(0, 1))
         return inner(key, (1, math.prod(shape)), dtype).reshape(shape)
 
