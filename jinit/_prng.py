@@ -78,10 +78,10 @@ def _bits(key: Array, width: int, shape: tuple[int, ...]) -> Array:
     if math.prod(shape) >= 2**32:
         return _JAX.random_bits(key, width, shape)
     words = functools.partial(_words, width=width, shape=shape)
-    return jax.lax.platform_dependent(key, cpu=_apart(words), default=words)
+    return jax.lax.platform_dependent(key, cpu=_not_fused(words), default=words)
 
 
-def _apart(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def _not_fused(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """The same bits from a program that XLA does not merge with the operations that follow.
 
     In one loop, twenty rounds and an inverse error function form a chain of dependent operations

@@ -119,14 +119,14 @@ def _search(function: Callable[[Array], Array], reach: float) -> tuple[float, ..
     return merged(points, 1e-5)
 
 
-def merged(points: Iterable[float], apart: float) -> tuple[float, ...]:
-    """The points in ascending order, without those within ``apart`` of the previous point.
+def merged(points: Iterable[float], distance: float) -> tuple[float, ...]:
+    """The points in ascending order, without those within ``distance`` of the previous point.
 
     >>> merged([2.0, 1.0, 1.0 + 1e-9], 1e-5)
     (1.0, 2.0)
     """
     points = sorted(points)
-    return tuple(p for i, p in enumerate(points) if not i or p - points[i - 1] > apart)
+    return tuple(p for i, p in enumerate(points) if not i or p - points[i - 1] > distance)
 
 
 def _rounded(point: float) -> float:

@@ -121,7 +121,7 @@ def check_number(
     """Returns ``value`` unchanged if it is a finite number in range, or a tracer.
 
     Args:
-      what: what the number is, with its unit, for the message.
+      what: name of the number, with its unit, for the message.
       value: a Python, NumPy or JAX number, or an array of numbers. A tracer has no value yet, so
         it is returned unchecked.
       low, high: the closed range allowed; ``open_low`` excludes ``low`` itself.
@@ -187,7 +187,7 @@ def check_scalar(
         raise wrong_type(
             what,
             value,
-            "one number, known before tracing",
+            "one concrete number, not a tracer",
             "call this once per number, outside of jit, grad and vmap",
         )
     return float(check_number(what, value, low=low, open_low=open_low, fix=fix))
@@ -255,7 +255,7 @@ def check_choice(what: str, value: str, allowed: Sequence[str]) -> str:
     """Returns ``value`` if it is one of ``allowed``.
 
     Raises:
-      ValueError: it is not; the message offers the nearest choice.
+      ValueError: ``value`` is not one of them; the message offers the nearest choice.
 
     >>> check_choice("mode", "fan_in", ["fan_in", "fan_out"])
     'fan_in'
@@ -296,7 +296,7 @@ def missing_extra(package: str, extra: str | None, purpose: str) -> MissingExtra
     Args:
       package: the missing package.
       extra: the extra of jinit that installs it; None if the user installs the package alone.
-      purpose: what needs the package.
+      purpose: the feature that needs the package.
 
     >>> str(missing_extra("rich", "lab", "printing tables"))
     "printing tables needs the package 'rich'; fix: pip install '.[lab]' in a checkout of jinit"

@@ -15,7 +15,7 @@ from jinit import errors
 
 Task: TypeAlias = Literal["multiclass", "binary", "regression"]
 Examples: TypeAlias = Any
-"""Arrays of NumPy or JAX; inside a traced function, tracers."""
+"""NumPy or JAX arrays; tracers inside a traced function."""
 
 
 @jax.tree_util.register_dataclass
@@ -85,7 +85,7 @@ def from_arrays(
         ``(examples, outputs)``.
       x_test, y_test: the test set; default: a fixed random ``test_fraction`` of the examples.
       name: the data set's label in tables.
-      test_fraction: share of test examples, in (0, 0.9]; no seed changes which examples these are.
+      test_fraction: share of test examples, in (0, 0.9]; the split is fixed and depends on no seed.
       standardize: False leaves the values of x unchanged.
 
     Returns:

@@ -67,7 +67,7 @@ class Job:
       lanes: a pytree with a leading lane axis, or a :class:`LaneSource`.
       shared: arguments that all lanes share; default none.
       name: unique among the jobs of one run; progress, errors and the store use it.
-      tile: lanes per call, ≥ 2; None derives it from the bytes a lane carries and the platform.
+      tile: lanes per call, ≥ 2; None derives it from the platform and the bytes of a lane's state.
 
     >>> Job(lambda x: 2 * x, np.arange(3), name="double").tile is None
     True
@@ -96,7 +96,7 @@ def run(
       fn: any pure, traceable function of one lane.
       lanes: a pytree of arrays with a common leading lane axis.
       *shared: arguments that all lanes share.
-      tile: lanes per call, ≥ 2; default from the bytes a lane carries and the platform.
+      tile: lanes per call, ≥ 2; None derives it from the platform and the bytes of a lane's state.
       workers: number of threads (CPU) or devices; default all.
       progress: called with an :class:`Event` after each compile and each tile.
       store: keeps finished tiles. To continue after an interruption, pass the same store, function

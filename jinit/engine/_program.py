@@ -111,7 +111,7 @@ _SETTINGS = (
 def cached(
     fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...], *, width: int, name: str
 ) -> Program:
-    """The program for these arguments: the one made earlier in this process, or a new one.
+    """The program for these arguments, from the cache of this process if possible.
 
     The cache key is the function, all shapes, the width, and ``_SETTINGS``. Functions are compared
     by equality: two equal frozen dataclasses with ``__call__`` share a program, two lambdas do not.

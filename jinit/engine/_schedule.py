@@ -275,7 +275,7 @@ def _drain(
 
 
 def _hang(active: dict[int, tuple[str, float]], hang_after: float) -> errors.HangError:
-    """The error that says what every busy worker is doing."""
+    """The error for a hang; its message lists the present task of every busy worker."""
     now = time.monotonic()
     tasks = "; ".join(f"{label} for {now - since:.0f} s" for label, since in active.values())
     return errors.HangError(

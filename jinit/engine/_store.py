@@ -63,7 +63,7 @@ class MemoryStore:
             raise errors.refusal(
                 f"store of job {job!r}",
                 "another function, other lanes, other arguments or another tile width",
-                "the same as those of its finished tiles",
+                "the job that the store's finished tiles came from",
                 "give the job another name, or use a fresh MemoryStore()",
             )
 

@@ -17,7 +17,7 @@ class Ranking:
 
     Attributes:
       mean_ranks: ``(arms,)``, 1 is best; tied arms share their mean rank.
-      p_value: of Friedman's test that all arms are equal; 1 if all scores are tied.
+      p_value: p-value of Friedman's test that all arms are equal; 1 if all scores are tied.
       critical_difference: two arms differ significantly if their mean ranks differ by more.
     """
 

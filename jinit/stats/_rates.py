@@ -13,7 +13,7 @@ from jinit.stats._location import Statistic, flags, reals
 
 @dataclass(frozen=True)
 class WithDiverged:
-    """A metric of an arm with diverged runs, computed with and without these runs.
+    """A metric of an arm, computed with and without the arm's diverged runs.
 
     Attributes:
       rate: share of diverged runs, with its Wilson interval.

@@ -44,7 +44,7 @@ class TimeDifference:
     Attributes:
       restricted_mean_difference: treatment − baseline, the area between the curves up to the
         horizon, with its interval, in steps; negative if the treatment is faster.
-      p_value: of the two-sided log-rank test; 1 if no run of either arm arrived.
+      p_value: p-value of the two-sided log-rank test; 1 if no run of either arm arrived.
     """
 
     restricted_mean_difference: Interval

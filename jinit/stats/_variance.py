@@ -35,7 +35,8 @@ def variance_components(
 ) -> VarianceComponents:
     """Variance components of two-way random effects: y_ij = μ + r_i + c_j + e_ij.
 
-    Estimates are those of the analysis of variance, σ̂²_r = (MS_r − MS_e)/columns, at least 0.
+    The estimates come from the analysis of variance: σ̂²_r = (MS_r − MS_e)/columns, at least 0,
+    where MS is a mean square and MS_e that of the residual; columns likewise.
     Intervals are generalized confidence intervals: each mean square is replaced by draws of SS/χ²,
     where SS is the sum of squares. For normal effects the interval of the residual is exact and the
     others are approximate.

@@ -26,7 +26,7 @@ def user_model(grid: Grid, model: ModelLike) -> Model:
                 f"grid axis {axis!r}",
                 getattr(grid, axis),
                 "its default when you bring your own model",
-                "it would change nothing; build it into the model and compare runs",
+                "it has no effect on your model; build it into the model and compare runs",
             )
     return models.as_model(model)
 

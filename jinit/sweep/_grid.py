@@ -1,4 +1,4 @@
-"""Describes a sweep: every axis is a value or a tuple of values. Its import loads no JAX."""
+"""Describes a sweep: every axis is a value or a tuple of values. Importing it loads no JAX."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class Grid:
 
     Attributes:
       dataset: names of :mod:`jinit.data`; default ``"digits"``.
-      initializer: of the kernels: names, spec strings or callables of :mod:`jinit.initializers`, or
-        calibrations of :mod:`jinit.calibrate`; default ``"glorot_uniform"``.
-      bias_initializer: of the biases; default ``"zeros"``.
+      initializer: initializers of the kernels: names, spec strings or callables of
+        :mod:`jinit.initializers`, or calibrations of :mod:`jinit.calibrate`; default
+        ``"glorot_uniform"``.
+      bias_initializer: initializers of the biases; default ``"zeros"``.
       activation: names, spec strings or callables of :mod:`jinit.activations`; default ``"relu"``.
       depth: hidden layers, 0 to 1,000; 0 is a linear model; default 2.
       width: units per hidden layer, 1 to 65,536; default 64.

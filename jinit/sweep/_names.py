@@ -1,7 +1,7 @@
 """Lists the built-in names of the axes for ``jinit sweep --help``, which loads no JAX.
 
-The registries hold JAX functions and would load it. tests/sweep/test_grid_and_plan.py checks that
-these tuples equal the names in the registries.
+The registries hold JAX functions, so importing them would load JAX. These tuples repeat the names;
+tests/sweep/test_grid_and_plan.py checks that both are equal.
 """
 
 from __future__ import annotations

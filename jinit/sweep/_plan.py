@@ -255,7 +255,7 @@ def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
 
 
 def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
-    """Clip rule → its thresholds: a rule is compiled, a threshold is a number of a lane."""
+    """Clip rule → its thresholds: rules are compiled, thresholds are numbers of the lanes."""
     rules: dict[str | None, tuple[float, ...]] = {}
     for spec in grid.values("clip"):
         rule, threshold = (None, math.inf) if spec is None else clipping.parse(spec)

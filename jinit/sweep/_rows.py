@@ -26,7 +26,7 @@ Finished: TypeAlias = tuple[PlannedProgram, list[tuple[Tile, PyTree]]]
 
 
 def finished(store: Store, programs: Sequence[PlannedProgram]) -> list[Finished]:
-    """The finished tiles of every program that has any."""
+    """The finished tiles of every program that has at least one."""
     results = []
     for program in programs:
         tiles = cut(program.runs, program.tile)

@@ -27,7 +27,7 @@ class _Progress:
 
     Attributes:
       loss_sum: float32, sum of the minibatch losses since the last evaluation.
-      gradient_norm: float32, of the last step.
+      gradient_norm: float32, norm of the last step's gradient, before clipping.
       steps_to_target: int32, −1 until the target is reached.
     """
 
@@ -65,14 +65,14 @@ def fit(
     Returns:
       The final :class:`TrainState` and a dict of metrics. Scalars:
 
-      - ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``: of the final
+      - ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``: values of the final
         parameters on the whole training or test set;
       - ``steps_to_target``: first evaluated step whose test accuracy reaches the target, −1 if none
         does;
       - ``status``: a :class:`Status`;
       - ``first_bad_step``: first step whose loss or gradient is not finite, counted from 1; −1 if
         none; steps + 1 if only the final training loss is not finite;
-      - ``gradient_norm``: of the last step;
+      - ``gradient_norm``: norm of the last step's gradient, before clipping;
       - ``clip_fraction``: share of updates that the clip changed, NaN without a clip.
 
       Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous

@@ -44,7 +44,7 @@ class Loss:
         """The loss, a scalar: the mean over the batch.
 
         Args:
-          outputs: of the network, ``(batch, k)``.
+          outputs: outputs of the network, ``(batch, k)``.
           y: classes ``(batch,)``, or targets ``(batch, k)``.
         """
         return self.function(outputs, y)

@@ -127,8 +127,8 @@ def make(
     Args:
       optimizer: one of :func:`names`, or an :class:`Optimizer`.
       learning_rate: > 0; may be traced.
-      momentum: of ``momentum`` and ``nesterov``; β₁ of Adam and AdamW; in [0, 1); default 0.9; may
-        be traced. Optimizers without momentum ignore it.
+      momentum: decay of the momentum, β₁ of Adam and AdamW; in [0, 1); default 0.9; may be traced.
+        Optimizers without momentum ignore the value.
       weight_decay: coefficient ≥ 0; may be traced. With the default 0.0, AdamW equals Adam (the
         default of optax's AdamW is 1e-4).
       clip: a rule of :mod:`jinit.clipping`, or None.
