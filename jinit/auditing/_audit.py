@@ -1,8 +1,8 @@
 """Checks initial weights of any origin and reports faults with evidence and a fix.
 
 Checks compare entries with each other, σ with the fans of the layer, and one seed with another. A
-kernel is healthy if a usual rule gives its σ with the layer's true fans. If only a rule
-with wrong fans gives that σ, the finding names the mistake.
+kernel is healthy if a usual rule gives its σ with the layer's true fans. If only a rule with
+wrong fans gives that σ, the finding names the mistake.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def audit(
     """Checks initial weights and reports what is wrong with them.
 
     Without ``rules``, a kernel is healthy if a usual rule (LeCun, He, Glorot, fan-in uniform,
-    orthogonal, …) with the layer's true fans gives its σ within six standard errors. If only a rule
-    with mistaken fans does, the mistake is reported; if no rule does, σ is reported only if
-    σ² · fan_in lies outside [1/20, 20].
+    orthogonal, …) with the layer's true fans gives its σ within six standard errors (at least
+    0.5 %). If only a rule with mistaken fans does, and σ is off by a factor of 1.5 or more, the
+    mistake is reported. If no rule does, σ is reported only if σ² · fan_in lies outside [1/20, 20].
 
     With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
     leaf must have the rule's σ and mean (at a family-wise false-alarm rate of 10⁻³), its bounds,
@@ -123,11 +123,16 @@ def _leaf_findings(leaf: Leaf) -> Iterator[Finding]:
     bad = int((~np.isfinite(flat)).sum())
     if bad:
         evidence = f"{bad} of {flat.size} entries are NaN or inf"
-        yield Finding("not finite", leaf.path, evidence, fix="check its stddev and draw it again")
+        yield Finding(
+            "not finite",
+            leaf.path,
+            evidence,
+            fix="check the initializer's stddev, draw the leaf again",
+        )
         return
     if leaf.layout is not None and leaf.layout.kind == "embedding" and leaf.values.ndim > 1:
         yield from _same_rows(leaf)
-    if not leaf.matrix or flat.size < 2 or not flat.any():
+    if not leaf.is_matrix or flat.size < 2 or not flat.any():
         return
     if leaf.is_kernel and (finding := _same_units(leaf)):
         yield finding
@@ -184,7 +189,7 @@ def _mean(leaf: Leaf) -> Iterator[Finding]:
             leaf.path,
             f"mean {mean:.3g}, but σ {stddev:.3g}; range [{low:.3g}, {high:.3g}]",
             threshold=f"|mean| <= 0.3 σ = {0.3 * stddev:.3g}, or six standard errors of the mean",
-            fix="center it: jax.nn.initializers.uniform is one-sided, use uniform_range(-a, a)",
+            fix="use uniform_range(-a, a); jax.nn.initializers.uniform is one-sided",
         )
 
 

@@ -18,7 +18,7 @@ def duplicates(leaves: list[Leaf]) -> list[Finding]:
 
     Leaves of different sizes are compared over the entries of the smaller one.
     """
-    drawn = [leaf for leaf in leaves if leaf.matrix and _is_random(leaf.flat)]
+    drawn = [leaf for leaf in leaves if leaf.is_matrix and _is_random(leaf.flat)]
     if not drawn:
         return []
     candidates, prefixes = [], []

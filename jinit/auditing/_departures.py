@@ -57,7 +57,7 @@ def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment])
 
 
 def _is_drawn(assignment: Assignment) -> bool:
-    """Whether the leaf's entries are random; True for an initializer without a known law."""
+    """Whether the leaf's entries are random: False if kept, True if the law is unknown."""
     if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
         return assignment.initializer is not None
     return assignment.initializer.law(_kernel(assignment)).is_drawn

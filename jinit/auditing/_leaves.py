@@ -30,7 +30,7 @@ class Leaf:
         return self.layout is not None and self.layout.kind in ("kernel", "recurrent")
 
     @property
-    def matrix(self) -> bool:
+    def is_matrix(self) -> bool:
         """Whether the leaf may hold the weights of several units: rank ≥ 2, no bias, no vector."""
         may_be = self.layout is None or self.layout.kind in ("kernel", "recurrent", "embedding")
         return may_be and self.values.ndim > 1

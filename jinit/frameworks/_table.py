@@ -59,8 +59,8 @@ def get(name: str) -> Framework:
 def register(framework: Framework) -> None:
     """Adds a framework, and its defaults as the preset of its host.
 
-    Its models, host and preset then work wherever others do. Registering an equal
-    framework again changes nothing.
+    Its models, host and preset then work wherever built-in ones do. Registering an equal framework
+    again changes nothing.
 
     Args:
       framework: the framework to add.

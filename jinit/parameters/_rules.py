@@ -208,7 +208,7 @@ def _unknown_layer(leaf: TreeLeaf, rule: str) -> ValueError:
     kind = "dense" if len(leaf.value.shape) > 1 else "vector"
     return errors.refusal(
         f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
-        "no layer",
+        "no layer kind",
         f"a layer kind, because {rule} needs the in and out axes",
         f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}, or another "
         "layer kind",

@@ -1,4 +1,4 @@
-"""Runs the coordinate check: measures how far a few training steps move each layer, by width."""
+"""Runs the coordinate check: measures at several widths how far training moves each layer."""
 
 from __future__ import annotations
 
