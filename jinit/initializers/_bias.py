@@ -55,19 +55,24 @@ def class_prior(
         )
     errors.check_number("smoothing", smoothing, low=0.0, fix="use 0.0 or 1.0")
     try:
-        given = None if counts is None else np.asarray(counts, float)
+        numbers = None if counts is None else np.asarray(counts, float)
     except (TypeError, ValueError):
         raise errors.wrong_type("class counts", counts, "numbers", "counts=(90, 10)") from None
     if labels is not None:
-        given = _counts(labels)
-    assert given is not None
-    if given.ndim != 1 or given.size < 2 or not np.isfinite(given).all() or (given < 0).any():
+        numbers = _counts(labels)
+    assert numbers is not None
+    if (
+        numbers.ndim != 1
+        or numbers.size < 2
+        or not np.isfinite(numbers).all()
+        or (numbers < 0).any()
+    ):
         raise errors.refusal("class counts", counts, "two or more numbers >= 0", "counts=(90, 10)")
-    weights = given + smoothing
+    weights = numbers + smoothing
     if not weights.all():
         raise errors.refusal(
             "class counts",
-            tuple(given.tolist()),
+            tuple(numbers.tolist()),
             "every class to occur (log 0 is -inf)",
             "smoothing=1.0, or drop the class",
         )
@@ -91,7 +96,7 @@ def class_prior(
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jnp.asarray(values(shape), dtype)
 
-    arguments: dict[str, Any] = {"counts": tuple(given.tolist())}
+    arguments: dict[str, Any] = {"counts": tuple(numbers.tolist())}
     if smoothing:
         arguments["smoothing"] = smoothing
     return Definition(draw, law, dtype=dtype, arguments=arguments)

@@ -75,8 +75,8 @@ def orthogonal(
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         wide = jnp.float32 if dtype.itemsize < 4 else dtype
         if method == "qr":
-            make = jax.nn.initializers.orthogonal(scale, column_axis)
-            return make(key, shape, wide).astype(dtype)
+            jax_init = jax.nn.initializers.orthogonal(scale, column_axis)
+            return jax_init(key, shape, wide).astype(dtype)
         rows, columns = _matrix(shape, column_axis)
         p = householder_product(key, max(rows, columns), min(rows, columns), wide)
         q = (p if rows <= columns else p.T) * jnp.asarray(scale, wide)

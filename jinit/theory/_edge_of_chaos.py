@@ -50,14 +50,16 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     if sigma_b < _NO_BIAS and table.at_zero == 0 and at_zero > 0:
         # Signals die out (q* ≈ 0), or keep any length q if φ′(√q z) does not depend on q.
         sigma_w = 1 / math.sqrt(at_zero)
-        return _stable(table, sigma_w, 0.0, sigma_b, growth=_growth_over(table, sigma_w, 1e-3))
+        return _require_stable(
+            table, sigma_w, 0.0, sigma_b, growth=_growth_over(table, sigma_w, 1e-3)
+        )
     points = roots(lambda q: _bias_variance(table, q) - sigma_b**2, GRID)
     if not points:
-        raise _nowhere(table, f"sigma_b={sigma_b:g}", _bias_variance(table, GRID))
+        raise _no_critical_point(table, f"sigma_b={sigma_b:g}", _bias_variance(table, GRID))
     answers = [(1 / math.sqrt(float(read_in_float64(table, q).slope_second)), q) for q in points]
     slopes = [sigma_w**2 * float(read_in_float64(table, q).growth) for sigma_w, q in answers]
     best = _first_stable(slopes)
-    return _stable(table, *answers[best], sigma_b, growth=slopes[best] - 1)
+    return _require_stable(table, *answers[best], sigma_b, growth=slopes[best] - 1)
 
 
 def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
@@ -88,7 +90,7 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     check_continuous(table, "edge of chaos")
     at_zero = float(read_in_float64(table, 0.0).slope_second)
     if table.at_zero == 0 and abs(sigma_w**2 * at_zero - 1) < TOLERANCE:
-        _stable(table, sigma_w, 0.0, 0.0, growth=_growth_over(table, sigma_w, 1e-3))
+        _require_stable(table, sigma_w, 0.0, 0.0, growth=_growth_over(table, sigma_w, 1e-3))
         return 0.0
     points = roots(
         lambda q: np.asarray(sigma_w**2 * read_in_float64(table, q).slope_second - 1), GRID
@@ -96,11 +98,11 @@ def critical_sigma_b(activation: ActivationLike, sigma_w: float) -> float:
     # A σ_b² slightly below 0 is rounding error.
     points = [q for q in points if float(_bias_variance(table, q)) >= -1e-12 * q]
     if not points:
-        raise _nowhere(table, f"sigma_w={sigma_w:g}", _bias_variance(table, GRID))
+        raise _no_critical_point(table, f"sigma_w={sigma_w:g}", _bias_variance(table, GRID))
     slopes = [sigma_w**2 * float(read_in_float64(table, q).growth) for q in points]
     best = _first_stable(slopes)
     sigma_b = math.sqrt(max(0.0, float(_bias_variance(table, points[best]))))
-    _stable(table, sigma_w, points[best], sigma_b, growth=slopes[best] - 1)
+    _require_stable(table, sigma_w, points[best], sigma_b, growth=slopes[best] - 1)
     return sigma_b
 
 
@@ -203,7 +205,7 @@ def _first_stable(slopes: list[float]) -> int:
     return next((i for i, slope in enumerate(slopes) if slope < 1 + TOLERANCE), 0)
 
 
-def _stable(
+def _require_stable(
     table: MomentTable, sigma_w: float, q: float, sigma_b: float, *, growth: float
 ) -> float:
     """Returns σ_w; raises ValueError if lengths near the fixed point q grow away from it."""
@@ -222,7 +224,7 @@ def _growth_over(table: MomentTable, sigma_w: float, q: float) -> float:
     return sigma_w**2 * float(read_in_float64(table, q).second) / q - 1
 
 
-def _nowhere(table: MomentTable, where: str, searched: np.ndarray) -> ValueError:
+def _no_critical_point(table: MomentTable, where: str, searched: np.ndarray) -> ValueError:
     """The error for a missing critical point; another one if moments on the grid are NaN."""
     if np.isnan(searched).any():
         return unresolved(table, f"a critical point at {where}")

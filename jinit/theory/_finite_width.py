@@ -178,7 +178,7 @@ def fluctuations_from_table(
         noise = noise - 2 * kept * share**2
         common = common - 2 * kept * share * tilt
         backward = backward - 2 * kept_backward - 2 * kept * tilt**2
-        seen = (
+        row = (
             variance + (1 - kept) * 2 / n,
             variance,
             backward / n,
@@ -187,7 +187,7 @@ def fluctuations_from_table(
             noise / n,
             common / n,
         )
-        return (following, share**2 * variance + noise / n), seen
+        return (following, share**2 * variance + noise / n), row
 
     ahead = [xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
     _, rows = scan(layer, (q, xp.zeros_like(q)), (n, kept_forward, kept_backward, sigma_b, *ahead))
@@ -204,8 +204,8 @@ def fluctuations_from_table(
         return (variance, response), variance + response**2 * length
 
     # The output layer is linear; the gradient at its pre-activations is that of the loss.
-    rest, zero = tuple(x[:-1] for x in rows[1:]), xp.zeros_like(q)
-    _, below = scan(gradient, (zero, zero), rest, reverse=True)
+    hidden, zero = tuple(x[:-1] for x in rows[1:]), xp.zeros_like(q)
+    _, below = scan(gradient, (zero, zero), hidden, reverse=True)
     return Fluctuations(rows[0], xp.concatenate([below, zero[None]]))
 
 

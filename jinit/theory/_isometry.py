@@ -105,8 +105,8 @@ def isometry(activation: ActivationLike) -> Isometry:
     """Checks whether dynamical isometry is attainable with this activation.
 
     On the critical line the mean squared singular value is 1. With orthogonal weights the variance
-    per layer is E φ′⁴/(E φ′²)² − 1; it counts as arbitrarily small if it falls below 0.01 on the
-    line. Gaussian weights add 1 per layer, so isometry is never attainable with them.
+    per layer is E φ′⁴/(E φ′²)² − 1; isometry counts as attainable if this falls below 0.01 on
+    the line. Gaussian weights add 1 per layer, so isometry is never attainable with them.
 
     Args:
       activation: a name, a spec string or an elementwise callable.
@@ -153,7 +153,7 @@ def isometric_point(
 
     Raises:
       ValueError: no critical point has so small a variance, a number out of range, an unknown
-        activation, one that jumps.
+        activation, one that jumps. TypeError: a number that is traced.
 
     Reference: Pennington, Schoenholz & Ganguli 2017, section 3.
 

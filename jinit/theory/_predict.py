@@ -153,11 +153,11 @@ def predict(
     fans = [features, *widths[:-1]]
     shapes = list(zip(fans, widths, strict=True))
     kernels = [_law(network.kernel_init if kernel is None else kernel, s, "kernel") for s in shapes]
-    sigma_w = np.sqrt(fans) * _deviations(kernels)
+    sigma_w = np.sqrt(fans) * _stddevs(kernels)
     sigma_b = np.zeros(len(widths))
     if network.use_bias:
-        given = network.bias_init if bias is None else bias
-        biases = [_law(given, (width,), "bias") for width in widths]
+        bias_init = network.bias_init if bias is None else bias
+        biases = [_law(bias_init, (width,), "bias") for width in widths]
         # Only the second moment of a bias enters, so a constant bias counts like a random one.
         sigma_b = np.hypot([law.stddev for law in biases], [law.mean for law in biases])
     q = float(sigma_w[0] ** 2 * start + sigma_b[0] ** 2)
@@ -223,7 +223,7 @@ def _law(initializer: HasLaw | Initializer, shape: tuple[int, ...], what: str) -
     return initializer.law(shape)
 
 
-def _deviations(laws: Sequence[EntryLaw]) -> np.ndarray:
+def _stddevs(laws: Sequence[EntryLaw]) -> np.ndarray:
     for law in laws:
         if abs(law.mean) > 1e-3 * law.stddev or not law.stddev > 0:
             raise errors.refusal(
