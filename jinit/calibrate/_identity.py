@@ -65,7 +65,7 @@ def fixup(
         raise errors.refusal(
             "model",
             f"{output!r}, used by the output layer and another one",
-            "an output layer with a kernel of its own, which becomes 0",
+            "an output layer with its own kernel, which is set to 0",
             "do not tie the kernel",
         )
     if branches is None:

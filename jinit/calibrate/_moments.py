@@ -260,8 +260,8 @@ def output_bias(
     if bias is None or by_path(params)[bias].size != classes or not alone:
         raise errors.refusal(
             "model",
-            f"{last.name}, called last, without a bias per output that no other layer shares",
-            "an output layer, called last, with biases of its own",
+            f"{last.name}, the last layer, has no bias per output or shares its kernel",
+            "an output layer that is called last and has its own kernel and biases",
             "use_bias=True",
         )
     own = by_path(params)[bias]

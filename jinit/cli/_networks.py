@@ -138,8 +138,8 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
         ("weight_variance", grid.weight_variance, 1e-6),
         ("bias_variance", grid.bias_variance, 0.0),
     ):
-        errors.check_number(name, low, low=least, fix="a variance, from small to large")
-        errors.check_number(name, high, low=low, open_low=True, fix="from small to large")
+        errors.check_number(name, low, low=least, fix="give two variances, the smaller one first")
+        errors.check_number(name, high, low=low, open_low=True, fix="give the smaller one first")
         sides.append(np.sqrt(np.linspace(low, high, grid.points)))
     mark = None
     if grid.initializer is not None:

@@ -82,7 +82,7 @@ def test_fixup_takes_the_branches_of_any_model():
         calibrate.fixup(KEY, model, params, X, branches=[("b0/in/kernel", "b0/outs/kernel")])
     for wrong, error, message in (
         (["b0/in/kernel"], ValueError, "two or more kernels"),
-        (3, TypeError, "a list of the kernels of each"),
+        (3, TypeError, "a list of kernel paths per branch"),
         ([None], ValueError, "two or more kernels"),
         ([branches[0][::-1]], ValueError, "in the order of their calls"),
         ([branches[0], branches[0]], ValueError, "b0/in/kernel, b0/out/kernel twice"),

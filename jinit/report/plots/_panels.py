@@ -95,7 +95,7 @@ def _grid(cells: int, legend: int, longest: int) -> np.ndarray:
     for panel in drawn[:cells]:
         open_frame(panel)
     if cells > columns:
-        # A panel with no panel below needs tick labels of its own.
+        # A panel with no panel below it needs its own tick labels.
         for panel in drawn[max(0, cells - columns) : cells]:
             panel.xaxis.set_tick_params(labelbottom=True)
     return np.array(drawn[:cells])
