@@ -20,6 +20,8 @@ T = TypeVar("T")
 # jinit is not on a package index yet. Every message that names an extra uses this command.
 INSTALL = "pip install '.[{extra}]' in a checkout of jinit"
 SEED_LIMIT = 2**32
+# More names than this make a message hard to read.
+_LONG_LIST = 20
 """Seeds of JAX keys are below this. By default JAX keeps only 32 bits: 2**32 gives the key of 0."""
 
 
@@ -101,10 +103,9 @@ def unknown_name(
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
     use = f"use one of {', '.join(names)}"
     hint = f"did you mean {close[0]!r}?" if close else ""
-    # The message lists all names unless it has both a nearest name and a call that lists them.
-    parts = [hint, f"({listing} lists all {len(names)})" if listing else "" if not hint else use]
-    if not hint:
-        parts.insert(0, use)
+    # A call that lists all names spares the message a long list, or any list beside a hint.
+    spared = bool(listing) and (bool(hint) or len(names) > _LONG_LIST)
+    parts = [hint, "" if spared else use, f"({listing} lists all {len(names)})" if listing else ""]
     message = f"{kind} {_show(got)} is not known; {' '.join(part for part in parts if part)}"
     return ValueRefusal(kind, _show(got), ", ".join(names), hint or use, message)
 

@@ -64,7 +64,9 @@ def constant(value: Value, dtype: DType = None) -> Definition:
 
 @named
 def zeros_init() -> Definition:
-    """Every entry is 0. (With zero kernels, all hidden units of a layer stay equal in training.)
+    """Every entry is 0.
+
+    With zero kernels, all hidden units of a layer stay equal in training.
 
     Returns:
       An initializer for any shape and dtype; bit for bit ``jax.nn.initializers.zeros``.

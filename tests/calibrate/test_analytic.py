@@ -82,7 +82,7 @@ class Images(nn.Module):
         return nn.Dense(128)(x)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_of_other_models_takes_their_activation():
     eqx = pytest.importorskip("equinox")
     images = jax.random.normal(jax.random.key(1), (16, 8, 8, 16))
@@ -151,7 +151,7 @@ def test_analytic_calibration_of_skips_that_end_in_an_activation(x):
     assert bool(trace.converged.all())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_of_doubled_normalized_and_attentive_networks():
     class Attentive(nn.Module):
         @nn.compact

@@ -263,7 +263,7 @@ def test_bad_input_is_refused(call, message, x):
         ),
         (lambda m, p, x: calibrate.output_bias(KEY, m, p, x, None), TypeError, "labels: got None"),
         (lambda m, p, x: jinit.initializers.get("lsuv(orthogonal)"), ValueError,
-         "needs a model and data"),
+         "need a model and data"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_by_name(call, error, message, x):

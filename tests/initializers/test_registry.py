@@ -265,7 +265,7 @@ def test_fans_of_kernels():
         (lambda k: initializers.normal(0.1)(7, (2,)), TypeError, "a PRNG key"),
         (lambda k: initializers.normal(0.1)(jax.random.split(k, 3), (2,)), ValueError, "vmap"),
         (lambda k: initializers.normal(np.ones(3)), TypeError, "one number"),
-        (lambda k: initializers.he_normal(k, (2, 3)), TypeError, "call it first"),
+        (lambda k: initializers.he_normal(k, (2, 3)), TypeError, "call the factory first"),
         (lambda k: initializers.orthogonal(column_axis=1.5)(k, (2, 3)), TypeError, "column_axis"),
         (lambda k: initializers.uniform_range(-3e38, 3e38), ValueError, "float32 holds"),
         (lambda k: initializers.truncated_normal(exact_std="maybe"), TypeError, "exact_std"),

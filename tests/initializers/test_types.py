@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -11,6 +12,7 @@ from jinit import initializers
 from jinit.initializers import _registry
 from jinit.initializers._factories import KernelRoles
 
+ROOT = Path(__file__).parents[2]
 SNIPPET = """
 import jax
 import jax.numpy as jnp
@@ -25,12 +27,20 @@ initializers.variance_scaling(1.0, "fan_in", "normal", groups="two")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_mypy_sees_the_parameters_of_a_factory_and_refuses_wrong_ones(tmp_path):
     pytest.importorskip("mypy")
     snippet = tmp_path / "snippet.py"
     snippet.write_text(SNIPPET)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(snippet)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        str(ROOT / ".mypy_cache"),
+        str(snippet),
+    ]
     output = subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
     lines = [line for line in output.splitlines() if "snippet.py" in line]
     revealed = next(line for line in lines if "Revealed type" in line)

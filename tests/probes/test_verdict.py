@@ -101,7 +101,11 @@ def kinds(activation, depth, kernel, bias):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "kind"), SICK)
+# Every network takes seconds; the full tier makes all of them.
+@pytest.mark.parametrize(
+    ("network", "kind"),
+    [pytest.param(*case, marks=[pytest.mark.full] * (i % 2)) for i, case in enumerate(SICK)],
+)
 def test_sick_networks(network, kind):
     found = {finding.kind: finding for finding in kinds(*network)}
     assert kind in found
@@ -113,7 +117,10 @@ def test_sick_networks(network, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", HEALTHY)
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(one, marks=[pytest.mark.full] * (i % 2)) for i, one in enumerate(HEALTHY)],
+)
 def test_healthy_networks(network):
     assert [finding.kind for finding in kinds(*network)] == ["healthy"]
 
@@ -212,7 +219,7 @@ def test_a_network_that_overflows_explodes_and_does_nothing_else():
         assert np.isnan(column[:, :-1][lost]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_saturated_networks_are_not_told_to_use_larger_weights():
     _, found = seen("tanh", "glorot_uniform", depth=5, scale=1e4)
     assert {"saturated", "vanishing backward"} <= set(found)

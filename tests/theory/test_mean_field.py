@@ -236,7 +236,7 @@ def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
     assert not theory.isometry(jnp.cos).attainable
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_where_moments_are_unknown_nothing_is_claimed():
     assert np.isnan(in64(theory.length_fixed_point, "sin", 100.0, 0.3))
     assert np.isnan(in64(theory.length_fixed_point, jnp.exp, 1.0))
