@@ -19,6 +19,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jinit")
 
 
+# Examples of these rooms compile for seconds each.
+SLOW_EXAMPLES = ("theory", "probes", "calibrate", "advise", "sweep", "report", "train")
+
+
+def pytest_collection_modifyitems(items):
+    """Marks examples that compile as slow, so that the fast tier stays fast."""
+    rooms = [Path("jinit", room).as_posix() for room in SLOW_EXAMPLES]
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            path = item.path.relative_to(item.config.rootpath).as_posix()
+            if path.startswith(tuple(f"{room}/" for room in rooms)):
+                item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def assert_same_bits():
     """Equality to the last bit, or to rounding on JAX before 0.9.

@@ -98,6 +98,7 @@ def test_between_layers_gives_each_kernel_one_rate_and_keeps_the_size():
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_analytic_gives_the_mean_over_calls_the_target():
     """``same`` gets tanh's moment once and ReLU's once: E z² = 32 E W² · their mean."""
     model = Again(2)
@@ -117,6 +118,7 @@ class Squashed(nn.Module):
 
 
 @pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.slow
 def test_analytic_tells_what_is_linear_in_a_shared_kernel(calls):
     """Of any size of inputs; what is not linear stays as it is, as where nothing is shared."""
 
@@ -140,6 +142,7 @@ def test_analytic_tells_what_is_linear_in_a_shared_kernel(calls):
     assert bool(trace.converged.all())
 
 
+@pytest.mark.slow
 def test_learnt_norms_take_a_shared_kernel_once():
     model = Again()
     _, trace = calibrate.metainit(KEY, model, drawn(model, 3.0), X)

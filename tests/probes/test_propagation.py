@@ -180,6 +180,7 @@ def test_bad_input():
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
+@pytest.mark.slow
 def test_effective_rank_has_no_scale(scale):
     captured, params = made((8, 3), bias="zeros", activation="identity")
     scaled = jax.tree.map(lambda leaf: leaf * scale, params)

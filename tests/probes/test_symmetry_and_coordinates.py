@@ -117,6 +117,7 @@ def test_symmetry_kept_or_broken_after_training(rules, start, end):
     assert watched[-1, 0] == end
 
 
+@pytest.mark.slow
 def test_watching_changes_nothing():
     xor = data.get("xor")
     model = models.as_model(models.MLP(features=(8, 1), activation="tanh"))

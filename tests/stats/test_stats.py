@@ -242,6 +242,7 @@ def test_more_pairs_settles_it_at_the_stated_power():
 
 @pytest.mark.parametrize("test", ["wilcoxon", "permutation", "sign"])
 @pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.full)])
+@pytest.mark.slow
 def test_accuracies_tie_as_their_counts_do(test, dtype):
     """k/360 and m/360 differ by rounding where k and m differ equally."""
     for seed in range(20):

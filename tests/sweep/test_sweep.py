@@ -45,6 +45,7 @@ def test_shape_of_the_table(table):
     assert table.settings["versions"]["jax"] == jax.__version__
 
 
+@pytest.mark.slow
 def test_a_run_is_initialize_and_fit(table):
     """A sweep equals its public steps, called one by one for one seed."""
     xor = data.get("xor")

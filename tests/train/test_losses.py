@@ -153,6 +153,7 @@ def registered():
     losses._REGISTRY.remove("absolute")
 
 
+@pytest.mark.slow
 def test_a_registered_loss_works_wherever_its_name_may_stand(registered, capsys):
     from jinit.cli import main
 

@@ -108,6 +108,7 @@ def registered():
     optimizers._REGISTRY.remove("sign_sgd")
 
 
+@pytest.mark.slow
 def test_a_registered_optimizer_works_wherever_its_name_may_stand(registered, capsys):
     from jinit.cli import main
 

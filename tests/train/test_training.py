@@ -137,6 +137,7 @@ def test_a_large_finite_gradient_is_clipped_not_frozen():
     assert int(state.status) == Status.RUNNING
 
 
+@pytest.mark.slow
 def test_clip_fraction_is_counted(digits):
     model, params = network(digits)
 
