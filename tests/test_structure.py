@@ -128,7 +128,7 @@ def test_modules_of_a_room_are_private():
 def test_scripts_and_experiments_use_exported_names_only():
     wrong = []
     root = PACKAGE.parent
-    for path in [*root.glob("scripts/*.py"), *root.glob("experiments/*.py")]:
+    for path in [*root.glob("scripts/**/*.py"), *root.glob("experiments/*.py")]:
         tree = ast.parse(path.read_text())
         names = {alias.asname or alias.name.split(".")[0] for node in ast.walk(tree)
                  if isinstance(node, ast.Import) for alias in node.names
@@ -140,6 +140,10 @@ def test_scripts_and_experiments_use_exported_names_only():
                 used = [f"{node.module}.{alias.name}" for alias in node.names]
                 names |= {alias.asname or alias.name for alias in node.names
                           if node.module == "jinit"}  # fmt: skip
+                if node.module.split(".")[0] == "jinit":
+                    module = importlib.import_module(node.module)
+                    exported = getattr(module, "__all__", dir(module))
+                    assert {alias.name for alias in node.names} <= set(exported), path
             elif isinstance(node, ast.Attribute):
                 dotted = ast.unparse(node)
                 used = [f"jinit.{dotted}"] if dotted.split(".")[0] in names else []
