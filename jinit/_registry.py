@@ -18,24 +18,22 @@ class Registry(Generic[_T]):
 
     Args:
       kind: the noun for one item, in the singular: ``"clip"``.
-      home: the public module whose ``names()`` lists the names: ``"jinit.clipping"``.
+      listing: the public call that lists the names: ``"jinit.clipping.names()"``.
       items: the built-in items by name.
       aliases: alternative spelling → name.
       item_type: the class of every item; None if items are callables.
-      listing: the call that lists the names, if it is not ``home.names()``.
     """
 
     def __init__(
         self,
         kind: str,
-        home: str,
+        listing: str,
         items: Mapping[str, _T],
         aliases: Mapping[str, str] | None = None,
         item_type: type[_T] | None = None,
-        listing: str = "",
     ) -> None:
         self.kind = kind
-        self.listing = listing or f"{home}.names()"
+        self.listing = listing
         self._items = dict(items)
         self._aliases = dict(aliases or {})
         self._item_type = item_type

@@ -278,7 +278,7 @@ _BUILT_IN: dict[str, Factory] = {
 # The aliases are the names that torch and Keras use.
 _REGISTRY: Registry[Factory] = Registry(
     "activation",
-    "jinit.activations",
+    "jinit.activations.names()",
     _BUILT_IN,
     {"linear": "identity", "swish": "silu", "hardtanh": "hard_tanh"},
 )

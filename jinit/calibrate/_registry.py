@@ -29,7 +29,7 @@ _FROM_SWEEP = ("labels", "loss")
 
 _FUNCTIONS: Registry[CalibrationFunction] = Registry(
     "calibration",
-    "jinit.calibrate",
+    "jinit.calibrate.names()",
     {
         "lsuv": lsuv,
         "within_layer": within_layer,

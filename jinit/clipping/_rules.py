@@ -26,7 +26,7 @@ class ClipFactory(Protocol):
 
 _RULES: Registry[ClipFactory] = Registry(
     "clip",
-    "jinit.clipping",
+    "jinit.clipping.names()",
     {"leaf_norm": clip_by_leaf_norm, "global_norm": clip_by_global_norm, "value": clip_by_value},
 )
 

@@ -127,7 +127,7 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
 
 _DATA_SETS: Registry[Loader] = Registry(
     "dataset",
-    "jinit.data",
+    "jinit.data.names()",
     {
         "digits": _scikit_learn("load_digits"),
         "iris": _scikit_learn("load_iris"),

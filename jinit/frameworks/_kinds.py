@@ -121,6 +121,4 @@ _BUILT_IN: dict[str, LayerKind] = {
     "bias": _bias,
     "vector": _vector,
 }
-_kinds: Registry[LayerKind] = Registry(
-    "layer kind", "jinit.frameworks", _BUILT_IN, listing="jinit.frameworks.layer_kinds()"
-)
+_kinds: Registry[LayerKind] = Registry("layer kind", "jinit.frameworks.layer_kinds()", _BUILT_IN)

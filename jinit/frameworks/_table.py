@@ -16,13 +16,12 @@ from jinit.typing import ModelLike
 
 _ROWS = (LINEN, NNX, HAIKU, EQUINOX, KERAS, TORCH)
 _table: Registry[Framework] = Registry(
-    "framework", "jinit.frameworks", {row.name: row for row in _ROWS}, item_type=Framework
+    "framework", "jinit.frameworks.names()", {row.name: row for row in _ROWS}, item_type=Framework
 )
 _presets: Registry[Preset] = Registry(
     "preset",
-    "jinit.frameworks",
+    "jinit.frameworks.presets()",
     {row.host: row.defaults for row in _ROWS},
-    listing="jinit.frameworks.presets()",
 )
 
 

@@ -138,7 +138,7 @@ _BUILT_IN = (
 
 _REGISTRY: Registry[Row] = Registry(
     "initializer",
-    "jinit.initializers",
+    "jinit.initializers.names()",
     {row.name: row for row in _BUILT_IN},
     {alias: row.name for row in _BUILT_IN for alias in row.aliases},
     item_type=Row,

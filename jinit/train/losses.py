@@ -199,7 +199,7 @@ _DEFAULTS: dict[Task, str] = {
 }
 _REGISTRY = Registry(
     "loss",
-    "jinit.train.losses",
+    "jinit.train.losses.names()",
     {
         loss.name: loss
         for loss in (

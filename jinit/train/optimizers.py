@@ -39,7 +39,7 @@ class Optimizer:
 
 _REGISTRY = Registry(
     "optimizer",
-    "jinit.train.optimizers",
+    "jinit.train.optimizers.names()",
     {
         "sgd": Optimizer(optax.identity, momentum=False),
         "momentum": Optimizer(optax.trace, momentum=True),
