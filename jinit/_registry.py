@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from jinit import errors
@@ -40,9 +40,6 @@ class Registry(Generic[_T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._items or name in self._aliases
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
 
     def names(self) -> tuple[str, ...]:
         """All names, without aliases, in the order of registration."""
