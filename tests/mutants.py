@@ -41,6 +41,7 @@ CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_c
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
+FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
@@ -141,6 +142,12 @@ MUTANTS = [
     M("describe: σ of the real part", "initializers/_describe.py", "drawn.std()", "values.std()", f"{REGISTRY}::test_the_sigma_of_a_complex_draw_is_of_its_modulus"),
     M("describe: another factor of inputs", "initializers/_describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", f"{REGISTRY}::test_the_worked_example"),
     M("checkpoint: Fortran's order", "auditing/_checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
+    M("checkpoint: a name twice", "auditing/_checkpoints.py", "if names.count(name) > 1}", "if names.count(name) > 2}", FILES),
+    M("checkpoint: arrays overlap", "auditing/_checkpoints.py", "if begin < place:", "if False:", FILES),
+    M("checkpoint: bytes of no array", "auditing/_checkpoints.py", "if entries and place < size:", "if False:", FILES),
+    M("checkpoint: a member is read to its end", "auditing/_checkpoints.py", "if rest != size:", "if rest < size:", FILES),
+    M("checkpoint: one broken array hides the others", "auditing/_checkpoints.py", "broken.append(_unreadable(stored.name, error))", "raise", FILES),
+    M("checkpoint: float8 of another format", "auditing/_checkpoints.py", '"F8_E4M3": jnp.float8_e4m3fn', '"F8_E4M3": jnp.float8_e5m2', FILES),
     M("checkpoint: bfloat16 as float16", "auditing/_checkpoints.py", '"BF16": jnp.bfloat16', '"BF16": np.float16', f"{CLI}::test_audit_reads_safetensors_and_refuses_everything_else"),
     M("hadamard: sum of a leading block", STRUCTURED, "- _hadamard_sum(left, columns - top)", "+ _hadamard_sum(left, columns - top)", LAWS),
     M("sharded: parts of a product", "initializers/_sharding.py", "if definition.whole else sharding", "if False else sharding", SHARDING),

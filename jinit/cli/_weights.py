@@ -105,15 +105,15 @@ def audit(
     """
     from jinit import frameworks
     from jinit.auditing import audit as find
-    from jinit.auditing import read_checkpoint
+    from jinit.auditing import read_readable
 
     one_preset = len(rule) == 1 and rule[0] in frameworks.presets()
     rules = rule[0] if one_preset else _pairs("rule", rule) or None
     layers = _pairs("layer", layer) or None
-    arrays = read_checkpoint(checkpoint)
+    arrays, unreadable = read_readable(checkpoint)
     if host is None:
         host = _usual_host(arrays)
-    findings = find(arrays, host=host, layers=layers, rules=rules)
+    findings = unreadable + find(arrays, host=host, layers=layers, rules=rules)
     if json:
         dump([dataclasses.asdict(finding) for finding in findings])
     else:
