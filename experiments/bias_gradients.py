@@ -70,7 +70,7 @@ def draw(numbers: dict):
         layer = np.arange(1, len(values) + 1)
         ax.plot(layer, values, ms=3, label=name, **plots.line_style(number))
         plots.record(ax, name, layer, values)
-    ax.axhspan(-LIMIT, LIMIT, color=plots.GREY, alpha=0.15, lw=0)
+    ax.axhspan(-LIMIT, LIMIT, color=plots.COLORS["grey"], alpha=0.15, lw=0)
     ax.set(xlabel="hidden layer", ylabel="log2 ‖∂L/∂b‖², relative to the last")
     ax.set_yscale("symlog", linthresh=10)
     ticks = (-100, -30, -10, -5, 0, 5, 10)

@@ -103,8 +103,8 @@ def decide(numbers: dict) -> Verdict:
 
 def draw(numbers: dict):
     activations = sorted({row["activation"] for row in numbers["rows"]})
-    figure = plots.new_figure(4.6 * len(activations), 3.6)
-    axes = np.ravel(figure.subplots(1, len(activations), sharey=True))
+    count = len(activations)
+    axes = plots.new_axes(4.6 * count, 3.6, panels=count, sharey=True)
     for ax, activation in zip(axes, activations, strict=True):
         for number, row in enumerate(r for r in numbers["rows"] if r["activation"] == activation):
             curve = numbers["curves"][f"{activation}, {row['arm']}"]
@@ -114,6 +114,5 @@ def draw(numbers: dict):
         ax.set(xlabel="step", xscale="log", ylim=(-0.02, 1.02))
         ax.set_title(activation, loc="left", fontsize=9)
         ax.legend(frameon=False, fontsize=7)
-        plots.open_frame(ax)
     axes[0].set_ylabel("share of runs not yet at the target")
     return axes

@@ -90,15 +90,20 @@ def decide(numbers: dict) -> Verdict:
 
 def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
-    for name, colour, style in (("tanh", plots.BLUE, "-"), ("relu", plots.VERMILION, "--")):
+    for name, colour, style in (
+        ("tanh", plots.COLORS["blue"], "-"),
+        ("relu", plots.COLORS["vermilion"], "--"),
+    ):
         row = numbers[name]
         ax.plot(row["layers"], row["gap"], color=colour, ls=style, lw=1.8, label=f"{name}, theory")
         shown = np.arange(1, SHOWN)
         ax.plot(shown, row["seen"][1:], ".", color=colour, ms=5, label=f"{name}, networks")
         plots.record(ax, name, row["layers"], np.array(row["gap"]))
     far = np.geomspace(30, 10_000, 20)
-    ax.plot(far, numbers["beta"] / far, color=plots.GREY, ls=":", label="β/l and 9π²/(2l²)")
-    ax.plot(far, 4.5 * np.pi**2 / far**2, color=plots.GREY, ls=":")
+    ax.plot(
+        far, numbers["beta"] / far, color=plots.COLORS["grey"], ls=":", label="β/l and 9π²/(2l²)"
+    )
+    ax.plot(far, 4.5 * np.pi**2 / far**2, color=plots.COLORS["grey"], ls=":")
     ax.set(xlabel="layer l", ylabel="1 − correlation of two inputs", xscale="log", yscale="log")
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -96,7 +96,10 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     widths = sorted({row["width"] for row in numbers["rows"]})
-    for arm, colour in (("orthogonal", plots.BLUE), ("Gaussian", plots.VERMILION)):
+    for arm, colour in (
+        ("orthogonal", plots.COLORS["blue"]),
+        ("Gaussian", plots.COLORS["vermilion"]),
+    ):
         for width, style in zip(widths, ("-", "--", ":"), strict=False):
             rows = [row for row in numbers["rows"] if row["width"] == width]
             depth, loss = [row["depth"] for row in rows], [row[arm] for row in rows]

@@ -85,10 +85,14 @@ def draw(numbers: dict):
     theory_line = np.array([row["variance_theory"] for row in rows])[order]
     measured = np.array([row["variance"] for row in rows])[order]
     ax.plot(
-        [0, x.max() * 1.05], [0, 5 * x.max() * 1.05], color=plots.GREY, ls="--", label="5 Σ 1/n"
+        [0, x.max() * 1.05],
+        [0, 5 * x.max() * 1.05],
+        color=plots.COLORS["grey"],
+        ls="--",
+        label="5 Σ 1/n",
     )
-    ax.plot(x, theory_line, "s", mfc="none", color=plots.BLUE, ms=9, label="exact")
-    ax.plot(x, measured, "o", color=plots.VERMILION, ms=5, label="measured")
+    ax.plot(x, theory_line, "s", mfc="none", color=plots.COLORS["blue"], ms=9, label="exact")
+    ax.plot(x, measured, "o", color=plots.COLORS["vermilion"], ms=5, label="measured")
     ax.set(xlabel="Σ 1/n over layers", ylabel="variance of ln |h|²", xlim=(0, None), ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     plots.record(ax, "measured", x, measured)

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import json
 import math
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,10 +34,8 @@ import numpy as np
 
 import jinit
 from jinit import data, engine, frameworks, models, probes, stats
-from jinit.report import SweepProgress, interval_text, plots
-from jinit.report import plain as plain_values
-from jinit.results import write_whole
-from jinit.sweep import run_key, versions
+from jinit.report import SweepProgress, interval_text, plots, to_json
+from jinit.sweep import run_key
 from jinit.train import FitConfig, fit, losses
 
 FOLDER = Path(__file__).parent
@@ -101,13 +102,22 @@ def run(name: str, scale: Scale, folder: Path) -> Verdict:
     plots.save(axes, folder / f"{name}.png")
     # Written last, because a result file means that the experiment is finished.
     contents = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    write_whole(folder / f"{name}.json", lambda file: Path(file).write_text(contents))
+    unfinished = folder / f".{name}.json.{os.getpid()}.part"
+    unfinished.write_text(contents)
+    unfinished.replace(folder / f"{name}.json")
     return verdict
+
+
+def versions() -> dict[str, str]:
+    """Versions of jinit, Python, and the packages that decide the numbers of an experiment."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    installed = {name: importlib.metadata.version(name) for name in packages}
+    return {"jinit": jinit.__version__, "python": platform.python_version(), **installed}
 
 
 def plain(value: Any) -> Any:
     """Converts arrays, intervals and NumPy numbers to JSON; floats to 6 digits, inf to text."""
-    return plain_values(value, lambda x: float(f"{x:.6g}") if math.isfinite(x) else str(x))
+    return to_json(value, real=lambda x: float(f"{x:.6g}") if math.isfinite(x) else str(x))
 
 
 def restored(value: Any) -> Any:

@@ -75,13 +75,13 @@ def decide(numbers: dict) -> Verdict:
 
 def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
-    for arm, colour in (("He", plots.BLUE), ("Xavier", plots.VERMILION)):
+    for arm, colour in (("He", plots.COLORS["blue"]), ("Xavier", plots.COLORS["vermilion"])):
         for depth, style in ((30, "-"), (5, "--")):
             best = _best(numbers, depth, arm)
             name = f"{arm}, {depth} layers, rate {best['rate']}"
             ax.plot(numbers["steps"], best["curve"], color=colour, ls=style, lw=1.8, label=name)
             plots.record(ax, name, np.array(numbers["steps"]), np.array(best["curve"]))
-    ax.axhline(np.log(10), color=plots.GREY, ls=":", lw=1.2, label="chance, ln 10")
+    ax.axhline(np.log(10), color=plots.COLORS["grey"], ls=":", lw=1.2, label="chance, ln 10")
     ax.set(xlabel="step", ylabel="median training loss", yscale="log")
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -62,14 +62,15 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
     for name, colour, style, label in (
-        ("he", plots.BLUE, "-", "He, k = 2"), ("xavier", plots.VERMILION, "--", "Xavier, k = 1"),
-    ):  # fmt: skip
+        ("he", plots.COLORS["blue"], "-", "He, k = 2"),
+        ("xavier", plots.COLORS["vermilion"], "--", "Xavier, k = 1"),
+    ):
         values = np.array(numbers[name]["by_layer"])
         layer = np.arange(1, len(values) + 1)
         ax.plot(layer, values, color=colour, ls=style, lw=1.8, label=label)
         ax.plot(layer, numbers[name]["theory"] ** (layer - 1), ".", color=colour, ms=4)
         plots.record(ax, label, layer, values)
     ax.set(xlabel="hidden layer", ylabel="E z² over the first layer's", yscale="log")
-    ax.plot([], [], ".", color=plots.GREY, label="theory")
+    ax.plot([], [], ".", color=plots.COLORS["grey"], label="theory")
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -115,6 +115,6 @@ def draw(numbers: dict):
             intervals.append(interval(row))
             styles.append(plots.line_style(number))
     plots.forest(ax, rows, intervals, styles)
-    ax.axvspan(LOW, HIGH, color=plots.GREY, alpha=0.2, lw=0)
+    ax.axvspan(LOW, HIGH, color=plots.COLORS["grey"], alpha=0.2, lw=0)
     ax.set(xscale="log", xlabel="factor per layer [95 %] (grey: kept)")
     return ax

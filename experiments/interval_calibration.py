@@ -114,7 +114,7 @@ def draw(numbers: dict):
     names = [f"{r['law']}, {r['statistic']}, n = {r['n']}, {r['method']}" for r in rows]
     styles = [plots.line_style(list(LAWS).index(row["law"])) for row in rows]
     plots.forest(ax, names, [stats.Interval(**row["coverage"]) for row in rows], styles)
-    ax.axvspan(0.93, 0.97, color=plots.GREY, alpha=0.2, lw=0)
+    ax.axvspan(0.93, 0.97, color=plots.COLORS["grey"], alpha=0.2, lw=0)
     ax.set_xlabel("coverage of nominal 95 % [95 %]")
     ax.tick_params(axis="y", labelsize=6)
     return ax

@@ -113,6 +113,6 @@ def draw(numbers: dict):
     names = [f"{name} (p = {row['p']:.2g})" for name, row in rows.items()]
     ax = plots.new_axes(7.0, 3.4)
     plots.forest(ax, names, [interval(row["spread"]) for row in rows.values()])
-    ax.axvline(1, color=plots.GREY, lw=1, ls=(0, (4, 2)))
+    ax.axvline(1, color=plots.COLORS["grey"], lw=1, ls=(0, (4, 2)))
     ax.set_xlabel("σ of draws / the definition's [95 % over all]")
     return ax

@@ -87,8 +87,8 @@ def decide(numbers: dict) -> Verdict:
 
 def draw(numbers: dict):
     activations = list(dict.fromkeys(row["activation"] for row in numbers["rows"]))
-    figure = plots.new_figure(3.0 * len(activations), 3.4)
-    axes = figure.subplots(1, len(activations), sharey=True)
+    count = len(activations)
+    axes = plots.new_axes(3.0 * count, 3.4, panels=count, sharey=True)
     for ax, activation in zip(axes, activations, strict=True):
         for number, row in enumerate(r for r in numbers["rows"] if r["activation"] == activation):
             values = np.array(row["by_layer"]) - row["by_layer"][-1]
@@ -100,6 +100,5 @@ def draw(numbers: dict):
         ax.set(xlabel="hidden layer")
         ax.set_title(activation, loc="left", fontsize=9)
         ax.legend(frameon=False, fontsize=7)
-        plots.open_frame(ax)
     axes[0].set_ylabel("log10 ‖∂L/∂z‖, relative to the last")
     return axes

@@ -30,7 +30,13 @@ TEST = (
     "width 1,000 is within 4 % of q*. Holds if all; else not."
 )
 BIAS, WEIGHTS, WIDTH = 0.05, (1.0, 1.4, 1.76, 2.5, 4.0), 1000
-COLOURS = (plots.BLUE, plots.SKY, "black", plots.ORANGE, plots.VERMILION)
+COLOURS = (
+    plots.COLORS["blue"],
+    plots.COLORS["sky"],
+    "black",
+    plots.COLORS["orange"],
+    plots.COLORS["vermilion"],
+)
 _NODES, _SHARES = np.polynomial.hermite_e.hermegauss(120)
 
 
@@ -112,7 +118,7 @@ def draw(numbers: dict):
         ax.plot(layer, row["layers"], color=colour, lw=1.5, label=f"σ_w² = {row['k']}")
         ax.axhline(row["q"], color=colour, ls=":", lw=1.2)
         plots.record(ax, f"sigma_w^2 = {row['k']}", layer, row["layers"])
-    ax.plot([], [], color=plots.GREY, ls=":", label="q* by theory")
+    ax.plot([], [], color=plots.COLORS["grey"], ls=":", label="q* by theory")
     ax.set(xlabel="layer", ylabel="E z²", yscale="log")
     ax.set_yticks([0.2, 0.5, 1, 2, 4], ["0.2", "0.5", "1", "2", "4"])
     ax.minorticks_off()

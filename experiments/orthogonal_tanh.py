@@ -71,8 +71,8 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     for name, colour, style in (
-        ("orthogonal", plots.BLUE, "-"),
-        ("Gaussian", plots.VERMILION, "--"),
+        ("orthogonal", plots.COLORS["blue"], "-"),
+        ("Gaussian", plots.COLORS["vermilion"], "--"),
     ):
         curve = np.array(numbers["curves"][name], float)
         steps = np.array(numbers["steps"])

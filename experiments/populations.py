@@ -80,12 +80,10 @@ def decide(numbers: dict) -> Verdict:
 
 
 def draw(numbers: dict):
-    figure = plots.new_figure(9.0, 2.9)
-    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    axes = plots.new_axes(9.0, 2.9, panels=3, sharex=True, sharey=True)
     arms = list(numbers["accuracy"]["Adam"])
     styles = [plots.line_style(number) for number in range(len(arms))]
     for ax, (name, row) in zip(axes, numbers["accuracy"].items(), strict=True):
-        plots.open_frame(ax)
         plots.forest(ax, arms, [interval(row[arm]) for arm in arms], styles)
         ax.set(xlabel="median test accuracy [95 %]", xlim=(0, 1), xticks=(0, 0.5, 1))
         ax.set_title(name, loc="left", fontsize=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -44,9 +45,10 @@ def _walk(spec: str, seed: jax.Array) -> jax.Array:
 
 
 def measure(scale: Scale) -> dict:
-    networks, exact = scale(192, 2048), theory.random_walk_gain("relu", WIDTH)
-    fit = 2**0.5 * np.exp(1.2 / (WIDTH - 2.4))
+    networks = scale(192, 2048)
     drift, _ = theory.log_length("relu", WIDTH)
+    exact = math.sqrt(2.0 * math.exp(-drift))  # keeps the mean log squared length
+    fit = 2**0.5 * np.exp(1.2 / (WIDTH - 2.4))
     arms = {
         "exact g": (f"fan_in_normal(k={exact**2!r})", 0.0),
         "random_walk": ("random_walk", DEPTH * 2 * np.log(fit / exact)),
@@ -83,7 +85,7 @@ def decide(numbers: dict) -> Verdict:
 
 def draw(numbers: dict):
     ax = plots.new_axes(5.6, 3.6)
-    for name, colour in (("exact g", plots.BLUE), ("He", plots.VERMILION)):
+    for name, colour in (("exact g", plots.COLORS["blue"]), ("He", plots.COLORS["vermilion"])):
         row = numbers["rows"][name]
         layer = np.arange(5, DEPTH + 1, 5)
         for walk in row["walks"]:

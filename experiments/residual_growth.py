@@ -103,9 +103,9 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     for how, colour, style, label in (
-        ("he", plots.VERMILION, "-", "ReLU, He"),
-        ("tanh", plots.GREEN, "-.", "tanh, k = 1"),
-        ("scaled", plots.BLUE, "--", "ReLU, He, branch × L^(−1/2)"),
+        ("he", plots.COLORS["vermilion"], "-", "ReLU, He"),
+        ("tanh", plots.COLORS["green"], "-.", "tanh, k = 1"),
+        ("scaled", plots.COLORS["blue"], "--", "ReLU, He, branch × L^(−1/2)"),
         ("fixup", "black", ":", "Fixup, SkipInit"),
     ):
         values = np.array(numbers[how]["by_branch"])

@@ -98,13 +98,16 @@ def decide(numbers: dict) -> Verdict:
 def draw(numbers: dict):
     ax = plots.new_axes(5.4, 3.6)
     layer = np.arange(1, DEPTH + 1)
-    for name, colour, style in (("selu", plots.BLUE, "-"), ("relu", plots.VERMILION, "--")):
+    for name, colour, style in (
+        ("selu", plots.COLORS["blue"], "-"),
+        ("relu", plots.COLORS["vermilion"], "--"),
+    ):
         variance = np.array(numbers[name]["variance"])
         ax.plot(layer, variance, color=colour, ls=style, lw=1.8, label=f"{name}: variance")
         plots.record(ax, f"{name}, variance", layer, variance)
     mean = np.abs(numbers["selu"]["mean"])
-    ax.plot(layer, mean, color=plots.BLUE, ls=":", lw=1.4, label="selu: |mean|")
-    ax.axhline(1.0, color=plots.GREY, lw=0.8)
+    ax.plot(layer, mean, color=plots.COLORS["blue"], ls=":", lw=1.4, label="selu: |mean|")
+    ax.axhline(1.0, color=plots.COLORS["grey"], lw=0.8)
     ax.set(xlabel="layer", yscale="log", ylabel="over the units of a layer", ylim=(1e-5, 100))
     ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax

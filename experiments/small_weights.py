@@ -82,8 +82,7 @@ def decide(numbers: dict) -> Verdict:
 
 
 def draw(numbers: dict):
-    figure = plots.new_figure(9.0, 3.6)
-    axes = figure.subplots(1, 2, sharey=True)
+    axes = plots.new_axes(9.0, 3.6, panels=2, sharey=True)
     for ax, key, title in zip(
         axes,
         ("kernel_by_layer", "z_by_layer"),
@@ -97,7 +96,6 @@ def draw(numbers: dict):
             plots.record(ax, name, layer, values - values[-1])
         ax.set(xlabel="hidden layer")
         ax.set_title(title, loc="left", fontsize=9)
-        plots.open_frame(ax)
     axes[0].set_ylabel("log10, relative to the last hidden layer")
     axes[0].legend(frameon=False, fontsize=8)
     return axes

@@ -93,6 +93,6 @@ def draw(numbers: dict):
     )  # fmt: skip
     for place, row in enumerate(rows):
         if row["reference"] is not None:
-            ax.plot(row["reference"], -place, "|", color=plots.VERMILION, ms=13, mew=2)
+            ax.plot(row["reference"], -place, "|", color=plots.COLORS["vermilion"], ms=13, mew=2)
     ax.set_xlabel("mean test accuracy [95 %]; bars: scikit-learn's optimum")
     return ax

@@ -95,9 +95,9 @@ def draw(numbers: dict):
     fine = np.linspace(variances[0], variances[-1], 301)
     scales = theory.phase_diagram("tanh", np.sqrt(fine), [BIAS_VARIANCE**0.5]).scales
     reach = np.asarray(scales.trainable_depth)[0]
-    ax.plot(fine, np.log(reach), color=plots.VERMILION, lw=2.2, label="6 ξ_c")
+    ax.plot(fine, np.log(reach), color=plots.COLORS["vermilion"], lw=2.2, label="6 ξ_c")
     critical = theory.edge_of_chaos("tanh", BIAS_VARIANCE**0.5) ** 2
-    ax.axvline(critical, color=plots.BLUE, ls=(0, (4, 2)), lw=1.2, label="edge of chaos")
+    ax.axvline(critical, color=plots.COLORS["blue"], ls=(0, (4, 2)), lw=1.2, label="edge of chaos")
     ax.set(xlabel="σ_w²", ylabel="depth (hidden layers)", yticks=np.log(depths),
            ylim=_edges(np.log(depths.astype(float)))[[0, -1]])  # fmt: skip
     ax.set_yticklabels([str(depth) for depth in depths])

@@ -98,12 +98,11 @@ def decide(result: dict) -> Verdict:
 
 
 def draw(numbers: dict):
-    figure = plots.new_figure(9.0, 3.4)
-    spread, deep = (plots.open_frame(ax) for ax in figure.subplots(1, 2))
+    spread, deep = plots.new_axes(9.0, 3.4, panels=2)
     n = np.array([int(width) for width in numbers["spread"]])
     sigma = np.array(list(numbers["spread"].values()))
-    spread.plot(n, 1 / np.sqrt(3 * n), color=plots.GREY, lw=1, label="1/√(3n)")
-    spread.plot(n, sigma, "o", color=plots.BLUE, label="σ of 1,000 n draws")
+    spread.plot(n, 1 / np.sqrt(3 * n), color=plots.COLORS["grey"], lw=1, label="1/√(3n)")
+    spread.plot(n, sigma, "o", color=plots.COLORS["blue"], label="σ of 1,000 n draws")
     plots.record(spread, "sigma", n, sigma)
     spread.set(xscale="log", yscale="log", xlabel="inputs n", ylabel="spread of the weights")
     depths = np.array([int(depth) for depth in numbers["depths"]])

@@ -83,6 +83,6 @@ def draw(numbers: dict):
     entries = [interval(row["difference"]) for row in numbers["rows"]]
     plots.forest(ax, names, entries)
     for edge in (-numbers["margin"], numbers["margin"]):
-        ax.axvline(edge, color=plots.VERMILION, lw=0.9, ls=(0, (4, 2)))
+        ax.axvline(edge, color=plots.COLORS["vermilion"], lw=0.9, ls=(0, (4, 2)))
     ax.set_xlabel("difference in test accuracy [90 %]; dashed: margin of equivalence")
     return ax

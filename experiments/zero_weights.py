@@ -100,7 +100,10 @@ def draw(numbers: dict):
                 label=f"zeros, {name}", **plots.line_style(number))  # fmt: skip
         plots.record(ax, name, numbers["curve_steps"], numbers[name]["curve"])
     ax.axhline(
-        numbers["linear"]["estimate"], color=plots.GREY, lw=1, label="linear model, at the end"
+        numbers["linear"]["estimate"],
+        color=plots.COLORS["grey"],
+        lw=1,
+        label="linear model, at the end",
     )
     ax.set(xlabel="step", ylabel="test accuracy (median)", xscale="log", ylim=(0, 1))
     ax.legend(frameon=False, fontsize=8)

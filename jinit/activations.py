@@ -21,6 +21,8 @@ from jinit._float64 import in_float64
 from jinit._registry import Registry
 from jinit.typing import Array
 
+__all__ = ["Activation", "ActivationLike", "get", "names", "register"]
+
 
 @dataclass(frozen=True)
 class Activation:

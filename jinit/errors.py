@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The classes that users catch. The functions below are for jinit itself.
-__all__ = ["HangError", "MissingExtraError", "Refusal", "TypeRefusal", "ValueRefusal"]
+__all__ = ["HangError", "MissingExtraError", "Refusal"]
 
 T = TypeVar("T")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+__all__ = ["Finding", "all_ok"]
+
 HEALTHY = "healthy"
 # If the first and the last layer differ by three orders of magnitude, one learning rate cannot
 # serve both. A healthy ReLU network stays below that: log ‖h‖² has variance 5 Σ 1/n_l (Hanin &

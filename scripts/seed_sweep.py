@@ -9,7 +9,7 @@ import flax.linen as nn
 import numpy as np
 
 import jinit
-from jinit.report import SweepProgress, print_table
+from jinit.report import SweepProgress, show
 from jinit.results import check_output
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     )
     with SweepProgress() as progress:
         table = jinit.run(grid, model=Network(), data=arrays(), progress=progress)
-    print_table(table, baseline="lecun_normal")
+    show(table, baseline="lecun_normal")
     if options.out:
         table.write(options.out)
 

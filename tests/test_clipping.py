@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import jinit
 from jinit import clipping
 from jinit.cli import main
-from jinit.clipping._rules import _RULES
+from jinit.clipping._rules import _RULES, make, parse
 
 KINDS = ["leaf_norm", "global_norm", "value"]
 
@@ -149,9 +149,9 @@ def test_works_in_chain_inject_and_masked():
         (lambda: clipping.clip_by_value(-1), "value threshold: got -1"),
         (lambda: clipping.clip_by_value(float("nan")), "got nan"),
         (lambda: clipping.clip_by_value(1.0, on_nonfinite="drop"), "on_nonfinite"),
-        (lambda: clipping.parse("leaf_nrm(1.0)"), "did you mean 'leaf_norm'"),
-        (lambda: clipping.parse("leaf_norm"), "arguments"),
-        (lambda: clipping.parse("leaf_norm(0)"), "threshold: got 0"),
+        (lambda: parse("leaf_nrm(1.0)"), "did you mean 'leaf_norm'"),
+        (lambda: parse("leaf_norm"), "arguments"),
+        (lambda: parse("leaf_norm(0)"), "threshold: got 0"),
     ],
 )
 def test_bad_input(call, match):
@@ -204,11 +204,11 @@ def entrywise():
 @pytest.mark.slow
 def test_a_registered_rule_works_wherever_a_name_may_stand(entrywise, capsys):
     assert clipping.names()[-1] == entrywise
-    assert clipping.parse("entrywise(0.01)") == ("entrywise", 0.01)
+    assert parse("entrywise(0.01)") == ("entrywise", 0.01)
     with pytest.raises(ValueError, match="entrywise threshold: got 0"):
-        clipping.parse("entrywise(0)")
+        parse("entrywise(0)")
     with pytest.raises(ValueError, match="entrywise threshold: got 0"):
-        clipping.make(entrywise, 0)
+        make(entrywise, 0)
     grid = {"dataset": "xor", "width": 8, "steps": 20, "evaluations": 2, "seeds": 2}
     table = jinit.run(jinit.Grid(**grid, clip=("value(0.01)", "entrywise(0.01)", None)))
     rules = ("value(0.01)", "entrywise(0.01)", "none")

@@ -8,7 +8,7 @@ bounded number of steps, so it jits and vmaps. It takes every model that
 from jinit.calibrate._analytic import analytic
 from jinit.calibrate._common import Trace
 from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
-from jinit.calibrate._learned import gradient_quotient, gradinit, metainit
+from jinit.calibrate._learned import gradinit, metainit
 from jinit.calibrate._moments import lsuv, output_bias, within_layer
 from jinit.calibrate._rates import between_layers
 from jinit.calibrate._registry import Calibration, get, names, register
@@ -21,7 +21,6 @@ __all__ = [
     "between_layers",
     "fixup",
     "get",
-    "gradient_quotient",
     "gradinit",
     "lsuv",
     "metainit",

@@ -14,7 +14,8 @@ from jinit import errors
 from jinit.calibrate._common import Trace, adjusted, arrays, by_kernel, opened, pre_activations
 from jinit.frameworks._capture import by_path
 from jinit.frameworks._paths import path_of
-from jinit.parameters import fixup_factors, matches
+from jinit.parameters import fixup_factors
+from jinit.parameters._patterns import matches
 from jinit.typing import Array, Key, ModelLike, PyTree
 
 

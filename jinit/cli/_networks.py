@@ -35,9 +35,10 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     from jinit import data, frameworks, probes, report
     from jinit.models import MLP
     from jinit.report import plots
+    from jinit.report.plots._figure import check_picture
 
     if network.plot is not None:
-        plots.check_picture(network.plot)
+        check_picture(network.plot)
     source = data.get(network.dataset)
     if source.task == "regression":
         raise errors.refusal("dataset", network.dataset, "a data set with classes", "try 'digits'")
@@ -66,12 +67,12 @@ def probe(network: ProbeOptions = ProbeOptions()) -> int:
     findings = probes.verdict(captured, profile, activation=network.activation)
     against = _against_theory(network, model, x, profile) if network.theory else None
     if network.json:
-        values = report.profile_json(captured, profile, findings)
+        values = report.to_json(profile, model=captured, findings=findings)
         dump(values if against is None else values | {"theory": dataclasses.asdict(against)})
     else:
-        report.print_profile(captured, profile, findings)
+        report.show(profile, model=captured, findings=findings)
         if against is not None:
-            report.print_beside(against)
+            report.show(against)
     if network.plot is not None:
         ax = plots.layer_profile(profile)
         ax.set_title(_title(network.initializer, network), loc="left", fontsize=10)
@@ -104,16 +105,17 @@ def predict(
 
     if options.plot is not None:
         from jinit.report import plots
+        from jinit.report.plots._figure import check_picture
 
-        plots.check_picture(options.plot)
+        check_picture(options.plot)
     kernel, bias = (
         initializers.get(name) for name in (options.initializer, options.bias_initializer)
     )
     prediction = theory.predict(model, features, kernel=kernel, bias=bias)
     if options.json:
-        dump(report.prediction_json(prediction))
+        dump(report.to_json(prediction))
     else:
-        report.print_prediction(prediction)
+        report.show(prediction)
     if options.plot is not None:
         title = _title(options.initializer, network)
         write_picture(plots.prediction(prediction, title=title), options.plot)
@@ -131,8 +133,9 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
     errors.check_integer("width", grid.width, low=1, fix="use 256")
     from jinit import initializers, theory
     from jinit.report import plots
+    from jinit.report.plots._figure import check_picture
 
-    plots.check_picture(grid.out)
+    check_picture(grid.out)
     sides = []
     for name, (low, high), least in (
         ("weight_variance", grid.weight_variance, 1e-6),
@@ -191,7 +194,7 @@ def recommend(
     if options.json:
         dump([dataclasses.asdict(candidate) for candidate in ranked])
     else:
-        report.print_candidates(ranked)
+        report.show(ranked)
     return 0
 
 

@@ -25,7 +25,7 @@ def write_picture(axes: Axes, path: str) -> None:
 
 def dump(value: Any) -> None:
     """Prints strict JSON on stdout, completely or not at all; NaN and inf become null."""
-    from jinit.report import plain
+    from jinit.report._json import plain
 
     text = json_format.dumps(plain(value), ensure_ascii=False, allow_nan=False)
     in_main_thread = threading.current_thread() is threading.main_thread()

@@ -47,9 +47,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         if baseline not in table["initializer"]:
             baseline = None
     if output.json:
-        dump(report.table_json(table, metric=output.metric, baseline=baseline))
+        dump(report.to_json(table, metric=output.metric, baseline=baseline))
     else:
-        report.print_table(table, metric=output.metric, baseline=baseline)
+        report.show(table, metric=output.metric, baseline=baseline)
     if output.out is not None:
         table.write(output.out)
         print(f"{len(table)} runs written to {output.out}", file=sys.stderr)
@@ -85,7 +85,7 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         }
         dump({**totals, "workers": the_plan.workers, "programs": programs})
     else:
-        report.print_plan(the_plan)
+        report.show(the_plan)
     return 0
 
 

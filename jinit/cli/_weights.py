@@ -67,14 +67,15 @@ def describe(
     description = describe_initializer(name, usual if shape is None else shape, seed=seed)
     if plot is not None:
         from jinit.report import plots
+        from jinit.report.plots._figure import check_picture
 
-        plots.check_picture(plot)
+        check_picture(plot)
     if json:
         dump(dataclasses.asdict(description))
     else:
         from jinit import report
 
-        report.print_description(description)
+        report.show(description)
     if plot is not None:
         write_picture(plots.weight_histogram(description), plot)
     return 0
@@ -117,9 +118,9 @@ def audit(
     if json:
         dump([dataclasses.asdict(finding) for finding in findings])
     else:
-        from jinit import report
+        from jinit.report._weights import print_audit
 
-        report.print_audit(findings, arrays, host=host, layers=layers)
+        print_audit(findings, arrays, host=host, layers=layers)
     return 0 if all_ok(findings) else 1
 
 

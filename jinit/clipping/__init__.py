@@ -4,28 +4,21 @@ Norms are computed in float32 or wider and overflow only if the norm itself does
 traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own norm.
 """
 
-from jinit.clipping._norms import norm
-from jinit.clipping._rules import get, label, make, names, parse, register
+from jinit.clipping._rules import get, names, register
 from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
 from jinit.clipping._transforms import (
-    ClipState,
     clip_by_global_norm,
     clip_by_leaf_norm,
     clip_by_value,
 )
 
 __all__ = [
-    "ClipState",
     "ClipStatistics",
     "clip_by_global_norm",
     "clip_by_leaf_norm",
     "clip_by_value",
     "get",
-    "label",
-    "make",
     "names",
-    "norm",
-    "parse",
     "register",
     "statistics",
     "with_clip_statistics",

@@ -33,13 +33,13 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
     """Wraps a clip so that its state counts how often and how hard the clip fires.
 
     Args:
-      clip: a clip of this module, or one from :func:`jinit.clipping.make`.
+      clip: a clip of this module.
 
     Returns:
       The same transform with state :class:`ClipStatistics`, which :func:`statistics` reads.
 
     Raises:
-      TypeError: a transform whose state is not a :class:`ClipState`.
+      TypeError: a transform that is not a clip of this module.
 
     >>> from jinit.clipping import clip_by_leaf_norm
     >>> clip = with_clip_statistics(clip_by_leaf_norm(1.0))

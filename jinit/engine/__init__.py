@@ -4,14 +4,12 @@ A lane is one evaluation of the function. A tile is the lanes that one call of t
 takes.
 """
 
-from jinit.engine._jobs import Job, run, run_many
+from jinit.engine._jobs import run
 from jinit.engine._schedule import Event
 from jinit.engine._store import MemoryStore, Store
 
 __all__ = [
-    "Job",
     "run",
-    "run_many",
     "Event",
     "Store",
     "MemoryStore",

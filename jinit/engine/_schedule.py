@@ -43,12 +43,12 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Event:
-    """A progress report of :func:`run` or :func:`run_many`.
+    """A progress report of :func:`run`.
 
     Attributes:
       kind: ``"compiled"`` (a program), ``"tile"`` (a tile is finished) or ``"job"`` (the last tile
         of a job is finished).
-      job: position of the job in the list given to ``run_many``.
+      job: position of the job; 0 for :func:`run`.
       tile: the finished :class:`Tile`, for ``"tile"``; else None.
       result: the result of that tile, NumPy leaves ``(lanes, …)``; else None.
 

@@ -10,7 +10,7 @@ from jinit.frameworks._framework import Framework, Opening, Preset
 from jinit.frameworks._haiku import haiku
 from jinit.frameworks._keras import keras
 from jinit.frameworks._kinds import layer_kinds, register_layer_kind
-from jinit.frameworks._layers import host_of, layers, layout, shapes
+from jinit.frameworks._layers import layers, layout, shapes
 from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._table import (
     get,
@@ -22,7 +22,7 @@ from jinit.frameworks._table import (
 )
 
 __all__ = [
-    "capture", "host_of", "layers", "layout", "shapes",
+    "capture", "layers", "layout", "shapes",
     "haiku", "keras",
     "get", "hosts", "names", "register",
     "presets", "register_preset",

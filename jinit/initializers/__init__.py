@@ -11,7 +11,7 @@ from jinit.initializers._derived import (
     siren,
     spectral,
 )
-from jinit.initializers._describe import Description, DrawSummary, describe
+from jinit.initializers._describe import Description, describe
 from jinit.initializers._distributions import (
     normal,
     parametrized_truncated_normal,
@@ -22,7 +22,7 @@ from jinit.initializers._distributions import (
 )
 from jinit.initializers._factories import KernelRoles
 from jinit.initializers._fans import Fans, fans
-from jinit.initializers._gains import Gain, gain
+from jinit.initializers._gains import gain
 from jinit.initializers._laws import Law
 from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
 from jinit.initializers._registry import get, names, register
@@ -40,14 +40,12 @@ from jinit.initializers._scaling import (
 )
 from jinit.initializers._sparse import randomized_asymmetric, sparse
 from jinit.initializers._structured import delta_orthogonal, dirac, hadamard, looks_linear
-from jinit.typing import Initializer
 
 kaiming_normal, kaiming_uniform = he_normal, he_uniform
 xavier_normal, xavier_uniform = glorot_normal, glorot_uniform
 
 __all__ = [
-    "Initializer", "NamedInitializer", "Law", "Description", "DrawSummary", "Fans", "Gain",
-    "KernelRoles",
+    "NamedInitializer", "Law", "Description", "Fans", "KernelRoles",
     "get", "names", "register", "describe", "fans", "gain",
     "zeros", "zeros_init", "ones", "ones_init", "constant", "identity", "dirac",
     "normal", "uniform", "uniform_range", "rademacher",

@@ -1,8 +1,6 @@
 """Draws whole parameter trees of any framework by rules: single networks and populations."""
 
 from jinit.parameters._initialize import initialize, reset_report
-from jinit.parameters._keys import leaf_key
-from jinit.parameters._patterns import matches
 from jinit.parameters._population import population, search_distribution
 from jinit.parameters._residual import (
     deepnorm_factors,
@@ -16,7 +14,7 @@ from jinit.parameters._residual import (
 from jinit.parameters._rules import Assignment, Rules, assign
 
 __all__ = [
-    "Assignment", "Rules", "assign", "initialize", "leaf_key", "matches", "population",
+    "Assignment", "Rules", "assign", "initialize", "population",
     "reset_report", "search_distribution",
     "deepnorm_factors", "fixup_factors", "gpt2_stddevs", "residual_rules", "rezero_factors",
     "skipinit_factors", "t_fixup_factors",

@@ -26,8 +26,8 @@ def initialize(
 ) -> PyTree:
     """Draws a parameter tree by rules.
 
-    The key of a leaf is :func:`jinit.parameters.leaf_key`: ``key`` folded with the two halves of a
-    64-bit hash of the leaf's path. Adding, renaming or reordering other leaves does not change it.
+    The key of a leaf is ``key`` folded with the two halves of a 64-bit hash of the leaf's path.
+    Adding, renaming or reordering other leaves does not change it.
 
     Args:
       key: one PRNG key; vmap over keys for many networks.

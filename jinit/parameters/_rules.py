@@ -52,7 +52,7 @@ class Assignment:
         """Draws the leaf.
 
         Args:
-          key: the leaf's own key, as :func:`jinit.parameters.leaf_key` gives it.
+          key: the leaf's own key.
 
         Returns:
           An array of ``shape`` and ``dtype``.

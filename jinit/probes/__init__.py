@@ -13,11 +13,10 @@ from jinit.probes._jacobian import (
     empirical_ntk,
     jacobian_largest_singular_values,
     jacobian_singular_values,
-    ntk_condition_number,
 )
 from jinit.probes._losses import cross_entropy, random_projection
 from jinit.probes._propagation import Profile, propagation
-from jinit.probes._symmetry import Symmetry, duplicate_units, symmetry
+from jinit.probes._symmetry import Symmetry, symmetry
 from jinit.probes._verdict import verdict
 
 __all__ = [
@@ -28,13 +27,11 @@ __all__ = [
     "beside",
     "coordinate_check",
     "cross_entropy",
-    "duplicate_units",
     "empirical_ntk",
     "ensemble",
     "hessian_largest_eigenvalue",
     "jacobian_largest_singular_values",
     "jacobian_singular_values",
-    "ntk_condition_number",
     "propagation",
     "random_projection",
     "symmetry",

@@ -56,9 +56,9 @@ class Profile:
       bias_gradient_norm: norm of the mean loss's gradient w.r.t. the bias; NaN without a bias.
       kernel_norm: Frobenius norm of the kernel.
       duplicates: share of units whose incoming weights and bias equal those of another unit.
-      near_duplicates: share of units that nearly equal another unit: :func:`duplicate_units` with
-        its smallest tolerance and 16 projections; 0 for units with fewer than 4 weights, which
-        can be that close by chance.
+      near_duplicates: share of units whose column differs from that of another unit by at most 1 %
+        of the longer column's length, measured in 16 random projections; 0 for units with fewer
+        than 4 weights, which can be that close by chance.
     """
 
     mean: Array

@@ -47,13 +47,14 @@ def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> 
     Args:
       captured: from :func:`jinit.frameworks.capture`.
       params: parameters of the captured model.
-      tolerance: the tolerance of near duplicates, as in :func:`duplicate_units`.
+      tolerance: two units are near duplicates if their columns differ by at most this share of
+        the longer column's length; 0, or ≥ 0.01.
 
     Returns:
       A :class:`Symmetry` with float32 arrays ``(layers,)``.
 
     Raises:
-      ValueError: as in :func:`duplicate_units`.
+      ValueError: a tolerance that is negative or between 0 and 0.01, below float32 resolution.
 
     Reference: Rumelhart, Hinton & Williams 1986 (symmetry breaking); Rudelson & Vershynin 2007
     (stable rank).

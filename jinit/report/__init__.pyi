@@ -1,15 +1,5 @@
 from jinit.report import plots as plots
-from jinit.report._candidates import print_candidates as print_candidates
-from jinit.report._json import plain as plain
-from jinit.report._json import prediction_json as prediction_json
-from jinit.report._json import profile_json as profile_json
-from jinit.report._json import table_json as table_json
-from jinit.report._plan import print_plan as print_plan
-from jinit.report._prediction import print_beside as print_beside
-from jinit.report._prediction import print_prediction as print_prediction
-from jinit.report._profile import print_profile as print_profile
+from jinit.report._json import to_json as to_json
 from jinit.report._progress import SweepProgress as SweepProgress
-from jinit.report._sweep_table import print_table as print_table
+from jinit.report._show import show as show
 from jinit.report._text import interval_text as interval_text
-from jinit.report._weights import print_audit as print_audit
-from jinit.report._weights import print_description as print_description

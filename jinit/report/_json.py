@@ -1,14 +1,15 @@
-"""Turns results into plain values for JSON. Needs neither rich nor matplotlib."""
+"""Turns any result of jinit into plain values for JSON. Needs neither rich nor matplotlib."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jinit import errors
 from jinit.findings import Finding
 from jinit.report._intervals import intervals
 from jinit.results import Table, compare, summarize
@@ -18,6 +19,81 @@ if TYPE_CHECKING:
     from jinit.frameworks import Captured
     from jinit.probes import Profile
     from jinit.theory import Prediction
+
+
+def to_json(
+    result: Any,
+    *,
+    baseline: str | None = None,
+    metric: str | None = None,
+    model: Captured | None = None,
+    findings: Sequence[Finding] | None = None,
+    real: Callable[[float], float | str | None] | None = None,
+) -> Any:
+    """Turns a result into dicts, lists, numbers, text and None, which strict JSON can hold.
+
+    Args:
+      result: a Table, Prediction or Profile; otherwise a nest of dicts, lists, tuples and
+        dataclasses with arrays, numbers, text or None at the leaves, so all other results of jinit.
+      baseline: for a Table, the arm to compare with; None compares nothing.
+      metric: for a Table, the metric to summarize and compare; None is ``test_accuracy``, or
+        ``test_loss`` if the task has no accuracy.
+      model: for a Profile, the captured model that was measured; the model names the layers.
+      findings: for a Profile, from :func:`jinit.probes.verdict`.
+      real: converts each float; None turns NaN and infinities into None, which JSON cannot hold.
+
+    Returns:
+      A nest of dicts with string keys, lists, numbers, text and None. A Table gives the keys
+      metric, summary, comparisons, columns, curves, curve_steps, timings and settings; a Prediction
+      layers, scales, findings and notes; a Profile seeds, layers and findings, where each number of
+      a layer is a median over seeds with its 95 % interval.
+
+    Raises:
+      ValueError: an option that belongs to another kind of result; an unknown metric or baseline.
+      TypeError: a Profile without ``model``.
+
+    >>> import numpy as np
+    >>> to_json({"loss": np.array([0.5, np.inf]), "shape": (2, 3)})
+    {'loss': [0.5, None], 'shape': [2, 3]}
+    """
+    of_profile = {"model": model, "findings": findings}
+    check_options(result, {"baseline": baseline, "metric": metric}, of_profile)
+    if isinstance(result, Table):
+        result = table_json(result, metric=metric or "test_accuracy", baseline=baseline)
+    elif _kind(result) == "Profile":
+        assert model is not None  # checked above
+        result = profile_json(model, result, list(findings or ()))
+    elif _kind(result) == "Prediction":
+        result = prediction_json(result)
+    return plain(result, real or finite_or_none)
+
+
+def check_options(
+    result: object, of_table: Mapping[str, object], of_profile: Mapping[str, object]
+) -> None:
+    """Raises if an option is given to a result of another kind, or a Profile has no model."""
+    for kind, options in (("Table", of_table), ("Profile", of_profile)):
+        given = [name for name, value in options.items() if value is not None]
+        if given and _kind(result) != kind:
+            raise errors.refusal(
+                given[0],
+                f"a {type(result).__name__}",
+                f"an option of a {kind}",
+                f"leave {' and '.join(given)} out",
+            )
+    if _kind(result) == "Profile" and _kind(of_profile["model"]) != "Captured":
+        raise errors.wrong_type(
+            "model",
+            of_profile["model"],
+            "the captured model, which names the layers of a Profile",
+            "pass model=captured",
+        )
+
+
+def _kind(result: object) -> str:
+    """The name of a class of jinit; "" for others. Compared by name: a table needs no JAX."""
+    kind = type(result)
+    return kind.__name__ if kind.__module__.startswith("jinit.") else ""
 
 
 def finite_or_none(value: float) -> float | None:
@@ -68,7 +144,6 @@ def table_json(
       settings; NaN and infinities are kept (:func:`plain` replaces them).
 
     >>> import numpy as np
-    >>> from jinit.results import Table
     >>> columns = {"initializer": np.array(["a", "a"]), "test_accuracy": np.array([0.4, 0.6]),
     ...            "diverged": np.zeros(2, bool), "steps_to_target": np.array([5.0, np.inf])}
     >>> values = table_json(Table(columns, ("initializer",), {}, np.array([])))

@@ -1,8 +1,7 @@
 """Holds the result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
 
 from jinit.results._comparison import Comparison, compare
-from jinit.results._files import write_whole
 from jinit.results._summary import Summary, summarize
 from jinit.results._table import Table, check_output
 
-__all__ = ["Comparison", "Summary", "Table", "check_output", "compare", "summarize", "write_whole"]
+__all__ = ["Comparison", "Summary", "Table", "check_output", "compare", "summarize"]

@@ -157,10 +157,10 @@ class Grid:
         ('relu', 'abs')
         """
         if axis == "clip":
-            from jinit import clipping
+            from jinit.clipping import _rules as clip_rules
 
-            rules = [(None, 0.0) if x is None else clipping.parse(x) for x in self.values(axis)]
-            return tuple(clipping.label(*rule) for rule in rules)
+            rules = [(None, 0.0) if x is None else clip_rules.parse(x) for x in self.values(axis)]
+            return tuple(clip_rules.label(*rule) for rule in rules)
         labels: list[str] = []
         for text in map(_specs.label, self.values(axis)):
             number = 1 + sum(label.partition("#")[0] == text for label in labels)
@@ -208,8 +208,9 @@ class Grid:
 
     def _check_names(self) -> None:
         # Imported here, because the command-line parser reads this module and must not load JAX.
-        from jinit import activations, clipping, data, initializers
+        from jinit import activations, data, initializers
         from jinit.calibrate._registry import resolve
+        from jinit.clipping import _rules as clip_rules
         from jinit.train import losses, optimizers
 
         getters: dict[str, Callable[[Any], Any]] = {
@@ -221,7 +222,7 @@ class Grid:
             self._set_axis(name, canonical(getattr(self, name), get))
         for clip in self.values("clip"):
             if clip is not None:
-                clipping.parse(clip)
+                clip_rules.parse(clip)
         for name, names, listing in (
             ("dataset", data.names(), "jinit.data.names()"),
             ("optimizer", optimizers.names(), "jinit.train.optimizers.names()"),

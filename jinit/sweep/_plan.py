@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinit import clipping, errors, models, parameters
 from jinit import data as datasets
+from jinit import errors, models, parameters
 from jinit.calibrate._registry import split
+from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
 from jinit.models import Model
@@ -67,7 +68,8 @@ class Plan:
     """The programs of a grid and an estimate of their costs.
 
     Attributes:
-      programs: one :class:`PlannedProgram` per combination of the code axes, most FLOPs first.
+      programs: one per combination of the code axes, most FLOPs first, each with ``labels`` (code
+        axis → value), ``runs``, ``tile`` (networks per call), ``lane_bytes`` and ``flops``.
       runs: number of networks of all programs.
       flops: floating-point operations of the matrix products of all programs.
       result_bytes: bytes of all metrics and curves.
@@ -258,7 +260,7 @@ def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
     """Clip rule → its thresholds: rules are compiled, thresholds are numbers of the lanes."""
     rules: dict[str | None, tuple[float, ...]] = {}
     for spec in grid.values("clip"):
-        rule, threshold = (None, math.inf) if spec is None else clipping.parse(spec)
+        rule, threshold = (None, math.inf) if spec is None else clip_rules.parse(spec)
         rules[rule] = (*rules.get(rule, ()), threshold)
     return rules
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from jinit import clipping
+from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
 from jinit.engine._tiles import Tile, cut
 from jinit.results._table import CURVES, Table
@@ -74,7 +74,7 @@ def _axis_columns(
     thresholds = of_lanes.pop("clip_threshold")
     rule = program.code["clip"]
     columns = {axis: np.full(len(numbers), value, None) for axis, value in program.labels.items()}
-    clips = [clipping.label(rule, threshold) for threshold in thresholds]
+    clips = [clip_rules.label(rule, threshold) for threshold in thresholds]
     columns = {k: c.astype(object) if c.dtype.kind == "U" else c for k, c in columns.items()}
     return columns | {"clip": np.array(clips, object)} | of_lanes
 

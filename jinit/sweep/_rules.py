@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import jax
 
-from jinit import parameters
 from jinit.frameworks._paths import path_of
+from jinit.parameters._patterns import matches
 from jinit.typing import Initializer, PyTree
 
 InitializerLike: TypeAlias = str | Initializer
@@ -38,5 +38,5 @@ def default_rules(
     return {
         pattern: rule
         for pattern, rule in rules.items()
-        if any(parameters.matches(pattern, path) for path in paths)
+        if any(matches(pattern, path) for path in paths)
     }

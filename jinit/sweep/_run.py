@@ -11,7 +11,7 @@ import numpy as np
 
 from jinit import engine
 from jinit.data import DataLike
-from jinit.engine._jobs import HANG_AFTER
+from jinit.engine._jobs import HANG_AFTER, Job, run_many
 from jinit.results import Table
 from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
@@ -111,7 +111,7 @@ def run(
     report(SweepEvent("plan", planned))
     store = engine.MemoryStore()
     jobs = [
-        engine.Job(item.network, NetworkLanes(grid, item), (item.dataset,), item.name, item.tile)
+        Job(item.network, NetworkLanes(grid, item), (item.dataset,), item.name, item.tile)
         for item in planned.programs
     ]
 
@@ -127,7 +127,7 @@ def run(
 
     start = time.perf_counter()
     try:
-        engine.run_many(jobs, workers=workers, progress=forward, store=store, hang_after=hang_after)
+        run_many(jobs, workers=workers, progress=forward, store=store, hang_after=hang_after)
     except KeyboardInterrupt:
         seconds, results = time.perf_counter() - start, _rows.finished(store, planned.programs)
         table = _rows.table(grid, results, seconds) if results else None

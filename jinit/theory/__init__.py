@@ -5,7 +5,6 @@ from jinit.theory._edge_of_chaos import (
     CriticalLine,
     critical_line,
     critical_rate,
-    critical_sigma_b,
     edge_of_chaos,
 )
 from jinit.theory._finite_width import FailureModes, Fluctuations, failure_modes, fluctuations
@@ -19,19 +18,17 @@ from jinit.theory._isometry import (
 )
 from jinit.theory._kernels import Kernels, condition_number, kernels, linearized_loss
 from jinit.theory._mean_field import (
-    correlation_fixed_point,
     correlation_map,
     depth_scales,
     length_fixed_point,
     length_map,
-    susceptibility,
 )
 from jinit.theory._moments import Moments, moments
 from jinit.theory._pair import CrossMoments, cross_moments
 from jinit.theory._phase import PhaseDiagram, phase_diagram
 from jinit.theory._predict import Prediction, predict
 from jinit.theory._propagation import Architecture, Propagation, propagate
-from jinit.theory._random_walk import log_length, random_walk_gain
+from jinit.theory._random_walk import log_length
 from jinit.theory._stability import FixedPoint, correlation_fixed_points, length_fixed_points
 
 __all__ = [
@@ -50,12 +47,10 @@ __all__ = [
     "Prediction",
     "Propagation",
     "condition_number",
-    "correlation_fixed_point",
     "correlation_fixed_points",
     "correlation_map",
     "critical_line",
     "critical_rate",
-    "critical_sigma_b",
     "cross_moments",
     "depth_scales",
     "edge_of_chaos",
@@ -75,6 +70,4 @@ __all__ = [
     "phase_diagram",
     "predict",
     "propagate",
-    "random_walk_gain",
-    "susceptibility",
 ]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinit import clipping
+from jinit.clipping._norms import norm
 from jinit.typing import Apply, Array, LossFunction, PyTree
 
 
@@ -112,7 +112,7 @@ def make_train_step(
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
         value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(state.params)
-        gradient_norm = clipping.norm(gradient)
+        gradient_norm = norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         outcome = _status(value, gradient_norm)

@@ -15,6 +15,18 @@ from jinit._registry import Registry
 from jinit.data import Task
 from jinit.typing import Array, LossFunction
 
+__all__ = [
+    "Loss",
+    "get",
+    "hinge",
+    "mean_squared_error",
+    "multiclass_hinge",
+    "names",
+    "register",
+    "sigmoid_binary_cross_entropy",
+    "softmax_cross_entropy",
+]
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -23,8 +35,9 @@ class Loss:
     Attributes:
       name: the name under which it is registered.
       function: ``function(outputs (batch, k), y) -> scalar``, the mean over the batch.
-      correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly,
-        such as :func:`argmax_correct` or :func:`sign_correct`; None for regression.
+      correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly;
+        None for regression. ``get("softmax_cross_entropy", "multiclass").correct`` compares the
+        largest output, ``get("hinge", "binary").correct`` the sign.
       tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"regression"``.
       single_output: True if a binary task needs one output instead of one per class; default
         False.

@@ -13,7 +13,10 @@ import optax
 
 from jinit import clipping, errors
 from jinit._registry import Registry
+from jinit.clipping._rules import make as make_clip
 from jinit.typing import Array
+
+__all__ = ["get", "make", "names", "register"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def make(
     errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
     transforms = [chosen(momentum)]
     if clip is not None:
-        transforms.insert(0, clipping.with_clip_statistics(clipping.make(clip, clip_threshold)))
+        transforms.insert(0, clipping.with_clip_statistics(make_clip(clip, clip_threshold)))
     if not (isinstance(weight_decay, int | float) and weight_decay == 0):
         transforms.append(optax.add_decayed_weights(weight_decay))
     return optax.chain(*transforms, optax.scale_by_learning_rate(learning_rate))

@@ -12,6 +12,7 @@ import pytest
 import jinit
 from jinit import activations, calibrate, frameworks, probes
 from jinit.calibrate import _registry
+from jinit.calibrate._learned import gradient_quotient
 from jinit.models import MLP
 
 KEY = jax.random.key(3)
@@ -111,7 +112,7 @@ def test_the_gradient_quotient_of_a_quadratic_in_closed_form():
     a, at = a @ a.T / 6, rng.normal(size=6)
     g = a @ at
     expected = np.abs((g - a @ g) / (g + 1e-5 * np.where(g >= 0, 1, -1)) - 1).mean()
-    found = calibrate.gradient_quotient(lambda p: p @ jnp.asarray(a, jnp.float32) @ p / 2,
+    found = gradient_quotient(lambda p: p @ jnp.asarray(a, jnp.float32) @ p / 2,
                                         jnp.asarray(at, jnp.float32))  # fmt: skip
     assert float(found) == pytest.approx(expected, rel=1e-4)
 

@@ -10,7 +10,7 @@ import jinit
 from jinit import calibrate, frameworks
 from jinit.frameworks._capture import by_path
 from jinit.models import MLP, Antisymmetric, ResidualMLP, as_model
-from jinit.parameters import matches
+from jinit.parameters._patterns import matches
 
 KEY = jax.random.key(5)
 X = jax.random.normal(jax.random.key(1), (16, 12))

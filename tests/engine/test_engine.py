@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jinit import engine, errors
 from jinit.engine import _cost, _executors, _jobs, _tiles
+from jinit.engine._jobs import Job, run_many
 from jinit.engine._program import Program
 
 RNG = np.random.default_rng(0)
@@ -92,12 +93,9 @@ def test_two_threads_compile_a_program_once():
 
 
 def test_many_jobs_interleave_and_come_back_in_order():
-    made = [
-        engine.Job(lambda x, k=k: x * k, np.arange(7 + k), name=f"job {k}", tile=2)
-        for k in range(5)
-    ]
+    made = [Job(lambda x, k=k: x * k, np.arange(7 + k), name=f"job {k}", tile=2) for k in range(5)]
     seen = []
-    found = engine.run_many(made, workers=2, progress=seen.append)
+    found = run_many(made, workers=2, progress=seen.append)
     for k, result in enumerate(found):
         np.testing.assert_array_equal(result, np.arange(7 + k) * k)
     kinds = [event.kind for event in seen]
@@ -199,7 +197,7 @@ def test_user_errors_at_trace_time_keep_their_type():
         (lambda: engine.run(abs, np.ones(3), workers=0), "workers: got 0"),
         (lambda: engine.run(abs, np.ones(3), hang_after=0), "hang_after: got 0"),
         (
-            lambda: engine.run_many([engine.Job(abs, np.ones(2)), engine.Job(abs, np.ones(2))]),
+            lambda: run_many([Job(abs, np.ones(2)), Job(abs, np.ones(2))]),
             "each name once",
         ),
     ],

@@ -14,6 +14,7 @@ from flax import nnx
 import jinit
 from jinit import frameworks, initializers, parameters
 from jinit.frameworks import _table
+from jinit.frameworks._layers import host_of
 
 PACKAGE = Path(jinit.__file__).parent
 SIBLINGS = {name: PACKAGE / "frameworks" / f"_{name}.py" for name in frameworks.names()}
@@ -84,7 +85,7 @@ def toy():
 def test_one_row_adds_a_framework(toy):
     assert frameworks.names()[-1] == frameworks.hosts()[-1] == frameworks.presets()[-1] == "toy"
     assert frameworks.get("toy") is TOY
-    assert frameworks.host_of(toy) == "toy"
+    assert host_of(toy) == "toy"
     assert frameworks.layout("dense", "toy").out_axes == (0,)
     tree, layouts = frameworks.shapes(toy), frameworks.layers(toy)
     rules = {"*/matrix": "lecun_normal", "*": "zeros"}
@@ -128,7 +129,7 @@ def test_a_framework_that_is_removed_is_unknown(toy):
         with pytest.raises(
             TypeError, match="a model of linen, nnx, haiku, equinox, keras or torch"
         ):
-            frameworks.host_of(toy)
+            host_of(toy)
         with pytest.raises(ValueError, match="use one of flax, haiku, equinox, keras, torch"):
             frameworks.layout("dense", "toy")
     finally:

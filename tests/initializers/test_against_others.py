@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jinit import frameworks, initializers
+from jinit import frameworks, initializers, typing
 
 pytestmark = pytest.mark.slow
 K = jax.random.key(0)
@@ -124,4 +124,4 @@ def test_what_jax_expects_of_an_initializer():
     assert shared.law((9, 16, 4)).stddev == pytest.approx(0.25)
     with pytest.raises(ValueError, match="rank >= 2"):
         initializers.lecun_normal()(K, (3,))
-    assert isinstance(initializers.he_normal(), initializers.Initializer)
+    assert isinstance(initializers.he_normal(), typing.Initializer)

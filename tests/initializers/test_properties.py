@@ -15,6 +15,7 @@ from hypothesis import given, settings
 
 from jinit import initializers
 from jinit.initializers import _registry
+from jinit.parameters._keys import leaf_key
 
 ROWS = [_registry.row(name) for name in initializers.names()]
 SPECS = [row.example or row.name for row in ROWS]
@@ -144,11 +145,10 @@ def test_golden_values(spec):
 
 
 def test_golden_keys():
-    from jinit import parameters
     from jinit.sweep._network import run_key
 
     assert jax.random.key_data(run_key(3, "init")).tolist() == RUN_KEY
-    leaf = parameters.leaf_key(jax.random.key(0), "output/kernel")
+    leaf = leaf_key(jax.random.key(0), "output/kernel")
     assert jax.random.key_data(leaf).tolist() == LEAF_KEY
 
 

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 SNIPPET = """
 import jax
 import jax.numpy as jnp
-from jinit import initializers
+from jinit import initializers, typing
 reveal_type(initializers.he_normal)
 theirs: jax.nn.initializers.Initializer = initializers.he_normal(-2, -1, (), jnp.float32)
-ours: initializers.Initializer = jax.nn.initializers.normal()
+ours: typing.Initializer = jax.nn.initializers.normal()
 initializers.scaled_for("gelu", in_axis=0, out_axis=1, fused=(1, 2), fan_in=3.0, transposed=True)
 initializers.he_normal(slope=0.1)
 initializers.glorot_normal(negative_slope=0.1)

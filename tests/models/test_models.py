@@ -8,6 +8,7 @@ import pytest
 
 from jinit import errors, initializers, models, parameters
 from jinit.frameworks._paths import path_of
+from jinit.parameters._patterns import matches
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
 
@@ -21,7 +22,7 @@ def params_of(model, seed=0):
     }
     shapes = models.as_model(model).shapes(X)
     paths = [path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
-    rules = {p: r for p, r in rules.items() if any(parameters.matches(p, path) for path in paths)}
+    rules = {p: r for p, r in rules.items() if any(matches(p, path) for path in paths)}
     return parameters.initialize(jax.random.key(seed), shapes, rules)
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 import jinit
 from jinit import frameworks, initializers, models, parameters
-from jinit.parameters._keys import equal_draws, path_words
+from jinit.parameters._keys import equal_draws, leaf_key, path_words
 
 F32 = jnp.float32
 
@@ -43,7 +43,7 @@ def test_leaf_keys_are_the_same_for_ever():
     folded = jax.random.key(0)
     for word in words:
         folded = jax.random.fold_in(folded, word)
-    key = parameters.leaf_key(jax.random.key(0), "output/kernel")
+    key = leaf_key(jax.random.key(0), "output/kernel")
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(folded))
 
 
@@ -60,13 +60,13 @@ def test_leaves_that_draw_alike_are_one_group_even_if_the_initializer_has_no_has
     assert groups == [[0, 2, 4], [1, 3], [5], [6], [7]]
     drawn = jinit.initialize(KEY, tree, rules)["b"]["kernel"]
     np.testing.assert_allclose(
-        drawn, jax.random.normal(parameters.leaf_key(KEY, "b/kernel"), (4, 3)), rtol=3e-7
+        drawn, jax.random.normal(leaf_key(KEY, "b/kernel"), (4, 3)), rtol=3e-7
     )
 
 
 def test_a_leaf_is_its_initializer_at_its_key():
     tree = jinit.initialize(KEY, shapes(a=(4, 3), b=(4, 3)), RULES)
-    alone = initializers.he_normal()(parameters.leaf_key(KEY, "b/kernel"), (4, 3))
+    alone = initializers.he_normal()(leaf_key(KEY, "b/kernel"), (4, 3))
     np.testing.assert_allclose(tree["b"]["kernel"], alone, rtol=3e-7)
 
 
@@ -106,7 +106,7 @@ def test_linen_and_nnx_trees_come_back_as_they_were():
     nnx.update(layer, found)
     np.testing.assert_allclose(
         layer(jnp.eye(4)),
-        initializers.he_normal()(parameters.leaf_key(KEY, "kernel"), (4, 3)),
+        initializers.he_normal()(leaf_key(KEY, "kernel"), (4, 3)),
         rtol=1e-5,
     )
 

@@ -11,6 +11,7 @@ from scipy import stats
 import jinit
 from jinit import frameworks, probes
 from jinit.models import MLP
+from jinit.probes._symmetry import duplicate_units
 
 X = jax.random.normal(jax.random.key(5), (24, 16))
 LOSS = probes.random_projection(jax.random.key(7))
@@ -162,7 +163,7 @@ def test_a_second_ensemble_compiles_nothing():
 )
 def test_duplicate_units(kernel, bias, tolerance, share):
     bias = None if bias is None else jnp.asarray(bias)
-    found = probes.duplicate_units(jnp.asarray(kernel, jnp.float32), bias, tolerance)
+    found = duplicate_units(jnp.asarray(kernel, jnp.float32), bias, tolerance)
     assert float(found) == pytest.approx(share)
 
 

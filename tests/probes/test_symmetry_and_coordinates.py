@@ -8,6 +8,7 @@ import pytest
 
 import jinit
 from jinit import data, frameworks, models, probes
+from jinit.probes._symmetry import duplicate_units
 from jinit.train import FitConfig, fit, losses, mup_learning_rate, optimizers
 
 
@@ -37,22 +38,22 @@ def test_near_duplicates_against_all_pairs(tolerance):
     lengths = np.linalg.norm(kernel, axis=0)
     near = gaps <= tolerance * np.maximum(lengths[:, None], lengths)
     expected = (near & ~np.eye(40, dtype=bool)).any(0).mean()
-    found = probes.duplicate_units(jnp.asarray(kernel, jnp.float32), tolerance=tolerance)
+    found = duplicate_units(jnp.asarray(kernel, jnp.float32), tolerance=tolerance)
     assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_bitwise_duplicates_in_half_precision(dtype):
     kernel = jax.random.normal(jax.random.key(0), (64, 512)).astype(dtype)
-    assert probes.duplicate_units(jnp.concatenate([kernel, kernel], 1)) == 1
+    assert duplicate_units(jnp.concatenate([kernel, kernel], 1)) == 1
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
 def test_near_duplicates_at_any_scale(scale):
     kernel = scale * jax.random.normal(jax.random.key(0), (16, 24))
-    assert probes.duplicate_units(kernel, tolerance=0.01) == 0
+    assert duplicate_units(kernel, tolerance=0.01) == 0
     twins = jnp.concatenate([kernel, kernel * 1.005], 1)
-    assert probes.duplicate_units(twins, tolerance=0.01) == 1
+    assert duplicate_units(twins, tolerance=0.01) == 1
 
 
 @pytest.mark.parametrize("share", [0.3, 3.0])
@@ -63,9 +64,9 @@ def test_projections_find_near_duplicates(share, scale):
     kernel = jax.random.normal(inner, (100, 30))
     noise = share * 0.01 * jax.random.normal(outer, kernel.shape)
     twins = scale * jnp.concatenate([kernel, kernel + noise, 3 * kernel[:, :5] + 1], 1)
-    found = probes.duplicate_units(twins, jnp.zeros(65), 0.01, projections=16)
+    found = duplicate_units(twins, jnp.zeros(65), 0.01, projections=16)
     assert found == pytest.approx(60 / 65 if share < 1 else 0)
-    biased = probes.duplicate_units(twins, scale * jnp.arange(65.0), 0.01, projections=16)
+    biased = duplicate_units(twins, scale * jnp.arange(65.0), 0.01, projections=16)
     assert biased == 0
 
 
@@ -78,16 +79,16 @@ def test_units_of_few_weights_are_no_near_duplicates():
     loss = probes.random_projection(jax.random.key(2))
     assert probes.propagation(captured, params, x, loss).near_duplicates[0] == 0
     kernel = params["hidden_0"]["kernel"]
-    assert probes.duplicate_units(kernel, tolerance=0.01) > 0.9
+    assert duplicate_units(kernel, tolerance=0.01) > 0.9
 
 
 def test_a_tolerance_that_float32_cannot_tell_is_refused():
     with pytest.raises(ValueError, match="tolerance"):
-        probes.duplicate_units(jnp.ones((3, 3)), tolerance=1e-5)
+        duplicate_units(jnp.ones((3, 3)), tolerance=1e-5)
     with pytest.raises(ValueError, match="projections"):
-        probes.duplicate_units(jnp.ones((3, 3)), tolerance=0.1, projections=0)
+        duplicate_units(jnp.ones((3, 3)), tolerance=0.1, projections=0)
     with pytest.raises(ValueError, match="tolerance is 0"):
-        probes.duplicate_units(jnp.ones((3, 3)), projections=16)
+        duplicate_units(jnp.ones((3, 3)), projections=16)
 
 
 @pytest.mark.slow

@@ -8,8 +8,11 @@ import pytest
 from jinit import frameworks, initializers, models, probes, theory
 from jinit.advise import Candidate
 from jinit.findings import Finding, healthy
-from jinit.report import _console, print_candidates, print_prediction, print_profile
+from jinit.report import _console
+from jinit.report._candidates import print_candidates
 from jinit.report._findings import print_findings
+from jinit.report._prediction import print_prediction
+from jinit.report._profile import print_profile
 
 WIDTHS = pytest.mark.parametrize("width", [60, 80, 140])
 

@@ -1,13 +1,19 @@
 """Numbers as text, values for JSON, and what works without rich or without matplotlib."""
 
+import io
+import json
 import math
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit.report import _text, interval_text, plain
+import jinit
+from jinit import frameworks, initializers, models, probes, report, theory
+from jinit.findings import healthy
+from jinit.report import _text, interval_text, to_json
 from jinit.stats import Interval
 
 TABLE = """
@@ -45,7 +51,7 @@ def test_json_and_interval_text_need_neither_rich_nor_matplotlib():
     code = """
 sys.modules["matplotlib"] = None
 import jinit.report
-print(jinit.report.table_json(table, baseline="a")["summary"][0]["arm"])
+print(jinit.report.to_json(table, baseline="a")["summary"][0]["arm"])
 from jinit.stats import Interval
 print(jinit.report.interval_text(Interval(0.5, 0.4, 0.6)))
 """
@@ -54,14 +60,14 @@ print(jinit.report.interval_text(Interval(0.5, 0.4, 0.6)))
 
 
 def test_tables_need_no_matplotlib():
-    done = fresh("matplotlib", "from jinit.report import print_table\nprint_table(table)")
+    done = fresh("matplotlib", "from jinit.report import show\nshow(table)")
     assert "test accuracy [95 %]" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
     ("missing", "code"),
     [
-        ("rich", "from jinit.report import print_table"),
+        ("rich", "from jinit.report import show"),
         ("rich", "from jinit.report import SweepProgress"),
         ("matplotlib", "from jinit.report import plots\nplots.ranking(table)"),
     ],
@@ -85,8 +91,51 @@ def test_numbers():
 
 def test_plain_values_of_a_nest():
     nest = {1: (np.float32(0.5), None, True), "a": Interval(math.nan, 0.0, np.inf)}
-    assert plain(nest) == {
+    assert to_json(nest) == {
         "1": [0.5, None, True],
         "a": {"estimate": None, "low": 0.0, "high": None},
     }
-    assert plain([math.inf, 0.25], str) == ["inf", "0.25"]
+    assert to_json([math.inf, 0.25], real=str) == ["inf", "0.25"]
+
+
+def test_results_are_shown_and_converted_by_kind():
+    x = jnp.eye(4)
+    captured = frameworks.capture(models.MLP(features=(8, 2)), x)
+    rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
+    loss = probes.cross_entropy(jnp.array([0, 1, 0, 1]))
+    profile = probes.ensemble(captured, rules, x, loss, seeds=2)
+    found = probes.verdict(captured, profile)
+    prediction = theory.predict(
+        models.MLP(features=(8, 2)), 4, kernel=initializers.he_normal(), bias=initializers.zeros
+    )
+    expected = [
+        (profile, {"model": captured, "findings": found}, " hidden_0 ", "layers"),
+        (prediction, {}, "infinite-width theory", "scales"),
+        (initializers.describe("he_normal", (2, 2)), {}, "standard deviation", "law"),
+        (jinit.plan(jinit.Grid(dataset="xor", depth=1, seeds=2)), {}, "1 training program", None),
+        (found, {}, f"{len(found)} finding", None),
+    ]
+    for result, options, text, key in expected:
+        stream = io.StringIO()
+        report.show(result, stream=stream, **options)
+        assert text in stream.getvalue()
+        if key is not None:
+            assert key in json.loads(json.dumps(report.to_json(result, **options)))
+    assert report.to_json(found)[0]["kind"] == found[0].kind
+    measured = report.to_json(profile, model=captured)["layers"][0]["second_moment"]["estimate"]
+    assert measured == pytest.approx(float(jnp.median(profile.second_moment[:, 0])))
+
+
+def test_an_option_of_another_kind_of_result_is_refused():
+    found = [healthy("nothing vanishes")]
+    for call in (report.show, report.to_json):
+        with pytest.raises(ValueError, match=r"baseline: got .*a list.* option of a Table"):
+            call(found, baseline="a")
+        with pytest.raises(ValueError, match=r"model: got .* option of a Profile"):
+            call(found, model=3)
+    with pytest.raises(TypeError, match="result: got"):
+        report.show([*found, 3])
+    with pytest.raises(TypeError, match="result: got"):
+        report.show(None)
+    with pytest.raises(ValueError, match="metric"):
+        report.show(jinit.plan(jinit.Grid(dataset="xor")), metric="test_loss")

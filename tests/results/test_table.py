@@ -9,7 +9,8 @@ import pandas
 import pytest
 
 import jinit
-from jinit.report import _console, plain, print_table, table_json
+from jinit.report import _console, to_json
+from jinit.report._sweep_table import print_table
 from jinit.results import Table, _metrics
 
 
@@ -157,7 +158,7 @@ def test_the_printed_table_has_every_cell(table):
 
 
 def test_json_is_strict(table):
-    text = json.dumps(plain(table_json(table, baseline="zeros")), allow_nan=False)
+    text = json.dumps(to_json(table, baseline="zeros"), allow_nan=False)
     found = json.loads(text)
     assert len(found["columns"]["seed"]) == 16
     assert found["comparisons"][0]["verdict"] in ("wins", "loses", "not settled")

@@ -7,7 +7,7 @@ import pytest
 import jinit
 from jinit import calibrate, data, models
 from jinit.cli import main
-from jinit.report import print_table
+from jinit.report import show
 from jinit.sweep._calibrated import BATCH
 from jinit.sweep._network import run_key
 
@@ -68,7 +68,7 @@ def test_a_calibration_that_does_not_reach_its_goal_is_said(capsys):
     table = jinit.run(jinit.Grid(initializer=arms, seeds=3, **GRID))
     reached = {arm: table.select(initializer=arm)["calibrated"].tolist() for arm in arms}
     assert reached == {arms[0]: [False] * 3, arms[1]: [True] * 3, arms[2]: [True] * 3}
-    print_table(table)
+    show(table)
     out = " ".join(capsys.readouterr().out.split())
     assert "lsuv(zeros): the calibration did not reach its goal in 3 of 3 runs" in out
     assert out.count("did not reach") == 1

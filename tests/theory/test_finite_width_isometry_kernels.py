@@ -13,6 +13,7 @@ from jinit import probes, theory
 from jinit._float64 import in_float64
 from jinit.activations import get as get_activation
 from jinit.initializers import orthogonal as haar
+from jinit.theory._random_walk import random_walk_gain
 
 
 @functools.cache
@@ -99,8 +100,8 @@ def test_log_length_is_exact():
     assert variance == pytest.approx(factor.var(), rel=0.02)
     assert 10 * mean == pytest.approx(-0.517388, abs=1e-6)
     assert 10 * variance == pytest.approx(1.081681, abs=1e-6)
-    assert theory.random_walk_gain("relu", 100) == pytest.approx(1.4323036, abs=1e-7)
-    assert theory.random_walk_gain("identity", 100) == pytest.approx(1.0050293, abs=1e-7)
+    assert random_walk_gain("relu", 100) == pytest.approx(1.4323036, abs=1e-7)
+    assert random_walk_gain("identity", 100) == pytest.approx(1.0050293, abs=1e-7)
 
 
 def test_failure_modes():

@@ -13,7 +13,9 @@ from jinit import theory
 from jinit._float64 import in_float64
 from jinit._quadrature import find_kinks
 from jinit.activations import get as get_activation
+from jinit.theory._edge_of_chaos import critical_sigma_b
 from jinit.theory._fixed_points import depth_scales_at
+from jinit.theory._mean_field import susceptibility
 from jinit.theory._tabulate import moment_table
 
 FUNCTIONS = {
@@ -66,11 +68,11 @@ def test_a_jump_has_no_chi_1():
     def step(x):
         return jnp.where(x > 0, 1.0, 0.0)
 
-    assert np.isinf(theory.susceptibility(step, 1.0, 1.0))
+    assert np.isinf(susceptibility(step, 1.0, 1.0))
     assert np.isinf(theory.moments(step, 1.0).slope_fourth)
     for call in (
         lambda: theory.edge_of_chaos(step),
-        lambda: theory.critical_sigma_b(step, 1.0),
+        lambda: critical_sigma_b(step, 1.0),
         lambda: theory.isometry(step),
         lambda: theory.jacobian_spectrum(step, 1.0, 1.0, depth=3),
         lambda: theory.fluctuations(step, [10] * 3, 1.0),
@@ -94,7 +96,7 @@ def test_edge_of_chaos(name, sigma_b):
     sigma_w = 1 / math.sqrt(mean(lambda x: slope(x) ** 2, q))
     assert theory.edge_of_chaos(name, sigma_b) == pytest.approx(sigma_w, rel=2e-6)
     assert theory.length_fixed_point(name, sigma_w, sigma_b) == pytest.approx(q, rel=1e-3)
-    assert theory.susceptibility(name, sigma_w, q) == pytest.approx(1, rel=1e-5)
+    assert susceptibility(name, sigma_w, q) == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_an_unstable_critical_point_is_said(name):
 @pytest.mark.parametrize("name", ["tanh", "erf", "softsign", "lecun_tanh", "hard_tanh", "sin"])
 def test_critical_sigma_b_is_the_inverse(name, sigma_b):
     sigma_w = theory.edge_of_chaos(name, sigma_b)
-    assert theory.critical_sigma_b(name, sigma_w) == pytest.approx(sigma_b, rel=1e-6)
+    assert critical_sigma_b(name, sigma_w) == pytest.approx(sigma_b, rel=1e-6)
 
 
 @pytest.mark.full
@@ -417,7 +419,7 @@ def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigm
         for sample, value in (
             (length, expected.q[at]),
             (product, cross[at]),
-            (slope, theory.susceptibility(name, 1.0, expected.q[at])),
+            (slope, susceptibility(name, 1.0, expected.q[at])),
         ):
             seen = np.asarray(sample, np.float64)[:, at]
             error = seen.std(ddof=1) / math.sqrt(networks)
@@ -432,7 +434,7 @@ def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigm
 def test_the_bias_of_the_first_critical_point_that_is_stable(name, sigma_b):
     """The line passes some σ_w twice, first where lengths run away."""
     sigma_w = theory.edge_of_chaos(name, sigma_b)
-    found = theory.critical_sigma_b(name, sigma_w)
+    found = critical_sigma_b(name, sigma_w)
     assert theory.edge_of_chaos(name, found) == pytest.approx(sigma_w, rel=1e-8)
     if sigma_b in (1.5, 0.0):
         assert found == pytest.approx(sigma_b, abs=1e-6)

@@ -12,6 +12,7 @@ from jinit import frameworks, initializers, probes, theory
 from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 from jinit.report import plots
+from jinit.theory._mean_field import correlation_fixed_point
 
 
 def measured(model, rules, x, seeds):
@@ -224,7 +225,7 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
             TypeError, "known",
         ),
         (lambda x: theory.correlation_fixed_points("tanh", 0.0, 0.0, 1.0), ValueError, "both 0"),
-        (lambda x: theory.correlation_fixed_point("tanh", 0.0, 0.0, 1.0), ValueError, "both 0"),
+        (lambda x: correlation_fixed_point("tanh", 0.0, 0.0, 1.0), ValueError, "both 0"),
         (lambda x: theory.moments(["tanh"], 1.0), TypeError, "activation"),
         (lambda x: theory.moments("tanh", 10**400), ValueError, "q: got"),
         (lambda x: theory.predict(MLP(()), 8), ValueError, "features"),

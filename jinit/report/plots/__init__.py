@@ -5,10 +5,7 @@ matplotlib is imported when the first figure is made.
 """
 
 from jinit.report.plots._figure import (
-    check_picture,
     new_axes,
-    new_figure,
-    open_frame,
     record,
     save,
 )
@@ -24,25 +21,14 @@ from jinit.report.plots._lines import (
 )
 from jinit.report.plots._save_all import KINDS, save_all
 from jinit.report.plots._style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    VERMILION,
+    COLORS,
     line_style,
 )
 from jinit.report.plots._theory import phase_diagram, prediction
 
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
+    "COLORS",
     "KINDS",
-    "ORANGE",
-    "SKY",
-    "VERMILION",
-    "check_picture",
     "divergence_rates",
     "forest",
     "layer_profile",
@@ -50,8 +36,6 @@ __all__ = [
     "learning_rate_sensitivity",
     "line_style",
     "new_axes",
-    "new_figure",
-    "open_frame",
     "paired_differences",
     "performance_profile",
     "phase_diagram",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,38 +18,61 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
-    """Makes a figure without changing the global state of matplotlib.
+@overload
+def new_axes(width: float = ..., height: float = ..., *, panels: None = ...) -> Axes: ...
+@overload
+def new_axes(
+    width: float = ..., height: float = ..., *, panels: int, sharex: bool = ..., sharey: bool = ...
+) -> np.ndarray: ...
+
+
+def new_axes(
+    width: float = 6.0,
+    height: float = 3.6,
+    *,
+    panels: int | None = None,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> Axes | np.ndarray:
+    """Makes a figure and returns its axes, without the top and right side of the frame.
+
+    The global state of matplotlib does not change.
 
     Args:
-      width, height: inches.
+      width, height: of the figure, in inches.
+      panels: number of axes side by side; None makes one.
+      sharex, sharey: whether the panels have the same limits.
+
+    Returns:
+      The axes; with ``panels`` an array ``(panels,)`` of axes.
 
     Raises:
       MissingExtraError: matplotlib is not installed.
+      ValueError: ``panels`` below 1.
 
-    >>> new_figure(4, 3).get_size_inches().tolist()
-    [4.0, 3.0]
+    >>> new_axes().spines["top"].get_visible()
+    False
+    >>> new_axes(8, 3, panels=2, sharey=True).shape
+    (2,)
     """
+    if panels is None:
+        return open_frame(new_figure(width, height).add_subplot())
+    errors.check_integer("panels", panels, low=1, fix="use 2")
+    axes: np.ndarray = new_figure(width, height).subplots(
+        1, panels, sharex=sharex, sharey=sharey, squeeze=False
+    )[0]
+    for ax in axes:
+        open_frame(ax)
+    return axes
+
+
+def new_figure(width: float = 6.0, height: float = 3.6) -> Figure:
+    """Makes a figure without changing the global state of matplotlib; sizes in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise errors.missing_extra("matplotlib", "lab", "plots") from None
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
-
-
-def new_axes(width: float = 6.0, height: float = 3.6) -> Axes:
-    """Makes a figure and returns its axes, without the top and right side of the frame.
-
-    Args:
-      width, height: inches.
-
-    Raises:
-      MissingExtraError: matplotlib is not installed.
-
-    >>> new_axes().spines["top"].get_visible()
-    False
-    """
-    return open_frame(new_figure(width, height).add_subplot())
 
 
 def axes_of(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
@@ -72,17 +95,7 @@ def check_drawable(value: _T, kind: type[_T], source: str) -> None:
 
 
 def open_frame(ax: Axes) -> Axes:
-    """Hides the top and right side of the frame.
-
-    Args:
-      ax: matplotlib axes.
-
-    Returns:
-      The same axes.
-
-    >>> open_frame(new_figure().add_subplot()).spines["right"].get_visible()
-    False
-    """
+    """Hides the top and right side of the frame, and returns the axes."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -125,21 +138,7 @@ def record(
 
 
 def check_picture(path: str | Path) -> str:
-    """Checks before a long run that a picture can be written to ``path``.
-
-    Args:
-      path: the picture's file; without an ending it will be written as PNG and as SVG.
-
-    Returns:
-      ``path`` as text.
-
-    Raises:
-      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or whose folder
-        does not exist.
-
-    >>> check_picture("weights.png")
-    'weights.png'
-    """
+    """Refuses a path that no picture can be written to, and returns the path as text."""
     target = Path(path)
     allowed = (
         "a file ending in .png, .svg or .pdf (or without ending: PNG and SVG) in a folder that"
@@ -163,7 +162,8 @@ def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
       The files written, the CSV file last (columns: panel, series, x, y, low, high).
 
     Raises:
-      ValueError: as :func:`check_picture`. TypeError: ``axes`` is not axes.
+      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or whose folder
+        does not exist. TypeError: ``axes`` is not axes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

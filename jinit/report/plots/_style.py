@@ -20,6 +20,16 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
     "#CC79A7",
     "#8A8A8A",
 )
+COLORS = {
+    "blue": BLUE,
+    "vermilion": VERMILION,
+    "green": GREEN,
+    "orange": ORANGE,
+    "sky": SKY,
+    "purple": PURPLE,
+    "grey": GREY,
+}
+"""The colours of all pictures, for matplotlib's ``color=``."""
 # Dark before light, so that the first arms also stand out in print.
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5)), (0, (8, 2)))
@@ -37,7 +47,7 @@ def line_style(number: int) -> Style:
 
     Reference: Okabe & Ito 2008 (colours).
 
-    >>> line_style(0)["color"] == BLUE
+    >>> line_style(0)["color"] == COLORS["blue"]
     True
     """
     return {
