@@ -63,6 +63,7 @@ def few_memory_maps():
         from jinit.engine import _program
 
         _program._CACHE.clear()
+        _program._EXECUTABLES.clear()
         jax.clear_caches()
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 
 from jinit import errors
+
+_MOST_WORKERS = 1024
+# A limit of a control group at or above this is no limit: version 1 writes 2**63 - 4096.
+_NO_LIMIT = 2**60
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,23 @@ def local(workers: int | None = None) -> Workers:
         accelerator.
 
     Raises:
-      ValueError: fewer than one worker; a JAX backend that does not start.
+      ValueError: fewer than one worker or more than 1,024; a JAX backend that does not start; a
+        process that was forked from one in which JAX ran.
 
     >>> local(2).devices if jax.default_backend() == "cpu" else (None, None)
     (None, None)
     """
     if workers is not None:
-        errors.check_integer("workers", workers, low=1, fix="use 2, or None for one per core")
+        errors.check_integer(
+            "workers", workers, low=1, high=_MOST_WORKERS, fix="use 2, or None for one per core"
+        )
+    if _forked:
+        raise errors.refusal(
+            "process",
+            "a fork of a process in which JAX had started; its threads are missing here",
+            "a process that starts JAX itself",
+            'multiprocessing.get_context("spawn")',
+        )
     try:
         platform = jax.default_backend()
     except (RuntimeError, AssertionError) as error:
@@ -62,15 +80,92 @@ def local(workers: int | None = None) -> Workers:
 
 
 def host_memory() -> int | None:
-    """Bytes of memory of this machine; None if the operating system does not report it.
+    """Bytes of memory that this process may use; None if the operating system does not say.
 
-    >>> (host_memory() or 2**31) > 2**30
+    The least of the machine's memory, the limits of the control groups (containers, batch systems)
+    and ``RLIMIT_AS`` and ``RLIMIT_DATA``.
+
+    >>> (host_memory() or 2**31) > 2**20
     True
     """
+    limits = [*_physical(), *_control_groups(), *_resource_limits()]
+    return min(limits, default=None)
+
+
+def _physical() -> Iterator[int]:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return None
+        return
+
+
+def _control_groups(
+    groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
+    """The limits of this process's control groups and of the groups around them.
+
+    Args:
+      groups: lines ``number:controllers:/path``; version 2 has no controllers.
+      root: where the control groups are mounted.
+    """
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        file = "memory.limit_in_bytes" if controllers else "memory.max"
+        # Inside a container the own group is mounted at the root, whatever the path says.
+        inner = top / path.strip("/")
+        for folder in (inner, *inner.parents):
+            try:
+                limit = int((folder / file).read_text())
+            except (OSError, ValueError):  # no such group, or "max"
+                limit = _NO_LIMIT
+            if limit < _NO_LIMIT:
+                yield limit
+            if folder == top:
+                break
+
+
+def _resource_limits() -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for which in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(which)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
+
+
+def _started() -> bool:
+    """Whether JAX has started a backend in this process or in one that it was forked from."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bool(getattr(bridge, "backends_are_initialized", lambda: False)())
+
+
+def _lacks_threads() -> bool:
+    """Whether Python's own threads are the only ones of this process (known on Linux)."""
+    try:
+        return len(os.listdir("/proc/self/task")) <= threading.active_count()
+    except OSError:
+        return False
+
+
+def _note_fork() -> None:
+    """Notes, in the child of a fork, whether JAX had started in the parent."""
+    global _forked
+    _forked = _forked or _started()
+
+
+# A backend has threads, which a fork does not copy; this module may be imported after the fork.
+_forked = _started() and _lacks_threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def _cores() -> int:

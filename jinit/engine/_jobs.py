@@ -108,8 +108,11 @@ def run(
       on its position, its neighbours or the number of workers.
 
     Raises:
-      ValueError: no lanes, leaves without a common lane axis, a tile below 2, a store that holds
-        another job of the same name.
+      ValueError: no lanes, leaves without a common lane axis, numbers beyond the dtype that JAX
+        gives them, a tile below 2, a store that holds another job of the same name, a process that
+        was forked from one in which JAX ran.
+      TypeError: lanes that hold no numbers, ``progress`` that is not callable, ``store`` that is
+        not a store, PRNG keys as results.
       HangError: no progress; the message names the program and the tile.
 
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
@@ -151,6 +154,8 @@ def run_many(
     if len(set(names)) != len(names):
         raise errors.refusal("job names", names, "each name once", "give every job its own name")
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
+    check_progress(progress)
+    check_store(store)
     machine = _executors.local(workers)
     tasks = [prepare(job, machine) for job in jobs]
     gathered = Gathered({task.name: (task.source.count, task.width) for task in tasks})
@@ -206,6 +211,7 @@ class PreparedJob:
 def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
     """Chooses the tile width and makes the programs; compiles nothing."""
     source = job.lanes if isinstance(job.lanes, LaneSource) else _ArrayLanes(job.lanes)
+    check_numbers("shared arguments", job.shared)
     shared = jax.tree.map(_shape, job.shared)
     if job.tile is not None:
         width = tiles.check_tile(job.tile)
@@ -224,6 +230,22 @@ def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
         source=source,
         shared={device: jax.device_put(job.shared, device) for device in set(machine.devices)},
     )
+
+
+def check_progress(progress: Callable[[Event], None] | None) -> None:
+    """Raises TypeError if ``progress`` cannot be called."""
+    if progress is not None and not callable(progress):
+        raise errors.wrong_type("progress", progress, "a function of one event, or None", "print")
+
+
+def check_store(store: Store | None) -> None:
+    """Raises TypeError if ``store`` lacks a method of :class:`Store`."""
+    if store is not None and not all(
+        callable(getattr(store, name, None)) for name in ("claim", "get", "put")
+    ):
+        raise errors.wrong_type(
+            "store", store, "None, or an object with claim, get and put", "engine.MemoryStore()"
+        )
 
 
 def collect(task: PreparedJob, store: Store) -> PyTree:
@@ -256,6 +278,7 @@ class _ArrayLanes:
 
     def __init__(self, lanes: PyTree) -> None:
         self.count = tiles.lane_count(lanes)
+        check_numbers("lanes", lanes)
         self.lane = jax.tree.map(
             lambda leaf: _shape(leaf[0] if _is_key(leaf) else np.asarray(leaf)[0]), lanes
         )
@@ -276,6 +299,53 @@ class _ArrayLanes:
             return leaf[numbers].astype(one.dtype, copy=False)
 
         return jax.tree.map(chosen, self._lanes, self.lane, self._impls)
+
+
+def check_numbers(what: str, tree: PyTree) -> None:
+    """Refuses leaves that JAX cannot hold, or would change by more than rounding.
+
+    Without x64 JAX keeps 32 bits: an int64 beyond int32 would wrap, a float64 beyond float32 would
+    become inf.
+
+    Raises:
+      TypeError: a leaf that holds no numbers.
+      ValueError: a number beyond the dtype that JAX gives its leaf.
+
+    >>> check_numbers("lanes", np.arange(3))
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+            continue
+        name = f"{what}{jax.tree_util.keystr(path)}"
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
+            raise errors.wrong_type(
+                name, f"dtype {array.dtype}", "numbers, truth values or PRNG keys", "use np.float32"
+            )
+        kept = jax.dtypes.canonicalize_dtype(array.dtype)
+        if kept == array.dtype or not array.size:
+            continue
+        least, most = _range(array)
+        limits = np.iinfo(kept) if array.dtype.kind in "iu" else np.finfo(kept)
+        if least < limits.min or most > limits.max:
+            raise errors.refusal(
+                name,
+                f"{array.dtype} values from {least:.8g} to {most:.8g}",
+                f"values that {kept} can hold, which JAX uses here",
+                'scale them, or jax.config.update("jax_enable_x64", True)',
+            )
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest finite number of an array, real and imaginary parts alike."""
+    if array.dtype.kind in "iu":
+        return int(array.min()), int(array.max())
+    parts = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
+    finite = np.isfinite(parts)
+    return (
+        float(parts.min(where=finite, initial=0.0)),
+        float(parts.max(where=finite, initial=0.0)),
+    )
 
 
 def _shape(leaf: ArrayLike | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -17,12 +17,14 @@ from typing import Literal, Protocol
 import jax
 
 from jinit import errors
+from jinit.engine._interrupts import held
 from jinit.engine._program import Program
 from jinit.engine._store import Store
 from jinit.engine._tiles import Tile
 from jinit.typing import PyTree
 
-# Seconds that an interrupted run waits for tiles that are still running.
+# Seconds that an interrupted run waits for tiles that are still running. An exception with an
+# attribute ``patience``, such as that of SIGTERM, sets another time.
 _PATIENCE = 30.0
 
 
@@ -172,9 +174,9 @@ def run_tasks(
     except errors.HangError:
         work.stop()
         raise
-    except BaseException:
+    except BaseException as error:
         work.stop()
-        _drain(threads, inbox, tasks, store)
+        _drain(threads, inbox, tasks, store, getattr(error, "patience", _PATIENCE))
         raise
     for thread in threads:
         thread.join()
@@ -263,15 +265,23 @@ def _drain(
     inbox: queue.SimpleQueue[Event | BaseException],
     tasks: Sequence[Task],
     store: Store,
+    patience: float,
 ) -> None:
-    """After an interruption, waits for the running tiles and stores them."""
-    deadline = time.monotonic() + _PATIENCE
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    while not inbox.empty():
-        event = inbox.get()
-        if isinstance(event, Event) and event.tile is not None:
-            store.put(tasks[event.job].name, event.tile.index, event.result)
+    """After an interruption, waits for the running tiles and stores them.
+
+    Args:
+      patience: seconds to wait at most; another Ctrl-C ends the wait.
+    """
+    deadline = time.monotonic() + patience
+    with held() as noted:
+        while any(thread.is_alive() for thread in threads):
+            if noted.signals or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        while not inbox.empty():
+            event = inbox.get()
+            if isinstance(event, Event) and event.tile is not None:
+                store.put(tasks[event.job].name, event.tile.index, event.result)
 
 
 def _hang(active: dict[int, tuple[str, float]], hang_after: float) -> errors.HangError:
