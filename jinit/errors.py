@@ -26,7 +26,10 @@ _LONG_LIST = 20
 
 
 class HangError(RuntimeError):
-    """A compilation or a tile of lanes made no progress for longer than the allowed time."""
+    """A compilation or a tile of lanes made no progress for longer than the allowed time.
+
+    Raised by :func:`jinit.run`, it has an attribute ``table`` with the finished runs, or None.
+    """
 
 
 class MissingExtraError(ImportError):

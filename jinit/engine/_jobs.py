@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from jinit.engine._schedule import Event, run_tasks
 from jinit.engine._store import Gathered, Store
 from jinit.engine._tiles import Tile
 from jinit.typing import PyTree
+
+T = TypeVar("T")
 
 HANG_AFTER = 900.0
 
@@ -232,7 +234,7 @@ def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
     )
 
 
-def check_progress(progress: Callable[[Event], None] | None) -> None:
+def check_progress(progress: Callable[[T], None] | None) -> None:
     """Raises TypeError if ``progress`` cannot be called."""
     if progress is not None and not callable(progress):
         raise errors.wrong_type("progress", progress, "a function of one event, or None", "print")
@@ -327,7 +329,8 @@ def check_numbers(what: str, tree: PyTree) -> None:
             continue
         least, most = _range(array)
         limits = np.iinfo(kept) if array.dtype.kind in "iu" else np.finfo(kept)
-        if least < limits.min or most > limits.max:
+        lowest, highest = np.asarray([limits.min, limits.max]).tolist()
+        if least < lowest or most > highest:
             raise errors.refusal(
                 name,
                 f"{array.dtype} values from {least:.8g} to {most:.8g}",

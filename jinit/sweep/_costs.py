@@ -9,6 +9,7 @@ import numpy as np
 
 from jinit.data import Dataset
 from jinit.engine import _cost
+from jinit.engine._known import is_known
 from jinit.sweep._network import TrainNetwork, lane_shapes
 from jinit.train import TrainState, make_train_step, optimizers
 from jinit.typing import PyTree
@@ -23,7 +24,10 @@ def run_costs(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> tuple[
     leaf_shapes = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
     try:
         hash(network)
+        known = is_known(network)
     except TypeError:
+        known = False
+    if not known:  # it may read something that has changed
         return _traced_costs.__wrapped__(network, tree, leaf_shapes)
     return _traced_costs(network, tree, leaf_shapes)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,15 +24,29 @@ from jinit.typing import PyTree
 class NetworkLanes:
     """The lanes of one training program, drawn tile by tile to keep memory constant."""
 
-    def __init__(self, grid: Grid, program: PlannedProgram) -> None:
+    def __init__(self, grid: Grid, program: PlannedProgram, given: Hashable = None) -> None:
+        """Args:
+        grid: the sweep.
+        program: one of its programs.
+        given: rules of the user; lanes are equal only if these are, too.
+        """
         self.count = program.runs
         self.lane = lane_shapes(program.shapes)
-        self._index = LaneIndex(grid, program.numbers)
+        self._index = LaneIndex(grid, program.numbers, program.tile)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
             _weights(program, pair, _purpose(grid, names))
             for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
+        axes = tuple((name, tuple(values)) for name, values in self._index.axes.items())
+        self._identity = (axes, grid.pairing, grid.data_seeds is None, given)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both make the same lanes, for a store that is passed a second time."""
+        return isinstance(other, NetworkLanes) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(tuple(name for name, _ in self._identity[0]))
 
     def programs(self, width: int) -> Sequence[Program]:
         """The different small programs that draw weights."""
@@ -73,14 +88,24 @@ def _weights(
 
 
 class LaneIndex:
-    """Maps a lane number to the value of every number axis; the seed varies fastest.
+    """Maps a lane number to the value of every number axis.
+
+    Lanes come in blocks of seeds: all arms with the first seeds, then all arms with the next ones.
+    An interrupted sweep then has runs of all arms with the same seeds. A block has as many seeds as
+    a tile has lanes, so that a tile draws from few initializers. Inside a block the seed varies
+    fastest.
 
     Attributes:
-      axes: number axis → its values, in lane order.
+      axes: number axis → its values, in the order of the grid.
       initializers: all pairs of a kernel initializer and a bias initializer.
     """
 
-    def __init__(self, grid: Grid, numbers: Mapping[str, tuple[Any, ...]]) -> None:
+    def __init__(self, grid: Grid, numbers: Mapping[str, tuple[Any, ...]], block: int) -> None:
+        """Args:
+        grid: the sweep.
+        numbers: number axis → its values.
+        block: seeds per block.
+        """
         self.axes: dict[str, Sequence[Any]] = dict(numbers)
         data_seeds = grid.data_seed_values
         self._tied = data_seeds is None
@@ -96,10 +121,30 @@ class LaneIndex:
             (kernel, bias) for kernel in self.axes["initializer"] for bias in biases
         ]
         self._shape = tuple(len(values) for values in self.axes.values())
+        self._arms = math.prod(len(values) for values in numbers.values())
+        self._repeats = math.prod(self._shape) // self._arms
+        self._block = block
+
+    def order(self, numbers: np.ndarray) -> np.ndarray:
+        """The place of each lane in the order of the grid, ``(len(numbers),)``.
+
+        >>> arms = {"bias_initializer": ("zeros", "ones"), "initializer": ("he_normal",)}
+        >>> index = LaneIndex(Grid(seeds=4), arms, 2)
+        >>> index.order(np.arange(8)).tolist()
+        [0, 1, 4, 5, 2, 3, 6, 7]
+        """
+        whole = self._repeats // self._block * self._block
+        # After the whole blocks there is one with the seeds that are left.
+        rest = numbers >= whole * self._arms
+        block = np.where(rest, max(self._repeats - whole, 1), self._block)
+        start, inside = np.divmod(numbers - rest * whole * self._arms, block * self._arms)
+        arm, seed = np.divmod(inside, block)
+        return arm * self._repeats + rest * whole + start * block + seed
 
     def positions(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """Axis → position of each lane's value on that axis, ``(len(numbers),)``."""
-        return dict(zip(self.axes, np.unravel_index(numbers, self._shape), strict=True))
+        places = np.unravel_index(self.order(numbers), self._shape)
+        return dict(zip(self.axes, places, strict=True))
 
     def lanes(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """Axis → value of each lane; ``"pair"`` → index of the lane's pair in ``initializers``."""

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jinit import activations, errors, models, parameters
 from jinit import data as datasets
-from jinit import errors, models, parameters
 from jinit.calibrate._registry import split
 from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
+from jinit.engine._known import is_known
 from jinit.models import Model
 from jinit.sweep import _calibrated, _checks
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
@@ -246,10 +247,12 @@ def _network(
 
 
 def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
+    # A function of the user must be seen behind its name, because another one may get the name.
+    activation = activations.get(code["activation"])
     return models.as_model(
         models.MLP(
             features=(code["width"],) * code["depth"] + (outputs,),
-            activation=code["activation"],
+            activation=code["activation"] if is_known(activation) else activation,
             residual=grid.residual,
             layer_norm=grid.layer_norm,
         )

@@ -51,12 +51,14 @@ def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Tab
     for program, tiles in sorted(results, key=lambda item: item[0].position):
         numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
         result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
-        of_axes = _axis_columns(grid, program, numbers)
+        index = LaneIndex(grid, program.numbers, program.tile)
+        rows = np.argsort(index.order(numbers))
+        of_axes = _axis_columns(index, program, numbers)
         axes.update(dict.fromkeys(of_axes))
         for name, column in (of_axes | _metric_columns(result)).items():
-            columns.setdefault(name, []).append(column)
+            columns.setdefault(name, []).append(column[rows])
         for name in CURVES:
-            curves.setdefault(name, []).append(result[f"curve_{name}"])
+            curves.setdefault(name, []).append(result[f"curve_{name}"][rows])
     return Table(
         columns={name: np.concatenate(pieces) for name, pieces in columns.items()},
         axes=tuple(axes),
@@ -67,10 +69,10 @@ def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Tab
 
 
 def _axis_columns(
-    grid: Grid, program: PlannedProgram, numbers: np.ndarray
+    index: LaneIndex, program: PlannedProgram, numbers: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Axis → column: the code axes, which are constant in a program, then the number axes."""
-    of_lanes = LaneIndex(grid, program.numbers).columns(numbers)
+    of_lanes = index.columns(numbers)
     thresholds = of_lanes.pop("clip_threshold")
     rule = program.code["clip"]
     columns = {axis: np.full(len(numbers), value, None) for axis, value in program.labels.items()}

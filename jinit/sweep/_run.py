@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,18 +11,20 @@ import numpy as np
 
 from jinit import engine
 from jinit.data import DataLike
-from jinit.engine._jobs import HANG_AFTER, Job, run_many
+from jinit.engine import Store
+from jinit.engine._interrupts import held
+from jinit.engine._jobs import HANG_AFTER, Job, check_progress, check_store, run_many
 from jinit.results import Table
 from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
-from jinit.sweep._plan import Plan, plan
+from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.typing import ModelLike
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; carries the finished runs.
+    """Ctrl-C or a signal to end during a sweep; carries the finished runs.
 
     Attributes:
       table: the finished runs; None if no run is finished.
@@ -76,6 +78,7 @@ def run(
     workers: int | None = None,
     tile: int | None = None,
     hang_after: float = HANG_AFTER,
+    store: Store | None = None,
 ) -> Table:
     """Trains every network of the grid.
 
@@ -92,6 +95,8 @@ def run(
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
       hang_after: seconds without progress that count as a hang; default 900.
+      store: keeps finished tiles, e.g. ``jinit.engine.MemoryStore()``. To continue after an
+        interruption or an error, pass the same store, grid, model and data.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do
@@ -99,21 +104,31 @@ def run(
 
     Raises:
       ValueError, TypeError: bad input, before anything runs on a device.
-      SweepInterrupted: Ctrl-C; carries the finished runs.
+      SweepInterrupted: Ctrl-C.
       HangError: no progress; the message names the program and the tile.
+      Exception: any exception of the model, of ``progress``, or of the device.
+
+    Every exception after training has begun has an attribute ``table`` with the finished runs, or
+    None. All arms of a program advance together, seed by seed, so that the runs can be compared.
 
     >>> table = run(Grid(dataset="xor", initializer=("zeros", "he_normal"), seeds=4, steps=100))
     >>> len(table), bool((table.select(initializer="zeros")["test_accuracy"] < 0.7).all())
     (8, True)
     """
+    check_progress(progress)
+    check_store(store)
     planned = plan(grid, model=model, data=data, rules=rules, tile=tile, workers=workers)
     report = progress or (lambda event: None)
-    report(SweepEvent("plan", planned))
-    store = engine.MemoryStore()
+    tiles = engine.MemoryStore() if store is None else store
     jobs = [
-        Job(item.network, NetworkLanes(grid, item), (item.dataset,), item.name, item.tile)
+        Job(item.network, NetworkLanes(grid, item, rules), (item.dataset,), item.name, item.tile)
         for item in planned.programs
     ]
+    start = time.perf_counter()
+
+    def table(programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
+        results = _rows.finished(tiles, programs)
+        return _rows.table(grid, results, seconds) if results else None
 
     def forward(event: engine.Event) -> None:
         if event.kind == "compiled":
@@ -122,14 +137,30 @@ def run(
             failed = int(np.count_nonzero(event.result["status"]))
             report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
         else:
-            results = _rows.finished(store, planned.programs[event.job : event.job + 1])
-            report(SweepEvent("program", planned, table=_rows.table(grid, results, None)))
+            of_program = table(planned.programs[event.job : event.job + 1], None)
+            report(SweepEvent("program", planned, table=of_program))
 
-    start = time.perf_counter()
     try:
-        run_many(jobs, workers=workers, progress=forward, store=store, hang_after=hang_after)
-    except KeyboardInterrupt:
-        seconds, results = time.perf_counter() - start, _rows.finished(store, planned.programs)
-        table = _rows.table(grid, results, seconds) if results else None
-        raise SweepInterrupted(table, planned.runs) from None
-    return _rows.table(grid, _rows.finished(store, planned.programs), time.perf_counter() - start)
+        report(SweepEvent("plan", planned))
+        run_many(jobs, workers=workers, progress=forward, store=tiles, hang_after=hang_after)
+    except BaseException as error:
+        with held():
+            finished = table(planned.programs, time.perf_counter() - start)
+            if isinstance(error, KeyboardInterrupt):
+                raise SweepInterrupted(finished, planned.runs) from None
+            _attach(error, finished, planned.runs)
+        raise
+    with held() as noted:
+        finished = table(planned.programs, time.perf_counter() - start)
+    assert finished is not None
+    if noted.signals:
+        raise SweepInterrupted(finished, planned.runs)
+    return finished
+
+
+def _attach(error: BaseException, table: Table | None, planned: int) -> None:
+    """Gives an exception the attribute ``table`` and a note that says so."""
+    # An exception may be a frozen dataclass, which refuses ordinary assignment.
+    vars(error)["table"] = table
+    runs = 0 if table is None else len(table)
+    error.add_note(f"{runs} of {planned} runs are finished: the exception's .table has them")

@@ -288,7 +288,7 @@ def test_memory_does_not_hold_all_weights(monkeypatch):
 
 def test_lane_index_gives_every_combination_once():
     grid = jinit.Grid(**SMALL, initializer=ARMS, learning_rate=(0.1, 0.2), data_seeds=2)
-    index = LaneIndex(grid, jinit.plan(grid).programs[0].numbers)
+    index = LaneIndex(grid, jinit.plan(grid).programs[0].numbers, 5)
     columns = index.columns(np.arange(3 * 2 * 2 * 6))
     rows = set(
         zip(
