@@ -43,6 +43,7 @@ SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
+CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -237,6 +238,15 @@ MUTANTS = [
     M("threefry: merged with what follows", "_prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/_ensemble.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
     M("calibrated sweep: not calibrated", "sweep/_lanes.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
+    M("clip: derivative of the norm of nothing", "clipping/_norms.py", "jnp.where(ratio > 0, ratio, jnp.ones_like(ratio))", "ratio", f"{CLIPPING}::test_derivatives_in_either_mode_twice_and_by_the_threshold"),
+    M("clip: derivative in other units", "clipping/_norms.py", "jnp.sum(direction * (move.astype(ratio.dtype) * (1 / unit)))", "jnp.sum(direction * move.astype(ratio.dtype))", f"{CLIPPING}::test_derivative_of_a_norm_beyond_float32"),
+    M("clip: compiled at every call", "clipping/_build.py", "@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)\n", "", f"{CLIPPING}::test_outside_of_jit_nothing_is_compiled_again"),
+    M("adaptive clip: eps forgotten", "clipping/_units.py", "jnp.maximum(measure * ratio, eps)", "measure * ratio", f"{CLIPPING}::test_options_of_a_rule_are_parsed_written_and_made"),
+    M("adaptive clip: heads share a norm", "clipping/_units.py", "(0,) if len(shape) <= 3", "(0,) if len(shape) <= 2", f"{CLIPPING}::test_adaptive_units_of_every_rank_and_of_named_axes"),
+    M("per-example clip: sum instead of mean", "clipping/_units.py", "jnp.mean(leaf.astype(wide(leaf)), axis=0)", "jnp.sum(leaf.astype(wide(leaf)), axis=0)", f"{CLIPPING}::test_per_example_against_optax"),
+    M("block RMS: n instead of its root", "clipping/_transforms.py", "math.sqrt(leaf.size)", "leaf.size", f"{CLIPPING}::test_norms_beyond_float32_are_clipped_to_the_threshold"),
+    M("step: skipping freezes", "train/_step.py", "if _statistics.nonfinite_updates(opt_state) is None:", "if True:", f"{TRAINING}::test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it"),
+    M("step: skipping hides broken parameters", "train/_step.py", "_status(jnp.zeros_like(value), clipping.norm(params))", "_status(jnp.zeros_like(value), jnp.zeros(()))", f"{TRAINING}::test_skipping_does_not_hide_parameters_that_overflow"),
 ]  # fmt: skip
 
 

@@ -14,16 +14,25 @@ from hypothesis import strategies as st
 import jinit
 from jinit import clipping
 from jinit.cli import main
-from jinit.clipping._rules import _RULES, make, parse
+from jinit.clipping._norms import norm
+from jinit.clipping._rules import _RULES, label, make, parse
+from jinit.clipping._statistics import nonfinite_updates
 
-KINDS = ["leaf_norm", "global_norm", "value"]
+KINDS = ["leaf_norm", "global_norm", "value", "block_rms", "adaptive"]
+# All but per_example, which also takes a mean; its tests are below.
+assert {*KINDS, "per_example"} == set(clipping.names())
 
 
 def reference(kind, leaves, threshold):
+    """In float64; the weights of ``adaptive`` are all 2."""
     leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
     if kind == "value":
         return [np.clip(leaf, -threshold, threshold) for leaf in leaves]
+    if kind == "adaptive":
+        return [adaptive_reference(leaf, np.full(leaf.shape, 2.0), threshold) for leaf in leaves]
     norms = [np.linalg.norm(leaf) for leaf in leaves]
+    if kind == "block_rms":
+        norms = [norm / np.sqrt(leaf.size) for norm, leaf in zip(norms, leaves, strict=True)]
     if kind == "global_norm":
         norms = [np.linalg.norm(norms)] * len(leaves)
     return [
@@ -32,9 +41,21 @@ def reference(kind, leaves, threshold):
     ]
 
 
+def adaptive_reference(leaf, weights, threshold, eps=1e-3):
+    """Unit by unit in a loop: vectors whole, kernels by column, convolutions by channel."""
+    result = np.array(leaf, np.float64)
+    units = [...] if leaf.ndim < 2 else [(..., column) for column in range(leaf.shape[-1])]
+    for unit in units:
+        norm = np.linalg.norm(np.ravel(leaf[unit]))
+        bound = threshold * max(np.linalg.norm(np.ravel(weights[unit])), eps)
+        result[unit] = leaf[unit] * (bound / norm if norm > bound else 1.0)
+    return result
+
+
 def clip(kind, tree, threshold, **options):
     transform = clipping.get(kind)(threshold, **options)
-    return transform.update(tree, transform.init(tree))[0]
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 2.0, leaf.dtype), tree)
+    return transform.update(tree, transform.init(tree), params)[0]
 
 
 @pytest.mark.slow
@@ -64,12 +85,12 @@ def test_global_norm_is_optax_where_optax_is_right():
         np.testing.assert_allclose(ours, exact, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["leaf_norm", "global_norm"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "value"])
 def test_norms_beyond_float32_are_clipped_to_the_threshold(kind):
-    found = clip(kind, [jnp.full((4,), 3e38)], 2.0)[0]
-    np.testing.assert_allclose(found, np.full(4, 1.0), rtol=1e-6)
-    found = clip(kind, [jnp.full((4,), 1e25, jnp.float32)], 1e-3)[0]
-    np.testing.assert_allclose(found, np.full(4, 5e-4), rtol=1e-6)
+    for entry, threshold in ((3e38, 2.0), (1e25, 1e-3)):
+        found = clip(kind, [jnp.full((4,), entry, jnp.float32)], threshold)[0]
+        exact = reference(kind, [np.full(4, entry)], threshold)[0]
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,6 +173,15 @@ def test_works_in_chain_inject_and_masked():
         (lambda: parse("leaf_nrm(1.0)"), "did you mean 'leaf_norm'"),
         (lambda: parse("leaf_norm"), "arguments"),
         (lambda: parse("leaf_norm(0)"), "threshold: got 0"),
+        (lambda: parse("leaf_norm(1.0, 2.0)"), "arguments"),
+        (lambda: parse("leaf_norm(1.0, axis=0)"), "options of clip 'leaf_norm'"),
+        (lambda: parse("leaf_norm(1.0, on_nonfinite=drop)"), "on_nonfinite 'drop'"),
+        (lambda: make("leaf_norm(2.0)", 1.0), "options of clip 'leaf_norm'"),
+        (lambda: clipping.clip_adaptively(0.1, eps=0.0), "eps"),
+        (lambda: clipping.clip_per_example(1.0, share="layers"), "share 'layers'"),
+        (lambda: clip("per_example", [jnp.ones((3, 2)), jnp.ones(())], 1.0), "leading axis"),
+        (lambda: clip("per_example", [jnp.ones((3, 2)), jnp.ones((2, 2))], 1.0), "leading axis"),
+        (lambda: clipping.clip_adaptively(0.1).update(jnp.ones(2), None), "params: got None"),
     ],
 )
 def test_bad_input(call, match):
@@ -232,3 +262,176 @@ def test_a_taken_name_is_refused_and_the_same_rule_again_changes_nothing(entrywi
         clipping.register("by value", optax.clip)
     with pytest.raises(TypeError, match="a callable"):
         clipping.register("by_value", 1.0)
+
+
+TREE = {"kernel": (4, 3), "bias": (3,), "heads": (4, 2, 3), "image": (2, 2, 3, 4), "thin": (1, 5)}
+
+
+def random_tree(seed, scale=3.0, shapes=TREE):
+    rng = np.random.default_rng(seed)
+    return {
+        name: jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (clipping.clip_by_global_norm, optax.clip_by_global_norm),
+        (clipping.clip_by_value, optax.clip),
+        (clipping.clip_by_block_rms, optax.clip_by_block_rms),
+        (clipping.clip_adaptively, optax.adaptive_grad_clip),
+    ],
+)
+def test_updates_and_derivatives_are_those_of_optax(ours, theirs):
+    params, grads, direction = random_tree(0, 0.1), random_tree(1), random_tree(2)
+    params["bias"] = jnp.zeros(3)
+
+    def inner(clip, threshold):
+        def product(grads):
+            clipped = clip(threshold).update(grads, clip(threshold).init(params), params)[0]
+            parts = jax.tree.map(lambda a, b: (a * b).sum(), clipped, direction)
+            return sum(jax.tree.leaves(parts)), clipped
+
+        return jax.jit(jax.value_and_grad(product, has_aux=True))(grads)
+
+    for threshold in (0.05, 1.0, 100.0):
+        for ours_, exact in zip(
+            *(jax.tree.leaves(inner(clip, threshold)) for clip in (ours, theirs)), strict=True
+        ):
+            np.testing.assert_allclose(ours_, exact, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "per_example"])
+def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind):
+    tree = random_tree(3, shapes={"a": (3, 2), "b": (3, 4)})
+
+    def size(scale, threshold):
+        clipped = clip(kind, jax.tree.map(lambda leaf: scale * leaf, tree), threshold)
+        return sum((leaf**3).sum() for leaf in jax.tree.leaves(clipped))
+
+    for argument in (0, 1):
+        slope = jax.grad(size, argument)
+        forward = jax.jvp(lambda x, i=argument: size(*((x, 0.5) if i == 0 else (1.0, x))),
+                          (1.0 if argument == 0 else 0.5,), (1.0,))[1]  # fmt: skip
+        np.testing.assert_allclose(slope(1.0, 0.5), forward, rtol=1e-4, atol=1e-5)
+        assert np.isfinite(jax.grad(slope, argument)(1.0, 0.5))
+    # No division by the norm of nothing.
+    zero = jax.grad(lambda g: clip(kind, [g], 1.0)[0].sum())(jnp.zeros((2, 3)))
+    assert np.isfinite(zero).all()
+
+
+def test_derivative_of_a_norm_beyond_float32():
+    big = jnp.full((4,), 3e38)
+    found = jax.grad(lambda g: clip("leaf_norm", [g], 2.0)[0][0] * 1e20)(big)
+    np.testing.assert_allclose(found, np.array([3, -1, -1, -1]) / 12 * 1e-18, rtol=1e-5)
+    complex_gradient = jnp.array([3 + 4j, 1 - 1j])
+    step = jnp.array([0.3 - 0.1j, 0.2j])
+    _, moved = jax.jvp(norm, (complex_gradient,), (step,))
+    exact = np.vdot(np.asarray(complex_gradient), np.asarray(step)).real / np.sqrt(27)
+    np.testing.assert_allclose(moved, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "per_example"])
+def test_outside_of_jit_nothing_is_compiled_again(kind):
+    tree = random_tree(4, shapes={"a": (3, 2), "b": (3, 4)})
+    clip(kind, tree, 0.5)
+    compiled = []
+
+    def listen(name, *_, **__):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for threshold in (0.5, 0.25):
+            clip(kind, tree, threshold)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+
+
+@pytest.mark.slow
+def test_adaptive_units_of_every_rank_and_of_named_axes():
+    shapes = {**TREE, "volume": (2, 1, 2, 3, 2), "scalar": ()}
+    params, grads = random_tree(5, 0.1, shapes), random_tree(6, 1.0, shapes)
+    clip = clipping.clip_adaptively(0.5)
+    found = clip.update(grads, clip.init(params), params)[0]
+    for name in shapes:
+        if name in ("heads", "thin"):
+            continue
+        exact = adaptive_reference(*(np.asarray(tree[name]) for tree in (grads, params)), 0.5)
+        np.testing.assert_allclose(found[name], exact, rtol=1e-5)
+    heads = [np.asarray(tree["heads"]).reshape(4, 6) for tree in (grads, params)]
+    np.testing.assert_allclose(
+        found["heads"].reshape(4, 6), adaptive_reference(*heads, 0.5), rtol=1e-5
+    )
+    for axis in ((0, 1), (1, 0), (-2,), 0, -1):
+        ours, theirs = clipping.clip_adaptively(0.5, axis=axis), _agc_by_axis(axis)
+        mine = ours.update(grads["heads"], ours.init(()), params["heads"])[0]
+        np.testing.assert_allclose(mine, theirs(grads["heads"], params["heads"]), rtol=1e-5)
+
+
+def _agc_by_axis(axis):
+    def clip(g, w):
+        g, w = np.asarray(g, np.float64), np.asarray(w, np.float64)
+        norm = np.sqrt((g**2).sum(axis=axis, keepdims=True))
+        bound = 0.5 * np.maximum(np.sqrt((w**2).sum(axis=axis, keepdims=True)), 1e-3)
+        return np.where(norm > bound, g * bound / norm, g)
+
+    return clip
+
+
+@pytest.mark.parametrize("share", ["global", "leaves", "entries"])
+def test_per_example_against_optax(share):
+    grads = [np.random.default_rng(7).normal(size=(6, *shape)) for shape in [(3,), (2, 4), (1,)]]
+    grads = [jnp.asarray(leaf, jnp.float32).at[2].set(0.0) for leaf in grads]
+    clip = clipping.clip_per_example(1.5, share=share)
+    found, state = clip.update(grads, clip.init([leaf[0] for leaf in grads]))
+    if share == "global":
+        total, clipped = optax.per_example_global_norm_clip(grads, 1.5)
+    else:
+        total, clipped = optax.per_example_layer_norm_clip(grads, 1.5, uniform=share == "leaves")
+    for ours, exact in zip(found, total, strict=True):
+        np.testing.assert_allclose(6 * ours, exact, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(state.inner.clipped, clipped)
+    assert 0 < np.sum(clipped) < 6 * np.size(clipped)
+
+
+def test_per_example_lanes_do_not_meet():
+    grads = jnp.asarray(np.random.default_rng(8).normal(size=(4, 5, 3)), jnp.float32)
+    grads = grads.at[1, 2].set(jnp.nan).at[2].set(1e30)
+    mapped = jax.vmap(lambda lane: clip("per_example", [lane], 0.5)[0])(grads)
+    for lane in (0, 2, 3):
+        examples = np.asarray(grads[lane], np.float64)
+        norms = np.linalg.norm(examples, axis=1, keepdims=True)
+        exact = (examples * np.minimum(1, 0.5 / norms)).mean(axis=0)
+        np.testing.assert_allclose(mapped[lane], exact, rtol=1e-5)
+    assert np.isnan(mapped[1]).all()
+
+
+def test_options_of_a_rule_are_parsed_written_and_made():
+    rule, threshold = parse("adaptive(0.01, on_nonfinite=skip, eps=0.1)")
+    assert (rule, threshold) == ("adaptive(eps=0.1, on_nonfinite=skip)", 0.01)
+    assert parse(label(rule, threshold)) == (rule, threshold)
+    assert parse("value(threshold=2)") == ("value", 2.0)
+    made = make(rule, threshold)
+    grads, params = jnp.ones((2, 2)), jnp.zeros((2, 2))
+    np.testing.assert_allclose(made.update(grads, made.init(params), params)[0], 1e-3 / 2**0.5)
+
+
+def test_nonfinite_updates_are_counted_where_they_are_handled():
+    for option, expected in (("zero", 1), ("skip", 1)):
+        chain = optax.chain(clipping.clip_by_value(1.0, on_nonfinite=option), optax.sgd(0.1))
+        state = chain.init(jnp.zeros(2))
+        for gradient in ([1.0, 2.0], [np.nan, 1.0]):
+            _, state = chain.update(jnp.array(gradient), state)
+        assert int(nonfinite_updates(state)) == expected
+    wrapped = clipping.with_clip_statistics(clipping.clip_by_value(1.0, on_nonfinite="skip"))
+    assert int(nonfinite_updates(wrapped.init(jnp.zeros(2)))) == 0
+    assert int(nonfinite_updates(optax.apply_if_finite(optax.sgd(0.1), 3).init(0.0))) == 0
+    assert nonfinite_updates(optax.adam(0.1).init(0.0)) is None
+    assert nonfinite_updates(clipping.clip_by_value(1.0).init(0.0)) is None

@@ -1,4 +1,4 @@
-"""Clips gradients with optax transforms, by leaf norm, global norm or value; registers rules.
+"""Clips gradients with optax transforms: by norm, by value, by unit, by example; registers rules.
 
 Norms are computed in float32 or wider and overflow only if the norm itself does. Thresholds may be
 traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own norm.
@@ -7,16 +7,21 @@ traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own no
 from jinit.clipping._rules import get, names, register
 from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
 from jinit.clipping._transforms import (
+    clip_by_block_rms,
     clip_by_global_norm,
     clip_by_leaf_norm,
     clip_by_value,
 )
+from jinit.clipping._units import clip_adaptively, clip_per_example
 
 __all__ = [
     "ClipStatistics",
+    "clip_adaptively",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "clip_by_leaf_norm",
     "clip_by_value",
+    "clip_per_example",
     "get",
     "names",
     "register",

@@ -40,11 +40,33 @@ def norm(tree: PyTree) -> Array:
     return unit * ratio
 
 
+@jax.custom_jvp
 def size(leaves: list[Array]) -> Scaled:
     """The norm over all leaves as ``(unit, norm / unit)``."""
-    dtype = jnp.result_type(jnp.float32, *(leaf.real.dtype for leaf in leaves))
-    wide = [_magnitude(leaf).astype(dtype) for leaf in leaves]
+    magnitudes = [_magnitude(leaf) for leaf in leaves]
+    double = any(leaf.dtype == jnp.float64 for leaf in magnitudes)
+    dtype = jnp.dtype(jnp.float64 if double else jnp.float32)
+    wide = [leaf.astype(dtype) for leaf in magnitudes]
     return _rescued(_sum_of_squares(wide, dtype), wide)
+
+
+@size.defjvp
+def _size_derivative(
+    primals: tuple[list[Array]], tangents: tuple[list[Array]]
+) -> tuple[Scaled, Scaled]:
+    """d‖g‖ = Re⟨g, dg⟩ / ‖g‖, and 0 where g is 0; the unit is constant."""
+    # Reverse mode cannot pass through the rescue below, which has a rule for vmap of its own.
+    (leaves,), (steps,) = primals, tangents
+    unit, ratio = size(leaves)
+    nonzero = jnp.where(ratio > 0, ratio, jnp.ones_like(ratio))
+    total = jnp.zeros_like(ratio)
+    for leaf, step in zip(leaves, steps, strict=True):
+        parts = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
+        moves = (step.real, step.imag) if jnp.iscomplexobj(leaf) else (step,)
+        for part, move in zip(parts, moves, strict=True):
+            direction = part.astype(ratio.dtype) * (1 / unit) / nonzero
+            total = total + jnp.sum(direction * (move.astype(ratio.dtype) * (1 / unit)))
+    return (unit, ratio), (jnp.zeros_like(unit), total)
 
 
 def multiplier(size: Scaled, threshold: ArrayLike) -> Scaled:
@@ -56,7 +78,9 @@ def multiplier(size: Scaled, threshold: ArrayLike) -> Scaled:
     bound = jnp.asarray(threshold, ratio.dtype)
     exceeds = (ratio > bound / unit) & (ratio < jnp.inf)
     one = jnp.ones_like(ratio)
-    return jnp.where(exceeds, unit, one), jnp.where(exceeds, bound / ratio, one)
+    # The inner choice keeps the derivative of bound / 0 out of the one that is not chosen.
+    clipped = bound / jnp.where(exceeds, ratio, one)
+    return jnp.where(exceeds, unit, one), jnp.where(exceeds, clipped, one)
 
 
 def scaled(leaf: Array, multiplier: Scaled) -> Array:
@@ -64,7 +88,12 @@ def scaled(leaf: Array, multiplier: Scaled) -> Array:
     unit, factor = multiplier
     # Dividing by the unit first keeps tiny factors from underflowing. The unit is a power of two,
     # so this division is exact.
-    return (leaf.astype(wide(leaf)) * (1 / unit) * factor).astype(leaf.dtype)
+    dtype = wide(leaf)
+    if unit.dtype == jnp.float64:  # another leaf of the tree is float64
+        dtype = jnp.dtype(jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64)
+    # Casts are explicit, because strict dtype promotion allows no other.
+    inverse, factor = (1 / unit).astype(dtype), factor.astype(dtype)
+    return (leaf.astype(dtype) * inverse * factor).astype(leaf.dtype)
 
 
 def shrinkage(multiplier: Scaled) -> Array:
@@ -81,7 +110,9 @@ def ratio_of_norms(before: PyTree, after: PyTree) -> Array:
 
 def wide(leaf: Array) -> DType:
     """The dtype to compute a leaf in: float32, or the leaf's own dtype if that is wider."""
-    return jnp.result_type(leaf.dtype, jnp.float32)
+    _magnitude(leaf)
+    # jnp.result_type(leaf.dtype, float32) raises under strict dtype promotion.
+    return leaf.dtype if jnp.dtype(leaf.dtype).itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
 def _magnitude(leaf: Array) -> Array:

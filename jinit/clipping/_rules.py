@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import inspect
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 import optax
 from jax.typing import ArrayLike
 
-from jinit import _specs
+from jinit import _specs, errors
 from jinit._registry import Registry
+from jinit.clipping._build import check_threshold, measured
 from jinit.clipping._transforms import (
-    check_threshold,
+    clip_by_block_rms,
     clip_by_global_norm,
     clip_by_leaf_norm,
     clip_by_value,
-    measured,
 )
+from jinit.clipping._units import clip_adaptively, clip_per_example
 
 
 class ClipFactory(Protocol):
@@ -24,10 +27,20 @@ class ClipFactory(Protocol):
     def __call__(self, threshold: ArrayLike, /) -> optax.GradientTransformation: ...
 
 
+_Options: TypeAlias = dict[str, str | float | None]
+_WithOptions: TypeAlias = Callable[..., optax.GradientTransformation]
+
 _RULES: Registry[ClipFactory] = Registry(
     "clip",
     "jinit.clipping.names()",
-    {"leaf_norm": clip_by_leaf_norm, "global_norm": clip_by_global_norm, "value": clip_by_value},
+    {
+        "leaf_norm": clip_by_leaf_norm,
+        "global_norm": clip_by_global_norm,
+        "value": clip_by_value,
+        "block_rms": clip_by_block_rms,
+        "adaptive": clip_adaptively,
+        "per_example": clip_per_example,
+    },
 )
 
 
@@ -74,19 +87,19 @@ def register(name: str, factory: ClipFactory) -> None:
       ValueError: the name is taken by another factory, or is not an identifier.
       TypeError: the factory is not callable.
 
-    >>> register("adaptive", optax.adaptive_grad_clip)
-    >>> parse("adaptive(0.01)")
-    ('adaptive', 0.01)
-    >>> _RULES.remove("adaptive")
+    >>> register("entrywise", optax.clip)
+    >>> parse("entrywise(0.01)")
+    ('entrywise', 0.01)
+    >>> _RULES.remove("entrywise")
     """
     _RULES.register(name, factory)
 
 
-def make(name: str, threshold: ArrayLike) -> optax.GradientTransformation:
-    """The clip of this name and threshold, ready for :func:`with_clip_statistics`.
+def make(rule: str, threshold: ArrayLike) -> optax.GradientTransformation:
+    """The clip of this rule and threshold, ready for :func:`with_clip_statistics`.
 
     Args:
-      name: one of :func:`names`.
+      rule: one of :func:`names`, alone or with options: ``"leaf_norm(on_nonfinite=skip)"``.
       threshold: > 0, in the unit of the gradient; may be traced.
 
     Returns:
@@ -94,49 +107,76 @@ def make(name: str, threshold: ArrayLike) -> optax.GradientTransformation:
       has another state, its ``scale`` is ‖after‖/‖before‖ over all leaves.
 
     Raises:
-      ValueError: an unknown name, a threshold that is not positive.
+      ValueError: an unknown name or option, a threshold that is not positive.
 
     >>> import jax.numpy as jnp
     >>> clip = make("value", 1.0)
     >>> clip.update(jnp.array([3.0, -0.5]), clip.init(()))[0]
     Array([ 1. , -0.5], dtype=float32)
     """
-    factory = get(name)
-    check_threshold(name, threshold)
-    return measured(factory(threshold))
+    parsed = _specs.parse(rule, "clip")
+    factory: _WithOptions = get(parsed.name)
+    check_threshold(parsed.name, threshold)
+    return measured(factory(threshold, **_options(parsed, factory)))
 
 
 def parse(spec: str) -> tuple[str, float]:
-    """Splits ``"leaf_norm(1.0)"`` into the name of the rule and the threshold.
+    """Splits ``"leaf_norm(1.0)"`` into the rule and the threshold.
 
     Args:
-      spec: a name and one positive number.
+      spec: a name, one positive number, and options of the rule:
+        ``"leaf_norm(1.0, on_nonfinite=skip)"``.
 
     Returns:
-      ``(name, threshold)``. A sweep compiles one program per name; thresholds are traced numbers.
+      ``(rule, threshold)`` for :func:`make`; the rule contains the options:
+      ``"leaf_norm(on_nonfinite=skip)"``. A sweep compiles one program per rule; thresholds are
+      traced numbers.
 
     Raises:
-      ValueError: an unknown rule, a missing or non-positive threshold.
+      ValueError: an unknown rule or option, a missing or non-positive threshold.
       TypeError: ``spec`` is not a string.
 
-    >>> parse("leaf_norm(1.0)")
-    ('leaf_norm', 1.0)
+    >>> parse("leaf_norm(1.0)"), parse("leaf_norm(1.0, on_nonfinite=skip)")
+    (('leaf_norm', 1.0), ('leaf_norm(on_nonfinite=skip)', 1.0))
     """
     parsed = _specs.parse(spec, "clip")
-    get(parsed.name)
-    threshold = _specs.bind(parsed, lambda threshold: None, "clip")["threshold"]
+    factory: _WithOptions = get(parsed.name)
+    given = dict(parsed.kwargs)
+    numbers = {"threshold": given.pop("threshold")} if "threshold" in given else {}
+    without_options = _specs.Spec(parsed.name, parsed.args, tuple(numbers.items()))
+    threshold = _specs.bind(without_options, lambda threshold: None, "clip")["threshold"]
     check_threshold(parsed.name, threshold)
-    return parsed.name, float(threshold)
+    options = _options(_specs.Spec(parsed.name, (), tuple(given.items())), factory)
+    factory(threshold, **options)
+    return _specs.write(parsed.name, tuple(options.items())), float(threshold)
 
 
-def label(name: str | None, threshold: float) -> str:
-    """The name of a clip in tables.
+def label(rule: str | None, threshold: float) -> str:
+    """The name of a clip in tables; :func:`parse` reads it back.
 
     Args:
-      name: one of :func:`names`; None for no clipping.
-      threshold: not shown if ``name`` is None.
+      rule: as :func:`parse` returns it; None for no clipping.
+      threshold: not shown if ``rule`` is None.
 
-    >>> label("leaf_norm", 1.0), label(None, 0.0)
-    ('leaf_norm(1)', 'none')
+    >>> label("leaf_norm", 1.0), label("leaf_norm(on_nonfinite=skip)", 1.0), label(None, 0.0)
+    ('leaf_norm(1)', 'leaf_norm(1, on_nonfinite=skip)', 'none')
     """
-    return "none" if name is None else f"{name}({threshold:g})"
+    if rule is None:
+        return "none"
+    name, _, options = rule.partition("(")
+    return f"{name}({threshold:g}, {options}" if options else f"{name}({threshold:g})"
+
+
+def _options(spec: _specs.Spec, factory: ClipFactory) -> _Options:
+    """The options of a rule in the order of the factory's signature."""
+    allowed = list(inspect.signature(factory).parameters)[1:]
+    unknown = [name for name, _ in spec.kwargs if name not in allowed]
+    if spec.args or unknown:
+        raise errors.refusal(
+            f"options of clip {spec.name!r}",
+            str(spec),
+            ", ".join(allowed) or "no options",
+            f"{spec.name}(1.0)",
+        )
+    given = dict(spec.kwargs)
+    return {name: given[name] for name in allowed if name in given}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
-from jinit.clipping._transforms import ClipState
+from jinit.clipping._build import ClipState
+from jinit.clipping._units import PerExampleState
 from jinit.typing import Array, PyTree
 
 
@@ -88,3 +90,36 @@ def statistics(opt_state: PyTree) -> ClipStatistics | None:
     """
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, ClipStatistics))
     return next((node for node in nodes if isinstance(node, ClipStatistics)), None)
+
+
+def nonfinite_updates(opt_state: PyTree) -> Array | None:
+    """Number of updates that contained NaN or inf and were zeroed, skipped or left out; int32.
+
+    Args:
+      opt_state: the state of any optax transform, nested or not.
+
+    Returns:
+      The count of the first clip made with ``on_nonfinite="zero"`` or ``"skip"``, or of
+      ``optax.apply_if_finite``; None if the state contains neither, so that such an update breaks
+      the run.
+    """
+    for node in _nodes(opt_state, (ClipState, optax.ApplyIfFiniteState)):
+        if isinstance(node, optax.ApplyIfFiniteState):
+            return node.total_notfinite
+        if not isinstance(node.nonfinite, tuple):
+            return node.nonfinite
+    return None
+
+
+def wants_examples(opt_state: PyTree) -> bool:
+    """Whether an optimizer expects gradients with a leading axis of examples."""
+    return any(True for _ in _nodes(opt_state, (PerExampleState,)))
+
+
+def _nodes(opt_state: PyTree, kinds: tuple[type, ...]) -> Iterator[PyTree]:
+    """All nodes of these classes, also inside each other, outside first."""
+    for node in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds)):
+        if isinstance(node, tuple) and isinstance(node, kinds):
+            yield node
+            for child in tuple(node):
+                yield from _nodes(child, kinds)

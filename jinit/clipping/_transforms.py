@@ -1,10 +1,10 @@
-"""Clips gradients with optax transforms: by leaf norm, by global norm or by value."""
+"""Clips gradients with optax transforms: by leaf norm, by global norm, by value or by block RMS."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +12,9 @@ import optax
 from jax.typing import ArrayLike
 
 from jinit import errors
-from jinit.clipping._norms import multiplier, norm, ratio_of_norms, scaled, shrinkage, size, wide
+from jinit.clipping._build import Clipped, check_threshold, transform
+from jinit.clipping._norms import multiplier, ratio_of_norms, scaled, shrinkage, size, wide
 from jinit.typing import Array, PyTree
-
-_NONFINITE = ("propagate", "zero", "skip")
-
-
-class ClipState(NamedTuple):
-    """State of a clip: what its last update did.
-
-    Attributes:
-      scale: float32 scalar, ‖after‖/‖before‖: of the most clipped leaf under ``leaf_norm``, else of
-        all leaves together; 1 if the clip did not fire.
-      inner: the state of a registered transform that has another state; else ``()``.
-    """
-
-    scale: Array
-    inner: PyTree = ()
 
 
 def clip_by_leaf_norm(
@@ -39,7 +25,8 @@ def clip_by_leaf_norm(
     Args:
       threshold: the largest norm of a leaf, > 0, in the unit of the gradient; may be traced.
       on_nonfinite: ``"propagate"`` returns leaves with NaN or inf unchanged; ``"zero"`` replaces
-        NaN and inf by 0 and clips the rest; ``"skip"`` makes the whole update 0.
+        NaN and inf by 0 and clips the rest; ``"skip"`` makes the whole update 0. With ``"zero"``
+        and ``"skip"``, :func:`jinit.train.make_train_step` goes on after such a gradient.
 
     Returns:
       An ``optax.GradientTransformation`` with state :class:`ClipState`. A leaf of norm 0 stays 0.
@@ -54,16 +41,7 @@ def clip_by_leaf_norm(
     >>> clip.update({"w": jnp.array([3.0, 4.0])}, clip.init({}))[0]["w"]
     Array([0.6, 0.8], dtype=float32)
     """
-
-    def clip(updates: PyTree) -> tuple[PyTree, Array]:
-        leaves, tree = jax.tree.flatten(updates)
-        multipliers = [multiplier(size([leaf]), threshold) for leaf in leaves]
-        clipped = [scaled(*pair) for pair in zip(leaves, multipliers, strict=True)]
-        return jax.tree.unflatten(tree, clipped), functools.reduce(
-            jnp.minimum, map(shrinkage, multipliers), jnp.ones((), jnp.float32)
-        )
-
-    return _transform("leaf_norm", threshold, on_nonfinite, clip)
+    return transform(_leaf_norm, check_threshold("leaf_norm", threshold), on_nonfinite)
 
 
 def clip_by_global_norm(
@@ -80,12 +58,7 @@ def clip_by_global_norm(
     >>> clip.update({"w": jnp.array([3.0, 4.0])}, clip.init({}))[0]["w"]
     Array([0.6, 0.8], dtype=float32)
     """
-
-    def clip(updates: PyTree) -> tuple[PyTree, Array]:
-        common = multiplier(size(jax.tree.leaves(updates)), threshold)
-        return jax.tree.map(lambda g: scaled(g, common), updates), shrinkage(common)
-
-    return _transform("global_norm", threshold, on_nonfinite, clip)
+    return transform(_global_norm, check_threshold("global_norm", threshold), on_nonfinite)
 
 
 def clip_by_value(
@@ -102,7 +75,49 @@ def clip_by_value(
     >>> clip.update(jnp.array([3.0, -0.5]), clip.init({}))[0]
     Array([ 1. , -0.5], dtype=float32)
     """
+    return transform(_value, check_threshold("value", threshold), on_nonfinite)
 
+
+def clip_by_block_rms(
+    threshold: ArrayLike, *, on_nonfinite: str = "propagate"
+) -> optax.GradientTransformation:
+    """Clips each leaf by its root mean square: g · min(1, threshold/RMS(g)), RMS(g) = ‖g‖₂/√n.
+
+    The rule of the leaf norm with a threshold that grows with the number n of a leaf's entries.
+
+    Args, Returns and Raises: as :func:`clip_by_leaf_norm`; the threshold is the largest RMS.
+
+    Reference: Shazeer & Stern 2018, section 6.
+
+    >>> clip = clip_by_block_rms(1.0)
+    >>> clip.update(jnp.array([6.0, 6.0, 6.0, 6.0]), clip.init({}))[0]
+    Array([1., 1., 1., 1.], dtype=float32)
+    """
+    return transform(_block_rms, check_threshold("block_rms", threshold), on_nonfinite)
+
+
+def _leaf_norm(updates: PyTree, params: PyTree, threshold: ArrayLike) -> Clipped:
+    return _each_leaf(updates, lambda leaf: threshold)
+
+
+def _block_rms(updates: PyTree, params: PyTree, threshold: ArrayLike) -> Clipped:
+    return _each_leaf(updates, lambda leaf: jnp.asarray(threshold) * math.sqrt(leaf.size))
+
+
+def _each_leaf(updates: PyTree, bound: Callable[[Array], ArrayLike]) -> Clipped:
+    leaves, tree = jax.tree.flatten(updates)
+    multipliers = [multiplier(size([leaf]), bound(leaf)) for leaf in leaves]
+    clipped = [scaled(*pair) for pair in zip(leaves, multipliers, strict=True)]
+    least = functools.reduce(jnp.minimum, map(shrinkage, multipliers), jnp.ones((), jnp.float32))
+    return jax.tree.unflatten(tree, clipped), least, ()
+
+
+def _global_norm(updates: PyTree, params: PyTree, threshold: ArrayLike) -> Clipped:
+    common = multiplier(size(jax.tree.leaves(updates)), threshold)
+    return jax.tree.map(lambda g: scaled(g, common), updates), shrinkage(common), ()
+
+
+def _value(updates: PyTree, params: PyTree, threshold: ArrayLike) -> Clipped:
     def entry(g: Array) -> Array:
         if not jnp.issubdtype(g.dtype, jnp.floating):
             raise errors.wrong_type(
@@ -114,56 +129,5 @@ def clip_by_value(
         bound = jnp.asarray(threshold, wide(g))
         return jnp.clip(g.astype(wide(g)), -bound, bound).astype(g.dtype)
 
-    def clip(updates: PyTree) -> tuple[PyTree, Array]:
-        clipped = jax.tree.map(entry, updates)
-        return clipped, ratio_of_norms(updates, clipped)
-
-    return _transform("value", threshold, on_nonfinite, clip)
-
-
-def check_threshold(rule: str, threshold: ArrayLike) -> ArrayLike:
-    """Returns the threshold if it is > 0 and finite, or traced."""
-    checked: ArrayLike = errors.check_number(
-        f"{rule} threshold", threshold, low=0.0, open_low=True, fix="try 1.0, or no clipping"
-    )
-    return checked
-
-
-def measured(transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Wraps a transform of another state: the new state is a :class:`ClipState` over all leaves."""
-    if isinstance(transform.init(()), ClipState):
-        return transform
-
-    def init(params: PyTree) -> ClipState:
-        return ClipState(jnp.ones((), jnp.float32), transform.init(params))
-
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree = None
-    ) -> tuple[PyTree, optax.OptState]:
-        clipped, inner = transform.update(updates, state.inner, params)
-        return clipped, ClipState(ratio_of_norms(updates, clipped), inner)
-
-    return optax.GradientTransformation(init, update)
-
-
-def _transform(
-    rule: str,
-    threshold: ArrayLike,
-    on_nonfinite: str,
-    clip: Callable[[PyTree], tuple[PyTree, Array]],
-) -> optax.GradientTransformation:
-    check_threshold(rule, threshold)
-    errors.check_choice("on_nonfinite", on_nonfinite, _NONFINITE)
-
-    def update(
-        updates: PyTree, state: PyTree, params: PyTree = None
-    ) -> tuple[PyTree, optax.OptState]:
-        if on_nonfinite == "zero":
-            updates = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), updates)
-        clipped, scale = clip(updates)
-        if on_nonfinite == "skip":
-            finite = jnp.isfinite(norm(updates))
-            clipped = jax.tree.map(lambda g: jnp.where(finite, g, 0).astype(g.dtype), clipped)
-        return clipped, ClipState(scale)
-
-    return optax.GradientTransformation(lambda params: ClipState(jnp.ones((), jnp.float32)), update)
+    clipped = jax.tree.map(entry, updates)
+    return clipped, ratio_of_norms(updates, clipped), ()

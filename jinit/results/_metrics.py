@@ -20,15 +20,16 @@ METRICS = (
     "where",
     "gradient_norm",
     "clip_fraction",
+    "skipped",
     "calibrated",
 )
 # The metrics that arms can be compared by.
 RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
 LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
 # Metrics of which neither more nor less is better.
-NEUTRAL = ("clip_fraction", "gradient_norm")
+NEUTRAL = ("clip_fraction", "gradient_norm", "skipped")
 # Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
-_DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction")
+_DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction", "skipped")
 
 
 def check_metric(table: Table, metric: str) -> None:

@@ -39,7 +39,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "lecun_tanh",
     ),
     "optimizer": ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"),
-    "clip": ("leaf_norm", "global_norm", "value"),
+    "clip": ("leaf_norm", "global_norm", "value", "block_rms", "adaptive", "per_example"),
     "loss": (
         "softmax_cross_entropy",
         "sigmoid_binary_cross_entropy",

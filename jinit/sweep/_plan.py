@@ -154,7 +154,7 @@ def plan(
         programs=tuple(programs),
         runs=runs,
         flops=flops,
-        result_bytes=runs * 4 * (9 + 4 * points),
+        result_bytes=runs * 4 * (10 + 4 * points),
         workers=len(machine.devices),
         seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
     )

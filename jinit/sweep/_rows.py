@@ -100,6 +100,7 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "where": np.array([where[Status(s)] for s in result["status"].tolist()], object),
         "gradient_norm": result["gradient_norm"],
         "clip_fraction": result["clip_fraction"],
+        "skipped": result["skipped"],
         "calibrated": result["calibrated"],
     }
 

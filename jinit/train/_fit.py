@@ -13,6 +13,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jinit import clipping, errors
+from jinit.clipping import _statistics
 from jinit.data import Dataset
 from jinit.train._config import FitConfig
 from jinit.train._step import Status, TrainState, make_train_step
@@ -73,7 +74,9 @@ def fit(
       - ``first_bad_step``: first step whose loss or gradient is not finite, counted from 1; −1 if
         none; steps + 1 if only the final training loss is not finite;
       - ``gradient_norm``: norm of the last step's gradient, before clipping;
-      - ``clip_fraction``: share of updates that the clip changed, NaN without a clip.
+      - ``clip_fraction``: share of updates that the clip changed, NaN without a clip;
+      - ``skipped``: number of steps whose gradient was not finite and which the optimizer skipped
+        or repaired (see :func:`make_train_step`); 0 without such an optimizer.
 
       Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous
       evaluation), ``curve_test_loss``, ``curve_test_accuracy``, ``curve_gradient_norm``. With
@@ -148,6 +151,7 @@ def fit(
         "first_bad_step": jnp.where(status == Status.RUNNING, -1, state.step + 1),
         "gradient_norm": progress.gradient_norm,
         "clip_fraction": _clip_fraction(state.opt_state),
+        "skipped": _skipped(state.opt_state),
         **curves,
     }
 
@@ -185,6 +189,11 @@ def _evaluate(
     """Loss and accuracy on a whole set, float32 scalars."""
     outputs, y = apply(params, jnp.asarray(x)), jnp.asarray(y)
     return loss(outputs, y).astype(jnp.float32), loss.accuracy(outputs, y)
+
+
+def _skipped(opt_state: PyTree) -> Array:
+    count = _statistics.nonfinite_updates(opt_state)
+    return jnp.zeros((), jnp.int32) if count is None else jnp.asarray(count, jnp.int32)
 
 
 def _clip_fraction(opt_state: PyTree) -> Array:

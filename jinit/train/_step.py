@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
 from jinit.typing import Apply, Array, LossFunction, PyTree
 
@@ -39,7 +40,8 @@ class TrainState:
     Attributes:
       params: the parameters, any pytree.
       opt_state: the optimizer's state, a pytree.
-      step: int32 scalar, number of completed steps; constant once the run is frozen.
+      step: int32 scalar, number of completed steps, skipped ones included; constant once the run
+        is frozen.
       status: int32 scalar, a :class:`Status`.
 
     >>> TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).status.dtype
@@ -94,6 +96,13 @@ def make_train_step(
     The first step whose loss or gradient is not finite sets the status and freezes the run: neither
     that step nor later ones change anything else. Under vmap the bits of other runs do not change.
 
+    If the optimizer contains a clip with ``on_nonfinite="skip"`` or ``"zero"``, or
+    ``optax.apply_if_finite``, such a step costs that step only: the optimizer decides what it
+    does, and the run is frozen only before a step that would make a parameter NaN or inf.
+
+    If the optimizer contains :func:`jinit.clipping.clip_per_example`, it gets one gradient per
+    example, of the loss of a batch with this example alone.
+
     Args:
       apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``.
       loss: ``loss(outputs, y) -> scalar``, the mean over the batch.
@@ -111,11 +120,19 @@ def make_train_step(
 
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
-        value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(state.params)
-        gradient_norm = norm(gradient)
+        if _statistics.wants_examples(state.opt_state):
+            value, gradient, gradient_norm = _per_example(apply, loss, state.params, x, y)
+        else:
+            value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(
+                state.params
+            )
+            gradient_norm = norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        outcome = _status(value, gradient_norm)
+        if _statistics.nonfinite_updates(opt_state) is None:
+            outcome = _status(value, gradient_norm)
+        else:
+            outcome = _status(jnp.zeros_like(value), norm(params))
         status = jnp.where(state.status == Status.RUNNING, outcome, state.status)
         running = status == Status.RUNNING
         keep = _keep(running)
@@ -131,6 +148,19 @@ def make_train_step(
         return after, StepMetrics(value.astype(jnp.float32), gradient_norm.astype(jnp.float32))
 
     return step
+
+
+def _per_example(
+    apply: Apply, loss: LossFunction, params: PyTree, x: Array, y: Array
+) -> tuple[Array, PyTree, Array]:
+    """Mean loss; gradients with a leading axis of examples; the norm of their mean."""
+
+    def one(params: PyTree, x: Array, y: Array) -> Array:
+        return loss(apply(params, x[None]), y[None])
+
+    values, gradients = jax.vmap(jax.value_and_grad(one), in_axes=(None, 0, 0))(params, x, y)
+    mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), gradients)
+    return jnp.mean(values), gradients, norm(mean)
 
 
 def _status(value: Array, gradient_norm: Array) -> Array:

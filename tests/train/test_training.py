@@ -137,6 +137,83 @@ def test_a_large_finite_gradient_is_clipped_not_frozen():
     assert int(state.status) == Status.RUNNING
 
 
+def bad_batch_run(optimizer, xs):
+    """√(w x) against 1 from w = 4; at x = 0 the slope is infinite and the gradient 0 · ∞ = NaN."""
+    step = make_train_step(
+        lambda w, x: jnp.sqrt(w * x), lambda z, y: ((z - y) ** 2).mean(), optimizer
+    )
+    state = TrainState.create(jnp.float32(4.0), optimizer)
+    for x in xs:
+        state, _ = jax.jit(step)(state, (jnp.full(2, x), jnp.ones(2)))
+    return state
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.chain(clipping.clip_by_global_norm(1.0, on_nonfinite="skip"), optax.sgd(0.1)),
+        optax.chain(clipping.clip_by_leaf_norm(1.0, on_nonfinite="zero"), optax.sgd(0.1)),
+        optax.apply_if_finite(optax.chain(clipping.clip_by_value(1.0), optax.sgd(0.1)), 5),
+        optimizers.make("sgd", 0.1, clip="leaf_norm(on_nonfinite=skip)"),
+    ],
+)
+def test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it(optimizer):
+    state = bad_batch_run(optimizer, (1.0, 0.0, 1.0, 1.0))
+    good = bad_batch_run(optimizer, (1.0, 1.0, 1.0))
+    assert int(state.status) == Status.RUNNING
+    assert float(state.params) == float(good.params) < 4.0
+    assert int(state.step) == 4
+
+
+def test_a_clip_that_does_not_skip_freezes_as_before():
+    for clip in (clipping.clip_by_global_norm(1.0), clipping.clip_by_value(1.0)):
+        state = bad_batch_run(optax.chain(clip, optax.sgd(0.1)), (1.0, 0.0, 1.0))
+        assert int(state.status) == Status.GRADIENT_NOT_FINITE
+        assert int(state.step) == 1
+
+
+def test_skipping_does_not_hide_parameters_that_overflow():
+    optimizer = optax.chain(clipping.clip_by_value(1.0, on_nonfinite="skip"), optax.sgd(3.4e38))
+    step = make_train_step(lambda w, x: w * x, lambda z, y: z.mean(), optimizer)
+    state = TrainState.create(jnp.float32(-1e38), optimizer)
+    state, _ = step(state, (jnp.ones(1), jnp.ones(1)))
+    assert int(state.status) == Status.GRADIENT_NOT_FINITE
+    assert float(state.params) == np.float32(-1e38)
+
+
+def test_skipped_steps_are_counted_by_fit():
+    # One of four examples has an infinite slope; the others do not move w = 1.
+    x = np.array([[1.0], [1.0], [1.0], [0.0]], np.float32)
+    split = data.Dataset(x, np.ones((4, 1), np.float32), x[:1], np.ones((1, 1), np.float32),
+                         task="regression", outputs=1)  # fmt: skip
+    key, config = jax.random.key(0), FitConfig(steps=20, batch_size=1)
+    _, metrics = fit(
+        jnp.float32(1.0),
+        split,
+        key,
+        apply=lambda w, x: jnp.sqrt(w * x),
+        loss=losses.get(None, "regression"),
+        optimizer=optimizers.make("sgd", 0.1, clip="global_norm(on_nonfinite=skip)"),
+        config=config,
+    )
+    bad = sum(int(minibatch(key, step, 1, 4)[0]) == 3 for step in range(20))
+    assert int(metrics["skipped"]) == bad > 0
+    assert int(metrics["status"]) == Status.RUNNING
+
+
+def test_per_example_gradients_are_clipped_before_the_mean():
+    xs, w = np.array([[1.0], [10.0], [0.1]], np.float32), np.float32(1.0)
+    optimizer = optax.chain(clipping.clip_per_example(0.5), optax.sgd(1.0))
+    step = make_train_step(lambda w, x: w * x, losses.mean_squared_error, optimizer)
+    before = TrainState.create(jnp.asarray(w), optimizer)
+    after, seen = jax.jit(step)(before, (jnp.asarray(xs), jnp.zeros((3, 1))))
+    gradients = 2 * w * xs[:, 0] ** 2
+    np.testing.assert_allclose(after.params, w - np.clip(gradients, -0.5, 0.5).mean(), rtol=1e-6)
+    np.testing.assert_allclose(seen.gradient_norm, gradients.mean(), rtol=1e-6)
+    np.testing.assert_allclose(seen.loss, ((w * xs) ** 2).mean(), rtol=1e-6)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+
+
 @pytest.mark.slow
 def test_clip_fraction_is_counted(digits):
     model, params = network(digits)
