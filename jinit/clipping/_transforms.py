@@ -85,7 +85,11 @@ def clip_by_block_rms(
 
     The rule of the leaf norm with a threshold that grows with the number n of a leaf's entries.
 
-    Args, Returns and Raises: as :func:`clip_by_leaf_norm`; the threshold is the largest RMS.
+    Args:
+      threshold: the largest RMS of a leaf, > 0, in the unit of the gradient; may be traced.
+      on_nonfinite: as in :func:`clip_by_leaf_norm`.
+
+    Returns and Raises: as :func:`clip_by_leaf_norm`.
 
     Reference: Shazeer & Stern 2018, section 6.
 
