@@ -18,8 +18,8 @@ from jinit.clipping._norms import norm
 from jinit.clipping._rules import _RULES, label, make, parse
 from jinit.clipping._statistics import nonfinite_updates
 
+# Unlike the others, per_example also takes a mean; its tests are below.
 KINDS = ["leaf_norm", "global_norm", "value", "block_rms", "adaptive"]
-# All but per_example, which also takes a mean; its tests are below.
 assert {*KINDS, "per_example"} == set(clipping.names())
 
 
