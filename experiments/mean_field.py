@@ -30,13 +30,7 @@ TEST = (
     "width 1,000 is within 4 % of q*. Holds if all; else not."
 )
 BIAS, WEIGHTS, WIDTH = 0.05, (1.0, 1.4, 1.76, 2.5, 4.0), 1000
-COLOURS = (
-    plots.COLORS["blue"],
-    plots.COLORS["sky"],
-    "black",
-    plots.COLORS["orange"],
-    plots.COLORS["vermilion"],
-)
+COLOURS = [plots.COLORS.get(name, name) for name in ("blue", "sky", "black", "orange", "vermilion")]
 _NODES, _SHARES = np.polynomial.hermite_e.hermegauss(120)
 
 

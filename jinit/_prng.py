@@ -20,6 +20,8 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 from jinit.typing import Array, Key
 
+# jax.config has no type for this flag.
+_PARTITIONABLE = "jax_threefry_partitionable"
 _JAX = jax.extend.random.threefry_prng_impl
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -41,7 +43,7 @@ def unrolled(key: Key) -> Key:
     >>> bool((jax.random.normal(unrolled(key), (3, 4)) == jax.random.normal(key, (3, 4))).all())
     True
     """
-    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+    if not getattr(jax.config, _PARTITIONABLE):
         return key
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)

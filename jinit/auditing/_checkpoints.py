@@ -18,9 +18,10 @@ import numpy as np
 
 from jinit import errors
 from jinit.findings import Finding
+from jinit.typing import DType
 
 # The names of https://huggingface.co/docs/safetensors for whole-byte numbers.
-_DTYPES = {
+_DTYPES: dict[str, DType] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16,
     "F8_E4M3": jnp.float8_e4m3fn, "F8_E5M2": jnp.float8_e5m2,
     "F8_E8M0": jnp.float8_e8m0fnu, "C64": np.complex64,

@@ -87,10 +87,9 @@ def _inner(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
     """The jaxprs inside an equation: loop bodies, branches, called functions."""
     for parameter in equation.params.values():
         for item in parameter if isinstance(parameter, tuple | list) else (parameter,):
-            if isinstance(item, jex_core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, jex_core.Jaxpr):
-                yield item
+            inner = getattr(item, "jaxpr", item)  # a closed jaxpr has its jaxpr inside
+            if isinstance(inner, jex_core.Jaxpr):
+                yield inner
 
 
 def _aval(variable: jex_core.Var | jex_core.Literal) -> jax.ShapeDtypeStruct:
