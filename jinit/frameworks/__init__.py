@@ -4,6 +4,7 @@
 the frameworks' default initializations, :func:`layer_kinds` the layers that a spec string can name.
 """
 
+from jinit.frameworks._as_model import as_model
 from jinit.frameworks._capture import Captured, Layer, capture
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening, Preset
@@ -22,7 +23,7 @@ from jinit.frameworks._table import (
 )
 
 __all__ = [
-    "capture", "layers", "layout", "shapes",
+    "as_model", "capture", "layers", "layout", "shapes",
     "haiku", "keras",
     "get", "hosts", "names", "register",
     "presets", "register_preset",

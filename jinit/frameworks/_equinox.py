@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from jinit import errors
-from jinit.frameworks import _torch
+from jinit.frameworks import _equinox_functions, _torch
 from jinit.frameworks._common import (
     comes_from,
     entry_of,
@@ -26,6 +26,7 @@ from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._paths import KeyPath, path_of
 from jinit.frameworks._taps import Tap, owner_of, owners_of
 from jinit.initializers import NamedInitializer
+from jinit.models import Model
 from jinit.typing import Array, ModelLike, PyTree
 
 if TYPE_CHECKING:
@@ -197,6 +198,11 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
     return _torch.fan_in_defaults(layout, leaf, shape)
 
 
+def functions(model: eqx.Module, x: Array, state: eqx.nn.State | None = None) -> Model:
+    """The module as pure functions of a batch."""
+    return _equinox_functions.functions(model, shapes(model), x, state)
+
+
 EQUINOX = Framework(
     name="equinox",
     host="equinox",
@@ -204,6 +210,7 @@ EQUINOX = Framework(
     conventions=CONVENTIONS,
     shapes=shapes,
     layers=layers,
+    functions=functions,
     open=open_layers,
     defaults=defaults,
     classes=tuple(_LAYERS),

@@ -10,6 +10,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._taps import PlainApply
 from jinit.initializers import NamedInitializer
+from jinit.models import Model
 from jinit.typing import Array, ModelLike, PyTree
 
 Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
@@ -49,6 +50,8 @@ class Framework:
       shapes: ``shapes(model, *inputs)``: the parameter tree as ``jax.ShapeDtypeStruct``.
       layers: ``layers(model, *inputs)``: leaf path → layout, for every layer that jinit knows.
       defaults: the default initializer of each leaf; equal for frameworks of one host.
+      functions: ``functions(model, x) -> Model``, with ``x`` an example batch: the model as pure
+        functions, which a sweep trains; None if a model cannot be trained so.
       open: ``open(model, x) -> Opening``; None if the layers of a model cannot be tapped.
       needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
         ``layers`` need example inputs.
@@ -62,6 +65,7 @@ class Framework:
     shapes: Callable[..., PyTree]
     layers: Callable[..., dict[str, Layout]]
     defaults: Preset
+    functions: Callable[..., Model] | None = None
     open: Callable[[ModelLike, Array], Opening] | None = None
     needs_inputs: bool = False
     classes: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from jinit.frameworks import _common
 from jinit.frameworks._common import comes_from, equal_blocks, path, stacked, strided, vector
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
+from jinit.frameworks._haiku_functions import functions
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
@@ -247,6 +248,7 @@ HAIKU = Framework(
     conventions=CONVENTIONS,
     shapes=shapes,
     layers=layers,
+    functions=functions,
     open=open_layers,
     defaults=defaults,
     needs_inputs=True,

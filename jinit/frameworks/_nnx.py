@@ -13,6 +13,7 @@ from jinit.frameworks import _linen
 from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._nnx_functions import functions
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.typing import Array, ModelLike, PyTree
 
@@ -146,6 +147,7 @@ NNX = Framework(
     conventions=_linen.CONVENTIONS,
     shapes=shapes,
     layers=layers,
+    functions=functions,
     open=open_layers,
     defaults=_linen.defaults,
     classes=_linen.LINEN.classes,

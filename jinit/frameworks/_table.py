@@ -177,9 +177,10 @@ def hosts_with_kernel(name: str) -> tuple[str, ...]:
     return tuple(row.host for row in rows if row.conventions.kernel != (-2, -1))
 
 
-def listed(*, opened: bool = False) -> str:
-    """``"linen, nnx, … or torch"`` for messages; with ``opened``, those that capture can open."""
-    *others, last = [row.name for row in _rows() if row.open is not None or not opened]
+def listed(*, opened: bool = False, trained: bool = False) -> str:
+    """``"linen, nnx, … or torch"`` for messages; ``opened`` or ``trained``: those that can be."""
+    rows = [row for row in _rows() if row.open is not None or not opened]
+    *others, last = [row.name for row in rows if row.functions is not None or not trained]
     return f"{', '.join(others)} or {last}"
 
 

@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jinit import errors
-from jinit.typing import Apply, Array, PyTree
+from jinit.train import StatefulApply
+from jinit.typing import Apply, Array, Key, ModelLike, PyTree
+
+Start: TypeAlias = Callable[[Key, Array], tuple[PyTree, PyTree]]
+"""``start(key, x) -> (params, state)``: the parameters and the state that a model starts with."""
+
+OwnApply: TypeAlias = Callable[..., tuple[Array, PyTree]]
+"""``apply(params, state, x, *, train, key) -> (outputs, state)``; ``key`` is None in evaluation."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network as two pure functions.
+    """A network as pure functions. Two models are equal if their ``apply`` and names are.
 
     Attributes:
       shapes: ``shapes(x) -> tree`` of ``jax.ShapeDtypeStruct`` for an example batch ``(batch, …)``.
-      apply: ``apply(params, x) -> outputs (batch, outputs)``.
+      apply: ``apply(params, x) -> outputs (batch, outputs)``, or a
+        :class:`jinit.train.StatefulApply`.
       name: the name in tables and messages.
+      start: ``start(key, x) -> (params, state)``: the model's own initial parameters, which leaves
+        without a rule keep, and its first state. None if the model has no values of its own.
+      source: the module of a framework that the functions come from, which
+        :func:`jinit.frameworks.layers` describes; None for functions of your own.
 
     >>> shapes = {"w": jax.ShapeDtypeStruct((4, 3), "float32")}
     >>> Model(lambda x: shapes, lambda params, x: x @ params["w"], name="linear").name
     'linear'
     """
 
-    shapes: Callable[[Array], PyTree]
-    apply: Apply
+    shapes: Callable[[Array], PyTree] = field(compare=False)
+    apply: Apply | StatefulApply
     name: str = "model"
+    start: Start | None = field(default=None, compare=False)
+    source: ModelLike | None = field(default=None, compare=False)
 
 
-def functional(shapes: Callable[[Array], PyTree] | PyTree, apply: Apply) -> Model:
+def functional(
+    shapes: Callable[[Array], PyTree] | PyTree,
+    apply: Apply | OwnApply,
+    state: PyTree | None = None,
+) -> Model:
     """Makes a :class:`Model` from an apply function.
 
     Args:
       shapes: ``shapes(x) -> tree`` of arrays or ``jax.ShapeDtypeStruct``, or the tree itself.
-      apply: ``apply(params, x) -> outputs``.
+        Leaves without a rule keep their arrays.
+      apply: ``apply(params, x) -> outputs``. With ``state``:
+        ``apply(params, state, x, *, train, key) -> (outputs, state)``, where ``train`` is True in
+        training steps, with a key for the step's noise, and False in evaluations, with ``key=None``
+        and a returned state that is not used.
+      state: the state before the first step, a pytree of arrays, () for noise without state; None
+        (default) for a network without either.
 
     Returns:
       A model with the name of ``apply``.
@@ -53,15 +78,47 @@ def functional(shapes: Callable[[Array], PyTree] | PyTree, apply: Apply) -> Mode
     if not callable(apply):
         raise errors.wrong_type("apply", apply, "a function apply(params, x)", "pass a callable")
     shapes_of = shapes if callable(shapes) else lambda x: shapes
-    return Model(shapes_of, apply, getattr(apply, "__name__", "model"))
+    name = getattr(apply, "__name__", "model")
+
+    def start(key: Key, x: Array) -> tuple[PyTree, PyTree]:
+        return shapes_of(x), jax.tree.map(jnp.asarray, () if state is None else state)
+
+    if state is None:
+        return Model(shapes_of, cast(Apply, apply), name, start)
+    run = cast(OwnApply, apply)
+    return Model(shapes_of, StatefulApply(_OwnTrain(run), _OwnEvaluate(run)), name, start)
 
 
-def as_model(model: Model | nn.Module | tuple[PyTree, Apply]) -> Model:
+@dataclass(frozen=True)
+class _OwnTrain:
+    """A user's apply with state, in training steps."""
+
+    apply: OwnApply
+
+    def __call__(
+        self, params: PyTree, state: PyTree, x: Array, key: Key | None
+    ) -> tuple[Array, PyTree]:
+        return self.apply(params, state, x, train=True, key=key)
+
+
+@dataclass(frozen=True)
+class _OwnEvaluate:
+    """A user's apply with state, in evaluations."""
+
+    apply: OwnApply
+
+    def __call__(self, params: PyTree, state: PyTree, x: Array) -> Array:
+        return self.apply(params, state, x, train=False, key=None)[0]
+
+
+def as_model(model: Model | nn.Module | tuple[PyTree, ...]) -> Model:
     """Makes a :class:`Model` from a linen module or a ``(shapes, apply)`` pair.
 
+    :func:`jinit.frameworks.as_model` takes modules of every framework, with state and noise.
+
     Args:
-      model: a Flax linen module, a pair as for :func:`functional`, or a :class:`Model`, which is
-        returned unchanged.
+      model: a Flax linen module, the arguments of :func:`functional` as a tuple, or a
+        :class:`Model`, which is returned unchanged.
 
     Returns:
       A model. Equal modules give models with equal functions, so that compiled programs are shared.
@@ -77,8 +134,9 @@ def as_model(model: Model | nn.Module | tuple[PyTree, Apply]) -> Model:
     if isinstance(model, Model):
         return model
     if isinstance(model, nn.Module):
-        return Model(_LinenShapes(model), _LinenApply(model), type(model).__name__)
-    if isinstance(model, tuple) and len(model) == 2:
+        shapes, apply = _LinenShapes(model), _LinenApply(model)
+        return Model(shapes, apply, type(model).__name__, source=model)
+    if isinstance(model, tuple) and len(model) in (2, 3):
         return functional(*model)
     raise errors.wrong_type(
         "model",

@@ -36,6 +36,7 @@ class CalibratedWeights:
         loss: Loss,
     ) -> None:
         self._weights = weights
+        self.kept = weights.kept
         self._shapes = shapes
         self._batch = dataset.spread(BATCH)
         self._calibrate = _function(calibration, model, loss)
@@ -48,7 +49,9 @@ class CalibratedWeights:
         self._program = cached(self._calibrate, lane, self._batch, width=width, name=name)
         return [*self._weights.programs(width), self._program]
 
-    def draw(self, seeds: np.ndarray, device: jax.Device | None) -> tuple[PyTree, np.ndarray]:
+    def draw(
+        self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
+    ) -> tuple[PyTree, np.ndarray]:
         """Draws and calibrates the parameters of networks with these seeds.
 
         Returns:
@@ -56,7 +59,7 @@ class CalibratedWeights:
           calibration converged in all layers.
         """
         assert self._program is not None
-        params, _ = self._weights.draw(seeds, device)
+        params, _ = self._weights.draw(seeds, kept, device)
         calibrated: tuple[PyTree, np.ndarray] = in_batches(
             self._program, {"params": params, "seed": seeds}, self._batch, device
         )
@@ -72,12 +75,12 @@ def check(
 
 
 def _function(calibration: Calibration, model: Model, loss: Loss) -> _Calibrate:
-    module = getattr(model.apply, "module", None)
+    module = model.source
     if module is None:
         raise errors.refusal(
             f"initializer {str(calibration)!r}",
             f"the model {model.name!r}",
-            "a Flax module: calibration reads its layers",
+            "a module of a framework: calibration reads its layers",
             "pass model=YourModule()",
         )
     return _Calibrate(calibration, module, loss)

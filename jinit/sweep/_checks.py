@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import jax
-import numpy as np
 
 from jinit import data as datasets
-from jinit import errors, models
+from jinit import errors, frameworks
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors
 from jinit.models import Model
 from jinit.sweep._grid import MODEL_AXES, Grid
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._rules import default_rules
+from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
+from jinit.train import StatefulApply
 from jinit.train.losses import Loss
-from jinit.typing import ModelLike, PyTree
+from jinit.typing import Array, ModelLike, PyTree
 
 
-def user_model(grid: Grid, model: ModelLike) -> Model:
+def user_model(grid: Grid, model: ModelLike, x: Array) -> Model:
     """The user's model; refuses axes of the built-in MLP, which would have no effect on it."""
     defaults = Grid()
     for axis in (*MODEL_AXES, "residual", "layer_norm"):
@@ -28,7 +28,7 @@ def user_model(grid: Grid, model: ModelLike) -> Model:
                 "its default when you bring your own model",
                 "it has no effect on your model; build it into the model and compare runs",
             )
-    return models.as_model(model)
+    return frameworks.as_model(model, x)
 
 
 def user_data(grid: Grid, data: DataLike) -> Dataset:
@@ -40,21 +40,33 @@ def user_data(grid: Grid, data: DataLike) -> Dataset:
     return datasets.get(data)
 
 
-def check_biases(grid: Grid, shapes: PyTree) -> None:
-    """Refuses a bias initializer for a model without biases."""
+def check_effects(grid: Grid, leaves: ModelLeaves) -> None:
+    """Refuses initializers for a model without leaves that they would draw."""
+    targets = leaves.targets
+    if KERNEL not in targets:
+        raise errors.refusal(
+            f"leaves of {leaves.model.name}",
+            ", ".join(leaf.path for leaf in leaves.leaves) or "none",
+            "at least one kernel, which the grid's initializer draws",
+            "layers={'path/of/the/kernel': 'dense'}, or rules=",
+        )
     given = grid.values("bias_initializer")
-    has_biases = "*/bias" in default_rules(shapes, "zeros", "zeros")
-    if not has_biases and given != (Grid.bias_initializer,):
+    if BIAS not in targets and given != (Grid.bias_initializer,):
         raise errors.refusal(
             "bias_initializer", given, "its default for a model without biases", "leave it out"
         )
 
 
-def check_outputs(model: Model, shapes: PyTree, dataset: Dataset, loss: Loss) -> None:
+def check_outputs(
+    model: Model, shapes: PyTree, state: PyTree, dataset: Dataset, loss: Loss
+) -> None:
     """Refuses a model whose number of outputs does not fit the data set and the loss."""
     wanted = loss.outputs(dataset.outputs)
-    batch = jax.ShapeDtypeStruct((2, *dataset.x_train.shape[1:]), np.dtype(np.float32))
-    outputs = jax.eval_shape(model.apply, shapes, batch)
+    batch = jax.ShapeDtypeStruct((2, *dataset.x_train.shape[1:]), dataset.x_train.dtype)
+    if isinstance(model.apply, StatefulApply):
+        outputs = jax.eval_shape(model.apply.evaluate, shapes, state, batch)
+    else:
+        outputs = jax.eval_shape(model.apply, shapes, batch)
     if getattr(outputs, "shape", None) != (2, wanted):
         raise errors.refusal(
             f"outputs of {model.name}",

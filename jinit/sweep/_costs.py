@@ -11,16 +11,18 @@ from jinit.data import Dataset
 from jinit.engine import _cost
 from jinit.engine._known import is_known
 from jinit.sweep._network import TrainNetwork, lane_shapes
-from jinit.train import TrainState, make_train_step, optimizers
-from jinit.typing import PyTree
+from jinit.train import StatefulApply, TrainState, make_train_step, optimizers
+from jinit.typing import Array, PyTree
 
 # A round figure for one modern core in float32, which turns FLOPs into a rough time.
 NOMINAL_GFLOPS_PER_CORE = 25.0
 
 
-def run_costs(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> tuple[int, int]:
+def run_costs(
+    network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset
+) -> tuple[int, int]:
     """FLOPs of one run, and bytes of its state; cached, because tracing takes 0.1 s."""
-    leaves, tree = jax.tree.flatten((shapes, dataset))
+    leaves, tree = jax.tree.flatten((shapes, state, dataset))
     leaf_shapes = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
     try:
         hash(network)
@@ -39,26 +41,38 @@ def _traced_costs(
     leaf_shapes: tuple[tuple[tuple[int, ...], str], ...],
 ) -> tuple[int, int]:
     leaves = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaf_shapes]
-    shapes, dataset = jax.tree.unflatten(tree, leaves)
-    lane_bytes = _cost.carried_bytes(network, lane_shapes(shapes), (dataset,))
-    return _flops_per_run(network, shapes, dataset), lane_bytes
+    shapes, state, dataset = jax.tree.unflatten(tree, leaves)
+    lane_bytes = _cost.carried_bytes(network, lane_shapes(shapes, state), (dataset,))
+    return _flops_per_run(network, shapes, state, dataset), lane_bytes
 
 
-def _flops_per_run(network: TrainNetwork, shapes: PyTree, dataset: Dataset) -> int:
+def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset) -> int:
     """FLOPs of all steps and evaluations, with SGD: built-in optimizers add no matrix products."""
     optimizer = optimizers.make("sgd", 0.1)
-    step = make_train_step(network.model.apply, network.loss, optimizer)
-    state = jax.eval_shape(lambda params: TrainState.create(params, optimizer), shapes)
+    apply = network.model.apply
+    step = make_train_step(apply, network.loss, optimizer)
+
+    def begin(params: PyTree, state: PyTree) -> TrainState:
+        starts = apply
+        if isinstance(starts, StatefulApply):
+            starts = starts.starting(state, jax.random.key(0))
+        return TrainState.create(params, optimizer, starts)
+
+    def evaluate(params: PyTree, state: PyTree, x: Array) -> Array:
+        if isinstance(apply, StatefulApply):
+            return apply.evaluate(params, state, x)
+        return apply(params, x)
+
+    before = jax.eval_shape(begin, shapes, state)
 
     def examples(array: jax.ShapeDtypeStruct, count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype)
 
     size = network.config.batch_size
     batch = (examples(dataset.x_train, size), examples(dataset.y_train, size))
-    training = network.config.steps * _cost.matmul_flops(step, state, batch)
+    training = network.config.steps * _cost.matmul_flops(step, before, batch)
     evaluations = len(network.config.evaluation_steps())
     on_test, on_train = (
-        _cost.matmul_flops(network.model.apply, shapes, x)
-        for x in (dataset.x_test, dataset.x_train)
+        _cost.matmul_flops(evaluate, shapes, state, x) for x in (dataset.x_test, dataset.x_train)
     )
     return training + evaluations * on_test + on_train

@@ -15,8 +15,9 @@ from jinit.engine._program import Program
 from jinit.sweep._calibrated import CalibratedWeights
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import LANE_NUMBERS, lane_shapes
+from jinit.sweep._own import OwnStart
 from jinit.sweep._plan import PlannedProgram
-from jinit.sweep._rules import InitializerLike
+from jinit.sweep._rules import InitializerLike, assignments
 from jinit.sweep._weights import Weights
 from jinit.typing import PyTree
 
@@ -28,16 +29,18 @@ class NetworkLanes:
         """Args:
         grid: the sweep.
         program: one of its programs.
-        given: rules of the user; lanes are equal only if these are, too.
+        given: rules and layers of the user; lanes are equal only if these are, too.
         """
         self.count = program.runs
-        self.lane = lane_shapes(program.shapes)
+        self.lane = lane_shapes(program.shapes, program.state)
         self._index = LaneIndex(grid, program.numbers, program.tile)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
             _weights(program, pair, _purpose(grid, names))
             for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
+        kept = sorted({position for weights in self._weights for position in weights.kept})
+        self._own = OwnStart(program.network.model, program.leaves.x, kept, program.state)
         axes = tuple((name, tuple(values)) for name, values in self._index.axes.items())
         self._identity = (axes, grid.pairing, grid.data_seeds is None, given)
 
@@ -51,22 +54,24 @@ class NetworkLanes:
     def programs(self, width: int) -> Sequence[Program]:
         """The different small programs that draw weights."""
         programs = [program for weights in self._weights for program in weights.programs(width)]
-        return list(dict.fromkeys(programs))
+        return list(dict.fromkeys([*self._own.programs(width), *programs]))
 
     def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
         """Draws the weights of these lanes and adds their numbers."""
         lanes = self._index.lanes(numbers)
         seeds = lanes["seed"].astype(np.uint32)
+        kept, state = self._own.draw(seeds, device)
         tile: Any = None
         for index, weights in enumerate(self._weights):
             chosen = lanes["pair"] == index
             if chosen.any():
-                drawn = weights.draw(seeds, device)
+                drawn = weights.draw(seeds, kept, device)
                 tile = drawn if tile is None else _merged(chosen, drawn, tile)
         params, calibrated = tile
         scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
         return {
             "params": params,
+            "state": state,
             "calibrated": calibrated,
             "data_seed": lanes["data_seed"].astype(np.uint32),
             **scalars,
@@ -78,7 +83,8 @@ def _weights(
 ) -> Weights | CalibratedWeights:
     """The weights of one (kernel, bias) pair, calibrated if the kernel's spec asks for it."""
     kernel, calibration = split(pair[0])
-    weights = Weights(program.shapes, program.rules(kernel, pair[1]), purpose)
+    assigned = assignments(program.leaves, program.rules(kernel, pair[1]))
+    weights = Weights(program.shapes, assigned, purpose)
     if calibration is None:
         return weights
     network = program.network

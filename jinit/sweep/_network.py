@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from jinit.data import Dataset
 from jinit.models import Model
-from jinit.train import FitConfig, fit, losses, optimizers
+from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
 from jinit.typing import Array, Key, PyTree
 
 # The float32 scalars of a lane.
@@ -40,8 +40,9 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
 
     Args:
       seed: ``0 ≤ seed < 2**32``; may be a traced uint32.
-      purpose: ``"init"`` (weights), ``"data"`` (data order), ``"label_noise"``, ``"calibrate"``, or
-        any other string.
+      purpose: ``"init"`` (weights), ``"own"`` (the model's own start), ``"data"`` (data order),
+        ``"dropout"`` (the network's noise in training), ``"label_noise"``, ``"calibrate"``, or any
+        other string.
 
     Returns:
       A typed key, shape ().
@@ -58,8 +59,8 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
 class TrainNetwork:
     """``(lane, dataset) -> metrics``: one whole training run.
 
-    A lane holds ``params``, ``data_seed``, the float32 scalars of ``LANE_NUMBERS``, and the flag
-    ``calibrated``, which the metrics return unchanged.
+    A lane holds ``params``, ``state`` (of the network), ``data_seed``, the float32 scalars of
+    ``LANE_NUMBERS``, and the flag ``calibrated``, which the metrics return unchanged.
 
     Attributes:
       model: the parameter shapes and the apply function.
@@ -67,7 +68,8 @@ class TrainNetwork:
         reused only for equal objects.
       clip: name of the clip rule, or None; the threshold is in the lane.
       config: steps, batch size, evaluations, target accuracy.
-      decays, scales, noisy: whether the program contains weight decay, gain and label noise.
+      decays, noisy: whether the program contains weight decay and label noise.
+      scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
     """
 
     model: Model
@@ -76,13 +78,16 @@ class TrainNetwork:
     clip: str | None
     config: FitConfig
     decays: bool
-    scales: bool
     noisy: bool
+    scaled: tuple[int, ...] = ()
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
-        if self.scales:
-            params = jax.tree.map(lambda p: p * lane["gain"] if p.ndim > 1 else p, params)
+        if self.scaled:
+            leaves, tree = jax.tree.flatten(params)
+            for position in self.scaled:
+                leaves[position] = leaves[position] * lane["gain"]
+            params = jax.tree.unflatten(tree, leaves)
         if self.noisy:
             data = _with_label_noise(data, lane["label_noise"], run_key(seed, "label_noise"))
         optimizer = optimizers.make(
@@ -93,13 +98,16 @@ class TrainNetwork:
             clip=self.clip,
             clip_threshold=lane["clip_threshold"],
         )
+        apply = self.model.apply
+        if isinstance(apply, StatefulApply):
+            apply = apply.starting(lane["state"], run_key(seed, "dropout"))
         # By default TPUs multiply in bfloat16 and recent GPUs in TF32.
         with jax.default_matmul_precision("highest"):
             _, metrics = fit(
                 params,
                 data,
                 run_key(seed, "data"),
-                apply=self.model.apply,
+                apply=apply,
                 loss=self.loss,
                 optimizer=optimizer,
                 config=self.config,
@@ -107,8 +115,11 @@ class TrainNetwork:
         return metrics | {"calibrated": lane["calibrated"]}
 
 
-def lane_shapes(shapes: PyTree) -> dict[str, Any]:
+def lane_shapes(shapes: PyTree, state: PyTree = ()) -> dict[str, Any]:
     """One lane of :class:`TrainNetwork` as a ``jax.ShapeDtypeStruct`` tree.
+
+    Args:
+      shapes, state: the trees of the parameters and of the network's state.
 
     >>> sorted(lane_shapes({}))[:3]
     ['calibrated', 'clip_threshold', 'data_seed']
@@ -117,7 +128,7 @@ def lane_shapes(shapes: PyTree) -> dict[str, Any]:
     seed = jax.ShapeDtypeStruct((), np.dtype(np.uint32))
     flag = jax.ShapeDtypeStruct((), np.dtype(bool))
     scalars = dict.fromkeys(LANE_NUMBERS, scalar)
-    return {"params": shapes, "calibrated": flag, "data_seed": seed, **scalars}
+    return {"params": shapes, "state": state, "calibrated": flag, "data_seed": seed, **scalars}
 
 
 def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:

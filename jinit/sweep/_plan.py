@@ -9,21 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinit import activations, errors, models, parameters
+import jax
+import jax.numpy as jnp
+
+from jinit import activations, errors, models
 from jinit import data as datasets
 from jinit.calibrate._registry import split
 from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
 from jinit.engine._known import is_known
+from jinit.frameworks import Layers
 from jinit.models import Model
+from jinit.parameters import Assignment
 from jinit.sweep import _calibrated, _checks
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._rules import RulesFor, default_rules
-from jinit.train import losses, optimizers
-from jinit.typing import ModelLike, PyTree
+from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
+from jinit.train import StatefulApply, losses, optimizers
+from jinit.typing import Array, ModelLike, PyTree
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ class PlannedProgram:
       dataset: the training and test examples.
       network: the pure function that is compiled.
       shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
-      rules: ``rules(initializer, bias_initializer) -> rules`` for that tree.
+      state: the tree of the network's state; () if there is none.
+      leaves: the leaves of the tree with their layers.
+      rules: ``rules(initializer, bias_initializer) -> rules`` for that tree, with ``"keep"`` for
+        leaves that keep the model's own start.
       runs: number of networks that the program trains.
       tile: networks per call.
       lane_bytes: bytes that one network carries from step to step: parameters and optimizer state.
@@ -57,11 +65,27 @@ class PlannedProgram:
     dataset: Dataset
     network: TrainNetwork
     shapes: PyTree
+    state: PyTree
+    leaves: ModelLeaves
     rules: RulesFor
     runs: int
     tile: int
     lane_bytes: int
     flops: int
+
+    def assignments(self, pair: int = 0) -> list[Assignment]:
+        """What each leaf gets from one arm: the rule, the initializer, fans and σ.
+
+        Args:
+          pair: number of the pair of an initializer and a bias initializer, in the grid's order.
+
+        >>> one = plan(Grid(dataset="xor")).programs[0].assignments()[1]
+        >>> one.leaf, one.rule, one.fan_in
+        ('hidden_0/kernel', '*/kernel', 2.0)
+        """
+        axes = (self.numbers["initializer"], self.numbers["bias_initializer"])
+        kernel, bias = list(itertools.product(*axes))[pair]
+        return assignments(self.leaves, self.rules(split(kernel)[0], bias))
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,7 @@ def plan(
     model: ModelLike | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
+    layers: Layers | None = None,
     tile: int | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -102,7 +127,7 @@ def plan(
 
     Args:
       grid: a :class:`Grid`.
-      model, data, rules, tile, workers: as in :func:`jinit.run`.
+      model, data, rules, layers, tile, workers: as in :func:`jinit.run`.
 
     Returns:
       A :class:`Plan`.
@@ -128,8 +153,9 @@ def plan(
     own_data = None if data is None else _checks.user_data(grid, data)
     sources = _Sources(
         grid=grid,
-        model=None if model is None else _checks.user_model(grid, model),
+        model=model,
         rules=rules,
+        layers=layers,
         tile=tile,
         machine=_executors.local(workers),
     )
@@ -165,8 +191,9 @@ class _Sources:
     """The checked arguments of :func:`plan`, which all programs share."""
 
     grid: Grid
-    model: Model | None
+    model: ModelLike | None
     rules: RulesFor | None
+    layers: Layers | None
     tile: int | None
     machine: _executors.Workers
 
@@ -188,24 +215,29 @@ def _program(
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task)
     code, labels = code | {"loss": loss.name}, labels | {"loss": loss.name}
-    model = sources.model or _mlp(grid, code, loss.outputs(dataset.outputs))
-    shapes = model.shapes(dataset.x_train[:1])
-    _checks.check_outputs(model, shapes, dataset, loss)
+    example = jnp.asarray(dataset.x_train[:1])
+    if sources.model is None:
+        model = _mlp(grid, code, loss.outputs(dataset.outputs))
+    else:
+        model = _checks.user_model(grid, sources.model, example)
+    leaves = ModelLeaves.of(model, example, sources.layers)
+    shapes, state = leaves.shapes, _state(model, example)
+    _checks.check_outputs(model, shapes, state, dataset, loss)
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
-    network = _network(grid, code, model, loss, noisy=any(numbers["label_noise"]))
+    network = _network(grid, code, leaves, loss, noisy=any(numbers["label_noise"]))
     _checks.check_data(network, dataset)
-    rules = sources.rules or functools.partial(default_rules, shapes)
-    if sources.rules is None:
-        _checks.check_biases(grid, shapes)
+    rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         drawn, calibration = split(kernel)
-        parameters.assign(shapes, rules(drawn, bias))
+        assignments(leaves, rules(drawn, bias))
         # Tracing takes a second, so only the first program is checked.
         if calibration is not None and position == 0:
             _calibrated.check(calibration, model, shapes, dataset, loss)
+    if sources.rules is None:
+        _checks.check_effects(grid, leaves)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
-    flops, lane_bytes = run_costs(network, shapes, dataset)
+    flops, lane_bytes = run_costs(network, shapes, state, dataset)
     width = sources.tile or _tiles.tile_width(
         lane_bytes,
         sources.machine.platform,
@@ -223,6 +255,8 @@ def _program(
         dataset=dataset,
         network=network,
         shapes=shapes,
+        state=state,
+        leaves=leaves,
         rules=rules,
         runs=runs,
         tile=width,
@@ -232,18 +266,27 @@ def _program(
 
 
 def _network(
-    grid: Grid, code: Mapping[str, Any], model: Model, loss: losses.Loss, *, noisy: bool
+    grid: Grid, code: Mapping[str, Any], leaves: ModelLeaves, loss: losses.Loss, *, noisy: bool
 ) -> TrainNetwork:
+    scales = any(value != 1 for value in grid.values("gain"))
     return TrainNetwork(
-        model=model,
+        model=leaves.model,
         loss=loss,
         optimizer=optimizers.get(code["optimizer"]),
         clip=code["clip"],
         config=grid.fit_config(code["batch_size"]),
         decays=any(grid.values("weight_decay")),
-        scales=any(value != 1 for value in grid.values("gain")),
         noisy=noisy,
+        scaled=leaves.scaled if scales else (),
     )
+
+
+def _state(model: Model, x: Array) -> PyTree:
+    """The shapes of the network's state."""
+    start = model.start
+    if start is None or not isinstance(model.apply, StatefulApply):
+        return ()
+    return jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
 
 
 def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:

@@ -1,42 +1,209 @@
-"""Makes the default rules of a sweep, which assign an initializer to every leaf."""
+"""Decides which initializer draws each leaf of a model in a sweep."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
 
+from jinit import errors, frameworks, parameters
+from jinit.frameworks import Layers
+from jinit.frameworks._layers import host_of
 from jinit.frameworks._paths import path_of
-from jinit.parameters._patterns import matches
-from jinit.typing import Initializer, PyTree
+from jinit.frameworks._table import conventions_of
+from jinit.models import MLP, Model
+from jinit.parameters import Assignment
+from jinit.parameters._leaves import TreeLeaf, tree_leaves
+from jinit.parameters._patterns import leaf_name, matches
+from jinit.parameters._rules import KEEP
+from jinit.sweep._roles import escaped, roles_of, with_roles
+from jinit.typing import Array, Initializer, PyTree
 
 InitializerLike: TypeAlias = str | Initializer
 
 RulesFor: TypeAlias = Callable[[InitializerLike, InitializerLike], Mapping[str, InitializerLike]]
 """``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`."""
 
+_KERNELS = ("kernel", "recurrent")
+# Targets of a leaf besides a fixed initializer.
+KERNEL, BIAS, _KEEP = "initializer", "bias initializer", "keep"
+
+
+@dataclass(frozen=True)
+class ModelLeaves:
+    """The parameters of a model and what its layers say about them.
+
+    Attributes:
+      model: the model.
+      x: an example batch.
+      shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
+      leaves: its leaves with their layouts.
+      own: paths of the leaves for which the model has values of its own.
+      host: the axis order of the kernels.
+      layers: the layer kinds, as for :func:`jinit.initialize`; None if leaf names are enough.
+    """
+
+    model: Model
+    x: Array
+    shapes: PyTree
+    leaves: tuple[TreeLeaf, ...]
+    own: frozenset[str]
+    host: str
+    layers: Layers | None
+
+    @classmethod
+    def of(cls, model: Model, x: Array, layers: Layers | None) -> ModelLeaves:
+        """Asks a model for its parameters and its layers.
+
+        Args:
+          model: the model.
+          x: an example batch.
+          layers: pattern → layer kind, in addition to what the model says and instead of it.
+        """
+        tree = model.shapes(x)
+        given = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        shapes = jax.tree.map(
+            lambda leaf: (
+                jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf
+            ),
+            tree,
+        )
+        host, own = "flax", frozenset[str]()
+        if model.start is not None:
+            # Functions of the user have values where their shapes are arrays.
+            own = frozenset(
+                path
+                for path, leaf in given.items()
+                if model.source is not None or not isinstance(leaf, jax.ShapeDtypeStruct)
+            )
+        if model.source is not None and type(model.source) is not MLP:
+            host = host_of(model.source)
+            layers = _merged(_layers_of(model, x), layers)
+        leaves = tuple(tree_leaves(shapes, host, layers))
+        return cls(model, x, shapes, leaves, own, host, layers)
+
+    @property
+    def scaled(self) -> tuple[int, ...]:
+        """Positions of the kernels, which the grid's gain multiplies."""
+        return tuple(i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf))
+
+    @property
+    def targets(self) -> set[str | None]:
+        """What draws the leaves by default."""
+        return {_target(self, leaf) for leaf in self.leaves}
+
 
 def default_rules(
-    shapes: PyTree, initializer: InitializerLike, bias_initializer: InitializerLike
+    leaves: ModelLeaves, initializer: InitializerLike, bias_initializer: InitializerLike
 ) -> dict[str, InitializerLike]:
-    """Rules: kernels → initializer, biases → bias initializer, scales → ones, shifts → zeros.
+    """Rules: kernels → initializer, biases → bias initializer; other leaves keep their own start.
 
-    Only patterns that match a leaf are returned: a tree without biases needs no rule for them.
+    Where the model has no start of its own, scales are 1, shifts 0, and other leaves lack a rule.
 
+    Raises:
+      ValueError: a kernel of a layer that jinit does not know; no kernel at all.
+
+    >>> from jinit.models import functional
     >>> shapes = {"out": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
-    >>> default_rules(shapes, "he_normal", "zeros")
+    >>> model = functional(shapes, lambda params, x: x @ params["out"]["kernel"])
+    >>> default_rules(ModelLeaves.of(model, jax.numpy.ones((1, 4)), None), "he_normal", "zeros")
     {'*/kernel': 'he_normal'}
     """
-    rules: dict[str, InitializerLike] = {
-        "*/kernel": initializer,
-        "*/bias": bias_initializer,
-        "*/scale": "ones",
-        "*/shift": "zeros",
+    targets = {leaf.path: _target(leaves, leaf) for leaf in leaves.leaves}
+    by_name: dict[str, Counter[str | None]] = {}
+    for path, target in targets.items():
+        by_name.setdefault(leaf_name(path), Counter())[target] += 1
+    usual = {name: counts.most_common(1)[0][0] for name, counts in by_name.items()}
+    # Leaves with the target that is usual for their name share a pattern, which comes later.
+    rules: dict[str, str | None] = {
+        escaped(path): target
+        for path, target in targets.items()
+        if target != usual[leaf_name(path)]
     }
-    paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    rules |= {f"*/{escaped(name)}": target for name, target in usual.items()}
+    drawn: dict[str, InitializerLike] = {KERNEL: initializer, BIAS: bias_initializer}
     return {
-        pattern: rule
-        for pattern, rule in rules.items()
-        if any(matches(pattern, path) for path in paths)
+        pattern: drawn.get(target, target)
+        for pattern, target in rules.items()
+        if target is not None
     }
+
+
+def rules_for(
+    leaves: ModelLeaves,
+    rules: RulesFor | None,
+    initializer: InitializerLike,
+    bias_initializer: InitializerLike,
+) -> dict[str, InitializerLike]:
+    """All rules of one arm: the user's or the defaults, roles filled in, other leaves kept."""
+    if rules is None:
+        chosen = default_rules(leaves, initializer, bias_initializer)
+    else:
+        chosen = dict(rules(initializer, bias_initializer))
+        for leaf in leaves.leaves:
+            if leaf.path in leaves.own and not any(matches(p, leaf.path) for p in chosen):
+                chosen[escaped(leaf.path)] = KEEP
+    paths = [leaf.path for leaf in leaves.leaves]
+    return with_roles(chosen, paths, lambda: roles_of(leaves.model, leaves.x, str(initializer)))
+
+
+def assignments(leaves: ModelLeaves, rules: Mapping[str, InitializerLike]) -> list[Assignment]:
+    """What :func:`rules_for` means for each leaf.
+
+    Raises:
+      ValueError: as :func:`jinit.parameters.assign`; a kept leaf without values of its own.
+    """
+    assigned = parameters.assign(leaves.shapes, rules, host=leaves.host, layers=leaves.layers)
+    for one in assigned:
+        if one.initializer is None and one.leaf not in leaves.own:
+            raise errors.refusal(
+                f"leaf {one.leaf!r}",
+                "'keep'",
+                "an initializer, because the model gives a shape and no values",
+                "give the leaf a rule with an initializer, or pass arrays as shapes",
+            )
+    return assigned
+
+
+def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
+    """What draws a leaf by default; None if nothing does."""
+    name = leaf_name(leaf.path)
+    kernels = conventions_of(leaves.host).kernels
+    # Without layers the layout is that of any leaf of this rank, so only the name tells a kernel.
+    if _is_kernel(leaf) and (leaves.layers is not None or name in kernels):
+        return KERNEL
+    if leaf.layout is not None and leaf.layout.kind == "bias":
+        return BIAS
+    if leaf.path not in leaves.own:
+        return {"scale": "ones", "shift": "zeros"}.get(name)
+    if leaf.layout is None and name in kernels:
+        raise errors.refusal(
+            f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
+            "a kernel of a layer that jinit does not know",
+            "its layer kind, because the fans depend on it",
+            f"layers={{{leaf.path!r}: 'dense'}}, or rules= with 'keep' for this leaf",
+        )
+    return _KEEP
+
+
+def _is_kernel(leaf: TreeLeaf) -> bool:
+    return leaf.layout is not None and leaf.layout.kind in _KERNELS
+
+
+def _layers_of(model: Model, x: Array) -> Layers:
+    return frameworks.layers(model.source, x)
+
+
+def _merged(own: Layers, given: Layers | None) -> Layers:
+    """The model's layers, without those that the user's patterns describe, and the user's."""
+    if given is None:
+        return own
+    if not isinstance(given, Mapping):
+        raise errors.wrong_type(
+            "layers", given, "a mapping from pattern to layer", "{'*/kernel': 'dense'}"
+        )
+    rest = {p: v for p, v in own.items() if not any(matches(pattern, p) for pattern in given)}
+    return {**rest, **given}

@@ -14,6 +14,7 @@ from jinit.data import DataLike
 from jinit.engine import Store
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, check_progress, check_store, run_many
+from jinit.frameworks import Layers
 from jinit.results import Table
 from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
@@ -74,6 +75,7 @@ def run(
     model: ModelLike | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
+    layers: Layers | None = None,
     progress: Callable[[SweepEvent], None] | None = None,
     workers: int | None = None,
     tile: int | None = None,
@@ -84,13 +86,18 @@ def run(
 
     Args:
       grid: a :class:`Grid`.
-      model: your own network instead of the built-in MLP: a linen module, ``(shapes, apply)`` or a
-        :class:`jinit.models.Model`; ``activation``, ``depth``, ``width``, ``residual`` and
+      model: your own network instead of the built-in MLP, whatever
+        :func:`jinit.frameworks.as_model` takes: a linen, nnx or Equinox module, a Haiku transform,
+        with state (BatchNorm) and noise (dropout) where it has them, ``(shapes, apply)`` or
+        ``(shapes, apply, state)``. ``activation``, ``depth``, ``width``, ``residual`` and
         ``layer_norm`` of the grid must then have their defaults.
       data: your own arrays instead of a named data set: ``(x, y)``,
         ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
-        default the initializer draws kernels, the bias initializer biases; scales are 1, shifts 0.
+        default the initializer draws kernels, the bias initializer biases. Leaves without a rule
+        keep the model's own start; :func:`jinit.plan` shows what each leaf gets.
+      layers: pattern → layer kind, as for :func:`jinit.initialize`, for layers that jinit does not
+        know. What the model's own layers are, :func:`jinit.frameworks.layers` asks the model.
       progress: called with a :class:`SweepEvent`.
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
@@ -117,11 +124,14 @@ def run(
     """
     check_progress(progress)
     check_store(store)
-    planned = plan(grid, model=model, data=data, rules=rules, tile=tile, workers=workers)
+    planned = plan(
+        grid, model=model, data=data, rules=rules, layers=layers, tile=tile, workers=workers
+    )
     report = progress or (lambda event: None)
     tiles = engine.MemoryStore() if store is None else store
+    given = (rules, None if layers is None else tuple(layers.items()))
     jobs = [
-        Job(item.network, NetworkLanes(grid, item, rules), (item.dataset,), item.name, item.tile)
+        Job(item.network, NetworkLanes(grid, item, given), (item.dataset,), item.name, item.tile)
         for item in planned.programs
     ]
     start = time.perf_counter()

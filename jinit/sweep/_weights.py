@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import errors, frameworks, parameters
+from jinit import frameworks
 from jinit.engine._program import Program, cached
+from jinit.parameters import Assignment
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.sweep._network import run_key
-from jinit.sweep._rules import InitializerLike
 from jinit.typing import Array, Initializer, PyTree
 
 # Small leaves are drawn at least _BATCH at a time, so that few calls serve a tile; a batch of large
@@ -33,31 +33,24 @@ _LEAVES = 64
 class Weights:
     """Draws the initial parameters of a tile of networks.
 
-    Each network is bit for bit ``jinit.initialize(run_key(seed, purpose), shapes, rules)``.
+    Each drawn leaf is bit for bit that of ``jinit.initialize(run_key(seed, purpose), …)``.
     """
 
-    def __init__(self, shapes: PyTree, rules: Mapping[str, InitializerLike], purpose: str) -> None:
+    def __init__(self, shapes: PyTree, assignments: Sequence[Assignment], purpose: str) -> None:
         """Args:
         shapes: the parameter tree, leaves ``jax.ShapeDtypeStruct``.
-        rules: as for :func:`jinit.initialize`, without ``"keep"``.
+        assignments: one per leaf; leaves without an initializer are kept.
         purpose: purpose of the keys, see :func:`run_key`; networks with equal seed and purpose get
           equal noise.
         """
         self._tree: jax.tree_util.PyTreeDef = jax.tree.structure(shapes)
         self._purpose = purpose
-        assignments = parameters.assign(shapes, rules)
+        self.kept = tuple(i for i, one in enumerate(assignments) if one.initializer is None)
         self._groups: dict[_DrawLeaf, list[int]] = {}
-        for assignment in assignments:
-            if assignment.initializer is None:
-                raise errors.refusal(
-                    f"leaf {assignment.leaf!r}",
-                    "'keep'",
-                    "an initializer, because a sweep draws every leaf",
-                    "give the leaf a rule with an initializer",
-                )
         for positions in equal_draws(assignments):
             first = assignments[positions[0]]
-            assert first.initializer is not None
+            if first.initializer is None:
+                continue
             draw = _DrawLeaf(first.initializer, first.shape, str(first.dtype), first.layout)
             self._groups[draw] = positions
         words = path_words([assignment.leaf for assignment in assignments])
@@ -85,8 +78,15 @@ class Weights:
         }
         return [self._keys, *self._programs.values()]
 
-    def draw(self, seeds: np.ndarray, device: jax.Device | None) -> tuple[PyTree, np.ndarray]:
+    def draw(
+        self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
+    ) -> tuple[PyTree, np.ndarray]:
         """Draws the parameters of networks with these seeds.
+
+        Args:
+          seeds: one per network.
+          kept: position → values ``(len(seeds), …)`` of the leaves without an initializer.
+          device: None for the default device.
 
         Returns:
           The parameters, NumPy leaves ``(len(seeds), …)``, and ``(len(seeds),)`` bool, whether
@@ -94,7 +94,7 @@ class Weights:
         """
         assert self._keys is not None
         keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
-        leaves: list[Any] = [None] * self._tree.num_leaves
+        leaves: list[Any] = [kept.get(position) for position in range(self._tree.num_leaves)]
         for draw, positions in self._groups.items():
             flat = keys[:, positions].reshape(-1, 2)
             drawn = in_batches(self._programs[draw], {"key": flat}, (), device)

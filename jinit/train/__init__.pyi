@@ -3,6 +3,7 @@ from jinit.train import optimizers as optimizers
 from jinit.train._config import FitConfig as FitConfig
 from jinit.train._fit import fit as fit
 from jinit.train._mup import mup_learning_rate as mup_learning_rate
+from jinit.train._step import StatefulApply as StatefulApply
 from jinit.train._step import Status as Status
 from jinit.train._step import StepMetrics as StepMetrics
 from jinit.train._step import TrainState as TrainState

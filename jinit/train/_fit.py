@@ -16,7 +16,7 @@ from jinit import clipping, errors
 from jinit.clipping import _statistics
 from jinit.data import Dataset
 from jinit.train._config import FitConfig
-from jinit.train._step import Status, TrainState, make_train_step
+from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
 
@@ -42,7 +42,7 @@ def fit(
     data: Dataset,
     key: Key,
     *,
-    apply: Apply,
+    apply: Apply | StatefulApply,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     config: FitConfig,
@@ -58,7 +58,8 @@ def fit(
       data: the data set.
       key: PRNG key of the data order.
       apply, loss, optimizer: as in :func:`make_train_step`; numbers inside the optimizer may be
-        traced.
+        traced. A :class:`StatefulApply` starts from its own ``state`` and draws noise from its own
+        ``key``; evaluations use its ``evaluate``.
       config: steps, batch size, evaluations and target accuracy.
       watch: ``watch(params) -> pytree`` of arrays, called at every evaluation, for example a probe
         of the parameters. The result does not influence the run. Default None.
@@ -119,7 +120,7 @@ def fit(
     ) -> tuple[tuple[TrainState, _Progress], dict[str, Any]]:
         start, stop = bounds
         state, progress = jax.lax.fori_loop(start, stop, train, carry)
-        test_loss, test_accuracy = _evaluate(state.params, data.x_test, data.y_test, apply, loss)
+        test_loss, test_accuracy = _evaluate(state, data.x_test, data.y_test, apply, loss)
         reached = (test_accuracy >= config.target_accuracy) & (progress.steps_to_target < 0)
         curves: dict[str, Any] = {
             "curve_train_loss": progress.loss_sum / (stop - start),
@@ -134,10 +135,10 @@ def fit(
 
     stops = jnp.asarray(config.evaluation_steps(), jnp.int32)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
-    begin = TrainState.create(params, optimizer)
+    begin = TrainState.create(params, optimizer, apply)
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
     (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
-    train_loss, train_accuracy = _evaluate(state.params, x_train, y_train, apply, loss)
+    train_loss, train_accuracy = _evaluate(state, x_train, y_train, apply, loss)
     # The update of the last step may overflow the parameters; no later step would notice.
     broken = (state.status == Status.RUNNING) & ~jnp.isfinite(train_loss)
     status = jnp.where(broken, Status.LOSS_NOT_FINITE, state.status)
@@ -184,10 +185,14 @@ def _rows(array: Array, chosen: Array) -> Array:
 
 
 def _evaluate(
-    params: PyTree, x: ArrayLike, y: ArrayLike, apply: Apply, loss: Loss
+    state: TrainState, x: ArrayLike, y: ArrayLike, apply: Apply | StatefulApply, loss: Loss
 ) -> tuple[Array, Array]:
     """Loss and accuracy on a whole set, float32 scalars."""
-    outputs, y = apply(params, jnp.asarray(x)), jnp.asarray(y)
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    if isinstance(apply, StatefulApply):
+        outputs = apply.evaluate(state.params, state.model_state, x)
+    else:
+        outputs = apply(state.params, x)
     return loss(outputs, y).astype(jnp.float32), loss.accuracy(outputs, y)
 
 

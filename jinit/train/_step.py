@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
-from jinit.typing import Apply, Array, LossFunction, PyTree
+from jinit.typing import Apply, Array, Key, LossFunction, PyTree
 
 
 class Status(enum.IntEnum):
@@ -32,6 +33,33 @@ class Status(enum.IntEnum):
     GRADIENT_NOT_FINITE = 2
 
 
+@dataclass(frozen=True)
+class StatefulApply:
+    """A network with state (BatchNorm), noise (dropout) or two modes, as two pure functions.
+
+    Attributes:
+      train: ``train(params, state, x, key) -> (outputs, state)``, for training steps.
+      evaluate: ``evaluate(params, state, x) -> outputs``, for tests.
+      state: the state before the first step, a pytree; () if there is none.
+      key: step i of a run draws its noise from ``fold_in(key, i)``; None without noise.
+
+    >>> def train(w, mean, x, key):
+    ...     return w * (x - x.mean()), 0.9 * mean + 0.1 * x.mean()
+    >>> centred = StatefulApply(train, lambda w, mean, x: w * (x - mean), state=jnp.zeros(()))
+    >>> centred.starting(jnp.ones(()), None).state
+    Array(1., dtype=float32)
+    """
+
+    train: Callable[[PyTree, PyTree, Array, Key | None], tuple[Array, PyTree]]
+    evaluate: Callable[[PyTree, PyTree, Array], Array]
+    state: PyTree = field(default=(), compare=False)
+    key: Key | None = field(default=None, compare=False)
+
+    def starting(self, state: PyTree, key: Key | None) -> StatefulApply:
+        """The same network with another first state and another key."""
+        return replace(self, state=state, key=key)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
@@ -43,6 +71,9 @@ class TrainState:
       step: int32 scalar, number of completed steps, skipped ones included; constant once the run
         is frozen.
       status: int32 scalar, a :class:`Status`.
+      model_state: what the network carries from step to step, such as running statistics; () if
+        the network is a plain ``apply(params, x)``.
+      key: the key of the network's noise, constant; None without noise.
 
     >>> TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).status.dtype
     dtype('int32')
@@ -52,20 +83,30 @@ class TrainState:
     opt_state: PyTree
     step: Array
     status: Array
+    model_state: PyTree = ()
+    key: Key | None = None
 
     @classmethod
-    def create(cls, params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    def create(
+        cls,
+        params: PyTree,
+        optimizer: optax.GradientTransformation,
+        apply: Apply | StatefulApply | None = None,
+    ) -> TrainState:
         """The state before the first step.
 
         Args:
           params: initial parameters.
           optimizer: the optax transform that will train them.
+          apply: the network; only a :class:`StatefulApply` is needed here.
 
         >>> int(TrainState.create({"w": jnp.zeros(2)}, optax.sgd(0.1)).step)
         0
         """
         none = jnp.zeros((), jnp.int32)
-        return cls(params, optimizer.init(params), none, none)
+        if not isinstance(apply, StatefulApply):
+            return cls(params, optimizer.init(params), none, none)
+        return cls(params, optimizer.init(params), none, none, apply.state, apply.key)
 
 
 @jax.tree_util.register_dataclass
@@ -89,7 +130,7 @@ Step = Callable[[TrainState, tuple[Array, Array]], tuple[TrainState, StepMetrics
 
 
 def make_train_step(
-    apply: Apply, loss: LossFunction, optimizer: optax.GradientTransformation
+    apply: Apply | StatefulApply, loss: LossFunction, optimizer: optax.GradientTransformation
 ) -> Step:
     """A pure step; ``jax.jit(jax.vmap(step, in_axes=(0, None)))`` trains many networks.
 
@@ -104,7 +145,8 @@ def make_train_step(
     example, of the loss of a batch with this example alone.
 
     Args:
-      apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``.
+      apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``; or a
+        :class:`StatefulApply`.
       loss: ``loss(outputs, y) -> scalar``, the mean over the batch.
       optimizer: any optax transform; numbers inside it may be traced.
 
@@ -121,11 +163,10 @@ def make_train_step(
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
         if _statistics.wants_examples(state.opt_state):
-            value, gradient, gradient_norm = _per_example(apply, loss, state.params, x, y)
+            value, gradient, gradient_norm = _per_example(apply, loss, state, x, y)
+            model_state = state.model_state
         else:
-            value, gradient = jax.value_and_grad(lambda params: loss(apply(params, x), y))(
-                state.params
-            )
+            value, gradient, model_state = _value_and_gradient(apply, loss, state, x, y)
             gradient_norm = norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -133,6 +174,9 @@ def make_train_step(
             outcome = _status(value, gradient_norm)
         else:
             outcome = _status(jnp.zeros_like(value), norm(params))
+            # The forward pass of a skipped step may have put NaN or inf into the state.
+            finite = _status(value, gradient_norm) == Status.RUNNING
+            model_state = jax.tree.map(_keep(finite), model_state, state.model_state)
         status = jnp.where(state.status == Status.RUNNING, outcome, state.status)
         running = status == Status.RUNNING
         keep = _keep(running)
@@ -140,10 +184,14 @@ def make_train_step(
             params=jax.tree.map(keep, params, state.params),
             # A traced float32 momentum would widen a bfloat16 state; a scan needs constant dtypes.
             opt_state=jax.tree.map(
-                lambda new, old: keep(jnp.asarray(new, old.dtype), old), opt_state, state.opt_state
+                lambda new, old: keep(_like(new, old), old), opt_state, state.opt_state
             ),
             step=state.step + running.astype(jnp.int32),
             status=status,
+            model_state=jax.tree.map(
+                lambda new, old: keep(_like(new, old), old), model_state, state.model_state
+            ),
+            key=state.key,
         )
         return after, StepMetrics(value.astype(jnp.float32), gradient_norm.astype(jnp.float32))
 
@@ -151,16 +199,53 @@ def make_train_step(
 
 
 def _per_example(
-    apply: Apply, loss: LossFunction, params: PyTree, x: Array, y: Array
+    apply: Apply | StatefulApply, loss: LossFunction, state: TrainState, x: Array, y: Array
 ) -> tuple[Array, PyTree, Array]:
     """Mean loss; gradients with a leading axis of examples; the norm of their mean."""
+    if isinstance(apply, StatefulApply) and jax.tree.leaves(state.model_state):
+        raise errors.refusal(
+            "clip_per_example",
+            "a network with state, whose examples share statistics",
+            "networks that treat each example alone",
+            "use LayerNorm or GroupNorm, or another clip",
+        )
+    numbers = jnp.arange(len(x))
 
-    def one(params: PyTree, x: Array, y: Array) -> Array:
-        return loss(apply(params, x[None]), y[None])
+    def one(params: PyTree, x: Array, y: Array, number: Array) -> Array:
+        if not isinstance(apply, StatefulApply):
+            return loss(apply(params, x[None]), y[None])
+        step = None if state.key is None else jax.random.fold_in(state.key, state.step)
+        key = None if step is None else jax.random.fold_in(step, number)
+        return loss(apply.train(params, state.model_state, x[None], key)[0], y[None])
 
-    values, gradients = jax.vmap(jax.value_and_grad(one), in_axes=(None, 0, 0))(params, x, y)
+    each = jax.vmap(jax.value_and_grad(one), in_axes=(None, 0, 0, 0))
+    values, gradients = each(state.params, x, y, numbers)
     mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), gradients)
     return jnp.mean(values), gradients, norm(mean)
+
+
+def _value_and_gradient(
+    apply: Apply | StatefulApply, loss: LossFunction, state: TrainState, x: Array, y: Array
+) -> tuple[Array, PyTree, PyTree]:
+    """The loss of a minibatch, its gradient, and the network's state after the forward pass."""
+    if not isinstance(apply, StatefulApply):
+        plain = apply
+        value, gradient = jax.value_and_grad(lambda params: loss(plain(params, x), y))(state.params)
+        return value, gradient, state.model_state
+    network = apply
+    key = None if state.key is None else jax.random.fold_in(state.key, state.step)
+
+    def objective(params: PyTree) -> tuple[Array, PyTree]:
+        outputs, model_state = network.train(params, state.model_state, x, key)
+        return loss(outputs, y), model_state
+
+    (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    return value, gradient, model_state
+
+
+def _like(new: Array, old: Array) -> Array:
+    """``new`` as an array of the dtype of ``old``; a scan needs constant dtypes."""
+    return jnp.asarray(new, old.dtype)
 
 
 def _status(value: Array, gradient_norm: Array) -> Array:
