@@ -8,7 +8,6 @@ from collections.abc import Callable
 import jax
 
 from jinit import errors
-from jinit.frameworks._common import comes_from
 from jinit.models import Model
 from jinit.train import StatefulApply
 from jinit.typing import Array, ModelLike, PyTree
@@ -31,7 +30,7 @@ def mode_flags(call: Callable[..., PyTree], *, training: bool) -> dict[str, bool
 
 def call_of(model: ModelLike) -> Callable[..., PyTree]:
     """The function whose signature shows a model's flags; Haiku's transforms have ``apply``."""
-    if comes_from(model, "haiku", "Transformed", "TransformedWithState"):
+    if isinstance(model, tuple) and hasattr(model, "apply"):
         return model.apply
     return type(model).__call__
 
