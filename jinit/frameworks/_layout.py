@@ -14,7 +14,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from jinit import errors
 from jinit.initializers import Fans, NamedInitializer, _blocks, fans
+from jinit.initializers._base import checked_draw
 from jinit.typing import Array, DType, Initializer, Key
 
 
@@ -131,8 +133,9 @@ class Layout:
         stack of fused kernels the key is folded twice: with the block's index, then the stack's.
 
         Raises:
-          ValueError: the axes, groups or blocks do not fit the shape, or the initializer and this
-            layout have different fused blocks.
+          ValueError: the axes, groups or blocks do not fit the shape, the initializer and this
+            layout have different fused blocks, or a user's initializer returns another shape or
+            NaN. TypeError: a user's initializer returns no array, or one of another dtype.
 
         >>> import jax
         >>> from jinit import initializers
@@ -142,12 +145,12 @@ class Layout:
         """
         if self.kind in ("bias", "vector"):
             flat = shape if len(shape) < 2 else (math.prod(shape),)
-            return initializer(key, flat, dtype).reshape(shape)
+            return checked_draw(initializer, key, flat, dtype).reshape(shape)
         cut = self._cut(shape)
         if cut.is_plain:
-            return initializer(key, shape, dtype)
+            return checked_draw(initializer, key, shape, dtype)
         kernel = self._unfused(initializer)
-        return cut.draw(lambda key, shape: kernel(key, shape, dtype), key)
+        return cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key)
 
     def _unfused(self, initializer: Initializer) -> Initializer:
         """The initializer without its own blocks, if this layout packs the same blocks."""
@@ -160,6 +163,15 @@ class Layout:
 
     def _cut(self, shape: tuple[int, ...]) -> _blocks.Cut:
         axes = (self.batch_axes, self.in_axes, self.out_axes)
+        rank = sum(map(len, axes))
+        if self.layer == "dense" and len(shape) != rank:
+            raise errors.refusal(
+                "dense kernel",
+                shape,
+                f"rank {rank}, one axis for each of its roles",
+                "dense(batch=1) for a stack of kernels, dense(inputs=2) or dense(outputs=2) for "
+                "several in or out axes, or 'conv'",
+            )
         return _blocks.Cut.of(shape, axes, self.groups, self.groups_on, self.fused)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,11 +12,12 @@ from jax.sharding import PartitionSpec, Sharding
 
 from jinit import _prng, _specs, errors
 from jinit.initializers import _laws, _sharding
-from jinit.initializers._checks import check_dtype, check_key, concrete_arguments
-from jinit.initializers._definition import Definition
+from jinit.initializers._checks import as_dtype, check_dtype, check_key, concrete_arguments
+from jinit.initializers._definition import Definition, wide
+from jinit.initializers._exists import check_exists, check_returned
 from jinit.initializers._fans import check_shape
 from jinit.initializers._laws import Law
-from jinit.typing import Array, DType, Key, Shape
+from jinit.typing import Array, DType, Initializer, Key, Shape
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ class NamedInitializer:
     ) -> Array:
         """Draws an array; see :class:`jinit.typing.Initializer`.
 
-        With ``out_sharding`` the values are those of an unsharded draw inside ``jit``. Each device
-        draws its own shard, except that an orthogonal matrix is drawn in full on each device.
+        In bfloat16 and float16 the draw is the float32 draw, rounded to nearest. With
+        ``out_sharding`` the values are those of an unsharded draw inside ``jit``. Each device draws
+        its own shard, except that an orthogonal matrix is drawn in full on each device.
 
         Raises:
           ValueError: a batch of keys, an ``rbg`` key under vmap, a shape without the axes that this
-            initializer needs, float64 without x64, a sharding that does not divide the shape.
+            initializer needs, float64 without x64, values that the dtype cannot hold (beyond its
+            largest number, or all rounded to one), a sharding that does not divide the shape.
           TypeError: not a key, not a shape, a dtype that the initializer cannot draw, traced
             arguments.
         """
@@ -82,14 +84,28 @@ class NamedInitializer:
         if out_sharding is not None:
             _sharding.check_sharding(out_sharding, shape)
         with concrete_arguments(self.name):
-            definition.law(shape)
+            check_exists(self.name, self.law(shape, dtype), dtype)
             if out_sharding is None:
-                return definition.draw(key, shape, dtype)
+                return definition.drawn(key, shape, dtype)
             return _sharding.sharded(self, shape, dtype, out_sharding)(key)
 
-    def law(self, shape: Shape) -> Law:
-        """The distribution of one entry of a draw of this shape."""
-        return self.definition.law(check_shape(shape))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (self.factory, dict(self.arguments))
+
+    def law(self, shape: Shape, dtype: DType = None) -> Law:
+        """The distribution of one entry of a draw of this shape, before it is rounded.
+
+        Args:
+          shape: of the draw.
+          dtype: of the draw; a complex dtype gives the law of complex entries. The default is the
+            dtype of the initializer.
+        """
+        definition = self.definition
+        law = definition.law(check_shape(shape))
+        wanted = definition.dtype if dtype is None else dtype
+        if wanted is None or not jnp.issubdtype(as_dtype(wanted), jnp.complexfloating):
+            return law
+        return _laws.times(_laws.on_the_plane(law), definition.complex_ratio)
 
     def takes(self, argument: str) -> bool:
         """True if the factory has a parameter with this name."""
@@ -130,15 +146,52 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
         )
     errors.check_number("factor", factor, low=0.0, open_low=True, fix="use 'zeros' for 0")
     inner = initializer.definition
+
+    def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+        computed = wide(dtype)
+        return (inner.draw(key, shape, computed) * jnp.asarray(factor, computed)).astype(dtype)
+
     definition = replace(
         inner,
-        draw=lambda key, shape, dtype: inner.draw(key, shape, dtype) * jnp.asarray(factor, dtype),
+        draw=draw,
         law=lambda shape: _laws.times(inner.law(shape), factor),
     )
-
-    @functools.wraps(initializer.factory)
-    def factory(*args: Any, **kwargs: Any) -> NamedInitializer:
-        return scaled_by(initializer.factory(*args, **kwargs), factor)
-
     name = f"{float(factor)!r}*{initializer.name}"
-    return NamedInitializer(name, initializer.arguments, definition, factory)
+    scaled = _Scaled(initializer.factory, factor)
+    return NamedInitializer(name, initializer.arguments, definition, scaled)
+
+
+def checked_draw(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:
+    """A draw of any initializer; what a user's own returns is checked: see :func:`check_returned`.
+
+    >>> import jax
+    >>> ones = lambda key, shape, dtype: jnp.ones(shape, dtype)
+    >>> checked_draw(ones, jax.random.key(0), (2,), "int8")
+    Array([1, 1], dtype=int8)
+    """
+    value = initializer(key, shape, dtype)
+    if isinstance(initializer, NamedInitializer):
+        return value
+    return check_returned(initializer, value, tuple(shape), dtype)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A factory whose initializers are multiplied by ``factor``; it pickles if ``factory`` does."""
+
+    factory: Callable[..., NamedInitializer]
+    factor: float
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.factory)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NamedInitializer:
+        return scaled_by(self.factory(*args, **kwargs), self.factor)
+
+
+def _remade(
+    factory: Callable[..., NamedInitializer], arguments: dict[str, Any]
+) -> NamedInitializer:
+    """The initializer that a factory gives for these arguments: what unpickling calls."""
+    return factory(**arguments)

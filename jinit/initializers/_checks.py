@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.initializers._definition import DTypes
@@ -17,24 +18,33 @@ _REAL = ("float16", "bfloat16", "float32", "float64")
 
 def as_dtype(dtype: DType) -> DType:
     """A ``numpy.dtype`` from anything that JAX accepts as a dtype."""
-    try:
-        return jnp.dtype(dtype)
-    except TypeError:
-        raise errors.wrong_type(
-            "dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16"
-        ) from None
+    with contextlib.suppress(TypeError, ValueError):
+        wanted = jnp.dtype(dtype)
+        # Records, texts, dates and keys are NumPy or JAX dtypes, but no arrays of numbers.
+        if jnp.issubdtype(wanted, np.number) or wanted.name == "bool":
+            return wanted
+    raise errors.wrong_type("dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16")
+
+
+def default_dtype(dtype: DType) -> DType:
+    """As :func:`as_dtype`; None is the JAX default float, and Python's types are JAX's defaults.
+
+    >>> default_dtype(None), default_dtype(int)
+    (dtype('float32'), dtype('int32'))
+    """
+    if dtype is None or any(dtype is kind for kind in (bool, int, float, complex)):
+        return jnp.zeros((), float if dtype is None else dtype).dtype
+    return as_dtype(dtype)
 
 
 def check_dtype(initializer: Initializer, dtypes: DTypes, dtype: DType) -> DType:
-    """The dtype of a draw; None is the JAX default float.
+    """The dtype of a draw; None is the JAX default float, and Python's types are JAX's defaults.
 
     Raises:
       TypeError: not a dtype, or one that the initializer cannot draw.
       ValueError: 64 bits without x64.
     """
-    if dtype is None:
-        return jnp.zeros((), float).dtype
-    wanted = as_dtype(dtype)
+    wanted = default_dtype(dtype)
     widest = 64 if jnp.issubdtype(wanted, jnp.complexfloating) else 32
     if wanted.itemsize * 8 > widest and not jax.config.read("jax_enable_x64"):
         raise errors.refusal(

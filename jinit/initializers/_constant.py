@@ -12,6 +12,7 @@ from jinit import errors
 from jinit.initializers import _laws
 from jinit.initializers._base import NamedInitializer
 from jinit.initializers._definition import Definition
+from jinit.initializers._exists import check_exists
 from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
 from jinit.typing import Array, DType, Key
@@ -45,13 +46,9 @@ def constant(value: Value, dtype: DType = None) -> Definition:
         raise errors.refusal("constant value", numbers, "finite numbers", "replace NaN and inf")
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
-        if not isinstance(numbers, jax.core.Tracer) and jnp.issubdtype(dtype, jnp.floating):
-            errors.check_number(
-                f"largest constant value in {dtype.name}",
-                float(np.abs(np.asarray(numbers, float)).max(initial=0)),
-                high=float(jnp.finfo(dtype).max),  # type: ignore[no-untyped-call]
-                fix="use a wider dtype",
-            )
+        if not isinstance(numbers, jax.core.Tracer) and not jnp.issubdtype(dtype, jnp.inexact):
+            for number in np.unique(np.asarray(numbers)).tolist():
+                check_exists("constant", _laws.constant(number), dtype)
         return jax.nn.initializers.constant(numbers)(key, shape, dtype)
 
     return Definition(

@@ -96,7 +96,9 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
             "shape", shape, f"at most {MOST_ENTRIES:,} entries to draw", "describe a smaller layer"
         )
     drawn = np.asarray(initializer(jax.random.key(seed), shape)).ravel()
-    values = drawn.real.astype(np.float64)
+    wide = np.complex128 if np.iscomplexobj(drawn) else np.float64
+    drawn = drawn.astype(wide)
+    values = drawn.real
     if not values.size:
         raise errors.refusal("shape", shape, "sizes >= 1", "describe a shape with entries")
     # 0.5*he_normal has the registry row of he_normal.
@@ -111,8 +113,18 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
         law=law,
         draw=DrawSummary(*map(float, (values.min(), values.max(), values.mean(), drawn.std()))),
         spread=_spread(initializer, kernel, shape),
-        histogram=tuple(int(count) for count in np.histogram(values, bins=BINS)[0]),
+        histogram=_histogram(values),
     )
+
+
+def _histogram(values: np.ndarray) -> tuple[int, ...]:
+    """Counts in equal bins from minimum to maximum; values that are all alike are in the middle."""
+    low, high = float(values.min()), float(values.max())
+    # In units of the largest value: the width of bins of 1e300 would be infinite.
+    size = max(abs(low), abs(high)) or 1.0
+    if high / size - low / size < BINS * np.finfo(float).eps:
+        return tuple(values.size * (place == BINS // 2) for place in range(BINS))
+    return tuple(int(count) for count in np.histogram(values / size, bins=BINS)[0])
 
 
 def _spread(
@@ -123,6 +135,8 @@ def _spread(
         return ()
     # The inputs of a transposed layer lie along the axis named out.
     named = kernel.out_axis if kernel.transposed else kernel.in_axis
+    if not isinstance(named, int) and not named:
+        return ()
     axis = (named if isinstance(named, int) else named[0]) % len(shape)
     pairs = {}
     for power in (-1, 0, 1, 2):

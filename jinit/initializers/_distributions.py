@@ -202,15 +202,14 @@ def parametrized_truncated_normal(
     _check_tail(what, lower, upper)
 
     # float32 cannot represent probabilities of a tail beyond 5.3 standard deviations: the inverse
-    # distribution function would give infinities there. Half precision is drawn in float32.
+    # distribution function would give infinities there.
     reach = max(lower, -5.3), min(upper, 5.3)
     masses = [math.erf(bound / math.sqrt(2)) for bound in reach]
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
-        wide = jnp.float32 if dtype.itemsize < 4 else dtype
-        mass = jax.random.uniform(key, shape, wide, *masses)
+        mass = jax.random.uniform(key, shape, dtype, *masses)
         z = jnp.clip(math.sqrt(2) * jax.lax.erf_inv(mass), *reach)
-        return (z * jnp.asarray(stddev, wide) + jnp.asarray(mean, wide)).astype(dtype)
+        return z * jnp.asarray(stddev, dtype) + jnp.asarray(mean, dtype)
 
     return Definition(
         draw, lambda shape: _laws.truncated(float(mean), float(stddev), lower, upper), dtype=dtype

@@ -18,7 +18,7 @@ import numpy as np
 from jinit import errors
 from jinit.initializers import _blocks, _laws
 from jinit.initializers._base import NamedInitializer
-from jinit.initializers._checks import as_dtype, concrete_arguments
+from jinit.initializers._checks import concrete_arguments, default_dtype
 from jinit.initializers._definition import Definition
 from jinit.initializers._fans import KernelAxes
 from jinit.initializers._laws import Law
@@ -135,7 +135,7 @@ def _with_roles(signature: inspect.Signature) -> inspect.Signature:
 def _literal(name: str, value: Any) -> Any:
     """An argument as a literal that prints and hashes: a dtype as its name, a list as a tuple."""
     if name == "dtype" and value is not None:
-        return as_dtype(value).name
+        return default_dtype(value).name
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from jinit import errors
 from jinit.initializers import _blocks
 from jinit.typing import Axis, Shape
+
+# The bytes of a larger array do not fit int64 at 16 bytes an entry.
+MOST_ENTRIES = 2**59
 
 
 @dataclass(frozen=True)
@@ -132,11 +138,13 @@ def fans(
 ) -> Fans:
     """The fans of a kernel ``(receptive field…, in, out)``.
 
-    fan_in = receptive × in and fan_out = receptive × out / groups, where receptive is the product
-    of all axes that are not in, out or batch axes; ``transposed`` swaps the two.
+    fan_in = receptive × in and fan_out = receptive × out / groups, where receptive is the size of
+    the kernel / in / out / batch, the product of all axes without a role; ``transposed`` swaps the
+    two. An axis that is named as both in and out divides twice, as in JAX: both fans are then the
+    product of the other axes (Flax draws embeddings so).
 
     Args:
-      shape: the kernel's shape, rank ≥ 2.
+      shape: the kernel's shape; below rank 2 the axes must be named: ``in_axis=0, out_axis=()``.
       in_axis, out_axis, batch_axis: an axis or several, as in ``jax.nn.initializers``.
       groups: feature groups; the in axis of a grouped kernel already holds in/groups.
       transposed: True swaps the fans, for the kernel of a transposed convolution that keeps the
@@ -147,8 +155,8 @@ def fans(
       :class:`Fans`.
 
     Raises:
-      ValueError: the rank is below 2, an axis is out of range or in two roles, a size is 0, or the
-        groups do not divide the out axis.
+      ValueError: the rank is too low for the axes, an axis is out of range or a batch axis with a
+        second role, a size is 0, or the groups do not divide the out axis.
 
     Reference: He et al. 2015, section 2.2 (n = k²c).
 
@@ -177,60 +185,69 @@ def fans(
 
 
 def check_shape(shape: Shape) -> tuple[int, ...]:
-    """``shape`` as a tuple of ints ≥ 0.
+    """``shape`` as a tuple of ints ≥ 0; one whole number is the shape of a vector.
 
     Raises:
       TypeError: the shape is not a sequence of whole numbers.
-      ValueError: a size is negative.
+      ValueError: a size is negative, or the array would have more than 2⁵⁹ entries.
 
-    >>> check_shape([10, 1000])
-    (10, 1000)
+    >>> check_shape([10, 1000]), check_shape(3)
+    ((10, 1000), (3,))
     """
-    wanted = "a sequence of whole numbers >= 0"
+    wanted, fix = "a sequence of whole numbers >= 0", "pass a tuple such as (10, 1000)"
     try:
-        sizes = tuple(int(size.__index__()) for size in shape)
-    except (TypeError, AttributeError):
-        raise errors.wrong_type("shape", shape, wanted, "pass a tuple such as (10, 1000)") from None
+        one = isinstance(shape, int | np.integer) and not isinstance(shape, bool)
+        given: Any = (shape,) if one else shape
+        sizes = tuple(operator.index(size) for size in given)
+    except TypeError:
+        raise errors.wrong_type("shape", shape, wanted, fix) from None
     if any(size < 0 for size in sizes):
-        raise errors.refusal("shape", sizes, wanted, "pass a tuple such as (10, 1000)")
+        raise errors.refusal("shape", sizes, wanted, fix)
+    if math.prod(size for size in sizes if size) > MOST_ENTRIES:
+        raise errors.refusal("shape", sizes, "at most 2**59 entries", fix)
     return sizes
 
 
 def check_axes(shape: tuple[int, ...], in_axis: Axis, out_axis: Axis, batch_axis: Axis) -> None:
-    """Checks that the rank is at least 2 and that each axis exists and has one role.
+    """Checks that each axis exists and that a batch axis has no other role.
 
     >>> check_axes((10, 20), -2, -1, ())
+    >>> check_axes((10,), 0, (), ())
     """
     rank = len(shape)
-    if rank < 2:
+    if rank < 2 and isinstance(in_axis, int) and in_axis == -2:
         raise errors.refusal(
             "kernel shape",
             shape,
             "rank >= 2: (receptive field…, in, out)",
-            "a vector has no fans; use constant, normal or uniform for it, or draw biases by "
-            "a rule of jinit.initialize",
+            "name the axes of a vector, in_axis=0, out_axis=(), or use constant, normal or uniform "
+            "for it, or draw biases by a rule of jinit.initialize",
         )
     seen: dict[int, str] = {}
     for role, axes in (("in_axis", in_axis), ("out_axis", out_axis), ("batch_axis", batch_axis)):
         for axis in _several(axes):
-            if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank:
+            if not -rank <= axis < rank:
                 raise errors.refusal(
                     role, axis, f"an int in [{-rank}, {rank - 1}] for shape {shape}", "name an axis"
                 )
-            if axis % rank in seen:
+            before = seen.get(axis % rank)
+            if before is not None and (role, before) != ("out_axis", "in_axis"):
                 raise errors.refusal(
                     role,
                     axis,
-                    "each axis in one role",
-                    f"that axis is already the {seen[axis % rank]} of shape {shape}",
+                    "axes without a second role",
+                    f"that axis is already the {before} of shape {shape}",
                 )
             seen[axis % rank] = role
 
 
 def _several(axis: Axis) -> tuple[int, ...]:
     """The axes as a tuple; negative numbers stay negative."""
-    if hasattr(axis, "__index__"):
-        return (axis.__index__(),)
-    if isinstance(axis, tuple | list):
-        return tuple(axis)
-    raise errors.wrong_type("axis", axis, "an int or several", "in_axis=-2, or in_axis=(0, 1)")
+    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    try:
+        if not any(isinstance(one, bool) for one in axes):
+            return tuple(operator.index(one) for one in axes)
+    except TypeError:
+        pass
+    fix = "in_axis=-2, or in_axis=(0, 1)"
+    raise errors.wrong_type("axis", axis, "an int or several", fix)

@@ -17,6 +17,8 @@ from jinit.activations import Activation, ActivationLike, check_alike, elementwi
 from jinit.typing import Array
 
 CONVENTIONS = ("forward", "backward", "torch")
+# The linear layers that torch's table lists beside activations; their gain is 1.
+_TORCH_LINEAR = tuple(f"conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3))
 
 
 class Gain(float):
@@ -57,7 +59,8 @@ def gain(
 
     forward: 1/√E[φ(z)²] keeps the second moment of pre-activations; by quadrature.
     backward: 1/√E[φ′(z)²] keeps the second moment of gradients; by quadrature.
-    torch: the table of ``torch.nn.init.calculate_gain`` (tanh 5/3, SELU 3/4, no derivation).
+    torch: the table of ``torch.nn.init.calculate_gain`` (tanh 5/3, SELU 3/4, no derivation), with
+    its names of linear layers (``"conv2d"``, gain 1).
 
     Args:
       activation: a name, a spec string such as ``"leaky_relu(0.2)"``, or an elementwise callable.
@@ -85,6 +88,8 @@ def gain(
     errors.check_choice("convention", convention, CONVENTIONS)
     if parameter is not None:
         activation = _with_parameter(activation, parameter)
+    if convention == "torch" and isinstance(activation, str) and activation in _TORCH_LINEAR:
+        return Gain(1.0, activation, convention)
     phi = elementwise(activation)
     if convention == "torch":
         return Gain(_torch_gain(phi.name), phi.name, convention)

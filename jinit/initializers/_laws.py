@@ -14,23 +14,27 @@ from jinit.typing import Number
 
 # Standard deviation of N(0, 1) truncated to ±2; the constant jax.nn.initializers divides by.
 TRUNCATED_STDDEV = 0.87962566103423978
+# √E|z|² of a complex normal z with E|z|² = 1 inside |z| < 2: |z|² is exponential, cut at 4.
+COMPLEX_TRUNCATED_STDDEV = math.sqrt(1 - 4 * math.exp(-4) / (1 - math.exp(-4)))
 
 
 @dataclass(frozen=True)
 class Law:
     """The distribution of one entry of the array that an initializer draws.
 
-    For a complex dtype, stddev is √E|w − mean|² and low and high bound the modulus.
-
     Attributes:
       distribution: the family. ``"deterministic"`` entries depend on their position and not on the
         key; a ``"mixture"`` entry follows one of ``components``.
-      mean, stddev: the moments of one entry, or over all entries of a deterministic array.
-      low, high: the bounds of the support.
+      mean, stddev: the moments of one entry, or over all entries of a deterministic array; of a
+        complex entry w, stddev is √E|w − mean|².
+      low, high: the bounds of the support; of a complex entry, those of its real part, and ``high``
+        bounds its modulus.
       size: for ``"orthogonal"``, the dimension n. An entry is ``high`` times a coordinate of a
-        uniform point on the unit sphere in n dimensions.
+        uniform point on the unit sphere in n dimensions. The real part of a complex entry is one
+        of the 2 · n real coordinates of a complex point, and ``size`` is 2 · n.
       parent: for ``"truncated_normal"``, location and scale of the normal before truncation.
       components: for ``"mixture"``, pairs of weight and law.
+      is_complex: True for an entry of a complex array, whose phase is uniform.
 
     >>> from jinit import initializers
     >>> initializers.normal(0.25).law((16, 8)).stddev
@@ -55,6 +59,7 @@ class Law:
     size: int = 0
     parent: tuple[float, float] = (0.0, 1.0)
     components: tuple[tuple[float, Law], ...] = ()
+    is_complex: bool = False
 
     @property
     def is_drawn(self) -> bool:
@@ -66,7 +71,7 @@ class Law:
         return self.distribution not in ("constant", "deterministic")
 
     def density(self, x: ArrayLike) -> np.ndarray:
-        """The probability density at ``x``, in the shape of ``x``.
+        """The probability density at ``x``, in the shape of ``x``; of the real part if complex.
 
         Returns 0 for laws without a density (constants, deterministic arrays, ±σ), which a mixture
         therefore leaves out, and for orthogonal entries of size ≤ 2.
@@ -78,6 +83,8 @@ class Law:
         inside = (x >= self.low) & (x <= self.high)
         if self.distribution == "mixture":
             return sum((w * law.density(x) for w, law in self.components), np.zeros_like(x))
+        if self.is_complex and self.distribution != "orthogonal":
+            return self._density_of_real_part(x)
         if self.distribution == "uniform":
             return inside / (self.high - self.low)
         if self.distribution == "normal":
@@ -92,6 +99,19 @@ class Law:
             n, t = self.size, np.clip(x / self.high, -1, 1)
             constant = math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2)) / math.sqrt(math.pi)
             return inside * constant * (1 - t**2) ** ((n - 3) / 2) / self.high
+        return np.zeros_like(x)
+
+    def _density_of_real_part(self, x: np.ndarray) -> np.ndarray:
+        """The density on the complex plane, integrated over the imaginary part."""
+        if self.distribution == "normal":
+            return _bell(x, self.mean, self.stddev / math.sqrt(2))
+        height = np.sqrt(np.clip(self.high**2 - x**2, 0, None))
+        if self.distribution == "uniform":  # on the disk |w| < high
+            return 2 * height / (math.pi * self.high**2)
+        if self.distribution == "truncated_normal":  # E|z|² = scale² before the cut
+            scale = self.parent[1]
+            share = np.vectorize(math.erf, otypes=[float])(height / scale)
+            return _bell(x, 0.0, scale / math.sqrt(2)) * share / -math.expm1(-4)
         return np.zeros_like(x)
 
 
@@ -224,6 +244,30 @@ def times(law: Law, factor: float) -> Law:
         parent=(factor * law.parent[0], factor * law.parent[1]),
         components=tuple((weight, times(part, factor)) for weight, part in law.components),
     )
+
+
+def on_the_plane(law: Law) -> Law:
+    """The law of a complex entry with the mean and standard deviation of a real, centred law.
+
+    The phase is uniform. ``"uniform"`` fills a disk; ``"truncated_normal"`` is cut where the
+    modulus is twice the parent's √E|z|².
+
+    >>> round(on_the_plane(centred("uniform", 1.0)).high, 6)
+    1.414214
+    """
+    if law.distribution == "mixture":
+        parts = [(weight, on_the_plane(part)) for weight, part in law.components]
+        return replace(mixture(parts), is_complex=True)
+    if law.distribution == "uniform":
+        radius = math.sqrt(2) * law.stddev
+        return replace(law, low=-radius, high=radius, is_complex=True)
+    if law.distribution == "truncated_normal":
+        scale = law.stddev / COMPLEX_TRUNCATED_STDDEV
+        bound = 2 * scale
+        return replace(law, low=-bound, high=bound, parent=(0.0, scale), is_complex=True)
+    if law.distribution == "orthogonal":
+        return replace(law, size=2 * law.size, is_complex=True)
+    return replace(law, is_complex=law.distribution == "normal")
 
 
 def truncated_moments(lower: float, upper: float) -> tuple[float, float]:

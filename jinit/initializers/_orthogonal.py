@@ -51,8 +51,8 @@ def orthogonal(
       ``jax.nn.initializers.orthogonal``.
 
     Raises:
-      ValueError: the rank is below 2, the axis is out of range, the shape is empty, the scale is 0
-        or not finite, or the method is unknown.
+      ValueError: the rank is below 2, the axis is out of range, the scale is 0 or not finite, or
+        the method is unknown.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; Mezzadri 2007, section 5; Stewart 1980,
     section 3.
@@ -68,20 +68,22 @@ def orthogonal(
 
     def law(shape: tuple[int, ...]) -> Law:
         rows, columns = _matrix(shape, column_axis)
+        if not math.prod(shape):
+            return _laws.constant(0.0)
         bound = abs(_laws.value_or_nan(scale))
         size = max(rows, columns)
         return Law("orthogonal", 0.0, bound / math.sqrt(size), -bound, bound, size=size)
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
-        wide = jnp.float32 if dtype.itemsize < 4 else dtype
+        if not math.prod(shape):
+            return jnp.zeros(shape, dtype)
         if method == "qr":
-            jax_init = jax.nn.initializers.orthogonal(scale, column_axis)
-            return jax_init(key, shape, wide).astype(dtype)
+            return jax.nn.initializers.orthogonal(scale, column_axis)(key, shape, dtype)
         rows, columns = _matrix(shape, column_axis)
-        p = householder_product(key, max(rows, columns), min(rows, columns), wide)
-        q = (p if rows <= columns else p.T) * jnp.asarray(scale, wide)
+        p = householder_product(key, max(rows, columns), min(rows, columns), dtype)
+        q = (p if rows <= columns else p.T) * jnp.asarray(scale, dtype)
         others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
-        return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis).astype(dtype)
+        return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis)
 
     return Definition(draw, law, "complex" if method == "qr" else "real", dtype=dtype, whole=True)
 
@@ -124,7 +126,8 @@ def scaled_orthogonal(
 
     def inner(shape: tuple[int, ...]) -> Definition:
         rows, columns = _matrix(shape, column_axis)
-        wider = math.sqrt(columns / rows) if keep == "variance" and columns > rows else 1.0
+        widens = keep == "variance" and columns > rows > 0
+        wider = math.sqrt(columns / rows) if widens else 1.0
         return orthogonal(factor * wider, column_axis, method=method).definition
 
     return Definition(
@@ -252,11 +255,10 @@ def _unit_upper_inverse(a: Array) -> Array:
 def _matrix(shape: tuple[int, ...], column_axis: int) -> tuple[int, int]:
     """The numbers of rows and columns of a kernel that is read as a matrix."""
     rank = len(shape)
-    if rank < 2 or not math.prod(shape):
-        raise errors.refusal(
-            "orthogonal shape", shape, "rank >= 2, sizes >= 1", "use 'normal' for a vector"
-        )
-    errors.check_integer(
+    if rank < 2:
+        raise errors.refusal("orthogonal shape", shape, "rank >= 2", "use 'normal' for a vector")
+    axis = errors.check_integer(
         "column_axis", column_axis, low=-rank, high=rank - 1, fix=f"name an axis of {shape}"
     )
-    return math.prod(shape) // shape[column_axis], shape[column_axis]
+    axis %= rank
+    return math.prod(shape[:axis] + shape[axis + 1 :]), shape[axis]

@@ -81,7 +81,8 @@ def sharded(
     >>> from jinit import initializers
     >>> mesh = jax.make_mesh((1,), ("d",))
     >>> there = NamedSharding(mesh, PartitionSpec("d"))
-    >>> sharded(initializers.he_normal(), (4, 3), float, there)(jax.random.key(0)).sharding.spec[0]
+    >>> draw = sharded(initializers.he_normal(), (4, 3), jax.numpy.dtype("float32"), there)
+    >>> draw(jax.random.key(0)).sharding.spec[0]
     'd'
     """
     explicit = tuple(jax.sharding.get_abstract_mesh().explicit_axes)
@@ -102,7 +103,7 @@ def _compiled(
     definition = initializer.definition
 
     def draw(key: Key) -> Array:
-        return definition.draw(key, shape, dtype)
+        return definition.drawn(key, shape, dtype)
 
     # A sharded matrix product adds its terms in another order, so the full array is drawn first.
     first = _replicated(sharding) if definition.whole else sharding

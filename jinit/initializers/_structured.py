@@ -29,10 +29,11 @@ def dirac(groups: int = 1, dtype: DType = None) -> Definition:
       dtype: default dtype; None means the JAX default float.
 
     Returns:
-      An initializer for kernels ``(receptive field…, in/groups, out)`` of rank ≥ 3.
+      An initializer for kernels ``(receptive field…, in/groups, out)`` of rank 3, 4 or 5.
 
     Raises:
-      ValueError: the rank is below 3, or the groups do not divide the out axis.
+      ValueError: the rank is not 3, 4 or 5 (a stack of kernels has no one centre tap), or the
+        groups do not divide the out axis.
 
     Reference: Zagoruyko & Komodakis 2017, section 3.
 
@@ -42,7 +43,13 @@ def dirac(groups: int = 1, dtype: DType = None) -> Definition:
     errors.check_integer("dirac groups", groups, low=1, fix="use groups=1")
 
     def law(shape: tuple[int, ...]) -> Law:
-        _check_convolution("dirac", shape)
+        if not 3 <= len(shape) <= 5:
+            raise errors.refusal(
+                "dirac shape",
+                shape,
+                "rank 3 to 5: (receptive field…, in, out)",
+                "use 'identity' for a dense layer, or draw a stack kernel by kernel with vmap",
+            )
         size_in, size_out = shape[-2:]
         if size_out % groups:
             raise errors.refusal(
@@ -73,8 +80,8 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
       ``jax.nn.initializers.delta_orthogonal``.
 
     Raises:
-      ValueError: the rank is not 3, 4 or 5, the shape is empty, there are more inputs than outputs,
-        or the scale is 0 or not finite.
+      ValueError: the rank is not 3, 4 or 5, there are more inputs than outputs, or the scale is 0
+        or not finite.
 
     Reference: Xiao et al. 2018, algorithm 1.
 
@@ -85,22 +92,21 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
     centre = orthogonal(scale, column_axis).definition
 
     def law(shape: tuple[int, ...]) -> Law:
-        if not 3 <= len(shape) <= 5 or not math.prod(shape):
-            raise errors.refusal(
-                "delta_orthogonal shape", shape, "rank 3 to 5, sizes >= 1", "use 'orthogonal'"
-            )
+        if not 3 <= len(shape) <= 5:
+            raise errors.refusal("delta_orthogonal shape", shape, "rank 3 to 5", "use 'orthogonal'")
         if shape[-2] > shape[-1]:
             raise errors.refusal(
                 "delta_orthogonal shape", shape, "in <= out: (…, in, out)", "use 'orthogonal'"
             )
+        if not math.prod(shape):
+            return _laws.constant(0.0)
         share = math.prod(shape[-2:]) / math.prod(shape)
         return _laws.mixture([(share, centre.law(shape[-2:])), (1 - share, _laws.constant(0.0))])
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
-        wide = jnp.float32 if dtype.itemsize < 4 else dtype
-        return jax.nn.initializers.delta_orthogonal(scale, column_axis)(key, shape, wide).astype(
-            dtype
-        )
+        if not math.prod(shape):
+            return jnp.zeros(shape, dtype)
+        return jax.nn.initializers.delta_orthogonal(scale, column_axis)(key, shape, dtype)
 
     return Definition(draw, law, "complex", dtype=dtype, whole=True)
 
@@ -119,10 +125,10 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
       dtype: default dtype; None means the JAX default float.
 
     Returns:
-      A deterministic initializer for rank ≥ 2.
+      A deterministic initializer for rank 2 to 5.
 
     Raises:
-      ValueError: the rank is below 2, the shape is empty, or the gain is not finite.
+      ValueError: the rank is not 2 to 5, or the gain is not finite.
 
     Reference: Zhao, Schäfer & Anandkumar 2021, algorithm 1.
 
@@ -139,10 +145,7 @@ def hadamard(gain: float = 1.0, dtype: DType = None) -> Definition:
         return float(gain) / (math.sqrt(order) if size_in < size_out else 1.0)
 
     def law(shape: tuple[int, ...]) -> Law:
-        if len(shape) < 2 or not math.prod(shape):
-            raise errors.refusal(
-                "hadamard shape", shape, "rank >= 2, sizes >= 1", "use 'zeros' for a bias"
-            )
+        _check_kernel("hadamard", shape)
         size_in, size_out = shape[-2:]
         positive, negative = min(size_in, size_out), 0
         if size_in < size_out:
@@ -178,11 +181,11 @@ def looks_linear(
       method: the method that draws W, as in :func:`orthogonal`.
 
     Returns:
-      An initializer for rank ≥ 2; a convolution kernel has the matrix at its centre tap.
+      An initializer for rank 2 to 5; a convolution kernel has the matrix at its centre tap.
 
     Raises:
-      ValueError: a doubled side has an odd size, the rank is below 2, the shape is empty, the scale
-        is 0 or not finite, or the role or the method is unknown.
+      ValueError: a doubled side has an odd size, the rank is not 2 to 5, the scale is 0 or not
+        finite, or the role or the method is unknown.
 
     Reference: Balduzzi et al. 2017, section 4.
 
@@ -195,10 +198,7 @@ def looks_linear(
     inner = orthogonal(scale, method=method).definition
 
     def half(shape: tuple[int, ...]) -> tuple[int, int]:
-        if len(shape) < 2 or not math.prod(shape):
-            raise errors.refusal(
-                "looks_linear shape", shape, "rank >= 2, sizes >= 1", "use 'zeros' for a bias"
-            )
+        _check_kernel("looks_linear", shape)
         size_in, size_out = shape[-2:]
         doubled_in, doubled_out = role != "input", role != "output"
         if (doubled_in and size_in % 2) or (doubled_out and size_out % 2):
@@ -212,12 +212,16 @@ def looks_linear(
 
     def law(shape: tuple[int, ...]) -> Law:
         block = inner.law(half(shape))
+        if not math.prod(shape):
+            return _laws.constant(0.0)
         share = math.prod(shape[-2:]) / math.prod(shape)
         if share == 1:
             return block
         return _laws.mixture([(share, block), (1 - share, _laws.constant(0.0))])
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+        if not math.prod(shape):
+            return jnp.zeros(shape, dtype)
         w = inner.draw(key, half(shape), dtype)
         if role != "output":
             w = jnp.concatenate([w, -w], axis=1)
@@ -228,14 +232,11 @@ def looks_linear(
     return Definition(draw, law, dtype=dtype, whole=True)
 
 
-def _check_convolution(name: str, shape: tuple[int, ...]) -> None:
-    if len(shape) < 3 or not math.prod(shape):
-        raise errors.refusal(
-            f"{name} shape",
-            shape,
-            "rank >= 3, sizes >= 1: (receptive field…, in, out)",
-            "use 'identity' for a dense layer",
-        )
+def _check_kernel(name: str, shape: tuple[int, ...]) -> None:
+    """A dense kernel or a convolution's: the centre tap of a stack of kernels is one kernel's."""
+    if not 2 <= len(shape) <= 5:
+        fix = "use 'zeros' for a bias, or draw a stack kernel by kernel with vmap"
+        raise errors.refusal(f"{name} shape", shape, "rank 2 to 5", fix)
 
 
 def _centre(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -19,8 +19,16 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform", "rademacher")
 
 
-def scaled(kernel: KernelAxes, scale: Number, mode: str, distribution: str) -> Definition:
+# JAX divides complex draws by this number; the true one is COMPLEX_TRUNCATED_STDDEV.
+_JAX_COMPLEX_STDDEV = 0.95311164380491208
+
+
+def scaled(
+    kernel: KernelAxes, scale: Number, mode: str, distribution: str, exact_std: bool = False
+) -> Definition:
     """The definition with Var W = scale / fan, on which all fan-based initializers are built.
+
+    ``exact_std`` divides a complex truncated draw by its true standard deviation instead of JAX's.
 
     >>> scaled(KernelAxes(), 1.0, "fan_in", "normal").law((4, 2)).stddev
     0.5
@@ -28,6 +36,10 @@ def scaled(kernel: KernelAxes, scale: Number, mode: str, distribution: str) -> D
     errors.check_number("variance scale", scale, low=0.0, open_low=True, fix="use 1.0 or 2.0")
     errors.check_choice("mode", mode, MODES)
     errors.check_choice("distribution", distribution, DISTRIBUTIONS)
+    errors.check_bool("exact_std", exact_std)
+    ratio = 1.0
+    if distribution == "truncated_normal":
+        ratio = _laws.COMPLEX_TRUNCATED_STDDEV / _JAX_COMPLEX_STDDEV
 
     def variance(shape: tuple[int, ...]) -> Number:
         return scale / _fan(kernel.fans(shape), mode, shape)
@@ -41,12 +53,21 @@ def scaled(kernel: KernelAxes, scale: Number, mode: str, distribution: str) -> D
                 math.sqrt(variance(shape)), dtype
             )
         if _as_jax(kernel):
-            return _jax_draw(scale, mode, distribution, kernel)(key, shape, dtype)
-        # JAX would compute other fans. Its fan_in for (1, n) is 1, so the scale is the variance.
-        inner = _jax_draw(variance(shape), "fan_in", distribution, KernelAxes(0, 1))
-        return inner(key, (1, math.prod(shape)), dtype).reshape(shape)
+            drawn = _jax_draw(scale, mode, distribution, kernel)(key, shape, dtype)
+        else:
+            # JAX would compute other fans. Its fan_in for (1, n) is 1: the scale is the variance.
+            inner = _jax_draw(variance(shape), "fan_in", distribution, KernelAxes(0, 1))
+            drawn = inner(key, (1, math.prod(shape)), dtype).reshape(shape)
+        if exact_std and ratio != 1 and jnp.issubdtype(dtype, jnp.complexfloating):
+            return drawn / jnp.asarray(ratio, dtype)
+        return drawn
 
-    return Definition(draw, law, dtypes="real" if distribution == "rademacher" else "complex")
+    return Definition(
+        draw,
+        law,
+        dtypes="real" if distribution == "rademacher" else "complex",
+        complex_ratio=1.0 if exact_std else ratio,
+    )
 
 
 def _as_jax(kernel: KernelAxes) -> bool:

@@ -8,7 +8,9 @@ import jax
 
 from jinit import errors
 from jinit.frameworks._layout import Layers
+from jinit.initializers import NamedInitializer
 from jinit.initializers._checks import check_key
+from jinit.initializers._exists import check_returned
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.parameters._patterns import matches
 from jinit.parameters._rules import Assignment, Rules, assign
@@ -48,9 +50,10 @@ def initialize(
 
     Raises:
       ValueError: a leaf without a rule, a rule without a leaf, an unknown name or host, a kept leaf
-        that is only a shape, a kernel with unknown axes, a ``where`` that matches no leaf.
+        that is only a shape, a kernel with unknown axes, a ``where`` that matches no leaf, values
+        that a leaf's dtype cannot hold, a rule of your own that returns another shape or NaN.
       TypeError: ``key`` is not a key, ``rules`` is not a mapping, a leaf is not an array, a random
-        rule for an integer leaf.
+        rule for an integer leaf, a rule of your own that returns no array or another dtype.
 
     >>> shapes = {"out": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
     >>> initialize(jax.random.key(0), shapes, {"*/kernel": "he_normal"})["out"]["kernel"].shape
@@ -140,4 +143,9 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     threefry = "threefry" in str(jax.random.key_impl(key))
     if len(assignments) == 1 or not threefry:
         return [first.draw(leaf_key) for leaf_key in keys]
-    return list(jax.vmap(first.draw)(keys))
+    values = list(jax.vmap(first.draw)(keys))
+    if first.initializer is not None and not isinstance(first.initializer, NamedInitializer):
+        # Under vmap values are traced, and NaN among them is not seen.
+        for value in values:
+            check_returned(first.initializer, value, first.shape, first.dtype)
+    return values

@@ -111,7 +111,7 @@ def _filled(assignment: Assignment, moment: str) -> Array:
             return values if moment == "mean" else jnp.zeros_like(values)
         axes: Any = KernelAxes.among(dict(initializer.arguments))
         parts = [
-            jnp.full(block, getattr(unfused.law(block), moment), dtype)
+            jnp.full(block, getattr(unfused.law(block, dtype), moment), dtype)
             for block in axes.blocks(shape)
         ]
         return parts[0] if blocks is None else jnp.concatenate(parts, axis=int(axes.out_axis))

@@ -14,6 +14,7 @@ from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._table import get_preset
 from jinit.initializers import NamedInitializer
 from jinit.initializers import get as get_initializer
+from jinit.initializers._base import checked_draw
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
 from jinit.typing import Array, DType, Initializer, Key, PyTree
@@ -59,7 +60,7 @@ class Assignment:
         """
         assert self.initializer is not None
         if self.layout is None:
-            return self.initializer(key, self.shape, self.dtype)
+            return checked_draw(self.initializer, key, self.shape, self.dtype)
         return self.layout.draw(self.initializer, key, self.shape, self.dtype)
 
 
@@ -160,7 +161,7 @@ def _assignment(
         try:
             fitted = initializer if layout is None else layout.fitted(initializer)
             assert isinstance(fitted, NamedInitializer)
-            stddev = _law_stddev(fitted, layout, shape)
+            stddev = _law_stddev(fitted, layout, shape, dtype)
         except ValueError as error:
             raise ValueError(f"leaf {leaf.path!r}, rule {rule!r}: {error}") from None
         initializer = fitted
@@ -179,19 +180,19 @@ def _assignment(
 
 
 def _law_stddev(
-    initializer: NamedInitializer, layout: Layout | None, shape: tuple[int, ...]
+    initializer: NamedInitializer, layout: Layout | None, shape: tuple[int, ...], dtype: DType
 ) -> float:
     """The expected σ of an entry, over all kernels that the leaf packs."""
     if layout is None:
-        return initializer.law(shape).stddev
+        return initializer.law(shape, dtype).stddev
     if layout.kind in ("bias", "vector"):
-        return initializer.law(shape if len(shape) < 2 else (math.prod(shape),)).stddev
+        return initializer.law(shape if len(shape) < 2 else (math.prod(shape),), dtype).stddev
     kernels = layout.kernels(shape)[1]
     weights = [kernel[-1] for kernel in kernels]
-    squares = [initializer.law(kernel).stddev ** 2 for kernel in kernels]
+    squares = [initializer.law(kernel, dtype).stddev ** 2 for kernel in kernels]
     total = sum(weight * square for weight, square in zip(weights, squares, strict=True))
     if len(kernels) == 1:
-        return initializer.law(kernels[0]).stddev
+        return initializer.law(kernels[0], dtype).stddev
     return float((total / sum(weights)) ** 0.5)
 
 

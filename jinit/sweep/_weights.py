@@ -17,6 +17,7 @@ import numpy as np
 
 from jinit import frameworks
 from jinit.engine._program import Program, cached
+from jinit.initializers._base import checked_draw
 from jinit.parameters import Assignment
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.sweep._network import run_key
@@ -127,7 +128,7 @@ class _DrawLeaf:
     def __call__(self, lane: Mapping[str, Any]) -> Array:
         key = jax.random.wrap_key_data(lane["key"], impl="threefry2x32")
         if self.layout is None:
-            return self.initializer(key, self.shape, np.dtype(self.dtype))
+            return checked_draw(self.initializer, key, self.shape, np.dtype(self.dtype))
         return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
 
 

@@ -167,9 +167,9 @@ def check_draw(drawn, oracle, independent):
         assert abs(centred.mean()) < reach * centred.std() / math.sqrt(centred.size)
 
 
-# How far a draw may lie from the number before rounding, over the largest. JAX draws uniforms of
-# half precision on a grid of 2⁻⁸ or 2⁻¹¹ of their range, rounds down, and makes normals of them.
-GRIDS = {"float64": 1e-15, "float32": 1e-6, "float16": 2**-10, "bfloat16": 2**-7}
+# How far a draw may lie from the number before rounding, over the largest: half a unit in the last
+# place in half precision, and JAX's sums and products in float32 and float64.
+GRIDS = {"float64": 1e-15, "float32": 1e-6, "float16": 2**-11, "bfloat16": 2**-8}
 
 
 def ks(values, oracle, rounding):
@@ -187,8 +187,8 @@ def test_half_precision_keeps_the_variance(spec, dtype):
     values = np.asarray(initializers.get(spec)(jax.random.key(2), shape, dtype), np.float64)
     oracle = LAWS[spec](*shape)
     assert values.std() == pytest.approx(oracle.std(), rel=0.02)
-    # JAX's bfloat16 uniforms round down: a bias of 0.03 σ, which is JAX's bit for bit.
-    assert abs(values.mean()) < 0.05 * oracle.std()
+    # 30,000 entries: the standard error is 0.006 σ. JAX's own bfloat16 draws have −0.02 σ.
+    assert abs(values.mean()) < 4 / math.sqrt(values.size) * oracle.std()
 
 
 # The law of |w|²/E|w|² for a complex w whose phase is uniform: normal, uniform on a disk, and
