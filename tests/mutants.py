@@ -28,6 +28,8 @@ ON_LINEN, ON_HAIKU, ON_EQUINOX, ON_KERAS, ON_TORCH = (
     f"tests/frameworks/test_{name}.py" for name in ("linen", "haiku", "equinox", "keras", "torch")
 )
 GAINS = "tests/initializers/test_gains.py"
+HALF, DROP_IN = (f"tests/initializers/test_{name}.py" for name in ("half_precision", "drop_in"))
+EXISTS = "initializers/_exists.py"
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
 )
@@ -77,7 +79,7 @@ MUTANTS = [
     M("he: leaky slope not squared", SCALING, "float(negative_slope) ** 2)", "float(negative_slope))", LAWS),
     M("glorot: gain not squared", SCALING, "return float(gain) ** 2", "return float(gain)", LAWS),
     M("glorot: fan_in for fan_avg", SCALING, 'scaled(kernel, _gain_squared(gain), "fan_avg", "uniform")', 'scaled(kernel, _gain_squared(gain), "fan_in", "uniform")', LAWS),
-    M("lecun: fan_out for fan_in", SCALING, 'scaled(kernel, 1.0, "fan_in", "truncated_normal")', 'scaled(kernel, 1.0, "fan_out", "truncated_normal")', LAWS),
+    M("lecun: fan_out for fan_in", SCALING, 'scaled(kernel, 1.0, "fan_in", "truncated_normal", exact_std)', 'scaled(kernel, 1.0, "fan_out", "truncated_normal", exact_std)', LAWS),
     M("fan_in_uniform: missing √3", SCALING, "scaled(kernel, 1.0 / 3.0,", "scaled(kernel, 1.0,", LAWS),
     M("fan_avg_normal: truncated", SCALING, 'scaled(kernel, 1.0, "fan_avg", "normal")', 'scaled(kernel, 1.0, "fan_avg", "truncated_normal")', LAWS),
     M("roles: fan_in ignored in the draw", VARIANCE, "and kernel.fan_in is None", "", LAWS),
@@ -105,7 +107,7 @@ MUTANTS = [
     M("orthogonal: the longer diagonal left out of VᵀV", ORTHOGONAL, "(gram + top * longer)", "gram", f"{LAWS}::test_orthogonality"),
     M("orthogonal: blocks share their numbers", ORTHOGONAL, "numbers[offset : offset + count]", "numbers[:count]", f"{LAWS}::test_every_reflection_has_numbers_of_its_own"),
     M("orthogonal: what is above the diagonal is reflected", ORTHOGONAL, "jnp.triu(x[:, :width])", "x[:, :width]", LAWS),
-    M("scaled_orthogonal: widening not corrected", ORTHOGONAL, 'if keep == "variance" and columns > rows', "if False", LAWS),
+    M("scaled_orthogonal: widening not corrected", ORTHOGONAL, 'widens = keep == "variance" and columns > rows > 0', "widens = False", LAWS),
     M("orthogonal: columns and rows exchanged", ORTHOGONAL, "p if rows <= columns else p.T", "p", LAWS),
     M("sparse: one key for values and places", SPARSE, "values, places = jax.random.split(key)", "values = places = key", f"{LAWS}::test_sparse_units_have_k_random_incoming_weights"),
     M("sparse: k per input", SPARSE, "rank = jnp.argsort(order, axis=0)", "rank = jnp.argsort(order, axis=1)", f"{LAWS}::test_sparse_units_have_k_random_incoming_weights"),
@@ -117,7 +119,7 @@ MUTANTS = [
     M("fused: one key for all blocks", BLOCKS, "draw(jax.random.fold_in(key, index), shape)", "draw(key, shape)", f"{LAWS}::test_packed_kernel_is_its_blocks"),
     M("gain: forward for backward", GAIN, 'if convention == "forward" else _derivative', "if True else _derivative", GAINS),
     M("trees: one key for all leaves", "parameters/_initialize.py", "path_words([assignment.leaf for assignment in assignments])", 'path_words(["" for _ in assignments])', TREES),
-    M("layout: groups drawn from one key", BLOCKS, "jnp.stack(draw_each(draw, key, [kernel] * self.stacks))", "jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
+    M("layout: groups drawn from one key", BLOCKS, "return draw_stack(draw, key, kernel, self.stacks)", "return jnp.stack([draw(key, kernel)] * self.stacks)", TREES),
     M("layout: kernels put back transposed", BLOCKS, "-3 if self.groups_on == \"in\" else -2)\n        w = w.reshape(*self.batch", "-2 if self.groups_on == \"in\" else -3)\n        w = w.reshape(*self.batch", TREES),
     M("hosts: torch in and out exchanged", TORCH, "    kernel=(1, 0),", "    kernel=(0, 1),", TREES),
     M("hosts: strides not counted", "frameworks/_common.py", "fans.fan_in / stride", "fans.fan_in", f"{ON_LINEN}::test_linen_transposed"),
@@ -139,7 +141,7 @@ MUTANTS = [
     M("audit: in and out are not exchanged", "auditing/_traps.py", "Fans(true.fan_out, true.fan_in)", "true", f"{AUDIT}::test_torch_reads_outputs_as_inputs_in_a_transposed_convolution"),
     M("population: members alike", "parameters/_population.py", "jax.random.fold_in(key, number)", "key", POPULATION),
     M("search distribution: σ of what draws nothing", "parameters/_population.py", 'return values if moment == "mean" else jnp.zeros_like(values)', "return values", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
-    M("search distribution: blocks by the whole", "parameters/_population.py", "unfused.law(block)", "unfused.law(shape)", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
+    M("search distribution: blocks by the whole", "parameters/_population.py", "unfused.law(block, dtype)", "unfused.law(shape, dtype)", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
     M("describe: σ of the real part", "initializers/_describe.py", "drawn.std()", "values.std()", f"{REGISTRY}::test_the_sigma_of_a_complex_draw_is_of_its_modulus"),
     M("describe: another factor of inputs", "initializers/_describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", f"{REGISTRY}::test_the_worked_example"),
     M("checkpoint: Fortran's order", "auditing/_checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
@@ -229,6 +231,22 @@ MUTANTS = [
     M("within layer: heads are one unit", "calibrate/_moments.py", "return tuple(bias.shape) if several else (bias.size,)", "return tuple(bias.shape)[-1:]", f"{CALIBRATE}::test_within_layer_of_attention_and_of_equinox_convolutions"),
     M("between layers: dead layers count", "calibrate/_rates.py", "able = (rates > 0) & jnp.isfinite(rates)", "able = rates == rates", f"{CALIBRATE}::test_between_layers_leaves_a_layer_of_zeros"),
     M("antisymmetric: nothing copied", "calibrate/_identity.py", 'plus[rest] if part == "minus"', 'leaf if part == "minus"', f"{IDENTITY}::test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel"),
+    M("half precision: drawn in the dtype itself", "initializers/_definition.py", "self.draw(key, shape, wide(dtype)).astype(dtype)", "self.draw(key, shape, dtype)", f"{HALF}::test_it_is_the_float32_draw_rounded_last"),
+    M("half precision: a factor rounded before it multiplies", "initializers/_base.py", "computed = wide(dtype)", "computed = dtype", f"{HALF}::test_it_is_the_float32_draw_rounded_last"),
+    M("half precision: rounded towards 0", "initializers/_definition.py", "self.draw(key, shape, wide(dtype)).astype(dtype)", "(self.draw(key, shape, wide(dtype)) * (1 - 2**-9)).astype(dtype)", f"{HALF}::test_moments_tails_and_kolmogorov"),
+    M("complex law: JAX's constant taken for the true one", LAW, "math.sqrt(1 - 4 * math.exp(-4) / (1 - math.exp(-4)))", "0.95311164380491208", f"{LAWS}::test_complex_truncated_draws_have_the_variance_that_is_stated"),
+    M("complex draw: exact only by name", VARIANCE, "return drawn / jnp.asarray(ratio, dtype)", "return drawn", f"{LAWS}::test_complex_truncated_draws_have_the_variance_that_is_stated"),
+    M("complex law: density of a real law", LAW, "if self.is_complex and self.distribution", "if False and self.distribution", f"{LAWS}::test_the_density_of_a_complex_law_is_that_of_the_real_part"),
+    M("limits: infinities drawn", EXISTS, "if largest > float(limits.max):", "if False:", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
+    M("limits: zeros drawn", EXISTS, "if law.stddev < finest:", "if False:", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
+    M("limits: integers cut off", EXISTS, "value != math.floor(value) or not low <= value <= high", "not low <= value <= high", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
+    M("own rule: NaN of a group not seen", "parameters/_initialize.py", "        for value in values:\n", "        for value in []:\n", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
+    M("own rule: any shape", EXISTS, "if value.shape != tuple(shape):", "if False:", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
+    M("fans: one axis in one role", FANS, '(role, before) != ("out_axis", "in_axis")', "True", f"{DROP_IN}::test_axes_that_jax_takes"),
+    M("stack: every kernel by itself", BLOCKS, 'if "threefry" in str(jax.random.key_impl(key)):', "if False:", f"{DROP_IN}::test_the_program_does_not_grow_with_the_number_of_kernels"),
+    M("stack: rbg under vmap", BLOCKS, 'if "threefry" in str(jax.random.key_impl(key)):', "if True:", f"{DROP_IN}::test_groups_of_any_generator_are_drawn_from_their_own_keys"),
+    M("pickle: factor lost", "initializers/_base.py", "return scaled_by(self.factory(*args, **kwargs), self.factor)", "return self.factory(*args, **kwargs)", f"{DROP_IN}::test_pickling_keeps_name_arguments_and_values"),
+    M("dense: an axis more is a receptive field", LAYOUT, 'if self.layer == "dense" and len(shape) != rank:', "if False:", f"{DROP_IN}::test_a_dense_kernel_has_two_axes"),
     M("gain: NaN on a part of the line", GAIN, "if undefined.size:", "if False:", f"{GAINS}::test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused"),
     M("dtypes: float8 drawn", CHECKS, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", REGISTRY),
     M("audit: keys taken for weights", "auditing/_audit.py", "if not (isinstance(leaf.value, jax.Array) and", "if not (False and", f"{AUDIT}::test_keys_in_a_model_are_not_weights"),
