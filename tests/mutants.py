@@ -46,6 +46,7 @@ AUDIT = "tests/auditing/test_audit.py"
 FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
+DATA = "tests/data/test_data.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -265,6 +266,13 @@ MUTANTS = [
     M("block RMS: n instead of its root", "clipping/_transforms.py", "math.sqrt(leaf.size)", "leaf.size", f"{CLIPPING}::test_norms_beyond_float32_are_clipped_to_the_threshold"),
     M("step: skipping freezes", "train/_step.py", "if _statistics.nonfinite_updates(opt_state) is None:", "if True:", f"{TRAINING}::test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it"),
     M("step: skipping hides broken parameters", "train/_step.py", "_status(jnp.zeros_like(value), norm(params))", "_status(jnp.zeros_like(value), jnp.zeros(()))", f"{TRAINING}::test_skipping_does_not_hide_parameters_that_overflow"),
+    M("data: float labels are targets", "data/_arrays.py", "        _refuse_labels_of_floats(name, array, np.asarray(y).dtype)\n", "", DATA),
+    M("data: a column of labels is one-hot", "data/_arrays.py", "array.ndim != 2 or array.shape[1] < 2", "array.ndim != 2", DATA),
+    M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", DATA),
+    M("data: small spreads are constant", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", DATA),
+    M("data: rounding is a spread", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", DATA),
+    M("data: a class on one side only", "data/_splits.py", "if labels is not None and len(np.setxor1d", "if False and len(np.setxor1d", DATA),
+    M("data: tokens are standardized", "data/_splits.py", "if standardize is None and not _arrays.is_frame(x):", "if False:", DATA),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Loads data sets, real and synthetic, with fixed splits."""
 
+from jinit.data._arrays import Task
 from jinit.data._catalog import DataLike, get, names, register
-from jinit.data._splits import Dataset, Task, from_arrays
+from jinit.data._splits import Dataset, from_arrays
 
 __all__ = ["DataLike", "Dataset", "Task", "from_arrays", "get", "names", "register"]

@@ -67,12 +67,16 @@ def check_outputs(
         outputs = jax.eval_shape(model.apply.evaluate, shapes, state, batch)
     else:
         outputs = jax.eval_shape(model.apply, shapes, batch)
-    if getattr(outputs, "shape", None) != (2, wanted):
+    shape = getattr(outputs, "shape", None)
+    if shape != (2, wanted):
+        one_each = dataset.task == "binary" and shape == (2, 2)
         raise errors.refusal(
             f"outputs of {model.name}",
             getattr(outputs, "shape", type(outputs).__name__),
             f"shape (batch, {wanted}) for {dataset.name!r} with {loss.name}",
-            "set the width of the last layer",
+            "loss='softmax_cross_entropy' for one output per class"
+            if one_each
+            else "set the width of the last layer",
         )
 
 

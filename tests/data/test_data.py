@@ -1,12 +1,15 @@
 """Data: shapes, fixed splits, standardization with training statistics only, bad arrays."""
 
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import jinit
 from jinit import data
 from jinit.cli import main
 from jinit.data._catalog import _DATA_SETS
+from jinit.data._splits import split
 
 EXPECTED = {
     "digits": (1797, 64, 10), "iris": (150, 4, 3), "wine": (178, 13, 3),
@@ -81,7 +84,7 @@ GOOD_X, GOOD_Y = np.ones((4, 2)), np.arange(4) % 2
         (lambda: data.get((GOOD_X, GOOD_Y[:3])), ValueError, r"lengths of x and y: got \(4, 3\)"),
         (lambda: data.get((GOOD_X[:, 0], GOOD_Y)), ValueError, "x shape"),
         (lambda: data.get((GOOD_X, -GOOD_Y)), ValueError, "class numbers"),
-        (lambda: data.get((GOOD_X, np.eye(4, dtype=int))), ValueError, "argmax"),
+        (lambda: data.get((GOOD_X, np.ones((4, 2), int))), ValueError, "argmax"),
         (lambda: data.get((GOOD_X, ["a"] * 4)), TypeError, "y: got"),
         (lambda: data.get(("a", GOOD_Y)), TypeError, "x: got"),
         (lambda: data.from_arrays(GOOD_X, GOOD_Y, x_test=GOOD_X), ValueError, "both or neither"),
@@ -163,3 +166,202 @@ def test_a_taken_name_is_refused_and_the_same_loader_again_changes_nothing(ring)
         data.register("my data", ring)
     with pytest.raises(TypeError, match="a callable"):
         data.register("mine", ring())
+
+
+X90 = np.random.default_rng(1).normal(size=(90, 4))
+THREE = np.arange(90) % 3
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        THREE,
+        THREE[:, None],
+        THREE.astype(np.uint64),
+        THREE.astype(np.int8),
+        np.eye(3)[THREE],
+        np.eye(3, dtype=bool)[THREE],
+        jnp.eye(3, dtype=jnp.bfloat16)[THREE],
+        pd.Series(THREE, dtype="Int64"),
+        pd.DataFrame({"class": THREE}),
+        [int(label) for label in THREE],
+    ],
+)
+def test_the_same_classes_however_they_are_written(labels):
+    made = data.from_arrays(X90, labels)
+    plain_y = data.from_arrays(X90, THREE)
+    np.testing.assert_array_equal(made.y_train, plain_y.y_train)
+    assert (made.task, made.outputs, made.y_train.dtype) == ("multiclass", 3, np.int32)
+
+
+@pytest.mark.filterwarnings("ignore:the targets y have")
+def test_floats_that_may_be_labels_need_a_task():
+    for labels in (THREE * 1.0, THREE[:, None] * 1.0, THREE * 2.0 - 1, (THREE % 2).astype("f2")):
+        with pytest.raises(ValueError, match=r"whole numbers of dtype float.*task='multiclass'"):
+            data.from_arrays(X90, labels)
+    assert data.from_arrays(X90, THREE * 1.0, task="multiclass").outputs == 3
+    assert data.from_arrays(X90, (THREE % 2) * 1.0, task="multiclass").task == "multiclass"
+    as_targets = data.from_arrays(X90, THREE, task="regression")
+    assert (as_targets.task, as_targets.y_train.dtype) == ("regression", np.float32)
+    # Measurements in whole numbers that hardly repeat are no labels, nor are all others.
+    for targets in (np.arange(90.0) - 45, THREE * 0.5, np.eye(3)[THREE] * 2, np.full(90, 2.0)):
+        assert data.from_arrays(X90, targets).task == "regression"
+    with pytest.raises(ValueError, match=r"y: got 0\.5; allowed: whole class numbers"):
+        data.from_arrays(X90, THREE * 0.5, task="multiclass")
+    with pytest.raises(ValueError, match="'multiclass' for 3 classes"):
+        data.from_arrays(X90, THREE, task="binary")
+    with pytest.raises(ValueError, match="did you mean 'multiclass'"):
+        data.from_arrays(X90, THREE, task="multi-class")
+
+
+def test_one_hot_rows_of_two_classes_are_two_outputs():
+    made = data.from_arrays(X90, np.eye(2)[THREE % 2])
+    assert (made.task, made.outputs) == ("multiclass", 2)
+    # A class that no example has is still a column.
+    assert data.from_arrays(X90, np.eye(4)[THREE]).outputs == 4
+
+
+def test_arrays_in_the_order_of_train_test_split_are_recognized():
+    from sklearn.model_selection import train_test_split
+
+    for size in (0.2, 0.5):
+        parts = train_test_split(X90, THREE, test_size=size, random_state=0)
+        with pytest.raises(ValueError, match=r"x_test.*the order of train_test_split"):
+            data.get(tuple(parts))
+        x_train, x_test, y_train, y_test = parts
+        assert data.get((x_train, y_train, x_test, y_test)).outputs == 3
+
+
+FRAME = pd.DataFrame({"mass": [1.0, 2, 3, 4], "island": ["Torgersen", "Biscoe", "Dream", "Dream"]})
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "match"),
+    [
+        (FRAME, TypeError, r"x column 'island': got 'Torgersen'.*get_dummies"),
+        (FRAME.to_numpy(), TypeError, r"x column 1: got 'Torgersen'"),
+        (FRAME.to_numpy().tolist(), TypeError, r"x column 1: got 'Torgersen'"),
+        (FRAME.assign(island=pd.to_datetime(["2020-01-01"] * 4)), TypeError,
+         r"x column 'island': got 'dates.*astype\('int64'\)"),
+        (FRAME.assign(island=FRAME["island"].astype("category")), TypeError, "'island'.*Torgersen"),
+        (FRAME.assign(island=[1.0, np.nan, 2, 3]), ValueError, r"x column 'island'.*fillna"),
+        (FRAME.assign(island=pd.array([1, None, 2, 3], dtype="Int64")), (TypeError, ValueError),
+         "x column 'island'"),
+        (np.array([[1.0, 2], [3, np.nan], [5, 6], [7, 8]]), ValueError, "in column 1"),
+        ([[1, 2], [3]], TypeError, r"x: got \[\[1, 2\], \[3\]\]"),
+        ([[10**400, 1], [3, 4]], TypeError, "x column 0"),
+        (np.ma.masked_greater(np.array([[1.0], [1e20], [3], [4]]), 1e10), ValueError, "1 masked"),
+        (np.arange(8).reshape(4, 2), ValueError, r"standardize=False\) for tokens"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_no_numbers_are_named(x, error, match):
+    with pytest.raises(error, match=match):
+        data.from_arrays(x, GOOD_Y)
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "match"),
+    [
+        (["a", "b", "a", "b"], TypeError, r"y: got \"'a' of dtype.*np.unique\(y, return_inverse"),
+        (pd.Series(["a", "b", None, "b"]), TypeError, r"np.unique\(y, return_inverse"),
+        (np.ma.masked_equal(GOOD_Y, 1), ValueError, "2 masked entries"),
+        ([0, 1, 10**400, 1], TypeError, "y: got"),
+        (np.array([0, 1, 2**64 - 1, 1], np.uint64), ValueError, "without gaps"),
+        ([1e300, 1.5, 2.5, 3.5], ValueError, r"1e\+300; allowed: numbers that fit float32"),
+        ([0.5, np.nan, 1, 2], ValueError, "NaN"),
+        ([-1, 1, -1, 1], ValueError, r"np.unique\(y, return_inverse"),
+        (np.array(["2020-01-01"] * 4, "datetime64[D]"), TypeError, r"y.astype\(float\)"),
+    ],
+)
+def test_labels_and_targets_that_do_not_fit_are_named(y, error, match):
+    with pytest.raises(error, match=match):
+        data.from_arrays(GOOD_X, y)
+
+
+def test_options_of_a_wrong_type_are_refused():
+    for options in ({"standardize": []}, {"test_fraction": np.array([0.2, 0.3])}):
+        with pytest.raises(TypeError, match=next(iter(options))):
+            data.from_arrays(X90, THREE, **options)
+
+
+def test_tokens_stay_integers_and_frames_are_measurements():
+    tokens = np.random.default_rng(2).integers(0, 50, size=(90, 7))
+    made = data.from_arrays(tokens, THREE, standardize=False)
+    assert made.x_train.dtype == np.int32
+    assert set(np.unique(made.x_train)) <= set(range(50))
+    assert data.get(made).x_train.dtype == np.int32
+    with pytest.raises(ValueError, match="fit int32"):
+        data.from_arrays(tokens * 2**40, THREE, standardize=False)
+    frame = pd.DataFrame(tokens, columns=list("abcdefg"))
+    for x in (frame, tokens.astype(np.uint8), (tokens > 25).astype(int), tokens[:, None]):
+        made = data.from_arrays(x, THREE)
+        np.testing.assert_allclose(made.x_train.std(axis=0), 1, rtol=1e-5)
+    given = data.from_arrays(tokens, THREE, standardize=True)
+    np.testing.assert_array_equal(given.x_train, data.from_arrays(tokens * 1.0, THREE).x_train)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-6, 1e-9])
+def test_features_of_a_small_relative_spread_are_standardized(spread):
+    wave = np.random.default_rng(3).normal(size=(90, 1))
+    x = 1.7e12 * (1 + spread * wave)
+    made = data.from_arrays(x, THREE)
+    np.testing.assert_allclose(made.x_train.std(), 1, rtol=1e-5)
+    train, _ = split(90, 0.2)
+    exact = (wave[train] - wave[train].mean()) / wave[train].std()
+    np.testing.assert_allclose(made.x_train, exact, atol=1e-6 / spread * 1e-6 + 1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", jnp.bfloat16, "i8"])
+def test_features_that_differ_by_rounding_are_constant(dtype):
+    x = np.full((40, 2), 1000).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        x[0] = np.nextafter(x[0], np.inf, dtype=dtype)
+    made = data.from_arrays(x, np.arange(40) % 2, standardize=True)
+    assert np.abs(made.x_train).max() < 1
+
+
+def test_a_class_is_on_both_sides_of_every_split():
+    y = np.repeat([0, 1, 2], [30, 27, 3])
+    x = np.arange(120.0).reshape(60, 2)
+    for shift in range(60):
+        order = np.roll(np.arange(60), shift)
+        made = data.from_arrays(x[order], y[order], standardize=False)
+        assert set(made.y_train) == set(made.y_test) == {0, 1, 2}
+        rows = np.concatenate([made.x_train, made.x_test])[:, 0] // 2
+        assert sorted(rows.astype(int).tolist()) == list(range(60))
+    # Splits that hold every class are those of the shuffle alone.
+    train, test = split(90, 0.2)
+    again = split(90, 0.2, THREE)
+    np.testing.assert_array_equal(train, again[0])
+    np.testing.assert_array_equal(test, again[1])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "match"),
+    [
+        ((X90[:60], np.arange(60) % 2, X90[60:], THREE[60:]), "no training example is of class 2"),
+        ((X90[:60], THREE[:60], X90[60:], np.arange(30) % 2), "no test example is of class 2"),
+        ((X90, np.where(np.arange(90) == 7, 1, 0)), "no test example is of class 1"),
+        ((X90, np.zeros(90, int)), "all labels are of class 0"),
+        ((X90, X90 @ np.full((4, 1), 77.0)), r"root mean square of.*y - y\.mean"),
+    ],
+)
+def test_what_trains_badly_is_said(arrays, match):
+    with pytest.warns(UserWarning, match=match):
+        data.from_arrays(*arrays)
+
+
+def test_hold_out_takes_the_validation_set_from_the_training_examples():
+    whole = data.from_arrays(X90, THREE)
+    held = whole.hold_out(0.25)
+    assert (len(held.x_train), len(held.x_validation), len(held.x_test)) == (54, 18, 18)
+    rows = np.concatenate([held.x_train, held.x_validation])
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(whole.x_train, axis=0))
+    np.testing.assert_array_equal(held.x_test, whole.x_test)
+    assert set(held.y_validation) == set(held.y_train) == {0, 1, 2}
+    again = data.get(held)
+    np.testing.assert_array_equal(again.x_validation, held.x_validation)
+    with pytest.raises(ValueError, match="validation"):
+        held.hold_out(0.25)
+    with pytest.raises(ValueError, match="validation: got 0"):
+        whole.hold_out(0)
