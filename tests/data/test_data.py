@@ -267,7 +267,7 @@ def test_columns_that_are_no_numbers_are_named(x, error, match):
         (np.ma.masked_equal(GOOD_Y, 1), ValueError, "2 masked entries"),
         ([0, 1, 10**400, 1], TypeError, "y: got"),
         (np.array([0, 1, 2**64 - 1, 1], np.uint64), ValueError, "without gaps"),
-        ([1e300, 1.5, 2.5, 3.5], ValueError, r"1e\+300; allowed: numbers that fit float32"),
+        ([1e300, 1.5, 2.5, 3.5], ValueError, r"1e\+300'; allowed: numbers that fit float32"),
         ([0.5, np.nan, 1, 2], ValueError, "NaN"),
         ([-1, 1, -1, 1], ValueError, r"np.unique\(y, return_inverse"),
         (np.array(["2020-01-01"] * 4, "datetime64[D]"), TypeError, r"y.astype\(float\)"),
