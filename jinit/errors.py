@@ -122,33 +122,59 @@ def check_number(
     open_low: bool = False,
     fix: str,
 ) -> T:
-    """Returns ``value`` unchanged if it is a finite number in range, or a tracer.
+    """Returns ``value`` unchanged if it is one finite number in range, or a tracer.
 
     Args:
       what: name of the number, with its unit, for the message.
-      value: a Python, NumPy or JAX number, or an array of numbers. A tracer has no value yet, so
-        it is returned unchecked.
+      value: a Python, NumPy or JAX number. A tracer has no value yet, so it is returned unchecked.
       low, high: the closed range allowed; ``open_low`` excludes ``low`` itself.
       fix: the advice at the end of the message.
 
     Raises:
-      TypeError: ``value`` is not a number.
+      TypeError: ``value`` is not a number, or is an array of several.
       ValueError: ``value`` is NaN, infinite or out of range.
 
     >>> check_number("stddev", 0.1, low=0.0, fix="use a positive number")
     0.1
     """
+    if not _is_traced(value):
+        if getattr(value, "shape", ()) != ():
+            raise wrong_type(what, value, f"one number: {_range_text(low, high, open_low)}", fix)
+        check_numbers(what, value, low=low, high=high, open_low=open_low, fix=fix)
+    return value
+
+
+def check_numbers(
+    what: str,
+    value: T,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    fix: str,
+) -> T:
+    """Returns ``value`` unchanged if it is a number or an array as in :func:`check_number`.
+
+    Raises:
+      TypeError: ``value`` is not a number and not an array of numbers.
+      ValueError: an entry is NaN, infinite or out of range.
+
+    >>> check_numbers("sigma_w", 1.5, low=0.0, fix="use 1.0")
+    1.5
+    """
     allowed = _range_text(low, high, open_low)
     if _is_traced(value):
         return value
     if hasattr(value, "ravel") and not isinstance(value, numbers.Number):
+        if not hasattr(value, "tolist"):  # an array of PRNG keys
+            raise wrong_type(what, value, allowed, fix)
         for entry in value.ravel().tolist():
-            check_number(what, entry, low=low, high=high, open_low=open_low, fix=fix)
+            check_numbers(what, entry, low=low, high=high, open_low=open_low, fix=fix)
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise wrong_type(what, value, allowed, fix)
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except OverflowError:
         number = math.inf
     too_low = number <= low if open_low else number < low
@@ -168,9 +194,9 @@ def check_fraction(what: str, value: float, fix: str) -> float:
     0.95
     """
     allowed = "a number in (0, 1)"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise wrong_type(what, value, allowed, fix)
-    if not 0 < float(value) < 1:
+    if not 0 < value < 1:
         raise refusal(what, value, allowed, fix)
     return float(value)
 
@@ -210,7 +236,7 @@ def check_integer(
     300
     """
     allowed = f"a whole number >= {low}" + ("" if high is None else f" and <= {high}")
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if not _is_real(value) or not isinstance(value, numbers.Integral):
         raise wrong_type(what, value, allowed, fix)
     number = int(value)
     if number < low or (high is not None and number > high):
@@ -264,7 +290,7 @@ def check_choice(what: str, value: str, allowed: Sequence[str]) -> str:
     >>> check_choice("mode", "fan_in", ["fan_in", "fan_out"])
     'fan_in'
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise unknown_name(what, value, allowed)
     return str(value)
 
@@ -309,6 +335,15 @@ def missing_extra(package: str, extra: str | None, purpose: str) -> MissingExtra
     """
     fix = f"pip install {package}" if extra is None else INSTALL.format(extra=extra)
     return MissingExtraError(f"{purpose} needs the package {package!r}; fix: {fix}")
+
+
+def _is_real(value: object) -> bool:
+    """Whether ``value`` is a number that NumPy and JAX compute with; a bool is not one."""
+    if isinstance(value, bool) or type(value).__name__ == "timedelta64":  # NumPy: an integer
+        return False
+    # NumPy and JAX compute with no fractions.Fraction.
+    known = isinstance(value, int | float) or hasattr(value, "dtype")
+    return known and isinstance(value, numbers.Real)
 
 
 def _is_traced(value: object) -> bool:

@@ -6,6 +6,7 @@ import ast
 import functools
 import json
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -99,6 +100,8 @@ def read_readable(path: str | Path) -> tuple[dict[str, np.ndarray], list[Finding
     >>> list(arrays), [finding.where for finding in findings]
     (['kernel'], ['name'])
     """
+    if not isinstance(path, str | os.PathLike):
+        raise errors.wrong_type("checkpoint", path, "a path", "pass 'weights.safetensors'")
     file = Path(path)
     readers = {".npz": _npz, ".safetensors": _safetensors}
     suffix = file.suffix.lower()

@@ -88,11 +88,12 @@ def uniform_range(low: float = -0.05, high: float = 0.05, dtype: DType = None) -
     True
     """
     _check_bounds("uniform_range", low, high)
+    low, high = float(low), float(high)
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jax.random.uniform(key, shape, dtype, low, high)
 
-    return Definition(draw, lambda shape: _laws.uniform(float(low), float(high)), dtype=dtype)
+    return Definition(draw, lambda shape: _laws.uniform(low, high), dtype=dtype)
 
 
 @named

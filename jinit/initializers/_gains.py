@@ -151,7 +151,7 @@ def _kinks(activation: Activation, given: tuple[float, ...] | None) -> tuple[flo
 
 
 def _with_parameter(activation: ActivationLike, parameter: float) -> str:
-    if activation != "leaky_relu":
+    if not isinstance(activation, str) or activation != "leaky_relu":
         raise errors.refusal(
             "gain parameter", parameter, "none unless the activation is 'leaky_relu'", "drop it"
         )

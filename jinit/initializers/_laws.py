@@ -176,10 +176,15 @@ def mixture(components: list[tuple[float, Law]]) -> Law:
     laws = [law for _, law in components]
     if all(law == laws[0] for law in laws):
         return laws[0]
-    mean = sum(weight * law.mean for weight, law in components)
-    square = sum(weight * (law.stddev**2 + law.mean**2) for weight, law in components)
+    largest = max(max(law.stddev, abs(law.mean)) for law in laws)
+    unit = largest if 1e150 < largest < math.inf else 1.0  # the square of such a number overflows
+    mean = sum(weight * (law.mean / unit) for weight, law in components)
+    square = sum(
+        weight * ((law.stddev / unit) ** 2 + (law.mean / unit) ** 2) for weight, law in components
+    )
     low, high = min(law.low for law in laws), max(law.high for law in laws)
-    spread = math.sqrt(max(0.0, square - mean**2))
+    spread = math.sqrt(max(0.0, square - mean**2)) * unit
+    mean *= unit
     return Law("mixture", mean, spread, low, high, components=tuple(components))
 
 

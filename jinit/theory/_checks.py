@@ -75,6 +75,6 @@ def check_signal(sigma_w: Numbers, sigma_b: Numbers) -> None:
 
 def check_sigmas(sigma_w: Numbers, sigma_b: Numbers, **others: Numbers) -> None:
     """Raises ValueError unless σ_w and σ_b are ≥ 0 and broadcast, also against the others."""
-    errors.check_number("sigma_w", sigma_w, low=0.0, fix="use 1.0")
-    errors.check_number("sigma_b", sigma_b, low=0.0, fix="use 0.0")
+    errors.check_numbers("sigma_w", sigma_w, low=0.0, fix="use 1.0")
+    errors.check_numbers("sigma_b", sigma_b, low=0.0, fix="use 0.0")
     check_shapes(sigma_w=sigma_w, sigma_b=sigma_b, **others)

@@ -110,7 +110,7 @@ def fluctuations(
     for width in widths:
         errors.check_integer("width", width, low=1, fix="use 64")
     check_sigmas(sigma_w, sigma_b)
-    errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
     check_continuous(table, "fluctuations")
     depth = len(widths)

@@ -89,7 +89,7 @@ def jacobian_spectrum(
     10.0
     """
     check_sigmas(sigma_w, 0.0)
-    errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
     errors.check_integer("depth", depth, low=1, fix="use 10")
     errors.check_choice("weights", weights, _WEIGHTS)
     sigma_w, q = jnp.broadcast_arrays(floating(sigma_w), floating(q))

@@ -153,7 +153,7 @@ def linearized_loss(
             "pass kernel and targets of the same inputs",
         )
     errors.check_integer("steps", steps, low=1, fix="use 100")
-    errors.check_number("learning_rate", learning_rate, low=0.0, fix="use 0.1")
+    errors.check_numbers("learning_rate", learning_rate, low=0.0, fix="use 0.1")
     _check_scalar(learning_rate=learning_rate)
     if not isinstance(targets, jax.core.Tracer) and not np.isfinite(np.asarray(targets)).all():
         raise errors.refusal("targets", "NaN or inf", "finite targets", "clean the data")

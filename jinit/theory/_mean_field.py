@@ -78,7 +78,7 @@ def correlation_map(
     >>> round(float(correlation_map("relu", 0.0, 1.0, 2**0.5)), 5)  # 1 / pi
     0.31831
     """
-    errors.check_number("q", q, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
     check_sigmas(sigma_w, sigma_b, q=q, c=c)
     check_signal(sigma_w, sigma_b)
     difference = cross_moments(activation, q, c).difference
@@ -139,7 +139,7 @@ def length_fixed_point(
     0.57
     """
     check_sigmas(sigma_w, sigma_b, start=start)
-    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_numbers("start", start, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
     return solve_length(table, *(floating(x) for x in (sigma_w, sigma_b, start)))
 
@@ -169,7 +169,7 @@ def correlation_fixed_point(
     0.2452
     """
     check_sigmas(sigma_w, sigma_b, q=q)
-    errors.check_number("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
+    errors.check_numbers("q", q, low=0.0, open_low=True, fix="use length_fixed_point")
     check_signal(sigma_w, sigma_b)
     gap, _ = solve_gaps(moment_table(activation), *(floating(x) for x in (sigma_w, sigma_b, q)))
     return 1 - gap
@@ -205,6 +205,6 @@ def depth_scales(
     21.8
     """
     check_sigmas(sigma_w, sigma_b, start=start)
-    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_numbers("start", start, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
     return depth_scales_from_table(table, *(floating(x) for x in (sigma_w, sigma_b, start)))

@@ -71,7 +71,7 @@ def moments(activation: ActivationLike, q: ArrayLike) -> Moments:
     >>> round(float(relu.second), 5), round(float(relu.slope_second), 5)
     (2.0, 0.5)
     """
-    errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
+    errors.check_numbers("q", q, low=0.0, fix="a variance is >= 0")
     return read_moments(moment_table(activation), floating(q))
 
 

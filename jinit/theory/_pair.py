@@ -79,8 +79,8 @@ def cross_moments(activation: ActivationLike, q: ArrayLike, c: ArrayLike) -> Cro
     >>> float(cross_moments("relu", 1.0, 0.0).value)  # 1 / (2 pi)
     0.159154...
     """
-    errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
-    errors.check_number("q", q, low=0.0, open_low=True, fix="a variance is > 0")
+    errors.check_numbers("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
+    errors.check_numbers("q", q, low=0.0, open_low=True, fix="a variance is > 0")
     check_shapes(q=q, c=c)
     return _cross_moments(moment_table(activation), *jnp.broadcast_arrays(floating(q), floating(c)))
 

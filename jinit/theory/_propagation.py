@@ -135,11 +135,11 @@ def propagate(
         )
     check_sigmas(sigma_w, sigma_b, q=q, c=c)
     errors.check_integer("depth", depth, low=1, fix="use 10")
-    errors.check_number("q", q, low=0.0, fix="a variance is >= 0")
-    errors.check_number("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
+    errors.check_numbers("q", q, low=0.0, fix="a variance is >= 0")
+    errors.check_numbers("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
     if architecture.residual_first:
         # The residual stream is computed from the first layer's pre-activations, divided by σ_w².
-        errors.check_number("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
+        errors.check_numbers("sigma_w", sigma_w, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
     values = jnp.broadcast_arrays(*(floating(x) for x in (sigma_w, sigma_b, q, 1 - floating(c))))
     w, b = (jnp.broadcast_to(x, (depth, *x.shape)) for x in values[:2])
