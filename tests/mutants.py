@@ -43,6 +43,7 @@ CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_c
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
+LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
 FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
@@ -134,10 +135,10 @@ MUTANTS = [
     M("preset: flax embeds by the number of tokens", "frameworks/_linen.py", "fan_in=shape[-1])", "fan_in=shape[0])", f"{ON_LINEN}::test_default_draws_of_linen"),
     M("preset: haiku without its taps", "frameworks/_haiku.py", "math.prod(shape[:-2]) * shape[axis]", "shape[axis]", f"{ON_HAIKU}::test_default_draws_of_haiku"),
     M("preset: equinox counts strides", "frameworks/_common.py", "layout.strides > 1 and", "False and", f"{ON_EQUINOX}::test_default_draws_of_equinox"),
-    M("audit: means are not looked at", "auditing/_departures.py", "if abs(flat.mean() - law.mean) >", "if False and abs(flat.mean() - law.mean) >", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
-    M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (flat.min()", "if False and (flat.min()", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: means are not looked at", "auditing/_departures.py", "if abs(sample.mean - law.mean) > distance:", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: bounds are not looked at", "auditing/_departures.py", "if one_law and (sample.low", "if False and (sample.low", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: orthogonality is not looked at", "auditing/_departures.py", "if orthogonal and leaf.is_kernel", "if False and leaf.is_kernel", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
-    M("audit: what draws nothing by its σ alone", "auditing/_departures.py", "if not _is_drawn(assignment):", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
+    M("audit: what draws nothing by its σ alone", "auditing/_departures.py", "if not law.is_drawn:", "if False:", f"{AUDIT}::test_every_departure_from_a_rule_is_seen"),
     M("audit: copies with another sign are no copies", "auditing/_copies.py", "if abs(cosine) > 0.99", "if cosine > 0.99", f"{AUDIT}::test_one_key_used_twice_is_proportional"),
     M("audit: in and out are not exchanged", "auditing/_traps.py", "Fans(true.fan_out, true.fan_in)", "true", f"{AUDIT}::test_torch_reads_outputs_as_inputs_in_a_transposed_convolution"),
     M("population: members alike", "parameters/_population.py", "jax.random.fold_in(key, number)", "key", POPULATION),
@@ -145,6 +146,23 @@ MUTANTS = [
     M("search distribution: blocks by the whole", "parameters/_population.py", "unfused.law(block, dtype)", "unfused.law(shape, dtype)", f"{POPULATION}::test_the_search_distribution_of_what_draws_nothing_and_of_blocks"),
     M("describe: σ of the real part", "initializers/_describe.py", "drawn.std()", "values.std()", f"{REGISTRY}::test_the_sigma_of_a_complex_draw_is_of_its_modulus"),
     M("describe: another factor of inputs", "initializers/_describe.py", "shape[axis] * 4.0**power", "shape[axis] * 3.0**power", f"{REGISTRY}::test_the_worked_example"),
+    M("audit: copies along the last axis only", "auditing/_copies.py", "for axis in range(raw.ndim):", "for axis in range(raw.ndim - 1, raw.ndim):", f"{LEAVES}::test_equal_shards_along_every_axis"),
+    M("audit: equal entries never by chance", "auditing/_copies.py", "entries * math.log(max(equal, 1 / size**2))", "entries * math.log(1 / size**2)", f"{LEAVES}::test_what_repeats_by_chance_or_on_purpose_is_no_copy"),
+    M("audit: tied leaves duplicated", "auditing/_copies.py", "if np.may_share_memory(one.values, other.values) or", "if", f"{LEAVES}::test_leaves_that_share_memory_or_are_no_draws_are_not_duplicated"),
+    M("audit: smooth tables duplicated", "auditing/_copies.py", "return not _is_smooth(leaf) and", "return", f"{LEAVES}::test_leaves_that_share_memory_or_are_no_draws_are_not_duplicated"),
+    M("audit: leftover memory not seen", "auditing/_scales.py", "if top > HUGE:", "if top > 1e40:", f"{LEAVES}::test_entries_out_of_all_proportion"),
+    M("audit: junk beside small entries", "auditing/_scales.py", "elif top > ratio * middle:", "elif False:", f"{LEAVES}::test_entries_out_of_all_proportion"),
+    M("audit: zero scales not seen", "auditing/_audit.py", "if is_scale(leaf)], least=1", "if is_scale(leaf)], least=99", f"{LEAVES}::test_scales_that_are_mostly_zero"),
+    M("audit: σ² leaves the floats", "auditing/_leaves.py", "scaled = entries / largest", "scaled, largest = entries, 1.0", f"{LEAVES}::test_float64_kernels_of_any_size"),
+    M("audit: complex σ of the real part", "auditing/_leaves.py", "squares = np.abs(scaled - mean) ** 2", "squares = np.real(scaled - mean) ** 2", f"{LEAVES}::test_moments_of_complex_numbers_against_scipy"),
+    M("audit: functions not checked", "auditing/_functions.py", "if abs(value - usual.mean()) > limit:", "if False:", f"{LEAVES}::test_rules_that_are_functions_are_checked"),
+    M("audit: functions with a normal quantile", "auditing/_functions.py", "terms = 1 + 2 / 3 * cosine**2 + 8 / 15 * cosine**4", "terms = 1 + 2 / 3 * cosine**2", f"{LEAVES}::test_students_quantile_is_scipys"),
+    M("audit: whole orthogonal gates", "auditing/_scales.py", "if not together or", "if True or", f"{AUDIT}::test_gates_drawn_one_by_one_are_healthy"),
+    M("audit: gates of their own reported", "auditing/_scales.py", "if not together or _has_orthogonal_rows(rows[:, :size]):", "if not together:", f"{AUDIT}::test_gates_drawn_one_by_one_are_healthy"),
+    M("audit: the first law, not the nearest", "auditing/_traps.py", "best = min(distances, key=lambda item: item[0])", "best = next((item for item in distances if item[0] < tolerance), distances[0])", f"{PASTED}::test_of_several_laws_within_tolerance_the_nearest_is_named"),
+    M("audit: a fix without its layers", "auditing/_fixes.py", 'return f"{host}, layers={written}"', "return host", PASTED),
+    M("audit: a fix with an unused pattern", "auditing/_fixes.py", "if self.leaves > 1 else", "if True else", PASTED),
+    M("audit: names are patterns", "auditing/_fixes.py", "glob.escape(path)", "path", PASTED),
     M("checkpoint: Fortran's order", "auditing/_checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
     M("checkpoint: a name twice", "auditing/_checkpoints.py", "if names.count(name) > 1}", "if names.count(name) > 2}", FILES),
     M("checkpoint: arrays overlap", "auditing/_checkpoints.py", "if begin < place:", "if False:", FILES),

@@ -7,8 +7,7 @@ wrong fans gives that σ, the finding names the mistake.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +16,17 @@ import numpy as np
 from jinit import errors
 from jinit.auditing._copies import duplicates, few_values
 from jinit.auditing._departures import against_rules, unless_meant
-from jinit.auditing._leaves import Leaf, relative_error
-from jinit.auditing._traps import SPECIAL, UsualRule, explain, mistaken_fans
+from jinit.auditing._entries import leaf_findings
+from jinit.auditing._fixes import Fixes
+from jinit.auditing._leaves import Leaf
+from jinit.auditing._scales import is_scale
 from jinit.findings import Finding
 from jinit.frameworks._layout import Layers
-from jinit.initializers import Fans
+from jinit.frameworks._table import conventions_of
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
-from jinit.parameters._rules import Rules, assign
+from jinit.parameters._patterns import leaf_name, matches
+from jinit.parameters._rules import Assignment, Rules, assign
 from jinit.typing import PyTree
-
-# σ and mean of kernels with fewer entries are too noisy to judge.
-_LEAST_ENTRIES = 64
-# A kernel's σ agrees with a rule up to this many standard errors of log σ.
-_STANDARD_ERRORS = 6
-_SIGMA_SOURCE = "six standard errors of log σ from the sample's kurtosis, at least 0.5 %"
 
 
 def audit(
@@ -45,15 +41,23 @@ def audit(
 
     Without ``rules``, a kernel is healthy if a usual rule (LeCun, He, Glorot, fan-in uniform,
     orthogonal, …) with the layer's true fans gives its σ within six standard errors (at least
-    0.5 %). If only a rule with mistaken fans does, and σ is off by a factor of 1.5 or more, the
-    mistake is reported. If no rule does, σ is reported only if σ² · fan_in lies outside [1/20, 20].
+    0.5 %), or a rule of special networks (siren, mup, σ .02 and .01, policy heads, …) within three.
+    If only a rule with mistaken fans does, and σ is off by a factor of 1.5 or more, the mistake is
+    reported with the nearest rule. If no rule does, σ is reported only if σ² · fan_in lies outside
+    [1/20, 20].
+
+    Entries out of all proportion (memory that was never initialized) are reported in any leaf:
+    |w| > 10⁶, or far beyond the median. So are slices of a leaf that repeat others, with a chance
+    below 10⁻⁶ in a healthy leaf. Leaves that share memory, and tables of smooth functions, may be
+    equal.
 
     With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
     leaf must have the rule's σ and mean (at a family-wise false-alarm rate of 10⁻³), its bounds,
-    and its orthogonality.
+    and its orthogonality. A rule that is a function is drawn eight times; σ, mean and
+    E|w − mean|/σ of the leaf must be among those of the draws by Student's t, at the same rate.
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
-    than half of all kernels. (Two in a row block every gradient.) :mod:`jinit.probes` runs the
+    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise. :mod:`jinit.probes` runs the
     model and finds blocked gradients in other cases.
 
     Args:
@@ -66,9 +70,11 @@ def audit(
         for both seeds is reported.
 
     Returns:
-      A list of :class:`Finding`, in the tree's order; empty for a healthy model.
+      A list of :class:`Finding`, in the tree's order; empty for a healthy model. Most fixes are
+      statements that run where ``audit`` ran, with ``params``, ``layers`` and ``rules`` as given.
 
     Raises:
+      ValueError: a tree without arrays.
       ValueError, TypeError: bad rules, layers or leaves, as :func:`jinit.parameters.assign`; trees
         of ``seed_fn`` that differ in structure.
 
@@ -76,18 +82,46 @@ def audit(
     >>> print(audit({"kernel": jnp.ones((8, 4))})[0].evidence)
     all 4 units are the same (every entry 1)
     """
-    leaves = [Leaf(leaf.path, _array(leaf), leaf.layout) for leaf in _weights(params, host, layers)]
-    findings = [finding for leaf in leaves for finding in _leaf_findings(leaf)]
-    findings += _zeros(leaves)
-    findings += duplicates(leaves)
+    leaves = [
+        Leaf(leaf.path, _array(leaf), leaf.layout, _is_named(leaf.path, host, layers))
+        for leaf in _weights(params, host, layers)
+    ]
+    if not leaves:
+        raise errors.refusal(
+            "params", "no arrays", "a tree of weights", "pass initialized parameters"
+        )
+    assignments = [] if rules is None else assign(params, rules, host=host, layers=layers)
+    fixes = _fixes(params, leaves, host, layers, rules, assignments)
+    findings = [finding for leaf in leaves for finding in leaf_findings(leaf, fixes)]
+    findings += _zeros(leaves, fixes)
+    findings += duplicates(leaves, fixes)
     if rules is not None:
-        assignments = assign(params, rules, host=host, layers=layers)
         findings = unless_meant(findings, assignments)
-        findings += against_rules(leaves, assignments, params, host, layers)
+        findings += against_rules(leaves, assignments, params, fixes)
     if seed_fn is not None:
         findings += _seeds(seed_fn, host, layers)
     order = {leaf.path: position for position, leaf in enumerate(leaves)}
     return sorted(findings, key=lambda finding: order.get(finding.where, len(order)))
+
+
+def _fixes(
+    params: PyTree,
+    leaves: list[Leaf],
+    host: str,
+    layers: Layers | None,
+    rules: Rules | None,
+    assignments: list[Assignment],
+) -> Fixes:
+    given = [item for item in assignments if item.initializer is not None]
+    has_wide = any(str(leaf.values.dtype) in ("float64", "complex128") for leaf in leaves)
+    return Fixes(
+        leaves=len(jax.tree.leaves(params)),
+        host=host,
+        layers=layers,
+        rules=rules,
+        patterns={item.leaf: item.rule for item in given},
+        is_wide=has_wide and not jax.config.read("jax_enable_x64"),
+    )
 
 
 def _weights(params: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]:
@@ -97,6 +131,13 @@ def _weights(params: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]
         for leaf in tree_leaves(params, host, layers)
         if not (isinstance(leaf.value, jax.Array) and _is_key(leaf.value))
     ]
+
+
+def _is_named(path: str, host: str, layers: Layers | None) -> bool:
+    """Whether ``layers`` or the host's own leaf names say what a leaf is."""
+    conventions = conventions_of(host)
+    named = leaf_name(path) in (*conventions.kernels, *conventions.leaves)
+    return named or any(matches(pattern, path) for pattern in layers or ())
 
 
 def _is_key(value: jax.Array) -> bool:
@@ -114,168 +155,40 @@ def _array(leaf: TreeLeaf) -> np.ndarray:
     return np.asarray(leaf.value)
 
 
-def _leaf_findings(leaf: Leaf) -> Iterator[Finding]:
-    """The faults that show in one leaf without comparing it to others."""
-    kind = leaf.values.dtype
-    if not np.issubdtype(kind, np.inexact) and kind.name != "bfloat16":
-        return
-    flat = leaf.flat
-    bad = int((~np.isfinite(flat)).sum())
-    if bad:
-        evidence = f"{bad} of {flat.size} entries are NaN or inf"
-        yield Finding(
-            "not finite",
-            leaf.path,
-            evidence,
-            fix="check the initializer's stddev, draw the leaf again",
-        )
-        return
-    if leaf.layout is not None and leaf.layout.kind == "embedding" and leaf.values.ndim > 1:
-        yield from _same_rows(leaf)
-    if not leaf.is_matrix or flat.size < 2 or not flat.any():
-        return
-    if leaf.is_kernel and (finding := _same_units(leaf)):
-        yield finding
-        return
-    if leaf.is_kernel and flat.size >= _LEAST_ENTRIES:
-        yield from _mean(leaf)
-        yield from _fans(leaf)
+def _zeros(leaves: list[Leaf], fixes: Fixes) -> list[Finding]:
+    """Reports zero kernels or zero scales if most of them are zero.
 
-
-def _same_units(leaf: Leaf) -> Finding | None:
-    """Reports units with equal incoming weights: they compute, and learn, the same function."""
-    assert leaf.layout is not None
-    kernels = leaf.layout.stacked(leaf.values)
-    units = kernels.shape[-1]
-    if units < 2 or leaf.layout.fan_in_one(leaf.values.shape):
-        return None
-    columns = np.moveaxis(kernels, -1, 1).reshape(kernels.shape[0] * units, -1)
-    distinct = len(np.unique(columns, axis=0))
-    # In bfloat16 kernels with few inputs, a column can repeat by chance.
-    if distinct > 0.75 * len(columns) or (columns.shape[1] < 4 and distinct > units / 2):
-        return None
-    constant = columns.min() == columns.max()
-    value = f" (every entry {columns.flat[0]:g})" if constant else ""
-    evidence = (
-        f"all {units} units are the same{value}"
-        if distinct == 1
-        else f"only {distinct} of {len(columns)} units are distinct"
-    )
-    return Finding(
-        "symmetric",
-        leaf.path,
-        evidence,
-        threshold="more than 3/4 of the units are distinct",
-        fix="draw it at random, e.g. 'he_normal'",
-    )
-
-
-def _same_rows(leaf: Leaf) -> Iterator[Finding]:
-    """Reports an embedding that gives every input the same vector."""
-    rows = leaf.flat.reshape(len(leaf.values), -1)
-    if len(rows) > 1 and (rows == rows[0]).all():
-        evidence = f"all {len(rows)} embeddings are the same"
-        yield Finding("symmetric", leaf.path, evidence, fix="draw it at random, e.g. 'normal(1.0)'")
-
-
-def _mean(leaf: Leaf) -> Iterator[Finding]:
-    """Reports a kernel whose entries are not centered at 0."""
-    flat = leaf.flat
-    mean, stddev = flat.mean(), flat.std()
-    if abs(mean) > 0.3 * stddev and abs(mean) > 6 * stddev / math.sqrt(flat.size):
-        low, high = flat.min(), flat.max()
-        yield Finding(
-            "mean",
-            leaf.path,
-            f"mean {mean:.3g}, but σ {stddev:.3g}; range [{low:.3g}, {high:.3g}]",
-            threshold=f"|mean| <= 0.3 σ = {0.3 * stddev:.3g}, or six standard errors of the mean",
-            fix="use uniform_range(-a, a); jax.nn.initializers.uniform is one-sided",
-        )
-
-
-def _fans(leaf: Leaf) -> Iterator[Finding]:
-    """Compares σ with every usual rule: with the true fans, then with commonly mistaken fans."""
-    assert leaf.layout is not None
-    flat, shape = leaf.flat, leaf.values.shape
-    fans = leaf.layout.fans(shape)
-    if fans is None or fans.fan_in < 1:
-        return
-    sigma = math.sqrt(float(np.mean(flat**2)))
-    tolerance = _STANDARD_ERRORS * relative_error(flat)
-    kernel = leaf.layout.kernels(shape)[1][0]
-    # A transposed convolution drawn with in and out exchanged has the σ of fan_out mode, which must
-    # not pass as a usual rule here.
-    exchanged = ("he_normal(mode=fan_out)",) if "ranspose" in leaf.layout.layer else ()
-    if explain(sigma, fans, kernel, tolerance, SPECIAL + exchanged) is not None:
-        return
-    if leaf.layout.fused:
-        # Gates or q, k, v are usually drawn as one kernel, with the fans of all blocks together.
-        whole = (*kernel[:-1], sum(leaf.layout.fused))
-        together = Fans(fans.fan_in, fans.fan_out * whole[-1] / kernel[-1])
-        if explain(sigma, together, whole, tolerance) is not None:
-            return
-        # Some frameworks draw every kernel of a cell from U[−1/√hidden, 1/√hidden].
-        if abs(math.log(sigma * math.sqrt(3 * kernel[-1]))) < tolerance:
-            return
-    for mistake, wrong in mistaken_fans(leaf.layout, shape, fans):
-        rule = explain(sigma, wrong, shape, tolerance, SPECIAL)
-        if rule is not None and not 0.67 < rule.stddev(fans) / sigma < 1.5:
-            evidence = (
-                f"σ {sigma:.3g} is {rule.name} for fan_in {wrong.fan_in:g}, "
-                f"fan_out {wrong.fan_out:g} ({mistake})"
-            )
-            yield _wrong_fan(leaf, rule, evidence, fans, sigma, tolerance)
-            return
-    if explain(sigma, fans, kernel, tolerance) is None:
-        yield from _scale(leaf, sigma, fans)
-
-
-def _wrong_fan(
-    leaf: Leaf, rule: UsualRule, evidence: str, true: Fans, sigma: float, tolerance: float
-) -> Finding:
-    factor = rule.stddev(true) / sigma
-    size = f"{max(factor, 1 / factor):.2g}× too {'small' if factor > 1 else 'large'}"
-    return Finding(
-        "wrong fan",
-        leaf.path,
-        f"{evidence}; the layer's are {true.fan_in:g} and {true.fan_out:g}: {size}",
-        threshold=f"|log(σ / σ of the rule)| < {max(tolerance, 0.005):.2g}",
-        source=_SIGMA_SOURCE,
-        fix=f"initialize(…, {{'{leaf.path}': '{rule.name}'}}, layers=frameworks.layers(model, x))",
-    )
-
-
-def _scale(leaf: Leaf, sigma: float, fans: Fans) -> Iterator[Finding]:
-    """Reports a σ that no rule gives if the layer changes E z² by more than a factor of 20."""
-    growth = sigma**2 * fans.fan_in
-    if 1 / 20 <= growth <= 20:
-        return
-    yield Finding(
-        "scale",
-        leaf.path,
-        f"σ {sigma:.3g} with fan_in {fans.fan_in:g}: the layer multiplies the signal's mean square "
-        f"by {growth:.3g}, and no usual rule has this σ",
-        threshold="σ² fan_in in [1/20, 20]",
-        fix=f"use σ = √(k/fan_in), k = 1 or 2: about {math.sqrt(1 / fans.fan_in):.3g}",
-    )
-
-
-def _zeros(leaves: list[Leaf]) -> list[Finding]:
-    """Reports zero kernels if most are zero: one alone learns, two in a row get no gradient."""
-    kernels = [leaf for leaf in leaves if leaf.is_kernel and leaf.values.size]
-    zero = [leaf for leaf in kernels if not leaf.flat.any()]
-    if len(zero) < 2 or len(zero) <= len(kernels) / 2:
-        return []
+    One zero kernel alone learns, two in a row get no gradient. A minority of zeros belongs to
+    residual branches that start at 0 on purpose: Fixup, zero-gamma, LoRA.
+    """
+    full = [leaf for leaf in leaves if leaf.values.size]
+    kernels = _mostly_zero([leaf for leaf in full if leaf.is_kernel and leaf.is_inexact], least=2)
+    scales = _mostly_zero([leaf for leaf in full if is_scale(leaf)], least=1)
     return [
         Finding(
             "zero",
             leaf.path,
-            f"one of {len(zero)} zero kernels (of {len(kernels)}): no gradient reaches them",
+            f"one of {len(kernels[0])} zero kernels (of {kernels[1]}): no gradient reaches them",
             threshold="at most half of all kernels are zero",
-            fix="draw all but the last at random, e.g. 'he_normal'",
+            fix=fixes.redraw(leaf.path, "he_normal", "all but the last at random"),
         )
-        for leaf in zero
+        for leaf in kernels[0]
+    ] + [
+        Finding(
+            "zero",
+            leaf.path,
+            f"one of {len(scales[0])} zero scales (of {scales[1]}): the layer's outputs are 0",
+            threshold="at most half of all scales are zero",
+            fix=fixes.redraw(leaf.path, "ones", "unless the layer multiplies by 1 + scale"),
+        )
+        for leaf in scales[0]
     ]
+
+
+def _mostly_zero(leaves: list[Leaf], least: int) -> tuple[list[Leaf], int]:
+    """The zero leaves, if they are the majority and at least so many; and how many leaves exist."""
+    zero = [leaf for leaf in leaves if not leaf.values.any()]
+    return (zero if len(zero) >= least and len(zero) > len(leaves) / 2 else []), len(leaves)
 
 
 def _seeds(seed_fn: Callable[[int], PyTree], host: str, layers: Layers | None) -> list[Finding]:

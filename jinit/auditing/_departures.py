@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jinit.auditing._leaves import Leaf, relative_error
+from jinit.auditing._fixes import Fixes
+from jinit.auditing._functions import farthest, is_deterministic, reference_draws
+from jinit.auditing._leaves import Leaf, Moments, moments
 from jinit.findings import Finding
-from jinit.frameworks._layout import Layers
 from jinit.initializers import NamedInitializer
 from jinit.parameters._rules import Assignment, assign
 from jinit.typing import PyTree
@@ -21,6 +23,8 @@ from jinit.typing import PyTree
 # Chance that a healthy model has any finding on σ or a mean; each leaf gets an equal share.
 ALPHA = 1e-3
 _ALPHA_SOURCE = f"false alarms: {ALPHA:g} for all leaves together (Bonferroni)"
+# Findings that say nothing about a leaf whose rule is deterministic.
+_DETERMINED = ("symmetric", "zero", "duplicated", "copies", "out of proportion")
 _SIGMA_SOURCE = f"Wilson & Hilferty 1931; {_ALPHA_SOURCE}"
 
 
@@ -42,8 +46,8 @@ class _Departure:
 def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment]) -> list[Finding]:
     """Drops the findings about properties that the rules determine.
 
-    A rule determines σ and mean of its leaf, which :func:`against_rules` checks. A deterministic
-    rule also determines whether units are equal or zero.
+    A rule determines σ, mean and size of its leaf, which :func:`against_rules` checks. A
+    deterministic rule also determines whether entries, units or leaves are equal or zero.
     """
     given = {assignment.leaf for assignment in assignments if assignment.initializer is not None}
     fixed = {assignment.leaf for assignment in assignments if not _is_drawn(assignment)}
@@ -51,16 +55,25 @@ def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment])
     def meant(finding: Finding) -> bool:
         if finding.kind in ("mean", "wrong fan", "scale"):
             return finding.where in given
-        return finding.kind in ("symmetric", "zero") and finding.where in fixed
+        return finding.kind in _DETERMINED and finding.where in fixed
 
     return [finding for finding in findings if not meant(finding)]
 
 
 def _is_drawn(assignment: Assignment) -> bool:
-    """Whether the leaf's entries are random: False if kept, True if the law is unknown."""
-    if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
-        return assignment.initializer is not None
-    return assignment.initializer.law(_kernel(assignment)).is_drawn
+    """Whether the leaf's entries are random: False if kept."""
+    if assignment.initializer is None:
+        return False
+    if _has_law(assignment):
+        assert isinstance(assignment.initializer, NamedInitializer)
+        return assignment.initializer.law(_kernel(assignment)).is_drawn
+    narrow = _as_drawn(assignment)
+    draws = [np.asarray(narrow.draw(jax.random.key(seed))) for seed in (0, 1)]
+    return not is_deterministic(draws)
+
+
+def _has_law(assignment: Assignment) -> bool:
+    return isinstance(assignment.initializer, NamedInitializer) and assignment.stddev is not None
 
 
 def _kernel(assignment: Assignment) -> tuple[int, ...]:
@@ -77,26 +90,63 @@ def against_rules(
     leaves: Sequence[Leaf],
     assignments: Sequence[Assignment],
     params: PyTree,
-    host: str,
-    layers: Layers | None,
+    fixes: Fixes,
 ) -> list[Finding]:
     """Reports leaves that differ from their rules, with a false-alarm rate of ALPHA in total."""
-    quantile = NormalDist().inv_cdf(1 - ALPHA / (4 * max(1, len(assignments))))
+    share = ALPHA / max(1, len(assignments))
+    quantile = NormalDist().inv_cdf(1 - share / 4)
     defaults = {}
     # If the layer of any leaf is unknown, so are the host's defaults, and they are not compared.
     with contextlib.suppress(ValueError, TypeError):
-        defaults = {item.leaf: item for item in assign(params, host, host=host, layers=layers)}
+        given = assign(params, fixes.host, host=fixes.host, layers=fixes.layers)
+        defaults = {item.leaf: item for item in given}
+    by_path = {assignment.leaf: assignment for assignment in assignments}
     findings = []
-    for leaf, assignment in zip(leaves, assignments, strict=True):
-        if not isinstance(assignment.initializer, NamedInitializer) or assignment.stddev is None:
+    for leaf in leaves:
+        assignment = by_path[leaf.path]
+        if assignment.initializer is None or not leaf.values.size:
             continue
-        if not np.isfinite(leaf.flat).all() or not leaf.flat.size:
+        if not np.isfinite(leaf.entries).all():
             continue
-        departure = _departure(leaf, assignment, quantile)
+        if _has_law(assignment):
+            departure = _departure(leaf, assignment, quantile)
+        else:
+            departure = _from_function(leaf, assignment, share)
         if departure is not None:
-            default = defaults.get(leaf.path)
-            findings.append(_not_applied(leaf, assignment, departure, default, host, quantile))
+            default = _default_instead(leaf, departure, defaults.get(leaf.path), fixes, quantile)
+            findings.append(_not_applied(leaf, assignment, departure, default, fixes))
     return findings
+
+
+def _from_function(leaf: Leaf, assignment: Assignment, share: float) -> _Departure | None:
+    """The first difference from the draws of a rule that is a function."""
+    draws = reference_draws(_as_drawn(assignment))
+    name = f"the rule {assignment.rule!r}"
+    if not all(np.isfinite(draw.astype(complex)).all() for draw in draws):
+        return _Departure(f"finite entries, but {name} gives NaN or inf", "finite draws")
+    if is_deterministic(draws):
+        return _from_entries(leaf, draws[0], name)
+    found = farthest(leaf, draws, share)
+    if found is None:
+        return None
+    evidence, threshold = found
+    is_sigma = evidence.partition(" ")[0] in ("log", "σ")
+    return _Departure(evidence.format(rule=name), threshold, _ALPHA_SOURCE, is_sigma)
+
+
+def _as_drawn(assignment: Assignment) -> Assignment:
+    """The assignment with a dtype that JAX draws; a checkpoint can have a wider one."""
+    return replace(assignment, dtype=jax.dtypes.canonicalize_dtype(assignment.dtype))
+
+
+def _from_entries(leaf: Leaf, expected: np.ndarray, name: str) -> _Departure | None:
+    """A difference from entries that a deterministic rule gives."""
+    size = float(np.abs(expected).max())
+    if np.allclose(leaf.values.astype(complex), expected.astype(complex), 0.01, 0.01 * size):
+        return None
+    flat = leaf.flat
+    evidence = f"entries from {flat.min():.3g} to {flat.max():.3g}, which {name} does not give"
+    return _Departure(evidence, "entries within 1 %")
 
 
 def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departure | None:
@@ -104,35 +154,34 @@ def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departur
     initializer, stddev = assignment.initializer, assignment.stddev
     assert isinstance(initializer, NamedInitializer)
     assert stddev is not None
-    flat, law, name = leaf.flat, initializer.law(_kernel(assignment)), str(initializer)
-    if not _is_drawn(assignment):
-        # A checkpoint can have a wider dtype than JAX draws.
-        narrow = replace(assignment, dtype=jax.dtypes.canonicalize_dtype(assignment.dtype))
-        expected = np.asarray(narrow.draw(jax.random.key(0)))
-        size = float(np.abs(expected).max())
-        if np.allclose(leaf.values.astype(complex), expected.astype(complex), 0.01, 0.01 * size):
-            return None
-        evidence = f"entries from {flat.min():.3g} to {flat.max():.3g}, which {name} does not give"
-        return _Departure(evidence, "entries within 1 %")
-    if flat.size < 2:
+    law, name = initializer.law(_kernel(assignment)), str(initializer)
+    if not law.is_drawn:
+        expected = np.asarray(_as_drawn(assignment).draw(jax.random.key(0)))
+        return _from_entries(leaf, expected, name)
+    if leaf.values.size < 2:
         return None
-    sigma, error = float(flat.std()), _sigma_error(flat, quantile)
-    if not _agrees(sigma, stddev, error):
-        evidence = f"σ {sigma:.3g}, but {name} gives {stddev:.3g}"
+    sample = moments(leaf.entries)
+    error = _sigma_error(sample, quantile)
+    if not _agrees(sample.stddev, stddev, error):
+        evidence = f"σ {sample.stddev:.3g}, but {name} gives {stddev:.3g}"
         threshold = f"|log(σ / expected)| < {error + 0.005:.2g}"
         return _Departure(evidence, threshold, _SIGMA_SOURCE, is_sigma=True)
-    if abs(flat.mean() - law.mean) > (quantile / math.sqrt(flat.size) + 0.005) * stddev:
-        evidence = f"mean {flat.mean():.3g}, but {name} gives {law.mean:.3g}"
-        distance = (quantile / math.sqrt(flat.size) + 0.005) * stddev
+    distance = (quantile / math.sqrt(sample.count) + 0.005) * stddev
+    if abs(sample.mean - law.mean) > distance:
+        evidence = f"mean {sample.mean:.3g}, but {name} gives {law.mean:.3g}"
         return _Departure(evidence, f"|mean - expected| <= {distance:.2g}", _ALPHA_SOURCE)
     one_law = assignment.layout is None or not assignment.layout.fused
-    slack = 0.01 * stddev
-    if one_law and (flat.min() < law.low - slack or flat.max() > law.high + slack):
+    # Half precision rounds entries by half a unit of its last place.
+    precision = jnp.finfo(leaf.values.dtype)  # type: ignore[no-untyped-call]
+    slack = 0.01 * stddev + float(precision.eps) * min(law.high, 10 * stddev)
+    # Of complex entries, the law bounds the modulus.
+    lowest = -law.high if np.iscomplexobj(leaf.values) else law.low
+    if one_law and (sample.low < lowest - slack or sample.high > law.high + slack):
         evidence = (
-            f"range [{flat.min():.3g}, {flat.max():.3g}], but {name} stays in "
+            f"range [{sample.low:.3g}, {sample.high:.3g}], but {name} stays in "
             f"[{law.low:.3g}, {law.high:.3g}]"
         )
-        return _Departure(evidence, f"bounds with a slack of 0.01 σ = {slack:.2g}")
+        return _Departure(evidence, f"bounds with a slack of {slack:.2g}")
     orthogonal = initializer.name.rpartition("*")[2] in ("orthogonal", "scaled_orthogonal")
     if orthogonal and leaf.is_kernel and not _orthogonal(leaf):
         evidence = f"columns are not orthogonal, but {name} gives orthogonal ones"
@@ -154,27 +203,38 @@ def _orthogonal(leaf: Leaf) -> bool:
     return bool(np.abs(difference).max() < 0.05)
 
 
+def _default_instead(
+    leaf: Leaf,
+    departure: _Departure,
+    default: Assignment | None,
+    fixes: Fixes,
+    quantile: float,
+) -> str:
+    """The host's default if the leaf has its σ; "" otherwise."""
+    if not departure.is_sigma or default is None or not default.stddev:
+        return ""
+    sample = moments(leaf.entries)
+    if not _agrees(sample.stddev, default.stddev, _sigma_error(sample, quantile)):
+        return ""
+    return f"; it is the default of {fixes.host} ({default.initializer})"
+
+
 def _not_applied(
     leaf: Leaf,
     assignment: Assignment,
     departure: _Departure,
-    default: Assignment | None,
-    host: str,
-    quantile: float,
+    default: str,
+    fixes: Fixes,
 ) -> Finding:
-    """The finding for a departure; names the host's default if the leaf has the default's σ."""
-    kind, evidence = "rule not applied", departure.evidence
-    fix = f"check that the rule {assignment.rule!r} is applied, and its fans"
-    if (
-        departure.is_sigma
-        and default is not None
-        and default.stddev
-        and _agrees(float(leaf.flat.std()), default.stddev, _sigma_error(leaf.flat, quantile))
-    ):
-        kind = "host default"
-        evidence += f"; it is the default of {host} ({default.initializer})"
-        fix = f"use the drawn parameters: the rule {assignment.rule!r} never reached this leaf"
-    return Finding(kind, leaf.path, evidence, departure.threshold, departure.source, fix)
+    """The finding for a departure."""
+    return Finding(
+        "host default" if default else "rule not applied",
+        leaf.path,
+        departure.evidence + default,
+        departure.threshold,
+        departure.source,
+        fixes.redraw(leaf.path, "", f"and see why the rule {assignment.rule!r} missed this leaf"),
+    )
 
 
 def _agrees(sigma: float, expected: float, error: float) -> bool:
@@ -184,13 +244,14 @@ def _agrees(sigma: float, expected: float, error: float) -> bool:
     return abs(math.log(sigma / expected)) < error + 0.005
 
 
-def _sigma_error(flat: np.ndarray, quantile: float) -> float:
+def _sigma_error(sample: Moments, quantile: float) -> float:
     """How far log σ of a sample may fall below the true value, at a quantile of the normal law.
 
     Uses Wilson & Hilferty's (1931) cube-root approximation of the χ² law of a sample variance.
     Tails heavier than a normal's reduce the degrees of freedom.
     """
-    freedom = (flat.size - 1) / (2 * relative_error(flat) ** 2 * flat.size)
-    freedom = min(freedom, flat.size - 1)
+    freedom = (sample.count - 1) / (2 * sample.error**2 * sample.count)
+    # A complex entry has two parts.
+    freedom = min(freedom, (2 if np.iscomplexobj(sample.mean) else 1) * (sample.count - 1))
     root = 1 - 2 / (9 * freedom) - quantile * math.sqrt(2 / (9 * freedom))
     return math.inf if root <= 0 else -1.5 * math.log(root)

@@ -27,13 +27,23 @@ LAWS = (
     "orthogonal(scale=0.01)", "scaled_orthogonal(activation=tanh)", "scaled_for(activation=relu)",
     "scaled_for(activation=gelu)", "edge_of_chaos(activation=tanh, sigma_b=0.1)", "random_walk",
     "siren", "siren(is_first=True)", "spectral", "mup(role=output)", "normal(stddev=0.02)",
-    "truncated_normal(stddev=0.02)", "normal(stddev=0.01)", "rademacher", "sparse",
+    "truncated_normal(stddev=0.02)", "normal(stddev=0.01)", "rademacher(stddev=0.15)",
+    "sparse(sparsity=0.5, stddev=0.2)",
     "variance_scaling(scale=1.0, mode=fan_avg, distribution=uniform)", "zeros",
     "uniform_range(low=-0.1, high=0.1)", "looks_linear", "hadamard", "identity",
 )  # fmt: skip
 BIASES = ("zeros", "constant(value=0.1)", "normal(stddev=0.1)", "uniform_range(-0.1, 0.1)")
 SQUARE = {"looks_linear": (48, 64), "hadamard": (64, 64), "identity": (48, 48)}
-REAL = ("spectral", "looks_linear", "hadamard", "sparse", "rademacher", "siren")
+PLAIN = ("sparse", "rademacher")
+NOT_COMPLEX = (
+    "truncated",
+    "uniform_range",
+    "spectral",
+    "looks_linear",
+    "hadamard",
+    *PLAIN,
+    "siren",
+)
 
 
 @dataclass
@@ -59,8 +69,10 @@ def healthy_tree(number):
         spec, shape = KINDS[kinds[(number + place) % len(kinds)]]
         if law in SQUARE:
             spec, shape = "dense", SQUARE[law]
-        if dtype == "complex64" and law.startswith(REAL):
+        if dtype == "complex64" and law.startswith(NOT_COMPLEX):
             law = "he_normal"
+        if law.startswith(PLAIN):
+            spec, shape = "dense", (48, 40)
         scale = int(rng.integers(1, 3))
         if spec in ("dense", "conv") and law not in SQUARE:
             shape = (*shape[:-2], scale * shape[-2], shape[-1])
@@ -69,6 +81,8 @@ def healthy_tree(number):
         shapes[path] = _host_shape(spec, shape, host)
         bias = f"layer_{place}/bias"
         layers[bias], rules[bias] = "bias", BIASES[(number + place) % len(BIASES)]
+        if dtype == "complex64" and rules[bias].startswith(NOT_COMPLEX):
+            rules[bias] = "normal(stddev=0.1)"
         shapes[bias] = (shape[-1],)
     for path, kind, rule, shape in (
         ("norm/scale", "vector", "ones", (40,)),

@@ -15,6 +15,7 @@ from scipy import stats
 import jinit
 from jinit import frameworks, initializers, parameters
 from jinit.auditing import _departures
+from jinit.frameworks._paths import path_of
 
 K = jax.random.key(0)
 IMAGE = jnp.zeros((1, 12, 12, 16))
@@ -172,7 +173,6 @@ HEALTHY = {
         jnp.zeros((1, 20)),
     ),
     "nnx linear": lambda: nnx_model(lambda rngs: nnx.Linear(30, 200, rngs=rngs)),
-    "nnx lstm": lambda: nnx_model(lambda rngs: nnx.OptimizedLSTMCell(16, 32, rngs=rngs)),
     "nnx attention": lambda: nnx_model(lambda rngs: nnx.MultiHeadAttention(4, 32, 32, rngs=rngs)),
     "haiku mlp": lambda: haiku(hk_mlp, jnp.zeros((1, 20))),
     "haiku cnn": lambda: haiku(hk_cnn, IMAGE),
@@ -181,7 +181,6 @@ HEALTHY = {
     "equinox cnn": lambda: equinox(eqx_cnn),
     "equinox attention": lambda: equinox(eqx_attention),
     "keras cnn": lambda: keras_model(keras_cnn),
-    "keras rnn": lambda: keras_model(keras_rnn),
     "keras mlp": lambda: keras_model(keras_mlp),
     "torch mlp": lambda: torch_model(
         lambda t: t.nn.Sequential(t.nn.Linear(20, 64), t.nn.ReLU(), t.nn.Linear(64, 10))
@@ -248,6 +247,40 @@ def test_haiku_does_not_count_strides():
 def test_torch_reads_outputs_as_inputs_in_a_transposed_convolution():
     make = torch_model(lambda t: t.nn.ConvTranspose2d(16, 256, 3))
     assert "too small" in found(make, "wrong fan", "weight").evidence
+
+
+GATES = {
+    "nnx lstm": (lambda: nnx_model(lambda rngs: nnx.OptimizedLSTMCell(16, 32, rngs=rngs)), 4),
+    "nnx gru": (lambda: nnx_model(lambda rngs: nnx.GRUCell(16, 32, rngs=rngs)), 3),
+    "keras lstm": (lambda: keras_model(keras_rnn), 4),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates_drawn_as_one_orthogonal_kernel(name):
+    """Flax and Keras draw (hidden, gates · hidden): each gate has 1/√gates of its own σ, 1/√32."""
+    build, number = GATES[name]
+    make, layers, host = build()
+    params = make(3)
+    (finding,) = jinit.audit(params, host=host, layers=layers)
+    assert finding.kind == "wrong fan"
+    assert f"1/√{number} = {number**-0.5:.2g}" in finding.evidence
+    leaf = next(
+        value
+        for path, value in jax.tree_util.tree_leaves_with_path(params)
+        if path_of(path) == finding.where
+    )
+    gate = np.asarray(getattr(leaf, "value", leaf))[:, :32]
+    assert np.std(gate) / 32**-0.5 == pytest.approx(number**-0.5, rel=0.05)
+
+
+def test_gates_drawn_one_by_one_are_healthy():
+    layers = {"cell": "recurrent((32, 32, 32, 32))"}
+    shapes = {"cell": jax.ShapeDtypeStruct((32, 128), "float32")}
+    params = jinit.initialize(K, shapes, {"cell": "orthogonal"}, layers=layers)
+    assert jinit.audit(params, layers=layers) == []
+    params = {"cell": initializers.orthogonal()(K, (32, 128))}
+    assert [f.kind for f in jinit.audit(params, layers=layers)] == ["wrong fan"]
 
 
 def test_two_keras_layers_with_one_initializer():

@@ -1,0 +1,74 @@
+"""Writes fixes as statements that run where the audit ran; they use its arguments by name."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jinit.frameworks._layout import Layers
+from jinit.parameters._rules import Rules
+
+# A longer mapping is named, not printed.
+_FEW_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """What a fix has to repeat of the call of ``audit``.
+
+    Attributes:
+      leaves: the number of leaves.
+      host, layers, rules: the arguments of ``audit``.
+      patterns: path → pattern of the rule that the leaf has; leaves that rules keep are missing.
+      is_wide: whether JAX must first be told to draw 64 bits.
+    """
+
+    leaves: int
+    host: str = "flax"
+    layers: Layers | None = None
+    rules: Rules | None = None
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    is_wide: bool = False
+
+    def redraw(self, path: str, rule: str, comment: str = "") -> str:
+        """The statement that draws one leaf again, and a comment.
+
+        Args:
+          path: the path of the leaf.
+          rule: a spec string, for a leaf without a rule among ``rules``.
+          comment: words after ``#``; "" for none.
+
+        >>> print(Fixes(1).redraw("kernel", "he_normal"))
+        params = jinit.initialize(jax.random.key(0), params, {'kernel': 'he_normal'})
+        """
+        words = f"  # {comment}" if comment else ""
+        return f"{self._statement(self._rules(path, rule))}{words}"
+
+    def _rules(self, path: str, rule: str) -> str:
+        given = repr(rule)
+        if self.rules is not None and path in self.patterns:
+            if isinstance(self.rules, str):
+                # A preset draws with the fans of its host, mistakes included.
+                return repr(self.rules)
+            own = self.rules[self.patterns[path]]
+            given = repr(own) if isinstance(own, str) else f"rules[{self.patterns[path]!r}]"
+        # A pattern that no leaf uses is refused.
+        keep = ", '*': 'keep'" if self.leaves > 1 else ""
+        # Names may contain the characters of patterns.
+        return f"{{{glob.escape(path)!r}: {given}{keep}}}"
+
+    def _statement(self, rules: str) -> str:
+        wide = "jax.config.update('jax_enable_x64', True); " if self.is_wide else ""
+        return f"{wide}params = jinit.initialize(jax.random.key(0), params, {rules}{self._call()})"
+
+    def _call(self) -> str:
+        host = "" if self.host == "flax" else f", host={self.host!r}"
+        if self.layers is None:
+            return host
+        written = "layers"
+        if isinstance(self.layers, Mapping) and len(self.layers) <= _FEW_LAYERS:
+            kinds = dict(self.layers)
+            if all(isinstance(kind, str) for kind in kinds.values()):
+                written = repr(kinds)
+        return f"{host}, layers={written}"

@@ -1,0 +1,238 @@
+"""Faults of single leaves: copies, entries out of all proportion, numbers that are no weights."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from scipy import stats
+
+import jinit
+from jinit import initializers
+from jinit.auditing import _copies, _functions
+from jinit.auditing._leaves import Leaf, moments
+
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(0, 1 / 8, (64, 32)).astype("f4")
+
+
+def kinds(params, **options):
+    return {finding.where: finding.kind for finding in jinit.audit(params, **options)}
+
+
+def shards(shape, axis, number, dtype="f4"):
+    part = RNG.normal(size=[n // number if a == axis else n for a, n in enumerate(shape)]) / 12
+    return np.concatenate([part.astype(dtype)] * number, axis)
+
+
+@pytest.mark.parametrize("dtype", ["f4", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, "c8"])
+@pytest.mark.parametrize(
+    ("shape", "axis", "number", "kind"),
+    [((64, 48), 0, 2, "dense"), ((64, 48), 0, 4, "dense"), ((3, 3, 32, 24), 2, 4, "conv"),
+     ((3, 3, 32, 24), 0, 3, "conv"), ((96, 40), 0, 2, "embedding"), ((96, 40), 1, 4, "embedding"),
+     ((4, 24, 32), 0, 4, "dense(batch=1)")],
+)  # fmt: skip
+def test_equal_shards_along_every_axis(shape, axis, number, kind, dtype):
+    (finding,) = jinit.audit({"w": shards(shape, axis, number, dtype)}, layers={"w": kind})
+    assert finding.kind == "copies"
+    length = shape[axis]
+    assert f"{length - length // number} of {length} slices along axis {axis}" in finding.evidence
+
+
+@pytest.mark.parametrize("dtype", ["f4", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn])
+def test_what_repeats_by_chance_or_on_purpose_is_no_copy(dtype):
+    """Few inputs in half precision, rows of padding, a table of one kind, signs, sparse rows."""
+    some = RNG.normal(size=(4096, 2)).astype(dtype) / dtype_of(dtype, 2)
+    padded = RNG.normal(size=(96, 40)).astype(dtype)
+    padded[50:] = dtype_of(dtype, 0)
+    signs = np.sign(RNG.normal(size=(40, 6))).astype(dtype) * dtype_of(dtype, 0.25)
+    mean = RNG.normal(size=(400, 40)).astype(dtype)
+    mean[390:] = mean[389]
+    for table in (some, padded, mean):
+        assert kinds({"w": table}, layers={"w": "embedding"}) == {}
+    assert _copies.inside(Leaf("w", signs, None), None) is None
+
+
+def dtype_of(dtype, value):
+    return np.dtype(dtype).type(value)
+
+
+def test_leaves_that_share_memory_or_are_no_draws_are_not_duplicated():
+    table = RNG.normal(size=(64, 32)).astype("f4")
+    tied = {"embed": table, "head": table.T, "flat": table.reshape(-1)}
+    assert "duplicated" not in kinds(tied).values()
+    assert "duplicated" in kinds(tied | {"head": table.T.copy()}).values()
+    position = np.arange(64)[:, None] / 1e4 ** (np.arange(32) / 32)
+    fixed = {
+        "sinusoids": np.sin(position).astype("f4"),
+        "decay": np.log(np.tile(np.arange(1.0, 33.0), (64, 1))),
+        "cosines": np.cos(np.pi * np.outer(np.arange(64) + 0.5, np.arange(64)) / 64),
+        "lattice": np.asarray(initializers.hadamard()(jax.random.key(0), (64, 64))),
+    }
+    for name, values in fixed.items():
+        assert "duplicated" not in kinds({"one": values, "two": values.copy()}).values(), name
+    half = RNG.normal(size=(64, 32)).astype(ml_dtypes.bfloat16).astype("f4")
+    assert "duplicated" in kinds({"one": half, "two": half.copy()}).values()
+
+
+def test_halves_of_an_antisymmetric_network_are_copies_on_purpose():
+    net = {"kernel": KERNEL, "bias": np.zeros(32, "f4")}
+    copy = {name: leaf.copy() for name, leaf in net.items()}
+    assert kinds({"plus": net, "minus": copy}) == {}
+    assert kinds({"one": net, "other": copy}) == {"other/kernel": "duplicated"}
+    assert kinds({"plus": net, "minus": copy | {"bias": np.ones(32, "f4")}}) == {
+        "plus/kernel": "duplicated"
+    }
+
+
+JUNK = np.array([0, -2.5e-29, 9.3e27, -2.0, 1.1e-44, 0, -9e27, 3], "f4")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "values", "layer"),
+    [
+        ("bias", JUNK, "bias"),
+        ("bias", np.array([1e-30, 2e-30, 0.5, 1e-40], "f4"), "bias"),
+        ("scale", JUNK, "vector"),
+        ("scale", np.full(8, 1e-12, "f4"), "vector"),
+        ("temperature", np.float32(1e30), "vector"),
+        ("table", np.where(RNG.random((99, 16)) < 0.05, 1e30, 1).astype("f4"), "embedding"),
+        ("table", np.full((9, 4), 1e-20) * RNG.normal(size=(9, 4)), "embedding"),
+        ("w", np.where(np.arange(2048).reshape(64, 32) == 77, 1e5, KERNEL), "dense"),
+        ("w", np.where(RNG.random((64, 32)) < 0.05, 1e30 + 1e30j, KERNEL), "dense"),
+    ],
+)
+def test_entries_out_of_all_proportion(leaf, values, layer):
+    found = kinds({leaf: values, "ok": KERNEL}, layers={leaf: layer, "ok": "dense"})
+    assert found == {leaf: "out of proportion"}
+
+
+@pytest.mark.parametrize(
+    ("leaf", "values"),
+    [
+        ("log_decay", np.log(np.arange(1, 257.0))),
+        ("frequencies", 2.0 ** np.arange(20)),
+        ("inverse_frequencies", 1e6 ** -(np.arange(64) / 64)),
+        ("mask", np.triu(np.full((8, 8), np.finfo("f4").min), 1)),
+        ("logit_scale", np.float32(100)),
+        ("gamma", np.full(8, 1e-6, "f4")),
+        ("bias", np.array([0, 0, 1, 1, 5.0])),
+        ("count", np.int64(10**9)),
+    ],
+)
+def test_tables_masks_and_small_scales_are_in_proportion(leaf, values):
+    assert kinds({leaf: values, "ok": {"kernel": KERNEL}}) == {}
+
+
+def test_scales_that_are_mostly_zero():
+    zero, one = {"scale": np.zeros(8, "f4")}, {"scale": np.ones(8, "f4")}
+    assert kinds({"a": zero}) == {"a/scale": "zero"}
+    assert kinds({"a": zero, "b": one}) == {}
+    assert kinds({"a": zero, "b": one, "c": zero}) == {"a/scale": "zero", "c/scale": "zero"}
+    # A gate of one entry starts at 0 on purpose (SkipInit, ReZero).
+    assert kinds({"a": {"scale": np.zeros((), "f4")}, "b": {"scale": np.zeros(1, "f4")}}) == {}
+    assert kinds({"a": zero}, rules={"*": "zeros"}) == {}
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1e-30, 1e300])
+def test_float64_kernels_of_any_size(size):
+    """σ² leaves the range of floats; Moments must not."""
+    values = size * RNG.normal(size=(64, 32))
+    sample = moments(values.ravel())
+    assert sample.rms / size == pytest.approx(np.sqrt(np.mean((values / size) ** 2)), rel=1e-12)
+    (finding,) = jinit.audit({"kernel": values})
+    assert finding.kind == ("scale" if size < 1 else "out of proportion")
+    # Without a warning or an error where NumPy raises.
+    with np.errstate(all="raise", under="ignore"):
+        assert jinit.audit({"kernel": values}) == [finding]
+    with np.errstate(all="raise", under="ignore"):
+        jinit.audit({"kernel": values}, rules={"kernel": "he_normal"})
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.ones((4, 3), np.int8), "dtype"),
+        (np.ones((4, 3), bool), "dtype"),
+        (np.ones((0, 3), "f4"), "empty"),
+    ],
+)
+def test_kernels_that_are_no_weights(values, kind):
+    assert kinds({"kernel": values}) == {"kernel": kind}
+    # Positions, counts and masks of any rank are no kernels, if only their rank says so.
+    assert kinds({"positions": values, "ok": KERNEL}, layers={"ok": "dense"}) == {}
+
+
+def test_a_tree_without_arrays_is_not_healthy():
+    with pytest.raises(ValueError, match="params: got 'no arrays'"):
+        jinit.audit({})
+
+
+def test_moments_of_complex_numbers_against_scipy():
+    entries = RNG.normal(size=4000) + 1j * RNG.normal(size=4000) + 0.3
+    sample = moments(entries)
+    parts = np.array([entries.real, entries.imag])
+    assert sample.stddev == pytest.approx(np.sqrt(parts.var(axis=1).sum()))
+    assert sample.mean == pytest.approx(entries.mean())
+    # |w − μ|² of a complex normal has the law of χ²₂: κ − 1 = Var/E² = 1.
+    assert sample.error == pytest.approx(np.sqrt(1 / 4000) / 2, rel=0.1)
+
+
+def test_students_quantile_is_scipys():
+    for probability in (0.6, 0.975, 1 - 1e-4, 1 - 1e-7):
+        expected = stats.t.ppf(probability, _functions.DRAWS - 1)
+        assert _functions._student(probability) == pytest.approx(expected, rel=1e-6)
+
+
+CALLS = {
+    "he_normal": lambda key, shape, dtype: initializers.he_normal()(key, shape, dtype),
+    "ones": lambda key, shape, dtype: jnp.ones(shape, dtype),
+    "wide": lambda key, shape, dtype: jax.random.normal(key, shape, dtype),
+    "uniform": lambda key, shape, dtype: jax.random.uniform(
+        key, shape, dtype, -np.sqrt(6 / 64), np.sqrt(6 / 64)
+    ),
+    "shifted": lambda key, shape, dtype: 0.05 + initializers.he_normal()(key, shape, dtype),
+    "constant": lambda key, shape, dtype: jnp.full(shape, 0.1, dtype),
+    "nan": lambda key, shape, dtype: jnp.full(shape, jnp.nan, dtype),
+}
+
+
+@pytest.mark.parametrize("drawn", CALLS)
+@pytest.mark.parametrize("rule", CALLS)
+def test_rules_that_are_functions_are_checked(drawn, rule):
+    params = {"kernel": np.asarray(CALLS[drawn](jax.random.key(5), (64, 48), "float32"))}
+    if drawn == "nan":
+        assert kinds(params) == {"kernel": "not finite"}
+        return
+    found = kinds(params, rules={"*": CALLS[rule]})
+    if drawn == rule:
+        assert found == {}
+    else:
+        assert found["kernel"] in ("rule not applied", "symmetric")
+
+
+@pytest.mark.slow
+def test_false_alarms_of_functions_have_the_stated_rate():
+    """6,000 leaves at a rate of 5 %: entries that depend on one another, and few of them."""
+    laws = [jax.nn.initializers.orthogonal(), jax.nn.initializers.normal(), jax.random.exponential]
+    alarms = 0
+    for law in laws:
+        for shape in ((4, 3), (16, 16)):
+            draw = jax.jit(jax.vmap(lambda key, law=law, shape=shape: law(key, shape)))
+            values = np.asarray(draw(jax.random.split(jax.random.key(1), 9000)))
+            for own, *others in values.reshape(1000, 9, *shape):
+                alarms += _functions.farthest(Leaf("w", own, None), others, 0.05) is not None
+    assert 0 < alarms <= stats.binom.isf(1e-4, 6000, 0.05)
+
+
+def test_a_healthy_tree_with_functions_as_rules_on_float64_and_stacks():
+    shapes = {
+        "a": jax.ShapeDtypeStruct((3, 24, 32), "float32"),
+        "b": jax.ShapeDtypeStruct((), "f4"),
+    }
+    rules = {"a": CALLS["he_normal"], "b": lambda key, shape, dtype: jax.random.normal(key, shape)}
+    layers = {"a": "dense(batch=1)", "b": "vector"}
+    params = jinit.initialize(jax.random.key(0), shapes, rules, layers=layers)
+    assert kinds(params, rules=rules, layers=layers) == {}
+    wide = {name: np.asarray(leaf, np.float64) for name, leaf in params.items()}
+    assert kinds(wide, rules=rules, layers=layers) == {}
