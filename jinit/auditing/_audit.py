@@ -57,8 +57,8 @@ def audit(
     E|w − mean|/σ of the leaf must be among those of the draws by Student's t, at the same rate.
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
-    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise. :mod:`jinit.probes` runs the
-    model and finds blocked gradients in other cases.
+    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise.
+    :mod:`jinit.probes` runs the model and finds blocked gradients in other cases.
 
     Args:
       params: a pytree of arrays: initial parameters, before any training.

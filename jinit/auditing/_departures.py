@@ -122,8 +122,6 @@ def _from_function(leaf: Leaf, assignment: Assignment, share: float) -> _Departu
     """The first difference from the draws of a rule that is a function."""
     draws = reference_draws(_as_drawn(assignment))
     name = f"the rule {assignment.rule!r}"
-    if not all(np.isfinite(draw.astype(complex)).all() for draw in draws):
-        return _Departure(f"finite entries, but {name} gives NaN or inf", "finite draws")
     if is_deterministic(draws):
         return _from_entries(leaf, draws[0], name)
     found = farthest(leaf, draws, share)
@@ -154,7 +152,7 @@ def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departur
     initializer, stddev = assignment.initializer, assignment.stddev
     assert isinstance(initializer, NamedInitializer)
     assert stddev is not None
-    law, name = initializer.law(_kernel(assignment)), str(initializer)
+    law, name = initializer.law(_kernel(assignment), leaf.values.dtype), str(initializer)
     if not law.is_drawn:
         expected = np.asarray(_as_drawn(assignment).draw(jax.random.key(0)))
         return _from_entries(leaf, expected, name)

@@ -11,7 +11,7 @@ import jinit
 from jinit import initializers
 
 sys.path.insert(0, str(Path(__file__).parent))
-from healthy_trees import healthy_tree  # noqa: E402
+from healthy_trees import healthy_tree
 
 
 def called(initializer, key, shape, dtype):

@@ -204,6 +204,10 @@ def test_rules_that_are_functions_are_checked(drawn, rule):
     if drawn == "nan":
         assert kinds(params) == {"kernel": "not finite"}
         return
+    if rule == "nan":
+        with pytest.raises(ValueError, match="3072 NaN of 3072"):
+            jinit.audit(params, rules={"*": CALLS[rule]})
+        return
     found = kinds(params, rules={"*": CALLS[rule]})
     if drawn == rule:
         assert found == {}
