@@ -14,7 +14,7 @@ import pytest
 import jinit
 from jinit.auditing import read_checkpoint
 from jinit.cli import main
-from jinit.cli._output import interrupts_kept
+from jinit.cli._signals import interrupts_kept
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
 

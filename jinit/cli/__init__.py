@@ -1,28 +1,21 @@
 """Runs the command line ``jinit``: parses arguments, calls the library, prints.
 
-``jinit --help`` does not load JAX.
+``jinit --help`` does not load JAX. Importing this module loads nothing large, so that Ctrl-C is
+understood from the beginning.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Any
 
 from jinit import errors
-from jinit.cli._networks import phase, predict, probe, recommend
-from jinit.cli._output import interrupts_kept
-from jinit.cli._sweeps import plan, sweep
-from jinit.cli._weights import audit, describe, list_initializers
-
-try:
-    import tyro
-except ImportError:
-    raise errors.missing_extra("tyro", "lab", "the command line") from None
+from jinit.cli._signals import Received, interrupts_kept, signals_raised
+from jinit.cli._streams import abandoned, flushed, usable_streams
 
 
-@interrupts_kept()
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -30,58 +23,68 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments; default ``sys.argv[1:]``.
 
     Returns:
-      The exit code: 0 for success, 1 for a failure or for weights or networks that are not healthy,
-      2 for bad input, 130 after Ctrl-C.
+      The exit code: 0 for success, 1 for a failure, for output that could not be written, or for
+      weights or networks that are not healthy, 2 for bad input or a missing package, 130 after
+      Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
     """
-    if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
-        from jinit import __version__
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with usable_streams() as closed, signals_raised() as received, interrupts_kept():
+        try:
+            code = flushed(_code(arguments, received), closed)
+        except SystemExit as left:  # tyro's help and its complaints
+            if flushed(0, closed):
+                return 1
+            raise left from None
+        if received.numbers:
+            code = received.code
+        if argv is None and (received.numbers or _working()):
+            # A thread inside the compiler or a program cannot be stopped; an ordinary exit would
+            # wait for it or crash in JAX's runtime.
+            sys.stderr.flush()
+            os._exit(code)
+    return code
 
-        print(f"jinit {__version__}")
-        return 0
-    commands: dict[str, Any] = {
-        "sweep": sweep,
-        "plan": plan,
-        "initializers": list_initializers,
-        "describe": describe,
-        "audit": audit,
-        "probe": probe,
-        "predict": predict,
-        "phase": phase,
-        "recommend": recommend,
-    }
+
+def _code(arguments: Sequence[str], received: Received) -> int:
+    """Runs a command and turns what it raises into a message and an exit code."""
     try:
-        return int(
-            tyro.extras.subcommand_cli_from_dict(
-                commands,
-                prog="jinit",
-                description=(
-                    "Weight initialization for JAX: which initializer, why, and is the difference "
-                    "real or luck? Example: jinit sweep --initializer glorot_uniform he_normal "
-                    "--depth 8 --seeds 64"
-                ),
-                args=argv,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
-        )
-    except (ValueError, TypeError, errors.MissingExtraError) as error:
+        if arguments == ["--version"]:
+            from jinit import __version__
+
+            print(f"jinit {__version__}")
+            return 0
+        from jinit.cli._commands import answer
+
+        return answer(arguments)
+    except (errors.Refusal, errors.MissingExtraError) as error:
         # One line without a traceback: what is wrong, the value, what is allowed, the fix.
-        print(f"jinit: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), 2)
     except errors.HangError as error:
-        print(f"jinit: {error}", file=sys.stderr, flush=True)
-        # The hung thread is inside the compiler or a program and cannot be stopped; an ordinary
-        # exit would crash in JAX's runtime.
-        os._exit(1)
+        return _failed(str(error), 1)
     except BrokenPipeError:
-        # The reader closed the pipe; flushing to it at exit would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return abandoned(1)
     except OSError as error:
-        print(f"jinit: cannot write: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("jinit: interrupted", file=sys.stderr)
-        return 130
+        return _failed(f"cannot write: {error}", 1)
+    except KeyboardInterrupt as interrupt:
+        return _failed(str(interrupt) or "interrupted", 130)
+    except Exception as error:
+        if received.numbers:
+            # A library that was interrupted while it was imported raises an error of its own.
+            return _failed("interrupted", 130)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            where = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+            return _failed(f"out of memory: {str(error).partition(chr(10))[0]}{where}", 1)
+        raise
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"jinit: {message}", file=sys.stderr)
+    return code
+
+
+def _working() -> bool:
+    """Whether a thread of the engine still compiles or runs something."""
+    return any(thread.name.startswith("jinit-") for thread in threading.enumerate())

@@ -17,6 +17,8 @@ from jinit.sweep._grid import Grid
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from jinit.results import Table
+
 
 def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """Trains every combination of the axes on every seed and reports which initializer wins.
@@ -26,10 +28,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """
     whole_grid, baseline = _checked(grid, output)
     from jinit import report
-    from jinit.results._metrics import metric_for
     from jinit.sweep import SweepInterrupted, run
 
-    status = 0
+    ended: BaseException | None = None
     try:
         with report.SweepProgress(output.metric) as progress:
             table = run(
@@ -39,32 +40,63 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 tile=output.tile,
                 hang_after=output.hang_after,
             )
-    except SweepInterrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        if interrupted.table is None:
-            return 130
-        table, status = interrupted.table, 130
+    except (Exception, SweepInterrupted) as error:
+        finished: Table | None = getattr(error, "table", None)
+        if finished is None:
+            raise
+        ended, table = error, finished
         if baseline not in table["initializer"]:
             baseline = None
+    # The file comes first: printing fails where the reader has gone or the terminal is closed.
+    code = _write(table, output)
+    if isinstance(ended, SweepInterrupted):
+        print(ended, file=sys.stderr)
     if output.json:
         dump(report.to_json(table, metric=output.metric, baseline=baseline))
     else:
         report.show(table, metric=output.metric, baseline=baseline)
-    if output.out is not None:
-        table.write(output.out)
-        print(f"{len(table)} runs written to {output.out}", file=sys.stderr)
-    if output.plots is not None:
-        from jinit.report import plots
+    code = max(code, _draw(table, output, baseline))
+    if ended is None:
+        return code
+    if isinstance(ended, SweepInterrupted):
+        return 130  # main knows which signal it was
+    raise ended
 
-        metric = metric_for(table, output.metric)
+
+def _write(table: Table, output: RunOptions) -> int:
+    """Writes ``--out``; no signal but SIGKILL stops the writing. Returns the exit code."""
+    if output.out is None:
+        return 0
+    from jinit.engine._interrupts import held
+
+    try:
+        with held():
+            table.write(output.out)
+    except (OSError, MemoryError) as error:
+        print(f"jinit: cannot write: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(table)} runs written to {output.out}", file=sys.stderr)
+    return 0
+
+
+def _draw(table: Table, output: RunOptions, baseline: str | None) -> int:
+    """Draws ``--plots``; returns the exit code."""
+    if output.plots is None:
+        return 0
+    from jinit.report import plots
+    from jinit.results._metrics import metric_for
+
+    metric = metric_for(table, output.metric)
+    try:
         files = plots.save_all(table, output.plots, metric=metric, baseline=baseline)
-        print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
-        missing = [kind for kind in plots.KINDS if kind not in {file.stem for file in files}]
-        if missing:
-            print(
-                f"not drawn, this sweep has no data for them: {', '.join(missing)}", file=sys.stderr
-            )
-    return status
+    except OSError as error:
+        print(f"jinit: cannot write: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(files)} files written to {output.plots}/", file=sys.stderr)
+    missing = [kind for kind in plots.KINDS if kind not in {file.stem for file in files}]
+    if missing:
+        print(f"not drawn, this sweep has no data for them: {', '.join(missing)}", file=sys.stderr)
+    return 0
 
 
 def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:

@@ -23,7 +23,7 @@ class Held:
 
 
 @contextlib.contextmanager
-def held() -> Iterator[Held]:
+def held(numbers: tuple[int, ...] = ENDING) -> Iterator[Held]:
     """Notes signals that would raise an exception, instead of raising it.
 
     Signals whose action is the default of the operating system keep that action. Outside of the
@@ -41,7 +41,7 @@ def held() -> Iterator[Held]:
         noted.signals.append(number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in ENDING:
+        for number in numbers:
             if callable(signal.getsignal(number)):
                 before[number] = signal.signal(number, note)
     try:

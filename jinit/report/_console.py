@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import IO, TextIO, cast
 
 from jinit import errors
+from jinit.report._encoding import Encodable
 
 try:
     from rich import box
@@ -29,6 +31,7 @@ __all__ = [
     "TextColumn",
     "columns_that_fit",
     "console_width",
+    "encodable",
     "escaped",
     "natural_width",
     "new_table",
@@ -41,12 +44,18 @@ _WIDTH = 142
 
 def open_console(stream: TextIO | None) -> Console:
     """A console that writes to ``stream``; None is stdout."""
-    return Console(file=stream or sys.stdout, width=console_width(stream), highlight=False)
+    chosen = stream or sys.stdout or io.StringIO()  # stdout is None where a program has none
+    return Console(file=encodable(chosen), width=console_width(chosen), highlight=False)
 
 
-def console_width(stream: TextIO | None) -> int | None:
+def encodable(stream: TextIO, *, forgiving: bool = False) -> IO[str]:
+    """A stream for a console, see :class:`Encodable`."""
+    return cast(IO[str], Encodable(stream, forgiving=forgiving))
+
+
+def console_width(stream: TextIO) -> int | None:
     """The width in characters: fixed for files and pipes; None for a terminal, which knows it."""
-    return None if (stream or sys.stdout).isatty() else _WIDTH
+    return None if stream.isatty() else _WIDTH
 
 
 def new_table() -> RichTable:

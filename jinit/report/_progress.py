@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
 from types import TracebackType
 from typing import TextIO
 
-from jinit.report._console import BarColumn, Console, Progress, TextColumn, escaped
+from jinit.report._console import BarColumn, Console, Progress, TextColumn, encodable, escaped
 from jinit.report._plan import plan_line
 from jinit.report._text import interval_text
 from jinit.results import Table, summarize
@@ -38,7 +39,9 @@ class SweepProgress:
     """
 
     def __init__(self, metric: str = "test_accuracy", stream: TextIO | None = None) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False)
+        # A closed terminal or a pipe without a reader must not end the sweep.
+        shown = encodable(stream or sys.stderr or io.StringIO(), forgiving=True)
+        self._console = Console(file=shown, highlight=False)
         self._metric = metric
         self._bar: Progress | None = None
         self._done = self._failed = self._compiled = 0
@@ -92,7 +95,7 @@ class SweepProgress:
         eta = f"ETA {left:.0f} s" if math.isfinite(left) else "ETA —"
         text = (
             f"{self._done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
-            f" · {self._compiled} programs compiled"
+            f" · {self._compiled} compilations, draws included"
         )
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done, description=text)

@@ -1,0 +1,46 @@
+"""Parses arguments with tyro and calls the command that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jinit import errors
+from jinit.cli._networks import phase, predict, probe, recommend
+from jinit.cli._sweeps import plan, sweep
+from jinit.cli._weights import audit, describe, list_initializers
+
+try:
+    import tyro
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
+
+_COMMANDS: dict[str, Any] = {
+    "sweep": sweep,
+    "plan": plan,
+    "initializers": list_initializers,
+    "describe": describe,
+    "audit": audit,
+    "probe": probe,
+    "predict": predict,
+    "phase": phase,
+    "recommend": recommend,
+}
+_DESCRIPTION = (
+    "Weight initialization for JAX: which initializer, why, and is the difference "
+    "real or luck? Example: jinit sweep --initializer glorot_uniform he_normal "
+    "--depth 8 --seeds 64"
+)
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Runs the command that the arguments name and returns its exit code."""
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    if arguments and arguments[0] in _COMMANDS:
+        # Parsed alone, so that a mistyped option is compared with the options of this command.
+        name, *rest = arguments
+        return int(tyro.cli(_COMMANDS[name], prog=f"jinit {name}", args=rest, config=config))
+    found = tyro.extras.subcommand_cli_from_dict(
+        _COMMANDS, prog="jinit", description=_DESCRIPTION, args=arguments, config=config
+    )
+    return int(found)
