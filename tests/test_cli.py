@@ -379,3 +379,122 @@ def test_safetensors_library_agrees(tmp_path):
     arrays = {"w": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float16)}
     library.save_file(arrays, tmp_path / "w.safetensors")
     np.testing.assert_array_equal(read_checkpoint(tmp_path / "w.safetensors")["w"], arrays["w"])
+
+
+def test_the_file_is_written_before_anything_is_printed(monkeypatch, tmp_path, capsys):
+    from jinit import report
+
+    def left(*arguments, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(report, "show", left)
+    path = tmp_path / "runs.csv"
+    assert main([*SWEEP, "--out", str(path)]) == 1
+    assert len(pandas.read_csv(path)) == 6
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), jinit.errors.HangError("stuck")])
+def test_an_error_in_the_middle_keeps_the_runs_and_is_one_line(
+    error, monkeypatch, tmp_path, capsys
+):
+    from jinit import report
+
+    original = report.SweepProgress.__call__
+
+    def fails(self, event):
+        original(self, event)
+        if event.kind == "tile":
+            raise error
+
+    monkeypatch.setattr(report.SweepProgress, "__call__", fails)
+    path = tmp_path / "runs.csv"
+    assert main([*SWEEP, "--out", str(path)]) == 1
+    said = capsys.readouterr()
+    assert len(pandas.read_csv(path)) == 6  # one tile holds them all
+    assert "he_normal" in said.out
+    assert str(error) in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_a_command_with_the_code_of_a_shell(name, monkeypatch, capfd):
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("no such signal on this system")
+    from jinit.cli import _commands
+
+    monkeypatch.setattr(_commands, "answer", lambda arguments: signal.raise_signal(number))
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        assert main(["sweep"]) == 128 + number
+    finally:
+        signal.signal(number, before)
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert ("press Ctrl-C again" in said) == (name == "SIGINT")
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch):
+    from jinit.cli import _commands
+
+    def answer(arguments):
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    monkeypatch.setattr(_commands, "answer", answer)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(["sweep"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_mistyped_option_names_the_options_of_its_command_alone(capsys):
+    with pytest.raises(SystemExit):
+        main(["sweep", "--depht", "3"])
+    said = capsys.readouterr()
+    assert "--depth" in said.out + said.err
+    assert "jinit probe" not in said.out + said.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["tyro", "rich"])
+def test_a_missing_package_is_one_line_and_exit_code_2(package):
+    code = f"import sys\nsys.modules[{package!r}] = None\nfrom jinit.cli import main\n"
+    command = [sys.executable, "-c", f"{code}sys.exit(main({['sweep', *TINY]!r}))"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"needs the package '{package}'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_streams_without_the_characters_of_maths(encoding, tmp_path):
+    path = tmp_path / "runs.csv"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "jinit", *SWEEP, "--out", str(path)]
+    done = subprocess.run(command, capture_output=True, timeout=200, env=environment)
+    assert done.returncode == 0
+    assert "- zeros" in done.stdout.decode(encoding)
+    assert b"?" not in done.stdout
+    assert len(pandas.read_csv(path)) == 6
+    done = subprocess.run([*command[:-2], "--json"], capture_output=True, timeout=200,
+                          env=environment)  # fmt: skip
+    assert json.loads(done.stdout.decode(encoding))["metric"] == "test_accuracy"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [("> /dev/full", "No space left"), (">&-", "stdout is closed"), (">&- 2>&-", "")],
+)
+def test_output_that_is_lost_costs_no_file_and_is_told(redirection, said, tmp_path):
+    path = tmp_path / "runs.csv"
+    command = f"{sys.executable} -m jinit {' '.join(SWEEP)} --out {path} {redirection}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(pandas.read_csv(path)) == 6

@@ -1,7 +1,18 @@
 """Holds the result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
 
 from jinit.results._comparison import Comparison, compare
+from jinit.results._concat import concat
+from jinit.results._read import read
 from jinit.results._summary import Summary, summarize
 from jinit.results._table import Table, check_output
 
-__all__ = ["Comparison", "Summary", "Table", "check_output", "compare", "summarize"]
+__all__ = [
+    "Comparison",
+    "Summary",
+    "Table",
+    "check_output",
+    "compare",
+    "concat",
+    "read",
+    "summarize",
+]

@@ -23,7 +23,8 @@ def write_whole(path: str | Path, write: Callable[[str], None]) -> None:
     >>> file.read_text(), [path.name for path in file.parent.iterdir()]
     ('1 2 3', ['numbers.txt'])
     """
-    target = Path(path)
+    # The file that a link points to is replaced, not the link.
+    target = Path(path).resolve()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         write(str(unfinished))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,8 +144,15 @@ class Table:
     def to_csv(self, path: str | Path) -> None:
         """Writes a CSV file with the axes and metrics, without the curves."""
         check_output(path, (".csv",))
-        frame = self.to_pandas()[list(self.columns)]
-        write_whole(path, lambda file: frame.to_csv(file, index=False))
+        rows = zip(*(map(_cell, column) for column in self.columns.values()), strict=True)
+
+        def write(name: str) -> None:
+            with open(name, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(self.columns)
+                writer.writerows(rows)
+
+        write_whole(path, write)
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes a Parquet file; curves are list columns, settings are JSON in its metadata."""
@@ -154,7 +163,11 @@ class Table:
         except ImportError:
             raise errors.missing_extra("pyarrow", "lab", "Table.to_parquet") from None
         table = pyarrow.Table.from_pandas(self.to_pandas(), preserve_index=False)
-        metadata = {b"jinit": json.dumps(dict(self.settings)).encode()}
+        layout = {"axes": list(self.axes), "curve_steps": self.curve_steps.tolist()}
+        metadata = {
+            b"jinit": json.dumps(dict(self.settings)).encode(),
+            b"jinit layout": json.dumps(layout).encode(),
+        }
         described = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
         write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
 
@@ -166,6 +179,13 @@ class Table:
         """
         ending = Path(check_output(path)).suffix
         (self.to_csv if ending == ".csv" else self.to_parquet)(path)
+
+
+def _cell(value: Value | np.generic) -> str:
+    """A value as CSV holds it: the shortest text that gives it back; "" for NaN and None."""
+    if value is None or value != value:
+        return ""
+    return str(value)
 
 
 def check_table(table: Table) -> None:
@@ -196,6 +216,9 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     allowed = f"a file ending in {' or '.join(endings)} in a writable folder"
     if target.suffix not in endings:
         raise errors.refusal("output path", str(path), allowed, f"e.g. {target.stem}{endings[0]}")
+    if os.path.exists(target) and not os.path.isfile(target):
+        # Opening a FIFO would wait for a reader; renaming a file to its name would remove it.
+        raise errors.refusal("output path", str(path), allowed, f"{target} is no regular file")
     folder = target.parent
     if not folder.is_dir():
         raise errors.refusal("output path", str(path), allowed, f"create the folder {folder}")

@@ -30,6 +30,9 @@ from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.typing import Array, ModelLike, PyTree
 
+# Bytes of a run's axes and metrics: about 18 axes and 11 metrics, most of them 8 bytes in a table.
+_ROW_BYTES = 8 * 29
+
 
 @dataclass(frozen=True)
 class PlannedProgram:
@@ -176,11 +179,13 @@ def plan(
     programs.sort(key=lambda program: -program.flops)
     runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
     points = len(programs[0].network.config.evaluation_steps())
+    result_bytes = runs * (_ROW_BYTES + 4 * 4 * points)
+    _checks.check_results(result_bytes, runs, points)
     return Plan(
         programs=tuple(programs),
         runs=runs,
         flops=flops,
-        result_bytes=runs * 4 * (10 + 4 * points),
+        result_bytes=result_bytes,
         workers=len(machine.devices),
         seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
     )

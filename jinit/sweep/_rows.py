@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any, TypeAlias
 
 import jax
@@ -15,7 +12,7 @@ from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
 from jinit.engine._tiles import Tile, cut
 from jinit.results._table import CURVES, Table
-from jinit.sweep._grid import Grid, settings
+from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex
 from jinit.sweep._plan import PlannedProgram
 from jinit.train import Status
@@ -37,13 +34,13 @@ def finished(store: Store, programs: Sequence[PlannedProgram]) -> list[Finished]
     return results
 
 
-def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Table:
+def table(grid: Grid, results: Sequence[Finished], settings: Mapping[str, Any]) -> Table:
     """The finished runs as a table, in the order of the grid.
 
     Args:
       grid: the sweep.
       results: at least one program.
-      seconds: duration of the sweep; None while it is running.
+      settings: everything that changes the numbers, and the duration.
     """
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
@@ -64,7 +61,7 @@ def table(grid: Grid, results: Sequence[Finished], seconds: float | None) -> Tab
         axes=tuple(axes),
         curves={name: np.concatenate(pieces) for name, pieces in curves.items()},
         curve_steps=np.asarray(results[0][0].network.config.evaluation_steps()),
-        settings=_settings(grid, seconds),
+        settings=settings,
     )
 
 
@@ -103,41 +100,3 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "skipped": result["skipped"],
         "calibrated": result["calibrated"],
     }
-
-
-def _settings(grid: Grid, seconds: float | None) -> dict[str, Any]:
-    """Everything needed to repeat the sweep, as plain values."""
-    return {
-        "grid": settings(grid),
-        "seconds": seconds,
-        "versions": versions(),
-        "backend": jax.default_backend(),
-        "matmul_precision": "highest",
-        "x64": bool(jax.config.read("jax_enable_x64")),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of jinit, Python, and the packages that decide a sweep's numbers.
-
-    Returns:
-      Package → version: ``jinit``, ``python``, ``jax``, ``jaxlib``, ``flax``, ``optax``, ``numpy``,
-      ``scipy``.
-
-    >>> versions()["jax"] == jax.__version__
-    True
-    """
-    import jinit
-
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-    return {
-        "jinit": jinit.__version__,
-        "python": platform.python_version(),
-        **{package: _installed(package) for package in packages},
-    }
-
-
-@functools.cache
-def _installed(package: str) -> str:
-    # Cached, because every finished program makes a table and each look-up reads a file.
-    return metadata.version(package)

@@ -16,7 +16,7 @@ from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, check_progress, check_store, run_many
 from jinit.frameworks import Layers
 from jinit.results import Table
-from jinit.sweep import _rows
+from jinit.sweep import _rows, _settings
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._plan import Plan, PlannedProgram, plan
@@ -134,11 +134,19 @@ def run(
         Job(item.network, NetworkLanes(grid, item, given), (item.dataset,), item.name, item.tile)
         for item in planned.programs
     ]
+    settings = _settings.describe(
+        grid,
+        planned,
+        own_model=model is not None,
+        own_data=data is not None,
+        rules=rules,
+        layers=layers,
+    )
     start = time.perf_counter()
 
     def table(programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
         results = _rows.finished(tiles, programs)
-        return _rows.table(grid, results, seconds) if results else None
+        return _rows.table(grid, results, settings | {"seconds": seconds}) if results else None
 
     def forward(event: engine.Event) -> None:
         if event.kind == "compiled":

@@ -145,10 +145,10 @@ def test_signals_while_the_table_is_made_lose_nothing(monkeypatch):
 
     original = _rows.table
 
-    def signalled(grid, results, seconds):
-        if seconds is not None:
+    def signalled(grid, results, settings):
+        if settings["seconds"] is not None:
             signal.raise_signal(signal.SIGINT)
-        return original(grid, results, seconds)
+        return original(grid, results, settings)
 
     monkeypatch.setattr(_rows, "table", signalled)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,184 @@
+"""Names everything that changes the numbers of a sweep, as plain values for JSON."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jinit import _specs
+from jinit.data import Dataset
+from jinit.frameworks import Layers
+from jinit.models import Model
+from jinit.sweep._grid import MODEL_AXES, Grid
+from jinit.sweep._grid import settings as grid_settings
+from jinit.sweep._plan import Plan
+from jinit.sweep._rules import RulesFor
+
+# Switches of JAX and variables of the environment that change bits.
+_SWITCHES = (
+    "jax_enable_x64",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_threefry_gpu_kernel_lowering",
+    "jax_random_seed_offset",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+    "jax_debug_nans",
+    "jax_softmax_custom_jvp",
+)
+_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+_LONGEST = 2000
+
+
+def describe(
+    grid: Grid,
+    planned: Plan,
+    *,
+    own_model: bool,
+    own_data: bool,
+    rules: RulesFor | None,
+    layers: Layers | None,
+) -> dict[str, Any]:
+    """The settings of a sweep without its duration.
+
+    Args:
+      grid: the sweep.
+      planned: its plan.
+      own_model, own_data: whether the user gave a model or data.
+      rules, layers: as the user gave them, or None.
+
+    >>> from jinit.sweep import plan
+    >>> grid = Grid(dataset="xor", depth=1, seeds=2)
+    >>> found = describe(grid, plan(grid), own_model=False, own_data=False, rules=None, layers=None)
+    >>> sorted(found)[:4], found["model"]
+    (['backend', 'data', 'environment', 'grid'], {'name': 'MLP'})
+    """
+    programs = planned.programs
+    datasets = {program.dataset.name: program.dataset for program in programs}
+    of_grid = grid_settings(grid)
+    if own_data:
+        of_grid["dataset"] = programs[0].dataset.name
+    if own_model:
+        # The model has its own; those of the grid had no effect.
+        of_grid |= dict.fromkeys((*MODEL_AXES, "residual", "layer_norm"))
+    switches = {name: getattr(jax.config, name) for name in _SWITCHES if hasattr(jax.config, name)}
+    switches = {name: x if _is_plain(x) else str(x) for name, x in switches.items()}
+    return {
+        "grid": of_grid,
+        "model": _model(programs[0].network.model, programs[0].shapes, own=own_model),
+        "layers": None if layers is None else {str(k): str(v) for k, v in layers.items()},
+        "rules": None if rules is None else _rules(grid, rules),
+        "data": {name: _data(dataset) for name, dataset in datasets.items()},
+        "tile": {program.name: program.tile for program in programs},
+        "versions": versions(),
+        "backend": jax.default_backend(),
+        "machine": {
+            "device": jax.local_devices()[0].device_kind,
+            "architecture": platform.machine(),
+            "processor": _processor(),
+        },
+        "matmul_precision": "highest",
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "jax": {
+            name: value if _is_plain(value) else str(value) for name, value in switches.items()
+        },
+        "environment": {name: os.environ.get(name, "") for name in _VARIABLES},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of jinit, Python, and the packages that decide a sweep's numbers.
+
+    Returns:
+      Package → version: ``jinit``, ``python``, ``jax``, ``jaxlib``, ``flax``, ``optax``, ``numpy``,
+      ``scipy``.
+
+    >>> versions()["jax"] == jax.__version__
+    True
+    """
+    import jinit
+
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    return {
+        "jinit": jinit.__version__,
+        "python": platform.python_version(),
+        **{package: _installed(package) for package in packages},
+    }
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """32 hexadecimal digits that change with any bit, shape or dtype of a data set.
+
+    >>> from jinit import data
+    >>> len(fingerprint(data.get("xor")))
+    32
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(dataset):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.shape}{array.dtype.str}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _data(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "task": dataset.task,
+        "outputs": dataset.outputs,
+        "train": list(np.shape(dataset.x_train)),
+        "test": list(np.shape(dataset.x_test)),
+        "fingerprint": fingerprint(dataset),
+    }
+
+
+def _model(model: Model, shapes: Any, *, own: bool) -> dict[str, Any]:
+    """The name of a model; of the user's model also its description and its parameters."""
+    if not own:
+        return {"name": "MLP"}
+    # Addresses in memory differ from process to process.
+    described = re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(model.apply, "module", model.name)))
+    leaves = jax.tree_util.tree_leaves_with_path(shapes)
+    parameters = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): [list(leaf.shape), str(leaf.dtype)]
+        for path, leaf in leaves
+    }
+    return {"name": model.name, "repr": described[:_LONGEST], "parameters": parameters}
+
+
+def _rules(grid: Grid, rules: RulesFor) -> dict[str, str]:
+    """Pattern → initializer, for the first pair of the grid."""
+    given: Mapping[str, Any] = rules(
+        grid.values("initializer")[0], grid.values("bias_initializer")[0]
+    )
+    return {str(pattern): _specs.label(rule) for pattern, rule in given.items()}
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | str)
+
+
+@functools.cache
+def _processor() -> str:
+    """The model of the processor, whose instructions decide how matrix products round."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
+
+
+@functools.cache
+def _installed(package: str) -> str:
+    # Each look-up reads a file.
+    return metadata.version(package)
