@@ -1,5 +1,6 @@
 """The settings of a table name everything that changes its numbers."""
 
+import dataclasses
 import json
 
 import flax.linen as nn
@@ -72,8 +73,7 @@ def test_a_fingerprint_changes_with_every_change_of_the_data(change):
         "bit": lambda: from_arrays(changed, Y, X, Y, standardize=False),
         "shape": lambda: from_arrays(X.reshape(60, 3, 1), Y, X.reshape(60, 3, 1), Y,
                                      standardize=False),
-        "dtype": lambda: from_arrays(X, Y.astype(np.float32), X, Y.astype(np.float32),
-                                     standardize=False),
+        "dtype": lambda: dataclasses.replace(data, y_train=data.y_train.astype(np.int64)),
         "order": lambda: from_arrays(X[::-1], Y[::-1], X, Y, standardize=False),
         "split": lambda: from_arrays(X[:50], Y[:50], X[50:], Y[50:], standardize=False),
     }  # fmt: skip
