@@ -23,13 +23,16 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
     Args:
       stddev: standard deviation, > 0; may be traced.
       dtype: default dtype; None means the JAX default float.
-      mean: added to every entry; 0 gives ``jax.nn.initializers.normal`` bit for bit.
+      mean: added to every entry; 0 gives ``jax.nn.initializers.normal`` bit for bit, in float32,
+        float64 and complex.
 
     Returns:
-      An initializer for any shape.
+      An initializer for any shape. bfloat16 and float16 draws are the float32 draw, rounded: JAX's
+      own have 128 or 1,024 values, and in bfloat16 a mean of −0.013 σ and no |w| > 2.9 σ.
 
     Raises:
-      ValueError: stddev is zero, negative, NaN or infinite, or mean is not finite.
+      ValueError: stddev is zero, negative, NaN or infinite, or mean is not finite; on a draw, the
+        dtype cannot hold the values.
 
     >>> normal(0.1)(jax.random.key(0), (2, 3)).shape
     (2, 3)
@@ -54,7 +57,9 @@ def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
       dtype: default dtype; None means the JAX default float.
 
     Returns:
-      An initializer for any shape; bit for bit ``jax.nn.initializers.uniform``.
+      An initializer for any shape; in float32 and float64 bit for bit
+      ``jax.nn.initializers.uniform``, in half precision the float32 draw, rounded: JAX's bfloat16
+      draw has 128 values, of which 0 is drawn as often as any other.
 
     Raises:
       ValueError: scale is zero, negative, NaN or infinite.
@@ -145,8 +150,9 @@ def truncated_normal(
       exact_std: True makes the standard deviation of the draw exactly ``stddev``.
 
     Returns:
-      An initializer for any shape; with the defaults of ``mean`` and ``exact_std`` bit for bit
-      ``jax.nn.initializers.truncated_normal``.
+      An initializer for any shape; with the defaults of ``mean`` and ``exact_std``, in float32 and
+      float64, bit for bit ``jax.nn.initializers.truncated_normal``. In half precision the draw
+      is the float32 draw, rounded; JAX's own has the wrong σ if the bounds are far out.
 
     Raises:
       ValueError: stddev is not positive, or the bounds are not finite, not in order, or more than 4
