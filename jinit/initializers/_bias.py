@@ -56,7 +56,7 @@ def class_prior(
     errors.check_number("smoothing", smoothing, low=0.0, fix="use 0.0 or 1.0")
     try:
         numbers = None if counts is None else np.asarray(counts, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise errors.wrong_type("class counts", counts, "numbers", "counts=(90, 10)") from None
     if labels is not None:
         numbers = _counts(labels)

@@ -162,7 +162,7 @@ def siren(
     0.2
     """
     kernel = kernel_axes(in_axis, out_axis, batch_axis, roles)
-    errors.check_number("siren omega", omega, low=0.0, open_low=True, fix="use 30.0")
+    errors.check_number("siren omega", omega, low=1e-18, high=1e18, fix="use 30.0")
     if not isinstance(is_first, bool):
         raise errors.wrong_type("is_first", is_first, "True or False", "use False")
 

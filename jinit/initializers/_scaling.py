@@ -10,6 +10,9 @@ from jinit.initializers._factories import KernelRoles, for_kernel, kernel_axes, 
 from jinit.initializers._variance import scaled
 from jinit.typing import Axis, DType, Number
 
+# The square of a larger factor is infinite in float32.
+_MOST = 1e18
+
 
 @named
 def variance_scaling(
@@ -330,13 +333,13 @@ def fan_in_uniform(
 
 
 def _gain_squared(gain: float) -> float:
-    errors.check_number(
-        "gain", gain, low=0.0, open_low=True, fix="pass jinit.initializers.gain('tanh')"
-    )
+    fix = "pass jinit.initializers.gain('tanh')"
+    errors.check_number("gain", gain, low=0.0, high=_MOST, open_low=True, fix=fix)
     # A float, as in JAX's glorot, so that the variance is rounded at the same step.
     return float(gain) ** 2
 
 
 def _rectifier_scale(negative_slope: float) -> float:
-    errors.check_number("negative_slope", negative_slope, fix="use 0.0 for ReLU, 0.01 for leaky")
+    fix = "use 0.0 for ReLU, 0.01 for leaky"
+    errors.check_number("negative_slope", negative_slope, low=-_MOST, high=_MOST, fix=fix)
     return 2.0 / (1.0 + float(negative_slope) ** 2)
