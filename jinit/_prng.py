@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jinit.typing import Array, Key
+from jinit.typing import Array, DType, Key
 
 # jax.config has no type for this flag.
 _PARTITIONABLE = "jax_threefry_partitionable"
@@ -50,6 +50,19 @@ def unrolled(key: Key) -> Key:
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_UNROLLED)
+
+
+def normal(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Standard normal numbers; in half precision those of float32, rounded.
+
+    JAX draws bfloat16 from 7 random bits: 128 values with mean −0.013.
+
+    >>> key = jax.random.key(0)
+    >>> drawn = normal(key, (2,), "bfloat16")
+    >>> bool((drawn == jax.random.normal(key, (2,)).astype("bfloat16")).all())
+    True
+    """
+    return jax.random.normal(key, shape, jnp.promote_types(dtype, "float32")).astype(dtype)
 
 
 def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:

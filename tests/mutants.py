@@ -269,6 +269,7 @@ MUTANTS = [
     M("gain: NaN on a part of the line", GAIN, "if undefined.size:", "if False:", f"{GAINS}::test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused"),
     M("dtypes: float8 drawn", CHECKS, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", REGISTRY),
     M("audit: keys taken for weights", "auditing/_audit.py", "if not (isinstance(leaf.value, jax.Array) and", "if not (False and", f"{AUDIT}::test_keys_in_a_model_are_not_weights"),
+    M("normal: drawn in half precision", "_prng.py", 'jnp.promote_types(dtype, "float32")', "dtype", f"{PRNG}::test_normal_numbers_in_half_precision_are_those_of_float32"),
     M("threefry: rotations of the wrong group", "_prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", PRNG),
     M("threefry: words of 64 bits swapped", "_prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", PRNG),
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),

@@ -67,6 +67,13 @@ def test_draws_under_vmap_and_jit(draw):
     np.testing.assert_array_equal(loop, expected)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "complex64"])
+def test_normal_numbers_in_half_precision_are_those_of_float32(dtype):
+    key, wide = jax.random.key(2), "complex64" if dtype == "complex64" else "float32"
+    expected = jax.random.normal(key, (1000,), wide).astype(dtype)
+    np.testing.assert_array_equal(_prng.normal(key, (1000,), dtype), expected)
+
+
 def test_legacy_words_and_typed_keys_are_one_stream():
     found = jax.random.normal(_prng.unrolled(jax.random.PRNGKey(5)), (6,))
     np.testing.assert_array_equal(found, jax.random.normal(jax.random.key(5), (6,)))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import jax
 import jax.numpy as jnp
 
-from jinit import errors, theory
+from jinit import _prng, errors, theory
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.calibrate._common import Trace, adjusted, by_kernel, by_layer, check_number, opened
@@ -162,7 +162,7 @@ def _drawn(
 
     def drawn(key: Key) -> Taps:
         def tap(index: int, name: str, z: Array) -> Array:
-            noise = jax.random.normal(jax.random.fold_in(key, index), z.shape, z.dtype)
+            noise = _prng.normal(jax.random.fold_in(key, index), z.shape, z.dtype)
             return tap_deviation(name, z) * noise
 
         return OrderedDict((name, tap(i, name, z)) for i, (name, z) in enumerate(added.items()))

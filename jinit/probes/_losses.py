@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jinit import errors
+from jinit import _prng, errors
 from jinit.typing import Array, Key
 
 Loss: TypeAlias = Callable[[Array], Array]
@@ -112,5 +112,5 @@ def _random_projection(key: Key, outputs: Array) -> Array:
         raise errors.refusal(
             "outputs", "a scalar", "an array (batch, …)", "return the outputs of each example"
         )
-    v = jax.random.normal(key, outputs.shape, outputs.dtype)
+    v = _prng.normal(key, outputs.shape, outputs.dtype)
     return (v * outputs).sum() / outputs.shape[0]
