@@ -2,7 +2,7 @@
 
 from jinit.stats._bootstrap import Interval, bootstrap
 from jinit.stats._effects import effect_size, probability_of_improvement
-from jinit.stats._location import iqm, trimmed_mean
+from jinit.stats._location import iqm, optimality_gap, trimmed_mean
 from jinit.stats._paired import Pair, Paired, all_pairs, paired
 from jinit.stats._profiles import PerformanceProfile, performance_profile
 from jinit.stats._ranks import Ranking, rank
@@ -34,6 +34,7 @@ __all__ = [
     "holm",
     "iqm",
     "kaplan_meier",
+    "optimality_gap",
     "paired",
     "performance_profile",
     "probability_of_improvement",

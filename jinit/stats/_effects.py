@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jinit import errors
-from jinit.stats._bootstrap import Interval, bootstrap
+from jinit.stats._bootstrap import MOST_RESAMPLES, Interval, bootstrap
 from jinit.stats._location import reals
 
 
@@ -56,8 +56,9 @@ def probability_of_improvement(
     """P(X > Y) + P(X = Y)/2 for independent runs X of the treatment and Y of the baseline.
 
     This is the Mann–Whitney U divided by n·m. The 95 % percentile interval resamples the runs of
-    each arm separately. The interval is too short for few runs, and has width 0 if one arm always
-    wins. For arms that share seeds, use :attr:`Paired.probability_of_improvement`.
+    each arm separately. The interval is too short for few runs, and its ends are NaN if one arm
+    always wins or nothing varies. For arms that share seeds, use
+    :attr:`Paired.probability_of_improvement`.
 
     Args:
       treatment, baseline: ``(n,)`` and ``(m,)``, higher is better; inf allowed.
@@ -75,7 +76,7 @@ def probability_of_improvement(
     >>> probability_of_improvement(np.array([3.0, 4.0]), np.array([1.0, 2.0])).estimate
     1.0
     """
-    errors.check_integer("resamples", resamples, low=1, fix="use 2000")
+    errors.check_integer("resamples", resamples, low=1, high=MOST_RESAMPLES, fix="use 2000")
     errors.check_seed(seed)
     arms = [reals(arm, "arm") for arm in (treatment, baseline)]
     for arm in arms:
@@ -94,5 +95,5 @@ def probability_of_improvement(
     rows = rng.multinomial(n, np.full(n, 1 / n), resamples) / n
     columns = rng.multinomial(m, np.full(m, 1 / m), resamples) / m
     replicates = np.einsum("ri,ij,rj->r", rows, wins, columns, optimize=True)
-    low, high = np.quantile(replicates, [0.025, 0.975])
+    low, high = np.quantile(replicates, [0.025, 0.975]) if np.ptp(wins) else (np.nan, np.nan)
     return Interval(float(wins.mean()), float(low), float(high))

@@ -106,3 +106,31 @@ def trimmed_mean(values: np.ndarray, axis: int | None = None, *, cut: float = 0.
     middle = ordered.take(np.arange(low, count - low), axis=axis) if low else ordered
     with np.errstate(invalid="ignore"):
         return np.asarray(middle.mean(axis=axis))
+
+
+def optimality_gap(scores: np.ndarray, target: float = 1.0, axis: int | None = None) -> np.ndarray:
+    """How far scores fall short of a target on average: the mean of max(target − score, 0).
+
+    Scores above the target do not make up for others below; 0 says that all reach the target.
+
+    Args:
+      scores: any shape, higher is better; −inf ("worst") gives inf.
+      target: the score γ that is good enough, e.g. 1 for normalized scores.
+      axis: the axis of the sample; None pools all scores.
+
+    Returns:
+      ``scores.shape`` without ``axis``; float64, ≥ 0. A statistic for :func:`bootstrap`:
+      ``lambda values, axis: optimality_gap(values, 0.9, axis)``.
+
+    Raises:
+      ValueError: no scores along the axis, NaN, a target that is not finite.
+      TypeError: not real numbers.
+
+    Reference: Agarwal et al. 2021, section 4.3 (optimality gap).
+
+    >>> float(optimality_gap(np.array([0.5, 0.75, 1.0, 4.0])))
+    0.1875
+    """
+    target = errors.check_scalar("target", target, fix="use 1.0")
+    short = np.maximum(target - reals(scores, "scores"), 0.0)
+    return trimmed_mean(short, axis, cut=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,10 +10,15 @@ from itertools import combinations
 import numpy as np
 
 from jinit import errors
-from jinit.stats._bootstrap import Interval, bootstrap
+from jinit.stats._bootstrap import Interval
 from jinit.stats._location import reals
-from jinit.stats._power import more_pairs
-from jinit.stats._tests import TESTS, cap_infinite, holm
+from jinit.stats._power import more_pairs, more_signed_rank_pairs
+from jinit.stats._signed_rank import hodges_lehmann, signed_rank_tails, tied
+from jinit.stats._studentized import StudentizedMean, guarded_tails
+from jinit.stats._tests import cap_infinite, holm, permutation_p, sign_interval, sign_p, two_sided
+
+_TESTS = ("wilcoxon", "sign", "permutation")
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -21,18 +27,32 @@ class Paired:
 
     Attributes:
       pairs: number of pairs.
-      difference: mean of (treatment − baseline) with its 95 % interval; the median if some
-        differences are inf.
-      p_value: two-sided; 1 if no pair differs.
+      better, worse: numbers of pairs in which the treatment is better and worse; the others tie.
+      difference: treatment − baseline over the pairs that differ, with the 95 % interval of the
+        test: the Hodges–Lehmann estimate, the median of all averages of two differences, with the
+        inverted signed-rank test. Ends are ±inf where so few pairs allow no 95 %, NaN where all
+        differences are alike.
+      mean: the mean of all differences with its studentized 95 % interval; ends are NaN where some
+        difference is infinite or all are alike.
+      p_value: two-sided; 1 if no pair differs. With a margin, of a difference beyond the margin.
+      mean_p_value: two-sided p-value of the mean, for the side on which the difference lies; NaN
+        where the mean has no interval.
+      equivalence_p_value: the larger p-value of two one-sided tests, and of those of the mean, that
+        the difference lies within ± margin; NaN without a margin.
       probability_of_improvement: share of pairs in which the treatment is better; ties count ½.
-      more_pairs: estimated number of further pairs that settle the comparison with 80 % power. An
-        infinite difference counts as twice the largest finite one. inf if the mean difference is
-        0, NaN for a single pair.
+      more_pairs: estimated number of further pairs that settle the comparison with 80 % power, by
+        the signed-rank test and by the mean. An infinite difference counts as twice the largest
+        finite one. inf if nothing differs or if difference and mean point apart, NaN for one pair.
     """
 
     pairs: int
+    better: int
+    worse: int
     difference: Interval
+    mean: Interval
     p_value: float
+    mean_p_value: float
+    equivalence_p_value: float
     probability_of_improvement: float
     more_pairs: float
 
@@ -60,62 +80,68 @@ def paired(
     higher_is_better: bool = True,
     alpha: float = 0.05,
     test: str = "wilcoxon",
+    margin: float = 0.0,
     seed: int = 0,
 ) -> Paired:
     """Compares two arms that share seeds.
 
-    Differences that agree up to float32 rounding (1e-6 of the largest value) count as equal, and
-    smaller differences count as 0: accuracies are counts divided by a number of examples, so true
-    ties are frequent.
+    The interval of the difference and the p-value come from the same test. A tie is a matter of the
+    pair: values that agree up to float32 rounding (1e-6 of the larger of the two) are equal, and so
+    are two differences that agree up to the rounding of their own pairs. Accuracies are counts
+    divided by a number of examples, so true ties are frequent.
 
     Args:
       treatment, baseline: ``(n,)``, with equal seeds at equal positions; inf for "never".
       higher_is_better: direction of improvement.
       alpha: two-sided error rate for which ``more_pairs`` is computed, in (0, 1).
-      test: ``"wilcoxon"`` (signed ranks; inf ranks highest), ``"sign"`` (only the direction of each
-        difference) or ``"permutation"`` (the mean under swaps within pairs: all swaps if at most
-        9,999, else as many random ones).
+      test: ``"wilcoxon"`` (signed ranks, Hodges–Lehmann; inf ranks highest), ``"sign"`` (only the
+        direction of each difference, their median) or ``"permutation"`` (the mean under swaps
+        within pairs: all swaps if at most 9,999, else as many random ones).
+      margin: the smallest difference that matters, ≥ 0, in the unit of the values; only with
+        ``"wilcoxon"``.
       seed: seed of the bootstrap and the random swaps.
 
     Returns:
       A :class:`Paired`.
 
     Raises:
-      ValueError: lengths that differ, no pairs, NaN, an unknown test.
+      ValueError: lengths that differ, no pairs, NaN, an unknown test, a margin with another test.
 
-    Reference: Wilcoxon 1945; Conover 1999, section 3.4 (sign test); Fisher 1935, section 21
+    Reference: Wilcoxon 1945; Hodges & Lehmann 1963; Hall 1992, section 3 (studentized mean);
+    Schuirmann 1987 (equivalence); Conover 1999, section 3.4 (sign test); Fisher 1935, section 21
     (permutations); Bouthillier et al. 2021, section 4 (probability of improvement).
 
-    >>> paired(np.array([3.0, 4.0, 5.0]), np.array([1.0, 2.0, 3.0])).difference.estimate
-    2.0
+    >>> found = paired(np.array([3.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
+    >>> found.difference.estimate, found.mean.estimate, found.p_value
+    (2.25, 2.3333333333333335, 0.25)
     """
-    errors.check_choice("test", test, tuple(TESTS))
+    gaps, resolutions = _gaps(treatment, baseline)
+    errors.check_choice("test", test, _TESTS)
     errors.check_bool("higher_is_better", higher_is_better)
-    treatment, baseline = reals(treatment, "treatment"), reals(baseline, "baseline")
-    if treatment.shape != baseline.shape or treatment.ndim != 1 or not treatment.size:
-        raise errors.refusal(
-            "paired arms",
-            (treatment.shape, baseline.shape),
-            "two equal lengths >= 1",
-            "run both arms on the same seeds",
-        )
-    for name, arm in (("treatment", treatment), ("baseline", baseline)):
-        if np.isnan(arm).any():
-            raise errors.refusal(name, f"{np.isnan(arm).sum()} NaN", "no NaN", "inf for 'never'")
-    with np.errstate(invalid="ignore"):
-        gaps = np.where(treatment == baseline, 0.0, treatment - baseline)
-    sizes = np.abs([treatment, baseline])
-    # Metrics are float32: gaps that differ only in the last digits are equal.
-    resolution = 1e-6 * float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
-    tied = _tied(gaps, resolution)
-    better = tied > 0 if higher_is_better else tied < 0
-    finite = bool(np.isfinite(gaps).all())
+    errors.check_fraction("alpha", alpha, "use 0.05")
+    errors.check_seed(seed)
+    margin = errors.check_scalar(
+        "margin", margin, low=0.0, fix="the smallest difference that matters"
+    )
+    if margin and test != "wilcoxon":
+        raise errors.refusal("margin", margin, "0 with this test", "test='wilcoxon'")
+    equal = tied(gaps, resolutions)
+    mean = StudentizedMean(gaps, seed)
+    p_value, difference = _tested(test, equal, gaps, resolutions, margin, mean, seed)
+    below, above = guarded_tails(gaps, margin, seed) if mean.known else (math.nan, math.nan)
+    up, down = int((equal > 0).sum()), int((equal < 0).sum())
+    better, worse = (up, down) if higher_is_better else (down, up)
     return Paired(
         pairs=gaps.size,
-        difference=bootstrap(gaps, np.mean if finite else np.median, seed=seed),
-        p_value=TESTS[test](tied, seed, resolution),
-        probability_of_improvement=float(np.mean(np.where(tied == 0, 0.5, better))),
-        more_pairs=more_pairs(cap_infinite(gaps), alpha=alpha),
+        better=better,
+        worse=worse,
+        difference=difference,
+        mean=mean.interval(_CONFIDENCE),
+        p_value=p_value,
+        mean_p_value=min(1.0, 2 * (above if difference.estimate > 0 else below)),
+        equivalence_p_value=_equivalence(gaps, resolutions, mean, margin) if margin else math.nan,
+        probability_of_improvement=(better + (gaps.size - up - down) / 2) / gaps.size,
+        more_pairs=_more(equal, difference.estimate, alpha),
     )
 
 
@@ -170,15 +196,72 @@ def all_pairs(
     ]
 
 
-def _tied(gaps: np.ndarray, resolution: float) -> np.ndarray:
-    """Gives close gaps one size: a |gap| within ``resolution`` of the next smaller is a tie."""
-    sizes = np.abs(gaps)
-    order = np.argsort(sizes, kind="stable")
-    ordered = np.concatenate([[0.0], sizes[order]])
+def _gaps(treatment: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The differences, and the rounding error of each pair."""
+    arms = {"treatment": reals(treatment, "treatment"), "baseline": reals(baseline, "baseline")}
+    first, second = arms.values()
+    if first.shape != second.shape or first.ndim != 1 or not first.size:
+        raise errors.refusal(
+            "paired arms",
+            (first.shape, second.shape),
+            "two equal lengths >= 1",
+            "run both arms on the same seeds",
+        )
+    for name, arm in arms.items():
+        if np.isnan(arm).any():
+            raise errors.refusal(name, f"{np.isnan(arm).sum()} NaN", "no NaN", "inf for 'never'")
     with np.errstate(invalid="ignore"):
-        new = ~(np.diff(ordered) <= resolution)
-    # Index of the smallest size in each group of ties; the first group begins with size 0.
-    starts = np.maximum.accumulate(np.where(new, np.arange(1, len(ordered)), 0))
-    tied = np.empty_like(sizes)
-    tied[order] = ordered[starts]
-    return np.copysign(tied, gaps)
+        gaps = np.where(first == second, 0.0, first - second)
+    sizes = np.maximum(np.abs(first), np.abs(second))
+    return gaps, 1e-6 * np.where(np.isfinite(sizes), sizes, 0.0)
+
+
+def _tested(
+    test: str,
+    equal: np.ndarray,
+    gaps: np.ndarray,
+    resolutions: np.ndarray,
+    margin: float,
+    mean: StudentizedMean,
+    seed: int,
+) -> tuple[float, Interval]:
+    """The p-value of a test and the interval that belongs to it."""
+    if test == "sign":
+        return sign_p(equal), sign_interval(equal, _CONFIDENCE)
+    if test == "permutation":
+        resolution = float(resolutions.mean())
+        return permutation_p(equal, seed=seed, resolution=resolution), mean.interval(_CONFIDENCE)
+    difference = hodges_lehmann(equal, _CONFIDENCE)
+    if not margin:
+        return two_sided(signed_rank_tails(equal)), difference
+    return two_sided(_beyond(gaps, resolutions, margin)), difference
+
+
+def _beyond(gaps: np.ndarray, resolutions: np.ndarray, margin: float) -> tuple[float, float]:
+    """The signed-rank p-values of "below −margin" and "above margin"."""
+    return (
+        signed_rank_tails(tied(gaps + margin, resolutions))[0],
+        signed_rank_tails(tied(gaps - margin, resolutions))[1],
+    )
+
+
+def _equivalence(
+    gaps: np.ndarray, resolutions: np.ndarray, mean: StudentizedMean, margin: float
+) -> float:
+    """The largest p-value of the tests that difference and mean lie within ± margin."""
+    ranks = (
+        signed_rank_tails(tied(gaps - margin, resolutions))[0],
+        signed_rank_tails(tied(gaps + margin, resolutions))[1],
+    )
+    if not mean.known:
+        # All alike: the mean has no spread of its own. Infinite: never within the margin.
+        return max(ranks) if abs(mean.estimate) < margin else 1.0
+    return max(*ranks, mean.tails(margin)[0], mean.tails(-margin)[1])
+
+
+def _more(equal: np.ndarray, difference: float, alpha: float) -> float:
+    capped = cap_infinite(equal)
+    mean = float(capped.mean())
+    if mean * difference <= 0 and equal.size > 1:
+        return math.inf
+    return max(more_signed_rank_pairs(equal, alpha=alpha), more_pairs(capped, alpha=alpha))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jinit import errors
+from jinit.stats._bootstrap import MOST_RESAMPLES
 from jinit.stats._location import reals
 
 
@@ -59,7 +60,7 @@ def performance_profile(
     """
     scores, thresholds = reals(scores, "scores"), reals(thresholds, "thresholds")
     errors.check_fraction("confidence", confidence, "use 0.95")
-    errors.check_integer("resamples", resamples, low=1, fix="use 2000")
+    errors.check_integer("resamples", resamples, low=1, high=MOST_RESAMPLES, fix="use 2000")
     if scores.ndim not in (1, 2) or not scores.size or np.isnan(scores).any():
         raise errors.refusal(
             "scores",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -27,19 +29,22 @@ class WithDiverged:
     without: Interval
 
 
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, trials: int, *, confidence: float = 0.95) -> Interval:
     """A share with its Wilson score interval.
 
+    p̂ = successes/trials, and the ends are (p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n).
+
     Args:
-      successes: number of successes, 0 ≤ successes ≤ trials.
-      trials: number of trials, ≥ 1.
+      successes: number of successes, 0 ≤ successes ≤ trials. Where several runs share a seed, the
+        sum over seeds of each seed's share of successes, and trials is the number of seeds.
+      trials: number of independent trials n, ≥ 1.
       confidence: nominal coverage, in (0, 1).
 
     Returns:
       An :class:`Interval` inside [0, 1]; its width is positive even for 0 successes.
 
     Raises:
-      ValueError: numbers out of range.
+      ValueError: numbers out of range. TypeError: not numbers.
 
     Reference: Wilson 1927, eq. 5 (``scipy.stats.binomtest``).
 
@@ -47,15 +52,20 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     >>> share.estimate, round(share.high, 3)
     (0.0, 0.057)
     """
-    trials = errors.check_integer("trials", trials, low=1, fix="count the runs")
-    successes = errors.check_integer(
-        "successes", successes, low=0, high=trials, fix="at most the number of runs"
-    )
+    n = errors.check_integer("trials", trials, low=1, fix="count the runs")
+    count = errors.check_scalar("successes", successes, low=0.0, fix="count the successes")
+    if count > n:
+        raise errors.refusal("successes", successes, f"at most {n} trials", "count the successes")
     errors.check_fraction("confidence", confidence, "use 0.95")
-    from scipy import stats
-
-    ends = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Interval(successes / trials, float(ends.low), float(ends.high))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = count / n
+    centre = share + z**2 / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    scale = 1 + z**2 / n
+    # At 0 and at 1 rounding must not cross the end.
+    low = (centre - half) / scale if share > 0 else 0.0
+    high = (centre + half) / scale if share < 1 else 1.0
+    return Interval(share, max(0.0, low), min(1.0, high))
 
 
 def with_diverged(

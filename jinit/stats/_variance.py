@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jinit import errors
-from jinit.stats._bootstrap import Interval
+from jinit.stats._bootstrap import MOST_RESAMPLES, Interval
 from jinit.stats._location import reals
 
 
@@ -48,7 +48,8 @@ def variance_components(
       seed: seed of the draws.
 
     Returns:
-      A :class:`VarianceComponents`, in the square of the values' unit.
+      A :class:`VarianceComponents`, in the square of the values' unit; ends are NaN if all values
+      are alike.
 
     Raises:
       ValueError: fewer than 2 rows or columns, values that are not finite.
@@ -61,7 +62,7 @@ def variance_components(
     """
     values = reals(values)
     errors.check_fraction("confidence", confidence, "use 0.95")
-    errors.check_integer("draws", draws, low=100, fix="use 20_000")
+    errors.check_integer("draws", draws, low=100, high=MOST_RESAMPLES, fix="use 20_000")
     if values.ndim != 2 or min(values.shape) < 2 or not np.isfinite(values).all():
         raise errors.refusal(
             "values",
@@ -97,7 +98,7 @@ def variance_components(
     tail = (1 - confidence) / 2
 
     def interval(column: np.ndarray) -> Interval:
-        low, high = np.quantile(column[1:], [tail, 1 - tail])
+        low, high = np.quantile(column[1:], [tail, 1 - tail]) if np.ptp(values) else (np.nan,) * 2
         return Interval(float(column[0]), float(low), float(high))
 
     return VarianceComponents(*(interval(column) for column in (*components.T, *shares.T)))
