@@ -130,7 +130,7 @@ def plain(value: Any, real: Callable[[float], float | str | None] = finite_or_no
 
 
 def table_json(
-    table: Table, *, metric: str = "test_accuracy", baseline: str | None = None
+    table: Table, *, metric: str | None = None, baseline: str | None = None
 ) -> dict[str, Any]:
     """The runs of a sweep, their summary, the comparisons and the settings, for JSON.
 

@@ -111,6 +111,8 @@ def _median(value: Interval, share: bool) -> str:
 def _with_interval(value: Interval, share: bool) -> str:
     if math.isnan(value.estimate):
         return MISSING
+    if math.isnan(value.low) and math.isnan(value.high):
+        return _median(value, share)
     low, middle, high = (
         f"{100 * end:.0f}" if share else number(end, 2)
         for end in (value.low, value.estimate, value.high)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TextIO
 
+import numpy as np
+
 from jinit.report._console import (
     Console,
     JustifyMethod,
@@ -17,12 +19,14 @@ from jinit.report._console import (
 )
 from jinit.report._text import MISSING, interval_text, words
 from jinit.results import Comparison, Summary, Table, compare, summarize
-from jinit.results._metrics import metric_for
+from jinit.results._metrics import metric_for, undefined
 from jinit.results._table import Value
 
 _STYLES = {
     "wins": "bold green",
     "loses": "red",
+    "mixed": "magenta",
+    "equivalent": "cyan",
     "not settled": "yellow",
     "baseline": "dim",
     "higher": "bold",
@@ -31,24 +35,26 @@ _STYLES = {
 _VERDICT_WIDTH = 12
 # Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
 # verdict always stay.
-_EXPENDABLE = ("steps to", "without", "diverged", "−")
+_EXPENDABLE = ("mean −", "steps to", "without", "diverged", "−")
 
 
 def print_table(
     table: Table,
     *,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     baseline: str | None = None,
     across: str = "initializer",
+    margin: float = 0.0,
     stream: TextIO | None = None,
 ) -> list[Comparison]:
     """Prints the table of a sweep: per cell and arm the medians, the difference, the verdict.
 
     Args:
       table: from :func:`jinit.run`.
-      metric: the metric to rank by; a task without accuracy gets ``test_loss``.
+      metric: the metric to rank by; default the test accuracy; a task without gets ``test_loss``.
       baseline: the arm to compare with; None prints no comparison.
       across: the axis whose values are the arms.
+      margin: the smallest difference that matters, as in :func:`jinit.compare`.
       stream: default stdout. In a narrow terminal columns are left out, but never the verdict.
 
     Returns:
@@ -69,7 +75,7 @@ def print_table(
     summaries = summarize(table, metric, across=across)
     comparisons = []
     if baseline is not None:
-        comparisons = compare(table, metric, baseline=baseline, across=across)
+        comparisons = compare(table, metric, baseline=baseline, across=across, margin=margin)
     console = open_console(stream)
     # If only some runs of an arm diverged, a further column shows the median of its other runs.
     partly = any(0 < item.diverged < item.runs for item in summaries)
@@ -104,7 +110,8 @@ def _headings(
         headings.append("without diverged")
     headings.append(f"steps to {target}")
     if comparisons:
-        headings += [f"− {comparisons[0].baseline}", "verdict"]
+        baseline = comparisons[0].baseline
+        headings += [f"− {baseline}", f"mean − {baseline}", "verdict"]
     return headings
 
 
@@ -131,9 +138,12 @@ def _row(
         return row
     if comparison is None:
         is_baseline = summary.arm == comparisons[0].baseline
-        return [*row, "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else MISSING]
-    difference = escaped(interval_text(comparison.result.difference, sign=True))
-    return [*row, difference, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
+        return [*row, "", "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else MISSING]
+    difference, mean = (
+        escaped(interval_text(interval, sign=True))
+        for interval in (comparison.result.difference, comparison.result.mean)
+    )
+    return [*row, difference, mean, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
 
 
 def _print_rows(
@@ -175,29 +185,65 @@ def _cell_text(cell: Mapping[str, Value]) -> str:
 
 
 def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str]:
-    target = table.settings.get("grid", {}).get("target_accuracy")
     notes = [
-        f"{words(metric)}: median over all runs; a run that diverged with outputs that are not"
+        f"{words(metric)}: median over all seeds; a run that diverged with outputs that are not"
         " finite counts as the worst."
     ]
-    if target is not None:
-        notes.append(
-            f"steps to target: median step at which test accuracy first reaches {target:g};"
-            ' "not reached" if at least half of the runs never do.'
-        )
+    notes += _target_notes(table)
+    lacking = _cells_without(table, metric)
+    if lacking:
+        notes.append(f"no {words(metric)}: {lacking}; metric='test_loss' compares these runs.")
     for arm, failed, runs in _uncalibrated(table):
         notes.append(
             f"{arm}: the calibration did not reach its goal in {failed} of {runs} runs (column"
             " 'calibrated'); jinit.calibrate's trace says in which layers."
         )
     if comparisons:
-        pairs = comparisons[0].result.pairs
-        notes.append(
-            f"− {comparisons[0].baseline}: mean difference (median if one is infinite) over"
-            f" {pairs} pairs with the same seed. wins or loses: Wilcoxon p < 0.05 after Holm over"
-            f" {len(comparisons)} comparisons, and the interval excludes 0."
-        )
+        notes += _comparison_notes(comparisons)
     return notes
+
+
+def _comparison_notes(comparisons: list[Comparison]) -> list[str]:
+    pairs = [item.result.pairs for item in comparisons]
+    span = f"{min(pairs)}" if min(pairs) == max(pairs) else f"{min(pairs)} to {max(pairs)}"
+    name = comparisons[0].baseline
+    notes = [
+        f"− {name}: Hodges–Lehmann difference over {span} pairs with the same seed, of those that"
+        f" differ, with the interval of the signed-rank test; mean − {name}: mean of all. wins or"
+        " loses: both point the same way and both p < 0.05 after Holm over"
+        f" {len(comparisons)} comparisons; mixed: ranks and mean point apart."
+    ]
+    if any(math.isinf(item.result.difference.low) for item in comparisons):
+        notes.append("[−∞, ∞]: so few pairs allow no 95 % interval of ranks; six are the fewest.")
+    return notes
+
+
+def _target_notes(table: Table) -> list[str]:
+    target = table.settings.get("grid", {}).get("target_accuracy")
+    if target is None or undefined(table, "steps_to_target"):
+        return []
+    notes = [
+        f"steps to target: median step at which test accuracy first reaches {target:g};"
+        ' "not reached" if at least half of the runs never do.'
+    ]
+    accuracy = table["test_accuracy"].astype(float)
+    if not np.isfinite(table["steps_to_target"].astype(float)).any():
+        best = float(np.nanmax(accuracy))
+        notes.append(
+            f"no run of any arm reaches the target {target:g} (best final accuracy {best:.3f}):"
+            " steps to target says nothing here; set a lower target_accuracy."
+        )
+    if (accuracy == 1).all() and (table["steps_to_target"] == table["steps_to_target"][0]).all():
+        notes.append("every run has accuracy 1 from the same step on: does the data have one class?")
+    return notes
+
+
+def _cells_without(table: Table, metric: str) -> str:
+    """The data sets whose task lacks the metric."""
+    if "dataset" not in table.axes:
+        return ""
+    names = dict.fromkeys(table["dataset"].tolist())
+    return ", ".join(n for n in names if undefined(table.select(dataset=n), metric))
 
 
 def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:

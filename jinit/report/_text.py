@@ -58,16 +58,21 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
       sign: True writes a sign before every number.
 
     Returns:
-      The text; "—" if the estimate is NaN. The minus sign is U+2212.
+      The text; "—" if the estimate is NaN, no brackets if both ends are NaN, which says that there
+      is no interval. The minus sign is U+2212.
 
     >>> from jinit.stats import Interval
     >>> interval_text(Interval(0.5, 0.4, 0.6)), interval_text(Interval(0.5, -0.4, 0.6), sign=True)
     ('.500 [.400, .600]', '+.500 [−.400, +.600]')
     >>> interval_text(Interval(-0.0015, -0.003, -0.00009), sign=True)
     '−.002 [−.003, −.000]'
+    >>> interval_text(Interval(0.5, math.nan, math.nan))
+    '.500'
     """
     if math.isnan(interval.estimate):
         return MISSING
+    if math.isnan(interval.low) and math.isnan(interval.high):
+        return fixed(interval.estimate, sign)
     low, middle, high = (
         fixed(value, sign) for value in (interval.low, interval.estimate, interval.high)
     )

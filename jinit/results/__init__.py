@@ -1,10 +1,11 @@
 """Holds the result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
 
-from jinit.results._comparison import Comparison, compare
+from jinit.results._comparison import compare
 from jinit.results._concat import concat
 from jinit.results._read import read
 from jinit.results._summary import Summary, summarize
 from jinit.results._table import Table, check_output
+from jinit.results._verdict import Comparison
 
 __all__ = [
     "Comparison",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from jinit import errors
 
 
@@ -11,11 +13,13 @@ def arm_name(arms: Sequence[str], across: str, baseline: str) -> str:
     """The arm that ``baseline`` names, by the arm's label or by an alias of an initializer.
 
     Raises:
-      ValueError: no such arm.
+      ValueError: no such arm. TypeError: several values.
 
     >>> arm_name(["he_normal", "zeros"], "initializer", "HeNormal")
     'he_normal'
     """
+    if np.ndim(baseline):
+        raise errors.wrong_type("baseline", baseline, "the name of one arm", f"use {arms[0]!r}")
     if baseline in arms:
         return baseline
     if across == "initializer":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -12,93 +10,67 @@ import numpy as np
 from jinit import errors
 from jinit.results._arms import arm_name
 from jinit.results._metrics import (
-    LOWER_IS_BETTER,
-    NEUTRAL,
     check_metric,
+    diverged,
+    lower_is_better,
+    neutral,
     undefined,
+    with_blown_up,
     worst_for_nonfinite,
 )
 from jinit.results._summary import cell_axes, cells, unique
 from jinit.results._table import Table, Value, check_table
-from jinit.stats import Paired, holm, paired
-
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One arm against the baseline in one cell, on the same seeds.
-
-    Attributes:
-      cell: axis → value, for each ``by`` axis.
-      arm, baseline: the names of the two arms.
-      result: the paired comparison, uncorrected; its difference is arm − baseline.
-      p_value: Holm-corrected over all comparisons of the call.
-      diverged, baseline_diverged: numbers of diverged runs.
-      verdict: ``"wins"``, ``"loses"`` or ``"not settled"``; for a metric of which neither more nor
-        less is better (``clip_fraction``, ``gradient_norm``) ``"higher"``, ``"lower"`` or
-        ``"not settled"``.
-    """
-
-    cell: dict[str, Value]
-    arm: str
-    baseline: str
-    result: Paired
-    p_value: float
-    diverged: int
-    baseline_diverged: int
-    verdict: str
-
-    @property
-    def sentence(self) -> str:
-        """The verdict; ``not settled`` with the number of further seeds that would settle it.
-
-        An example is ``not settled (about 40 more seeds)``: about 40 further pairs are needed.
-        """
-        if self.verdict != "not settled":
-            return self.verdict
-        more = self.result.more_pairs
-        if math.isnan(more):
-            return "not settled (one pair says nothing)"
-        if math.isinf(more):
-            return "not settled (no difference seen)"
-        if more > 10_000:
-            return "not settled (over 10,000 more seeds)"
-        count = _rounded(max(more, 1))
-        return f"not settled (about {count} more seed{'s' if count > 1 else ''})"
+from jinit.results._tuned import tuned
+from jinit.results._units import SEED, averaged
+from jinit.results._verdict import ALPHA, Comparison, p_values, verdict
+from jinit.stats import Paired, paired
 
 
 def compare(
     table: Table,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     *,
     baseline: str | None = None,
     by: tuple[str, ...] | None = None,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
+    margin: float = 0.0,
+    tune: str | tuple[str, ...] = (),
 ) -> list[Comparison]:
     """Compares every arm with the baseline, or with every other arm, paired on the same seeds.
 
-    An arm wins or loses if the Holm-corrected Wilcoxon p is below 0.05 and the interval of the
-    difference excludes 0; otherwise the comparison is not settled. Runs of one seed with several
-    data seeds are averaged first, because they are not independent pairs.
+    An arm wins or loses if its difference (Hodges–Lehmann) and its mean difference point the same
+    way and both are settled: the signed-rank p and the p of the studentized mean are below 0.05,
+    Holm-corrected over all comparisons. If the ranks settle one direction and the mean points the
+    other way, the verdict is mixed. Runs of one seed are averaged first over all axes that ``by``
+    leaves out, because they are not independent.
 
     Args:
       table: the runs.
-      metric: a metric column; a value that is not finite counts as the worst.
+      metric: any numeric column that is no axis; default the test accuracy, or the test loss for a
+        task without accuracy. A value that is not finite counts as the worst.
       baseline: an arm, by name or alias; None compares all pairs of arms, each pair once.
-      by: the axes whose values make the cells; default all axes that vary, except the arms and
-        seeds.
+      by: the axes whose values make the cells; default all axes that vary, except the arms, seeds
+        and tuned axes.
       across: the axis whose values are the arms.
+      higher_is_better: the direction of a column of your own; without one its verdicts are higher
+        and lower.
+      margin: the smallest difference that matters, ≥ 0, in the unit of the metric. An arm then wins
+        or loses only by more than the margin, and is equivalent if two one-sided tests settle that
+        the difference lies within ± margin.
+      tune: axes, such as ``"learning_rate"``, along which each arm gets its own best value. Every
+        seed is judged at the value that is best on average over all other seeds.
 
     Returns:
       One :class:`Comparison` per cell and pair of arms; cells whose task lacks the metric have
       none.
 
     Raises:
-      ValueError: an unknown baseline, column or metric; arms without common seeds.
-      TypeError: ``table`` is not a Table.
+      ValueError: an unknown baseline, column or metric; arms without common seeds; a table without
+        the axis ``seed``, or with two runs that agree in all axes.
+      TypeError: ``table`` is not a Table, names that are not text.
 
-    Reference: Wilcoxon 1945; Holm 1979.
+    Reference: Wilcoxon 1945; Hodges & Lehmann 1963; Holm 1979; Schuirmann 1987 (equivalence).
 
     >>> columns = {"initializer": np.repeat(["a", "b"], 12), "seed": np.tile(np.arange(12), 2),
     ...            "test_accuracy": np.arange(24.0), "diverged": np.zeros(24, bool)}
@@ -106,47 +78,104 @@ def compare(
     'wins'
     """
     check_table(table)
-    check_metric(table, metric)
+    metric = check_metric(table, metric, higher_is_better)
+    axes = (tune,) if isinstance(tune, str) else tuple(tune)
+    by = cell_axes(table, by, across, leave_out=_tunable(table, axes, across))
+    if SEED not in table.axes:
+        raise errors.refusal("axes of the table", table.axes, "an axis 'seed'", "pair by seeds")
     if baseline is not None:
         baseline = arm_name(unique(table[across]), across, baseline)
+    question = _Question(metric, across, higher_is_better, margin, axes)
     in_cells = [
         (cell, rows, _pairs(unique(rows[across]), baseline))
-        for cell, rows in cells(table, cell_axes(table, by, across))
+        for cell, rows in cells(with_blown_up(table), by)
+        if not undefined(rows, metric)
     ]
     alpha = ALPHA / max(1, sum(len(pairs) for _, _, pairs in in_cells))
-    results: list[_Uncorrected] = []
+    found: list[tuple[dict[str, Value], _Arm, _Arm, Paired, int]] = []
     for cell, rows, pairs in in_cells:
-        for arm, other in pairs:
-            mine, base = (rows.select(**{across: name}) for name in (arm, other))
-            if undefined(mine, metric) or undefined(base, metric):
-                continue
-            result = _paired(mine, base, metric, across, alpha)
-            results.append(_Uncorrected(cell, arm, other, result, mine, base))
-    corrected = holm([item.result.p_value for item in results])
+        arms = {arm: _arm(rows, arm, question) for arm in dict.fromkeys(sum(pairs, ()))}
+        for name, other in pairs:
+            mine, base = arms[name], arms[other]
+            found.append((cell, mine, base, *_paired(mine, base, question, alpha)))
+    corrected, both = p_values([result for *_, result, _ in found])
     return [
         Comparison(
-            cell=item.cell,
-            arm=item.arm,
-            baseline=item.baseline,
-            result=item.result,
-            p_value=p_value,
-            diverged=int(item.rows["diverged"].sum()),
-            baseline_diverged=int(item.baseline_rows["diverged"].sum()),
-            verdict=_verdict(item.result, p_value, metric),
+            cell=cell,
+            arm=mine.name,
+            baseline=base.name,
+            metric=metric,
+            result=result,
+            p_value=p,
+            diverged=mine.diverged,
+            baseline_diverged=base.diverged,
+            unpaired=unpaired,
+            tuned=mine.setting,
+            baseline_tuned=base.setting,
+            verdict=said,
+            reason=reason,
         )
-        for item, p_value in zip(results, corrected, strict=True)
+        for (cell, mine, base, result, unpaired), p, q in zip(found, corrected, both, strict=True)
+        for said, reason in [
+            verdict(result, p, q, lower_is_better=question.lower, neutral=question.neutral)
+        ]
     ]
 
 
-class _Uncorrected(NamedTuple):
-    """A comparison before the correction for the number of comparisons."""
+class _Question(NamedTuple):
+    """What is asked of every pair of arms."""
 
-    cell: dict[str, Value]
-    arm: str
-    baseline: str
-    result: Paired
-    rows: Table
-    baseline_rows: Table
+    metric: str
+    across: str
+    higher_is_better: bool | None
+    margin: float
+    tune: tuple[str, ...]
+
+    @property
+    def lower(self) -> bool:
+        return lower_is_better(self.metric, self.higher_is_better)
+
+    @property
+    def neutral(self) -> bool:
+        return neutral(self.metric, self.higher_is_better)
+
+
+class _Arm(NamedTuple):
+    """The runs of one arm in one cell: (seed, other axes …) → value."""
+
+    name: str
+    values: dict[tuple[Value, ...], float]
+    diverged: int
+    setting: dict[str, Value]
+
+
+def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...]:
+    for axis in axes:
+        allowed = [name for name in table.varying() if name not in (across, SEED, "data_seed")]
+        if axis not in allowed:
+            raise errors.unknown_name("tuned axis", axis, allowed)
+    return axes
+
+
+def _arm(rows: Table, name: str, question: _Question) -> _Arm:
+    mine = rows.select(**{question.across: name})
+    values = np.asarray(mine[question.metric], float)
+    values = worst_for_nonfinite(values, question.metric, question.higher_is_better)
+    count = int(diverged(mine).sum())
+    if question.tune:
+        best = tuned(mine, values, question.tune, lower=question.lower)
+        return _Arm(name, {(s,): v for s, v in best.values.items()}, count, best.setting)
+    others = [axis for axis in mine.axes if axis not in (question.across, SEED)]
+    keys = zip(*(mine[axis].tolist() for axis in (SEED, *others)), strict=True)
+    named = dict(zip(keys, values.tolist(), strict=False))
+    if len(named) < len(values):
+        raise errors.refusal(
+            f"runs of {name!r}",
+            f"{len(values) - len(named)} that agree with another run in all axes",
+            "one run for each combination of the axes",
+            "name the column that tells the runs apart in Table.axes",
+        )
+    return _Arm(name, named, count, {})
 
 
 def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -156,54 +185,18 @@ def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
     return [(arm, baseline) for arm in arms if arm != baseline and baseline in arms]
 
 
-def _paired(mine: Table, base: Table, metric: str, across: str, alpha: float) -> Paired:
-    """The paired comparison over all runs that agree in every other axis."""
-    axes = [axis for axis in mine.axes if axis != across]
-    keys = [
-        list(zip(*(table.columns[axis].tolist() for axis in axes), strict=True))
-        for table in (mine, base)
-    ]
-    row_of = {key: row for row, key in enumerate(keys[1])}
-    pairs = [(row, row_of[key]) for row, key in enumerate(keys[0]) if key in row_of]
-    if not pairs:
+def _paired(mine: _Arm, base: _Arm, question: _Question, alpha: float) -> tuple[Paired, int]:
+    """The paired comparison over common runs, one pair per seed, and the number of other runs."""
+    common = [key for key in mine.values if key in base.values]
+    if not common:
         raise errors.refusal(
             "pairs", "no run in common", "arms that share seeds", "compare arms of one sweep"
         )
-    left, right = (np.array(rows) for rows in zip(*pairs, strict=True))
-    groups = [
-        tuple(value for axis, value in zip(axes, keys[0][row], strict=True) if axis != "data_seed")
-        for row in left
-    ]
-    mine_values, base_values = (
-        worst_for_nonfinite(np.asarray(table[metric], float), metric) for table in (mine, base)
-    )
-    return paired(
-        _averaged(mine_values[left], groups),
-        _averaged(base_values[right], groups),
-        higher_is_better=metric not in LOWER_IS_BETTER,
+    seeds = [key[0] for key in common]
+    result = paired(
+        *(averaged(np.array([arm.values[key] for key in common]), seeds) for arm in (mine, base)),
+        higher_is_better=not question.lower,
         alpha=alpha,
+        margin=question.margin,
     )
-
-
-def _averaged(values: np.ndarray, groups: list[tuple[Value, ...]]) -> np.ndarray:
-    """The mean of each group, in the order of first appearance."""
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    index = np.array([numbers[group] for group in groups])
-    return np.array([values[index == number].mean() for number in range(len(numbers))])
-
-
-def _verdict(result: Paired, p_value: float, metric: str) -> str:
-    difference = result.difference
-    # An interval with a NaN end (its differences hold −∞ and +∞) does not exclude 0.
-    if p_value >= ALPHA or not (difference.low > 0 or difference.high < 0):
-        return "not settled"
-    if metric in NEUTRAL:
-        return "higher" if difference.estimate > 0 else "lower"
-    better = difference.estimate < 0 if metric in LOWER_IS_BETTER else difference.estimate > 0
-    return "wins" if better else "loses"
-
-
-def _rounded(number: float) -> int:
-    """Rounds up to two significant digits, because the number of seeds is a rough estimate."""
-    scale = 10 ** max(0, math.floor(math.log10(number)) - 1)
-    return int(math.ceil(number / scale) * scale)
+    return result, len(mine.values) + len(base.values) - 2 * len(common)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -23,22 +24,41 @@ METRICS = (
     "skipped",
     "calibrated",
 )
-# The metrics that arms can be compared by.
+# The metrics of a sweep that arms can be compared by.
 RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
 LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
 # Metrics of which neither more nor less is better.
 NEUTRAL = ("clip_fraction", "gradient_norm", "skipped")
 # Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
 _DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction", "skipped")
+# A loss of so many times the best one (at least 1) counts as diverged, although it is finite.
+BLOWN_UP = 1e6
 
 
-def check_metric(table: Table, metric: str) -> None:
-    """Refuses a metric that the table does not have or that no run defines.
+def check_metric(table: Table, metric: str | None, higher_is_better: bool | None = None) -> str:
+    """The metric of a call: any numeric column that is no axis and that some run defines.
+
+    Args:
+      table: the runs.
+      metric: a column; None for the test accuracy, or the test loss for a task without accuracy.
+      higher_is_better: None for the metrics of a sweep, whose direction is known.
 
     Raises:
-      ValueError: an unknown metric, or one that is undefined in all runs.
+      ValueError: an unknown column, one that is an axis or undefined in all runs.
+      TypeError: a name that is not text, a column that is not numeric.
     """
-    present = [name for name in RANKABLE if name in table.columns]
+    if higher_is_better is not None:
+        errors.check_bool("higher_is_better", higher_is_better)
+    if metric is None:
+        metric = metric_for(table)
+    if not isinstance(metric, str):
+        raise errors.wrong_type("metric", metric, "the name of a column", "'test_loss'")
+    present = [
+        name
+        for name, column in table.columns.items()
+        if name not in table.axes and (name in RANKABLE or name not in METRICS)
+        if column.dtype.kind in "buif"
+    ]
     if metric not in present:
         raise errors.unknown_name("metric", metric, present, "table.columns")
     if undefined(table, metric):
@@ -48,6 +68,25 @@ def check_metric(table: Table, metric: str) -> None:
             "a metric these runs have",
             "regression has no accuracy: use test_loss; clip_fraction needs a clip",
         )
+    return metric
+
+
+def lower_is_better(metric: str, higher_is_better: bool | None = None) -> bool:
+    """True if less is better; an own column has higher values first unless told.
+
+    >>> lower_is_better("test_loss"), lower_is_better("f1"), lower_is_better("regret", False)
+    (True, False, True)
+    """
+    return metric in LOWER_IS_BETTER if higher_is_better is None else not higher_is_better
+
+
+def neutral(metric: str, higher_is_better: bool | None = None) -> bool:
+    """True if neither more nor less is better, as for an own column without a direction.
+
+    >>> neutral("gradient_norm"), neutral("test_loss"), neutral("f1"), neutral("f1", True)
+    (True, False, True, False)
+    """
+    return higher_is_better is None and (metric in NEUTRAL or metric not in METRICS)
 
 
 def undefined(rows: Table, metric: str) -> bool:
@@ -58,24 +97,82 @@ def undefined(rows: Table, metric: str) -> bool:
     >>> undefined(rows, "test_accuracy")
     True
     """
+    if metric == "steps_to_target" and "test_accuracy" in rows.columns:
+        # The target is an accuracy.
+        return undefined(rows, "test_accuracy")
     values = np.asarray(rows[metric], float)
     if metric not in _DEFINED_IF_DIVERGED:
         # A diverged run may have a NaN loss although its task defines a loss.
-        values = values[~rows["diverged"].astype(bool)]
+        values = values[~diverged(rows)]
     return bool(values.size) and bool(np.isnan(values).all())
 
 
-def worst_for_nonfinite(values: np.ndarray, metric: str) -> np.ndarray:
+def worst_for_nonfinite(
+    values: np.ndarray, metric: str, higher_is_better: bool | None = None
+) -> np.ndarray:
     """Replaces values that are not finite by the worst: 0, or inf where lower is better.
+
+    For an own column the worst is −inf or inf, and it needs a direction.
+
+    Raises:
+      ValueError: values that are not finite in an own column without a direction.
 
     >>> worst_for_nonfinite(np.array([0.5, np.nan]), "test_accuracy").tolist()
     [0.5, 0.0]
     """
-    worst = math.inf if metric in LOWER_IS_BETTER else 0.0
-    return np.where(np.isfinite(values), values, worst)
+    finite = np.isfinite(values)
+    if metric not in METRICS and higher_is_better is None and not finite.all():
+        raise errors.refusal(
+            f"values of {metric!r}",
+            f"{int((~finite).sum())} not finite",
+            "finite values, or a direction that says which is the worst",
+            "higher_is_better=True or False",
+        )
+    worst = math.inf if lower_is_better(metric, higher_is_better) else 0.0
+    if metric not in METRICS and worst == 0:
+        worst = -math.inf
+    return np.where(finite, values, worst)
 
 
-def metric_for(table: Table, metric: str = "test_accuracy") -> str:
-    """``metric``, or ``test_loss`` if ``metric`` is the test accuracy and the task has none."""
-    regression = metric == "test_accuracy" and bool(np.isnan(table[metric]).all())
-    return "test_loss" if regression else metric
+def metric_for(table: Table, metric: str | None = None) -> str:
+    """``metric``, or ``test_loss`` if ``metric`` is the test accuracy and the task has none.
+
+    >>> columns = {"test_accuracy": np.array([np.nan]), "test_loss": np.array([0.1])}
+    >>> metric_for(Table(columns, (), {}, np.array([])))
+    'test_loss'
+    """
+    if metric not in (None, "test_accuracy"):
+        return str(metric)
+    accuracy = table.columns.get("test_accuracy")
+    if accuracy is None:
+        return "test_loss" if "test_loss" in table.columns else "test_accuracy"
+    return "test_loss" if bool(np.isnan(accuracy).all()) else "test_accuracy"
+
+
+def diverged(rows: Table) -> np.ndarray:
+    """``(runs,)`` Booleans: the column ``diverged``; all False for a table without the column."""
+    flags = rows.columns.get("diverged")
+    return np.zeros(len(rows), bool) if flags is None else flags.astype(bool)
+
+
+def with_blown_up(table: Table) -> Table:
+    """The table in which runs with an absurd loss count as diverged, too.
+
+    A loss is absurd beyond a million times the smallest loss of the data set, or beyond a million.
+
+    >>> columns = {"test_loss": np.array([0.5, 3e28]), "diverged": np.zeros(2, bool)}
+    >>> with_blown_up(Table(columns, (), {}, np.array([])))["diverged"].tolist()
+    [False, True]
+    """
+    flags = diverged(table)
+    sets = table.columns.get("dataset")
+    names = np.zeros(len(table), int) if sets is None else np.unique(sets, return_inverse=True)[1]
+    for loss in ("train_loss", "test_loss"):
+        if loss not in table.columns:
+            continue
+        values = np.asarray(table[loss], float)
+        for name in np.unique(names):
+            mine = (names == name) & np.isfinite(values)
+            least = float(np.min(values, where=mine, initial=math.inf))
+            flags = flags | (mine & (values > BLOWN_UP * max(1.0, least)))
+    return dataclasses.replace(table, columns={**table.columns, "diverged": flags})

@@ -42,6 +42,10 @@ class Table:
       curve_steps: ``(evaluations,)`` completed steps at each point of the curves.
       settings: the grid, versions and machine settings, as plain values for JSON.
 
+    Raises:
+      TypeError: columns or curves that are not arrays by name.
+      ValueError: no columns, lengths that differ, an axis without a column.
+
     >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
     >>> len(table), table["depth"].tolist()
     (2, [1, 2])
@@ -53,6 +57,9 @@ class Table:
     curve_steps: np.ndarray
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_columns(self.columns, self.axes, self.curves)
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
@@ -60,8 +67,10 @@ class Table:
         """A column ``(runs,)``.
 
         Raises:
-          ValueError: no such column.
+          ValueError: no such column. TypeError: the name is not text.
         """
+        if not isinstance(column, str):
+            raise errors.wrong_type("column", column, "a name", f"use {next(iter(self.columns))!r}")
         if column not in self.columns:
             raise errors.unknown_name("column", column, self.columns, "table.columns")
         return self.columns[column]
@@ -73,7 +82,7 @@ class Table:
           values: column name → value.
 
         Raises:
-          ValueError: no such column, or no such row.
+          ValueError: no such column, or no such row. TypeError: several values for one column.
 
         >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
         >>> len(table.select(depth=2))
@@ -81,6 +90,8 @@ class Table:
         """
         keep = np.ones(len(self), bool)
         for column, value in values.items():
+            if np.ndim(np.asarray(value, object)):
+                raise errors.wrong_type(column, value, "one value", "call select once per value")
             keep &= self[column] == value
         if not keep.any():
             present = {name: list(dict.fromkeys(self[name].tolist()))[:12] for name in values}
@@ -186,6 +197,32 @@ def _cell(value: Value | np.generic) -> str:
     if value is None or value != value:
         return ""
     return str(value)
+
+
+def _check_columns(
+    columns: Mapping[str, np.ndarray], axes: tuple[str, ...], curves: Mapping[str, np.ndarray]
+) -> None:
+    for what, arrays, dimensions in (("columns", columns, 1), ("curves", curves, 2)):
+        if not isinstance(arrays, Mapping) or not all(
+            isinstance(name, str) and isinstance(array, np.ndarray) and array.ndim == dimensions
+            for name, array in arrays.items()
+        ):
+            raise errors.wrong_type(
+                what,
+                arrays,
+                f"a mapping from names to arrays with {dimensions} axes",
+                "{'test_accuracy': np.array([0.9, 0.8])}",
+            )
+    lengths = {name: len(array) for name, array in (*columns.items(), *curves.items())}
+    if not columns or len(set(lengths.values())) > 1:
+        raise errors.refusal(
+            "lengths of columns", lengths, "columns and curves of one length", "one row per run"
+        )
+    if isinstance(axes, str) or not isinstance(axes, tuple | list):
+        raise errors.wrong_type("axes", axes, "a tuple of names", "('initializer', 'seed')")
+    for axis in axes:
+        if axis not in columns:
+            raise errors.unknown_name("axis", axis, columns, "table.columns")
 
 
 def check_table(table: Table) -> None:

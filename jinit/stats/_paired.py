@@ -126,9 +126,9 @@ def paired(
     if margin and test != "wilcoxon":
         raise errors.refusal("margin", margin, "0 with this test", "test='wilcoxon'")
     equal = tied(gaps, resolutions)
-    mean = StudentizedMean(gaps, seed)
+    mean = StudentizedMean(equal, seed)
     p_value, difference = _tested(test, equal, gaps, resolutions, margin, mean, seed)
-    below, above = guarded_tails(gaps, margin, seed) if mean.known else (math.nan, math.nan)
+    below, above = guarded_tails(equal, margin, seed) if mean.known else (math.nan, math.nan)
     up, down = int((equal > 0).sum()), int((equal < 0).sum())
     better, worse = (up, down) if higher_is_better else (down, up)
     return Paired(
@@ -138,7 +138,7 @@ def paired(
         difference=difference,
         mean=mean.interval(_CONFIDENCE),
         p_value=p_value,
-        mean_p_value=min(1.0, 2 * (above if difference.estimate > 0 else below)),
+        mean_p_value=float(np.minimum(1.0, 2 * (above if difference.estimate > 0 else below))),
         equivalence_p_value=_equivalence(gaps, resolutions, mean, margin) if margin else math.nan,
         probability_of_improvement=(better + (gaps.size - up - down) / 2) / gaps.size,
         more_pairs=_more(equal, difference.estimate, alpha),

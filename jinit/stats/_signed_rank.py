@@ -32,15 +32,16 @@ def tied(gaps: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
     """
     sizes = np.where(np.abs(gaps) <= resolutions, 0.0, np.abs(gaps))
     order = np.argsort(sizes, kind="stable")
-    ordered, errors = sizes[order], resolutions[order]
-    with np.errstate(invalid="ignore"):
-        apart = ~(np.diff(ordered) <= np.maximum(errors[1:], errors[:-1]))
-    # The smallest size of a group of ties stands for all of them. A size of 0 ties with 0 alone.
-    apart |= (ordered[:-1] == 0) & (ordered[1:] > 0)
-    new = np.concatenate([[True], apart])
-    starts = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
     equal = np.empty_like(sizes)
-    equal[order] = ordered[starts]
+    start, own = 0.0, 0.0
+    # The smallest size of a group stands for all of them, and every member is compared with this
+    # one: were neighbours compared, many seeds would chain differences of any size together.
+    for place, size, error in zip(
+        order.tolist(), sizes[order].tolist(), resolutions[order].tolist(), strict=True
+    ):
+        if not (size == start or (start > 0 and size - start <= max(own, error))):
+            start, own = size, error
+        equal[place] = start
     return np.copysign(equal, gaps)
 
 

@@ -30,7 +30,7 @@ def forest(
     """Draws estimates with their intervals, the first row at the top.
 
     An estimate that is not finite is written as text; an infinite end of an interval is written at
-    the margin.
+    the margin. An estimate without an interval, both ends NaN, is a marker alone.
 
     Args:
       ax: matplotlib axes; None makes a figure.
@@ -88,6 +88,8 @@ def _draw_row(ax: Axes, place: float, interval: Interval, style: Style, empty: b
     if empty:
         look["markerfacecolor"] = "white"
     ax.errorbar([middle], [place], xerr=[[below], [above]], **look, **_BAR)
+    if math.isnan(low) and math.isnan(high):
+        return  # all values alike, or one alone: there is no interval
     if not math.isfinite(low):
         ax.text(0.01, place + 0.28, f"← {_end(low)}", ha="left", **note)
     if not math.isfinite(high):

@@ -12,7 +12,8 @@ from jinit.report.plots._panels import estimate_label, panels
 from jinit.report.plots._style import GREY, Style, short
 from jinit.results import Table, compare, summarize
 from jinit.results._arms import baseline_among
-from jinit.results._metrics import LOWER_IS_BETTER
+from jinit.results._metrics import LOWER_IS_BETTER, check_metric, with_blown_up
+from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def ranking(
     table: Table,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     ax: Axes | None = None,
     *,
     across: str = "initializer",
@@ -29,7 +30,7 @@ def ranking(
 
     Args:
       table: from :func:`jinit.run`.
-      metric: a metric column; diverged runs count as the worst.
+      metric: a metric column; default as in :func:`jinit.compare`. Diverged runs count as the worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       across: the axis whose values are the arms.
 
@@ -45,6 +46,8 @@ def ranking(
     >>> ranking(jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))).get_xlabel()
     'test accuracy, median [95 %]'
     """
+    check_drawable(table, Table, "jinit.run(...)")
+    metric = check_metric(table, metric)
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
         summaries = summarize(rows, metric, by=(), across=across)
@@ -62,17 +65,19 @@ def ranking(
 
 def paired_differences(
     table: Table,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     ax: Axes | None = None,
     *,
     baseline: str | None = None,
     across: str = "initializer",
 ) -> Any:
-    """Draws mean paired differences to the baseline; a hollow marker means "not settled".
+    """Draws paired differences to the baseline; a hollow marker means "not settled" or "mixed".
+
+    The differences are Hodges–Lehmann estimates with the interval of the signed-rank test.
 
     Args:
       table: from :func:`jinit.run`, with at least two arms.
-      metric: a metric column; diverged runs count as the worst.
+      metric: a metric column; default as in :func:`jinit.compare`. Diverged runs count as the worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       baseline: an arm, by name or alias; default glorot_uniform, or the first arm.
       across: the axis whose values are the arms.
@@ -95,6 +100,7 @@ def paired_differences(
     if len(arms) < 2:
         raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline too")
     baseline = baseline_among(arms, across, baseline)
+    metric = check_metric(table, metric)
     compared = compare(table, metric, baseline=baseline, across=across)
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
@@ -108,19 +114,19 @@ def paired_differences(
             [str(item.arm) for item in mine],
             [item.result.difference for item in mine],
             [styles[item.arm] for item in mine],
-            hollow=[item.verdict == "not settled" for item in mine],
+            hollow=[item.verdict in ("not settled", "mixed") for item in mine],
         )
         panel.axvline(0, color=GREY, lw=0.9, zorder=0)
         panel.set_xlabel(
             f"{words(metric)} − that of {short(baseline, 24)},\n"
-            f"{estimate_label(rows, across, 'mean [95 %]')} (hollow: not settled)"
+            f"{estimate_label(rows, across, 'Hodges–Lehmann [95 %]')} (hollow: not settled or mixed)"
         )
 
     return panels(table, draw, ax, across=across, legend=False)
 
 
 def divergence_rates(table: Table, ax: Axes | None = None, *, across: str = "initializer") -> Any:
-    """Draws the share of runs that diverged, with its Wilson interval.
+    """Draws the share of runs that diverged, with its Wilson interval over seeds.
 
     Args:
       table: from :func:`jinit.run`.
@@ -143,12 +149,14 @@ def divergence_rates(table: Table, ax: Axes | None = None, *, across: str = "ini
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
         rates = {}
         for arm in styles:
-            diverged = rows.take(rows[across] == arm)["diverged"].astype(bool)
-            if diverged.size:
-                rates[arm] = stats.wilson(int(diverged.sum()), diverged.size)
+            mine = rows.take(rows[across] == arm)
+            if len(mine):
+                shares = per_seed(mine, mine["diverged"].astype(float))
+                rates[arm] = stats.wilson(float(shares.sum()), len(shares))
         forest(
             panel, [str(arm) for arm in rates], list(rates.values()), [styles[arm] for arm in rates]
         )
         panel.set(xlabel="share of runs that diverged [95 %]", xlim=(-0.03, 1.03))
 
-    return panels(table, draw, ax, across=across, legend=False)
+    check_drawable(table, Table, "jinit.run(...)")
+    return panels(with_blown_up(table), draw, ax, across=across, legend=False)
