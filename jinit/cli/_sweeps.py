@@ -112,9 +112,8 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     if output.json:
         fields = ("name", "runs", "tile", "lane_bytes", "flops")
         programs = [{name: getattr(item, name) for name in fields} for item in the_plan.programs]
-        totals = {
-            name: getattr(the_plan, name) for name in ("runs", "flops", "result_bytes", "seconds")
-        }
+        names = ("runs", "flops", "result_bytes", "seconds", "seeds_needed")
+        totals = {name: getattr(the_plan, name) for name in names}
         dump({**totals, "workers": the_plan.workers, "programs": programs})
     else:
         report.show(the_plan)

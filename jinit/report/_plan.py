@@ -20,6 +20,24 @@ def plan_line(plan: Plan) -> str:
     )
 
 
+def seeds_line(plan: Plan) -> str:
+    """Says that the seeds cannot settle the comparisons; "" if they can, or if nothing is compared.
+
+    >>> import jinit
+    >>> few = jinit.Grid(dataset="xor", initializer=("zeros", "he_normal"), steps=2, seeds=4)
+    >>> seeds_line(jinit.plan(few))
+    '4 seeds cannot settle 1 comparison, however clear: at least 6 seeds can'
+    """
+    if plan.seeds >= plan.seeds_needed:
+        return ""
+    seeds = "seed" if plan.seeds == 1 else "seeds"
+    compared = "comparison" if plan.comparisons == 1 else "comparisons"
+    return (
+        f"{plan.seeds} {seeds} cannot settle {plan.comparisons} {compared}, however clear:"
+        f" at least {plan.seeds_needed} seeds can"
+    )
+
+
 def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """Prints the totals of a plan and a row for each program, longest first.
 
@@ -33,6 +51,8 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """
     console = open_console(stream)
     console.print(plan_line(plan))
+    if seeds_line(plan):
+        console.print(seeds_line(plan), style="yellow")
     described = [{**program.labels, "clip": program.code["clip"]} for program in plan.programs]
     varying = [
         axis for axis in described[0] if len({str(program[axis]) for program in described}) > 1

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TextIO
 
 from jinit.report._console import BarColumn, Console, Progress, TextColumn, encodable, escaped
-from jinit.report._plan import plan_line
+from jinit.report._plan import plan_line, seeds_line
 from jinit.report._text import interval_text
 from jinit.results import Table, summarize
 from jinit.results._metrics import metric_for
@@ -81,6 +81,8 @@ class SweepProgress:
 
     def _begin(self, plan: Plan) -> None:
         self._console.print(plan_line(plan))
+        if seeds_line(plan):
+            self._console.print(seeds_line(plan), style="yellow")
         if self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console

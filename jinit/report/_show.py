@@ -47,6 +47,7 @@ def show(
     baseline: str | None = None,
     metric: str | None = None,
     across: str | None = None,
+    margin: float | None = None,
     model: Captured | None = None,
     findings: Sequence[Finding] | None = None,
     stream: TextIO | None = None,
@@ -64,6 +65,7 @@ def show(
       metric: for a Table, the metric to rank by; None is ``test_accuracy``, or ``test_loss`` if the
         task has no accuracy.
       across: for a Table, the axis whose values are the arms; None is ``initializer``.
+      margin: for a Table, the smallest difference that matters, as in :func:`jinit.compare`.
       model: for a Profile, the captured model that was measured; the model names the layers.
       findings: for a Profile, from :func:`jinit.probes.verdict`; None prints none.
       stream: default stdout.
@@ -81,11 +83,17 @@ def show(
     ... # doctest: +ELLIPSIS
     a/kernel ...
     """
-    given = {"baseline": baseline, "metric": metric, "across": across}
+    given = {"baseline": baseline, "metric": metric, "across": across, "margin": margin}
     check_options(result, given, {"model": model, "findings": findings})
     if isinstance(result, Table):
-        options = {name: value for name, value in given.items() if value is not None}
-        print_table(result, stream=stream, **options)
+        print_table(
+            result,
+            metric=metric,
+            baseline=baseline,
+            across=across or "initializer",
+            margin=margin or 0.0,
+            stream=stream,
+        )
     elif isinstance(result, Profile):
         assert model is not None  # checked above
         print_profile(model, result, list(findings or ()), stream)

@@ -234,7 +234,7 @@ def _target_notes(table: Table) -> list[str]:
             " steps to target says nothing here; set a lower target_accuracy."
         )
     if (accuracy == 1).all() and (table["steps_to_target"] == table["steps_to_target"][0]).all():
-        notes.append("every run has accuracy 1 from the same step on: does the data have one class?")
+        notes.append("every run has accuracy 1 from one step on: do the data have one class?")
     return notes
 
 

@@ -59,7 +59,7 @@ def compare(
         or loses only by more than the margin, and is equivalent if two one-sided tests settle that
         the difference lies within ± margin.
       tune: axes, such as ``"learning_rate"``, along which each arm gets its own best value. Every
-        seed is judged at the value that is best on average over all other seeds.
+        seed is judged at the value that is best on average over the other half of the seeds.
 
     Returns:
       One :class:`Comparison` per cell and pair of arms; cells whose task lacks the metric have
@@ -79,7 +79,7 @@ def compare(
     """
     check_table(table)
     metric = check_metric(table, metric, higher_is_better)
-    axes = (tune,) if isinstance(tune, str) else tuple(tune)
+    axes = (tune,) if isinstance(tune, str) else tune
     by = cell_axes(table, by, across, leave_out=_tunable(table, axes, across))
     if SEED not in table.axes:
         raise errors.refusal("axes of the table", table.axes, "an axis 'seed'", "pair by seeds")
@@ -150,6 +150,8 @@ class _Arm(NamedTuple):
 
 
 def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...]:
+    if not isinstance(axes, tuple | list):
+        raise errors.wrong_type("tune", axes, "the name of an axis, or several", "'learning_rate'")
     for axis in axes:
         allowed = [name for name in table.varying() if name not in (across, SEED, "data_seed")]
         if axis not in allowed:

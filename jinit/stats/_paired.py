@@ -14,7 +14,7 @@ from jinit.stats._bootstrap import Interval
 from jinit.stats._location import reals
 from jinit.stats._power import more_pairs, more_signed_rank_pairs
 from jinit.stats._signed_rank import hodges_lehmann, signed_rank_tails, tied
-from jinit.stats._studentized import StudentizedMean, guarded_tails
+from jinit.stats._studentized import StudentizedMean, guarded_p
 from jinit.stats._tests import cap_infinite, holm, permutation_p, sign_interval, sign_p, two_sided
 
 _TESTS = ("wilcoxon", "sign", "permutation")
@@ -128,7 +128,6 @@ def paired(
     equal = tied(gaps, resolutions)
     mean = StudentizedMean(equal, seed)
     p_value, difference = _tested(test, equal, gaps, resolutions, margin, mean, seed)
-    below, above = guarded_tails(equal, margin, seed) if mean.known else (math.nan, math.nan)
     up, down = int((equal > 0).sum()), int((equal < 0).sum())
     better, worse = (up, down) if higher_is_better else (down, up)
     return Paired(
@@ -138,7 +137,7 @@ def paired(
         difference=difference,
         mean=mean.interval(_CONFIDENCE),
         p_value=p_value,
-        mean_p_value=float(np.minimum(1.0, 2 * (above if difference.estimate > 0 else below))),
+        mean_p_value=guarded_p(mean, 1 if difference.estimate > 0 else -1, margin),
         equivalence_p_value=_equivalence(gaps, resolutions, mean, margin) if margin else math.nan,
         probability_of_improvement=(better + (gaps.size - up - down) / 2) / gaps.size,
         more_pairs=_more(equal, difference.estimate, alpha),

@@ -56,6 +56,15 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     return float(max(0, math.ceil(max(needed, math.log2(2 / alpha))) - gaps.size))
 
 
+def fewest_pairs(comparisons: int, *, alpha: float = 0.05) -> int:
+    """The fewest pairs with which Holm's first step can reject: 2/2ⁿ < alpha / comparisons.
+
+    >>> [fewest_pairs(count) for count in (1, 24)]
+    [6, 10]
+    """
+    return math.floor(1 + math.log2(comparisons / alpha)) + 1
+
+
 def more_signed_rank_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Further pairs with which the signed-rank test would settle the observed difference.
 

@@ -22,6 +22,7 @@ from jinit.engine._known import is_known
 from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.parameters import Assignment
+from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
@@ -103,6 +104,10 @@ class Plan:
       result_bytes: bytes of all metrics and curves.
       workers: number of threads or devices that will run tiles.
       seconds: rough training time, at 25 GFLOP/s per worker.
+      seeds: number of seeds of each arm.
+      comparisons: number of comparisons of the arms with one baseline, over all cells.
+      seeds_needed: the fewest seeds with which one of so many comparisons can be settled; fewer
+        than these, and no verdict can be reached however clear the differences are.
 
     >>> plan(Grid(dataset="xor", depth=2, seeds=8)).runs
     8
@@ -114,6 +119,9 @@ class Plan:
     result_bytes: int
     workers: int
     seconds: float
+    seeds: int
+    comparisons: int
+    seeds_needed: int
 
 
 def plan(
@@ -178,6 +186,9 @@ def plan(
             programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
     programs.sort(key=lambda program: -program.flops)
     runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
+    seeds, arms = len(grid.seed_values), len(grid.values("initializer"))
+    crossed = runs // (seeds * max(1, len(grid.data_seed_values or (0,))))
+    comparisons = crossed // arms * (arms - 1)
     points = len(programs[0].network.config.evaluation_steps())
     result_bytes = runs * (_ROW_BYTES + 4 * 4 * points)
     _checks.check_results(result_bytes, runs, points)
@@ -188,6 +199,9 @@ def plan(
         result_bytes=result_bytes,
         workers=len(machine.devices),
         seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
+        seeds=seeds,
+        comparisons=comparisons,
+        seeds_needed=fewest_pairs(comparisons) if comparisons else 1,
     )
 
 

@@ -78,6 +78,54 @@ def test_runs_that_never_arrive_stay_in():
     assert everyone.p_value == 1.0
 
 
+def test_the_median_counts_arrivals_and_does_not_multiply():
+    for n in range(2, 130, 2):
+        times = np.arange(1.0, n + 1)
+        assert stats.kaplan_meier(times, horizon=1000).median == n / 2
+        half = np.where(times > n / 2, np.inf, times)
+        assert stats.kaplan_meier(half, horizon=1000).median == n / 2
+        fewer = np.where(times > n / 2 - 1, np.inf, times)
+        assert stats.kaplan_meier(fewer, horizon=1000).median == math.inf
+
+
+def test_shares_beside_censored_runs_are_products_of_exact_fractions():
+    from fractions import Fraction
+
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        times = rng.integers(1, 12, 30).astype(float)
+        censored = rng.random(30) < 0.4
+        found = stats.kaplan_meier(times, horizon=100, censored=censored)
+        share, halves = Fraction(1), []
+        for t in found.times:
+            at_risk = int((times >= t).sum())
+            share *= 1 - Fraction(int((times[~censored] == t).sum()), at_risk)
+            halves.append(share <= Fraction(1, 2))
+        assert found.share[-1] == pytest.approx(float(share), abs=1e-12)
+        expected = found.times[halves]
+        assert found.median == (expected[0] if expected.size else math.inf)
+
+
+def test_log_rank_of_censored_arms():
+    # R's survdiff: p = .008542873404.
+    a = np.array([8.0, 12, 26, 14, 21, 27, 8, 32, 20, 40])
+    b = np.array([33.0, 28, 41, 48, 48, 25, 37, 48, 25, 43])
+    stopped = np.arange(10) >= 6, np.arange(10) >= 3
+    found = stats.compare_times(a, b, horizon=48, censored=stopped)
+    assert found.p_value == pytest.approx(0.008542873404, abs=1e-9)
+    means = [
+        stats.restricted_mean(x, horizon=48, censored=c).estimate
+        for x, c in zip((a, b), stopped, strict=True)
+    ]
+    assert found.restricted_mean_difference.estimate == pytest.approx(means[0] - means[1])
+    one = stats.compare_times(a, b, horizon=48, censored=(stopped[0], None))
+    assert one.p_value != found.p_value
+    with pytest.raises(TypeError, match="censored"):
+        stats.compare_times(a, b, horizon=48, censored=stopped[0])
+    with pytest.raises(TypeError, match="horizon"):
+        stats.restricted_mean(a, horizon=np.array([]))
+
+
 @pytest.mark.slow
 def test_coverage_with_censoring():
     rng = np.random.default_rng(3)

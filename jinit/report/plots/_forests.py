@@ -30,7 +30,7 @@ def ranking(
 
     Args:
       table: from :func:`jinit.run`.
-      metric: a metric column; default as in :func:`jinit.compare`. Diverged runs count as the worst.
+      metric: a metric column; default as in :func:`jinit.compare`; diverged runs count as worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       across: the axis whose values are the arms.
 
@@ -77,7 +77,7 @@ def paired_differences(
 
     Args:
       table: from :func:`jinit.run`, with at least two arms.
-      metric: a metric column; default as in :func:`jinit.compare`. Diverged runs count as the worst.
+      metric: a metric column; default as in :func:`jinit.compare`; diverged runs count as worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       baseline: an arm, by name or alias; default glorot_uniform, or the first arm.
       across: the axis whose values are the arms.
@@ -119,7 +119,8 @@ def paired_differences(
         panel.axvline(0, color=GREY, lw=0.9, zorder=0)
         panel.set_xlabel(
             f"{words(metric)} − that of {short(baseline, 24)},\n"
-            f"{estimate_label(rows, across, 'Hodges–Lehmann [95 %]')} (hollow: not settled or mixed)"
+            f"{estimate_label(rows, across, 'Hodges–Lehmann [95 %]')}"
+            " (hollow: not settled or mixed)"
         )
 
     return panels(table, draw, ax, across=across, legend=False)

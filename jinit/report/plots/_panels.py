@@ -13,6 +13,7 @@ from jinit.report.plots._figure import axes_of, check_drawable, new_figure, open
 from jinit.report.plots._style import Style, line_style, short
 from jinit.results import Table
 from jinit.results._metrics import undefined
+from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,8 +140,11 @@ def arm_label(arm: str | float, middle: np.ndarray) -> str:
 
 
 def estimate_label(rows: Table, across: str, label: str) -> str:
-    """``label``, or "one seed" if each arm has a single run and therefore no interval."""
-    counts = [int((rows[across] == arm).sum()) for arm in set(rows[across].tolist())]
+    """``label``, or "one seed" if each arm has a single seed and therefore no interval."""
+    counts = [
+        len(per_seed(rows.take(mine), np.zeros(int(mine.sum()))))
+        for mine in (rows[across] == arm for arm in set(rows[across].tolist()))
+    ]
     return label if max(counts) > 1 else "one seed"
 
 
