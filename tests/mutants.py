@@ -33,6 +33,7 @@ EXISTS = "initializers/_exists.py"
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
 )
+RANKED, VERDICTS = "tests/stats/test_signed_rank.py", "tests/results/test_verdicts.py"
 MOMENTS, FIELD, WIDTH, PREDICT = (
     f"tests/theory/test_{name}.py"
     for name in ("moments", "mean_field", "finite_width_isometry_kernels", "predict")
@@ -72,6 +73,7 @@ FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py",
 SPARSE, STRUCTURED, CHECKS = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_checks.py"  # fmt: skip
 TESTS, PAIRED, EFFECTS = "stats/_tests.py", "stats/_paired.py", "stats/_effects.py"
 BOOTSTRAP, TIMES = "stats/_bootstrap.py", "stats/_survival.py"
+RANKS, STUDENT = "stats/_signed_rank.py", "stats/_studentized.py"
 KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
 VARIANCE = "initializers/_variance.py"
 LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
@@ -177,10 +179,32 @@ MUTANTS = [
     M("table: six points", "theory/_table.py", "_POINTS = 12", "_POINTS = 6", MOMENTS),
     M("table: places counted from 0", "theory/_table.py", "lagrange(distance + _BESIDE, _POINTS)", "lagrange(place - below + _BESIDE, _POINTS)", MOMENTS),
     M("holm: Bonferroni of the rest only", TESTS, "(len(p) - rank) * float(p[index])", "(len(p) - rank - 1) * float(p[index])", STATS),
-    M("paired: gaps tie to the last bit only", PAIRED, "~(np.diff(ordered) <= resolution)", "np.diff(ordered) > 0", STATS),
+    M("paired: gaps tie to the last bit only", RANKS, "size - start <= max(own, error)", "size - start <= 0.0", RANKED),
+    M("paired: a tie is a matter of the whole arm", PAIRED, "sizes = np.maximum(np.abs(first), np.abs(second))", "sizes = np.full(first.shape, max(np.abs(first).max(), np.abs(second).max()))", f"{RANKED}::test_a_tie_is_a_matter_of_the_pair"),
+    M("ties: neighbours are chained", RANKS, "equal[place] = start\n", "equal[place] = start\n        start = size\n", f"{RANKED}::test_a_tie_is_a_matter_of_the_pair"),
+    M("signed ranks: zeros keep their ranks", RANKS, "gaps = gaps[gaps != 0]\n    if not gaps.size:\n        return 1.0, 1.0", "if not gaps.size:\n        return 1.0, 1.0", f"{RANKED}::test_signed_ranks_are_exact_with_zeros_and_ties"),
+    M("signed ranks: ties have the law of no ties", RANKS, "below = _law(tuple(ranks.tolist()))\n    # The", "below = _law(tuple(range(2, 2 * len(gaps) + 2, 2)))\n    # The", f"{RANKED}::test_signed_ranks_are_exact_with_zeros_and_ties"),
+    M("hodges-lehmann: one average too far in", RANKS, "else (reached - 1) // 2", "else (reached - 1) // 2 + 1", f"{RANKED}::test_hodges_lehmann_inverts_the_test"),
+    M("studentized mean: resamples without their own error", STUDENT, "mean / error", "mean / error.mean()", f"{RANKED}::test_the_studentized_mean_is_the_bootstrap_t_of_resamples"),
+    M("studentized mean: a long tail is no guard", STUDENT, "reaches[0] > 1.15 * reaches[1]", "reaches[0] > 1e9 * reaches[1]", f"{RANKED}::test_a_long_tail_against_a_claim_guards_it"),
+    M("equivalence: one of two tests", PAIRED, "max(*ranks, mean.tails(margin)[0]", "max(ranks[1], mean.tails(margin)[1] * 0", f"{RANKED}::test_a_margin_makes_equivalence_a_verdict_of_two_tests"),
+    M("noether: 3 forgotten", "stats/_power.py", "quantile**2 / (3 * edge**2)", "quantile**2 / (edge**2)", f"{RANKED}::test_further_pairs_give_the_signed_rank_test_its_power"),
+    M("kaplan-meier: halves multiplied", TIMES, "half = 2 * above * stay <= below * before", "half = value <= 0.5", SURVIVAL),
+    M("compare times: censored runs arrive", TIMES, "censored or (None, None), strict=True", "(None, None), strict=True", SURVIVAL),
+    M("optimality gap: what is above makes up", "stats/_location.py", 'np.maximum(target - reals(scores, "scores"), 0.0)', 'target - reals(scores, "scores")', f"{RANKED}::test_optimality_gap"),
+    M("bootstrap: equal values have an interval", BOOTSTRAP, "return Interval(estimate, math.nan, math.nan)", "return Interval(estimate, estimate, estimate)", f"{RANKED}::test_few_or_equal_gaps_have_no_finite_interval"),
+    M("verdict: the mean has no say", "results/_verdict.py", "min(max(result.p_value, mean), within)", "min(result.p_value, within)", f"{VERDICTS}::test_a_mean_that_is_not_settled_settles_nothing"),
+    M("verdict: direction of the mean", "results/_verdict.py", "side = math.copysign(1.0, result.difference.estimate)", "side = math.copysign(1.0, result.mean.estimate)", f"{VERDICTS}::test_worse_on_most_seeds_and_better_on_average_is_mixed"),
+    M("compare: runs are pairs", "results/_comparison.py", "seeds = [key[0] for key in common]", "seeds = list(range(len(common)))", f"{VERDICTS}::test_runs_of_one_seed_are_one_observation"),
+    M("summaries: runs are resampled", "results/_summary.py", "median = bootstrap(per_seed(rows, values))", "median = bootstrap(values)", f"{VERDICTS}::test_summaries_resample_seeds"),
+    M("divergence: runs are counted as seeds", "results/_summary.py", "wilson(float(shares.sum()), len(shares))", "wilson(int(diverged.sum()), len(rows))", f"{VERDICTS}::test_summaries_resample_seeds"),
+    M("tuned: on the same seeds", "results/_tuned.py", "choice[1 - column % 2]", "choice[column % 2]", f"{VERDICTS}::test_each_arm_is_tuned_on_other_seeds"),
+    M("blown up: as if healthy", "results/_metrics.py", "values > BLOWN_UP * max(1.0, least)", "values > np.inf", f"{VERDICTS}::test_runs_with_an_absurd_loss_count_as_diverged"),
+    M("arms without numbers leave", "results/_comparison.py", "if not undefined(rows, metric)", "if not any(undefined(rows.select(**{across: a}), metric) for a in unique(rows[across]))", f"{VERDICTS}::test_an_arm_without_numbers_does_not_leave_in_silence"),
+    M("plan: seeds always suffice", "stats/_power.py", "math.floor(1 + math.log2(comparisons / alpha)) + 1", "1", f"{VERDICTS}::test_a_plan_says_before_training_that_seeds_cannot_settle_the_comparisons"),
     M("length: growth by a constant is lost", "theory/_fixed_points.py", "100 * rounding, rounding)", "0 * rounding, 0 * rounding)", f"{FIELD}::test_lengths_that_grow_for_ever_have_no_depth_scale"),
     M("holm: not monotone", TESTS, "max(running, min(1.0,", "max(0.0, min(1.0,", STATS),
-    M("wilcoxon: one-sided", TESTS, 'zero_method="wilcox", method="auto")', 'alternative="greater")', STATS),
+    M("wilcoxon: one-sided", TESTS, "return min(1.0, 2 * min(tails))", "return min(tails)", STATS),
     M("effect size: no small-sample factor", EFFECTS, "small_sample * mean / spread", "mean / spread", STATS),
     M("probability of improvement: ties are losses", EFFECTS, "np.where(first == arms[1], 0.5, first > arms[1])", "(first > arms[1]) * 1.0", STATS),
     M("bootstrap: tails not widened", BOOTSTRAP, "math.sqrt(size / freedom) * t", "1.0 * t * 0 + 1.959964", STATS),
