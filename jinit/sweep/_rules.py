@@ -12,6 +12,7 @@ import jax
 from jinit import errors, frameworks, parameters
 from jinit.frameworks import Layers
 from jinit.frameworks._layers import host_of
+from jinit.frameworks._modes import call_of, mode_flags
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._table import conventions_of
 from jinit.models import MLP, Model
@@ -194,7 +195,12 @@ def _is_kernel(leaf: TreeLeaf) -> bool:
 
 
 def _layers_of(model: Model, x: Array) -> Layers:
-    return frameworks.layers(model.source, x)
+    flags = mode_flags(call_of(model.source), training=True)
+    flags = {
+        name: flag for name, flag in flags.items() if getattr(model.source, name, None) is None
+    }
+    ask: Callable[..., Layers] = frameworks.layers
+    return ask(model.source, x, keywords=flags) if flags else ask(model.source, x)
 
 
 def _merged(own: Layers, given: Layers | None) -> Layers:
