@@ -42,6 +42,7 @@ RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_iden
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
+OWN = "tests/sweep/test_own_models.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
@@ -316,6 +317,16 @@ MUTANTS = [
     M("data: rounding is a spread", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", DATA),
     M("data: a class on one side only", "data/_splits.py", "if labels is not None and len(np.setxor1d", "if False and len(np.setxor1d", DATA),
     M("data: tokens are standardized", "data/_splits.py", "if standardize is None and not _arrays.is_frame(x):", "if False:", DATA),
+    M("sweep: layers are not asked", "sweep/_rules.py", "layers = _merged(_layers_of(model, x), layers)", "pass", f"{OWN}::test_every_kernel_has_the_sigma_of_its_layer"),
+    M("sweep: gain by rank", "sweep/_rules.py", "i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf)", "i for i, leaf in enumerate(self.leaves) if len(leaf.value.shape) > 1", f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
+    M("sweep: own start of one seed for all", "sweep/_own.py", 'run_key(lane["seed"], "own")', 'run_key(0, "own")', f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
+    M("sweep: last layers are hidden", "sweep/_roles.py", '"last" if path in found.last else ""', '""', f"{OWN}::test_first_and_last_layers_get_their_own_law"),
+    M("sweep: a layer on another is first", "sweep/_roles.py", "all(reached[n] == {n} for n in names)", "any(n in reached[n] for n in names)", f"{OWN}::test_first_and_last_layers_get_their_own_law"),
+    M("step: one noise for all steps", "train/_step.py", "key = None if state.key is None else jax.random.fold_in(state.key, state.step)", "key = state.key", f"{OWN}::test_functions_with_state_are_a_model"),
+    M("step: state stands still", "train/_step.py", "        return loss(outputs, y), model_state\n", "        return loss(outputs, y), state.model_state\n", f"{OWN}::test_functions_with_state_are_a_model"),
+    M("sweep: dropout of one seed for all", "sweep/_network.py", 'run_key(seed, "dropout")', 'run_key(0, "dropout")', f"{OWN}::test_functions_with_state_are_a_model"),
+    M("linen: evaluated in training mode", "frameworks/_linen_functions.py", "module.use_running_average is False", "False", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
+    M("nnx: evaluated in training mode", "frameworks/_nnx_functions.py", "    evaluated.eval()\n", "    evaluated.train()\n", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
 ]  # fmt: skip
 
 

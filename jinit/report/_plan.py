@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from jinit.report._console import new_table, open_console
+from jinit import _specs
+from jinit.parameters import Assignment
+from jinit.report._console import escaped, new_table, open_console
 from jinit.sweep import Plan
+from jinit.sweep._plan import PlannedProgram
 
 
 def plan_line(plan: Plan) -> str:
@@ -39,7 +42,10 @@ def seeds_line(plan: Plan) -> str:
 
 
 def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
-    """Prints the totals of a plan and a row for each program, longest first.
+    """Prints the totals of a plan, a row for each program, and what draws each leaf.
+
+    The rows of programs stand longest first. The leaves are those of the first program in the order
+    of the grid, with the initializers of its first arm; leaves with equal rows share one.
 
     Args:
       plan: from :func:`jinit.plan`.
@@ -69,3 +75,34 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
             f"{program.lane_bytes / 1024:,.0f}",
         )
     console.print(table)
+    first = min(plan.programs, key=lambda program: program.position)
+    leaves = new_table()
+    for heading in ("leaf", "shape", "layer", "in", "out", "drawn by", "σ"):
+        leaves.add_column(heading, justify="right" if heading in ("in", "out", "σ") else "left")
+    for row in _leaf_rows(first):
+        leaves.add_row(*map(escaped, row))
+    console.print(leaves)
+
+
+def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:
+    """Path, shape, layer, fans, initializer and σ of each leaf; equal leaves share a row."""
+    paths: dict[tuple[str, ...], list[str]] = {}
+    for one in program.assignments():
+        layer = "" if program.leaves.layers is None or one.layout is None else one.layout.layer
+        paths.setdefault(_described(one, layer), []).append(one.leaf)
+    return [
+        (", ".join(alike) if len(alike) <= 3 else f"{alike[0]} and {len(alike) - 1} more", *row)
+        for row, alike in paths.items()
+    ]
+
+
+def _described(one: Assignment, layer: str) -> tuple[str, ...]:
+    kind = "" if one.layout is None else one.layout.kind
+    fans = ["" if fan is None else f"{fan:g}" for fan in (one.fan_in, one.fan_out)]
+    return (
+        "×".join(map(str, one.shape)) or "scalar",
+        " ".join(word for word in dict.fromkeys((layer, kind)) if word) or "unknown",
+        *fans,
+        "the model's own start" if one.initializer is None else _specs.label(one.initializer),
+        "" if one.stddev is None else f"{one.stddev:.4g}",
+    )

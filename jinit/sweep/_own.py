@@ -54,6 +54,8 @@ class OwnStart:
             return {}, self._state
         assert self._program is not None
         leaves, state = in_batches(self._program, {"seed": seeds}, (self._x,), device)
+        # A plain network takes no state, whatever empty tree its start returns.
+        state = state if jax.tree.leaves(self._state) else self._state
         return dict(zip(self.positions, leaves, strict=True)), state
 
 

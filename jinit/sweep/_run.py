@@ -95,7 +95,7 @@ def run(
         ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
         default the initializer draws kernels, the bias initializer biases. Leaves without a rule
-        keep the model's own start; :func:`jinit.plan` shows what each leaf gets.
+        keep the model's own start; ``report.show`` of the plan prints what draws each leaf.
       layers: pattern → layer kind, as for :func:`jinit.initialize`, for layers that jinit does not
         know. What the model's own layers are, :func:`jinit.frameworks.layers` asks the model.
       progress: called with a :class:`SweepEvent`.
