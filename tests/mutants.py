@@ -284,7 +284,7 @@ MUTANTS = [
     M("limits: infinities drawn", EXISTS, "if largest > float(limits.max):", "if False:", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
     M("limits: zeros drawn", EXISTS, "if law.stddev < finest:", "if False:", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
     M("limits: integers cut off", EXISTS, "value != math.floor(value) or not low <= value <= high", "not low <= value <= high", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
-    M("own rule: NaN of a group not seen", "parameters/_initialize.py", "        for value in values:\n", "        for value in []:\n", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
+    M("own rule: NaN of a group not seen", "parameters/_initialize.py", "zip(assignments, values, strict=True):\n            with", "[]:\n            with", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
     M("own rule: any shape", EXISTS, "if value.shape != tuple(shape):", "if False:", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
     M("fans: one axis in one role", FANS, '(role, before) != ("out_axis", "in_axis")', "True", f"{DROP_IN}::test_axes_that_jax_takes"),
     M("stack: every kernel by itself", BLOCKS, 'if "threefry" in str(jax.random.key_impl(key)):', "if False:", f"{DROP_IN}::test_the_program_does_not_grow_with_the_number_of_kernels"),

@@ -146,6 +146,7 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     values = list(jax.vmap(first.draw)(keys))
     if first.initializer is not None and not isinstance(first.initializer, NamedInitializer):
         # Under vmap values are traced, and NaN among them is not seen.
-        for value in values:
-            check_returned(first.initializer, value, first.shape, first.dtype)
+        for assignment, value in zip(assignments, values, strict=True):
+            with assignment.named_errors():
+                check_returned(first.initializer, value, first.shape, first.dtype)
     return values

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -59,9 +60,20 @@ class Assignment:
           An array of ``shape`` and ``dtype``.
         """
         assert self.initializer is not None
-        if self.layout is None:
-            return checked_draw(self.initializer, key, self.shape, self.dtype)
-        return self.layout.draw(self.initializer, key, self.shape, self.dtype)
+        with self.named_errors():
+            if self.layout is None:
+                return checked_draw(self.initializer, key, self.shape, self.dtype)
+            return self.layout.draw(self.initializer, key, self.shape, self.dtype)
+
+    @contextlib.contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Puts the leaf and its rule before the message of an error that is raised inside."""
+        try:
+            yield
+        except errors.Refusal as error:
+            text = f"leaf {self.leaf!r}, rule {self.rule!r}: {error}"
+            parts = (error.what, error.got, error.allowed, error.fix)
+            raise type(error)(*parts, text) from None
 
 
 def assign(

@@ -232,6 +232,11 @@ def test_traced_scales_are_not_checked():
         (lambda key, shape, dtype: jnp.zeros((3, 4), dtype), ValueError, r"shape \(4, 3\)"),
         (lambda key, shape, dtype: jnp.zeros(shape, "float16"), TypeError, "dtype float16"),
         (lambda key, shape, dtype: jnp.full(shape, jnp.nan), ValueError, "12 NaN of 12"),
+        (
+            lambda key, shape, dtype: jnp.log(-jax.random.uniform(key, shape) - 1),
+            ValueError,
+            "12 NaN",
+        ),
     ],
 )
 @pytest.mark.parametrize("names", ["a", "ab"])
@@ -242,6 +247,7 @@ def test_what_a_users_rule_returns_is_checked(rule, error, match, names, layer):
     with pytest.raises(error, match=match) as caught:
         jinit.initialize(KEY, shapes, {"*": rule}, layers=layers)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("leaf 'a', rule '*': ")
 
 
 def test_a_users_rule_may_return_a_numpy_array_and_infinities():

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 import jinit
-from jinit import stats
+from jinit import initializers, stats
 from jinit.report import plots
 from jinit.results import Table
 
@@ -141,6 +141,15 @@ def test_what_cannot_be_drawn_is_refused_by_name(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="a folder, or a new name"):
         plots.save_all(made(), tmp_path / "file")
+
+
+@pytest.mark.parametrize("value", [1e30, -1e-30, 0.0])
+def test_the_histogram_of_equal_entries_is_one_bar(value):
+    ax = plots.weight_histogram(initializers.describe(f"constant({value})", (4, 5)))
+    heights, edges, _ = ax.patches[0].get_data()
+    (place,) = np.flatnonzero(heights)
+    assert edges[place] < value < edges[place + 1]
+    assert heights[place] * (edges[place + 1] - edges[place]) == pytest.approx(1)
 
 
 def test_a_name_without_an_ending_is_written_as_png_and_svg(tmp_path):

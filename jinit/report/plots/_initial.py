@@ -79,8 +79,10 @@ def weight_histogram(description: Description, ax: Axes | None = None) -> Axes:
 def _bin_edges(description: Description, counts: np.ndarray) -> np.ndarray:
     low, high = description.draw.minimum, description.draw.maximum
     if low == high:
-        # All entries are equal: they are in the middle of one bar; the bars have width 1 in total.
-        return low + (np.arange(len(counts) + 1) - counts.argmax() - 0.5) / len(counts)
+        # All entries are equal: they are in the middle of one bar. The bars have width 1 in total,
+        # or more where 1 is lost beside the entries.
+        width = max(1.0, abs(low)) / len(counts)
+        return low + (np.arange(len(counts) + 1) - counts.argmax() - 0.5) * width
     return np.linspace(low, high, len(counts) + 1)
 
 
