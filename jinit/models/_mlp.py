@@ -210,10 +210,23 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, fan_in: int) -> dict[str, Array]:
-        params = {"kernel": self.param("kernel", self.kernel_init, (fan_in, self.width))}
+        params = {"kernel": self._declared("kernel", self.kernel_init, (fan_in, self.width))}
         if self.use_bias:
-            params["bias"] = self.param("bias", self.bias_init, (self.width,))
+            params["bias"] = self._declared("bias", self.bias_init, (self.width,))
         if self.norm:
-            params["scale"] = self.param("scale", ones, (self.width,))
-            params["shift"] = self.param("shift", zeros, (self.width,))
+            params["scale"] = self._declared("scale", ones, (self.width,))
+            params["shift"] = self._declared("shift", zeros, (self.width,))
         return params
+
+    def _declared(self, name: str, initializer: Initializer, shape: tuple[int, ...]) -> Array:
+        """``self.param``, but a leaf of the right shape is returned as it is.
+
+        Flax traces the initializer of every leaf to learn its shape: more than half of the time
+        that a trace of a deep network takes.
+        """
+        if self.has_variable("params", name):
+            leaf: object = self.get_variable("params", name)
+            if isinstance(leaf, jax.Array) and leaf.shape == shape:
+                return leaf
+        declared: Array = self.param(name, initializer, shape)
+        return declared

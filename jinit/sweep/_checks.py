@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 
 from jinit import data as datasets
@@ -96,6 +98,18 @@ def check_data(network: TrainNetwork, dataset: Dataset) -> None:
             f"at most the {len(dataset.x_train)} training examples of {dataset.name!r}",
             "lower it",
         )
+
+
+def check_programs(names: Sequence[str]) -> None:
+    """Refuses two programs that are the same: their runs would be counted twice."""
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise errors.refusal(
+                "programs of the grid",
+                f"twice {name}",
+                "values that differ for every data set",
+                "None is the default loss: leave None or the loss out",
+            )
 
 
 def check_memory(tile_bytes: int, name: str) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
 from jinit.sweep._names import listed
-from jinit.sweep._values import AxisValue, canonical, check_distinct, checked_seeds, plain
+from jinit.sweep._values import (
+    AxisValue,
+    canonical,
+    check_distinct,
+    check_distinct_numbers,
+    checked_seeds,
+    plain,
+)
 from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
@@ -223,6 +230,7 @@ class Grid:
         for clip in self.values("clip"):
             if clip is not None:
                 clip_rules.parse(clip)
+        check_distinct("clip", self.labels("clip"))
         for name, names, listing in (
             ("dataset", data.names(), "jinit.data.names()"),
             ("optimizer", optimizers.names(), "jinit.train.optimizers.names()"),
@@ -249,6 +257,7 @@ class Grid:
                 errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
                 if 0 < value < 1e-38:
                     raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
+            check_distinct_numbers(name, self.values(name))
         for batch_size in self.values("batch_size"):
             self.fit_config(batch_size)
 

@@ -184,6 +184,7 @@ def plan(
             dataset = own_data or datasets.get(code["dataset"])
             labels["dataset"] = dataset.name
             programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
+    _checks.check_programs([program.name for program in programs])
     programs.sort(key=lambda program: -program.flops)
     runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
     seeds, arms = len(grid.seed_values), len(grid.values("initializer"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -36,11 +37,35 @@ def check_distinct(name: str, value: AxisValue | tuple[AxisValue, ...]) -> None:
             raise errors.refusal(name, _specs.label(item), "each value once", "drop the repetition")
 
 
+def check_distinct_numbers(name: str, values: Sequence[float]) -> None:
+    """Raises ValueError for two numbers that float32, in which networks train, does not tell apart.
+
+    Their runs would be the same runs, counted twice.
+    """
+    kept: dict[bytes, float] = {}
+    for value in values:
+        other = kept.setdefault(struct.pack("f", value), value)
+        if other != value:
+            raise errors.refusal(
+                name, f"{other!r} and {value!r}", "numbers that differ in float32", "drop one"
+            )
+
+
 def canonical(value: Item | tuple[Item, ...], get: Callable[[Item], Any]) -> Any:
-    """Converts spec strings to canonical form, and callables to what ``get`` returns."""
+    """Converts spec strings to canonical form, and callables to what ``get`` returns.
+
+    A named object becomes its name: ``"relu"`` and ``activations.get("relu")`` are one value.
+    """
     if isinstance(value, tuple):
         return tuple(canonical(item, get) for item in value)
-    return str(get(value)) if isinstance(value, str) else get(value)
+    found = get(value)
+    if isinstance(value, str):
+        return str(found)
+    try:
+        named = get(str(found))  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return found
+    return str(found) if named == found else found
 
 
 def checked_seeds(name: str, given: Seeds) -> int | tuple[int, ...] | None:

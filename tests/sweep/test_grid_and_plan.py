@@ -181,3 +181,27 @@ def test_limits_and_defaults_of_a_run_have_one_source():
     assert grid.fit_config(grid.batch_size) == FitConfig()
     with pytest.raises(ValueError, match="fix: use 16"):
         jinit.Grid(evaluations=10_001)
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [
+        {"initializer": ("he_normal", jinit.initializers.get("he_normal"))},
+        {"initializer": ("he_normal", "kaiming_normal")},
+        {"initializer": ("normal(0.1)", "normal(stddev=0.1)")},
+        {"activation": ("relu", jinit.activations.get("relu"))},
+        {"clip": ("leaf_norm(1)", "leaf_norm(1.0)")},
+        {"learning_rate": (0.1, 0.1 + 1e-12)},
+        {"gain": (1, 1.0)},
+        {"loss": (None, "softmax_cross_entropy")},
+    ],
+)
+def test_two_spellings_of_one_value_are_refused_not_counted_twice(twins):
+    with pytest.raises(ValueError, match=r"each value once|differ in float32|twice dataset"):
+        jinit.plan(jinit.Grid(**twins, dataset="iris", depth=1, width=4, seeds=2))
+
+
+def test_a_named_object_is_its_name():
+    named = jinit.initializers.get("normal(stddev=0.5)"), jinit.activations.get("relu")
+    grid = jinit.Grid(initializer=named[0], activation=named[1])
+    assert (grid.initializer, grid.activation) == ("normal(stddev=0.5)", "relu")
