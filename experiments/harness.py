@@ -121,9 +121,15 @@ def plain(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """Converts the text of infinities and NaN that :func:`plain` wrote back to numbers."""
+    """Converts the text of infinities and NaN that :func:`plain` wrote back to numbers.
+
+    Where all seeds are alike there is no interval; decisions take the estimate for both ends.
+    """
     if isinstance(value, dict):
-        return {key: restored(item) for key, item in value.items()}
+        found = {key: restored(item) for key, item in value.items()}
+        if {"estimate", "low", "high"} <= set(found) and found["low"] != found["low"]:
+            found |= {"low": found["estimate"], "high": found["estimate"]}
+        return found
     if isinstance(value, list):
         return [restored(item) for item in value]
     return float(value) if value in ("inf", "-inf", "nan") else value
