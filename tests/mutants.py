@@ -190,7 +190,7 @@ MUTANTS = [
     M("studentized mean: a long tail is no guard", STUDENT, "reaches[0] > 1.15 * reaches[1]", "reaches[0] > 1e9 * reaches[1]", f"{RANKED}::test_a_long_tail_against_a_claim_guards_it"),
     M("equivalence: one of two tests", PAIRED, "max(*ranks, mean.tails(margin)[0]", "max(ranks[1], mean.tails(margin)[1] * 0", f"{RANKED}::test_a_margin_makes_equivalence_a_verdict_of_two_tests"),
     M("noether: 3 forgotten", "stats/_power.py", "quantile**2 / (3 * edge**2)", "quantile**2 / (edge**2)", f"{RANKED}::test_further_pairs_give_the_signed_rank_test_its_power"),
-    M("kaplan-meier: halves multiplied", TIMES, "half = 2 * above * stay <= below * before", "half = value <= 0.5", SURVIVAL),
+    M("kaplan-meier: halves multiplied", TIMES, "share = _share(events, at_risk)\n        greenwood", "share = np.cumprod(1 - events / at_risk)\n        greenwood", SURVIVAL),
     M("compare times: censored runs arrive", TIMES, "censored or (None, None), strict=True", "(None, None), strict=True", SURVIVAL),
     M("optimality gap: what is above makes up", "stats/_location.py", 'np.maximum(target - reals(scores, "scores"), 0.0)', 'target - reals(scores, "scores")', f"{RANKED}::test_optimality_gap"),
     M("bootstrap: equal values have an interval", BOOTSTRAP, "return Interval(estimate, math.nan, math.nan)", "return Interval(estimate, estimate, estimate)", f"{RANKED}::test_few_or_equal_gaps_have_no_finite_interval"),

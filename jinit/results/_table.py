@@ -104,7 +104,21 @@ class Table:
         return self.take(keep)
 
     def take(self, rows: np.ndarray) -> Table:
-        """The rows with the given row numbers, or those at which a boolean mask is True."""
+        """The rows with the given row numbers, or those at which a boolean mask is True.
+
+        Raises:
+          ValueError: numbers or a mask that do not fit the rows. TypeError: neither of the two.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype.kind not in "bui" or rows.ndim != 1:
+            raise errors.wrong_type("rows", rows, "row numbers or a boolean mask", "np.arange(10)")
+        fits = (
+            len(rows) == len(self)
+            if rows.dtype.kind == "b"
+            else (not rows.size or (-len(self) <= rows.min() and rows.max() < len(self)))
+        )
+        if not fits:
+            raise errors.refusal("rows", rows, f"those of {len(self)} rows", "np.arange(10)")
         return Table(
             {name: column[rows] for name, column in self.columns.items()},
             self.axes,
@@ -115,6 +129,8 @@ class Table:
 
     def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The axes with more than one value, except those in ``leave_out``."""
+        if not isinstance(leave_out, tuple | list):
+            raise errors.wrong_type("leave_out", leave_out, "a tuple of names", "('seed',)")
         return tuple(
             axis
             for axis in self.axes
@@ -221,7 +237,7 @@ def _check_columns(
     if isinstance(axes, str) or not isinstance(axes, tuple | list):
         raise errors.wrong_type("axes", axes, "a tuple of names", "('initializer', 'seed')")
     for axis in axes:
-        if axis not in columns:
+        if not isinstance(axis, str) or axis not in columns:
             raise errors.unknown_name("axis", axis, columns, "table.columns")
 
 
@@ -244,11 +260,14 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".parquet", ".csv
     Raises:
       ValueError: an ending that is not a table format, a folder that does not exist or is not
         writable, a path that is a folder.
+      TypeError: no path.
       MissingExtraError: ``.parquet`` without pyarrow.
 
     >>> check_output("table.csv")
     'table.csv'
     """
+    if not isinstance(path, str | os.PathLike):
+        raise errors.wrong_type("output path", path, "the name of a file", f"'runs{endings[0]}'")
     target = Path(path)
     allowed = f"a file ending in {' or '.join(endings)} in a writable folder"
     if target.suffix not in endings:

@@ -132,10 +132,13 @@ def _estimate(statistic: Statistic, values: np.ndarray) -> float:
 def _groups(values: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
     if strata is None:
         return [values]
-    strata = np.asarray(strata)
+    try:
+        strata = np.asarray(strata)
+        labels, which = np.unique(strata, return_inverse=True)
+    except (ValueError, TypeError):
+        raise errors.wrong_type("strata", strata, "labels of one kind", "[0, 0, 1, 1]") from None
     if strata.shape != values.shape:
         raise errors.refusal("strata", strata.shape, f"{values.shape}", "one label per value")
-    labels, which = np.unique(strata, return_inverse=True)
     if len(labels) == values.size > 1:
         raise errors.refusal("strata", "one value in each", "several values in some", "strata=None")
     return [values[which == number] for number in range(len(labels))]

@@ -52,6 +52,7 @@ def rank(scores: np.ndarray, *, higher_is_better: bool = True, alpha: float = 0.
     """
     scores = reals(scores, "scores")
     errors.check_fraction("alpha", alpha, "use 0.05")
+    errors.check_bool("higher_is_better", higher_is_better)
     if scores.ndim != 2 or scores.shape[0] < 2 or scores.shape[1] < 3 or np.isnan(scores).any():
         raise errors.refusal(
             "scores",

@@ -52,7 +52,7 @@ def wilson(successes: float, trials: int, *, confidence: float = 0.95) -> Interv
     >>> share.estimate, round(share.high, 3)
     (0.0, 0.057)
     """
-    n = errors.check_integer("trials", trials, low=1, fix="count the runs")
+    n = errors.check_integer("trials", trials, low=1, high=2**53, fix="count the runs")
     count = errors.check_scalar("successes", successes, low=0.0, fix="count the successes")
     if count > n:
         raise errors.refusal("successes", successes, f"at most {n} trials", "count the successes")

@@ -235,8 +235,8 @@ def _risk_table(
 def _share(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
     """``(k,)``: Π (1 − d/n), so that a share of exactly one half is 0.5.
 
-    While nobody is censored the factors telescope to one fraction, (n − d)/n of its first n. The
-    side of one half on which a share lies is decided in whole numbers.
+    While nobody is censored the factors telescope to one fraction, (n − d)/n of its first n. Whole
+    numbers are multiplied, and the quotient is rounded once.
     """
     left = (at_risk - events).astype(int).tolist()
     share = np.empty(len(left))
@@ -246,9 +246,7 @@ def _share(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
             if before is not None:
                 above, below = above * left[place - 1], below * before
             before = n
-        value = (above * stay) / (below * before)
-        half = 2 * above * stay <= below * before
-        share[place] = min(value, 0.5) if half else max(value, math.nextafter(0.5, 1.0))
+        share[place] = (above * stay) / (below * before)
     return share
 
 

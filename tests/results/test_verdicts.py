@@ -386,6 +386,9 @@ GOOD = made({"a": [0.5, 0.6], "b": [0.7, 0.9]})
         (lambda: jinit.compare(GOOD, across="nothing"), "axis 'nothing'"),
         (lambda: jinit.compare(GOOD, margin=-1.0), "margin"),
         (lambda: jinit.compare(GOOD, tune=("depth",)), "tuned axis 'depth'"),
+        (lambda: Table({"a": np.ones(2)}, ([],), {}, np.array([])), "axis"),
+        (lambda: GOOD.take(np.array([9])), "rows"),
+        (lambda: GOOD.take(np.ones(3, bool)), "rows"),
     ],
 )
 def test_bad_values(call, match):
@@ -412,6 +415,9 @@ def test_bad_values(call, match):
         (lambda: jinit.compare(GOOD, higher_is_better="yes"), "higher_is_better"),
         (lambda: jinit.compare(GOOD, tune=5), "tune"),
         (lambda: jinit.summarize(GOOD, 5), "metric"),
+        (lambda: GOOD.take("x"), "rows"),
+        (lambda: GOOD.varying(leave_out=5), "leave_out"),
+        (lambda: GOOD.write(None), "output path"),
         (lambda: jinit.summarize(None), "table"),
     ],
 )
