@@ -25,9 +25,12 @@ def floating(x: Numbers, what: str = "an argument") -> Array:
       TypeError: x is not made of real numbers.
     """
     try:
-        array = jnp.asarray(x)
-    except (TypeError, ValueError):
+        # JAX refuses Python integers beyond its default integer.
+        array = jnp.asarray(float(x) if type(x) is int else x)
+    except (TypeError, ValueError, OverflowError):
         raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        raise errors.wrong_type(what, str(array.dtype), "real numbers", "pass numbers, not keys")
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise errors.wrong_type(what, str(array.dtype), "real numbers", "pass the real part")
     if not jnp.issubdtype(array.dtype, jnp.floating):

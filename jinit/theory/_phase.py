@@ -111,9 +111,9 @@ def phase_diagram(
         if axis.ndim != 1 or not axis.size:
             raise errors.refusal(name, axis.shape, "a list of numbers", "np.linspace(0.5, 3, 200)")
     check_sigmas(axes[0][:, None], axes[1])
-    errors.check_numbers("start", start, low=0.0, open_low=True, fix="use 1.0")
+    errors.check_number("start", start, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
-    scales = in_float64(lambda: _on_grid(table, *(jnp.asarray(x) for x in (*axes, start))))
+    scales = in_float64(lambda: _on_grid(table, *(jnp.asarray(x) for x in (*axes, float(start)))))
     return PhaseDiagram(table.name, axes[0], axes[1], scales, critical_line(activation))
 
 

@@ -22,7 +22,7 @@ def log_length(activation: str, width: int) -> tuple[float, float]:
 
     Args:
       activation: ``"relu"`` or ``"identity"``.
-      width: n, ≥ 1.
+      width: n, from 1 to 10⁷.
 
     Returns:
       (mean, variance), exact.
@@ -36,7 +36,7 @@ def log_length(activation: str, width: int) -> tuple[float, float]:
     >>> round(10 * mean, 6), round(10 * variance, 6)  # ten layers
     (-0.517388, 1.081681)
     """
-    errors.check_integer("width", width, low=1, fix="use 64")
+    errors.check_integer("width", width, low=1, high=10**7, fix="use 64")
     name = get_activation(activation).name
     errors.check_choice("log_length activation", name, ("relu", "identity"))
 
