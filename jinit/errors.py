@@ -102,7 +102,7 @@ def unknown_name(
     >>> str(unknown_name("mode", "fanin", ["fan_in", "fan_out"]))
     "mode 'fanin' is not known; did you mean 'fan_in'? use one of fan_in, fan_out"
     """
-    names = list(known)
+    names = [str(name) for name in known]
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
     use = f"use one of {', '.join(names)}"
     hint = f"did you mean {close[0]!r}?" if close else ""

@@ -49,7 +49,7 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
     >>> int(state.clipped), round(float(state.shrinkage), 3)
     (1, 0.2)
     """
-    if not isinstance(clip.init(()), ClipState):
+    if not (hasattr(clip, "init") and isinstance(clip.init(()), ClipState)):
         raise errors.wrong_type(
             "clip", clip, "a clip of jinit.clipping", "pass for example clip_by_global_norm(1.0)"
         )

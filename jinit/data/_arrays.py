@@ -68,13 +68,18 @@ def targets(name: str, y: ArrayLike, task: Task | None) -> tuple[np.ndarray, int
         array = array.astype(np.float64)
         _finite(name, array)
     if task == "regression":
-        return array.reshape(len(array), -1).astype(np.float64), None
+        return _rows(array).astype(np.float64), None
     if _is_one_hot(array):
         return array.argmax(axis=1), array.shape[1]
     if not whole and task is None:
         _refuse_labels_of_floats(name, array, np.asarray(y).dtype)
-        return array.reshape(len(array), -1), None
+        return _rows(array), None
     return _labels(name, array), None
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """The array as ``(examples, values of an example)``, also without examples."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def plain(name: str, given: ArrayLike) -> np.ndarray:

@@ -155,6 +155,9 @@ def run_many(
     names = [job.name for job in jobs]
     if len(set(names)) != len(names):
         raise errors.refusal("job names", names, "each name once", "give every job its own name")
+    for job in jobs:
+        if not callable(job.fn):
+            raise errors.wrong_type("fn", job.fn, "a function of a lane", "lambda lane: …")
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
     check_progress(progress)
     check_store(store)

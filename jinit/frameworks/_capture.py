@@ -105,7 +105,7 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
     >>> [layer.name for layer in capture(model, jnp.zeros((5, 4))).layers]
     ['hidden_0', 'output']
     """
-    if not hasattr(x, "shape") or x.ndim < 1:
+    if not hasattr(x, "shape") or np.ma.isMaskedArray(x) or len(x.shape) < 1:
         raise errors.wrong_type("x", x, "an example batch (batch, …)", "pass an array")
     if not x.size:
         raise errors.refusal("x", f"shape {x.shape}", "at least one example", "pass a batch")

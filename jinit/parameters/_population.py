@@ -45,6 +45,7 @@ def population(
     >>> population(jax.random.key(0), 10, shapes, {"*": "he_normal"})["kernel"].shape
     (10, 4, 3)
     """
+    errors.check_key(key)
     errors.check_integer("population size", size, low=1, fix="use 64")
     for assignment in assign(shapes, rules, host=host, layers=layers):
         if assignment.initializer is None:

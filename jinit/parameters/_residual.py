@@ -98,7 +98,7 @@ def t_fixup_factors(encoder_layers: int, decoder_layers: int = 0) -> dict[str, f
     (0.335, 0.333333)
     """
     _check_depth("encoder_layers", encoder_layers)
-    errors.check_integer("decoder_layers", decoder_layers, low=0, fix="use 0")
+    errors.check_integer("decoder_layers", decoder_layers, low=0, high=10**9, fix="use 0")
     factors = {"encoder": 0.67 * encoder_layers**-0.25}
     if decoder_layers:
         factors["decoder"] = (9 * decoder_layers) ** -0.25
@@ -175,9 +175,12 @@ def residual_rules(
     'zeros'
     """
     base = initializers.get(initializer)
+    for name, given in (("roles", roles), ("factors", factors)):
+        if not isinstance(given, Mapping):
+            raise errors.wrong_type(name, given, "a mapping", "{'*/out/kernel': 'last'}")
     rules: dict[str, str | Initializer] = {}
     for pattern, role in roles.items():
-        if role not in factors:
+        if not isinstance(role, str) or role not in factors:
             raise errors.unknown_name("role", role, factors)
         factor = factors[role]
         rules[pattern] = "zeros" if factor == 0 else _times(base, factor)
@@ -194,4 +197,4 @@ def _times(initializer: Initializer, factor: float) -> Initializer:
 
 
 def _check_depth(name: str, count: int) -> None:
-    errors.check_integer(name, count, low=1, fix="use 12")
+    errors.check_integer(name, count, low=1, high=10**9, fix="use 12")

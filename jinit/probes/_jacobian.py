@@ -86,6 +86,7 @@ def jacobian_largest_singular_values(
     >>> [round(float(value), 3) for value in values[0]]
     [3.0, 2.0]
     """
+    errors.check_key(key)
     errors.check_integer("iterations", iterations, low=1, fix="use 50")
     one = _one(apply, params, x)
     most = min(x[0].size, jax.eval_shape(one, x[0].ravel()).size)

@@ -35,7 +35,10 @@ def cross_entropy(labels: Array) -> Loss:
     >>> float(cross_entropy(jnp.array([0]))(jnp.zeros((1, 2))))  # doctest: +ELLIPSIS
     0.693...
     """
-    labels = jnp.asarray(labels)
+    try:
+        labels = jnp.asarray(labels)
+    except (TypeError, ValueError, OverflowError):
+        raise errors.wrong_type("labels", labels, "integers", "jnp.array([0, 1])") from None
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise errors.wrong_type(
             "labels", str(labels.dtype), "integers", "labels.argmax(-1) of one-hot labels"

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
@@ -47,9 +48,19 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
     Returns:
       A typed key, shape ().
 
+    Raises:
+      ValueError, TypeError: a seed that is not one number in range, a purpose that is not text.
+
     >>> run_key(3, "init").shape
     ()
     """
+    if not isinstance(purpose, str):
+        raise errors.wrong_type("purpose", purpose, "text", "pass 'init'")
+    if not isinstance(seed, jax.core.Tracer):
+        if getattr(seed, "shape", ()) != ():
+            raise errors.wrong_type("seed", seed, "one whole number", "jax.vmap over seeds")
+        number: Any = seed.item() if hasattr(seed, "item") else seed
+        seed = errors.check_seed(number, limit=errors.SEED_LIMIT)
     word = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=4).digest(), "little")
     root = jax.random.key(0, impl="threefry2x32")
     return jax.random.fold_in(jax.random.fold_in(root, jnp.asarray(seed, jnp.uint32)), word)

@@ -259,11 +259,12 @@ def get(loss: str | None, task: Task) -> Loss:
       The :class:`Loss`; ``correct`` is None for regression.
 
     Raises:
-      ValueError: an unknown name; a loss that cannot train the task.
+      ValueError: an unknown name or task; a loss that cannot train the task.
 
     >>> get(None, "binary").name
     'sigmoid_binary_cross_entropy'
     """
+    errors.check_choice("task", task, tuple(_DEFAULTS))
     name = _DEFAULTS[task] if loss is None else loss
     chosen = _REGISTRY.get(name)
     if task not in chosen.tasks:

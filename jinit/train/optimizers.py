@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import optax
 
 from jinit import clipping, errors
@@ -153,6 +154,8 @@ def make(
     errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
     errors.check_number("momentum", momentum, low=0.0, high=0.999999, fix="try 0.9")
     errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
+    if isinstance(learning_rate, np.integer):  # the negative of an unsigned number wraps
+        learning_rate = float(learning_rate)
     transforms = [chosen(momentum)]
     if clip is not None:
         transforms.insert(0, clipping.with_clip_statistics(make_clip(clip, clip_threshold)))
