@@ -85,6 +85,19 @@ def wrong_type(what: str, got: object, allowed: str, fix: str) -> TypeRefusal:
     return TypeRefusal(what, _show(got), allowed, fix)
 
 
+def located(place: str, error: ValueError) -> ValueError:
+    """The same error, with the place where it arose in front of its message.
+
+    >>> str(located("leaf 'a'", refusal("shape", (), "rank 2", "reshape")))
+    "leaf 'a': shape: got (); allowed: rank 2; fix: reshape"
+    """
+    message = f"{place}: {error}"
+    if isinstance(error, ValueRefusal):
+        what = f"{place}: {error.what}"
+        return ValueRefusal(what, error.got, error.allowed, error.fix, message)
+    return ValueError(message)  # of a rule that the user wrote
+
+
 def unknown_name(
     kind: str, got: object, known: Iterable[str], listing: str = "", aliases: Iterable[str] = ()
 ) -> ValueRefusal:

@@ -81,7 +81,7 @@ def analytic(
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     check_number("target", target, low=0.0, open_low=True, fix="use 1.0")
-    errors.check_integer("draws", draws, low=1, fix="use 64")
+    errors.check_integer("draws", draws, low=1, high=10**6, fix="use 64")
     phi = _between_layers(model, activation)
     captured = opened(model, params, batch)
     if phi is None:

@@ -105,7 +105,7 @@ def metainit(
     >>> bool(trace.after[0] < trace.before[0])
     True
     """
-    errors.check_integer("steps", steps, low=1, fix="use 200")
+    errors.check_integer("steps", steps, low=1, high=10**6, fix="use 200")
     check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="use 0.005")
     check_number("momentum", momentum, low=0.0, high=0.999, fix="use 0.9")
     captured = opened(model, params, batch)
@@ -198,7 +198,7 @@ def gradinit(
         raise errors.wrong_type(
             "loss", loss, "loss(outputs) -> scalar", "jinit.probes.cross_entropy(labels)"
         )
-    errors.check_integer("steps", steps, low=1, fix="use 100")
+    errors.check_integer("steps", steps, low=1, high=10**6, fix="use 100")
     for name, value in (("learning_rate", learning_rate), ("gradient_norm", gradient_norm)):
         check_number(name, value, low=0.0, open_low=True, fix="use a positive number")
     captured = opened(model, params, batch)

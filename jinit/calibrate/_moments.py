@@ -68,7 +68,7 @@ def lsuv(
     (True, True)
     """
     check_number("tolerance", tolerance, low=0.0, open_low=True, fix="use 0.1")
-    errors.check_integer("iterations", iterations, low=1, fix="use 10")
+    errors.check_integer("iterations", iterations, low=1, high=10**6, fix="use 10")
     captured = opened(model, params, batch)
     check_several(batch, "Var z is over inputs too")
     layers = by_kernel(captured)
@@ -149,7 +149,7 @@ def within_layer(
     >>> bool(trace.after.max() < 1e-4)
     True
     """
-    errors.check_integer("iterations", iterations, low=1, fix="use 2")
+    errors.check_integer("iterations", iterations, low=1, high=10**6, fix="use 2")
     captured = opened(model, params, batch)
     check_several(batch, "a unit's variance is over examples")
     for layer in captured.layers:

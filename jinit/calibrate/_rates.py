@@ -47,7 +47,7 @@ def between_layers(
     >>> bool(trace.after.max() / trace.after.min() < 1.1)
     True
     """
-    errors.check_integer("iterations", iterations, low=1, fix="use 10")
+    errors.check_integer("iterations", iterations, low=1, high=10**6, fix="use 10")
     captured = opened(model, params, batch)
     layers = by_kernel(captured)
     kernels, counts = list(layers), jnp.asarray([len(own) for own in layers.values()])

@@ -90,7 +90,8 @@ def check_threshold(rule: str, threshold: ArrayLike) -> ArrayLike:
     checked: ArrayLike = errors.check_number(
         f"{rule} threshold", threshold, low=0.0, open_low=True, fix="try 1.0, or no clipping"
     )
-    return checked
+    # XLA takes no integer beyond 64 bits.
+    return float(checked) if isinstance(checked, int) else checked
 
 
 def measured(transform: optax.GradientTransformation) -> optax.GradientTransformation:

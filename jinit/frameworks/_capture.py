@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jinit import errors
 from jinit.frameworks import _table, _taps
@@ -107,6 +109,8 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
     """
     if not hasattr(x, "shape") or np.ma.isMaskedArray(x) or len(x.shape) < 1:
         raise errors.wrong_type("x", x, "an example batch (batch, …)", "pass an array")
+    if not (jnp.issubdtype(x.dtype, np.number) or x.dtype == bool):
+        raise errors.wrong_type("x", f"dtype {x.dtype}", "an array of numbers", "pass numbers")
     if not x.size:
         raise errors.refusal("x", f"shape {x.shape}", "at least one example", "pass a batch")
     if type(model) is MLP:

@@ -60,8 +60,8 @@ def initialize(
     (4, 3)
     """
     check_key(key)
-    leaves, tree = jax.tree.flatten(shapes)
     assignments = assign(shapes, rules, host=host, layers=layers)
+    leaves, tree = jax.tree.flatten(shapes)
     kept = _kept(where, assignments)
     for position in sorted(kept):
         _check_is_array(assignments[position].leaf, leaves[position])

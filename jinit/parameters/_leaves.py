@@ -47,7 +47,13 @@ def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf
 def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
     """Path → leaf, in the tree's order; checks that leaves are arrays and paths are unique."""
     values: dict[str, Array | jax.ShapeDtypeStruct] = {}
-    for key_path, value in jax.tree_util.tree_leaves_with_path(tree):
+    try:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+    except ValueError:  # JAX sorts the keys of a dict
+        raise errors.wrong_type(
+            "parameter tree", "a dict whose keys cannot be sorted", "text keys", "use text keys"
+        ) from None
+    for key_path, value in leaves:
         path = path_of(key_path)
         if not (hasattr(value, "shape") and hasattr(value, "dtype")):
             raise errors.wrong_type(
@@ -74,12 +80,12 @@ def _layouts(
     layers: Layers | None,
 ) -> dict[str, Layout | None]:
     """The layout of each leaf: from ``layers``, else from its name by the host's conventions."""
-    empty = layers is not None and not layers
-    layers = {} if layers is None else layers
-    if not isinstance(layers, Mapping):
+    given = {} if layers is None else layers
+    if not isinstance(given, Mapping) or not all(isinstance(pattern, str) for pattern in given):
         raise errors.wrong_type(
             "layers", layers, "a mapping from pattern to layer", "{'*/kernel': 'dense'}"
         )
+    empty, layers = layers is not None and not given, given
     named = {pattern: conventions.layout(layer) for pattern, layer in layers.items()}
     used: set[str] = set()
     # Layouts taken from a model are complete, even if empty: no other kernel is guessed.

@@ -182,7 +182,7 @@ def residual_rules(
     for pattern, role in roles.items():
         if not isinstance(role, str) or role not in factors:
             raise errors.unknown_name("role", role, factors)
-        factor = factors[role]
+        factor = errors.check_number(f"factor of {role!r}", factors[role], low=0.0, fix="use 1.0")
         rules[pattern] = "zeros" if factor == 0 else _times(base, factor)
     return rules
 

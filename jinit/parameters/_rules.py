@@ -175,7 +175,7 @@ def _assignment(
             assert isinstance(fitted, NamedInitializer)
             stddev = _law_stddev(fitted, layout, shape, dtype)
         except ValueError as error:
-            raise ValueError(f"leaf {leaf.path!r}, rule {rule!r}: {error}") from None
+            raise errors.located(f"leaf {leaf.path!r}, rule {rule!r}", error) from None
         initializer = fitted
     fans = None if layout is None else layout.fans(shape)
     return Assignment(

@@ -57,7 +57,7 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
     if not isinstance(purpose, str):
         raise errors.wrong_type("purpose", purpose, "text", "pass 'init'")
     if not isinstance(seed, jax.core.Tracer):
-        if getattr(seed, "shape", ()) != ():
+        if getattr(seed, "shape", ()) != () or str(getattr(seed, "dtype", "")).startswith("key"):
             raise errors.wrong_type("seed", seed, "one whole number", "jax.vmap over seeds")
         number: Any = seed.item() if hasattr(seed, "item") else seed
         seed = errors.check_seed(number, limit=errors.SEED_LIMIT)
