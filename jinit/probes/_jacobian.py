@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jinit import errors
@@ -87,7 +88,7 @@ def jacobian_largest_singular_values(
     [3.0, 2.0]
     """
     errors.check_key(key)
-    errors.check_integer("iterations", iterations, low=1, fix="use 50")
+    errors.check_integer("iterations", iterations, low=1, high=10**6, fix="use 50")
     one = _one(apply, params, x)
     most = min(x[0].size, jax.eval_shape(one, x[0].ravel()).size)
     errors.check_integer("count", count, low=1, high=most, fix=f"at most {most} here")
@@ -180,5 +181,10 @@ def _inner_products(rows: Array) -> Array:
 
 def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:
     """The network as a function of one flattened example."""
+    if not callable(apply):
+        raise errors.wrong_type("apply", apply, "apply(params, x)", "lambda params, x: …")
+    is_array = hasattr(x, "dtype") and not np.ma.isMaskedArray(x)
+    if not is_array or not x.ndim or not jnp.issubdtype(x.dtype, np.number):
+        raise errors.wrong_type("x", x, "examples (batch, …)", "pass an array of numbers")
     shape = x.shape[1:]
     return lambda flat: apply(params, flat.reshape(1, *shape))[0].ravel()

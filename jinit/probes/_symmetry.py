@@ -118,7 +118,7 @@ def duplicate_units(
     >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
     0.666...
     """
-    errors.check_number("tolerance", tolerance, low=0.0, fix=f"use 0, or at least {NEAR}")
+    errors.check_number("tolerance", tolerance, low=0.0, high=1e3, fix=f"use 0, or at least {NEAR}")
     if tolerance and not tolerance >= NEAR:
         raise errors.refusal("tolerance", tolerance, f"0, or at least {NEAR}", f"use {NEAR}")
     if projections is not None:

@@ -59,10 +59,12 @@ def to_json(
     of_profile = {"model": model, "findings": findings}
     check_options(result, {"baseline": baseline, "metric": metric}, of_profile)
     if isinstance(result, Table):
-        result = table_json(result, metric=metric or "test_accuracy", baseline=baseline)
+        result = table_json(
+            result, metric="test_accuracy" if metric is None else metric, baseline=baseline
+        )
     elif _kind(result) == "Profile":
         assert model is not None  # checked above
-        result = profile_json(model, result, list(findings or ()))
+        result = profile_json(model, result, list(findings or []))
     elif _kind(result) == "Prediction":
         result = prediction_json(result)
     return plain(result, real or finite_or_none)
@@ -81,6 +83,11 @@ def check_options(
                 f"an option of a {kind}",
                 f"leave {' and '.join(given)} out",
             )
+    findings = of_profile["findings"]
+    if findings is not None and not (
+        isinstance(findings, list | tuple) and all(isinstance(item, Finding) for item in findings)
+    ):
+        raise errors.wrong_type("findings", findings, "a list of findings", "probes.verdict(…)")
     if _kind(result) == "Profile" and _kind(of_profile["model"]) != "Captured":
         raise errors.wrong_type(
             "model",

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from jinit import errors
 from jinit.stats import Interval
 
 MISSING = "—"
@@ -61,6 +62,9 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
       The text; "—" if the estimate is NaN, no brackets if both ends are NaN, which says that there
       is no interval. The minus sign is U+2212.
 
+    Raises:
+      TypeError: not an interval, or a sign that is not True or False.
+
     >>> from jinit.stats import Interval
     >>> interval_text(Interval(0.5, 0.4, 0.6)), interval_text(Interval(0.5, -0.4, 0.6), sign=True)
     ('.500 [.400, .600]', '+.500 [−.400, +.600]')
@@ -69,6 +73,9 @@ def interval_text(interval: Interval, sign: bool = False) -> str:
     >>> interval_text(Interval(0.5, math.nan, math.nan))
     '.500'
     """
+    if not isinstance(interval, Interval):
+        raise errors.wrong_type("interval", interval, "a stats.Interval", "stats.bootstrap(values)")
+    sign = errors.check_bool("sign", sign)
     if math.isnan(interval.estimate):
         return MISSING
     if math.isnan(interval.low) and math.isnan(interval.high):
