@@ -215,7 +215,13 @@ def check_fraction(what: str, value: float, fix: str) -> float:
 
 
 def check_scalar(
-    what: str, value: float | jax.Array, *, low: float = -math.inf, open_low: bool = False, fix: str
+    what: str,
+    value: float | jax.Array,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    fix: str,
 ) -> float:
     """Returns ``value`` as a ``float`` if it is one finite number in range and not a tracer.
 
@@ -233,7 +239,7 @@ def check_scalar(
             "one concrete number, not a tracer",
             "call this once per number, outside of jit, grad and vmap",
         )
-    return float(check_number(what, value, low=low, open_low=open_low, fix=fix))
+    return float(check_number(what, value, low=low, high=high, open_low=open_low, fix=fix))
 
 
 def check_integer(

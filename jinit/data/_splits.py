@@ -279,7 +279,7 @@ def _dataset(
 
 
 def _check_share(share: float) -> None:
-    if np.ndim(share):
+    if isinstance(share, list | tuple | np.ndarray):
         raise errors.wrong_type("test_fraction", share, "one number in (0, 0.9]", "use 0.2")
     errors.check_number("test_fraction", share, low=0.0, high=0.9, open_low=True, fix="use 0.2")
 

@@ -46,7 +46,7 @@ def population(
     (10, 4, 3)
     """
     errors.check_key(key)
-    errors.check_integer("population size", size, low=1, fix="use 64")
+    errors.check_integer("population size", size, low=1, high=2**31 - 1, fix="use 64")
     for assignment in assign(shapes, rules, host=host, layers=layers):
         if assignment.initializer is None:
             raise errors.refusal(

@@ -37,7 +37,10 @@ def flags(values: ArrayLike, what: str) -> np.ndarray:
     Raises:
       TypeError: values other than True, False, 0 and 1.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # PRNG keys, lists of several lengths
+        array = np.array([None])
     if array.dtype.kind not in "buif" or not np.isin(array, (0, 1)).all():
         raise errors.wrong_type(what, values, "True or False for each run", "status != 0")
     return array.astype(bool)

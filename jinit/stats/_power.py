@@ -49,11 +49,11 @@ def more_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> 
     # A mean that is 0 up to rounding error counts as 0.
     if abs(gaps.mean()) <= 1e-12 * np.abs(gaps).max():
         return math.inf
-    quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
+    quantile = _upper(alpha) + NormalDist().inv_cdf(power)
     needed = (quantile * gaps.std(ddof=1) / abs(gaps.mean())) ** 2
     if not math.isfinite(needed):
         return math.inf
-    return float(max(0, math.ceil(max(needed, math.log2(2 / alpha))) - gaps.size))
+    return float(max(0, math.ceil(max(needed, math.log2(2 / max(alpha, 1e-300)))) - gaps.size))
 
 
 def fewest_pairs(comparisons: int, *, alpha: float = 0.05) -> int:
@@ -96,6 +96,11 @@ def more_signed_rank_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: floa
     edge = float(above.sum() + level.sum()) / (n * (n - 1)) - 0.5
     if not edge:
         return math.inf
-    quantile = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
-    needed = max(quantile**2 / (3 * edge**2), math.log2(2 / alpha)) * gaps.size / n
+    quantile = _upper(alpha) + NormalDist().inv_cdf(power)
+    needed = max(quantile**2 / (3 * edge**2), math.log2(2 / max(alpha, 1e-300))) * gaps.size / n
     return float(max(0, math.ceil(needed) - gaps.size))
+
+
+def _upper(alpha: float) -> float:
+    """The two-sided normal quantile; the nearest number below 1 stands for 1, which has none."""
+    return NormalDist().inv_cdf(1 - max(alpha / 2, 2**-53))

@@ -101,10 +101,13 @@ def with_diverged(
     values, diverged = reals(values), flags(diverged, "diverged")
     if values.shape != diverged.shape:
         raise errors.refusal("diverged", diverged.shape, f"{values.shape}", "one flag per run")
+    of_diverged = reals(worst, "worst")
+    if of_diverged.ndim:
+        raise errors.wrong_type("worst", worst, "one number", "0.0 for an accuracy, inf for a loss")
     kept = values[~diverged]
     missing = Interval(np.nan, np.nan, np.nan)
     return WithDiverged(
         rate=wilson(int(diverged.sum()), int(diverged.size)),
-        as_worst=bootstrap(np.where(diverged, worst, values), statistic, seed=seed),
+        as_worst=bootstrap(np.where(diverged, of_diverged, values), statistic, seed=seed),
         without=bootstrap(kept, statistic, seed=seed) if kept.size else missing,
     )

@@ -103,7 +103,7 @@ def fluctuations(
     >>> round(float(variances.length[10] - 2 / 50), 4)  # 5 · 10/50
     1.0
     """
-    if not isinstance(widths, list | tuple | range | np.ndarray) or np.ndim(widths) != 1:
+    if not isinstance(widths, list | tuple | range) and getattr(widths, "ndim", 0) != 1:
         raise errors.wrong_type("widths", widths, "one per layer", "widths=[64, 64, 10]")
     if not len(widths):
         raise errors.refusal("widths", tuple(widths), "at least one layer", "widths=[64, 64, 10]")

@@ -135,6 +135,7 @@ def propagate(
         )
     check_sigmas(sigma_w, sigma_b, q=q, c=c)
     errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_bool("tabulated", tabulated)
     errors.check_numbers("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_numbers("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
     if architecture.residual_first:

@@ -127,9 +127,10 @@ def correlation_fixed_points(
 
 
 def _checked(sigma_w: float, sigma_b: float) -> tuple[float, float]:
+    # Squares of larger numbers are infinite.
     return (
-        errors.check_scalar("sigma_w", sigma_w, low=0.0, fix="use 1.0"),
-        errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0"),
+        errors.check_scalar("sigma_w", sigma_w, low=0.0, high=1e150, fix="use 1.0"),
+        errors.check_scalar("sigma_b", sigma_b, low=0.0, high=1e150, fix="use 0.0"),
     )
 
 
