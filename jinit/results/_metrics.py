@@ -141,7 +141,7 @@ def metric_for(table: Table, metric: str | None = None) -> str:
     >>> metric_for(Table(columns, (), {}, np.array([])))
     'test_loss'
     """
-    if metric not in (None, "test_accuracy"):
+    if metric is not None and (not isinstance(metric, str) or metric != "test_accuracy"):
         return str(metric)
     accuracy = table.columns.get("test_accuracy")
     if accuracy is None:

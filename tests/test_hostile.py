@@ -1,0 +1,85 @@
+"""Whatever a caller passes, an error is jinit's own: it says what, got, allowed and the fix."""
+
+import contextlib
+import io
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+
+from jinit import errors
+
+OURS = (errors.Refusal, errors.MissingExtraError, errors.HangError)
+PACKAGE = str(Path(errors.__file__).parent)
+
+
+def place(error):
+    """The line of jinit that let the error through."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if frame.filename.startswith(PACKAGE)]  # fmt: skip
+    where = (
+        f"{Path(frames[-1].filename).relative_to(PACKAGE)}:{frames[-1].lineno}" if frames else ""
+    )
+    return f"{where} {type(error).__name__}: {str(error)[:90]!r}"
+
+
+def raw_errors(room, count, seed):
+    """Place and message → (how often, one call) of errors that are not jinit's."""
+    calls = hostile.ROOMS[room]()
+    draw = np.random.default_rng(seed)
+    found, examples = Counter(), {}
+    for number in range(count):
+        function, good = calls[number % len(calls)]
+        given = dict(good)
+        names = [name for name in given if name not in hostile.KEPT]
+        for name in draw.choice(names, min(len(names), 1 + (draw.random() < 0.2)), replace=False):
+            given[name] = hostile.replaced(given[name], draw)
+        changed = {name: value for name, value in given.items() if value is not good[name]}
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                function(**given)
+        except OURS:
+            pass
+        except Exception as error:
+            where = place(error)
+            found[where] += 1
+            name = getattr(function, "__name__", None) or function.func.__name__
+            examples.setdefault(where, f"{name}({str(changed)[:200]})")
+    return {where: (often, examples[where]) for where, often in found.items()}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_errors_of_hostile_calls_are_ours():
+    """At most one call in a thousand ends in an error of NumPy, JAX, Flax or Python."""
+    found, count = {}, 1500
+    for room in hostile.ROOMS:
+        found |= raw_errors(room, count, seed=0)
+    total = sum(often for often, _ in found.values())
+    listed = "\n".join(f"{often} × {where} by {call}" for where, (often, call) in found.items())
+    assert total <= 0.001 * count * len(hostile.ROOMS), listed
+
+
+def test_the_fuzz_sees_an_error_that_is_not_ours(monkeypatch):
+    """A call that raises KeyError is counted once each time, with its place and its arguments."""
+
+    def broken(name):
+        if name != "good":
+            raise KeyError(name)
+
+    monkeypatch.setitem(hostile.ROOMS, "broken", lambda: [(broken, {"name": "good"})])
+    found = raw_errors("broken", 20, seed=0)
+    assert sum(often for often, _ in found.values()) == 20
+    assert all(call.startswith("broken(") for _, call in found.values())
+
+
+def test_good_calls_of_the_fuzz_work():
+    """A call that fails with its good arguments would hide what its bad arguments do."""
+    for room in ("statistics", "training"):
+        for function, good in hostile.ROOMS[room]():
+            function(**good)
