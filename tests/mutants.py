@@ -199,7 +199,7 @@ MUTANTS = [
     M("compare: runs are pairs", "results/_comparison.py", "seeds = [key[0] for key in common]", "seeds = list(range(len(common)))", f"{VERDICTS}::test_runs_of_one_seed_are_one_observation"),
     M("summaries: runs are resampled", "results/_summary.py", "median = bootstrap(per_seed(rows, values))", "median = bootstrap(values)", f"{VERDICTS}::test_summaries_resample_seeds"),
     M("divergence: runs are counted as seeds", "results/_summary.py", "wilson(float(shares.sum()), len(shares))", "wilson(int(diverged.sum()), len(rows))", f"{VERDICTS}::test_summaries_resample_seeds"),
-    M("tuned: on the same seeds", "results/_tuned.py", "choice[1 - column % 2]", "choice[column % 2]", f"{VERDICTS}::test_each_arm_is_tuned_on_other_seeds"),
+    M("tuned: on the same seeds", "results/_tuned.py", "choice[1 - column % 2]", "choice[column % 2]", f"{VERDICTS}::test_the_best_of_many_rates_is_no_evidence"),
     M("blown up: as if healthy", "results/_metrics.py", "values > BLOWN_UP * max(1.0, least)", "values > np.inf", f"{VERDICTS}::test_runs_with_an_absurd_loss_count_as_diverged"),
     M("arms without numbers leave", "results/_comparison.py", "if not undefined(rows, metric)", "if not any(undefined(rows.select(**{across: a}), metric) for a in unique(rows[across]))", f"{VERDICTS}::test_an_arm_without_numbers_does_not_leave_in_silence"),
     M("plan: seeds always suffice", "stats/_power.py", "math.floor(1 + math.log2(comparisons / alpha)) + 1", "1", f"{VERDICTS}::test_a_plan_says_before_training_that_seeds_cannot_settle_the_comparisons"),
