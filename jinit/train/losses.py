@@ -57,10 +57,10 @@ class Loss:
         """The loss, a scalar: the mean over the batch.
 
         Args:
-          outputs: outputs of the network, ``(batch, k)``.
+          outputs: outputs of the network, ``(batch, k)``; ``(batch,)`` if k = 1.
           y: classes ``(batch,)``, or targets ``(batch, k)``.
         """
-        return self.function(outputs, y)
+        return self.function(_columns(outputs), y)
 
     def outputs(self, dataset_outputs: int) -> int:
         """The number of outputs the network needs.
@@ -74,7 +74,12 @@ class Loss:
         """Share of examples classified correctly, float32 scalar in [0, 1]; NaN for regression."""
         if self.correct is None:
             return jnp.full((), jnp.nan, jnp.float32)
-        return jnp.mean(self.correct(outputs, y), dtype=jnp.float32)
+        return jnp.mean(self.correct(_columns(outputs), y), dtype=jnp.float32)
+
+
+def _columns(outputs: Array) -> Array:
+    """Outputs ``(batch,)`` as the one column that they are."""
+    return outputs[:, None] if outputs.ndim == 1 else outputs
 
 
 def softmax_cross_entropy(outputs: Array, y: Array) -> Array:

@@ -305,9 +305,9 @@ def test_each_arm_is_tuned_on_other_seeds():
 def test_the_best_of_many_rates_is_no_evidence():
     rng, wrong = np.random.default_rng(11), 0
     for _ in range(120):
-        # One arm has twenty equal rates, and the other has in fact one.
-        few = np.repeat(rng.normal(size=(16, 1)), 20, axis=1)
-        table = tuned_table({"a": few, "b": rng.normal(size=(16, 20))}, np.arange(1.0, 21))
+        # One arm has a hundred equal rates, and the other has in fact one.
+        few = np.repeat(rng.normal(size=(16, 1)), 100, axis=1)
+        table = tuned_table({"a": few, "b": rng.normal(size=(16, 100))}, np.arange(1.0, 101))
         wrong += jinit.compare(table, tune="learning_rate")[0].verdict != "not settled"
     assert wrong <= 13  # 6 of 120 expected; three standard errors above is 13
 

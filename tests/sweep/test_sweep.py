@@ -1,5 +1,6 @@
 """Tests sweeps: equal to a single run, independent lanes, few programs, own models and data."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -361,3 +362,33 @@ def test_labels_of_an_axis_are_what_the_table_says():
     table = jinit.run(grid)
     for axis in ("clip", "activation", "initializer"):
         assert set(table[axis]) == set(grid.labels(axis))
+
+
+@pytest.mark.parametrize("dataset", ["two_moons", "linear_teacher"])
+def test_one_output_may_have_no_axis_of_its_own(dataset):
+    """A model that returns (batch,) is trained like the same model with outputs (batch, 1)."""
+    one = data.get(dataset)
+    if one.task == "regression":
+        one = dataclasses.replace(
+            one, y_train=one.y_train[:, :1], y_test=one.y_test[:, :1], outputs=1
+        )
+
+    def shapes(x):
+        return {"kernel": jax.ShapeDtypeStruct((x.shape[1], 1), jnp.float32)}
+
+    def column(params, x):
+        return x @ params["kernel"]
+
+    def flat(params, x):
+        return (x @ params["kernel"])[:, 0]
+
+    loss = "hinge" if one.task == "binary" else None
+    tables = [
+        jinit.run(
+            jinit.Grid(initializer="he_normal", steps=20, seeds=3, loss=loss),
+            model=(shapes, apply), data=one, rules=lambda kernel, bias: {"kernel": kernel},
+        )
+        for apply in (column, flat)
+    ]  # fmt: skip
+    for name in ("train_loss", "test_loss", "test_accuracy"):
+        np.testing.assert_allclose(*(table[name] for table in tables), rtol=1e-5)
