@@ -50,6 +50,9 @@ FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
+LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
+LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
+FILES = "tests/results/test_files.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -300,6 +303,24 @@ MUTANTS = [
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
     M("threefry: merged with what follows", "_prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/_ensemble.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
+    M("engine: int64 lanes wrap", "engine/_jobs.py", "if least < lowest or most > highest:", "if False:", f"{LIMITS}::test_shared_arguments_beyond_their_dtype_are_refused"),
+    M("engine: a fork is not noticed", "engine/_executors.py", "    if _forked:", "    if False:", f"{LIMITS}::test_a_forked_worker_is_told_at_once"),
+    M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),
+    M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
+    M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
+    M("engine: constants are no part of a program", "engine/_program.py", "digest = hashlib.blake2b(code.encode())", "digest = hashlib.blake2b(code[:200].encode())", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
+    M("engine: callbacks are shared", "engine/_program.py", 'if not shared or "callback" in code:', "if not shared:", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
+    M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, planned.runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
+    M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),
+    M("sweep: rows in the order of lanes", "sweep/_rows.py", "rows = np.argsort(index.order(numbers))", "rows = np.arange(len(numbers))", f"{LOST}::test_rows_are_in_the_order_of_the_grid_and_the_order_of_lanes_changes_no_bit"),
+    M("sweep: results of any size are accepted", "sweep/_checks.py", "if memory is not None and needed > memory:", "if False:", f"{SETTINGS}::test_results_beyond_the_memory_are_refused_before_training"),
+    M("settings: the shape of data is no part of the fingerprint", "sweep/_settings.py", 'digest.update(f"{array.shape}{array.dtype.str}".encode())', "pass", f"{SETTINGS}::test_a_fingerprint_changes_with_every_change_of_the_data"),
+    M("concat: settings are not compared", "results/_concat.py", "    if differences:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
+    M("concat: a run twice", "results/_concat.py", "    if count > 1:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
+    M("cli: printed before it is written", "cli/_sweeps.py", "            table.write(output.out)", "            pass", f"{CLI}::test_the_file_is_written_before_anything_is_printed"),
+    M("cli: SIGTERM exits as Ctrl-C", "cli/_signals.py", "return 128 + self.numbers[0]", "return 130", f"{CLI}::test_signals_end_a_command_with_the_code_of_a_shell"),
+    M("encoding: a minus becomes a question mark", "report/_encoding.py", '_SPELLED = {"−": "-",', '_SPELLED = {"−": "?",', "tests/report/test_encoding.py"),
+    M("grid: twins of float32", "sweep/_values.py", "        if other != value:", "        if False:", "tests/sweep/test_grid_and_plan.py::test_two_spellings_of_one_value_are_refused_not_counted_twice"),
     M("calibrated sweep: not calibrated", "sweep/_lanes.py", "if calibration is None:", "if True:", f"{CALIBRATED}::test_a_calibrated_arm_runs_beside_its_own_initializer"),
     M("clip: derivative of the norm of nothing", "clipping/_norms.py", "jnp.where(ratio > 0, ratio, jnp.ones_like(ratio))", "ratio", f"{CLIPPING}::test_derivatives_in_either_mode_twice_and_by_the_threshold"),
     M("clip: derivative in other units", "clipping/_norms.py", "jnp.sum(direction * (move.astype(ratio.dtype) * (1 / unit)))", "jnp.sum(direction * move.astype(ratio.dtype))", f"{CLIPPING}::test_derivative_of_a_norm_beyond_float32"),

@@ -62,6 +62,9 @@ def _code(arguments: Sequence[str], received: Received) -> int:
     except (errors.Refusal, errors.MissingExtraError) as error:
         # One line without a traceback: what is wrong, the value, what is allowed, the fix.
         return _failed(str(error), 2)
+    except ModuleNotFoundError as error:
+        package = (error.name or str(error)).partition(".")[0]
+        return _failed(str(errors.missing_extra(package, "lab", "this command")), 2)
     except errors.HangError as error:
         return _failed(str(error), 1)
     except BrokenPipeError:
