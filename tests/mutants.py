@@ -308,7 +308,7 @@ MUTANTS = [
     M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),
     M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
     M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
-    M("engine: constants are no part of a program", "engine/_program.py", "digest = hashlib.blake2b(code.encode())", "digest = hashlib.blake2b(code[:200].encode())", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
+    M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest.digest(), device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
     M("engine: callbacks are shared", "engine/_program.py", 'if not shared or "callback" in code:', "if not shared:", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
     M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, planned.runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
     M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),

@@ -215,6 +215,8 @@ class PreparedJob:
 
 def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
     """Chooses the tile width and makes the programs; compiles nothing."""
+    if not callable(job.fn):
+        raise errors.wrong_type("fn", job.fn, "a function of one lane", "lambda lane: lane")
     source = job.lanes if isinstance(job.lanes, LaneSource) else _ArrayLanes(job.lanes)
     check_numbers("shared arguments", job.shared)
     shared = jax.tree.map(_shape, job.shared)
@@ -323,7 +325,7 @@ def check_numbers(what: str, tree: PyTree) -> None:
             continue
         name = f"{what}{jax.tree_util.keystr(path)}"
         array = np.asarray(leaf)
-        if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
+        if not _is_numeric(array.dtype):
             raise errors.wrong_type(
                 name, f"dtype {array.dtype}", "numbers, truth values or PRNG keys", "use np.float32"
             )
@@ -340,6 +342,13 @@ def check_numbers(what: str, tree: PyTree) -> None:
                 f"values that {kept} can hold, which JAX uses here",
                 'scale them, or jax.config.update("jax_enable_x64", True)',
             )
+
+
+def _is_numeric(dtype: np.dtype) -> bool:
+    """Whether JAX has a dtype: bool, integers, floats and complex numbers of up to 64-bit parts."""
+    if dtype.kind in "fc":
+        return dtype.itemsize <= (16 if dtype.kind == "c" else 8)
+    return dtype.kind in "biu" or jnp.issubdtype(dtype, jnp.number)
 
 
 def _range(array: np.ndarray) -> tuple[float, float]:
