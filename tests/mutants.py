@@ -46,6 +46,7 @@ OWN = "tests/sweep/test_own_models.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
+PURPOSE = "tests/probes/test_purpose.py"
 FILES = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
@@ -169,6 +170,13 @@ MUTANTS = [
     M("audit: a fix without its layers", "auditing/_fixes.py", 'return f"{host}, layers={written}"', "return host", PASTED),
     M("audit: a fix with an unused pattern", "auditing/_fixes.py", "if self.leaves > 1 else", "if True else", PASTED),
     M("audit: names are patterns", "auditing/_fixes.py", "glob.escape(path)", "path", PASTED),
+    M("verdict: a branch at 0 vanishes", "probes/_verdict.py", "medians = medians.without(around)", "pass", f"{PURPOSE}::test_calibrations_that_start_branches_at_0_are_healthy"),
+    M("verdict: the gradient of a gated branch vanishes", "probes/_verdict.py", "    m = m.without(gated(m))\n    if len(m.names) < 2:", "    if len(m.names) < 2:", f"{PURPOSE}::test_calibrations_that_start_branches_at_0_are_healthy"),
+    M("verdict: zeros on the only path are on purpose", "probes/_purpose.py", "around = nothing & later", "around = nothing", f"{PURPOSE}::test_zeros_on_the_only_path_are_not_healthy"),
+    M("verdict: φ(0) passes as the stream", "probes/_purpose.py", "is_odd = activation is not None and not at_zero(activation)", "is_odd = True", f"{PURPOSE}::test_zeros_on_the_only_path_are_not_healthy"),
+    M("verdict: small inputs vanish", "probes/_verdict.py", "m.second_moment[0] < SMALL and", "False and", f"{PURPOSE}::test_inputs_whose_squares_leave_float32_are_named"),
+    M("calibration: around anything", "calibrate/_registry.py", 'object.__setattr__(self, "initializer", initializers.get(self.initializer))', "pass", "tests/calibrate/test_common.py"),
+    M("audit: depth-scaled branches too small", "auditing/_scales.py", "return own < 0 and number > 1 and", "return False and", f"{LEAVES}::test_depth_scaled_branches_are_healthy_and_a_single_small_kernel_is_not"),
     M("checkpoint: Fortran's order", "auditing/_checkpoints.py", "flat.reshape(shape[::-1]).T if fortran", "flat.reshape(shape) if fortran", f"{CLI}::test_npz_files_of_numpy_are_read_as_numpy_reads_them"),
     M("checkpoint: a name twice", "auditing/_checkpoints.py", "if names.count(name) > 1}", "if names.count(name) > 2}", FILES),
     M("checkpoint: arrays overlap", "auditing/_checkpoints.py", "if begin < place:", "if False:", FILES),

@@ -91,6 +91,7 @@ def recommend(
       measured values may be infinite or NaN.
 
     Raises:
+      TypeError: a model other than an MLP.
       ValueError: a network without hidden layers, an unknown initializer, or a number out of range.
 
     Reference: Schoenholz et al. 2017, sections 3 and 4 (signal and gradient); Hanin & Rolnick 2018
@@ -101,6 +102,13 @@ def recommend(
     >>> best[0].initializer, round(best[1].forward / math.log(2))
     ('he_normal', -7)
     """
+    if not isinstance(model, MLP):
+        raise errors.wrong_type(
+            "model",
+            model,
+            "a jinit.models.MLP, for which rules and theory are known",
+            "MLP(features=(64, 64, 10)); probes.verdict judges any model's own rules",
+        )
     errors.check_integer("features", features, low=1, fix="use 64")
     errors.check_integer("seeds", seeds, low=2, fix="use 16")
     errors.check_integer("batch_size", batch_size, low=2, fix="use 32")

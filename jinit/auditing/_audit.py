@@ -19,7 +19,7 @@ from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._entries import leaf_findings
 from jinit.auditing._fixes import Fixes
 from jinit.auditing._leaves import Leaf
-from jinit.auditing._scales import is_scale
+from jinit.auditing._scales import is_scale, unless_depth_scaled
 from jinit.findings import Finding
 from jinit.frameworks._layout import Layers
 from jinit.frameworks._table import conventions_of
@@ -44,7 +44,7 @@ def audit(
     0.5 %), or a rule of special networks (siren, mup, σ .02 and .01, policy heads, …) within three.
     If only a rule with mistaken fans does, and σ is off by a factor of 1.5 or more, the mistake is
     reported with the nearest rule. If no rule does, σ is reported only if σ² · fan_in lies outside
-    [1/20, 20].
+    [1/20, 20] (for N kernels of branches that are scaled alike, [1/(20 N), 20]).
 
     Entries out of all proportion (memory that was never initialized) are reported in any leaf:
     |w| > 10⁶, or far beyond the median. So are slices of a leaf that repeat others, with a chance
@@ -93,7 +93,7 @@ def audit(
     assignments = [] if rules is None else assign(params, rules, host=host, layers=layers)
     fixes = _fixes(params, leaves, host, layers, rules, assignments)
     findings = [finding for leaf in leaves for finding in leaf_findings(leaf, fixes)]
-    findings += _zeros(leaves, fixes)
+    findings = unless_depth_scaled(findings, leaves) + _zeros(leaves, fixes)
     findings += duplicates(leaves, fixes)
     if rules is not None:
         findings = unless_meant(findings, assignments)

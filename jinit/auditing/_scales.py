@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jinit.auditing._fixes import Fixes
-from jinit.auditing._leaves import Leaf, Moments
+from jinit.auditing._leaves import Leaf, Moments, moments
 from jinit.auditing._traps import (
     UsualRule,
     bound_departs,
@@ -176,6 +176,41 @@ def _scale(leaf: Leaf, sigma: float, true: Fans, fixes: Fixes) -> Iterator[Findi
             leaf.path, "lecun_normal", "σ = √(k/fan_in), k = 1, or he_normal for ReLU, k = 2"
         ),
     )
+
+
+def unless_depth_scaled(findings: list[Finding], leaves: list[Leaf]) -> list[Finding]:
+    """Drops small scales of kernels that the depth explains: branches of variance 1/depth.
+
+    Fixup, GPT-2 (σ .02/√(2 depth)) and others scale the kernels of all branches alike. If N kernels
+    have one value of σ² fan_in, and N times this value is at least 1/20, the branches together add
+    as much as one layer.
+    """
+    by_path = {leaf.path: leaf for leaf in leaves}
+    small = {
+        finding.where: _log_growth(by_path[finding.where])
+        for finding in findings
+        if finding.kind == "scale"
+    }
+
+    def explained(path: str) -> bool:
+        own, error = small[path]
+        alike = [
+            by_path[other]
+            for other, (growth, other_error) in small.items()
+            if abs(growth - own) < _STANDARD_ERRORS * 2 * math.hypot(error, other_error) + 0.01
+        ]
+        number = sum(leaf.layout.kernels(leaf.values.shape)[0] for leaf in alike if leaf.layout)
+        return own < 0 and number > 1 and own + math.log(number) >= -math.log(20)
+
+    return [f for f in findings if f.kind != "scale" or not explained(f.where)]
+
+
+def _log_growth(leaf: Leaf) -> tuple[float, float]:
+    """log(σ² fan_in) of a kernel, and the standard error of log σ."""
+    assert leaf.layout is not None
+    true, sample = leaf.layout.fans(leaf.values.shape), moments(leaf.entries)
+    assert true is not None
+    return 2 * math.log(sample.rms) + math.log(true.fan_in), sample.error
 
 
 def gates(leaf: Leaf, fixes: Fixes) -> Finding | None:

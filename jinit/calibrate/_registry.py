@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, TypeAlias
 
@@ -52,11 +52,12 @@ class Calibration:
 
     Attributes:
       name: a name from :func:`names`.
-      initializer: draws the kernels.
+      initializer: draws the kernels; a spec string becomes the initializer that it names.
       arguments: options of the calibration as ``(name, value)`` pairs.
       function: the function registered under ``name``.
 
     Raises:
+      TypeError: an initializer that is no initializer, or arguments that are no pairs.
       ValueError: an unknown name, or an option that the calibration does not take.
 
     >>> from jinit import initializers
@@ -72,6 +73,14 @@ class Calibration:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "function", _FUNCTIONS.get(self.name))
+        object.__setattr__(self, "initializer", initializers.get(self.initializer))
+        if not _are_pairs(self.arguments):
+            raise errors.wrong_type(
+                f"arguments of {self.name}",
+                self.arguments,
+                "a tuple of pairs (name, value)",
+                "(('tolerance', 0.05),)",
+            )
         options = inspect.signature(self.function).parameters
         allowed = [name for name, item in options.items() if item.kind == item.KEYWORD_ONLY]
         for name, _ in self.arguments:
@@ -230,13 +239,23 @@ def split(
     return initializer, None
 
 
+def _are_pairs(arguments: Sequence[tuple[str, Any]]) -> bool:
+    return isinstance(arguments, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+        for pair in arguments
+    )
+
+
 def _name_in(initializer: str | Initializer) -> str:
     """The name before the parenthesis of a spec string; "" for anything else."""
     return initializer.partition("(")[0].strip() if isinstance(initializer, str) else ""
 
 
 def _positional(function: CalibrationFunction) -> tuple[str, ...]:
-    """The names of a function's positional parameters."""
-    parameters = inspect.signature(function).parameters.values()
+    """The names of a function's positional parameters; () if Python does not tell them."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return ()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(item.name for item in parameters if item.kind in kinds)

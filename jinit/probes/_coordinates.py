@@ -119,6 +119,15 @@ def coordinate_check(
     bad = ~(np.isfinite(change) & (change > 0))
     if bad.any():
         worst = names[0][int(bad.any((0, 1)).argmax())]
+        moved = np.isfinite(change).all() and (change[..., -1] > 0).all()
+        if moved and not change[..., :-1].any() and len(names[0]) > 1:
+            raise errors.refusal(
+                "steps",
+                f"{steps}, in which only the output layer moves",
+                "steps in which every layer gets a gradient: an output layer of zeros passes none "
+                "in the first",
+                f"steps={steps + 2}",
+            )
         raise errors.refusal(
             "change",
             f"0, NaN or inf at {worst}",

@@ -11,6 +11,7 @@ from jinit.frameworks import Captured
 from jinit.probes._fixes import CENTRED, at_zero, is_bounded, is_rectifier, scaled, scaled_rule
 from jinit.probes._medians import Medians, medians_of
 from jinit.probes._propagation import FLAT, Profile
+from jinit.probes._purpose import ROUNDING, bypassed, gated
 from jinit.probes._symmetry import NEAR
 
 # Every threshold is defined here once, and messages print these constants. FLAT and NEAR belong to
@@ -29,8 +30,8 @@ DEAD = 0.6
 SATURATED = 0.5
 # Share of E z² that differs between inputs, relative to that share in the first layer.
 COLLAPSED = 1e-3
-# A smaller share of E z² is float32 rounding error of equal values.
-ROUNDING = 1e-12
+# Smaller squares leave float32, so that ratios of them say nothing.
+SMALL = 1e-30
 # Share of duplicate units, exact or near.
 DUPLICATES = 0.5
 
@@ -52,7 +53,8 @@ def verdict(
 
     Returns:
       Findings, forward ones before backward ones, or a single ``"healthy"``. A network without
-      hidden layers is healthy unless its numbers are not finite.
+      hidden layers is healthy unless its numbers are not finite. Branches that start at 0 on
+      purpose (Fixup, SkipInit, ReZero, LoRA) are healthy if signal and gradient go around them.
 
     Raises:
       ValueError: a profile with another number of layers.
@@ -84,7 +86,11 @@ def verdict(
             "measure it with the same captured model",
         )
     medians = medians_of(names, profile)
+    around = bypassed(medians, activation)
+    medians = medians.without(around)
     larger, smaller = (scaled(how, activation, len(names) - 1) for how in ("larger", "smaller"))
+    if small := _small_inputs(medians):
+        return [small]
     candidates = [
         _symmetric(medians),
         _dead(medians, activation),
@@ -94,7 +100,22 @@ def verdict(
         _backward(medians, larger if saturated is None else smaller, smaller),
     ]
     findings = [finding for finding in candidates if finding is not None]
-    return findings or [_healthy(medians)]
+    return findings or [_healthy(medians, int(around.sum()), names[-1])]
+
+
+def _small_inputs(m: Medians) -> Finding | None:
+    """Reports inputs whose squares leave float32, which no rule for weights mends."""
+    if not m.names or not (m.second_moment[0] < SMALL and m.kernel_norm[0] > 1e-3):
+        return None
+    return Finding(
+        "small inputs",
+        m.names[0],
+        f"E z² is {m.second_moment[0]:.2g} in the first layer, though its kernel has norm "
+        f"{m.kernel_norm[0]:.2g}",
+        f"{SMALL:g}",
+        "LeCun et al. 1998, section 4.3",
+        "standardized inputs, e.g. (x - x.mean(0)) / x.std(0)",
+    )
 
 
 def _symmetric(m: Medians) -> Finding | None:
@@ -223,6 +244,7 @@ def _backward(m: Medians, more: str, smaller: str) -> Finding | None:
         return None  # Reported as exploding forward.
     if m.all_finite_backward.min() < 1:
         return _overflow("exploding backward", m, m.all_finite_backward, "gradient", smaller)
+    m = m.without(gated(m))
     if len(m.names) < 2:
         return None
     norms = m.gradient_norm
@@ -248,11 +270,16 @@ def _overflow(kind: str, m: Medians, finite: np.ndarray, what: str, fix: str) ->
     return Finding(kind, m.all_names[layer], shown, "finite numbers", "IEEE 754", fix)
 
 
-def _healthy(m: Medians) -> Finding:
+def _healthy(m: Medians, around: int, output: str) -> Finding:
+    branches = f"{around} layer{'s' * (around > 1)} of branches that start at 0"
     if not m.names:
-        return healthy("no hidden layers", where=m.all_names[-1])
+        return healthy(f"no hidden layers except {branches}" if around else "no hidden layers",
+                       where=output)  # fmt: skip
     forward = m.second_moment[-1] / m.second_moment[0]
     shown = f"E z² last/first {forward:.2g}"
+    m = m.without(gated(m))
     if len(m.names) > 1 and m.gradient_norm[-1] > 0:
         shown += f", ‖∂L/∂z‖ first/last {m.gradient_norm[0] / m.gradient_norm[-1]:.2g}"
-    return healthy(shown, where=m.names[-1])
+    if around:
+        shown += f"; {branches}: the signal goes around them"
+    return healthy(shown, where=m.names[-1] if m.names else output)

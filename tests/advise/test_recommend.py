@@ -7,7 +7,7 @@ import pytest
 
 from jinit import advise, theory
 from jinit.cli import main
-from jinit.models import MLP
+from jinit.models import MLP, ResidualMLP
 
 
 @pytest.mark.slow
@@ -77,3 +77,9 @@ def test_the_command_prints_the_ranking(capsys):
     assert main([*arguments, "he_normal", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["initializer"] == "he_normal"
     assert main(["recommend", "--depth", "0"]) == 2
+
+
+@pytest.mark.parametrize("model", [ResidualMLP(width=8, blocks=1, outputs=2), "MLP", None, 5])
+def test_only_an_mlp_gets_recommendations(model):
+    with pytest.raises(TypeError, match=r"model: got .* allowed: a jinit\.models\.MLP"):
+        advise.recommend(model, 8)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import jinit
-from jinit import initializers
+from jinit import calibrate, frameworks, initializers, models
 from jinit.auditing import _copies, _functions
 from jinit.auditing._leaves import Leaf, moments
 
@@ -240,3 +240,40 @@ def test_a_healthy_tree_with_functions_as_rules_on_float64_and_stacks():
     assert kinds(params, rules=rules, layers=layers) == {}
     wide = {name: np.asarray(leaf, np.float64) for name, leaf in params.items()}
     assert kinds(wide, rules=rules, layers=layers) == {}
+
+
+def gpt2(depth, width=48, sigma=0.02):
+    """Radford et al. 2019: σ .02; projections into the residual stream .02/√(2 depth)."""
+    rng = np.random.default_rng(1)
+    tree = {"wte": {"embedding": sigma * rng.normal(size=(200, width))}}
+    for layer in range(depth):
+        inner = {"qkv": (width, 3 * width), "fc": (width, 4 * width)}
+        outer = {"proj": (width, width), "out": (4 * width, width)}
+        tree[f"h{layer}"] = {
+            name: {"kernel": scale * rng.normal(size=shape), "bias": np.zeros(shape[1])}
+            for shapes, scale in ((inner, sigma), (outer, sigma / np.sqrt(2 * depth)))
+            for name, shape in shapes.items()
+        } | {"norm": {"scale": np.ones(width), "bias": np.zeros(width)}}
+    return tree
+
+
+def test_depth_scaled_branches_are_healthy_and_a_single_small_kernel_is_not():
+    tree = gpt2(12, width=256)
+    assert kinds(tree) == {}
+    alone = {"proj": tree["h0"]["proj"], "qkv": tree["h0"]["qkv"]}
+    assert kinds(alone) == {"proj/kernel": "scale"}
+
+
+@pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero", "antisymmetric"])
+@pytest.mark.parametrize("blocks", [1, pytest.param(48, marks=pytest.mark.slow)])
+def test_networks_that_start_simpler_are_healthy(name, blocks):
+    model = models.ResidualMLP(width=16, blocks=blocks, outputs=10)
+    if name == "antisymmetric":
+        model = models.Antisymmetric(models.MLP(features=(32, 32, 10)))
+    x = jnp.ones((4, 16))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    scale = {} if name == "antisymmetric" else {"*scale": "ones"}
+    rules = {"*kernel": "he_normal", **scale, "*": "zeros"}
+    params = jinit.initialize(jax.random.key(0), shapes, rules)
+    changed = getattr(calibrate, name)(jax.random.key(1), model, params, x)[0]
+    assert kinds(changed, layers=frameworks.layers(model, x)) == {}

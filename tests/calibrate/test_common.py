@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jinit import calibrate, errors, initializers
 from jinit.calibrate import _common
 from jinit.models import MLP
 
@@ -68,3 +69,23 @@ def test_leaves_that_are_no_arrays_and_single_examples_are_refused():
         _common.check_several(jnp.ones((1, 5)), "a variance")
     with pytest.raises(TypeError, match="one number"):
         _common.check_number("target", np.ones(2), low=0.0, fix="use 1.0")
+
+
+@pytest.mark.parametrize("bad", [5, None, ..., b"orthogonal", 3.5, [], "he_norml", "lsuv"])
+def test_a_calibration_around_no_initializer_is_refused(bad):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        calibrate.Calibration("lsuv", bad)
+    assert isinstance(raised.value, errors.Refusal)
+
+
+@pytest.mark.parametrize("bad", [5, None, "ab", (("tolerance",),), {"tolerance": 1}, (1, 2)])
+def test_arguments_of_a_calibration_are_pairs(bad):
+    with pytest.raises(TypeError, match="arguments of lsuv"):
+        calibrate.Calibration("lsuv", initializers.get("orthogonal"), bad)
+
+
+def test_a_calibration_takes_the_name_of_an_initializer_and_no_class_without_a_signature():
+    assert calibrate.Calibration("lsuv", "kaiming_normal_") == calibrate.get("lsuv(he_normal)")
+    with pytest.raises(ValueError, match=r"parameters \(\)"):
+        calibrate.register("whole", int)
+    assert "whole" not in calibrate.names()
