@@ -166,7 +166,7 @@ MUTANTS = [
     M("audit: functions with a normal quantile", "auditing/_functions.py", "terms = 1 + 2 / 3 * cosine**2 + 8 / 15 * cosine**4", "terms = 1 + 2 / 3 * cosine**2", f"{LEAVES}::test_students_quantile_is_scipys"),
     M("audit: whole orthogonal gates", "auditing/_scales.py", "if not together or", "if True or", f"{AUDIT}::test_gates_drawn_one_by_one_are_healthy"),
     M("audit: gates of their own reported", "auditing/_scales.py", "if not together or _has_orthogonal_rows(rows[:, :size]):", "if not together:", f"{AUDIT}::test_gates_drawn_one_by_one_are_healthy"),
-    M("audit: the first law, not the nearest", "auditing/_traps.py", "best = min(distances, key=lambda item: item[0])", "best = next((item for item in distances if item[0] < tolerance), distances[0])", f"{PASTED}::test_of_several_laws_within_tolerance_the_nearest_is_named"),
+    M("audit: the first law, not the nearest", "auditing/_traps.py", "best = min(distances, key=lambda item: item[0])", "best = next((item for item in distances if item[0] < tolerance), distances[0])", f"{PASTED}::test_the_nearest_of_two_laws_within_one_tolerance"),
     M("audit: a fix without its layers", "auditing/_fixes.py", 'return f"{host}, layers={written}"', "return host", PASTED),
     M("audit: a fix with an unused pattern", "auditing/_fixes.py", "if self.leaves > 1 else", "if True else", PASTED),
     M("audit: names are patterns", "auditing/_fixes.py", "glob.escape(path)", "path", PASTED),

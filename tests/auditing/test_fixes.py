@@ -8,6 +8,7 @@ import pytest
 
 import jinit
 from jinit import frameworks, initializers
+from jinit.auditing import _traps
 
 RNG = np.random.default_rng(0)
 
@@ -105,3 +106,12 @@ def test_of_several_laws_within_tolerance_the_nearest_is_named(shape, fan_in, fa
     place = {"jinit": jinit, "jax": jax, "params": {"w": values}}
     exec(finding.fix, place)
     assert jinit.audit(place["params"], layers=layers) == []
+
+
+def test_the_nearest_of_two_laws_within_one_tolerance():
+    """σ .088 is within 20 % of 1/√100 and of .8796/√100; so is σ .099."""
+    rules, fans = _traps.usual((100, 10)), initializers.Fans(100.0, 10.0)
+    for sigma, name in ((0.0885, "truncated_normal(1/√fan_in)"), (0.0991, "lecun_normal")):
+        distance, rule = _traps.nearest(sigma, fans, rules, 0.2)
+        assert rule.name == name
+        assert distance == min(abs(np.log(sigma / other.stddev(fans))) for other in rules)
