@@ -79,7 +79,13 @@ class Captured:
     layouts: Layers | None = None
 
 
-def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Captured:
+def capture(
+    model: ModelLike,
+    x: Array,
+    params: PyTree | None = None,
+    *,
+    keywords: Mapping[str, PyTree] | None = None,
+) -> Captured:
     """Opens a model, so that every layer with a kernel can be observed and perturbed.
 
     Args:
@@ -88,6 +94,8 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
         ``z = tap("path/of/its/parameters", z)`` on each layer's pre-activation.
       x: an example batch ``(batch, …)``; Equinox modules take one example and are vmapped.
       params: shapes or arrays of the parameters; only a plain apply needs them.
+      keywords: keyword arguments of the model's call, such as ``{"deterministic": True}``; the same
+        for every call. A plain apply takes none.
 
     Returns:
       A :class:`Captured`.
@@ -122,7 +130,8 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
 
         return Captured(apply, shapes, _mlp_layers(model))
     framework = _table.find(model)
-    opening, host = _open(model, framework, x, params), framework.host if framework else "flax"
+    opening = _open(model, framework, x, params, keywords or {})
+    host = framework.host if framework else "flax"
     opened = _taps.plain(opening.apply)
     if not opening.batched:
         opened = jax.vmap(opened, in_axes=(None, 0, 0))
@@ -144,11 +153,22 @@ def capture(model: ModelLike, x: Array, params: PyTree | None = None) -> Capture
 
 
 def _open(
-    model: ModelLike, framework: Framework | None, x: Array, params: PyTree | None
+    model: ModelLike,
+    framework: Framework | None,
+    x: Array,
+    params: PyTree | None,
+    keywords: Mapping[str, PyTree],
 ) -> Opening:
     """Opens a model by the ``open`` of its framework, or as a plain apply."""
     if framework is not None and framework.open is not None:
-        return framework.open(model, x)
+        return framework.open(model, x, **({"keywords": keywords} if keywords else {}))
+    if keywords:
+        raise errors.refusal(
+            "keywords",
+            sorted(keywords),
+            "no keywords for a plain apply(params, x, tap)",
+            "set them inside the apply",
+        )
     if framework is not None or not callable(model) or isinstance(model, type):
         raise errors.wrong_type(
             "model",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import jax
+
 from jinit.frameworks._layout import Layout
 from jinit.initializers import NamedInitializer, constant, ones, zeros
-from jinit.typing import ModelLike
+from jinit.typing import ModelLike, PyTree
 
 _T = TypeVar("_T")
 # Base classes from which users derive layers; they do not determine what a layer's leaves are.
@@ -146,6 +148,28 @@ def unstrided(layout: Layout) -> Layout:
     return layout
 
 
+def run_abstractly(
+    init: Callable[..., PyTree], inputs: Sequence[PyTree], keywords: Mapping[str, PyTree]
+) -> PyTree:
+    """``init(key, *inputs, **keywords)`` as shapes; keywords without a shape, as flags, are static.
+
+    >>> run_abstractly(lambda key, x, n: x[:n], [jax.numpy.ones(3)], {"n": 1})
+    ShapeDtypeStruct(shape=(1,), dtype=float32)
+    """
+    arrays = {
+        name: value
+        for name, value in keywords.items()
+        if any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(value))
+    }
+    flags = {name: value for name, value in keywords.items() if name not in arrays}
+
+    # A new function each time: JAX caches traces by function, and layers are seen only in a trace.
+    def run(inputs: Sequence[PyTree], arrays: Mapping[str, PyTree]) -> PyTree:
+        return init(jax.random.key(0), *inputs, **arrays, **flags)
+
+    return jax.eval_shape(run, tuple(inputs), arrays)
+
+
 def equal_blocks(total: int, count: int) -> tuple[int, ...]:
     """The sizes of ``count`` gates packed along an axis of size ``total``."""
     return (total // count,) * count
@@ -157,7 +181,12 @@ def path(*components: str | int) -> str:
 
 
 def vector_default(layout: Layout, leaf: str, slope: float = 0.25) -> NamedInitializer:
-    """The usual default of a vector: ones for scales, zeros for shifts, the slope for PReLU."""
+    """The usual default of a vector: ones for scales, zeros for shifts, the slope for PReLU.
+
+    An option of the layer that sets the start goes before the usual default.
+    """
+    if layout.start is not None:
+        return constant(layout.start)
     if layout.layer == "PReLU":
         return constant(slope)
     return ones if leaf.rpartition(".")[2] in _SCALES else zeros

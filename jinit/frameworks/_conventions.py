@@ -19,13 +19,13 @@ class Conventions:
       kernel: (in, out) axes of a dense or convolution kernel.
       transposed: (in, out) axes of the kernel of a transposed convolution.
       transposed_groups: the axes of a transposed kernel that hold groups: ``"out"`` or ``"in"``.
-      channels_last: True if values are ``(batch, …, channels)`` and a leaf of rank 2 or more
-        without a special name is a kernel ``(receptive field…, in, out)``; False if values are
-        ``(batch, channels, …)`` and a leaf name does not say what the leaf is.
+      channels_last: True if values are ``(batch, …, channels)`` and a matrix with a kernel's name
+        is ``(in, out)``; False if values are ``(batch, channels, …)`` and a leaf's name does not
+        say what the leaf is.
       kernels: names of kernels.
       biases: names of biases.
       vectors: names of scales and shifts.
-      leaves: leaf name → layer kind, for names that mean the same in every layer.
+      leaves: leaf name → layer kind of a matrix, for names that mean the same in every layer.
 
     >>> Conventions(kernel=(1, 0)).layout("dense").out_axes
     (0,)
@@ -59,15 +59,27 @@ class Conventions:
             layout = replace(layout, groups_on=self.transposed_groups)
         return replace(layout, in_axes=(first,), out_axes=(second,))
 
-    def usual_kind(self, name: str, rank: int) -> str:
-        """The layer kind of a leaf by its name and rank; "" if that depends on the layer.
+    def usual_kind(self, name: str, shape: tuple[int, ...], alone: bool = True) -> str:
+        """The layer kind of a leaf whose name and shape leave one reading; "" if they leave more.
 
-        >>> Conventions().usual_kind("kernel", 4), Conventions().usual_kind("kernel", 1)
-        ('conv', '')
+        A kernel of rank 2 is dense. One of rank 3 or more may belong to a convolution, attention
+        with its heads, experts, or layers that ``scan`` stacked.
+
+        Args:
+          name: the leaf's name in its layer.
+          shape: the leaf's shape.
+          alone: True if the layer has no other leaf of rank ≥ 2, as a recurrent cell has.
+
+        >>> [Conventions().usual_kind("kernel", shape) for shape in ((4, 3), (6, 4, 3))]
+        ['dense', '']
         """
         if name in self.vectors:
-            return "vector"
-        usual = self.leaves.get(name, "")
-        if usual or rank < 2 or name in self.biases or not self.channels_last:
-            return usual
-        return "conv"
+            return "vector" if len(shape) < 2 else ""
+        if name in self.biases:
+            return "bias"
+        if name in self.leaves:
+            kind = self.leaves[name]
+            square = kind != "recurrent" or len(set(shape)) == 1  # else the kernel packs gates
+            return kind if len(shape) == 2 and square else ""
+        is_dense = name in self.kernels and len(shape) == 2 and alone and self.channels_last
+        return "dense" if is_dense else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 
 from jinit import errors
 from jinit.frameworks import _equinox_functions, _torch
@@ -52,9 +54,17 @@ def shapes(model: eqx.Module, *inputs: PyTree) -> PyTree:
 
     # Running statistics are state, not parameters.
     chosen = jax.tree.map(
-        lambda node: not is_state(node) and eqx.is_inexact_array(node), model, is_leaf=is_state
+        lambda node: not is_state(node) and _is_parameter(node), model, is_leaf=is_state
     )
     return eqx.filter(model, chosen)
+
+
+def _is_parameter(node: PyTree) -> bool:
+    """Whether a leaf is a floating-point array, or the shape of one in an abstract model."""
+    import equinox as eqx
+
+    is_shape = isinstance(node, jax.ShapeDtypeStruct)
+    return eqx.is_inexact_array(node) or (is_shape and jnp.issubdtype(node.dtype, jnp.inexact))
 
 
 def layers(model: eqx.Module, *inputs: PyTree) -> dict[str, Layout]:
@@ -71,14 +81,34 @@ def layers(model: eqx.Module, *inputs: PyTree) -> dict[str, Layout]:
                 "layers with arrays of their own",
                 "keep the array once and use it twice in __call__",
             )
+
+    def is_described(node: PyTree) -> bool:
+        return is_layer(node) or comes_from(node, "equinox", "WeightNorm", "SpectralNorm")
+
     layouts: dict[str, Layout] = {}
-    for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_layer):
+    for place, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_described):
         describe = entry_of(node, "equinox", _LAYERS)
+        stem = path_of(place)
         if describe is not None:
+            layouts |= {path(stem, name): layout for name, layout in describe(node).items()}
+        elif is_described(node):
+            inner = {path("layer", name): layout for name, layout in layers(node.layer).items()}
             layouts |= {
-                path(path_of(place), name): layout for name, layout in describe(node).items()
+                path(stem, name): replace(layout, of=path(stem, layout.of)) if layout.of else layout
+                for name, layout in (inner | _normalized(node, inner)).items()
             }
     return layouts
+
+
+def _normalized(node: ModelLike, inner: Mapping[str, Layout]) -> dict[str, Layout]:
+    """The layouts that a weight norm or a spectral norm adds to those of its inner layer."""
+    kernel = path("layer", node.weight_name)
+    if comes_from(node, "equinox", "WeightNorm"):
+        kept = () if node.axis is None else (node.axis,)
+        return {"g": Layout("norm", "WeightNorm", in_axes=(), out_axes=kept, of=kernel)}
+    if kernel not in inner:
+        return {}
+    return {kernel: replace(inner[kernel], layer="SpectralNorm", rescaled=True)}
 
 
 def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
@@ -149,7 +179,9 @@ _LAYERS: dict[str, Callable[[ModelLike], dict[str, Layout]]] = {
 }
 
 
-def open_layers(model: eqx.Module, x: Array) -> Opening:
+def open_layers(
+    model: eqx.Module, x: Array, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> Opening:
     """Wraps each layer of a copy in a module that taps its output; the model takes one example."""
     import equinox as eqx
 
@@ -178,7 +210,7 @@ def open_layers(model: eqx.Module, x: Array) -> Opening:
         for name, place in places.items():
             wrapped = Tapped(_at(combined, place), functools.partial(tap, name))
             combined = eqx.tree_at(functools.partial(_at, path=place), combined, wrapped)
-        return combined(x)
+        return combined(x, **keywords)
 
     return Opening(params, apply, batched=False, layouts=layers(model))
 

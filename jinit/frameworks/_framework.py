@@ -11,7 +11,7 @@ from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._taps import PlainApply
 from jinit.initializers import NamedInitializer
 from jinit.models import Model
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.typing import ModelLike, PyTree
 
 Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
 """``preset(layout, leaf name, shape) -> (initializer, layout)``: the initializer of one leaf. The
@@ -47,12 +47,15 @@ class Framework:
       host: the value of ``host=`` and the name of its preset; linen and nnx share ``"flax"``.
       recognize: ``recognize(model) -> bool``, without importing the framework.
       conventions: axis order and fixed leaf names; equal for frameworks of one host.
-      shapes: ``shapes(model, *inputs)``: the parameter tree as ``jax.ShapeDtypeStruct``.
-      layers: ``layers(model, *inputs)``: leaf path → layout, for every layer that jinit knows.
+      shapes: ``shapes(model, *inputs)``: the parameter tree as ``jax.ShapeDtypeStruct``. Keyword
+        arguments of the model's call come as ``keywords=``, if the framework ``needs_inputs``.
+      layers: ``layers(model, *inputs)``: leaf path → layout, for every layer that jinit knows;
+        ``keywords=`` as for ``shapes``.
       defaults: the default initializer of each leaf; equal for frameworks of one host.
       functions: ``functions(model, x) -> Model``, with ``x`` an example batch: the model as pure
         functions, which a sweep trains; None if a model cannot be trained so.
-      open: ``open(model, x) -> Opening``; None if the layers of a model cannot be tapped.
+      open: ``open(model, x) -> Opening``, with ``keywords=`` for keyword arguments of the model's
+        call; None if the layers of a model cannot be tapped.
       needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
         ``layers`` need example inputs.
       classes: names of the layer classes whose kernels jinit knows; derived classes count too.
@@ -66,6 +69,6 @@ class Framework:
     layers: Callable[..., dict[str, Layout]]
     defaults: Preset
     functions: Callable[..., Model] | None = None
-    open: Callable[[ModelLike, Array], Opening] | None = None
+    open: Callable[..., Opening] | None = None
     needs_inputs: bool = False
     classes: tuple[str, ...] = ()

@@ -6,13 +6,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
-
-import jax
 
 from jinit import errors, initializers
 from jinit.frameworks import _common
-from jinit.frameworks._common import comes_from, equal_blocks, path, stacked, strided, vector
+from jinit.frameworks._common import (
+    comes_from,
+    equal_blocks,
+    path,
+    run_abstractly,
+    stacked,
+    strided,
+    vector,
+)
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._haiku_functions import functions
@@ -33,14 +40,21 @@ def recognize(model: ModelLike) -> bool:
     return comes_from(model, "haiku", "Transformed", "TransformedWithState")
 
 
-def shapes(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> PyTree:
+def shapes(
+    model: hk.Transformed | hk.TransformedWithState,
+    *inputs: PyTree,
+    keywords: Mapping[str, PyTree] = MappingProxyType({}),
+) -> PyTree:
     """The parameter dictionary as ``jax.ShapeDtypeStruct``."""
-    # A new function each time: JAX caches traces by function, and layers are seen only in a trace.
-    variables = jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)
+    variables = run_abstractly(model.init, inputs, keywords)
     return variables[0] if comes_from(model, "haiku", "TransformedWithState") else variables
 
 
-def layers(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> dict[str, Layout]:
+def layers(
+    model: hk.Transformed | hk.TransformedWithState,
+    *inputs: PyTree,
+    keywords: Mapping[str, PyTree] = MappingProxyType({}),
+) -> dict[str, Layout]:
     """Leaf path → layout of every layer that runs on these inputs."""
     import haiku as hk
 
@@ -57,7 +71,7 @@ def layers(model: hk.Transformed | hk.TransformedWithState, *inputs: PyTree) -> 
         return call(*args, **kwargs)
 
     with hk.intercept_methods(record):
-        tree = shapes(model, *inputs)
+        tree = shapes(model, *inputs, keywords=keywords)
     layouts: dict[str, Layout] = {}
     for place, leaves in tree.items():
         # Inside layer_stack a module's name lacks the enclosing scopes.
@@ -162,7 +176,9 @@ def _gates(
     return replace(_layout("dense"), kind=kind, layer=layer, fused=equal_blocks(shape[-1], count))
 
 
-def open_layers(model: hk.Transformed, x: Array) -> Opening:
+def open_layers(
+    model: hk.Transformed, x: Array, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> Opening:
     """Taps each layer by intercepting its calls; the model runs without a PRNG key."""
     import haiku as hk
 
@@ -173,10 +189,10 @@ def open_layers(model: hk.Transformed, x: Array) -> Opening:
             "a Transformed, or apply(params, x, tap)",
             "wrap it in an apply(params, x, tap) with a fixed state",
         )
-    params = jax.eval_shape(model.init, jax.random.key(0), x)
+    params = run_abstractly(model.init, [x], keywords)
     owners = owners_of(params)
     # `without_apply_rng` removes the key from apply's parameters.
-    key = (None,) if len(inspect.signature(model.apply).parameters) > 2 else ()
+    key = (None,) if list(inspect.signature(model.apply).parameters)[1:2] == ["rng"] else ()
 
     def apply(params: PyTree, x: Array, tap: Tap) -> Array:
         def interceptor(
@@ -189,9 +205,9 @@ def open_layers(model: hk.Transformed, x: Array) -> Opening:
             return tap(name, out) if context.method_name == "__call__" and name in owners else out
 
         with hk.intercept_methods(interceptor):
-            return model.apply(params, *key, x)
+            return model.apply(params, *key, x, **keywords)
 
-    return Opening(params, apply, layouts=layers(model, x))
+    return Opening(params, apply, layouts=layers(model, x, keywords=keywords))
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
@@ -225,7 +241,7 @@ def haiku(initializer: str | Initializer) -> Callable[[Shape, DType], Array]:
     Raises:
       ValueError: an unknown name.
 
-    >>> import pytest
+    >>> import jax, pytest
     >>> hk = pytest.importorskip("haiku")
     >>> model = hk.transform(lambda x: hk.Linear(3, w_init=haiku("zeros"))(x))
     >>> float(abs(model.init(jax.random.key(0), jax.numpy.ones((1, 2)))["linear"]["w"]).sum())

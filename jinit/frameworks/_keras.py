@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from jinit.initializers import (
     NamedInitializer,
     constant,
     glorot_uniform,
+    he_uniform,
     orthogonal,
     uniform_range,
     zeros,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 CONVENTIONS = Conventions(
     transposed=(-1, -2),
-    kernels=("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel"),
+    kernels=("kernel",),
     leaves={"recurrent_kernel": "recurrent", "embeddings": "embedding"},
 )
 _layout = CONVENTIONS.layout
@@ -46,20 +48,61 @@ def recognize(model: ModelLike) -> bool:
 
 def shapes(model: package.Layer, *inputs: PyTree) -> PyTree:
     """Trainable variables by path, as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
-    return {
-        variable.path: jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
-        for variable in model.trainable_variables
-    }
+    _check_built(model)
+    tree: dict[str, jax.ShapeDtypeStruct] = {}
+    for variable in model.trainable_variables:
+        if variable.path in tree:
+            raise errors.refusal(
+                f"variable {variable.path!r}",
+                "two variables with one path",
+                "a path for each variable",
+                "give every layer a name of its own: keras.layers.Dense(…, name='second')",
+            )
+        tree[variable.path] = jax.ShapeDtypeStruct(tuple(variable.shape), variable.dtype)
+    return tree
+
+
+def _check_built(model: package.Layer) -> None:
+    """Refuses layers that make their variables in ``build`` and are not built yet."""
+    import keras as package
+
+    for node in model._flatten_layers():
+        if not node.built and type(node).build is not package.layers.Layer.build:
+            raise errors.refusal(
+                f"layer {node.name!r}",
+                "a layer that is not built and has no variables yet",
+                "a model whose layers are built",
+                "model.build(input_shape), or call the model once on an example",
+            )
 
 
 def layers(model: package.Layer, *inputs: PyTree) -> dict[str, Layout]:
     """Leaf path → layout of every layer, nested ones too; ``inputs`` are unused."""
-    return {
+    _check_built(model)
+    nodes = list(model._flatten_layers())
+    layouts = {
         variable.path: layout
-        for node in model._flatten_layers()
-        for variable, layout in _describe(node)
+        for node in nodes
+        for variable, layout in [*_describe(node), *_adapters(node)]
         if variable is not None
     }
+    for node in nodes:
+        if comes_from(node, "keras", "SpectralNormalization") and node.kernel.path in layouts:
+            kernel = layouts[node.kernel.path]
+            layouts[node.kernel.path] = replace(kernel, layer=type(node).__name__, rescaled=True)
+    return layouts
+
+
+def _adapters(node: ModelLike) -> _Described:
+    """The two factors that ``enable_lora`` adds to a layer."""
+    for leaf in ("lora_kernel", "lora_embeddings"):
+        first, second = _variable(node, f"{leaf}_a"), _variable(node, f"{leaf}_b")
+        if first is not None and second is not None:
+            inputs = tuple(range(len(first.shape) - 1))
+            of_einsum = comes_from(node, "keras", "EinsumDense")
+            down = Layout(in_axes=inputs) if of_einsum else Layout()
+            return [(first, replace(down, layer="LoRA.a")), (second, Layout(layer="LoRA.b"))]
+    return []
 
 
 def _describe(node: ModelLike) -> _Described:
@@ -92,10 +135,12 @@ def _cell(count: int) -> Callable[[ModelLike, str], _Described]:
 
     def describe(node: ModelLike, name: str) -> _Described:
         inputs = Layout(layer=name, fused=equal_blocks(node.kernel.shape[-1], count))
+        bias = bias_of(inputs, node.kernel.shape)
+        start = None if getattr(node, "unit_forget_bias", True) else 0.0
         return [
             (node.kernel, inputs),
             (node.recurrent_kernel, replace(inputs, kind="recurrent")),
-            (_variable(node, "bias"), bias_of(inputs, node.kernel.shape)),
+            (_variable(node, "bias"), replace(bias, start=start)),
         ]
 
     return describe
@@ -117,6 +162,7 @@ def _separable(node: ModelLike, name: str) -> _Described:
 # Layer class → its variables with their layouts, for layers with kernels of other names.
 _LAYERS: dict[str, Callable[[ModelLike, str], _Described]] = {
     "LSTMCell": _cell(4),
+    "ConvLSTMCell": _cell(4),
     "GRUCell": _cell(3),
     "SimpleRNNCell": _cell(1),
     "Embedding": _embedding,
@@ -160,19 +206,36 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
         bound = math.sqrt(3 / shape[0])
         return uniform_range(-bound, bound), layout
     if layout.kind == "vector":
-        return _common.vector_default(layout, leaf.rpartition("/")[2]), layout
+        return _common.vector_default(layout, leaf.rpartition("/")[2], slope=0.0), layout
     if layout.kind == "bias":
-        if layout.layer in ("LSTMCell", "ConvLSTMCell"):
+        if layout.start is None and layout.layer in ("LSTMCell", "ConvLSTMCell"):
             hidden = shape[0] // 4
             return constant(np.repeat([0.0, 1.0, 0.0, 0.0], hidden)), layout
         return zeros, layout
     if layout.kind == "embedding":
         return uniform_range(-0.05, 0.05), layout
-    # Keras reads the last two axes as in and out in every layer except EinsumDense.
+    # Keras reads the last two axes as in and out, except since 3.15 in EinsumDense.
     last_two = Layout(layout.kind, layout.layer)
+    if layout.layer.startswith("LoRA."):
+        return (zeros if layout.layer.endswith("b") else he_uniform()), last_two
     if layout.kind == "recurrent":
         return orthogonal(), last_two
-    return glorot_uniform(), layout if layout.layer == "EinsumDense" else last_two
+    if layout.layer == "EinsumDense" and _passes_axes():
+        # Axes that inputs and outputs share, such as experts, count as outputs.
+        outputs = math.prod(shape[axis] for axis in (*layout.out_axes, *layout.batch_axes))
+        bound = math.sqrt(6 / (math.prod(shape[axis] for axis in layout.in_axes) + outputs))
+        return uniform_range(-bound, bound), layout
+    return glorot_uniform(), last_two
+
+
+@functools.cache
+def _passes_axes() -> bool:
+    """Whether the installed Keras tells initializers which axes are in and out: since 3.15."""
+    try:
+        import keras as package
+    except ImportError:
+        return True
+    return "input_axes" in inspect.signature(package.initializers.VarianceScaling).parameters
 
 
 def keras(
@@ -185,9 +248,10 @@ def keras(
     weights; with ``seed=`` the sequence of calls is reproducible. Models that use it can be cloned
     and saved. Call this function once before you load a saved model.
 
-    Keras passes an initializer only the shape, so fans are those of the last two axes: write
+    Keras passes an initializer the shape alone, so fans are those of the last two axes: write
     ``"he_normal(fan_in=9)"`` for a 3 × 3 ``DepthwiseConv2D``, or draw the whole model with
-    :func:`jinit.initialize`.
+    :func:`jinit.initialize`. Only ``EinsumDense``, and so attention, passes its axes, since Keras
+    3.15 and to named initializers; axes that inputs and outputs share then count as outputs.
 
     Args:
       initializer: a spec string or any ``init(key, shape, dtype)``.
@@ -207,32 +271,50 @@ def keras(
     False
     """
     try:
-        kind = _keras_class()
+        import keras as package  # noqa: F401
     except ImportError:
         raise errors.missing_extra("keras", None, "frameworks.keras") from None
     if seed is not None:
         errors.check_seed(seed, limit=errors.SEED_LIMIT)
-    return kind(initializers.get(initializer), seed)
+    draw = initializers.get(initializer)
+    return _keras_class(isinstance(draw, NamedInitializer) and _passes_axes())(draw, seed)
 
 
 @functools.cache
-def _keras_class() -> Callable[..., package.initializers.Initializer]:
-    """The class of jinit's Keras initializers, defined once, when Keras is first needed."""
+def _keras_class(takes_axes: bool) -> Callable[..., package.initializers.Initializer]:
+    """The class of jinit's Keras initializers, defined once, when Keras is first needed.
+
+    ``EinsumDense`` passes its axes only to instances of ``VarianceScaling``.
+    """
     import keras as package
 
-    @package.saving.register_keras_serializable("jinit", "Initializer")
-    class Initializer(package.initializers.Initializer):
+    kinds = package.initializers
+    base = kinds.VarianceScaling if takes_axes else kinds.Initializer
+
+    class Initializer(base):  # type: ignore[misc, valid-type]
         """Draws with jinit; ``from_config`` returns an initializer with a new seed."""
 
-        def __init__(self, spec: str | NamedInitializer, seed: int | None = None) -> None:
+        def __init__(
+            self,
+            spec: str | NamedInitializer,
+            seed: int | package.random.SeedGenerator | None = None,
+            input_axes: list[int] | None = None,
+            output_axes: list[int] | None = None,
+        ) -> None:
             self.draw = initializers.get(spec)
-            self.generator = package.random.SeedGenerator(seed)
+            generator = package.random.SeedGenerator
+            self.generator = seed if isinstance(seed, generator) else generator(seed)  # type: ignore[no-untyped-call]
+            # Keras passes ``seed`` and the axes to the copy that draws an EinsumDense kernel.
+            self.seed, self.input_axes, self.output_axes = self.generator, input_axes, output_axes
 
         def __call__(self, shape: Shape, dtype: DType = None) -> Array:
             words = jax.numpy.asarray(self.generator.next(), jax.numpy.uint32)
             name = package.backend.standardize_dtype(dtype)
-            drawn = self.draw(jax.random.wrap_key_data(words), shape, name)
-            return package.ops.convert_to_tensor(drawn)
+            key, draw = jax.random.wrap_key_data(words), self.draw
+            if self.input_axes is None or self.output_axes is None:
+                return package.ops.convert_to_tensor(draw(key, shape, name))
+            kernel = Layout(in_axes=tuple(self.input_axes), out_axes=tuple(self.output_axes))
+            return package.ops.convert_to_tensor(kernel.draw(draw, key, tuple(shape), name))
 
         def clone(self) -> Initializer:
             # Keras gives each layer a clone, which would start again from the same seed.
@@ -248,6 +330,8 @@ def _keras_class() -> Callable[..., package.initializers.Initializer]:
                 )
             return {"spec": str(self.draw)}
 
+    if takes_axes == _passes_axes():  # the class of named initializers, which alone are saved
+        package.saving.register_keras_serializable("jinit", "Initializer")(Initializer)
     return Initializer
 
 

@@ -5,6 +5,10 @@ Models are recognized by class names, so a framework is imported only if the mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import jax
+
 from jinit import errors
 from jinit.frameworks import _table
 from jinit.frameworks._framework import Framework
@@ -31,13 +35,17 @@ def host_of(model: ModelLike) -> str:
     return _framework_of(model).host
 
 
-def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
+def layers(
+    model: ModelLike, *inputs: PyTree, keywords: Mapping[str, PyTree] | None = None
+) -> dict[str, Layout]:
     """The layout of each leaf by its path, for every layer that the model uses.
 
     Args:
       model: a model of any framework in :func:`jinit.frameworks.names`.
       *inputs: example inputs, arrays or ``jax.ShapeDtypeStruct``. Only frameworks that make their
         layers while the model runs (linen, Haiku) need them. Nothing is computed.
+      keywords: keyword arguments of the model's call, such as ``{"train": False}``, for the same
+        frameworks.
 
     Returns:
       The layouts for ``jinit.initialize(…, layers=layers(model, x))``. Leaves of layers that jinit
@@ -54,7 +62,9 @@ def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
     """
     framework = _framework_of(model)
     try:
-        return framework.layers(model, *inputs)
+        return framework.layers(model, *inputs, **_call(framework, keywords))
+    except errors.Refusal:
+        raise
     except Exception as error:
         if not framework.needs_inputs:
             raise
@@ -63,11 +73,14 @@ def layers(model: ModelLike, *inputs: PyTree) -> dict[str, Layout]:
             "inputs of the model",
             f"{len(inputs)} inputs, on which the model does not run ({type(error).__name__})",
             "example inputs, arrays or jax.ShapeDtypeStruct",
-            f"frameworks.layers(model, x); the model raised: {reason}",
+            "frameworks.layers(model, x), with keywords={'train': False} if the call needs flags; "
+            f"the model raised: {reason}",
         ) from error
 
 
-def shapes(model: ModelLike, *inputs: PyTree) -> PyTree:
+def shapes(
+    model: ModelLike, *inputs: PyTree, keywords: Mapping[str, PyTree] | None = None
+) -> PyTree:
     """The parameter tree of a model as ``jax.ShapeDtypeStruct``, with the paths of :func:`layers`.
 
     The tree is the framework's own: linen's ``params`` collection, ``nnx.state(model, nnx.Param)``,
@@ -75,19 +88,50 @@ def shapes(model: ModelLike, *inputs: PyTree) -> PyTree:
     parameter name, without Keras' non-trainable variables and torch's buffers.
 
     Args:
-      model, *inputs: as :func:`layers`.
+      model, *inputs, keywords: as :func:`layers`.
 
     Returns:
       A pytree with one ``jax.ShapeDtypeStruct`` or array for each parameter.
 
     Raises:
       TypeError: a model of no known framework.
+      ValueError: a model without parameters, or whose parameters do not exist yet (a Keras model
+        that is not built, a lazy torch layer); two parameters with one path.
 
     >>> import flax.linen as nn, jax.numpy as jnp
     >>> shapes(nn.Dense(3), jnp.zeros((1, 2)))["kernel"].shape
     (2, 3)
     """
-    return _framework_of(model).shapes(model, *inputs)
+    framework = _framework_of(model)
+    tree = framework.shapes(model, *inputs, **_call(framework, keywords))
+    if not jax.tree.leaves(tree):
+        raise errors.refusal(
+            f"{framework.name} model {type(model).__name__}",
+            "no parameters",
+            "a model with at least one parameter",
+            "build the model or call it once on an example first",
+        )
+    return tree
+
+
+def _call(
+    framework: Framework, keywords: Mapping[str, PyTree] | None
+) -> dict[str, Mapping[str, PyTree]]:
+    """The argument ``keywords`` for a function of the framework that runs the model."""
+    if not keywords:
+        return {}
+    if not isinstance(keywords, Mapping):
+        raise errors.wrong_type(
+            "keywords", keywords, "a mapping from argument to value", "{'train': False}"
+        )
+    if not framework.needs_inputs:
+        raise errors.refusal(
+            "keywords",
+            sorted(keywords),
+            f"no keywords, because {framework.name} layers exist before the model runs",
+            "leave keywords out",
+        )
+    return {"keywords": keywords}
 
 
 def layout(spec: str | Layout, host: str = "flax") -> Layout:

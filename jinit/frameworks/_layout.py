@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
-from jinit.initializers import Fans, NamedInitializer, _blocks, fans
+from jinit.initializers import Fans, NamedInitializer, Parts, _blocks, fans
 from jinit.initializers._base import checked_draw
 from jinit.typing import Array, DType, Initializer, Key
 
@@ -25,8 +26,9 @@ class Layout:
     """Describes how a leaf is cut into kernels ``(receptive field…, in, out)``.
 
     Attributes:
-      kind: ``"kernel"``, ``"recurrent"`` (hidden to hidden), ``"embedding"``, ``"bias"`` or
-        ``"vector"`` (scales, shifts and other leaves without fans).
+      kind: ``"kernel"``, ``"recurrent"`` (hidden to hidden), ``"embedding"``, ``"bias"``,
+        ``"vector"`` (scales, shifts and other leaves without fans), or ``"norm"``: the norms of
+        another leaf, the kernel ``of``, over all axes of that kernel except ``out_axes``.
       layer: the class name of the layer, for reports and presets; may be empty.
       in_axes, out_axes, batch_axes: axes of the leaf; the others are the receptive field. A leaf
         without in axes has one input (a depthwise kernel).
@@ -38,12 +40,17 @@ class Layout:
         1/s of the taps along an axis.
       strides: the product of a transposed convolution's strides: all taps of the kernel divided by
         the taps that reach one output.
+      padding: the row of an embedding that is 0 in every draw; None if there is none.
+      start: the value from which a vector starts, if the layer's options set one.
+      of: the path of the kernel whose norms a leaf of kind ``"norm"`` holds.
+      rescaled: True if the layer divides the leaf by a norm of the leaf, so that the σ of a draw
+        has no effect (spectral normalization).
 
     >>> Layout(groups=4).kernels((3, 3, 2, 8))
     (4, [(3, 3, 2, 2)])
     """
 
-    kind: Literal["kernel", "recurrent", "embedding", "bias", "vector"] = "kernel"
+    kind: Literal["kernel", "recurrent", "embedding", "bias", "vector", "norm"] = "kernel"
     layer: str = ""
     in_axes: tuple[int, ...] = (-2,)
     out_axes: tuple[int, ...] = (-1,)
@@ -54,6 +61,10 @@ class Layout:
     fan_in: float | None = None
     fan_out: float | None = None
     strides: int = 1
+    padding: int | None = None
+    start: float | None = None
+    of: str = ""
+    rescaled: bool = False
 
     def kernels(self, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]]]:
         """The number of kernel stacks, and the shape of each kernel in one stack.
@@ -73,7 +84,7 @@ class Layout:
         >>> Layout(in_axes=(1,), out_axes=(0,)).fans((20, 10))
         Fans(fan_in=10.0, fan_out=20.0)
         """
-        if self.kind in ("bias", "vector"):
+        if not self.is_cut:
             if self.fan_in is None or self.fan_out is None:
                 return None
             return Fans(float(self.fan_in), float(self.fan_out))
@@ -84,6 +95,11 @@ class Layout:
             kernel.fan_in if self.fan_in is None else float(self.fan_in),
             kernel.fan_out if self.fan_out is None else float(self.fan_out),
         )
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the leaf is cut into kernels; biases, vectors and norms are not."""
+        return self.kind in ("kernel", "recurrent", "embedding")
 
     def fan_in_one(self, shape: tuple[int, ...]) -> bool:
         """Whether every unit has a single incoming weight.
@@ -113,6 +129,9 @@ class Layout:
         >>> str(Layout(fused=(2, 3)).fitted(initializers.he_normal(fused=(2, 3))))
         'he_normal'
         """
+        if isinstance(initializer, Parts):
+            self._check_blocks(initializer)
+            return initializer.each(self.fitted)
         initializer = self._unfused(initializer)
         if (
             self.fan_in is None
@@ -143,14 +162,54 @@ class Layout:
         >>> torch.draw(initializers.identity(), jax.random.key(0), (1, 2), "float32")
         Array([[1., 0.]], dtype=float32)
         """
-        if self.kind in ("bias", "vector"):
+        if isinstance(initializer, Parts):
+            self._check_blocks(initializer)
+            parts = initializer.each(self._unfused)
+            return self._padded(parts.draw(key, self.cut_for(parts, shape), dtype))
+        if not self.is_cut:
             flat = shape if len(shape) < 2 else (math.prod(shape),)
             return checked_draw(initializer, key, flat, dtype).reshape(shape)
         cut = self._cut(shape)
         if cut.is_plain:
-            return checked_draw(initializer, key, shape, dtype)
+            return self._padded(checked_draw(initializer, key, shape, dtype))
         kernel = self._unfused(initializer)
-        return cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key)
+        return self._padded(
+            cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key)
+        )
+
+    def _padded(self, drawn: Array) -> Array:
+        """The draw with zeros in the padding row."""
+        if self.padding is None:
+            return drawn
+        return jnp.moveaxis(
+            jnp.moveaxis(drawn, self.in_axes[0], 0).at[self.padding].set(0), 0, self.in_axes[0]
+        )
+
+    def cut_for(self, parts: Parts, shape: tuple[int, ...]) -> _blocks.Cut:
+        """The cut of a leaf into parts: that of the kernels; vectors are cut along one axis.
+
+        A vector has its blocks along the last axis and its layers along the first one.
+
+        >>> Layout("vector", in_axes=(), out_axes=()).cut_for(Parts((), "layers"), (6, 32)).layers
+        6
+        """
+        if self.is_cut:
+            return replace(self, fused=self.fused or parts.fused)._cut(shape)
+        rank, blocks = len(shape), parts.along == "blocks"
+        if rank < (1 if blocks else 2):
+            parts.check(1)
+        fused = self.fused or parts.fused
+        if blocks and not fused:
+            count = len(parts.initializers)
+            fused = (shape[-1] // count,) * count
+        outputs = () if rank < 2 and not blocks else (rank - 1,)
+        axes = (tuple(range(rank - 1)), (), outputs)
+        return _blocks.Cut.of(shape, axes, 1, "out", fused if blocks else ())
+
+    def _check_blocks(self, parts: Parts) -> None:
+        """Refuses parts whose own block sizes are not the layout's."""
+        if parts.fused and self.fused and self.fused != parts.fused:
+            _blocks.unfused({"fused": parts.fused}, self.fused)
 
     def _unfused(self, initializer: Initializer) -> Initializer:
         """The initializer without its own blocks, if this layout packs the same blocks."""
@@ -191,6 +250,7 @@ def bias_of(kernel: Layout, shape: tuple[int, ...]) -> Layout:
         kernel.layer,
         in_axes=(),
         out_axes=(),
+        fused=kernel.fused if len(kernel.fused) > 1 else (),
         fan_in=None if kernel_fans is None else kernel_fans.fan_in,
         fan_out=None if kernel_fans is None else kernel_fans.fan_out,
         strides=kernel.strides,

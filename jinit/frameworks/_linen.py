@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import jax
 
 from jinit import errors
 from jinit.frameworks import _common
-from jinit.frameworks._common import comes_from, path, stacked, strided, vector
+from jinit.frameworks._common import comes_from, path, run_abstractly, stacked, strided, vector
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._linen_functions import functions
+from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import (
     NamedInitializer,
+    he_uniform,
     lecun_normal,
     ones,
     orthogonal,
@@ -42,17 +45,21 @@ def recognize(model: ModelLike) -> bool:
     return comes_from(model, "flax.linen", "Module")
 
 
-def shapes(model: nn.Module, *inputs: PyTree) -> PyTree:
+def shapes(
+    model: nn.Module, *inputs: PyTree, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> PyTree:
     """The ``params`` collection as ``jax.ShapeDtypeStruct``."""
-    # A new function each time: JAX caches traces by function, and layers are seen only in a trace.
-    return jax.eval_shape(lambda *args: model.init(*args), jax.random.key(0), *inputs)["params"]
+    return run_abstractly(model.init, inputs, keywords).get("params", {})
 
 
-def layers(model: nn.Module, *inputs: PyTree) -> dict[str, Layout]:
+def layers(
+    model: nn.Module, *inputs: PyTree, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> dict[str, Layout]:
     """Leaf path → layout of every layer that runs on these inputs."""
     import flax.linen as nn
 
     seen: dict[tuple[str, ...], tuple[nn.Module, dict[str, Array]]] = {}
+    inside: dict[tuple[str, ...], tuple[str, ...]] = {}  # a wrapper's place → its layer's place
 
     def record(
         call: Callable[..., PyTree],
@@ -63,12 +70,15 @@ def layers(model: nn.Module, *inputs: PyTree) -> dict[str, Layout]:
         result = call(*args, **kwargs)
         # Inside scan and vmap a layer sees its own slice of the parameters.
         own = context.module.variables.get("params", {})
-        leaves = {name: leaf for name, leaf in own.items() if hasattr(leaf, "shape")}
+        leaves = {name: _unboxed(leaf) for name, leaf in own.items()}
+        leaves = {name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")}
+        if comes_from(context.module, "flax", "WeightNorm", "SpectralNorm"):
+            inside[context.module.path] = context.module.layer_instance.path
         seen[context.module.path] = (context.module.clone(parent=None), leaves)
         return result
 
     with nn.intercept_methods(record):
-        tree = shapes(model, *inputs)
+        tree = shapes(model, *inputs, keywords=keywords)
     layouts: dict[str, Layout] = {}
     for place, (module, own) in seen.items():
         cell = seen[place[:-1]][0] if place and place[:-1] in seen else None
@@ -82,7 +92,38 @@ def layers(model: nn.Module, *inputs: PyTree) -> dict[str, Layout]:
                 lifted = stacked(layout, len(own_shape), leaf.shape, own_shape)
             if lifted is not None:
                 layouts[path(*place, name)] = lifted
+    for place, inner in inside.items():
+        _normalize(layouts, tree, path(*place), path(*inner), seen[place][0])
     return layouts
+
+
+def _normalize(
+    layouts: dict[str, Layout], tree: PyTree, wrapper: str, inner: str, module: ModelLike
+) -> None:
+    """Changes the layouts of kernels that a weight norm or a spectral norm wraps."""
+    leaves = {path_of(place): leaf for place, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    for kernel, layout in list(layouts.items()):
+        if not kernel.startswith(f"{inner}/") or kernel not in leaves:
+            continue
+        # The name of a scale is the kernel's path, from the wrapped layer's own name on.
+        scale = f"{wrapper}/{inner.rpartition('/')[2]}{kernel[len(inner) :]}/scale"
+        if scale in leaves:
+            shape, axes = leaves[kernel].shape, module.feature_axes
+            kept = () if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
+            if tuple(shape[axis] for axis in kept) == leaves[scale].shape and len(shape) > 1:
+                layouts[scale] = Layout(
+                    "norm", "WeightNorm", in_axes=(), out_axes=kept, of=kernel, start=1.0
+                )
+            elif len(shape) < 2:
+                layouts[scale] = vector("WeightNorm")
+        elif layout.is_cut and _is_rescaled(module, scale.removeprefix(f"{wrapper}/")):
+            layouts[kernel] = replace(layout, layer=type(module).__name__, rescaled=True)
+
+
+def _is_rescaled(module: ModelLike, kernel: str) -> bool:
+    """Whether a wrapper without a learned scale normalizes this kernel."""
+    names = getattr(module, "variable_filter", None)
+    return not names or any(name in kernel for name in names)
 
 
 def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
@@ -90,7 +131,13 @@ def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
     node = tree
     for name in place:
         node = node.get(name) if hasattr(node, "get") else None
+    node = _unboxed(node)
     return node if hasattr(node, "shape") else None
+
+
+def _unboxed(leaf: PyTree) -> PyTree:
+    """A leaf without the box that ``with_partitioning`` and its siblings put around it."""
+    return leaf.value if comes_from(leaf, "flax.core.meta", "AxisMetadata") else leaf
 
 
 def _in_cell(
@@ -114,9 +161,12 @@ def describe(
     """Layouts of the leaves of one linen or nnx layer, by leaf name."""
     name = type(module).__name__
     vectors = ("scale", "bias", "mean", "var", "negative_slope")
-    named = {leaf: vector(name) for leaf in leaves if leaf in vectors}
+    start = getattr(module, "negative_slope_init", None)  # an option of PReLU
+    named = {leaf: replace(vector(name), start=start) for leaf in leaves if leaf in vectors}
     if not _common.is_library_layer(module, "flax"):
         named = {}
+    if comes_from(module, "flax", "LoRA") and {"lora_a", "lora_b"} <= set(leaves):
+        return {leaf: replace(_layout("dense"), layer=f"LoRA.{leaf}") for leaf in leaves}
     kernel = leaves.get("kernel")
     if "embedding" in leaves:
         embedding = stacked(_layout("embedding"), 2, leaves["embedding"].shape)
@@ -191,12 +241,14 @@ KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout | None]] = {
 }
 
 
-def open_layers(model: nn.Module, x: Array) -> Opening:
+def open_layers(
+    model: nn.Module, x: Array, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> Opening:
     """Taps each layer by intercepting its calls; a jinit MLP in the model is tapped per layer."""
     import flax.linen as nn
     from flax import errors as flax_errors
 
-    from jinit.models import MLP, as_model
+    from jinit.models import MLP
     from jinit.models._mlp import unrolled_apply
 
     normalized: set[str] = set()
@@ -213,7 +265,7 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
-        params = as_model(model).shapes(x)
+        params = _only_params(model, run_abstractly(model.init, [x], keywords))
     owners = owners_of(params)
 
     def apply(params: PyTree, x: Array, tap: Tap) -> PyTree:
@@ -237,7 +289,7 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
 
         try:
             with nn.intercept_methods(interceptor):
-                return model.apply({"params": params}, x)
+                return model.apply({"params": params}, x, **keywords)
         except flax_errors.InvalidRngError as error:
             raise errors.refusal(
                 "model",
@@ -246,13 +298,32 @@ def open_layers(model: nn.Module, x: Array) -> Opening:
                 "inference mode (deterministic=True), or a wrapping apply(params, x, tap)",
             ) from None
 
-    return Opening(params, apply, normalized=frozenset(normalized))
+    layouts = layers(model, x, keywords=keywords)
+    return Opening(params, apply, layouts=layouts, normalized=frozenset(normalized))
+
+
+def _only_params(model: nn.Module, variables: Mapping[str, PyTree]) -> PyTree:
+    """The ``params`` collection; refuses models with other state, as running statistics."""
+    # Flax's perturbations and sown intermediates are not state.
+    state = sorted(set(variables) - {"params", "perturbations", "intermediates"})
+    if state:
+        raise errors.refusal(
+            f"collections of {type(model).__name__}",
+            state,
+            "params only",
+            "bind the other collections in an apply(params, x, tap) of your own",
+        )
+    return variables.get("params", {})
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """lecun_normal kernels, orthogonal recurrent kernels, zero biases (ones at MGUCell's gate)."""
     if layout.kind == "vector":
         return _common.vector_default(layout, leaf.rpartition("/")[2], slope=0.01), layout
+    if layout.kind == "norm":
+        return ones, layout
+    if layout.layer.startswith("LoRA."):
+        return (zeros if layout.layer.endswith("b") else he_uniform()), layout
     if layout.kind == "bias":
         return (ones if layout.layer == "MGUCell.if" else zeros), layout
     if layout.layer == "Einsum":

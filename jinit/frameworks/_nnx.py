@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import jax
@@ -62,6 +64,17 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
             shape = tuple(leaves["kernel"].shape)
             described |= _in_cell(modules.get(place[:-1]), str(place[-1]), described, shape)
         layouts |= {path(*map(str, place), name): layout for name, layout in described.items()}
+    for place, module in modules.items():
+        if comes_from(module, "flax.nnx", "WeightNorm", "SpectralNorm"):
+            # The scales of nnx.WeightNorm are not parameters.
+            inner = nnx.state(vars(module)["layer_instance"], nnx.Param)
+            for name, leaf in nnx.to_flat_state(inner):
+                kernel = path(*map(str, place), "layer_instance", *map(str, name))
+                by_filter = getattr(module, "variable_filter", lambda name, leaf: leaf.ndim > 1)
+                if kernel in layouts and by_filter(name, leaf):
+                    layouts[kernel] = replace(
+                        layouts[kernel], layer=type(module).__name__, rescaled=True
+                    )
     return layouts
 
 
@@ -82,7 +95,9 @@ def _in_cell(
     return {"kernel": kernel, "bias": bias_of(kernel, shape)}
 
 
-def open_layers(model: nnx.Module, x: Array) -> Opening:
+def open_layers(
+    model: nnx.Module, x: Array, keywords: Mapping[str, PyTree] = MappingProxyType({})
+) -> Opening:
     """Gives each layer of a merged copy a subclass of its class, which taps the layer's output."""
     from flax import nnx
 
@@ -100,9 +115,9 @@ def open_layers(model: nnx.Module, x: Array) -> Opening:
             if isinstance(module, nnx.Module) and name in owners:
                 object.__setattr__(module, _TAP, functools.partial(tap, name))
                 object.__setattr__(module, "__class__", _tapped(type(module)))
-        return copy(x)
+        return copy(x, **keywords)
 
-    return Opening(params, apply)
+    return Opening(params, apply, layouts=layers(model))
 
 
 def _check_tied(model: nnx.Module) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import jax
 
+from jinit import errors
 from jinit.frameworks import _common
 from jinit.frameworks._common import comes_from, equal_blocks, strided, vector
 from jinit.frameworks._conventions import Conventions
@@ -39,6 +40,7 @@ def recognize(model: ModelLike) -> bool:
 
 def shapes(model: torch.nn.Module, *inputs: PyTree) -> PyTree:
     """Parameters by name, as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
+    _check_has_weights(model)
     return {
         name: jax.ShapeDtypeStruct(tuple(value.shape), str(value.dtype).removeprefix("torch."))
         for name, value in model.named_parameters()
@@ -47,11 +49,13 @@ def shapes(model: torch.nn.Module, *inputs: PyTree) -> PyTree:
 
 def layers(model: torch.nn.Module, *inputs: PyTree) -> dict[str, Layout]:
     """Parameter name → layout of every layer; ``inputs`` are unused."""
+    _check_has_weights(model)
     layouts: dict[str, Layout] = {}
     for place, node in model.named_modules():
         own = {name: tuple(value.shape) for name, value in node.named_parameters(recurse=False)}
         for name, layout in _describe(node, own).items():
-            layouts[f"{place}.{name}" if place else name] = layout
+            stem = f"{place}." if place else ""
+            layouts[f"{stem}{name}"] = replace(layout, of=stem + layout.of) if layout.of else layout
     for place, node in model.named_modules():
         if comes_from(node, "torch", "Transformer"):
             # A Transformer draws the kernels of all its layers again, by its own rule.
@@ -61,22 +65,65 @@ def layers(model: torch.nn.Module, *inputs: PyTree) -> dict[str, Layout]:
     return layouts
 
 
+def _check_has_weights(model: torch.nn.Module) -> None:
+    """Refuses lazy layers, which have no shapes before their first call."""
+    for name, value in model.named_parameters():
+        if comes_from(value, "torch", "UninitializedTensorMixin"):
+            raise errors.refusal(
+                f"parameter {name!r}",
+                "a lazy layer without weights",
+                "layers that know their shapes",
+                "call the model once on an example first",
+            )
+
+
 def _describe(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     """Layouts of one module's own parameters, by their names in the module."""
     name = type(node).__name__
     describe_leaves = _common.entry_of(node, "torch", _LAYERS)
     if describe_leaves is not None:
-        return describe_leaves(name, own)
+        return describe_leaves(node, own)
     describe_kernel = _common.entry_of(node, "torch", _KERNELS)
     if describe_kernel is not None:
-        if "weight" not in own:
-            return {}  # reparametrized: its leaves are not a kernel
-        kernel = replace(describe_kernel(node, own["weight"]), layer=name)
-        return {"weight": kernel, "bias": bias_of(kernel, own["weight"])}
-    return _unless_kernel(name, own) if _common.is_library_layer(node, "torch") else {}
+        shape = own.get("weight") or tuple(node.weight.shape)
+        kernel = replace(describe_kernel(node, shape), layer=name)
+        described = {"bias": bias_of(kernel, shape)}
+        if "weight" in own:
+            return {"weight": kernel, **described}
+        return described | _reparametrized(node, kernel)
+    if comes_from(node, "torch", "ParametrizationList"):
+        return {}  # described with the layer to which it belongs
+    return _unless_kernel(node, own) if _common.is_library_layer(node, "torch") else {}
 
 
-def _recurrent(name: str, own: _Shapes) -> dict[str, Layout]:
+def _reparametrized(node: ModelLike, kernel: Layout) -> dict[str, Layout]:
+    """Layouts of the leaves from which a layer computes its parameter ``weight`` at every call."""
+    for hook in node._forward_pre_hooks.values():
+        if comes_from(hook, "torch.nn.utils", "WeightNorm"):
+            return _weight_norm("weight_g", "weight_v", hook.dim, kernel)
+        if comes_from(hook, "torch.nn.utils", "SpectralNorm"):
+            return {"weight_orig": replace(kernel, rescaled=True)}
+    steps = list(node.parametrizations["weight"])
+    stem = "parametrizations.weight.original"
+    if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_WeightNorm"):
+        return _weight_norm(f"{stem}0", f"{stem}1", steps[0].dim, kernel)
+    if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_SpectralNorm"):
+        return {stem: replace(kernel, layer="SpectralNorm", rescaled=True)}
+    # What another parametrization makes of a draw is not known.
+    names = " and ".join(type(step).__name__ for step in steps)
+    unknown = replace(vector(f"parametrization {names}"), rescaled=True)
+    return {stem: unknown, f"{stem}0": unknown, f"{stem}1": unknown}
+
+
+def _weight_norm(scale: str, direction: str, dim: int | None, kernel: Layout) -> dict[str, Layout]:
+    """A scale g that holds the norms of v, except along the axis ``dim`` (None or −1: no axis)."""
+    kept = () if dim in (None, -1) else (dim,)
+    norm = Layout("norm", "WeightNorm", in_axes=(), out_axes=kept, of=direction)
+    return {scale: norm, direction: kernel}
+
+
+def _recurrent(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    name = type(node).__name__
     count = 4 if "LSTM" in name else 3 if "GRU" in name else 1
     layouts: dict[str, Layout] = {}
     for leaf, shape in own.items():
@@ -91,7 +138,8 @@ def _recurrent(name: str, own: _Shapes) -> dict[str, Layout]:
     return layouts
 
 
-def _attention(name: str, own: _Shapes) -> dict[str, Layout]:
+def _attention(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    name = type(node).__name__
     dense = replace(_layout("dense"), layer=name)
     layouts = {leaf: dense for leaf in own if leaf.endswith("proj_weight")}
     if "in_proj_weight" in own:
@@ -103,31 +151,34 @@ def _attention(name: str, own: _Shapes) -> dict[str, Layout]:
     return layouts | {leaf: vector(name) for leaf in ("bias_k", "bias_v") if leaf in own}
 
 
-def _embedding(name: str, own: _Shapes) -> dict[str, Layout]:
-    return {"weight": replace(_layout("embedding"), layer=name)}
+def _embedding(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    padding = node.padding_idx
+    return {"weight": replace(_layout("embedding"), layer=type(node).__name__, padding=padding)}
 
 
-def _bilinear(name: str, own: _Shapes) -> dict[str, Layout]:
+def _bilinear(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     if "weight" not in own:
-        return _unless_kernel(name, own)
-    kernel = Layout(layer=name, in_axes=(1, 2), out_axes=(0,))
+        return {}
+    kernel = Layout(layer=type(node).__name__, in_axes=(1, 2), out_axes=(0,))
     bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
     return {"weight": kernel, "bias": bias}
 
 
-def _vectors(name: str, own: _Shapes) -> dict[str, Layout]:
-    return {leaf: vector(name) for leaf in own}
+def _vectors(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    # A slope of PReLU starts from the layer's own option.
+    start = float(node.init) if comes_from(node, "torch", "PReLU") else None
+    return {leaf: replace(vector(type(node).__name__), start=start) for leaf in own}
 
 
-def _unless_kernel(name: str, own: _Shapes) -> dict[str, Layout]:
+def _unless_kernel(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     """Vectors, unless a leaf looks like a kernel of a layer that jinit does not know."""
     if any("weight" in leaf and len(shape) > 1 for leaf, shape in own.items()):
         return {}
-    return _vectors(name, own)
+    return _vectors(node, own)
 
 
 # Layer class → the layouts of all its leaves.
-_LAYERS: dict[str, Callable[[str, _Shapes], dict[str, Layout]]] = {
+_LAYERS: dict[str, Callable[[ModelLike, _Shapes], dict[str, Layout]]] = {
     "RNNBase": _recurrent,
     "RNNCellBase": _recurrent,
     "MultiheadAttention": _attention,

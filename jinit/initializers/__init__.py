@@ -25,7 +25,8 @@ from jinit.initializers._fans import Fans, fans
 from jinit.initializers._gains import gain
 from jinit.initializers._laws import Law
 from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
-from jinit.initializers._registry import get, names, register
+from jinit.initializers._parts import Parts
+from jinit.initializers._registry import get, names, parts, register
 from jinit.initializers._scaling import (
     fan_avg_normal,
     fan_in_normal,
@@ -45,8 +46,8 @@ kaiming_normal, kaiming_uniform = he_normal, he_uniform
 xavier_normal, xavier_uniform = glorot_normal, glorot_uniform
 
 __all__ = [
-    "NamedInitializer", "Law", "Description", "Fans", "KernelRoles",
-    "get", "names", "register", "describe", "fans", "gain",
+    "NamedInitializer", "Law", "Description", "Fans", "KernelRoles", "Parts",
+    "get", "names", "register", "parts", "describe", "fans", "gain",
     "zeros", "zeros_init", "ones", "ones_init", "constant", "identity", "dirac",
     "normal", "uniform", "uniform_range", "rademacher",
     "truncated_normal", "parametrized_truncated_normal",

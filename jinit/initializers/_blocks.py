@@ -215,6 +215,24 @@ class Cut:
             return self._restored(stacks(key, shape))
         return self._restored(draw_fused(stacks, key, shape, -1, self.fused))
 
+    @property
+    def layers(self) -> int:
+        """The number of batch entries; the groups of one convolution are one entry."""
+        return math.prod(self.batch)
+
+    def draw_parts(self, draws: Sequence[DrawShape], along: str, key: Key) -> Array:
+        """The leaf with one ``draw`` for each batch entry or block; keys as in :meth:`draw`."""
+        several, blocks = len(self.fused) > 1, []
+        for block, shape in enumerate(self.kernels()):
+            of_block = jax.random.fold_in(key, block) if several else key
+            stacks = []
+            for stack in range(self.stacks):
+                of_stack = jax.random.fold_in(of_block, stack) if self.stacks > 1 else of_block
+                part = block if along == "blocks" else stack // self.groups
+                stacks.append(draws[part](of_stack, shape))
+            blocks.append(jnp.stack(stacks))
+        return self._restored(jnp.concatenate(blocks, axis=-1))
+
     def stacked(self, values: np.ndarray) -> np.ndarray:
         """The values of a leaf as (stacks, receptive field…, in, out), blocks side by side."""
         w = np.transpose(values, self.order)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec, TypedDict
 
@@ -22,6 +23,7 @@ from jinit.initializers._checks import concrete_arguments, default_dtype
 from jinit.initializers._definition import Definition
 from jinit.initializers._fans import KernelAxes
 from jinit.initializers._laws import Law
+from jinit.initializers._parts import of_arguments
 from jinit.typing import Array, Axis, DType, Key
 
 Parameters = ParamSpec("Parameters")
@@ -73,6 +75,8 @@ def named(function: Callable[Parameters, Definition]) -> Callable[Parameters, Na
                 f"arguments {', '.join(given)}",
                 f"call the factory first: {name}()(key, shape)",
             )
+        if sequences := _sequences(signature, given):
+            return of_arguments(factory, dict(given), sequences)  # type: ignore[return-value]
         with concrete_arguments(name):
             definition = function(*args, **kwargs)
         printed = given if definition.arguments is None else definition.arguments
@@ -82,6 +86,23 @@ def named(function: Callable[Parameters, Definition]) -> Callable[Parameters, Na
     # `help` and editors show the parameters of the function and the true return type.
     factory.__signature__ = signature.replace(return_annotation="NamedInitializer")  # type: ignore[attr-defined]
     return factory
+
+
+def _sequences(
+    signature: inspect.Signature, given: Mapping[str, Any]
+) -> dict[str, tuple[float, ...]]:
+    """The sequences among the arguments that are single numbers: one number for each part."""
+    found = {}
+    for name, value in given.items():
+        is_number = re.fullmatch(
+            r"(float|Number)( \| None)?", str(signature.parameters[name].annotation)
+        )
+        concrete = isinstance(value, list | tuple | np.ndarray | jax.Array)
+        if is_number and concrete and not isinstance(value, jax.core.Tracer):
+            entries = np.asarray(value)
+            if entries.ndim == 1 and entries.dtype.kind in "iuf":
+                found[name] = tuple(entries.tolist())
+    return found
 
 
 def kernel_axes(in_axis: Axis, out_axis: Axis, batch_axis: Axis, roles: KernelRoles) -> KernelAxes:

@@ -5,7 +5,7 @@ A new initializer is a factory and one row; the tests in ``tests/initializers`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jinit import _specs, errors
@@ -23,6 +23,7 @@ from jinit.initializers._distributions import (
     uniform_range,
 )
 from jinit.initializers._orthogonal import orthogonal, scaled_orthogonal
+from jinit.initializers._parts import ALONG, Parts
 from jinit.initializers._scaling import (
     fan_avg_normal,
     fan_in_normal,
@@ -178,6 +179,36 @@ def get(initializer: str | Initializer) -> Initializer:
             f"factory of {spec.name!r}", result, "init(key, shape, dtype)", "return an initializer"
         )
     return result
+
+
+def parts(initializers: Sequence[str | Initializer], along: str = "layers") -> Parts:
+    """One initializer for each stacked layer, or for each packed block, of a leaf.
+
+    Part i has the bits that its initializer alone would draw there, so that parts which differ in σ
+    only differ by a factor.
+
+    Args:
+      initializers: one for each part, in order: spec strings or ``init(key, shape, dtype)``.
+      along: ``"layers"``: entries along the batch axes of the leaf's layout, such as layers that
+        ``scan`` stacks, experts and heads. ``"blocks"``: the blocks that the layout packs, such as
+        gates, or q, k and v; a bias is cut into equal blocks.
+
+    Returns:
+      An initializer for :func:`jinit.initialize`, which knows the layout of the leaf.
+
+    Raises:
+      ValueError: no initializer, an unknown name, an unknown ``along``.
+
+    >>> depth_scaled = parts([f"normal({0.02 / (2 * l) ** 0.5})" for l in (1, 2, 3)])
+    >>> str(depth_scaled.initializers[1])
+    'normal(stddev=0.01)'
+    """
+    errors.check_choice("along", along, ALONG)
+    if isinstance(initializers, str) or not isinstance(initializers, Sequence) or not initializers:
+        raise errors.wrong_type(
+            "parts", initializers, "a list of initializers", "parts(['zeros', 'ones'])"
+        )
+    return Parts(tuple(map(get, initializers)), along)
 
 
 def row(name: str) -> Row:

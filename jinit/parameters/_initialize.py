@@ -12,7 +12,7 @@ from jinit.initializers import NamedInitializer
 from jinit.initializers._checks import check_key
 from jinit.initializers._exists import check_returned
 from jinit.parameters._keys import equal_draws, fold_words, path_words
-from jinit.parameters._patterns import matches
+from jinit.parameters._norms import NormOf, kernel_of
 from jinit.parameters._rules import Assignment, Rules, assign
 from jinit.typing import Array, Key, PyTree
 
@@ -43,7 +43,8 @@ def initialize(
         (receptive field…, in, out).
       layers: pattern → layer kind of the matching leaves; see :func:`jinit.parameters.assign`.
       where: a path pattern. Only matching leaves are drawn; the others are kept and must be
-        arrays. :func:`jinit.parameters.reset_report` lists both. Default: draw all leaves.
+        arrays, but need no rule. :func:`jinit.parameters.reset_report` lists both. Default: draw
+        all leaves.
 
     Returns:
       A tree of the same type with arrays of the shapes' dtypes.
@@ -60,17 +61,24 @@ def initialize(
     (4, 3)
     """
     check_key(key)
-    assignments = assign(shapes, rules, host=host, layers=layers)
+    assignments = assign(shapes, rules, host=host, layers=layers, where=where)
     leaves, tree = jax.tree.flatten(shapes)
-    kept = _kept(where, assignments)
+    kept = _kept(assignments)
     for position in sorted(kept):
         _check_is_array(assignments[position].leaf, leaves[position])
-    drawn = [position for position in range(len(leaves)) if position not in kept]
+    rules_used = [assignment.initializer for assignment in assignments]
+    norms = {i: rule for i, rule in enumerate(rules_used) if isinstance(rule, NormOf)}
+    drawn = [i for i in range(len(leaves)) if i not in kept and i not in norms]
     for group in equal_draws([assignments[position] for position in drawn]):
         positions = [drawn[number] for number in group]
         values = _draw(key, [assignments[position] for position in positions])
         for position, value in zip(positions, values, strict=True):
             leaves[position] = value
+    paths = [assignment.leaf for assignment in assignments]
+    for position, norm in norms.items():
+        kernel = kernel_of(norm, paths)
+        _check_is_array(paths[kernel], leaves[kernel])
+        leaves[position] = norm.values(leaves[kernel], assignments[position].shape)
     return jax.tree.unflatten(tree, leaves)
 
 
@@ -97,8 +105,8 @@ def reset_report(
     >>> reset_report(shapes, {"*": "zeros"}, where="head")
     {'reset': ('head',), 'kept': ('body',)}
     """
-    assignments = assign(shapes, rules, host=host, layers=layers)
-    kept = _kept(where, assignments)
+    assignments = assign(shapes, rules, host=host, layers=layers, where=where)
+    kept = _kept(assignments)
     paths = [assignment.leaf for assignment in assignments]
     return {
         "reset": tuple(path for position, path in enumerate(paths) if position not in kept),
@@ -106,22 +114,9 @@ def reset_report(
     }
 
 
-def _kept(where: str | None, assignments: Sequence[Assignment]) -> set[int]:
+def _kept(assignments: Sequence[Assignment]) -> set[int]:
     """Positions of the leaves that ``where`` or a ``"keep"`` rule excludes from the draw."""
-    kept = {i for i, assignment in enumerate(assignments) if assignment.initializer is None}
-    if where is None:
-        return kept
-    if not isinstance(where, str):
-        raise errors.wrong_type("where", where, "a path pattern", "where='head/*'")
-    outside = {i for i, item in enumerate(assignments) if not matches(where, item.leaf)}
-    if len(outside) == len(assignments):
-        raise errors.refusal(
-            "where",
-            where,
-            f"a pattern that matches one of {[item.leaf for item in assignments]}",
-            "correct the pattern",
-        )
-    return kept | outside
+    return {i for i, assignment in enumerate(assignments) if assignment.initializer is None}
 
 
 def _check_is_array(path: str, leaf: Array | jax.ShapeDtypeStruct) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from jinit import errors
+from jinit.frameworks._common import comes_from
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout, bias_of
 from jinit.frameworks._paths import path_of
@@ -25,11 +27,13 @@ class TreeLeaf:
       path: components joined by ``/``.
       value: the array, or its shape and dtype.
       layout: the leaf's layout; None if neither ``layers`` nor the name determines it.
+      is_state: True for a PRNG key and for the count of an nnx ``RngStream``.
     """
 
     path: str
     value: Array | jax.ShapeDtypeStruct
     layout: Layout | None
+    is_state: bool = False
 
 
 def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]:
@@ -41,7 +45,32 @@ def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf
     """
     values = _values_by_path(tree)
     layouts = _layouts(values, conventions_of(host), layers)
-    return [TreeLeaf(path, value, layouts[path]) for path, value in values.items()]
+    state = _counts(tree)
+    return [
+        TreeLeaf(path, value, layouts[path], path in state or _is_key(value))
+        for path, value in values.items()
+    ]
+
+
+def _is_key(value: Array | jax.ShapeDtypeStruct) -> bool:
+    return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
+
+
+def _counts(tree: PyTree) -> set[str]:
+    """Paths of the variables of nnx ``Rngs``: their keys and counts."""
+
+    def kind(node: PyTree) -> type:
+        declared = getattr(node, "type", None)  # the variable's class, in flax's VariableState
+        return declared if isinstance(declared, type) else type(node)
+
+    def is_variable(node: PyTree) -> bool:
+        return comes_from(node, "flax.nnx", "Variable", "VariableState")
+
+    return {
+        path_of(path)
+        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_variable)
+        if is_variable(node) and any(base.__name__ == "RngState" for base in kind(node).__mro__)
+    }
 
 
 def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
@@ -88,24 +117,31 @@ def _layouts(
     empty, layers = layers is not None and not given, given
     named = {pattern: conventions.layout(layer) for pattern, layer in layers.items()}
     used: set[str] = set()
-    # Layouts taken from a model are complete, even if empty: no other kernel is guessed.
+    # Layouts taken from a model are complete, even if empty: no other leaf is read by its name.
     from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
+    matrices = Counter(_layer_of(path) for path, value in values.items() if len(value.shape) > 1)
     layouts: dict[str, Layout | None] = {}
     for path, value in values.items():
         pattern = path if path in named else next((p for p in named if matches(p, path)), None)
         if pattern is not None:
             used.add(pattern)
             layouts[path] = named[pattern]
-            continue
-        rank = len(value.shape)
-        kind = conventions.usual_kind(leaf_name(path), rank)
-        is_guess = from_model and (kind != "vector" or rank > 1)
-        layouts[path] = conventions.layout(kind) if kind and not is_guess else None
-    if not all(isinstance(layer, Layout) for layer in layers.values()):
-        # A tree may lack some of a model's layers, but must use every entry that a user wrote.
-        check_all_used("layers entry", named, used, values)
+        elif from_model:
+            layouts[path] = None
+        else:
+            alone = matrices[_layer_of(path)] <= 1
+            kind = conventions.usual_kind(leaf_name(path), tuple(value.shape), alone)
+            layouts[path] = conventions.layout(kind) if kind else None
+    # A tree may lack some of a model's layers, but must use every entry that a user wrote.
+    written = [pattern for pattern, layer in layers.items() if not isinstance(layer, Layout)]
+    check_all_used("layers entry", written, used, values)
     biases = [path for path in layouts if leaf_name(path) in conventions.biases]
     return layouts | {path: _with_fans(path, layouts, values) for path in biases}
+
+
+def _layer_of(path: str) -> str:
+    """The path of a leaf's layer, up to and including the last ``/`` or ``.``."""
+    return path[: len(path) - len(leaf_name(path))]
 
 
 def _with_fans(
@@ -117,13 +153,11 @@ def _with_fans(
     own = layouts[path]
     if own is not None and (own.kind != "bias" or own.fan_in is not None):
         return own
-    layer = path[: len(path) - len(leaf_name(path))]
     kernels = [
         (layout, tuple(values[other].shape))
         for other, layout in layouts.items()
         if layout is not None
         and layout.kind in ("kernel", "recurrent")
-        and other.startswith(layer)
-        and not re.search(r"[/.]", other[len(layer) :])
+        and _layer_of(other) == _layer_of(path)
     ]
-    return bias_of(*kernels[0]) if len(kernels) == 1 else own or Conventions().layout("bias")
+    return bias_of(*kernels[0]) if len(kernels) == 1 else own

@@ -153,14 +153,16 @@ def gpt2_stddevs(layers: int, stddev: float = 0.02) -> dict[str, float]:
 
 
 def residual_rules(
-    roles: Mapping[str, str],
+    roles: Mapping[str, str | tuple[str | None, ...]],
     factors: Mapping[str, float],
     initializer: str | NamedInitializer = "he_normal",
 ) -> dict[str, str | Initializer]:
     """Turns roles by path into rules by path; σ of a role's kernels is multiplied by its factor.
 
     Args:
-      roles: ordered mapping from path pattern to a role in ``factors``.
+      roles: ordered mapping from path pattern to a role in ``factors``. For a kernel that packs
+        several, a tuple with the role of each block; None keeps a block as it is drawn:
+        ``(None, None, "beta")`` scales v, but not q and k.
       factors: role → factor; 0 gives the rule ``zeros``.
       initializer: the initializer whose draws are multiplied; its mean must be 0.
 
@@ -178,13 +180,21 @@ def residual_rules(
     for name, given in (("roles", roles), ("factors", factors)):
         if not isinstance(given, Mapping):
             raise errors.wrong_type(name, given, "a mapping", "{'*/out/kernel': 'last'}")
-    rules: dict[str, str | Initializer] = {}
-    for pattern, role in roles.items():
+
+    def rule(role: str | None) -> str | Initializer:
+        if role is None:
+            return base
         if not isinstance(role, str) or role not in factors:
             raise errors.unknown_name("role", role, factors)
         factor = errors.check_number(f"factor of {role!r}", factors[role], low=0.0, fix="use 1.0")
-        rules[pattern] = "zeros" if factor == 0 else _times(base, factor)
-    return rules
+        return "zeros" if factor == 0 else _times(base, factor)
+
+    return {
+        pattern: initializers.parts([rule(each) for each in role], along="blocks")
+        if isinstance(role, tuple)
+        else rule(role)
+        for pattern, role in roles.items()
+    }
 
 
 def _times(initializer: Initializer, factor: float) -> Initializer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jinit import errors
 from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._table import get_preset
-from jinit.initializers import NamedInitializer
+from jinit.initializers import NamedInitializer, Parts
 from jinit.initializers import get as get_initializer
 from jinit.initializers._base import checked_draw
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
+from jinit.parameters._norms import NORM, FollowKernel, NormOf
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
 from jinit.typing import Array, DType, Initializer, Key, PyTree
 
@@ -32,7 +33,8 @@ class Assignment:
 
     Attributes:
       leaf: the path, components joined by ``/``.
-      rule: the pattern that matched, or the preset.
+      rule: the pattern that matched, or the preset; ``"keep"`` for a leaf that ``where`` excludes
+        and for state.
       initializer: the initializer; None if the leaf is kept.
       shape, dtype: of the leaf.
       layout: the leaf's layout in its layer; None if unknown and not needed.
@@ -77,22 +79,34 @@ class Assignment:
 
 
 def assign(
-    shapes: PyTree, rules: Rules, *, host: str = "flax", layers: Layers | None = None
+    shapes: PyTree,
+    rules: Rules,
+    *,
+    host: str = "flax",
+    layers: Layers | None = None,
+    where: str | None = None,
 ) -> list[Assignment]:
     """Lists what :func:`jinit.initialize` would do, leaf by leaf, without drawing.
 
     Args:
       shapes: a pytree of arrays or ``jax.ShapeDtypeStruct``.
       rules: pattern → initializer, the first matching pattern wins; ``*`` crosses ``/``; ``"keep"``
-        keeps a leaf. Or a preset, one of :func:`jinit.frameworks.presets`.
+        keeps a leaf. Or a preset, one of :func:`jinit.frameworks.presets`. The scale of a weight
+        norm needs no rule, or the rule ``"norm"``: the leaf is set to the norms of the drawn
+        kernel, so that the layer starts with the drawn kernel. Other rules for such a scale, and
+        rules for a kernel that the layer divides by its norm, would have no effect and are refused.
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
       layers: pattern → layer kind of the matching leaves: ``"conv(groups=4)"``, ``"embedding"``, …
-        (see :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Kernels need no
-        entry if the host's kernels are (receptive field…, in, out). In other hosts, and if
-        ``layers`` comes from a model (even an empty ``{}``), every kernel must have an entry.
+        (see :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Without an entry
+        only a matrix with the name of the host's kernels, alone in its layer, is (in, out), and
+        ``embedding``, biases and scales are read by their names. If ``layers`` comes from a model
+        (even an empty ``{}``), no leaf is read by its name.
+      where: a path pattern. Leaves that it does not match are kept and need no rule. Default: no
+        leaf is kept.
 
     Returns:
-      One :class:`Assignment` per leaf, in the tree's order.
+      One :class:`Assignment` per leaf, in the tree's order. PRNG keys and the counts of nnx's
+      ``Rngs`` are state, not parameters: they are kept and need no rule.
 
     Raises:
       ValueError: a leaf that no rule matches, a rule that matches no leaf, an unknown name, a shape
@@ -106,26 +120,64 @@ def assign(
     0.2
     """
     leaves = tree_leaves(shapes, host, layers)
+    reset = _check_where(where, leaves)
     if isinstance(rules, str):
-        return [_preset_assignment(rules, leaf) for leaf in leaves]
+        get_preset(rules)
+        return [
+            _preset_assignment(rules, leaf) if reset(leaf) else _assignment(KEEP, None, leaf, None)
+            for leaf in leaves
+        ]
     initializers = _initializers(rules)
     used: set[str] = set()
     assignments = []
     for leaf in leaves:
         pattern = next((p for p in initializers if matches(p, leaf.path)), None)
+        if pattern is not None:
+            used.add(pattern)
+        if not reset(leaf):
+            assignments.append(_assignment(KEEP, None, leaf, leaf.layout))
+            continue
+        if pattern is None and leaf.layout is not None and leaf.layout.kind == "norm":
+            follow = NormOf(leaf.layout.of, leaf.layout.out_axes)
+            assignments.append(_assignment(NORM, follow, leaf, leaf.layout))
+            continue
         if pattern is None:
-            # Zeros for a scale would switch its layer off.
-            harmless = "ones" if leaf.path.endswith("scale") else "zeros"
-            raise errors.refusal(
-                f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
-                "no rule",
-                f"a match among {list(rules)}",
-                f"add a rule such as {{{leaf.path!r}: {harmless!r}}}",
-            )
-        used.add(pattern)
-        assignments.append(_assignment(pattern, initializers[pattern], leaf, leaf.layout))
+            raise _no_rule(leaf, rules, host)
+        assignments.append(_ruled_assignment(pattern, initializers[pattern], leaf))
     check_all_used("rule", initializers, used, [leaf.path for leaf in leaves])
     return assignments
+
+
+def _no_rule(leaf: TreeLeaf, rules: Mapping[str, str | Initializer], host: str) -> ValueError:
+    """The refusal of a leaf without a rule; advises the start that the leaf's own layer uses."""
+    shape = tuple(leaf.value.shape)
+    fix = (
+        f"add the start that its layer is meant to have, for example {{{leaf.path!r}: "
+        "'normal(0.02)'}}, or 'keep' if the tree has arrays"
+    ).replace("}}", "}")
+    with contextlib.suppress(ValueError, TypeError):
+        if leaf.layout is not None and not leaf.layout.rescaled:
+            default = get_preset(host)(leaf.layout, leaf_name(leaf.path), shape)[0]
+            fix = f"add {{{leaf.path!r}: '{default}'}}, which is the default of {host}"
+    return errors.refusal(
+        f"leaf {leaf.path!r} of shape {shape}", "no rule", f"a match among {list(rules)}", fix
+    )
+
+
+def _check_where(where: str | None, leaves: Sequence[TreeLeaf]) -> Callable[[TreeLeaf], bool]:
+    """The function that says whether a leaf is drawn; refuses a ``where`` that matches no leaf."""
+    if where is None:
+        return lambda leaf: not leaf.is_state
+    if not isinstance(where, str):
+        raise errors.wrong_type("where", where, "a path pattern", "where='head/*'")
+    if not any(matches(where, leaf.path) for leaf in leaves):
+        raise errors.refusal(
+            "where",
+            where,
+            f"a pattern that matches one of {[leaf.path for leaf in leaves]}",
+            "correct the pattern",
+        )
+    return lambda leaf: matches(where, leaf.path) and not leaf.is_state
 
 
 def _initializers(rules: Rules) -> dict[str, Initializer | None]:
@@ -137,16 +189,21 @@ def _initializers(rules: Rules) -> dict[str, Initializer | None]:
     for pattern in rules:
         if not isinstance(pattern, str):
             raise errors.wrong_type("rule pattern", pattern, "a string", "'*/kernel'")
+    special: dict[str, Initializer | None] = {KEEP: None, NORM: FollowKernel()}
     return {
-        pattern: None if isinstance(rule, str) and rule == KEEP else get_initializer(rule)
+        pattern: special[rule]
+        if isinstance(rule, str) and rule in special
+        else get_initializer(rule)
         for pattern, rule in rules.items()
     }
 
 
 def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
     rule = get_preset(name)
-    if leaf.layout is None:
+    if leaf.layout is None or (leaf.layout.rescaled and not leaf.layout.is_cut):
         raise _unknown_layer(leaf, f"preset {name!r}")
+    if leaf.layout.kind == "norm" and not (name == "flax" and leaf.layout.start is not None):
+        return _assignment(NORM, NormOf(leaf.layout.of, leaf.layout.out_axes), leaf, leaf.layout)
     initializer, layout = rule(leaf.layout, leaf_name(leaf.path), tuple(leaf.value.shape))
     lacks_fans = leaf.layout.kind == "bias" and leaf.layout.fan_in is None
     if lacks_fans and not _serves_any_shape(initializer):
@@ -154,29 +211,56 @@ def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
     return _assignment(name, initializer, leaf, layout)
 
 
+def _ruled_assignment(pattern: str, initializer: Initializer | None, leaf: TreeLeaf) -> Assignment:
+    """The assignment by a user's rule; refuses rules without effect on the function."""
+    layout = leaf.layout
+    if isinstance(initializer, FollowKernel):
+        if layout is None or layout.kind != "norm":
+            raise errors.refusal(
+                f"rule {pattern!r} for leaf {leaf.path!r}",
+                NORM,
+                "an initializer: only the scale of a weight norm, as frameworks.layers finds it, "
+                "can follow a kernel",
+                "name an initializer, or pass layers=jinit.frameworks.layers(model, x)",
+            )
+        return _assignment(pattern, NormOf(layout.of, layout.out_axes), leaf, layout)
+    if initializer is not None and layout is not None and layout.kind == "norm":
+        raise errors.refusal(
+            f"rule {pattern!r} for leaf {leaf.path!r}",
+            str(initializer),
+            f"{NORM!r} or {KEEP!r}: the layer uses {layout.of!r} only divided by its norm, so the "
+            "σ of that kernel has an effect only if this leaf is set to the norm",
+            f"put {{{leaf.path!r}: {NORM!r}}} before {pattern!r}",
+        )
+    if initializer is not None and layout is not None and layout.rescaled:
+        raise errors.refusal(
+            f"rule {pattern!r} for leaf {leaf.path!r}",
+            str(initializer),
+            f"{KEEP!r} or a preset for the whole model: {layout.layer} rescales the leaf, so the σ "
+            "of a draw has no effect",
+            f"put {{{leaf.path!r}: {KEEP!r}}} before {pattern!r} and pass arrays, or draw the "
+            "layer before it is wrapped",
+        )
+    return _assignment(pattern, initializer, leaf, layout)
+
+
 def _assignment(
     rule: str, initializer: Initializer | None, leaf: TreeLeaf, layout: Layout | None
 ) -> Assignment:
     shape, dtype = tuple(leaf.value.shape), leaf.value.dtype
     stddev = None
-    if isinstance(initializer, NamedInitializer):
-        any_dtype = initializer.definition.dtypes == "any"
-        if not any_dtype and not jnp.issubdtype(dtype, jnp.inexact):
-            raise errors.wrong_type(
-                f"leaf {leaf.path!r}",
-                f"dtype {dtype}",
-                "a floating-point dtype for a random rule",
-                "use 'keep'",
-            )
-        if layout is None and not _serves_any_shape(initializer) and len(shape) > 1:
-            raise _unknown_layer(leaf, str(initializer))
+    parts = initializer.initializers if isinstance(initializer, Parts) else (initializer,)
+    if layout is None and isinstance(initializer, Parts):
+        raise _unknown_layer(leaf, str(initializer))
+    for part in parts:
+        if isinstance(part, NamedInitializer):
+            _check_serves(part, leaf, layout)
+    if isinstance(initializer, Parts | NamedInitializer):
         try:
-            fitted = initializer if layout is None else layout.fitted(initializer)
-            assert isinstance(fitted, NamedInitializer)
-            stddev = _law_stddev(fitted, layout, shape, dtype)
+            initializer = initializer if layout is None else layout.fitted(initializer)
+            stddev = _law_stddev(initializer, layout, shape, dtype)
         except ValueError as error:
             raise errors.located(f"leaf {leaf.path!r}, rule {rule!r}", error) from None
-        initializer = fitted
     fans = None if layout is None else layout.fans(shape)
     return Assignment(
         leaf=leaf.path,
@@ -191,21 +275,52 @@ def _assignment(
     )
 
 
+def _check_serves(initializer: NamedInitializer, leaf: TreeLeaf, layout: Layout | None) -> None:
+    """Refuses a random rule for integers, and a rule that needs axes which nobody named."""
+    shape, dtype = tuple(leaf.value.shape), leaf.value.dtype
+    if initializer.definition.dtypes != "any" and not jnp.issubdtype(dtype, jnp.inexact):
+        raise errors.wrong_type(
+            f"leaf {leaf.path!r}",
+            f"dtype {dtype}",
+            "a floating-point dtype for a random rule",
+            "use 'keep'",
+        )
+    if layout is None and not _serves_any_shape(initializer) and len(shape) > 1:
+        raise _unknown_layer(leaf, str(initializer))
+
+
 def _law_stddev(
-    initializer: NamedInitializer, layout: Layout | None, shape: tuple[int, ...], dtype: DType
-) -> float:
-    """The expected σ of an entry, over all kernels that the leaf packs."""
-    if layout is None:
-        return initializer.law(shape, dtype).stddev
-    if layout.kind in ("bias", "vector"):
-        return initializer.law(shape if len(shape) < 2 else (math.prod(shape),), dtype).stddev
-    kernels = layout.kernels(shape)[1]
-    weights = [kernel[-1] for kernel in kernels]
-    squares = [initializer.law(kernel, dtype).stddev ** 2 for kernel in kernels]
-    total = sum(weight * square for weight, square in zip(weights, squares, strict=True))
-    if len(kernels) == 1:
-        return initializer.law(kernels[0], dtype).stddev
-    return float((total / sum(weights)) ** 0.5)
+    initializer: Initializer, layout: Layout | None, shape: tuple[int, ...], dtype: DType
+) -> float | None:
+    """The expected σ of an entry, over all kernels that the leaf packs; None for unknown laws."""
+    if isinstance(initializer, Parts):
+        assert layout is not None
+        cut = layout.cut_for(initializer, shape)
+        initializer.check(len(cut.fused) if initializer.along == "blocks" else cut.layers)
+        kernels = cut.kernels() if layout.is_cut else [(shape[-1:] or (1,))]
+        # Stacked layers have the same kernels; a block has only its own initializer.
+        pairs = [
+            (kernel, part)
+            for index, part in enumerate(initializer.initializers)
+            for kernel in (
+                kernels if initializer.along == "layers" else [kernels[index % len(kernels)]]
+            )
+        ]
+    elif layout is None:
+        pairs = [(shape, initializer)]
+    elif layout.is_cut:
+        pairs = [(kernel, initializer) for kernel in layout.kernels(shape)[1]]
+    else:
+        pairs = [(shape if len(shape) < 2 else (math.prod(shape),), initializer)]
+    stddevs = [
+        part.law(kernel, dtype).stddev if isinstance(part, NamedInitializer) else None
+        for kernel, part in pairs
+    ]
+    if None in stddevs or len(stddevs) == 1:
+        return None if None in stddevs else stddevs[0]
+    weights = [kernel[-1] for kernel, _ in pairs]
+    squares = (w * (stddev or 0.0) ** 2 for w, stddev in zip(weights, stddevs, strict=True))
+    return float((sum(squares) / sum(weights)) ** 0.5)
 
 
 def _serves_any_shape(initializer: NamedInitializer) -> bool:
@@ -218,11 +333,13 @@ def _serves_any_shape(initializer: NamedInitializer) -> bool:
 
 
 def _unknown_layer(leaf: TreeLeaf, rule: str) -> ValueError:
-    kind = "dense" if len(leaf.value.shape) > 1 else "vector"
+    rank = len(leaf.value.shape)
+    kind = "vector" if rank < 2 else "dense" if rank == 2 else "conv"
+    stacked = ", or 'dense(batch=1)' if it stacks kernels" if rank > 2 else ""
     return errors.refusal(
         f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
         "no layer kind",
         f"a layer kind, because {rule} needs the in and out axes",
-        f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}, or another "
-        "layer kind",
+        f"layers=jinit.frameworks.layers(model, x); if it lacks the leaf, "
+        f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}{stacked}",
     )

@@ -113,9 +113,58 @@ def test_linen_and_nnx_trees_come_back_as_they_were():
 
 def test_conv_kernels_have_their_fans():
     tree = jax.eval_shape(nn.Conv(16, (3, 3)).init, KEY, jnp.zeros((1, 8, 8, 4)))["params"]
-    found = {a.leaf: a for a in parameters.assign(tree, RULES)}["kernel"]
+    found = {a.leaf: a for a in parameters.assign(tree, RULES, layers={"kernel": "conv"})}["kernel"]
     assert (found.fan_in, found.fan_out) == (36, 144)
     assert found.stddev == pytest.approx(np.sqrt(2 / 36))
+
+
+UNKNOWN = {
+    "a matrix without a kernel's name": ({"fc": {"weight": (32, 8)}}, "flax"),
+    "a kernel of several readings": ({"q": {"kernel": (32, 4, 8)}}, "flax"),
+    "a convolution or stacked heads": ({"q": {"kernel": (3, 3, 4, 8)}}, "flax"),
+    "a stacked embedding": ({"embed": {"embedding": (6, 50, 8)}}, "flax"),
+    "a matrix of scales": ({"norm": {"scale": (6, 8)}}, "flax"),
+    "a list": ([(32, 8), (8, 3)], "flax"),
+    "a state dict": ({"0.weight": (32, 8)}, "torch"),
+    "packed gates": ({"cell": {"kernel": (8, 32), "recurrent_kernel": (8, 32)}}, "keras"),
+    "a convolution of Haiku": ({"conv": {"w": (3, 3, 4, 8)}}, "haiku"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize("rules", [{"*": "he_normal"}, {"*": "identity"}, "flax", "torch", "keras"])
+def test_axes_are_not_guessed(name, rules):
+    """A rule that needs axes is refused in one line whose advice names the leaf."""
+    sizes, host = UNKNOWN[name]
+    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
+    tree = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, F32), sizes, is_leaf=is_shape)
+    with pytest.raises(ValueError, match=r"no layer kind.*layers=") as caught:
+        jinit.initialize(KEY, tree, rules, host=host)
+    assert caught.value.what.split("'")[1] in caught.value.fix
+    # A rule that needs no axes is drawn.
+    drawn = jinit.initialize(KEY, tree, {"*": "normal(0.02)"}, host=host)
+    assert jax.tree.structure(drawn) == jax.tree.structure(tree)
+
+
+def test_a_plain_dense_tree_has_one_reading():
+    tree = shapes(a=(8, 4)) | {"e": {"embedding": jax.ShapeDtypeStruct((9, 4), F32)}}
+    rules = {"*/kernel": "he_normal", "*/bias": "fan_in_uniform", "*": "normal"}
+    found = {a.leaf: a.fan_in for a in parameters.assign(tree, rules)}
+    assert found == {"a/bias": 8, "a/kernel": 8, "e/embedding": 1}
+    assert len(jax.tree.leaves(jinit.initialize(KEY, tree, "flax"))) == 3
+
+
+def test_a_model_s_layers_are_complete_and_no_other_leaf_is_read_by_its_name():
+    tree = {"own": shapes(a=(4, 3))["a"] | {"scale": jax.ShapeDtypeStruct((3,), F32)}}
+    asked = {"other": frameworks.Layout()}
+    for layers in ({}, asked):
+        with pytest.raises(ValueError, match="no layer kind"):
+            jinit.initialize(KEY, tree, "flax", layers=layers)
+        found = parameters.assign(tree, {"*": "normal"}, layers=layers)
+        assert [item.layout for item in found] == [None] * 3
+    named = asked | {"own/kernel": "dense"}
+    bias = {a.leaf: a for a in parameters.assign(tree, {"*": "normal"}, layers=named)}["own/bias"]
+    assert bias.fan_in == 4
 
 
 def test_vmap_and_jit():
@@ -248,3 +297,67 @@ def test_packed_is_separate(host):
     for entry in range(2):
         alone = init(jax.random.fold_in(key, entry), (12, 30))
         np.testing.assert_allclose(batched[entry].reshape(12, 30), alone, rtol=1e-6)
+
+
+def test_leaves_outside_where_need_no_rule_and_may_be_integers():
+    body = {"kernel": jnp.ones((8, 8), jnp.int8), "mystery": jnp.ones((2, 3, 4))}
+    tree = {"body": body, "head": {"kernel": jnp.ones((8, 4)), "bias": jnp.ones(4)}}
+    for rules in ({"head/kernel": "he_normal", "head/bias": "zeros"}, RULES, "flax"):
+        made = jinit.initialize(KEY, tree, rules, where="head/*")
+        assert made["body"]["kernel"] is body["kernel"]
+        assert not np.any(made["head"]["bias"])
+    with pytest.raises(ValueError, match="no rule"):
+        jinit.initialize(KEY, tree, {"head/kernel": "he_normal"}, where="head/*")
+    with pytest.raises(ValueError, match="'nowhere'"):
+        jinit.initialize(KEY, tree, RULES | {"nowhere": "zeros"}, where="head/*")
+    abstract = jax.eval_shape(lambda: tree)
+    with pytest.raises(ValueError, match="kept"):
+        jinit.initialize(KEY, abstract, RULES, where="head/*")
+
+
+def test_keys_and_counts_of_nnx_are_state_and_need_no_rule():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.a, self.drop = nnx.Linear(4, 3, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    state = nnx.state(Net(nnx.Rngs(0)))
+    for rules in (RULES, "flax"):
+        made = jinit.initialize(KEY, state, rules)
+        before, after = (
+            {str(p): v for p, v in jax.tree_util.tree_leaves_with_path(t)} for t in (state, made)
+        )
+        (counts,) = [path for path in before if "count" in path]
+        assert after[counts] is before[counts]
+        assert len(before) == 4
+
+
+def test_a_leaf_without_a_rule_is_advised_the_start_of_its_own_layer():
+    class Norm(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x * (1 + self.param("scale", nn.initializers.zeros, x.shape[-1:]))
+            return nn.LayerNorm(name="ln")(x @ self.param("mix", nn.initializers.normal(), (4, 4)))
+
+    x = jnp.ones((1, 4))
+    shapes, layers = frameworks.shapes(Norm(), x), frameworks.layers(Norm(), x)
+    advice = {}
+    rules = {"none": "zeros"}
+    for path in ("scale", "mix", "ln/scale", "ln/bias"):
+        others = {p: "ones" for p in ("scale", "mix", "ln/scale", "ln/bias") if p != path}
+        with pytest.raises(ValueError, match=f"leaf '{path}'.*no rule") as caught:
+            parameters.assign(shapes, others | rules, layers=layers)
+        advice[path] = caught.value.fix
+    assert "'ones'" in advice["ln/scale"]
+    assert "'zeros'" in advice["ln/bias"]
+    for own in ("scale", "mix"):  # its author alone knows: 1 + scale starts at 0
+        assert "'ones'" not in advice[own]
+        assert "'zeros'" not in advice[own]
+    with pytest.raises(ValueError, match=r"leaf .(scale|mix).*no layer kind"):
+        jinit.initialize(KEY, shapes, "flax", layers=layers)
+
+
+def test_population_takes_one_key():
+    with pytest.raises(TypeError, match="a PRNG key"):
+        parameters.population(None, 2, shapes(a=(4, 3)), RULES)
+    with pytest.raises(ValueError, match="batch of keys"):
+        parameters.population(jax.random.split(KEY, 2), 2, shapes(a=(4, 3)), RULES)

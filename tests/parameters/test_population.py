@@ -39,11 +39,15 @@ def test_the_search_distribution_has_the_populations_moments():
 
 def test_the_search_distribution_of_what_draws_nothing_and_of_blocks():
     shapes = {"a": jax.ShapeDtypeStruct((6, 6), jnp.float32)}
-    mean, stddev = parameters.search_distribution(shapes, {"a": "identity(gain=0.5)"})
+    mean, stddev = parameters.search_distribution(
+        shapes, {"a": "identity(gain=0.5)"}, layers={"a": "dense"}
+    )
     np.testing.assert_array_equal(mean["a"], 0.5 * np.eye(6))
     np.testing.assert_array_equal(stddev["a"], 0)
     # Glorot's σ is that of each block: √(2/(6 + 2)) and √(2/(6 + 4)).
-    mean, stddev = parameters.search_distribution(shapes, {"a": "glorot_normal(fused=(2, 4))"})
+    mean, stddev = parameters.search_distribution(
+        shapes, {"a": "glorot_normal(fused=(2, 4))"}, layers={"a": "dense"}
+    )
     np.testing.assert_array_equal(mean["a"], 0)
     np.testing.assert_allclose(stddev["a"], np.tile([0.5] * 2 + [0.2**0.5] * 4, (6, 1)))
 

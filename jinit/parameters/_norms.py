@@ -1,0 +1,86 @@
+"""Sets the scale of a weight norm to the norms of the drawn kernel.
+
+A layer with weight norm computes with g · v/‖v‖. Whatever σ v is drawn with has no effect unless g
+is ‖v‖; the layer then starts with the drawn kernel (Salimans & Kingma 2016, equation 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jinit import errors
+from jinit.typing import Array, DType, Key, Shape
+
+NORM = "norm"
+OutSharding: TypeAlias = NamedSharding | PartitionSpec | None
+
+
+@dataclass(frozen=True)
+class FollowKernel:
+    """Stands for the rule ``"norm"`` until the leaf, and thereby the kernel, is known."""
+
+    def __call__(
+        self, key: Key, shape: Shape, dtype: DType = None, out_sharding: OutSharding = None
+    ) -> Array:
+        """Raises: the rule draws nothing."""
+        raise _not_drawn(NORM)
+
+
+@dataclass(frozen=True)
+class NormOf:
+    """The rule of a leaf that holds the norms of a kernel.
+
+    Attributes:
+      kernel: the path of the kernel.
+      kept: the axes of the kernel along which norms are separate; all others are summed over.
+
+    >>> NormOf("v", (-1,)).values(jnp.array([[3.0, 0.0], [4.0, 2.0]]), (2,))
+    Array([5., 2.], dtype=float32)
+    """
+
+    kernel: str
+    kept: tuple[int, ...]
+
+    def __call__(
+        self, key: Key, shape: Shape, dtype: DType = None, out_sharding: OutSharding = None
+    ) -> Array:
+        """Raises: norms are computed from a kernel, not drawn."""
+        raise _not_drawn(f"the norms of {self.kernel!r}")
+
+    def values(self, kernel: Array, shape: tuple[int, ...]) -> Array:
+        """The norms of a drawn kernel, in the shape of the leaf."""
+        kept = {axis % kernel.ndim for axis in self.kept}
+        summed = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
+        wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+        norms = jnp.sqrt(jnp.sum(jnp.abs(wide) ** 2, axis=summed))
+        return norms.reshape(shape).astype(kernel.dtype)
+
+
+def kernel_of(norm: NormOf, paths: Sequence[str]) -> int:
+    """The position of the kernel among the leaves.
+
+    Raises:
+      ValueError: the tree has no such leaf.
+    """
+    if norm.kernel not in paths:
+        raise errors.refusal(
+            f"kernel {norm.kernel!r} of a weight norm",
+            "no such leaf",
+            f"one of {list(paths)}",
+            "pass the layers of the model to which the tree belongs",
+        )
+    return paths.index(norm.kernel)
+
+
+def _not_drawn(what: str) -> errors.ValueRefusal:
+    return errors.refusal(
+        "initializer",
+        what,
+        "a rule that draws alone",
+        "draw the whole tree by jinit.initialize, which sets the scales of weight norms",
+    )
