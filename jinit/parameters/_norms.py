@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import errors
@@ -52,8 +53,9 @@ class NormOf:
         """Raises: norms are computed from a kernel, not drawn."""
         raise _not_drawn(f"the norms of {self.kernel!r}")
 
-    def values(self, kernel: Array, shape: tuple[int, ...]) -> Array:
+    def values(self, kernel: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
         """The norms of a drawn kernel, in the shape of the leaf."""
+        kernel = jnp.asarray(kernel)
         kept = {axis % kernel.ndim for axis in self.kept}
         summed = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
         wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))

@@ -20,6 +20,7 @@ from jinit.engine._program import Program, cached
 from jinit.initializers._base import checked_draw
 from jinit.parameters import Assignment
 from jinit.parameters._keys import equal_draws, fold_words, path_words
+from jinit.parameters._norms import NormOf, kernel_of
 from jinit.sweep._network import run_key
 from jinit.typing import Array, Initializer, PyTree
 
@@ -47,10 +48,16 @@ class Weights:
         self._tree: jax.tree_util.PyTreeDef = jax.tree.structure(shapes)
         self._purpose = purpose
         self.kept = tuple(i for i, one in enumerate(assignments) if one.initializer is None)
+        self._assignments = tuple(assignments)
+        self._norms = {
+            i: one.initializer
+            for i, one in enumerate(assignments)
+            if isinstance(one.initializer, NormOf)
+        }
         self._groups: dict[_DrawLeaf, list[int]] = {}
         for positions in equal_draws(assignments):
             first = assignments[positions[0]]
-            if first.initializer is None:
+            if first.initializer is None or isinstance(first.initializer, NormOf):
                 continue
             draw = _DrawLeaf(first.initializer, first.shape, str(first.dtype), first.layout)
             self._groups[draw] = positions
@@ -102,6 +109,11 @@ class Weights:
             drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
                 leaves[position] = drawn[:, place]
+        paths = [assignment.leaf for assignment in self._assignments]
+        for position, norm in self._norms.items():
+            shape = self._assignments[position].shape
+            kernels = leaves[kernel_of(norm, paths)]
+            leaves[position] = np.stack([np.asarray(norm.values(one, shape)) for one in kernels])
         return jax.tree.unflatten(self._tree, leaves), np.ones(len(seeds), bool)
 
 

@@ -8,7 +8,9 @@ import pytest
 from flax import nnx
 
 import jinit
-from jinit import frameworks, parameters
+from jinit import frameworks
+from jinit.frameworks._paths import path_of
+from jinit.parameters._patterns import matches
 
 KEY = jax.random.key(2)
 X = jnp.eye(64)
@@ -17,11 +19,11 @@ RULES = {"*kernel": "normal(0.5)", "*weight*": "normal(0.5)", "*bias": "zeros"}
 
 def used(tree):
     """The rules that match a leaf: a rule without a leaf is refused."""
-    paths = [frameworks._paths.path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    paths = [path_of(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
     return {
         pattern: rule
         for pattern, rule in RULES.items()
-        if any(parameters.matches(pattern, path) for path in paths)
+        if any(matches(pattern, path) for path in paths)
     }
 
 
