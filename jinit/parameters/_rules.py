@@ -340,6 +340,6 @@ def _unknown_layer(leaf: TreeLeaf, rule: str) -> ValueError:
         f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
         "no layer kind",
         f"a layer kind, because {rule} needs the in and out axes",
-        f"layers=jinit.frameworks.layers(model, x); if it lacks the leaf, "
-        f"layers={{**jinit.frameworks.layers(model, x), {leaf.path!r}: {kind!r}}}{stacked}",
+        f"layers=jinit.frameworks.layers(model, x) if the model knows the layer, else "
+        f"layers={{{leaf.path!r}: {kind!r}}}{stacked}, which may be added to the model's",
     )

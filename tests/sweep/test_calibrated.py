@@ -148,7 +148,7 @@ def test_a_model_that_cannot_be_opened_is_refused():
     grid = jinit.Grid(dataset="digits", initializer="lsuv(orthogonal)", steps=2, seeds=2)
     rules = lambda kernel, bias: {"w": kernel}  # noqa: E731
     with pytest.raises(ValueError, match="a module of a framework"):
-        jinit.run(grid, model=model, rules=rules)
+        jinit.run(grid, model=model, rules=rules, layers={"w": "dense"})
 
 
 @pytest.mark.slow

@@ -224,11 +224,12 @@ def test_own_apply_and_shapes():
     grid = jinit.Grid(
         **{k: SMALL[k] for k in ("dataset", "steps", "seeds")}, initializer="he_normal"
     )
-    found = jinit.run(
-        grid,
-        model=(shapes, lambda p, x: jnp.tanh(x @ p["w1"]) @ p["w2"]),
-        rules=lambda initializer, bias: {"*": initializer},
-    )
+    model = (shapes, lambda p, x: jnp.tanh(x @ p["w1"]) @ p["w2"])
+    options = {"model": model, "rules": lambda initializer, bias: {"*": initializer}}
+    # A tree of one's own does not say which axis is in and which is out.
+    with pytest.raises(ValueError, match=r"'w1'.*no layer kind"):
+        jinit.run(grid, **options)
+    found = jinit.run(grid, layers={"*": "dense"}, **options)
     assert len(found) == 6
     with pytest.raises(ValueError, match="no rule"):
         jinit.run(grid, model=(shapes, lambda p, x: x @ p["w1"] @ p["w2"]))
