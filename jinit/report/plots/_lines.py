@@ -20,6 +20,7 @@ from jinit.report.plots._panels import (
 from jinit.report.plots._style import Style, short, without_marker
 from jinit.results import Table, summarize
 from jinit.results._metrics import LOWER_IS_BETTER, worst_for_nonfinite
+from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -225,11 +226,13 @@ def performance_profile(
     *,
     across: str = "initializer",
 ) -> Any:
-    """Draws the share of runs above each score, with a 95 % band; a higher curve is better.
+    """Draws the share of seeds above each score, with a 95 % band; a higher curve is better.
+
+    Runs of one seed are averaged first, because they are not independent.
 
     Args:
       table: from :func:`jinit.run`.
-      metric: a metric column; if lower is better, the share of runs below each score is drawn.
+      metric: a metric column; if lower is better, the share below each score is drawn.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       across: the axis whose values are the arms.
 
@@ -249,16 +252,17 @@ def performance_profile(
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        scores = sign * worst_for_nonfinite(rows[metric], metric)
+        scores = sign * worst_for_nonfinite(rows[metric].astype(float), metric)
         finite = scores[np.isfinite(scores)]
         thresholds = np.unique(finite) if finite.size else np.zeros(1)
         # Just below the smallest score the share of every arm is 1.
         margin = 0.02 * (np.ptp(thresholds) or 1.0)
         thresholds = np.concatenate([[thresholds[0] - margin], thresholds])
         for arm, style in styles.items():
-            mine = scores[rows[across] == arm]
-            if not mine.size:
+            chosen = rows[across] == arm
+            if not chosen.any():
                 continue
+            mine = per_seed(rows.take(chosen), scores[chosen])
             profile = stats.performance_profile(mine, thresholds)
             x, line = sign * profile.thresholds, without_marker(style)
             panel.plot(x, profile.share, drawstyle="steps-post", lw=1.6, label=short(arm), **line)
@@ -275,7 +279,7 @@ def performance_profile(
         beyond = "below" if sign < 0 else "above"
         panel.set(
             xlabel=f"τ, {words(metric)}",
-            ylabel=f"share of runs {beyond} τ",
+            ylabel=f"share of seeds {beyond} τ",
             ylim=(-0.02, 1.02),
         )
         panel.margins(x=0)
