@@ -54,6 +54,8 @@ DATA = "tests/data/test_data.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
+SWITCHES = "tests/test_switches.py"
+DATA, SCHEDULES = "tests/data/test_data.py", "tests/sweep/test_schedules_and_validation.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -356,6 +358,18 @@ MUTANTS = [
     M("sweep: dropout of one seed for all", "sweep/_network.py", 'run_key(seed, "dropout")', 'run_key(0, "dropout")', f"{OWN}::test_functions_with_state_are_a_model"),
     M("linen: evaluated in training mode", "frameworks/_linen_functions.py", "module.use_running_average is False", "False", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("nnx: evaluated in training mode", "frameworks/_nnx_functions.py", "    evaluated.eval()\n", "    evaluated.train()\n", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
+    M("data: float labels are targets", "data/_arrays.py", "        _refuse_labels_of_floats(name, array, np.asarray(y).dtype)\n", "", f"{DATA}::test_floats_that_may_be_labels_need_a_task"),
+    M("data: a column of labels is refused", "data/_arrays.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
+    M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
+    M("data: small spreads are constant", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),
+    M("data: rounding is a spread", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", f"{DATA}::test_features_that_differ_by_rounding_are_constant"),
+    M("data: a class on one side only", "data/_splits.py", "if labels is not None and len(np.setxor1d", "if False and len(np.setxor1d", f"{DATA}::test_a_class_is_on_both_sides_of_every_split"),
+    M("data: tokens are standardized", "data/_splits.py", "if standardize is None and not _arrays.is_frame(x):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
+    M("schedule: constant shares a program", "sweep/_plan.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
+    M("schedule: one step late", "sweep/_network.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
+    M("validation: best on the test set", "train/_fit.py", 'loss = curves["curve_validation_loss"]', 'loss = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
+    M("switches: rank promotion stays the user's", "_switches.py", '    "numpy_rank_promotion": "allow",\n', "", f"{SWITCHES}::test_switches_are_set_for_jinit_alone_and_set_back"),
+    M("switches: theory is not guarded", "theory/__init__.py", "\nguard(__name__)\n", "\n", f"{SWITCHES}::test_theory_under_strict_rules"),
 ]  # fmt: skip
 
 

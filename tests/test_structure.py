@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jinit"
 # From the bottom: a room imports only from rooms before it.
 ROOMS = (
-    "_lazy", "errors", "typing", "findings", "_registry", "_specs", "_float64", "_quadrature",
-    "_prng", "activations",
+    "_lazy", "errors", "typing", "findings", "_registry", "_specs", "_switches", "_float64",
+    "_quadrature", "_prng", "activations",
     "stats", "data", "clipping", "engine",
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",
@@ -122,7 +122,7 @@ def test_modules_of_a_room_are_private():
         for path in MODULES
         if len(path.relative_to(PACKAGE).parts) > 1 and not path.name.startswith("_")
     }
-    assert public == {"train/losses", "train/optimizers"}
+    assert public == {"train/losses", "train/optimizers", "train/schedules"}
 
 
 def test_scripts_and_experiments_use_exported_names_only():

@@ -48,6 +48,7 @@ def _grid_options() -> type[Any]:
         "steps": int,
         "evaluations": int,
         "target_accuracy": float,
+        "validation": float,
         "pairing": str,
         "layer_norm": bool,
     }

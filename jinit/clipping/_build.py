@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jinit import errors
+from jinit._switches import own_switches
 from jinit.clipping._norms import norm, ratio_of_norms
 from jinit.typing import Array, PyTree
 
@@ -61,9 +62,10 @@ def transform(
     def update(
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, optax.OptState]:
-        clipped, scale, after, bad = _update(rule, on_nonfinite, updates, params, threshold)
-        seen = state.nonfinite + bad if counts else ()
-        return clipped, ClipState(scale, after, seen)
+        with own_switches():
+            clipped, scale, after, bad = _update(rule, on_nonfinite, updates, params, threshold)
+            seen = state.nonfinite + bad if counts else ()
+            return clipped, ClipState(scale, after, seen)
 
     return optax.GradientTransformation(init, update)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._switches import own_switches
 from jinit.engine._known import is_known
 from jinit.typing import PyTree
 
@@ -77,7 +78,7 @@ class Program:
         Raises:
           TypeError: the function returns PRNG keys, which NumPy cannot hold.
         """
-        with self._lock:
+        with own_switches(), self._lock:
             if device in self._compiled:
                 return False
             traced = self._jitted().trace(*self._arguments(device))
@@ -89,9 +90,10 @@ class Program:
         self, lanes: PyTree, shared: tuple[PyTree, ...], device: jax.Device | None = None
     ) -> PyTree:
         """Runs one tile: leaves ``(width, …)`` in, NumPy leaves ``(width, …)`` out."""
-        self.compile(device)
-        placed = lanes if device is None else jax.device_put(lanes, device)
-        return jax.tree.map(np.asarray, self._compiled[device](placed, *shared))
+        with own_switches():
+            self.compile(device)
+            placed = lanes if device is None else jax.device_put(lanes, device)
+            return jax.tree.map(np.asarray, self._compiled[device](placed, *shared))
 
     def _jitted(self) -> jax.stages.Wrapped:
         def counted(lane: PyTree, *shared: PyTree) -> PyTree:
@@ -99,7 +101,8 @@ class Program:
             return self._fn(lane, *shared)
 
         # Profiles and compiler dumps show this name.
-        counted.__name__ = "".join(c if c.isalnum() else "_" for c in self.name)
+        # JAX's cache on disk uses it in file names, which are limited to 255 characters.
+        counted.__name__ = "".join(c if c.isalnum() else "_" for c in self.name)[:150]
         return jax.jit(jax.vmap(counted, in_axes=(0, *(None for _ in self._shared))))
 
     def _arguments(self, device: jax.Device | None) -> tuple[PyTree, ...]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit._switches import own_switches
 from jinit.activations import ActivationLike
 from jinit.initializers import _laws
 from jinit.initializers._definition import Definition
@@ -80,7 +81,8 @@ def orthogonal(
         if method == "qr":
             return jax.nn.initializers.orthogonal(scale, column_axis)(key, shape, dtype)
         rows, columns = _matrix(shape, column_axis)
-        p = householder_product(key, max(rows, columns), min(rows, columns), dtype)
+        with own_switches():
+            p = householder_product(key, max(rows, columns), min(rows, columns), dtype)
         q = (p if rows <= columns else p.T) * jnp.asarray(scale, dtype)
         others = [size for axis, size in enumerate(shape) if axis != column_axis % len(shape)]
         return jnp.moveaxis(q.reshape(*others, columns), -1, column_axis)

@@ -5,6 +5,7 @@ many seeds in one compiled program. ``verdict`` turns the numbers into findings.
 and Hessian probes take any ``apply`` or loss.
 """
 
+from jinit._switches import guard
 from jinit.probes._beside import Beside, beside
 from jinit.probes._coordinates import CoordinateCheck, coordinate_check
 from jinit.probes._curvature import hessian_largest_eigenvalue
@@ -37,3 +38,5 @@ __all__ = [
     "symmetry",
     "verdict",
 ]
+
+guard(__name__)

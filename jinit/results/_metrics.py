@@ -24,13 +24,26 @@ METRICS = (
     "skipped",
     "calibrated",
 )
-# The metrics of a sweep that arms can be compared by.
-RANKABLE = tuple(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated"))
-LOWER_IS_BETTER = ("train_loss", "test_loss", "steps_to_target", "diverged", "gradient_norm")
+# The metrics of the step with the least validation loss, if there is a validation set.
+BEST = ("best_step", "best_validation_loss", "best_test_loss", "best_test_accuracy")
+# The metrics that arms can be compared by.
+RANKABLE = (
+    *(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated")),
+    *BEST,
+)
+LOWER_IS_BETTER = (
+    "train_loss",
+    "test_loss",
+    "steps_to_target",
+    "diverged",
+    "gradient_norm",
+    "best_validation_loss",
+    "best_test_loss",
+)
 # Metrics of which neither more nor less is better.
-NEUTRAL = ("clip_fraction", "gradient_norm", "skipped")
+NEUTRAL = ("clip_fraction", "gradient_norm", "skipped", "best_step")
 # Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
-_DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction", "skipped")
+_DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction", "skipped", *BEST)
 # A loss of so many times the best one (at least 1) counts as diverged, although it is finite.
 BLOWN_UP = 1e6
 

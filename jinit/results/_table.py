@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray
 
 CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
+VALIDATION_CURVES = ("validation_loss", "validation_accuracy")
 Value: TypeAlias = str | float | bool | None
 """A value of an axis, as a table holds it."""
 
@@ -35,7 +36,9 @@ class Table:
         ``first_bad_step`` is −1 and ``where`` is "" if the run did not diverge. A diverged run has
         the metrics of its last parameters, whose outputs may already overflow: outputs that are not
         finite count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False if a
-        calibration, such as that of ``lsuv(zeros)``, did not reach its goal in every layer.
+        calibration, such as that of ``lsuv(zeros)``, did not reach its goal in every layer. With
+        ``Grid(validation=…)``: ``best_step``, ``best_validation_loss``, ``best_test_loss`` and
+        ``best_test_accuracy`` at the evaluated step of the least validation loss.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
         gradient_norm.

@@ -16,6 +16,7 @@ from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
 from jinit.train import StatefulApply
 from jinit.train.losses import Loss
+from jinit.train.optimizers import OptimizerFor, OwnOptimizer
 from jinit.typing import Array, ModelLike, PyTree
 
 # Finished tiles, their rows in one piece and the table are in memory together: 3.2 copies measured.
@@ -34,6 +35,28 @@ def user_model(grid: Grid, model: ModelLike, x: Array) -> Model:
                 "it has no effect on your model; build it into the model and compare runs",
             )
     return frameworks.as_model(model, x)
+
+
+def user_optimizer(grid: Grid, optimizer: OptimizerFor) -> OwnOptimizer:
+    """The user's optimizer; refuses axes that would have no effect on it."""
+    if not callable(optimizer):
+        raise errors.wrong_type(
+            "optimizer",
+            optimizer,
+            "a function of the learning rate that returns an optax transform",
+            "optimizer=lambda learning_rate, **numbers: optax.adam(learning_rate)",
+        )
+    own = OwnOptimizer(optimizer)
+    effective = {"optimizer": False, "weight_decay": own.takes("weight_decay")}
+    for axis, has_effect in effective.items():
+        if not has_effect and grid.values(axis) != (getattr(Grid, axis),):
+            raise errors.refusal(
+                f"grid axis {axis!r}",
+                getattr(grid, axis),
+                "its default with an optimizer that does not take it",
+                "leave it out, or let the function take **numbers",
+            )
+    return own
 
 
 def user_data(grid: Grid, data: DataLike) -> Dataset:

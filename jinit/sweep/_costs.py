@@ -42,8 +42,13 @@ def _traced_costs(
 ) -> tuple[int, int]:
     leaves = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaf_shapes]
     shapes, state, dataset = jax.tree.unflatten(tree, leaves)
-    lane_bytes = _cost.carried_bytes(network, lane_shapes(shapes, state), (dataset,))
+    lane_bytes = _cost.carried_bytes(network, _lane(network, shapes, state), (dataset,))
     return _flops_per_run(network, shapes, state, dataset), lane_bytes
+
+
+def _lane(network: TrainNetwork, shapes: PyTree, state: PyTree) -> PyTree:
+    steps = network.config.steps if network.scheduled else None
+    return lane_shapes(shapes, state, steps)
 
 
 def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset) -> int:

@@ -39,6 +39,7 @@ NUMBER_AXES = (
     "momentum",
     "weight_decay",
     "label_noise",
+    "schedule",
 )
 
 
@@ -65,6 +66,8 @@ class Grid:
       gain: factor on all initial kernels, > 0; default 1.
       optimizer: names of :mod:`jinit.train.optimizers`; default ``"sgd"``.
       learning_rate: > 0, per step; default 0.1.
+      schedule: factors on the learning rate: spec strings of :mod:`jinit.train.schedules`, such as
+        ``"warmup_cosine(warmup=0.1)"``, or any ``step -> factor``; default ``"constant"``.
       momentum: in [0, 1), for optimizers that have one; default 0.9.
       weight_decay: coefficient ≥ 0, multiplied by the learning rate; default 0.
       clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
@@ -75,6 +78,9 @@ class Grid:
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
       target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
+      validation: share of the training examples, in [0, 0.9], that are held out to choose each
+        run's best step (``best_step``, ``best_test_loss``, …); the test set never chooses. Default
+        0: none.
       residual: whether a hidden layer's input is added to its output if both have equal width;
         default False.
       layer_norm: whether LayerNorm is applied to every hidden pre-activation; default False.
@@ -107,6 +113,10 @@ class Grid:
     gain: Axis[float] = _field(1.0, "factor on all initial kernels")
     optimizer: Axis[str] = _field("sgd", listed("optimizer"))
     learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
+    schedule: Axis[str | Callable[[Array], Array]] = _field(
+        "constant",
+        f"factors on the learning rate: {listed('schedule')}; or warmup_cosine(warmup=0.1)",
+    )
     momentum: Axis[float] = _field(0.9, "momentum of optimizers that have one; beta_1 of Adam")
     weight_decay: Axis[float] = _field(0.0, "coefficient of the decay, times the learning rate")
     clip: Axis[str | None] = _field(
@@ -126,6 +136,9 @@ class Grid:
     target_accuracy: float = _field(
         FitConfig.target_accuracy, "test accuracy in (0, 1] that defines steps-to-target"
     )
+    validation: float = _field(
+        0.0, "share of the training examples by which the best step of each run is chosen"
+    )
     residual: bool = _field(False, "add a hidden layer's input to its output if widths are equal")
     layer_norm: bool = _field(False, "apply LayerNorm to every hidden pre-activation")
     seeds: int | tuple[int, ...] = _field(32, "number of seeds 0, 1, …, or the seeds themselves")
@@ -144,6 +157,7 @@ class Grid:
         self._check_effects()
         errors.check_choice("pairing", self.pairing, ("common", "independent"))
         errors.check_bool("layer_norm", self.layer_norm)
+        errors.check_number("validation", self.validation, low=0.0, high=0.9, fix="use 0.2 or 0.0")
         for name in ("seeds", "data_seeds"):
             object.__setattr__(self, name, checked_seeds(name, getattr(self, name)))
         self._check_size()
@@ -218,12 +232,13 @@ class Grid:
         from jinit import activations, data, initializers
         from jinit.calibrate._registry import resolve
         from jinit.clipping import _rules as clip_rules
-        from jinit.train import losses, optimizers
+        from jinit.train import losses, optimizers, schedules
 
         getters: dict[str, Callable[[Any], Any]] = {
             "initializer": resolve,
             "bias_initializer": initializers.get,
             "activation": activations.get,
+            "schedule": schedules.get,
         }
         for name, get in getters.items():
             self._set_axis(name, canonical(getattr(self, name), get))

@@ -19,6 +19,7 @@ from jinit.sweep._own import OwnStart
 from jinit.sweep._plan import PlannedProgram
 from jinit.sweep._rules import InitializerLike, assignments
 from jinit.sweep._weights import Weights
+from jinit.train import schedules
 from jinit.typing import PyTree
 
 
@@ -32,7 +33,13 @@ class NetworkLanes:
         given: rules and layers of the user; lanes are equal only if these are, too.
         """
         self.count = program.runs
-        self.lane = lane_shapes(program.shapes, program.state)
+        network = program.network
+        steps = network.config.steps if network.scheduled else None
+        self.lane = lane_shapes(program.shapes, program.state, steps)
+        self._factors = None
+        if steps is not None:
+            used = program.numbers["schedule"]
+            self._factors = np.stack([schedules.factors(value, steps) for value in used])
         self._index = LaneIndex(grid, program.numbers, program.tile)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
         self._weights = [
@@ -69,6 +76,8 @@ class NetworkLanes:
                 tile = drawn if tile is None else _merged(chosen, drawn, tile)
         params, calibrated = tile
         scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
+        if self._factors is not None:
+            scalars["schedule"] = self._factors[lanes["schedule"]]
         return {
             "params": params,
             "state": state,
@@ -119,8 +128,9 @@ class LaneIndex:
             self.axes["data_seed"] = data_seeds
         self.axes["seed"] = grid.seed_values
         self._labels = {
-            axis: np.array(grid.labels(axis), object)
-            for axis in ("initializer", "bias_initializer")
+            axis: _labels(grid, axis, numbers[axis])
+            for axis in ("initializer", "bias_initializer", "schedule")
+            if axis in numbers
         }
         biases = self.axes["bias_initializer"]
         self.initializers = [
@@ -158,6 +168,8 @@ class LaneIndex:
         values = {name: _pick(self.axes[name], at[name]) for name in at if name not in self._labels}
         if self._tied:
             values["data_seed"] = values["seed"]
+        if "schedule" in at:
+            values["schedule"] = at["schedule"]
         biases = len(self.axes["bias_initializer"])
         values["pair"] = at["initializer"] * biases + at["bias_initializer"]
         return values
@@ -174,6 +186,12 @@ class LaneIndex:
         if self._tied:
             columns["data_seed"] = columns["seed"]
         return columns
+
+
+def _labels(grid: Grid, axis: str, values: Sequence[Any]) -> np.ndarray:
+    """The labels of these values of an axis, which may be a part of the grid's."""
+    known = list(zip(grid.values(axis), grid.labels(axis), strict=True))
+    return np.array([next(label for value, label in known if value == v) for v in values], object)
 
 
 def _purpose(grid: Grid, pair: tuple[str, str]) -> str:

@@ -40,6 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "optimizer": ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"),
     "clip": ("leaf_norm", "global_norm", "value", "block_rms", "adaptive", "per_example"),
+    "schedule": ("constant", "cosine", "linear", "step", "warmup_cosine", "one_cycle"),
     "loss": (
         "softmax_cross_entropy",
         "sigmoid_binary_cross_entropy",

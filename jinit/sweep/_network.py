@@ -6,6 +6,7 @@ engine reuses the program that it compiled for an earlier sweep.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
+from jinit.train.schedules import Factor
 from jinit.typing import Array, Key, PyTree
 
 # The float32 scalars of a lane.
@@ -81,16 +83,18 @@ class TrainNetwork:
       config: steps, batch size, evaluations, target accuracy.
       decays, noisy: whether the program contains weight decay and label noise.
       scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
+      scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
     """
 
     model: Model
     loss: losses.Loss
-    optimizer: optimizers.Optimizer
+    optimizer: optimizers.Optimizer | optimizers.OwnOptimizer
     clip: str | None
     config: FitConfig
     decays: bool
     noisy: bool
     scaled: tuple[int, ...] = ()
+    scheduled: bool = False
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -101,9 +105,12 @@ class TrainNetwork:
             params = jax.tree.unflatten(tree, leaves)
         if self.noisy:
             data = _with_label_noise(data, lane["label_noise"], run_key(seed, "label_noise"))
+        rate = lane["learning_rate"]
+        if self.scheduled:
+            rate = _at(rate, lane["schedule"])
         optimizer = optimizers.make(
             self.optimizer,
-            lane["learning_rate"],
+            rate,
             momentum=lane["momentum"],
             weight_decay=lane["weight_decay"] if self.decays else 0.0,
             clip=self.clip,
@@ -126,11 +133,19 @@ class TrainNetwork:
         return metrics | {"calibrated": lane["calibrated"]}
 
 
-def lane_shapes(shapes: PyTree, state: PyTree = ()) -> dict[str, Any]:
+def _at(rate: Array, factors: Array) -> Factor:
+    """The learning rate as a function of the number of earlier updates."""
+    return lambda count: rate * factors[jnp.minimum(jnp.asarray(count), factors.size - 1)]
+
+
+def lane_shapes(
+    shapes: PyTree, state: PyTree = (), scheduled_steps: int | None = None
+) -> dict[str, Any]:
     """One lane of :class:`TrainNetwork` as a ``jax.ShapeDtypeStruct`` tree.
 
     Args:
       shapes, state: the trees of the parameters and of the network's state.
+      scheduled_steps: number of steps if the learning rate has a schedule, else None.
 
     >>> sorted(lane_shapes({}))[:3]
     ['calibrated', 'clip_threshold', 'data_seed']
@@ -139,7 +154,10 @@ def lane_shapes(shapes: PyTree, state: PyTree = ()) -> dict[str, Any]:
     seed = jax.ShapeDtypeStruct((), np.dtype(np.uint32))
     flag = jax.ShapeDtypeStruct((), np.dtype(bool))
     scalars = dict.fromkeys(LANE_NUMBERS, scalar)
-    return {"params": shapes, "state": state, "calibrated": flag, "data_seed": seed, **scalars}
+    lane = {"params": shapes, "state": state, "calibrated": flag, "data_seed": seed, **scalars}
+    if scheduled_steps is not None:
+        lane["schedule"] = jax.ShapeDtypeStruct((scheduled_steps,), np.dtype(np.float32))
+    return lane
 
 
 def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:
@@ -148,6 +166,4 @@ def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:
     y = jnp.asarray(data.y_train)
     random = jax.random.randint(draw, y.shape, 0, data.outputs, y.dtype)
     noisy = jnp.where(jax.random.uniform(replace, y.shape) < share, random, y)
-    return Dataset(
-        data.x_train, noisy, data.x_test, data.y_test, data.name, data.task, data.outputs
-    )
+    return dataclasses.replace(data, y_train=noisy)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 from jinit import activations, errors, models
 from jinit import data as datasets
+from jinit._specs import label
+from jinit._switches import own_switches
 from jinit.calibrate._registry import split
 from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
@@ -29,6 +31,8 @@ from jinit.sweep._grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
 from jinit.train import StatefulApply, losses, optimizers
+from jinit.train.optimizers import OptimizerFor
+from jinit.train.schedules import factors
 from jinit.typing import Array, ModelLike, PyTree
 
 # Bytes of a run's axes and metrics: about 18 axes and 11 metrics, most of them 8 bytes in a table.
@@ -131,6 +135,7 @@ def plan(
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     layers: Layers | None = None,
+    optimizer: OptimizerFor | None = None,
     tile: int | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -138,7 +143,7 @@ def plan(
 
     Args:
       grid: a :class:`Grid`.
-      model, data, rules, layers, tile, workers: as in :func:`jinit.run`.
+      model, data, rules, layers, optimizer, tile, workers: as in :func:`jinit.run`.
 
     Returns:
       A :class:`Plan`.
@@ -150,60 +155,67 @@ def plan(
     >>> len(planned.programs), planned.runs
     (2, 16)
     """
-    if not isinstance(grid, Grid):
-        raise errors.wrong_type("grid", grid, "a jinit.Grid", "jinit.Grid(depth=8)")
-    if rules is not None and not callable(rules):
-        raise errors.wrong_type(
-            "rules",
-            rules,
-            "a function of (initializer, bias_initializer) that returns rules",
-            "rules=lambda kernel, bias: {'*/kernel': kernel, '*/bias': bias}",
+    with own_switches():
+        if not isinstance(grid, Grid):
+            raise errors.wrong_type("grid", grid, "a jinit.Grid", "jinit.Grid(depth=8)")
+        if rules is not None and not callable(rules):
+            raise errors.wrong_type(
+                "rules",
+                rules,
+                "a function of (initializer, bias_initializer) that returns rules",
+                "rules=lambda kernel, bias: {'*/kernel': kernel, '*/bias': bias}",
+            )
+        if tile is not None:
+            _tiles.check_tile(tile)
+        own_data = None if data is None else _checks.user_data(grid, data)
+        sources = _Sources(
+            grid=grid,
+            model=model,
+            rules=rules,
+            layers=layers,
+            optimizer=None if optimizer is None else _checks.user_optimizer(grid, optimizer),
+            tile=tile,
+            machine=_executors.local(workers),
         )
-    if tile is not None:
-        _tiles.check_tile(tile)
-    own_data = None if data is None else _checks.user_data(grid, data)
-    sources = _Sources(
-        grid=grid,
-        model=model,
-        rules=rules,
-        layers=layers,
-        tile=tile,
-        machine=_executors.local(workers),
-    )
-    machine = sources.machine
-    axes = [axis for axis in CODE_AXES if sources.model is None or axis not in MODEL_AXES]
-    programs: list[PlannedProgram] = []
-    for clip, noises in itertools.product(_clips(grid).items(), _noises(grid)):
-        fixed = {"clip_threshold": clip[1], "label_noise": noises}
-        options = [zip(grid.values(axis), grid.labels(axis), strict=True) for axis in axes]
-        for pairs in itertools.product(*options):
-            code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
-            code |= {"clip": clip[0]}
-            labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
-            labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
-            dataset = own_data or datasets.get(code["dataset"])
-            labels["dataset"] = dataset.name
-            programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
-    _checks.check_programs([program.name for program in programs])
-    programs.sort(key=lambda program: -program.flops)
-    runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
-    seeds, arms = len(grid.seed_values), len(grid.values("initializer"))
-    crossed = runs // (seeds * max(1, len(grid.data_seed_values or (0,))))
-    comparisons = crossed // arms * (arms - 1)
-    points = len(programs[0].network.config.evaluation_steps())
-    result_bytes = runs * (_ROW_BYTES + 4 * 4 * points)
-    _checks.check_results(result_bytes, runs, points)
-    return Plan(
-        programs=tuple(programs),
-        runs=runs,
-        flops=flops,
-        result_bytes=result_bytes,
-        workers=len(machine.devices),
-        seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
-        seeds=seeds,
-        comparisons=comparisons,
-        seeds_needed=fewest_pairs(comparisons) if comparisons else 1,
-    )
+        machine = sources.machine
+        axes = [axis for axis in CODE_AXES if sources.model is None or axis not in MODEL_AXES]
+        programs: list[PlannedProgram] = []
+        groups = itertools.product(_clips(grid).items(), _noises(grid), _schedules(grid))
+        for clip, noises, schedules in groups:
+            fixed = {"clip_threshold": clip[1], "label_noise": noises, "schedule": schedules}
+            options = [zip(grid.values(axis), grid.labels(axis), strict=True) for axis in axes]
+            for pairs in itertools.product(*options):
+                code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
+                code |= {"clip": clip[0]}
+                labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
+                labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
+                dataset = own_data or datasets.get(code["dataset"])
+                if grid.validation:
+                    dataset = dataset.hold_out(grid.validation)
+                if sources.optimizer is not None:
+                    labels["optimizer"] = label(sources.optimizer.function)
+                labels["dataset"] = dataset.name
+                programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
+        _checks.check_programs([program.name for program in programs])
+        programs.sort(key=lambda program: -program.flops)
+        runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
+        seeds, arms = len(grid.seed_values), len(grid.values("initializer"))
+        crossed = runs // (seeds * max(1, len(grid.data_seed_values or (0,))))
+        comparisons = crossed // arms * (arms - 1)
+        points = len(programs[0].network.config.evaluation_steps())
+        result_bytes = runs * (_ROW_BYTES + 4 * (6 if grid.validation else 4) * points)
+        _checks.check_results(result_bytes, runs, points)
+        return Plan(
+            programs=tuple(programs),
+            runs=runs,
+            flops=flops,
+            result_bytes=result_bytes,
+            workers=len(machine.devices),
+            seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
+            seeds=seeds,
+            comparisons=comparisons,
+            seeds_needed=fewest_pairs(comparisons) if comparisons else 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -214,6 +226,7 @@ class _Sources:
     model: ModelLike | None
     rules: RulesFor | None
     layers: Layers | None
+    optimizer: optimizers.OwnOptimizer | None
     tile: int | None
     machine: _executors.Workers
 
@@ -222,7 +235,7 @@ def _program(
     sources: _Sources,
     code: dict[str, Any],
     labels: dict[str, Any],
-    fixed: dict[str, tuple[float, ...]],
+    fixed: dict[str, tuple[Any, ...]],
     dataset: Dataset,
     position: int,
 ) -> PlannedProgram:
@@ -230,7 +243,8 @@ def _program(
 
     Args:
       code, labels: as in :class:`PlannedProgram`, but the loss may be None (the default).
-      fixed: clip thresholds and label noises: number axes whose values depend on the program.
+      fixed: clip thresholds, label noises and schedules: number axes whose values depend on the
+        program.
     """
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task)
@@ -244,7 +258,7 @@ def _program(
     shapes, state = leaves.shapes, _state(model, example)
     _checks.check_outputs(model, shapes, state, dataset, loss)
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
-    network = _network(grid, code, leaves, loss, noisy=any(numbers["label_noise"]))
+    network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
@@ -265,6 +279,7 @@ def _program(
         memory_bytes=sources.machine.memory_bytes,
     )
     named = labels | {"clip": code["clip"]} | ({"label_noise": ">0"} if network.noisy else {})
+    named |= {"schedule": "by step"} if network.scheduled else {}
     _checks.check_memory(width * lane_bytes, dataset.name)
     return PlannedProgram(
         name=", ".join(f"{axis}={value}" for axis, value in named.items()),
@@ -286,17 +301,23 @@ def _program(
 
 
 def _network(
-    grid: Grid, code: Mapping[str, Any], leaves: ModelLeaves, loss: losses.Loss, *, noisy: bool
+    sources: _Sources,
+    code: Mapping[str, Any],
+    numbers: Mapping[str, tuple[Any, ...]],
+    leaves: ModelLeaves,
+    loss: losses.Loss,
 ) -> TrainNetwork:
+    grid = sources.grid
     scales = any(value != 1 for value in grid.values("gain"))
     return TrainNetwork(
         model=leaves.model,
         loss=loss,
-        optimizer=optimizers.get(code["optimizer"]),
+        optimizer=sources.optimizer or optimizers.get(code["optimizer"]),
         clip=code["clip"],
         config=grid.fit_config(code["batch_size"]),
         decays=any(grid.values("weight_decay")),
-        noisy=noisy,
+        noisy=any(numbers["label_noise"]),
+        scheduled=numbers["schedule"] != (Grid.schedule,),
         scaled=leaves.scaled if scales else (),
     )
 
@@ -329,6 +350,18 @@ def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
         rule, threshold = (None, math.inf) if spec is None else clip_rules.parse(spec)
         rules[rule] = (*rules.get(rule, ()), threshold)
     return rules
+
+
+def _schedules(grid: Grid) -> list[tuple[Any, ...]]:
+    """The schedules in two groups: constant or not, for the reason of :func:`_noises`."""
+    values = grid.values("schedule")
+    groups = (
+        tuple(v for v in values if v == Grid.schedule),
+        tuple(v for v in values if v != Grid.schedule),
+    )
+    for value in groups[1]:
+        factors(value, grid.steps)  # refused here rather than after the first compilation
+    return [group for group in groups if group]
 
 
 def _noises(grid: Grid) -> list[tuple[float, ...]]:

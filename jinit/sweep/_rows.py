@@ -11,7 +11,8 @@ import numpy as np
 from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
 from jinit.engine._tiles import Tile, cut
-from jinit.results._table import CURVES, Table
+from jinit.results._metrics import BEST
+from jinit.results._table import CURVES, VALIDATION_CURVES, Table
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex
 from jinit.sweep._plan import PlannedProgram
@@ -54,7 +55,7 @@ def table(grid: Grid, results: Sequence[Finished], settings: Mapping[str, Any]) 
         axes.update(dict.fromkeys(of_axes))
         for name, column in (of_axes | _metric_columns(result)).items():
             columns.setdefault(name, []).append(column[rows])
-        for name in CURVES:
+        for name in (*CURVES, *(name for name in VALIDATION_CURVES if f"curve_{name}" in result)):
             curves.setdefault(name, []).append(result[f"curve_{name}"][rows])
     return Table(
         columns={name: np.concatenate(pieces) for name, pieces in columns.items()},
@@ -99,4 +100,5 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "clip_fraction": result["clip_fraction"],
         "skipped": result["skipped"],
         "calibrated": result["calibrated"],
+        **{name: result[name] for name in BEST if name in result},
     }

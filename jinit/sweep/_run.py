@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jinit import engine
+from jinit._switches import own_switches
 from jinit.data import DataLike
 from jinit.engine import Store
 from jinit.engine._interrupts import held
@@ -21,6 +22,7 @@ from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
+from jinit.train.optimizers import OptimizerFor
 from jinit.typing import ModelLike
 
 
@@ -76,6 +78,7 @@ def run(
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     layers: Layers | None = None,
+    optimizer: OptimizerFor | None = None,
     progress: Callable[[SweepEvent], None] | None = None,
     workers: int | None = None,
     tile: int | None = None,
@@ -98,6 +101,12 @@ def run(
         keep the model's own start; ``report.show`` of the plan prints what draws each leaf.
       layers: pattern → layer kind, as for :func:`jinit.initialize`, for layers that jinit does not
         know. What the model's own layers are, :func:`jinit.frameworks.layers` asks the model.
+      optimizer: your own optimizer instead of a named one: ``optimizer(learning_rate, **numbers)``
+        returns an optax transform, e.g. ``lambda learning_rate, **numbers:
+        optax.lion(learning_rate)``. The numbers are those of ``momentum`` and ``weight_decay`` that
+        the function takes, traced, as all arms share one program. Under a ``schedule`` the learning
+        rate is a function of the step, which optax's optimizers take, too. A clip of the grid acts
+        first. ``optimizer`` and ``momentum`` of the grid must then have their defaults.
       progress: called with a :class:`SweepEvent`.
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
@@ -122,58 +131,67 @@ def run(
     >>> len(table), bool((table.select(initializer="zeros")["test_accuracy"] < 0.7).all())
     (8, True)
     """
-    check_progress(progress)
-    check_store(store)
-    planned = plan(
-        grid, model=model, data=data, rules=rules, layers=layers, tile=tile, workers=workers
-    )
-    report = progress or (lambda event: None)
-    tiles = engine.MemoryStore() if store is None else store
-    given = (rules, None if layers is None else tuple(layers.items()))
-    jobs = [
-        Job(item.network, NetworkLanes(grid, item, given), (item.dataset,), item.name, item.tile)
-        for item in planned.programs
-    ]
-    settings = _settings.describe(
-        grid,
-        planned,
-        own_model=model is not None,
-        own_data=data is not None,
-        rules=rules,
-        layers=layers,
-    )
-    start = time.perf_counter()
+    with own_switches():
+        check_progress(progress)
+        check_store(store)
+        planned = plan(
+            grid,
+            model=model,
+            data=data,
+            rules=rules,
+            layers=layers,
+            optimizer=optimizer,
+            tile=tile,
+            workers=workers,
+        )
+        report = progress or (lambda event: None)
+        tiles = engine.MemoryStore() if store is None else store
+        given = (rules, None if layers is None else tuple(layers.items()))
+        lanes = [NetworkLanes(grid, item, given) for item in planned.programs]
+        jobs = [
+            Job(item.network, made, (item.dataset,), item.name, item.tile)
+            for item, made in zip(planned.programs, lanes, strict=True)
+        ]
+        settings = _settings.describe(
+            grid,
+            planned,
+            own_model=model is not None,
+            own_data=data is not None,
+            rules=rules,
+            layers=layers,
+        )
+        start = time.perf_counter()
 
-    def table(programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
-        results = _rows.finished(tiles, programs)
-        return _rows.table(grid, results, settings | {"seconds": seconds}) if results else None
+        def table(programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
+            results = _rows.finished(tiles, programs)
+            return _rows.table(grid, results, settings | {"seconds": seconds}) if results else None
 
-    def forward(event: engine.Event) -> None:
-        if event.kind == "compiled":
-            report(SweepEvent("compiled", planned))
-        elif event.kind == "tile" and event.tile is not None:
-            failed = int(np.count_nonzero(event.result["status"]))
-            report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
-        else:
-            of_program = table(planned.programs[event.job : event.job + 1], None)
-            report(SweepEvent("program", planned, table=of_program))
+        def forward(event: engine.Event) -> None:
+            if event.kind == "compiled":
+                report(SweepEvent("compiled", planned))
+            elif event.kind == "tile" and event.tile is not None:
+                failed = int(np.count_nonzero(event.result["status"]))
+                report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
+            else:
+                of_program = table(planned.programs[event.job : event.job + 1], None)
+                report(SweepEvent("program", planned, table=of_program))
 
-    try:
-        report(SweepEvent("plan", planned))
-        run_many(jobs, workers=workers, progress=forward, store=tiles, hang_after=hang_after)
-    except BaseException as error:
-        with held():
+        try:
+            report(SweepEvent("plan", planned))
+            run_many(jobs, workers=workers, progress=forward, store=tiles, hang_after=hang_after)
+        except BaseException as error:
+            with held():
+                finished = table(planned.programs, time.perf_counter() - start)
+                if isinstance(error, KeyboardInterrupt):
+                    raise SweepInterrupted(finished, planned.runs) from None
+                _attach(error, finished, planned.runs)
+            raise
+        with held() as noted:
             finished = table(planned.programs, time.perf_counter() - start)
-            if isinstance(error, KeyboardInterrupt):
-                raise SweepInterrupted(finished, planned.runs) from None
-            _attach(error, finished, planned.runs)
-        raise
-    with held() as noted:
-        finished = table(planned.programs, time.perf_counter() - start)
-    assert finished is not None
-    if noted.signals:
-        raise SweepInterrupted(finished, planned.runs)
-    return finished
+        assert finished is not None
+        if noted.signals:
+            raise SweepInterrupted(finished, planned.runs)
+        return finished
 
 
 def _attach(error: BaseException, table: Table | None, planned: int) -> None:

@@ -1,6 +1,7 @@
 """Predicts signal propagation in wide networks at initialization, without drawing any weights."""
 
 from jinit._float64 import in_float64
+from jinit._switches import guard
 from jinit.theory._edge_of_chaos import (
     CriticalLine,
     critical_line,
@@ -71,3 +72,5 @@ __all__ = [
     "predict",
     "propagate",
 ]
+
+guard(__name__)

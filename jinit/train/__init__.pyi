@@ -1,5 +1,6 @@
 from jinit.train import losses as losses
 from jinit.train import optimizers as optimizers
+from jinit.train import schedules as schedules
 from jinit.train._config import FitConfig as FitConfig
 from jinit.train._fit import fit as fit
 from jinit.train._mup import mup_learning_rate as mup_learning_rate

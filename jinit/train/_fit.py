@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,11 @@ def fit(
       - ``skipped``: number of steps whose gradient was not finite and which the optimizer skipped
         or repaired (see :func:`make_train_step`); 0 without such an optimizer.
 
+      If the data has a validation set: ``best_step``, the evaluated step of the least validation
+      loss (−1 if none is finite), ``best_validation_loss``, and the test set's ``best_test_loss``
+      and ``best_test_accuracy`` at that step; the curves ``curve_validation_loss`` and
+      ``curve_validation_accuracy``.
+
       Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous
       evaluation), ``curve_test_loss``, ``curve_test_accuracy``, ``curve_gradient_norm``. With
       ``watch``, ``watched`` holds its values with a leading axis ``(evaluations,)``.
@@ -128,6 +133,7 @@ def fit(
             "curve_test_accuracy": test_accuracy,
             "curve_gradient_norm": progress.gradient_norm,
         }
+        curves |= _validated(state, data, apply, loss)
         if watch is not None:
             curves["watched"] = watch(state.params)
         first = jnp.where(reached, stop, progress.steps_to_target)
@@ -153,7 +159,33 @@ def fit(
         "gradient_norm": progress.gradient_norm,
         "clip_fraction": _clip_fraction(state.opt_state),
         "skipped": _skipped(state.opt_state),
+        **_best(curves, stops),
         **curves,
+    }
+
+
+def _validated(
+    state: TrainState, data: Dataset, apply: Apply | StatefulApply, loss: Loss
+) -> dict[str, Array]:
+    """Loss and accuracy on the validation set, if there is one."""
+    if data.x_validation is None:
+        return {}
+    value, accuracy = _evaluate(state, data.x_validation, data.y_validation, apply, loss)
+    return {"curve_validation_loss": value, "curve_validation_accuracy": accuracy}
+
+
+def _best(curves: Mapping[str, Array], stops: Array) -> dict[str, Array]:
+    """The evaluation of the least validation loss, the earliest of equal ones."""
+    if "curve_validation_loss" not in curves:
+        return {}
+    loss = curves["curve_validation_loss"]
+    finite = jnp.where(jnp.isfinite(loss), loss, jnp.inf)
+    best = jnp.argmin(finite)
+    return {
+        "best_step": jnp.where(finite[best] < jnp.inf, stops[best], -1),
+        "best_validation_loss": loss[best],
+        "best_test_loss": curves["curve_test_loss"][best],
+        "best_test_accuracy": curves["curve_test_accuracy"][best],
     }
 
 

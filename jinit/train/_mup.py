@@ -12,8 +12,8 @@ def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str =
     """The factor on the base learning rate of a layer under the maximal update parametrization.
 
     With n = fan_in and m = fan_out, the factor for Adam is 1 for input layers and biases, and 1/n
-    for hidden and output layers; for SGD it is m for input layers and biases, 1 for hidden layers,
-    and 1/n for the output layer. The matching initial weights are :func:`jinit.initializers.mup`.
+    for hidden and output layers; for SGD it is m for input layers and biases, m/n for hidden
+    layers, which is 1 if both widths are equal, and 1/n for the output layer. The matching initial weights are :func:`jinit.initializers.mup`.
 
     Args:
       role: ``"input"`` (biases too), ``"hidden"`` or ``"output"``.
@@ -26,7 +26,7 @@ def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str =
     Raises:
       ValueError: the role or the optimizer is unknown, or a fan is not positive.
 
-    Reference: Yang et al. 2022, table 3.
+    Reference: Yang et al. 2022, table 3; Yang, Simon & Bernstein 2023, section 5 (m/n).
 
     >>> mup_learning_rate("hidden", 100, 100), mup_learning_rate("input", 10, 100, "sgd")
     (0.01, 100.0)
@@ -40,7 +40,7 @@ def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str =
         ("hidden", "adam"): 1 / fan_in,
         ("output", "adam"): 1 / fan_in,
         ("input", "sgd"): float(fan_out),
-        ("hidden", "sgd"): 1.0,
+        ("hidden", "sgd"): fan_out / fan_in,
         ("output", "sgd"): 1 / fan_in,
     }
     return factors[role, optimizer]

@@ -5,9 +5,11 @@ A sweep over learning rates is therefore one compiled program.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import optax
@@ -15,9 +17,14 @@ import optax
 from jinit import clipping, errors
 from jinit._registry import Registry
 from jinit.clipping._rules import make as make_clip
+from jinit.train.schedules import Factor
 from jinit.typing import Array
 
 __all__ = ["get", "make", "names", "register"]
+
+
+OptimizerFor: TypeAlias = Callable[..., optax.GradientTransformation]
+"""``optimizer(learning_rate, **numbers) -> optax.GradientTransformation``: see OwnOptimizer."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,44 @@ class Optimizer:
     def __call__(self, momentum: float | Array) -> optax.GradientTransformation:
         """The optax transform; ``momentum`` is ignored by an optimizer without one."""
         return self.factory(momentum) if self.momentum else self.factory()
+
+
+@dataclass(frozen=True)
+class OwnOptimizer:
+    """A user's function of the learning rate and other numbers, all possibly traced.
+
+    Attributes:
+      function: ``function(learning_rate, **numbers) -> optax.GradientTransformation``; it gets
+        those of ``momentum`` and ``weight_decay`` that it takes, and the learning rate as a number,
+        or under a schedule as a function of the number of earlier updates.
+    """
+
+    function: OptimizerFor
+
+    def takes(self, number: str) -> bool:
+        """Whether the function takes a number of this name."""
+        parameters = inspect.signature(self.function).parameters
+        kinds = [parameter.kind for parameter in parameters.values()]
+        return number in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+    def __call__(
+        self,
+        learning_rate: float | Array | Factor,
+        momentum: float | Array,
+        weight_decay: float | Array,
+    ) -> optax.GradientTransformation:
+        """The optax transform."""
+        numbers = {"momentum": momentum, "weight_decay": weight_decay}
+        given = {name: number for name, number in numbers.items() if self.takes(name)}
+        made = self.function(learning_rate, **given)
+        if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
+            raise errors.wrong_type(
+                "optimizer",
+                made,
+                "a function that returns an optax.GradientTransformation",
+                "optimizer=lambda learning_rate, **numbers: optax.adam(learning_rate)",
+            )
+        return made
 
 
 _REGISTRY = Registry(
@@ -114,8 +159,8 @@ def register(
 
 
 def make(
-    optimizer: str | Optimizer,
-    learning_rate: float | Array,
+    optimizer: str | Optimizer | OwnOptimizer,
+    learning_rate: float | Array | Factor,
     *,
     momentum: float | Array = 0.9,
     weight_decay: float | Array = 0.0,
@@ -130,7 +175,7 @@ def make(
 
     Args:
       optimizer: one of :func:`names`, or an :class:`Optimizer`.
-      learning_rate: > 0; may be traced.
+      learning_rate: > 0; may be traced; or a function of the number of earlier updates.
       momentum: decay of the momentum, β₁ of Adam and AdamW; in [0, 1); default 0.9; may be traced.
         Optimizers without momentum ignore the value.
       weight_decay: coefficient ≥ 0; may be traced. With the default 0.0, AdamW equals Adam (the
@@ -150,15 +195,19 @@ def make(
     >>> round(float(updates), 6)
     -0.2
     """
-    chosen = optimizer if isinstance(optimizer, Optimizer) else get(optimizer)
-    errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
+    chosen = get(optimizer) if isinstance(optimizer, str) else optimizer
+    if not callable(learning_rate):
+        errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
     errors.check_number("momentum", momentum, low=0.0, high=0.999999, fix="try 0.9")
     errors.check_number("weight_decay", weight_decay, low=0.0, fix="use 0.0 or more")
     if isinstance(learning_rate, np.integer):  # the negative of an unsigned number wraps
         learning_rate = float(learning_rate)
-    transforms = [chosen(momentum)]
+    clips = []
     if clip is not None:
-        transforms.insert(0, clipping.with_clip_statistics(make_clip(clip, clip_threshold)))
+        clips = [clipping.with_clip_statistics(make_clip(clip, clip_threshold))]
+    if isinstance(chosen, OwnOptimizer):
+        return optax.chain(*clips, chosen(learning_rate, momentum, weight_decay))
+    transforms = [*clips, chosen(momentum)]
     if not (isinstance(weight_decay, int | float) and weight_decay == 0):
         transforms.append(optax.add_decayed_weights(weight_decay))
     return optax.chain(*transforms, optax.scale_by_learning_rate(learning_rate))

@@ -315,9 +315,9 @@ def test_features_of_a_small_relative_spread_are_standardized(spread):
 def test_features_that_differ_by_rounding_are_constant(dtype):
     x = np.full((40, 2), 1000).astype(dtype)
     if np.dtype(dtype).kind == "f":
-        x[0] = np.nextafter(x[0], np.inf, dtype=dtype)
+        x[::2] = np.nextafter(x[::2], np.inf, dtype=dtype)
     made = data.from_arrays(x, np.arange(40) % 2, standardize=True)
-    assert np.abs(made.x_train).max() < 1
+    assert np.abs(made.x_train).max() < 0.8
 
 
 def test_a_class_is_on_both_sides_of_every_split():

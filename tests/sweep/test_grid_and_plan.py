@@ -169,6 +169,7 @@ def test_help_lists_the_names_of_the_registries():
         "optimizer": optimizers,
         "clip": clipping,
         "loss": losses,
+        "schedule": schedules,
     }
     assert {axis: registry.names() for axis, registry in registries.items()} == NAMES
     for item in dataclasses.fields(jinit.Grid):
