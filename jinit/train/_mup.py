@@ -13,7 +13,8 @@ def mup_learning_rate(role: str, fan_in: float, fan_out: float, optimizer: str =
 
     With n = fan_in and m = fan_out, the factor for Adam is 1 for input layers and biases, and 1/n
     for hidden and output layers; for SGD it is m for input layers and biases, m/n for hidden
-    layers, which is 1 if both widths are equal, and 1/n for the output layer. The matching initial weights are :func:`jinit.initializers.mup`.
+    layers, which is 1 if both widths are equal, and 1/n for the output layer. The matching initial
+    weights are :func:`jinit.initializers.mup`.
 
     Args:
       role: ``"input"`` (biases too), ``"hidden"`` or ``"output"``.

@@ -10,7 +10,7 @@ import jinit
 from jinit import activations, clipping, data, models
 from jinit.sweep._grid import settings
 from jinit.sweep._names import NAMES
-from jinit.train import FitConfig, losses, optimizers
+from jinit.train import FitConfig, losses, optimizers, schedules
 
 
 @pytest.mark.parametrize(
