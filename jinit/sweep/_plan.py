@@ -190,8 +190,7 @@ def plan(
                 labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
                 labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
                 dataset = own_data or datasets.get(code["dataset"])
-                if grid.validation:
-                    dataset = dataset.hold_out(grid.validation)
+                dataset = dataset.hold_out(grid.validation) if grid.validation else dataset
                 if sources.optimizer is not None:
                     labels["optimizer"] = label(sources.optimizer.function)
                 labels["dataset"] = dataset.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -147,10 +148,10 @@ def run(
         report = progress or (lambda event: None)
         tiles = engine.MemoryStore() if store is None else store
         given = (rules, None if layers is None else tuple(layers.items()))
-        lanes = [NetworkLanes(grid, item, given) for item in planned.programs]
+        lanes = functools.partial(NetworkLanes, grid, given=given)
         jobs = [
-            Job(item.network, made, (item.dataset,), item.name, item.tile)
-            for item, made in zip(planned.programs, lanes, strict=True)
+            Job(item.network, lanes(item), (item.dataset,), item.name, item.tile)
+            for item in planned.programs
         ]
         settings = _settings.describe(
             grid,
@@ -188,8 +189,7 @@ def run(
             raise
         with held() as noted:
             finished = table(planned.programs, time.perf_counter() - start)
-        assert finished is not None
-        if noted.signals:
+        if noted.signals or finished is None:
             raise SweepInterrupted(finished, planned.runs)
         return finished
 
