@@ -77,7 +77,8 @@ def stacked(
       own_shape: the kernel's shape inside scan or vmap; None if unknown.
 
     Returns:
-      The layout of the leaf, or None if it has fewer axes than the layer's kernel.
+      The layout of the leaf, or None if it has fewer axes than the layer's kernel, or if sizes are
+      equal, so that the shapes do not show which axes were added.
 
     >>> stacked(Layout(), 2, (6, 32, 32)).kernels((6, 32, 32))
     (6, [(32, 32)])
@@ -89,11 +90,14 @@ def stacked(
         return None
     added = tuple(range(extra))
     if own_shape is not None:
-        for candidate in itertools.combinations(range(len(shape)), extra):
-            left = [size for axis, size in enumerate(shape) if axis not in candidate]
-            if left == list(own_shape):
-                added = candidate
-                break
+        fitting = [
+            candidate
+            for candidate in itertools.combinations(range(len(shape)), extra)
+            if [size for axis, size in enumerate(shape) if axis not in candidate] == list(own_shape)
+        ]
+        if len(fitting) != 1:
+            return None  # equal sizes: the shapes do not show which axis was added
+        (added,) = fitting
     kept = [axis for axis in range(len(shape)) if axis not in added]
 
     def moved(axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -51,6 +51,15 @@ class Conventions:
         parsed = _specs.parse(spec, "layer kind")
         factory = get_layer_kind(parsed.name)
         layout = factory(**_specs.bind(parsed, factory, "layer kind"))
+        if parsed.name == "dense" and layout.in_axes != (-2,) and self.kernel == (1, 0):
+            # batch, out, in: the order of these frameworks, also with several axes
+            start, outputs = len(layout.batch_axes), len(layout.out_axes)
+            middle = start + outputs
+            return replace(
+                layout,
+                out_axes=tuple(range(start, middle)),
+                in_axes=tuple(range(middle, middle + len(layout.in_axes))),
+            )
         if (layout.in_axes, layout.out_axes) != ((-2,), (-1,)):
             return layout  # axes counted from the front are the same in every framework
         first, second = self.kernel

@@ -113,7 +113,9 @@ def _describe(
 
 
 def _embed(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
-    return {leaf: replace(_layout("embedding"), layer=name) for leaf in leaves}
+    embedding = replace(_layout("embedding"), layer=name)
+    lifted = {leaf: stacked(embedding, 2, value.shape) for leaf, value in leaves.items()}
+    return {leaf: layout for leaf, layout in lifted.items() if layout is not None}
 
 
 def _vector_quantizer(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:

@@ -138,7 +138,8 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
     """The layout that a layer spec names, in a host's axis order.
 
     The built-in layer kinds are ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1,
-    batch=0)`` for several axes, in the order batch, in, out; ``transposed(groups=1)``;
+    batch=0)`` for several axes, in the order batch, in, out (torch, Equinox: batch, out, in);
+    ``transposed(groups=1)``;
     ``depthwise`` for kernels (…, in, multiplier); ``fused((64, 64, 64))`` for blocks packed along
     the out axis; ``recurrent`` for a hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))`` if it
     packs its gates; ``embedding``; ``bias``; ``vector``. :func:`layer_kinds` lists them all.

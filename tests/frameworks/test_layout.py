@@ -7,6 +7,7 @@ import pytest
 import jinit
 from jinit import frameworks
 from jinit.frameworks import _kinds
+from jinit.frameworks._common import stacked
 from jinit.frameworks._kinds import get_layer_kind
 
 KEY = jax.random.key(0)
@@ -69,3 +70,16 @@ def test_axes_of_the_built_in_kinds(spec, host, in_axes, out_axes):
     layout = frameworks.layout(spec, host)
     assert (layout.in_axes, layout.out_axes) == (in_axes, out_axes)
     assert layout.groups_on == ("in" if (spec, host) == ("transposed", "torch") else "out")
+
+
+def test_stacked_dense_kernels_follow_the_axis_order_of_their_host():
+    for host, shape in (("flax", (3, 5, 7)), ("torch", (3, 7, 5)), ("equinox", (3, 7, 5))):
+        found = frameworks.layout("dense(batch=1)", host)
+        assert found.kernels(shape) == (3, [(5, 7)])
+    assert frameworks.layout("dense(inputs=2, batch=1)", "torch").fans((3, 7, 4, 5)).fan_in == 20
+
+
+def test_an_added_axis_that_the_sizes_do_not_show_is_not_guessed():
+    assert stacked(frameworks.Layout(), 2, (4, 8, 8), (8, 8)).batch_axes == (0,)
+    assert stacked(frameworks.Layout(), 2, (8, 4, 6), (8, 6)).batch_axes == (1,)
+    assert stacked(frameworks.Layout(), 2, (8, 8, 8), (8, 8)) is None
