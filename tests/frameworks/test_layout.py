@@ -55,8 +55,8 @@ def test_a_taken_name_is_refused_and_the_same_kind_again_changes_nothing(registe
     ("spec", "host", "in_axes", "out_axes"),
     [
         ("dense", "torch", (1,), (0,)),
-        ("dense(inputs=2)", "torch", (0, 1), (2,)),
-        ("dense(batch=1)", "torch", (1,), (2,)),
+        ("dense(inputs=2)", "torch", (1, 2), (0,)),
+        ("dense(batch=1)", "torch", (2,), (1,)),
         ("transposed", "torch", (0,), (1,)),
         ("transposed", "equinox", (1,), (0,)),
         ("transposed", "keras", (-1,), (-2,)),
