@@ -13,10 +13,10 @@ def as_model(model: ModelLike, x: Array) -> Model:
 
     A module's state (running statistics) and noise (dropout) become arguments of pure functions;
     the module itself is never changed. Training steps run in training mode, tests in evaluation
-    mode: by ``model.train()`` and ``model.eval()`` in nnx, ``inference_mode`` in Equinox, and by
-    the flag of the model's own call (``train``, ``training``, ``is_training``, ``deterministic``,
-    ``use_running_average``, ``inference``). linen's ``Dropout`` and ``BatchNorm`` without a flag
-    evaluate as with one.
+    mode: by ``model.train()`` and ``model.eval()`` in nnx, ``inference_mode`` in Equinox,
+    ``training=`` in Keras, and by the flag of the model's own call (``train``, ``training``,
+    ``is_training``, ``deterministic``, ``use_running_average``, ``inference``). linen's ``Dropout``
+    and ``BatchNorm`` without a flag evaluate as with one.
 
     Args:
       model: a linen, nnx or Equinox module (which takes one example), ``(module, state)`` as

@@ -17,6 +17,7 @@ from jinit.frameworks import _common
 from jinit.frameworks._common import comes_from, equal_blocks, strided, vector
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework
+from jinit.frameworks._keras_functions import functions
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.initializers import (
     NamedInitializer,
@@ -342,6 +343,7 @@ KERAS = Framework(
     conventions=CONVENTIONS,
     shapes=shapes,
     layers=layers,
+    functions=functions,
     open=None,  # calls of a layer cannot be intercepted
     defaults=defaults,
     classes=(*_LAYERS, *_KERNELS),

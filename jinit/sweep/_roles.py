@@ -12,7 +12,9 @@ from jinit.frameworks import Captured
 from jinit.frameworks._modes import call_of, mode_flags
 from jinit.initializers import NamedInitializer
 from jinit.models import MLP, Model
+from jinit.parameters._norms import NORM
 from jinit.parameters._patterns import matches
+from jinit.parameters._rules import KEEP
 from jinit.typing import Array, Initializer, PyTree
 
 # Initializer → its parameter for the role, and the parameter's value for a first and a last layer.
@@ -39,7 +41,7 @@ def needs_roles(initializer: str | Initializer) -> NamedInitializer | None:
     >>> needs_roles("he_normal"), needs_roles("mup(role=output)"), str(needs_roles("mup"))
     (None, None, 'mup')
     """
-    if isinstance(initializer, str) and initializer == "keep":
+    if isinstance(initializer, str) and initializer in (KEEP, NORM):
         return None
     made = initializers.get(initializer)
     if not isinstance(made, NamedInitializer) or made.name not in _BY_ROLE:
@@ -120,7 +122,7 @@ def _traced_roles(model: Model, x: Array, what: str) -> Roles:
         raise _refused(what, f"functions of your own ({model.name})")
     flags = mode_flags(call_of(model.source), training=False)
     try:
-        captured = frameworks.capture(model.source, x, **({"keywords": flags} if flags else {}))
+        captured = frameworks.capture(model.source, x, keywords=flags or None)
     except errors.Refusal as problem:
         raise _refused(what, str(problem)) from None
     reached, outputs = _dependencies(captured, x)

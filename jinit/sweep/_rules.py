@@ -14,10 +14,11 @@ from jinit.frameworks import Layers
 from jinit.frameworks._layers import host_of
 from jinit.frameworks._modes import call_of, mode_flags
 from jinit.frameworks._paths import path_of
-from jinit.frameworks._table import conventions_of
+from jinit.frameworks._table import conventions_of, find
 from jinit.models import MLP, Model
 from jinit.parameters import Assignment
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
+from jinit.parameters._norms import NORM
 from jinit.parameters._patterns import leaf_name, matches
 from jinit.parameters._rules import KEEP
 from jinit.sweep._roles import escaped, roles_of, with_roles
@@ -178,6 +179,8 @@ def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
         return KERNEL
     if leaf.layout is not None and leaf.layout.kind == "bias":
         return BIAS
+    if leaf.layout is not None and leaf.layout.kind == "norm":
+        return NORM  # the scale of a weight norm follows the drawn kernel
     if leaf.path not in leaves.own:
         return {"scale": "ones", "shift": "zeros"}.get(name)
     if leaf.layout is None and name in kernels:
@@ -195,12 +198,13 @@ def _is_kernel(leaf: TreeLeaf) -> bool:
 
 
 def _layers_of(model: Model, x: Array) -> Layers:
+    framework = find(model.source)
+    if framework is None or not framework.needs_inputs:
+        return frameworks.layers(model.source, x)
+    # These layers exist only in a call, which may need its flags.
     flags = mode_flags(call_of(model.source), training=True)
-    flags = {
-        name: flag for name, flag in flags.items() if getattr(model.source, name, None) is None
-    }
-    ask: Callable[..., Layers] = frameworks.layers
-    return ask(model.source, x, keywords=flags) if flags else ask(model.source, x)
+    open_flags = {f: on for f, on in flags.items() if getattr(model.source, f, None) is None}
+    return frameworks.layers(model.source, x, keywords=open_flags)
 
 
 def _merged(own: Layers, given: Layers | None) -> Layers:

@@ -69,6 +69,12 @@ class Boxed(nn.Module):
         return nn.Dense(3, name="out")(nn.relu(nn.Dense(16, name="in", kernel_init=init)(x)))
 
 
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3, name="out")(nn.relu(nn.WeightNorm(nn.Dense(16, name="in"))(x)))
+
+
 def equinox_mlp():
     return eqx.nn.MLP(6, 3, 16, 1, key=jax.random.key(7))
 
@@ -90,6 +96,8 @@ FANS = {
     ),
     "scan": (Scanned, X, {"in/kernel": 6, "blocks/dense/kernel": 16, "out/kernel": 16}),
     "strided": (Transposed, IMAGES, {"up/kernel": 9 * 2 / 4, "out/kernel": 8 * 8 * 8}),
+    "boxed": (Boxed, X, {"in/kernel": 6, "out/kernel": 16}),
+    "weight norm": (Normed, X, {"in/kernel": 6, "out/kernel": 16}),
     "(out, in)": (equinox_mlp, X, {"layers/0/weight": 6, "layers/1/weight": 16}),
 }
 
@@ -229,10 +237,50 @@ def haiku_loop(params, state, batches, keys):
     return lambda x: model.apply(params, state, None, x, False)[0]
 
 
+def keras_net():
+    keras = pytest.importorskip("keras")
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, name="hidden"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dropout(0.5, name="dropout"),
+            keras.layers.Dense(3, name="out"),
+        ],
+        name="net",
+    )
+
+
+def keras_loop(params, state, batches, keys):
+    """Keras' variables and layers, called one by one in training mode."""
+    model = keras_net()
+    generator = model.get_layer("dropout").seed_generator
+
+    def loss(params, state, x, y, key):
+        # The last variable is the seed of the dropout layer.
+        others = [*state, jax.random.bits(jax.random.fold_in(key, 2), (2,), jnp.uint32)]
+        values = [params[variable.path] for variable in model.trainable_variables]
+        z, after = model.stateless_call(values, others, x, training=True)
+        return cross_entropy(z, y), after[:2]
+
+    assert generator.state.path == model.non_trainable_variables[2].path
+    for (x, y), key in zip(batches, keys, strict=True):
+        gradient, state = jax.grad(loss, has_aux=True)(params, state, x, y, key)
+        params = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+    for variable in model.trainable_variables:
+        variable.assign(params[variable.path])
+    for variable, value in zip(model.non_trainable_variables, state, strict=False):
+        variable.assign(value)
+    return lambda x: model(x, training=False)
+
+
 STATEFUL = {
+    "linen": (LinenNet, linen_loop),
     "linen without a flag": (FixedNet, linen_loop),
     "nnx": (lambda: NnxNet(nnx.Rngs(0)), nnx_loop),
     "equinox": (lambda: eqx.nn.make_with_state(EquinoxNet)(jax.random.key(0)), equinox_loop),
+    "haiku": (lambda: hk.transform_with_state(haiku_net), haiku_loop),
+    "keras": (lambda: keras_net(), keras_loop),
 }
 
 
@@ -440,6 +488,7 @@ def test_an_unknown_layer_is_known_once_it_is_named():
 
 def test_equal_modules_share_a_training_program():
     grid = jinit.Grid(initializer="he_normal", seeds=2, **GRID)
-    for make, _ in STATEFUL.values():
+    for kind in ("linen", "linen without a flag", "nnx", "equinox"):
+        make, _ = STATEFUL[kind]
         first, second = (plan(grid, model=make(), data=(X, Y)).programs[0] for _ in range(2))
         assert first.network == second.network
