@@ -91,10 +91,10 @@ def run(
     Args:
       grid: a :class:`Grid`.
       model: your own network instead of the built-in MLP, whatever
-        :func:`jinit.frameworks.as_model` takes: a linen, nnx or Equinox module, a Haiku transform,
-        with state (BatchNorm) and noise (dropout) where it has them, ``(shapes, apply)`` or
-        ``(shapes, apply, state)``. ``activation``, ``depth``, ``width``, ``residual`` and
-        ``layer_norm`` of the grid must then have their defaults.
+        :func:`jinit.frameworks.as_model` takes: a linen, nnx or Equinox module, a Haiku transform
+        or a Keras model, with state (BatchNorm) and noise (dropout) where it has them,
+        ``(shapes, apply)`` or ``(shapes, apply, state)``. The grid's ``activation``, ``depth``,
+        ``width``, ``residual`` and ``layer_norm`` must then have their defaults.
       data: your own arrays instead of a named data set: ``(x, y)``,
         ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
