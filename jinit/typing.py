@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import chex
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 Array: TypeAlias = jax.Array
-Key: TypeAlias = jax.Array
+Key: TypeAlias = chex.PRNGKey
 """A PRNG key: typed (``jax.random.key``) or a legacy ``uint32`` array of shape ``(2,)``."""
 
 PyTree: TypeAlias = Any

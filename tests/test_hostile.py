@@ -1,6 +1,7 @@
 """Whatever a caller passes, an error is jinit's own: it says what, got, allowed and the fix."""
 
 import contextlib
+import fractions
 import io
 import traceback
 import warnings
@@ -11,9 +12,11 @@ import hostile
 import numpy as np
 import pytest
 
+import jinit
 from jinit import errors
 
 OURS = (errors.Refusal, errors.MissingExtraError, errors.HangError)
+X = hostile.X
 PACKAGE = str(Path(errors.__file__).parent)
 
 
@@ -83,3 +86,31 @@ def test_good_calls_of_the_fuzz_work():
     for room in ("statistics", "training"):
         for function, good in hostile.ROOMS[room]():
             function(**good)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: errors.check_number("σ", np.timedelta64(3, "s"), fix="1"), "σ: got .*timedelta"),
+        (lambda: errors.check_number("σ", np.ones(2), fix="1"), "allowed: one number"),
+        (lambda: errors.check_number("σ", fractions.Fraction(1, 3), fix="1"), "σ: got Fraction"),
+        (lambda: errors.check_numbers("σ", np.array([1, "a"], object), fix="1"), "σ: got 'a'"),
+        (lambda: errors.check_numbers("σ", hostile.KEY, fix="1"), "a finite number"),
+        (lambda: errors.check_integer("n", np.timedelta64(3, "s"), low=1, fix="1"), "whole number"),
+        (lambda: errors.check_fraction("α", 10**400, "use .5"), "α: got 1000"),
+        (lambda: errors.check_fraction("α", np.timedelta64(3, "s"), "use .5"), "α: got .*time"),
+        (lambda: errors.check_choice("mode", np.ones(2), ["a", "b"]), "mode array"),
+        (lambda: jinit.sweep.run_key(0, 5), "purpose: got 5; allowed: text"),
+        (lambda: jinit.sweep.run_key(np.arange(2), "init"), "jax.vmap over seeds"),
+        (lambda: jinit.initialize(hostile.KEY, {1: X, "a": X}, {"*": "zeros"}), "cannot be sorted"),
+        (lambda: jinit.initialize(hostile.KEY, {"kernel": X[0]}, {"*": "he_normal"}),
+         "leaf 'kernel', rule"),
+        (lambda: jinit.theory.propagate("relu", 1.0, depth=2, tabulated=()), "tabulated: got"),
+        (lambda: jinit.theory.depth_scales("tanh", 10**400), "sigma_w: got 1000"),
+        (lambda: jinit.engine.run("no function", X), "fn: got 'no function'"),
+        (lambda: jinit.train.losses.get("hinge", "sums"), "task 'sums' is not known"),
+    ],
+)  # fmt: skip
+def test_hostile_values_are_refused_by_name(check, message):
+    with pytest.raises(errors.Refusal, match=message):
+        check()

@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def test_analytic_calibration_leaves_what_no_factor_helps(make, x):
     changed, trace = calibrate.analytic(KEY, model, large, x)
     assert not trace.converged.any()
     assert bool((trace.after > 4).all())
-    jax.tree.map(np.testing.assert_array_equal, changed, large)
+    chex.assert_trees_all_equal(changed, large)
 
 
 @pytest.mark.full

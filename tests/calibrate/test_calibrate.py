@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -293,7 +294,7 @@ def test_between_layers_leaves_a_layer_of_zeros(x):
     params["output"] |= {"kernel": 0 * params["output"]["kernel"]}
     changed, trace = calibrate.between_layers(KEY, model, params, x)
     assert not trace.converged.any()
-    jax.tree.map(np.testing.assert_array_equal, changed, params)
+    chex.assert_trees_all_equal(changed, params)
 
 
 @pytest.mark.slow
@@ -406,7 +407,7 @@ def test_outputs_that_overflow_keep_their_bias(x):
     model = MLP(features=(8, 4))
     params = jax.tree.map(lambda w: 1e30 * w, drawn(model, x))
     changed, trace = calibrate.output_bias(KEY, model, params, x, jnp.zeros(256, int))
-    jax.tree.map(np.testing.assert_array_equal, changed, params)
+    chex.assert_trees_all_equal(changed, params)
     assert not trace.converged.any()
 
 
