@@ -258,3 +258,10 @@ def _check_tail(what: str, lower: float, upper: float) -> None:
             "an interval that comes within 4 stddev of the mean",
             "move the mean",
         )
+    if upper - lower < 1e-3:
+        raise errors.refusal(
+            f"{what} bounds in units of stddev",
+            (lower, upper),
+            "bounds at least 0.001 stddev apart",
+            "use uniform_range, which is the same law there",
+        )

@@ -11,6 +11,7 @@ from jinit import errors
 from jinit.initializers import _laws
 from jinit.initializers._definition import Definition
 from jinit.initializers._factories import named
+from jinit.initializers._fans import MOST_ENTRIES
 from jinit.initializers._laws import Law
 from jinit.typing import Array, DType, Key
 
@@ -118,7 +119,8 @@ def randomized_asymmetric(
     """
     errors.check_choice("randomized_asymmetric part", part, PARTS)
     if fan_in is not None:
-        errors.check_integer("fan_in", fan_in, low=1, fix="pass the kernel's number of inputs")
+        fix = "pass the kernel's number of inputs"
+        errors.check_integer("fan_in", fan_in, low=1, high=MOST_ENTRIES, fix=fix)
 
     def inputs(shape: tuple[int, ...]) -> int:
         rank = 2 if part == "kernel" else 1
