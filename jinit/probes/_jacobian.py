@@ -183,7 +183,7 @@ def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:
     """The network as a function of one flattened example."""
     if not callable(apply):
         raise errors.wrong_type("apply", apply, "apply(params, x)", "lambda params, x: …")
-    is_array = hasattr(x, "dtype") and not np.ma.isMaskedArray(x)
+    is_array = isinstance(x, jax.Array | np.ndarray) and not np.ma.isMaskedArray(x)
     if not is_array or not x.ndim or not jnp.issubdtype(x.dtype, np.number):
         raise errors.wrong_type("x", x, "examples (batch, …)", "pass an array of numbers")
     shape = x.shape[1:]

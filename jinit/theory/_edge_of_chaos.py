@@ -43,7 +43,7 @@ def edge_of_chaos(activation: ActivationLike, sigma_b: float = 0.0) -> float:
     >>> round(edge_of_chaos("tanh", 0.05**0.5) ** 2, 6)
     1.760955
     """
-    sigma_b = errors.check_scalar("sigma_b", sigma_b, low=0.0, fix="use 0.0")
+    sigma_b = errors.check_scalar("sigma_b", sigma_b, low=0.0, high=1e150, fix="use 0.0")
     table = moment_table(activation)
     check_continuous(table, "edge of chaos")
     at_zero = float(read_in_float64(table, 0.0).slope_second)

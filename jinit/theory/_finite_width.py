@@ -107,6 +107,7 @@ def fluctuations(
         raise errors.wrong_type("widths", widths, "one per layer", "widths=[64, 64, 10]")
     if not len(widths):
         raise errors.refusal("widths", tuple(widths), "at least one layer", "widths=[64, 64, 10]")
+    errors.check_bool("orthogonal", orthogonal)
     for width in widths:
         errors.check_integer("width", width, low=1, fix="use 64")
     check_sigmas(sigma_w, sigma_b)
