@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 import jax
 import numpy as np
 
+from jinit._switches import own_switches
+
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
@@ -30,7 +32,8 @@ def in_float64(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) 
 
     def run() -> _T:
         # enable_x64 is in jax.experimental before JAX 0.8, and in jax from 0.8 on.
-        with (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64(True):
+        wide = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64(True)
+        with own_switches(), wide:  # switches of the caller's thread are not those of this one
             result: _T = jax.tree.map(
                 lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf,
                 function(*args, **kwargs),

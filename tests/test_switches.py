@@ -38,8 +38,8 @@ for name in clipping.names():
 network = models.MLP((8, 3), "relu")
 x = jnp.arange(20.0).reshape(4, 5) / 20
 captured = jinit.frameworks.capture(network, x)
-shapes = models.as_model(network).shapes(x)
-params = jinit.initialize(jax.random.key(0), shapes, {{"*kernel": "he_normal", "*": "zeros"}})
+rules = {{"*kernel": "he_normal", "*": "zeros"}}
+params = jinit.initialize(jax.random.key(0), captured.params, rules)
 probes.propagation(captured, params, x, lambda z: (z**2).mean())
 assert abs(float(theory.edge_of_chaos("relu")) - 2**0.5) < 1e-6
 theory.length_map("relu", 1.0, 1.5, 0.1)

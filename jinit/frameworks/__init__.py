@@ -4,6 +4,7 @@
 the frameworks' default initializations, :func:`layer_kinds` the layers that a spec string can name.
 """
 
+from jinit._switches import guard
 from jinit.frameworks._as_model import as_model
 from jinit.frameworks._capture import Captured, Layer, capture
 from jinit.frameworks._conventions import Conventions
@@ -30,3 +31,5 @@ __all__ = [
     "layer_kinds", "register_layer_kind",
     "Captured", "Conventions", "Framework", "Layer", "Layers", "Layout", "Opening", "Preset",
 ]  # fmt: skip
+
+guard(__name__)
