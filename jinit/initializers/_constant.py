@@ -40,6 +40,9 @@ def constant(value: Value, dtype: DType = None) -> Definition:
     Array([0.1, 0.1], dtype=float32)
     """
     numbers = _as_numbers(value)
+    kind = np.dtype(getattr(numbers, "dtype", float)).kind
+    if kind not in "biufcV":  # texts, dates and objects; V is JAX's half precision
+        raise errors.wrong_type("constant value", value, "numbers", "use a finite number")
     if np.ndim(numbers) == 0:
         errors.check_number("constant value", numbers, fix="use a finite number")
     elif not isinstance(numbers, jax.core.Tracer) and not np.isfinite(np.asarray(numbers)).all():

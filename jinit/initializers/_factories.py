@@ -99,7 +99,10 @@ def _sequences(
         )
         concrete = isinstance(value, list | tuple | np.ndarray | jax.Array)
         if is_number and concrete and not isinstance(value, jax.core.Tracer):
-            entries = np.asarray(value)
+            try:
+                entries = np.asarray(value)
+            except ValueError:  # lists of several lengths, which the factory refuses
+                continue
             if entries.ndim == 1 and entries.dtype.kind in "iuf":
                 found[name] = tuple(entries.tolist())
     return found

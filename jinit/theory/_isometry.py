@@ -90,7 +90,7 @@ def jacobian_spectrum(
     """
     check_sigmas(sigma_w, 0.0)
     errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
-    errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_integer("depth", depth, low=1, high=10**9, fix="use 10")
     errors.check_choice("weights", weights, _WEIGHTS)
     sigma_w, q = jnp.broadcast_arrays(floating(sigma_w), floating(q))
     table = moment_table(activation)
@@ -161,7 +161,7 @@ def isometric_point(
     >>> bool(1.0 < sigma_w**2 < 1.05 and 0 < sigma_b < 0.02)
     True
     """
-    errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_integer("depth", depth, low=1, high=10**9, fix="use 10")
     errors.check_scalar("variance", variance, low=0.0, open_low=True, fix="use 0.25")
     line, spread = _spread_on_critical_line(activation)
     enough = depth * spread <= variance

@@ -196,6 +196,8 @@ def make(
     -0.2
     """
     chosen = get(optimizer) if isinstance(optimizer, str) else optimizer
+    if not callable(chosen):
+        raise errors.wrong_type("optimizer", optimizer, "a name of names()", "use 'adam'")
     if not callable(learning_rate):
         errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
     errors.check_number("momentum", momentum, low=0.0, high=0.999999, fix="try 0.9")
