@@ -168,9 +168,12 @@ def test_leaves_of_a_torch_module_of_ones_own_are_not_guessed():
         parameters.assign(tree, "torch", host="torch", layers=layers)
 
 
-def test_leaves_of_a_reparametrized_torch_layer_are_not_guessed():
+def test_leaves_of_a_reparametrized_torch_layer_are_its_kernel_its_norms_and_its_bias():
     normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 3))
-    with pytest.raises(ValueError, match=r"'bias'.*no layer.*'vector'"):
-        parameters.assign(
-            frameworks.shapes(normed), "torch", host="torch", layers=frameworks.layers(normed)
-        )
+    found = parameters.assign(
+        frameworks.shapes(normed), "torch", host="torch", layers=frameworks.layers(normed)
+    )
+    scale, direction = (f"parametrizations.weight.original{index}" for index in (0, 1))
+    rules = {each.leaf: each.rule for each in found}
+    assert rules == {"bias": "torch", scale: "norm", direction: "torch"}
+    assert {each.leaf: each.fan_in for each in found}["bias"] == 4
