@@ -33,6 +33,8 @@ _STYLES = {
     "lower": "bold",
 }
 _VERDICT_WIDTH = 12
+# Root mean square of regression targets beyond which the loading of data warns, too.
+_LARGE_TARGETS = 10
 # Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
 # verdict always stay.
 _EXPENDABLE = ("mean −", "steps to", "without", "diverged", "−")
@@ -79,10 +81,12 @@ def print_table(
     console = open_console(stream)
     # If only some runs of an arm diverged, a further column shows the median of its other runs.
     partly = any(0 < item.diverged < item.runs for item in summaries)
-    headings = _headings(table, metric, comparisons, across, partly)
+    # A regression has no target accuracy.
+    timed = "steps_to_target" in table.columns and not undefined(table, "steps_to_target")
+    headings = _headings(table, metric, comparisons, across, partly, timed)
     by_arm = {(tuple(item.cell.items()), item.arm): item for item in comparisons}
     rows = [
-        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons, partly)
+        _row(item, by_arm.get((tuple(item.cell.items()), item.arm)), comparisons, partly, timed)
         for item in summaries
     ]
     titles = [[_cell_text(item.cell), *[""] * (len(headings) - 1)] for item in summaries]
@@ -102,13 +106,19 @@ def print_table(
 
 
 def _headings(
-    table: Table, metric: str, comparisons: list[Comparison], across: str, partly: bool
+    table: Table,
+    metric: str,
+    comparisons: list[Comparison],
+    across: str,
+    partly: bool,
+    timed: bool,
 ) -> list[str]:
     target = table.settings.get("grid", {}).get("target_accuracy", "target")
     headings = [across, "diverged/runs", f"{words(metric)} [95 %]"]
     if partly:
         headings.append("without diverged")
-    headings.append(f"steps to {target}")
+    if timed:
+        headings.append(f"steps to {target}")
     if comparisons:
         baseline = comparisons[0].baseline
         headings += [f"− {baseline}", f"mean − {baseline}", "verdict"]
@@ -120,6 +130,7 @@ def _row(
     comparison: Comparison | None,
     comparisons: list[Comparison],
     partly: bool,
+    timed: bool,
 ) -> list[str]:
     steps = summary.steps_to_target
     diverged = f"{summary.diverged}/{summary.runs}"
@@ -130,9 +141,9 @@ def _row(
     ]
     if partly:
         row.append(escaped(interval_text(summary.without_diverged)))
-    if math.isnan(steps):
+    if timed and math.isnan(steps):
         row.append(MISSING)
-    else:
+    elif timed:
         row.append(f"{steps:g}" if math.isfinite(steps) else "not reached")
     if not comparisons:
         return row
@@ -189,6 +200,7 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
         f"{words(metric)}: median over all seeds; a run that diverged with outputs that are not"
         " finite counts as the worst."
     ]
+    notes += _data_notes(table, metric)
     notes += _target_notes(table)
     lacking = _cells_without(table, metric)
     if lacking:
@@ -215,6 +227,23 @@ def _comparison_notes(comparisons: list[Comparison]) -> list[str]:
     ]
     if any(math.isinf(item.result.difference.low) for item in comparisons):
         notes.append("[−∞, ∞]: so few pairs allow no 95 % interval of ranks; six are the fewest.")
+    return notes
+
+
+def _data_notes(table: Table, metric: str) -> list[str]:
+    """What a constant prediction reaches, and targets so large that training diverges."""
+    notes = []
+    for name, described in table.settings.get("data", {}).items():
+        share = described.get("majority_share")
+        if share is not None and "accuracy" in metric:
+            notes.append(f"{name}: predicting the most frequent class alone gives {share:.3f}.")
+        size = described.get("target_rms", 0.0)
+        if size > _LARGE_TARGETS:
+            notes.append(
+                f"{name}: the targets have a root mean square of {size:.3g}, so the squared loss"
+                f" starts near {size**2:.2g} and common learning rates diverge; standardize the"
+                " targets: (y − mean) / standard deviation."
+            )
     return notes
 
 

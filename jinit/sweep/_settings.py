@@ -138,7 +138,21 @@ def _data(dataset: Dataset) -> dict[str, Any]:
         "train": list(np.shape(dataset.x_train)),
         "test": list(np.shape(dataset.x_test)),
         "fingerprint": fingerprint(dataset),
+        **_scale(dataset),
     }
+
+
+def _scale(dataset: Dataset) -> dict[str, float]:
+    """What a constant prediction reaches, or the size of the targets.
+
+    ``majority_share`` is the share of the test examples that belong to their most frequent class;
+    ``target_rms`` is √E y² of the training targets of a regression.
+    """
+    if dataset.task == "regression":
+        y = np.asarray(dataset.y_train, np.float64)
+        return {"target_rms": float(np.sqrt(np.square(y).mean()))}
+    counts = np.unique(np.asarray(dataset.y_test), return_counts=True)[1]
+    return {"majority_share": float(counts.max() / counts.sum())}
 
 
 def _model(model: Model, shapes: Any, *, own: bool) -> dict[str, Any]:

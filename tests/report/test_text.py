@@ -139,3 +139,36 @@ def test_an_option_of_another_kind_of_result_is_refused():
         report.show(None)
     with pytest.raises(ValueError, match="metric"):
         report.show(jinit.plan(jinit.Grid(dataset="xor")), metric="test_loss")
+
+
+def printed(table, **options):
+    out = io.StringIO()
+    report.show(table, stream=out, **options)
+    return " ".join(out.getvalue().split())
+
+
+def test_an_accuracy_stands_beside_what_the_most_frequent_class_gives():
+    y = np.repeat([0, 1], [70, 30])
+    x = np.random.default_rng(0).normal(size=(100, 3)).astype("f4")
+    grid = jinit.Grid(steps=2, seeds=2, depth=1, width=4)
+    table = jinit.run(grid, data=(x[:60], y[20:80], x[:40], y[np.r_[0:28, 80:92]]))
+    (described,) = table.settings["data"].values()
+    assert described["majority_share"] == 28 / 40
+    assert "predicting the most frequent class alone gives 0.700" in printed(table)
+    assert "most frequent class" not in printed(table, metric="test_loss")
+    assert "steps to 0.9" in printed(table)
+
+
+@pytest.mark.filterwarnings("ignore:the targets y")
+@pytest.mark.parametrize(("scale", "said"), [(1.0, False), (300.0, True)])
+def test_a_regression_has_no_steps_to_target_and_says_that_its_targets_are_large(scale, said):
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("f4")
+    y = scale * np.where(x[:, 0] > 0, np.linspace(0.9, 1.1, 40), -1.0)
+    table = jinit.run(jinit.Grid(steps=2, seeds=2, depth=1, width=4), data=(x, y))
+    (described,) = table.settings["data"].values()
+    assert described["target_rms"] == pytest.approx(scale, rel=0.1)
+    near = described["target_rms"] ** 2
+    text = printed(table)
+    assert "steps to" not in text
+    assert ("standardize the targets" in text) == said
+    assert (f"starts near {near:.2g}" in text) == said
