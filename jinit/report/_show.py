@@ -76,10 +76,10 @@ def show(
       TypeError: the result is of no known kind; a Profile without ``model``.
       MissingExtraError: rich is not installed.
 
-    >>> import jinit
+    >>> import jinit, numpy as np
     >>> show(jinit.plan(jinit.Grid(dataset="xor", depth=1, seeds=2)))  # doctest: +ELLIPSIS
     2 runs in 1 training program · ...
-    >>> show(jinit.audit({"a/kernel": jinit.initializers.zeros(None, (4, 4))}))
+    >>> show(jinit.audit({"a": {"kernel": np.full((4, 4), np.nan)}}))
     ... # doctest: +ELLIPSIS
     a/kernel ...
     """
