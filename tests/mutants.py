@@ -168,7 +168,7 @@ MUTANTS = [
     M("audit: equal entries never by chance", "auditing/_copies.py", "entries * math.log(max(equal, 1 / size**2))", "entries * math.log(1 / size**2)", f"{LEAVES}::test_what_repeats_by_chance_or_on_purpose_is_no_copy"),
     M("audit: tied leaves duplicated", "auditing/_copies.py", "if np.may_share_memory(one.values, other.values) or", "if", f"{LEAVES}::test_leaves_that_share_memory_or_are_no_draws_are_not_duplicated"),
     M("audit: smooth tables duplicated", "auditing/_copies.py", "return not _is_smooth(leaf) and", "return", f"{LEAVES}::test_leaves_that_share_memory_or_are_no_draws_are_not_duplicated"),
-    M("audit: leftover memory not seen", "auditing/_scales.py", "if top > HUGE:", "if top > 1e40:", f"{LEAVES}::test_entries_out_of_all_proportion"),
+    M("audit: leftover memory not seen", "auditing/_scales.py", "if top > OUTSIZED:", "if top > 1e40:", f"{LEAVES}::test_entries_out_of_all_proportion"),
     M("audit: junk beside small entries", "auditing/_scales.py", "elif top > ratio * middle:", "elif False:", f"{LEAVES}::test_entries_out_of_all_proportion"),
     M("audit: zero scales not seen", "auditing/_audit.py", "if is_scale(leaf)], least=1", "if is_scale(leaf)], least=99", f"{LEAVES}::test_scales_that_are_mostly_zero"),
     M("audit: σ² leaves the floats", "auditing/_leaves.py", "scaled = entries / largest", "scaled, largest = entries, 1.0", f"{LEAVES}::test_float64_kernels_of_any_size"),

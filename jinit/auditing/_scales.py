@@ -26,9 +26,9 @@ from jinit.parameters._patterns import leaf_name
 # of special networks up to 3: their σ may be one that a usual rule has with mistaken fans.
 _STANDARD_ERRORS, _SPECIAL_ERRORS = 6, 3
 _SIGMA_SOURCE = "six standard errors of log σ from the sample's kurtosis, at least 0.5 %"
-# No rule gives an entry beyond HUGE; a draw is within a factor _RATIO of its median, and tables of
-# wavelengths and decay rates are within _TABLE_RATIO of theirs. Leftover memory is in neither.
-HUGE, _RATIO, _TABLE_RATIO = 1e6, 1e4, 1e6
+# No rule gives an entry beyond OUTSIZED. A draw is within a factor _RATIO of its median, and tables
+# of wavelengths and decay rates are within _TABLE_RATIO of theirs. Leftover memory is in neither.
+OUTSIZED, _RATIO, _TABLE_RATIO = 1e6, 1e4, 1e6
 # LayerScale starts at 1e-6 (Touvron et al. 2021); below this, a scale or an embedding is lost.
 TINY = 1e-8
 # Largest scalar product of two rows, as a share of their squared length. Four random rows are below
@@ -57,8 +57,8 @@ def disproportion(leaf: Leaf, sample: Moments, fixes: Fixes) -> Finding | None:
     sizes = np.abs(leaf.entries)
     middle = float(np.median(sizes[sizes > 0]))
     ratio = _RATIO if leaf.is_kernel or leaf.is_embedding else _TABLE_RATIO
-    if top > HUGE:
-        evidence, threshold = f"the largest entry is {top:.3g}", f"|w| <= {HUGE:g}"
+    if top > OUTSIZED:
+        evidence, threshold = f"the largest entry is {top:.3g}", f"|w| <= {OUTSIZED:g}"
     elif top > ratio * middle:
         evidence = f"the largest entry, {top:.3g}, is {top / middle:.2g} times the median"
         threshold = f"largest |w| <= {ratio:g} × median of |w| > 0"

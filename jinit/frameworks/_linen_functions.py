@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import jax
 
-from jinit.frameworks._common import comes_from
 from jinit.frameworks._modes import checked, mode_flags
 from jinit.models import Model
 from jinit.train import StatefulApply
@@ -134,12 +133,14 @@ def _in_evaluation(
     context: InterceptorContext,
 ) -> PyTree:
     """Calls Dropout and BatchNorm as in evaluation, whatever mode they were built with."""
+    from flax import linen as nn
+
     module = context.module
     if context.method_name != "__call__":
         return call(*args, **kwargs)
-    if comes_from(module, "flax.linen", "Dropout"):
+    if isinstance(module, nn.Dropout):
         return args[0] if args else kwargs["inputs"]
-    if comes_from(module, "flax.linen", "BatchNorm") and module.use_running_average is False:
+    if isinstance(module, nn.BatchNorm) and module.use_running_average is False:
         # The instance belongs to this call: Flax clones the user's modules when it binds them.
         object.__setattr__(module, "use_running_average", True)
     return call(*args, **kwargs)

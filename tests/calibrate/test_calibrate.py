@@ -388,8 +388,8 @@ def test_tied_embeddings_are_seen():
         (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda: 1.0), ValueError, "loss"),
         (lambda m, p, x: calibrate.gradinit(KEY, m, p, x, lambda z: z.argmax()), ValueError,
          "one real number"),
-        (lambda m, p, x: calibrate.Calibration("foo", None), ValueError, "calibration 'foo'"),
-        (lambda m, p, x: calibrate.Calibration("lsuv", None, (("foo", 1),)), ValueError,
+        (lambda m, p, x: calibrate.Calibration("foo", "zeros"), ValueError, "calibration 'foo'"),
+        (lambda m, p, x: calibrate.Calibration("lsuv", "zeros", (("foo", 1),)), ValueError,
          "option of lsuv 'foo'"),
     ],
 )  # fmt: skip
