@@ -10,6 +10,7 @@
 #   3.15.1    .2500                     32: the inputs of one output, read from the equation
 #
 # A network that is built by the same code therefore starts from other weights after a minor release.
+#
 # Prints both numbers and exits 0 while they are as above, 1 if one of them changed.
 set -euo pipefail
 folder=$(mktemp -d)
