@@ -29,7 +29,12 @@ PAGES = {
     "changes": ROOT / "CHANGELOG.md",
 }
 # Public modules inside a room.
-INSIDE = ("jinit.train.losses", "jinit.train.optimizers", "jinit.report.plots")
+INSIDE = (
+    "jinit.train.losses",
+    "jinit.train.optimizers",
+    "jinit.train.schedules",
+    "jinit.report.plots",
+)
 
 
 def rooms() -> list[str]:

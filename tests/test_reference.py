@@ -21,7 +21,8 @@ import jinit
 ROOT = Path(__file__).parent.parent
 ROOMS = [name for name in jinit.__all__ if isinstance(getattr(jinit, name), types.ModuleType)]
 MODULES = [f"jinit.{name}" for name in ROOMS]
-MODULES += ["jinit.train.losses", "jinit.train.optimizers", "jinit.report.plots"]
+MODULES += [f"jinit.train.{name}" for name in ("losses", "optimizers", "schedules")]
+MODULES += ["jinit.report.plots"]
 # Rooms whose functions come from the literature. (The registry holds an initializer's source.)
 CITED = ("theory", "calibrate", "stats")
 NOT_FROM_THE_LITERATURE = ("get", "names", "register", "in_float64", "condition_number")

@@ -168,6 +168,10 @@ def describe(
     if comes_from(module, "flax", "LoRA") and {"lora_a", "lora_b"} <= set(leaves):
         return {leaf: replace(_layout("dense"), layer=f"LoRA.{leaf}") for leaf in leaves}
     kernel = leaves.get("kernel")
+    if comes_from(module, "jinit.models", "_Layer") and kernel is not None:
+        # A layer of jinit's MLP. The model itself starts the scale and shift of its layer norm.
+        dense = _dense(module, tuple(kernel.shape))
+        return {} if dense is None else _with_bias(replace(dense, layer="MLP"), kernel)
     if "embedding" in leaves:
         embedding = stacked(_layout("embedding"), 2, leaves["embedding"].shape)
         return (
@@ -179,8 +183,11 @@ def describe(
     layout = describe_kernel(module, tuple(kernel.shape)) if describe_kernel else None
     if layout is None:
         return {}
-    layout = replace(layout, layer=name)
-    return {**named, "kernel": layout, "bias": bias_of(layout, tuple(kernel.shape))}
+    return {**named, **_with_bias(replace(layout, layer=name), kernel)}
+
+
+def _with_bias(layout: Layout, kernel: Array | nnx.Param[Array]) -> dict[str, Layout]:
+    return {"kernel": layout, "bias": bias_of(layout, tuple(kernel.shape))}
 
 
 def _dense(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:

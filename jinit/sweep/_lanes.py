@@ -145,7 +145,7 @@ class LaneIndex:
         """The place of each lane in the order of the grid, ``(len(numbers),)``.
 
         >>> arms = {"bias_initializer": ("zeros", "ones"), "initializer": ("he_normal",)}
-        >>> index = LaneIndex(Grid(seeds=4), arms, 2)
+        >>> index = LaneIndex(Grid(seeds=4, **arms), arms, 2)
         >>> index.order(np.arange(8)).tolist()
         [0, 1, 4, 5, 2, 3, 6, 7]
         """

@@ -226,3 +226,14 @@ def test_default_draws_of_linen_cells(name):
 def test_default_draws_of_linen(index):
     module, x = DEFAULTS[index]
     compare(module.init(K, x)["params"], frameworks.layers(module, x), "flax")
+
+
+def test_layers_of_an_mlp_inside_another_module_are_known():
+    doubled = models.Antisymmetric(models.MLP(features=(16, 4)))
+    layouts = frameworks.layers(doubled, jnp.zeros((2, 8)))
+    fans = {path: (one.fan_in, one.fan_out) for path, one in layouts.items() if "bias" in path}
+    assert fans == {
+        f"{tree}/{layer}/bias": pair
+        for tree in ("plus", "minus")
+        for layer, pair in (("hidden_0", (8, 16)), ("output", (16, 4)))
+    }

@@ -48,6 +48,8 @@ def test_the_profile_that_the_cases_start_from_is_healthy():
          {"gradient_norm": [100, 1, 1, 1]}),
         ("HUGE", 10, "10", "exploding forward", "relu",
          {"second_moment": [100] * 4, "input_variance": [100] * 4}),
+        ("SMALL", 0.1, "0.1", "small inputs", "relu",
+         {"second_moment": [0.05] * 4, "input_variance": [0.05] * 4}),
         ("DEAD", 0.2, "20%", "dead units", "relu", {"dead": [0, 0.3, 0, 0]}),
         ("SATURATED", 0.2, "20%", "saturated", "tanh", {"saturated": [0, 0.3, 0, 0]}),
         ("SATURATED", 0.2, "60%", "saturated", "relu6", {"saturated": [0, 0.7, 0, 0]}),
