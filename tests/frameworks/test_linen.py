@@ -20,7 +20,7 @@ from draws import (
 )  # fmt: skip
 
 import jinit
-from jinit import frameworks, parameters
+from jinit import frameworks, models, parameters
 
 pytestmark = pytest.mark.slow
 
