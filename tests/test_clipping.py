@@ -304,7 +304,7 @@ def test_updates_and_derivatives_are_those_of_optax(ours, theirs):
             np.testing.assert_allclose(ours_, exact, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [*KINDS, "per_example"])
 def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind):
     tree = random_tree(3, shapes={"a": (3, 2), "b": (3, 4)})

@@ -80,7 +80,7 @@ def test_the_command(capsys):
     assert "did you mean 'zero_weights'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_failed_experiment_does_not_stop_the_others(tmp_path, capfd):
     names = ["clip_theory", "zero_wieghts", "linear_modes"]
     assert command.run_all(names, harness.Scale("small"), tmp_path) == 1

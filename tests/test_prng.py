@@ -17,7 +17,7 @@ def words(keys):
     return np.asarray(jax.random.key_data(keys))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @hypothesis.given(SEEDS, SHAPES, st.sampled_from(["uint8", "uint16", "uint32"]))
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_bits(seed, shape, dtype):

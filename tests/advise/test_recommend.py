@@ -10,7 +10,7 @@ from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_initializer_that_keeps_the_signal_is_first():
     found = advise.recommend(
         MLP(features=(48,) * 12 + (4,)), 48, seeds=4,
@@ -35,7 +35,7 @@ def test_initializers_that_let_nothing_through_are_last():
         assert each.reason.startswith("signal is 0 in 100 % of networks")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_inputs_that_become_parallel_count():
     """He's ReLU brings inputs together, as 1/l²; a chaotic tanh network keeps them apart."""
     relu, tanh = (
@@ -59,7 +59,7 @@ def test_the_candidates_of_theory_are_measured():
     assert {"he_normal", "edge_of_chaos", "scaled_for", "orthogonal"} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_activations_may_have_arguments():
     model = MLP((16, 16, 4), activation="leaky_relu(0.3)")
     found = {each.initializer: each for each in advise.recommend(model, 16, seeds=2)}
@@ -67,7 +67,7 @@ def test_activations_may_have_arguments():
     assert exact.forward == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_prints_the_ranking(capsys):
     arguments = ["recommend", "--depth", "6", "--width", "16", "--seeds", "2", "--initializer"]
     assert main([*arguments, "he_normal", "lecun_normal"]) == 0

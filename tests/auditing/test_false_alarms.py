@@ -39,7 +39,7 @@ def alarms(numbers, kind):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["none", "named", "functions"])
 def test_ten_healthy_trees(kind):
     assert alarms(range(3, 200, 21), kind) == []

@@ -44,7 +44,7 @@ def test_analytic_calibration_leaves_what_theory_does_not_know(x):
     np.testing.assert_array_equal(changed["output"]["kernel"], params["output"]["kernel"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("make", [MLP, lambda f: models.ResidualMLP(f[0], 2, f[-1])])
 def test_analytic_calibration_leaves_what_no_factor_helps(make, x):
     model = make((16, 16, 4))
@@ -116,7 +116,7 @@ def test_analytic_calibration_of_other_models_takes_their_activation():
         calibrate.analytic(KEY, MLP(features=(4,)), drawn_params, vectors, activation="tanh")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("target", [1.0, 0.25])
 def test_analytic_calibration_of_a_residual_network_is_its_recursion(target):
     """Every branch adds a pre-activation of the target's length to the stream."""
@@ -138,7 +138,7 @@ def test_analytic_calibration_of_a_residual_network_is_its_recursion(target):
     assert found["stem/kernel"] == pytest.approx(stem, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_of_skips_that_end_in_an_activation(x):
     """h_l = h_{l−1} + relu(z_l): means add up too, so E h² grows faster than by E relu²."""
     model = MLP(features=(256, 256, 256, 64), residual=True)
@@ -179,7 +179,7 @@ def test_analytic_calibration_of_doubled_normalized_and_attentive_networks():
         np.testing.assert_allclose(again.before, 1, atol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_drawn_calibration_agrees_with_theory_and_counts_each_bias(x):
     """A captured model does not say its φ; the same network as an MLP is known to theory."""
     model = MLP(features=(512, 512, 512, 256), activation="gelu")
@@ -248,7 +248,7 @@ class Positions(nn.Module):
         return nn.Dense(64)(nn.relu(Placed(name="placed")(x)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_knows_what_a_kernel_does_not_decide():
     vectors = jax.random.normal(jax.random.key(1), (16, 24))
     for model, layer in ((Scaled(), "Dense_1"), (Bent(), "Wrapped_0")):

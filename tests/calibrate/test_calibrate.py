@@ -95,7 +95,7 @@ def test_within_layer_standardizes_every_unit(name, x):
     assert bool(trace.converged.all())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_between_layers_gives_one_rate_and_keeps_the_function(x):
     model = MLP(features=(48,) * 8 + (10,))
     params, _ = calibrate.within_layer(KEY, model, drawn(model, x), x)
@@ -181,7 +181,7 @@ def test_gradinit_lowers_the_loss_after_one_step(x, digits):
     assert lowered >= 9
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_metainit_of_a_model_with_one_output(x):
     model = MLP(features=(16, 16, 16, 1), activation="tanh")
     params = jax.tree.map(lambda w: 4 * w, drawn(model, x))

@@ -118,7 +118,7 @@ class Squashed(nn.Module):
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_tells_what_is_linear_in_a_shared_kernel(calls):
     """Of any size of inputs; what is not linear stays as it is, as where nothing is shared."""
 
@@ -142,7 +142,7 @@ def test_analytic_tells_what_is_linear_in_a_shared_kernel(calls):
     assert bool(trace.converged.all())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_learnt_norms_take_a_shared_kernel_once():
     model = Again()
     _, trace = calibrate.metainit(KEY, model, drawn(model, 3.0), X)

@@ -273,7 +273,7 @@ def test_lanes_made_on_demand_are_only_made_once():
     assert source.taken == [[0, 1], [2, 3], [4, 4]]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(240)
 def test_batched_qr_on_two_threads_does_not_hang():
     from jinit import initializers

@@ -173,7 +173,7 @@ def test_no_layer_is_taken_for_a_jinit_mlp():
     np.testing.assert_array_equal(outputs, Net().apply({"params": params}, X))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_convolutions_and_shared_layers():
     class Net(nn.Module):
         @nn.compact
@@ -232,7 +232,7 @@ def test_bad_models():
         frameworks.capture(Scanned(), X)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_equinox_units_are_channels():
     eqx = pytest.importorskip("equinox")
     mlp = eqx.nn.MLP(4, 3, 8, 2, key=jax.random.key(0))

@@ -68,6 +68,7 @@ def test_equinox_attention_and_cells_have_layers():
         np.testing.assert_allclose(gate @ gate.T, np.eye(16), atol=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("side", SIDES)
 def test_gates_of_equinox(side):
     for kind, module in (

@@ -129,6 +129,7 @@ def test_attention_of_keras():
     with_unit_variance(jax.vmap(outputs)(trees))
 
 
+@pytest.mark.full
 def test_default_draws_of_keras():
     keras.utils.set_random_seed(3)
     for layer, shape in (

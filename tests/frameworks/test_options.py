@@ -193,7 +193,7 @@ def test_lora_starts_as_the_layer_it_adapts():
         assert layers[second].fans((48, 400)).fan_in == 48
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_default_draws_of_keras_layers_with_options():
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(3)

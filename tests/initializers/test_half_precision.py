@@ -95,7 +95,7 @@ def expected(law, dtype):
     return np.diff(below, prepend=0.0, append=1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("spec", "shape"), CASES, ids=[spec for spec, _ in CASES])
 def test_moments_tails_and_kolmogorov(spec, shape, dtype):

@@ -126,7 +126,7 @@ def fans(spec, shape):
     return math.prod(shape[:-1]), field * shape[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("spec", LAWS)
 def test_one_entry(spec):
     for shape, dtype in itertools.product(SHAPES, DTYPES):
@@ -364,7 +364,7 @@ def test_haar_law(method):
     assert stats.kstest(q[:, 7, 0], coordinate(8).cdf).pvalue > PER_TEST
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_householder_shapes_and_axes():
     for shape, axis in itertools.product([(3, 3, 4, 6), (5, 4)], (-1, 0)):
         made = initializers.orthogonal(2.0, axis, method="householder")
@@ -468,7 +468,7 @@ def test_a_bias_with_its_kernels_fan():
     assert made.law((5000,)).high == pytest.approx(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_reflection_has_numbers_of_its_own():
     """The Gaussian directions behind Q, found again by a QR decomposition of Qᵀ itself."""
     n = 80

@@ -52,7 +52,7 @@ def test_against_numpy(features, options):
     np.testing.assert_allclose(model.apply({"params": params}, X), expected, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("options", [{}, {"residual": True, "layer_norm": True}])
 def test_scanned_layers_are_the_unrolled_ones(options, monkeypatch):
     model = models.MLP((8,) * 70 + (3,), "tanh", **options)

@@ -19,7 +19,7 @@ def held(measured, expected, depth=6, width=96):
     return probes.beside(profile, theory.predict(model, x, kernel=initializers.get(expected)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_agreement_is_silent():
     assert held("fan_in_normal(k=1.5)", "fan_in_normal(k=1.5)").findings[0].ok
 
@@ -43,7 +43,7 @@ def test_another_network_is_refused():
         probes.beside(profile, other)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_shows_both(capsys):
     arguments = ["probe", "--depth", "4", "--width", "32", "--seeds", "8", "--theory"]
     assert main(arguments) == 0

@@ -75,7 +75,7 @@ def test_the_ntk_is_that_of_the_parameter_jacobian():
     assert float(ntk_condition_number(apply, params, twice)) > 1e6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("examples", [1, 2, 5])
 def test_kernels_of_many_parameters_lose_no_digits(examples):
     """A product of this length that is added term by term in float32 is off by 3·10⁻²."""
@@ -95,7 +95,7 @@ def test_the_largest_eigenvalue_of_many_parameters_loses_no_digits():
     assert float(found) == pytest.approx(3.0, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_largest_eigenvalue_is_that_of_the_hessian():
     apply, params = made((6, 6, 3), "glorot_uniform", activation="tanh")
     flat, rebuild = ravel_pytree(params)

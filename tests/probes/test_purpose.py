@@ -34,7 +34,7 @@ def by_path(params, factors):
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero"])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -90,7 +90,7 @@ def test_a_residual_network_whose_stem_is_zero_is_not_healthy():
     assert not any(f.ok for f in verdict(model, lambda params: by_path(params, {"stem": 0.0})))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_inputs_whose_squares_leave_float32_are_named():
     model = MLP(features=(32, 32, 10), activation="relu")
     (finding,) = verdict(model, lambda params: params, x=1e-30 * X)

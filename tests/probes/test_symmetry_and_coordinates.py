@@ -70,7 +70,7 @@ def test_projections_find_near_duplicates(share, scale):
     assert biased == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_units_of_few_weights_are_no_near_duplicates():
     """4,096 numbers lie within 1 % of one another by chance."""
     x = jax.random.normal(jax.random.key(1), (16, 1))
@@ -91,7 +91,7 @@ def test_a_tolerance_that_float32_cannot_tell_is_refused():
         duplicate_units(jnp.ones((3, 3)), projections=16)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("rules", "start", "end"),
     [
@@ -152,7 +152,7 @@ def mlp(width):
     return models.MLP(features=(width, width, 4), activation="relu")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_standard_parameterization_under_adam_explodes_with_width():
     # Adam moves every weight by the learning rate: fan_in weights of one sign add up, z ~ width.
     found = probes.coordinate_check(
@@ -166,7 +166,7 @@ def test_standard_parameterization_under_adam_explodes_with_width():
     assert all(0.7 < slope.low < slope.high < 1.3 for slope in deep)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_rates_that_fall_with_width_are_flat():
     def optimizer(width):
         rates = {

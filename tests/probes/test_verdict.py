@@ -173,7 +173,7 @@ def findings_of(rules, seeds=2, **options):
 BASE = {"*/kernel": "he_normal", "*/bias": "zeros"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_dead_layer_in_the_middle_is_named():
     found = findings_of({"hidden_1/bias": "constant(-50.0)", **BASE})
     assert found["dead units"].where == "hidden_1"
@@ -184,7 +184,7 @@ def test_a_zero_output_layer_is_a_choice():
     assert list(findings_of({"output/kernel": "zeros", **BASE})) == ["healthy"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_relu6_dies_and_does_not_saturate():
     assert list(findings_of(BASE, activation="relu6")) == ["healthy"]
     assert "dead units" in findings_of(
@@ -207,7 +207,7 @@ def seen(activation, kernel, *, depth=4, width=64, scale=1.0):
     return profile, {f.kind: f for f in probes.verdict(captured, profile, activation=activation)}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_network_that_overflows_explodes_and_does_nothing_else():
     """Its gradients are not 0 and its units not dead: they are not numbers."""
     profile, found = seen("relu", "normal(1.0)", depth=60, width=128)

@@ -103,7 +103,7 @@ def test_calibrations_that_look_at_labels_take_the_sweeps_own():
         jinit.run(jinit.Grid(initializer="output_bias(he_normal)", **regression))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_residual_and_doubled_networks_start_at_chance(digits):
     deep = models.ResidualMLP(width=16, blocks=12, outputs=10)
     arms = ("he_normal", "fixup(he_normal)", "skipinit(he_normal)")

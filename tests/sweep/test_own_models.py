@@ -334,7 +334,7 @@ class Positions(nn.Module):
         return nn.Dense(3, name="out")(x.reshape(x.shape[0], -1))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_leaves_that_no_rule_names_keep_the_models_own_start():
     grid = jinit.Grid(initializer=("he_normal", "zeros"), seeds=3, gain=(1.0, 2.0), **GRID)
     (program,) = plan(grid, model=Positions(), data=(SEQUENCES, Y)).programs

@@ -45,7 +45,7 @@ def loop(optimizer, seed):
     return float(loss(model.apply(params, iris.x_test), iris.y_test))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_is_the_loop_of_optax_with_its_schedule():
     decay = optax.exponential_decay(1.0, 5, 0.5)
     grid = jinit.Grid(**GRID, learning_rate=0.3, schedule=("warmup_cosine(warmup=0.2)", decay))

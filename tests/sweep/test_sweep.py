@@ -162,7 +162,7 @@ def test_label_noise_gain_decay_and_clip_do_something():
     assert np.median(noisy.select(label_noise=0.0)["test_accuracy"]) > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_grid_in_which_everything_diverges():
     grid = jinit.Grid(
         **SMALL | {"depth": 30},
@@ -301,7 +301,7 @@ def test_lane_index_gives_every_combination_once():
     assert len(rows) == 72
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(280)
 def test_two_hundred_threaded_sweeps_with_orthogonal_layers_do_not_hang():
     grid = {**SMALL, "initializer": "orthogonal", "steps": 3, "depth": 4, "width": 16}
@@ -333,7 +333,7 @@ def test_a_bias_rule_may_use_the_kernels_fan():
     assert np.isfinite(jinit.run(grid)["test_loss"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_independent_noise_of_a_callable_does_not_depend_on_the_process():
     code = """
 import jax, jinit

@@ -143,7 +143,7 @@ def test_jacobian_spectra_against_sampled_products(name, weights, sigma_w, q, ex
     assert float(seen.mean()) == pytest.approx(expected, rel=0.12, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_isometry_is_for_smooth_saturating_activations():
     assert theory.isometry("tanh").attainable
     assert theory.isometry("erf").attainable
@@ -244,7 +244,7 @@ def test_linearized_loss_is_gradient_descent_on_the_kernel():
     assert float(theory.condition_number(kernel)) == pytest.approx(values[-1] / values[0], rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "erf", "leaky_relu(0.2)", "tanh"])
 def test_kernels_jit_and_have_derivatives(name):
     def trace(sigma_w):

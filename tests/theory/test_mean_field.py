@@ -366,7 +366,7 @@ def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
     np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_infinite_depth_scales_have_the_derivative_0_and_not_nan():
     def of_sigma_w(sigma_w):
         return theory.depth_scales("identity", sigma_w).xi_gradient

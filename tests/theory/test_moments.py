@@ -303,7 +303,7 @@ def test_float32_loses_few_digits():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@pytest.mark.slow
+@pytest.mark.full
 def test_half_precision_is_computed_in_float32(dtype):
     one, half = jnp.ones((), dtype), jnp.asarray(0.5, dtype)
     x = jnp.eye(3, 4, dtype=dtype)

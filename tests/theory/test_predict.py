@@ -22,7 +22,7 @@ def measured(model, rules, x, seeds):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("activation", "kernel", "bias", "options"),
     [("relu", "he_normal", "zeros", {}), ("tanh", "fan_in_normal(k=2.0)", "normal(0.2)", {}),
@@ -150,7 +150,7 @@ def test_the_phase_command(capsys, tmp_path):
     assert main(["phase", "--out", str(file), "--weight-variance", "2", "1"]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
     """ReLU's χ₁ passes 1 at σ_w² = 2, but only at σ_b = 0 has a length to be critical at."""
     sigma_w = np.sqrt([1.5, 1.9, 2.1, 2.5])
