@@ -132,10 +132,14 @@ def targets_as_float32(name: str, y: np.ndarray) -> np.ndarray:
     return as_float32(name, y, _SCALED)
 
 
+# Root mean square of regression targets beyond which common learning rates diverge.
+LARGE_TARGETS = 10.0
+
+
 def large_targets(y: np.ndarray) -> str | None:
     """What to say of regression targets that are far from order 1."""
     size = float(np.sqrt(np.square(y, dtype=np.float64).mean()))
-    if not size > 10:
+    if not size > LARGE_TARGETS:
         return None
     return (
         f"the targets y have a root mean square of {size:.3g}: the squared loss and its gradients "

@@ -8,6 +8,7 @@ from typing import TextIO
 
 import numpy as np
 
+from jinit.data._arrays import LARGE_TARGETS
 from jinit.report._console import (
     Console,
     JustifyMethod,
@@ -33,8 +34,6 @@ _STYLES = {
     "lower": "bold",
 }
 _VERDICT_WIDTH = 12
-# Root mean square of regression targets beyond which the loading of data warns, too.
-_LARGE_TARGETS = 10
 # Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
 # verdict always stay.
 _EXPENDABLE = ("mean −", "steps to", "without", "diverged", "−")
@@ -238,7 +237,7 @@ def _data_notes(table: Table, metric: str) -> list[str]:
         if share is not None and "accuracy" in metric:
             notes.append(f"{name}: predicting the most frequent class alone gives {share:.3f}.")
         size = described.get("target_rms", 0.0)
-        if size > _LARGE_TARGETS:
+        if size > LARGE_TARGETS:
             notes.append(
                 f"{name}: the targets have a root mean square of {size:.3g}, so the squared loss"
                 f" starts near {size**2:.2g} and common learning rates diverge; standardize the"

@@ -89,9 +89,7 @@ def describe(
         },
         "matmul_precision": "highest",
         "x64": bool(jax.config.read("jax_enable_x64")),
-        "jax": {
-            name: value if _is_plain(value) else str(value) for name, value in switches.items()
-        },
+        "jax": switches,
         "environment": {name: os.environ.get(name, "") for name in _VARIABLES},
     }
 
