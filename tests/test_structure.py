@@ -252,6 +252,8 @@ def test_every_mutant_has_its_line(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     mutants = importlib.import_module("mutants").MUTANTS
     assert len(mutants) >= 100
+    assert len({m.what for m in mutants}) == len({(m.file, m.old, m.new) for m in mutants})
+    assert len({m.what for m in mutants}) == len(mutants)
     for mutant in mutants[1:]:
         assert (PACKAGE / mutant.file).read_text().count(mutant.old) == 1, mutant.what
         assert mutant.old != mutant.new
