@@ -23,6 +23,8 @@ from jinit import typing as typing
 from jinit.auditing import audit as audit
 from jinit.parameters import initialize as initialize
 from jinit.results import compare as compare
+from jinit.results import concat as concat
+from jinit.results import read as read
 from jinit.results import summarize as summarize
 from jinit.sweep import Grid as Grid
 from jinit.sweep import plan as plan

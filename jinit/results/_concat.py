@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
-from jinit.results._table import Table, check_table
+from jinit.results._table import Table, Value, check_table
+from jinit.results._units import SEED
 
 # What may differ: the rows themselves say which values of the axes and which seeds they have.
 _FREE = ("seconds", "grid.seeds", "grid.data_seeds")
@@ -22,7 +23,8 @@ def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
 
     Args:
       tables: at least one table; their settings may differ in seeds, values of axes and duration.
-      ignore: further settings that may differ, as the error names them: ``"versions.jax"``.
+      ignore: further settings that may differ, as the error names them: ``"versions.jax"``; with
+        ``"seeds"`` arms may have no seed in common, so that nothing compares them in pairs.
 
     Returns:
       A :class:`Table` with all rows, in the order of ``tables``. Its settings list all values of
@@ -31,7 +33,7 @@ def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
     Raises:
       TypeError: ``tables`` is not a sequence of tables.
       ValueError: no tables, different columns or steps of the curves, settings that differ, a run
-        that two tables have.
+        that two tables have, arms of two tables without a common seed.
 
     >>> first, more = (
     ...     Table({"seed": np.array(seeds), "test_loss": np.ones(2)}, ("seed",), {}, np.array([]))
@@ -62,6 +64,8 @@ def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
         settings=_joined_settings(tables),
     )
     _check_distinct(joined)
+    if "seeds" not in ignore:
+        _check_pairs(tables)
     return joined
 
 
@@ -106,6 +110,38 @@ def _check_distinct(table: Table) -> None:
         raise errors.refusal(
             "runs of the tables", f"{count} times {named}", "each run once", "leave one table out"
         )
+
+
+def _check_pairs(tables: Sequence[Table]) -> None:
+    """Refuses an arm that shares no seed with the arms of other tables: nothing could pair it."""
+    if any(SEED not in table.axes for table in tables) or len(tables) < 2:
+        return
+    names = [axis for axis in tables[0].axes if axis not in (SEED, "data_seed")]
+    of_tables = [_seeds_by_arm(table, names) for table in tables]
+    for number, arms in enumerate(of_tables):
+        others = [other for place, other in enumerate(of_tables) if place != number]
+        shared = {arm for other in others for arm in other}
+        theirs = {seed for other in others for seeds in other.values() for seed in seeds}
+        # An arm that two tables have brings its seeds from one table to the other.
+        theirs |= {seed for arm, seeds in arms.items() if arm in shared for seed in seeds}
+        for arm, seeds in arms.items():
+            if arm not in shared and not seeds & theirs:
+                named = ", ".join(f"{name}={value}" for name, value in zip(names, arm, strict=True))
+                raise errors.ValueRefusal(
+                    f"seeds of table {number}",
+                    f"{sorted(seeds, key=str)[:8]} for {named}",
+                    f"seeds that other tables have, such as {sorted(theirs, key=str)[:8]}",
+                    "run both on the same seeds, or ignore=('seeds',) to join them without pairs",
+                )
+
+
+def _seeds_by_arm(table: Table, names: Sequence[str]) -> dict[tuple[Value, ...], set[Value]]:
+    """Values of the axes without the seeds → the seeds that have them."""
+    found: dict[tuple[Value, ...], set[Value]] = {}
+    rows = zip(*(table.columns[name].tolist() for name in (SEED, *names)), strict=True)
+    for seed, *arm in rows:
+        found.setdefault(tuple(arm), set()).add(seed)
+    return found
 
 
 def _joined_settings(tables: Sequence[Table]) -> dict[str, Any]:

@@ -1,32 +1,43 @@
-"""Reads tables back from the files that :meth:`Table.write` wrote."""
+"""Reads tables back from files, pandas frames and xarray datasets."""
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jinit import errors
+from jinit.results import _formats
 from jinit.results._table import Table
 
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
-def read(path: str | Path) -> Table:
-    """A table from a Parquet file that :meth:`Table.to_parquet` wrote, with curves and settings.
+Source: TypeAlias = "str | Path | pandas.DataFrame | xarray.Dataset"
 
-    A CSV file has neither axes nor settings, so it cannot be read back as a table.
+
+def read(source: Source) -> Table:
+    """A table from a file, a pandas frame or an xarray dataset to which it was written.
+
+    What :meth:`Table.to_parquet`, :meth:`Table.to_pandas` and :meth:`Table.to_xarray` gave comes
+    back equal, with dtypes, NaN, None, curves and settings. A frame or dataset may have fewer runs
+    and further columns. A CSV file has axes and metrics only: the table has no curves and empty
+    settings, and an empty text in a column of numbers is NaN.
 
     Args:
-      path: the file.
+      source: the path of a ``.parquet`` or ``.csv`` file, a frame, or a dataset.
 
     Returns:
-      The :class:`Table` that was written.
+      The :class:`Table`.
 
     Raises:
-      ValueError: no such file, not Parquet, or not written by jinit.
+      ValueError: no such file, another format, or not written by jinit.
+      TypeError: neither a path nor a frame nor a dataset.
       MissingExtraError: pyarrow is not installed.
 
     >>> import pathlib, tempfile
+    >>> import numpy as np
     >>> columns = {"seed": np.arange(3), "test_loss": np.array([0.5, 0.25, np.inf])}
     >>> table = Table(columns, ("seed",), {}, np.array([]), {"backend": "cpu"})
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "runs.parquet"
@@ -34,32 +45,38 @@ def read(path: str | Path) -> Table:
     >>> read(file)["test_loss"].tolist(), read(file).settings["backend"]
     ([0.5, 0.25, inf], 'cpu')
     """
-    allowed = "a .parquet file that Table.write or jinit sweep --out wrote"
-    target = Path(path)
-    if target.suffix != ".parquet" or not target.is_file():
+    if isinstance(source, str | os.PathLike):
+        return Table(*_from_file(Path(source)))
+    given: Any = source  # the packages are imported only by those who have one of their objects
+    kind = f"{type(source).__module__.partition('.')[0]}.{type(source).__name__}"
+    if kind == "pandas.DataFrame":
+        return Table(*_formats.from_frame(given))
+    if kind == "xarray.Dataset":
+        return Table(*_formats.from_dataset(given))
+    raise errors.wrong_type(
+        "source",
+        source,
+        "a path, a pandas frame or an xarray dataset",
+        "jinit.read('runs.parquet')",
+    )
+
+
+def _from_file(path: Path) -> _formats.Parts:
+    allowed = "a .parquet or .csv file that Table.write or jinit sweep --out wrote"
+    if path.suffix not in (".parquet", ".csv") or not path.is_file():
         raise errors.refusal("path", str(path), allowed, "write tables as .parquet")
     try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise errors.missing_extra("pyarrow", "lab", "results.read") from None
-    try:
-        stored = parquet.read_table(target)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        problem = str(error).partition("\n")[0]
-        raise errors.refusal("path", str(path), allowed, f"check the file: {problem}") from None
-    metadata = stored.schema.metadata or {}
-    if b"jinit" not in metadata or b"jinit layout" not in metadata:
-        raise errors.refusal("path", f"{path} without jinit's metadata", allowed, "run it again")
-    layout = json.loads(metadata[b"jinit layout"])
-    frame = stored.to_pandas()
-    curves = {name.removeprefix("curve_"): np.stack(frame[name].to_numpy())
-              for name in frame if name.startswith("curve_")}  # fmt: skip
-    columns = {name: frame[name].to_numpy() for name in frame if not name.startswith("curve_")}
-    return Table(
-        columns=columns,
-        axes=tuple(layout["axes"]),
-        curves=curves,
-        curve_steps=np.asarray(layout["curve_steps"]),
-        settings=json.loads(metadata[b"jinit"]),
-    )
+        if path.suffix == ".csv":
+            return _formats.from_csv(str(path))
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise errors.missing_extra("pyarrow", "lab", "jinit.read") from None
+        try:
+            stored = parquet.read_table(path)
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(str(error).partition("\n")[0]) from None
+        return _formats.from_arrow(stored)
+    except (ValueError, OSError) as error:
+        raise errors.refusal("path", str(path), allowed, f"check the file: {error}") from None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
 import os.path
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jinit import errors
+from jinit.results import _formats, _shown
 from jinit.results._files import write_whole
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Value: TypeAlias = str | float | bool | None
 """A value of an axis, as a table holds it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """The runs of a sweep, one row per run.
 
@@ -63,6 +63,12 @@ class Table:
     def __post_init__(self) -> None:
         _check_columns(self.columns, self.axes, self.curves)
 
+    def __repr__(self) -> str:
+        return f"Table({_shown.summary(self.columns, self.axes, self.curve_steps)})"
+
+    def _repr_html_(self) -> str:
+        return _shown.html(self.columns, self.axes, self.curve_steps)
+
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
@@ -78,33 +84,77 @@ class Table:
             raise errors.unknown_name("column", column, self.columns, "table.columns")
         return self.columns[column]
 
-    def select(self, **values: Value) -> Table:
-        """The rows in which every named column has the given value.
+    def select(self, **values: Value | Sequence[Value] | np.ndarray) -> Table:
+        """The rows in which every named column has the given value, or one of the given values.
 
         Args:
-          values: column name → value.
+          values: column name → value, or several values: ``table.select(depth=(8, 16))``.
 
         Raises:
-          ValueError: no such column, or no such row. TypeError: several values for one column.
+          ValueError: no such column, a value that the column lacks, or no such row.
 
-        >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
-        >>> len(table.select(depth=2))
-        1
+        >>> table = Table({"depth": np.array([1, 2, 4])}, ("depth",), {}, np.array([]))
+        >>> len(table.select(depth=2)), table.select(depth=(1, 4))["depth"].tolist()
+        (1, [1, 4])
         """
         keep = np.ones(len(self), bool)
         for column, value in values.items():
-            if np.ndim(np.asarray(value, object)):
-                raise errors.wrong_type(column, value, "one value", "call select once per value")
-            keep &= self[column] == value
+            if not isinstance(value, list | tuple | range | set | frozenset | np.ndarray):
+                keep &= self[column] == value
+                continue
+            wanted, present = np.asarray(list(value), object).tolist(), self[column].tolist()
+            missing = [item for item in wanted if item not in present]
+            if missing or not wanted:
+                raise errors.refusal(
+                    column, missing or value, f"values out of {_some(self[column])}", "leave it out"
+                )
+            keep &= np.array([item in wanted for item in present])
         if not keep.any():
-            present = {name: list(dict.fromkeys(self[name].tolist()))[:12] for name in values}
+            options = {name: _some(self[name]) for name in values}
             raise errors.refusal(
                 "rows",
                 values,
-                f"values that occur together in one row, out of {present}",
+                f"values that occur together in one row, out of {options}",
                 "labels are canonical: grid.labels(axis) lists them",
             )
         return self.take(keep)
+
+    def with_column(self, name: str, values: Sequence[Value] | np.ndarray) -> Table:
+        """The table with a column of one's own, which :func:`jinit.compare` takes as a metric.
+
+        Args:
+          name: of the column; new.
+          values: ``(runs,)``, in the order of the rows: numbers, Booleans or text.
+
+        Returns:
+          A new table; this one is unchanged.
+
+        Raises:
+          ValueError: the name of a column, or another number of values than runs.
+          TypeError: a name that is not text, values that are no numbers, Booleans or text.
+
+        >>> table = Table({"seed": np.array([0, 1])}, ("seed",), {}, np.array([]))
+        >>> table.with_column("f1", [0.5, 0.75])["f1"].tolist()
+        [0.5, 0.75]
+        """
+        if not isinstance(name, str) or not name:
+            raise errors.wrong_type("name of the column", name, "text", "use 'f1'")
+        if name in self.columns:
+            fix = "choose another name; columns of a sweep stay as they were measured"
+            raise errors.refusal("name of the column", name, "a new name", fix)
+        column = np.asarray(values)
+        if column.dtype.kind in "OUS":
+            column = _formats.objects(list(values))
+        what, allowed = f"values of {name!r}", "one number, Boolean or text for each run"
+        plain = column.dtype.kind in "biuf" or all(
+            item is None or isinstance(item, str | bool | int | float) for item in column.tolist()
+        )
+        if column.ndim != 1 or not plain:
+            raise errors.wrong_type(what, values, allowed, f"np.zeros({len(self)})")
+        if len(column) != len(self):
+            fix = "in the order of the table's rows"
+            raise errors.refusal(what, f"{len(column)} values", f"{len(self)}, one per run", fix)
+        return replace(self, columns={**self.columns, name: column})
 
     def take(self, rows: np.ndarray) -> Table:
         """The rows with the given row numbers, or those at which a boolean mask is True.
@@ -122,12 +172,10 @@ class Table:
         )
         if not fits:
             raise errors.refusal("rows", rows, f"those of {len(self)} rows", "np.arange(10)")
-        return Table(
-            {name: column[rows] for name, column in self.columns.items()},
-            self.axes,
-            {name: curve[rows] for name, curve in self.curves.items()},
-            self.curve_steps,
-            self.settings,
+        return replace(
+            self,
+            columns={name: column[rows] for name, column in self.columns.items()},
+            curves={name: curve[rows] for name, curve in self.curves.items()},
         )
 
     def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -143,33 +191,27 @@ class Table:
     def to_pandas(self) -> pandas.DataFrame:
         """A ``pandas.DataFrame``, one row per run; curves are object columns ``curve_…``.
 
+        ``frame.attrs["jinit"]`` has axes, dtypes and settings, so that :func:`jinit.read` gives the
+        table back.
+
         Raises:
           MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise errors.missing_extra("pandas", "lab", "Table.to_pandas") from None
-        return pandas.DataFrame(
-            dict(self.columns) | {f"curve_{name}": list(c) for name, c in self.curves.items()}
-        )
+        return _formats.to_frame(self._parts())
 
-    def to_xarray(self) -> xarray.Dataset:
+    def to_xarray(self, *, unstack: bool = False) -> xarray.Dataset:
         """An ``xarray.Dataset`` over ``run`` and ``curve_step``; axes are coordinates of ``run``.
+
+        Args:
+          unstack: if True, the axes that vary are the dimensions in place of ``run``:
+            ``dataset["curve_test_loss"].mean("seed")``. Combinations without a run are NaN.
 
         Raises:
           MissingExtraError: xarray is not installed.
+          ValueError: ``unstack`` and two runs that agree in all axes.
         """
-        try:
-            import xarray
-        except ImportError:
-            raise errors.missing_extra("xarray", "lab", "Table.to_xarray") from None
-        metrics = {name: ("run", c) for name, c in self.columns.items() if name not in self.axes}
-        curves = {
-            f"curve_{name}": (("run", "curve_step"), curve) for name, curve in self.curves.items()
-        }
-        axes = {axis: ("run", self.columns[axis]) for axis in self.axes}
-        return xarray.Dataset(metrics | curves, coords=axes | {"curve_step": self.curve_steps})
+        errors.check_bool("unstack", unstack)
+        return _formats.to_dataset(self._parts(), unstack=unstack)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes a CSV file with the axes and metrics, without the curves."""
@@ -187,19 +229,10 @@ class Table:
     def to_parquet(self, path: str | Path) -> None:
         """Writes a Parquet file; curves are list columns, settings are JSON in its metadata."""
         check_output(path, (".parquet",))
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise errors.missing_extra("pyarrow", "lab", "Table.to_parquet") from None
-        table = pyarrow.Table.from_pandas(self.to_pandas(), preserve_index=False)
-        layout = {"axes": list(self.axes), "curve_steps": self.curve_steps.tolist()}
-        metadata = {
-            b"jinit": json.dumps(dict(self.settings)).encode(),
-            b"jinit layout": json.dumps(layout).encode(),
-        }
-        described = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-        write_whole(path, lambda file: pyarrow.parquet.write_table(described, file))
+        described = _formats.to_arrow(self._parts())
+        from pyarrow import parquet
+
+        write_whole(path, lambda file: parquet.write_table(described, file))
 
     def write(self, path: str | Path) -> None:
         """Writes a file in the format that its ending names: ``.csv`` or ``.parquet``.
@@ -209,6 +242,15 @@ class Table:
         """
         ending = Path(check_output(path)).suffix
         (self.to_csv if ending == ".csv" else self.to_parquet)(path)
+
+    def _parts(self) -> _formats.Parts:
+        parts = self.columns, tuple(self.axes), self.curves, self.curve_steps, self.settings
+        return _formats.Parts(*parts)
+
+
+def _some(column: np.ndarray) -> list[Value]:
+    """The first different values of a column, for a message."""
+    return list(dict.fromkeys(column.tolist()))[:12]
 
 
 def _cell(value: Value | np.generic) -> str:

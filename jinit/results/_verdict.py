@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinit.results._shown import html_table
 from jinit.results._table import Value
 from jinit.stats import Paired, holm
 
 ALPHA = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """One arm against the baseline in one cell, on the same seeds.
 
@@ -46,6 +47,23 @@ class Comparison:
     baseline_tuned: dict[str, Value]
     verdict: str
     reason: str
+
+    def __repr__(self) -> str:
+        cell = "".join(f", {axis} {value}" for axis, value in self.cell.items())
+        return (
+            f"Comparison({self.arm} − {self.baseline}{cell}: {self.metric}"
+            f" {self.result.difference}, {self.sentence})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            *((axis, value) for axis, value in self.cell.items()),
+            (f"{self.arm} − {self.baseline}", f"{self.metric} {self.result.difference}"),
+            ("mean", self.result.mean),
+            ("p (Holm)", f"{self.p_value:.3g}"),
+            ("verdict", self.sentence),
+        ]
+        return html_table(("comparison", ""), [(str(name), str(value)) for name, value in rows])
 
     @property
     def sentence(self) -> str:

@@ -31,6 +31,12 @@ class Interval:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
 
 def bootstrap(
     values: np.ndarray,

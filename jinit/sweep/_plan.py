@@ -30,6 +30,7 @@ from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
+from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
@@ -39,7 +40,7 @@ from jinit.typing import Array, ModelLike, PyTree
 _ROW_BYTES = 8 * 29
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlannedProgram:
     """One training program and the runs that it serves.
 
@@ -81,6 +82,9 @@ class PlannedProgram:
     lane_bytes: int
     flops: int
 
+    def __repr__(self) -> str:
+        return f"PlannedProgram({shown_program(self)})"
+
     def assignments(self, pair: int = 0) -> list[Assignment]:
         """What each leaf gets from one arm: the rule, the initializer, fans and σ.
 
@@ -96,7 +100,7 @@ class PlannedProgram:
         return assignments(self.leaves, self.rules(split(kernel)[0], bias))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The programs of a grid and an estimate of their costs.
 
@@ -126,6 +130,12 @@ class Plan:
     seeds: int
     comparisons: int
     seeds_needed: int
+
+    def __repr__(self) -> str:
+        return f"Plan({shown_plan(self)})"
+
+    def _repr_html_(self) -> str:
+        return plan_html(self)
 
 
 def plan(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 import pytest
 
+import jinit
 from jinit import results
 from jinit.results import Table
 
@@ -52,24 +53,115 @@ def test_csv_needs_no_pandas(tmp_path):
     assert path.read_text().split() == ["seed", "0", "1", "2"]
 
 
-def test_parquet_comes_back_with_curves_axes_and_settings(tmp_path):
-    table = made()
-    table.write(tmp_path / "runs.parquet")
-    found = results.read(tmp_path / "runs.parquet")
+def equal(found, table):
+    """Both tables have the same axes, columns, curves, dtypes, values and settings, in order."""
     assert (found.axes, found.settings) == (table.axes, table.settings)
-    assert list(found.columns) == list(table.columns)
-    for name, column in table.columns.items():
-        np.testing.assert_array_equal(found[name], column)
-        assert found[name].dtype == column.dtype
-    np.testing.assert_array_equal(found.curves["test_loss"], CURVES["test_loss"])
+    for mine, theirs in ((found.columns, table.columns), (found.curves, table.curves)):
+        assert list(mine) == list(theirs)
+        for name, array in theirs.items():
+            assert mine[name].dtype == array.dtype, name
+            if array.dtype.kind == "O":  # a NaN inside equals itself alone
+                assert repr(mine[name].tolist()) == repr(array.tolist())
+            else:
+                np.testing.assert_array_equal(mine[name], array)
     np.testing.assert_array_equal(found.curve_steps, table.curve_steps)
+    assert found.curve_steps.dtype == table.curve_steps.dtype
+
+
+WAYS = {
+    "parquet": lambda table, folder: table.write(folder / "t.parquet") or folder / "t.parquet",
+    "pandas": lambda table, folder: table.to_pandas(),
+    "xarray": lambda table, folder: table.to_xarray(),
+}
+ODD = {
+    "plain": made(),
+    "more": made(
+        {"nothing": None, "nan": 0.5, "list": [1, "a", None, True]},
+        none=np.array([None, "text", None], object),
+        mixed=np.array([None, 1, "1"], object),
+        gaps=np.array([None, np.nan, True], object),
+        half=np.array([0.1, np.nan, -0.0], np.float16),
+        small=np.array([-1, 0, 127], np.int8),
+        large=np.array([0, 1, 2**64 - 1], np.uint64),
+        unicode=np.array(["", "ä", "x"]),
+        f1=np.array([0.1, np.nan, -np.inf]),
+    ),
+    "no curves": Table({"seed": np.arange(2)}, ("seed",), {}, np.array([])),
+    "empty": made().take(np.array([], int)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("table", ODD.values(), ids=ODD)
+def test_tables_come_back_exactly(way, table, tmp_path):
+    equal(jinit.read(WAYS[way](table, tmp_path)), table)
+
+
+def test_a_part_of_a_frame_with_a_further_column_is_a_table():
+    frame = made().to_pandas()
+    frame["f1"] = [0.5, 0.25, 0.125]
+    equal(jinit.read(frame[frame["depth"] > 1]),
+          made().with_column("f1", [0.5, 0.25, 0.125]).take(np.array([1, 2])))  # fmt: skip
+    frame = made().to_pandas().astype({"depth": float, "test_loss": float})  # as a merge may do
+    equal(jinit.read(frame), made())
+    assert jinit.read(frame.assign(depth=[0.5, 1, 2]))["depth"].tolist() == [0.5, 1, 2]
+    data = made().to_xarray().assign(f1=("run", [0.5, 0.25, 0.125])).isel(run=[2, 0])
+    equal(jinit.read(data), made().with_column("f1", [0.5, 0.25, 0.125]).take(np.array([2, 0])))
+
+
+def test_csv_gives_back_the_runs_of_a_sweep(tmp_path):
+    table = jinit.run(jinit.Grid(dataset="xor", depth=1, width=4, learning_rate=(0.1, 1e-5),
+                                 clip=(None, "leaf_norm(1.0)"), steps=3, seeds=2))  # fmt: skip
+    path = tmp_path / "runs.csv"
+    table.write(path)
+    equal(jinit.read(path), Table(table.columns, table.axes, {}, np.array([], int)))
+
+
+def test_foreign_frames_are_refused():
+    for source in (pandas.DataFrame({"a": [1]}), made().to_xarray(unstack=True)):
+        with pytest.raises(ValueError, match="got"):
+            jinit.read(source)
+    for source in (3, None, np.ones(3)):
+        with pytest.raises(TypeError, match="source"):
+            jinit.read(source)
+    with pytest.raises(TypeError, match="settings of the table"):
+        made({"function": len}).to_pandas()
+
+
+def test_xarray_has_the_axes_as_dimensions():
+    axes = {"initializer": ["zeros", "he_normal"], "depth": [8, 2], "seed": [0, 1, 2]}
+    places = np.array(np.meshgrid(*(range(len(v)) for v in axes.values()), indexing="ij"))
+    columns = {a: np.array(v, object if a == "initializer" else int)[p.ravel()]
+               for (a, v), p in zip(axes.items(), places, strict=True)}  # fmt: skip
+    value = np.arange(12) * 10
+    table = Table(
+        columns | {"data_seed": columns["seed"], "width": np.full(12, 4), "skipped": value},
+        (*axes, "data_seed", "width"), {"loss": np.outer(value, [1.0, 2.0])}, np.array([1, 5]),
+    )  # fmt: skip
+    shuffled = table.take(np.random.default_rng(0).permutation(12))
+    for each in (table, shuffled):
+        found = each.to_xarray(unstack=True)
+        assert set(found["curve_loss"].dims) == {*axes, "curve_step"}
+        for row in range(12):
+            at = {axis: each[axis][row] for axis in axes}
+            assert found["skipped"].sel(at).item() == each["skipped"][row]
+            assert (
+                found["curve_loss"].sel(at | {"curve_step": 5}).item() == 2 * each["skipped"][row]
+            )
+        assert found["skipped"].dtype == int
+        assert found["width"].item() == 4
+    part = table.take(np.arange(11)).to_xarray(unstack=True)
+    assert np.isnan(part["skipped"].sel(initializer="he_normal", depth=2, seed=2))
+    with pytest.raises(ValueError, match="two runs that agree"):
+        table.take(np.array([0, 0])).to_xarray(unstack=True)
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path):
-    made().write(tmp_path / "runs.csv")
+    (tmp_path / "runs.csv").write_text("name,age\nada,36\n")
+    (tmp_path / "uneven.csv").write_text("seed,test_loss\n1\n")
     (tmp_path / "text.parquet").write_text("text")
     pandas.DataFrame({"a": [1]}).to_parquet(tmp_path / "foreign.parquet")
-    for name in ("runs.csv", "text.parquet", "foreign.parquet", "none.parquet"):
+    for name in ("runs.csv", "uneven.csv", "text.parquet", "foreign.parquet", "none.parquet"):
         with pytest.raises(ValueError, match="path: got"):
             results.read(tmp_path / name)
 
@@ -110,6 +202,23 @@ def test_joined_tables_have_all_rows_and_settings():
 def test_tables_of_other_sweeps_are_refused(other, match):
     with pytest.raises(ValueError, match=match):
         results.concat([made(), other])
+
+
+def arms(initializer, seeds):
+    count = len(seeds)
+    columns = {"initializer": np.array([initializer] * count, object), "seed": np.array(seeds),
+               "test_loss": np.zeros(count)}  # fmt: skip
+    return Table(columns, ("initializer", "seed"), {}, np.array([]))
+
+
+def test_arms_of_two_tables_share_seeds():
+    with pytest.raises(ValueError, match=r"seeds of table 0: .*\[0, 1\] for initializer=a"):
+        jinit.concat([arms("a", [0, 1]), arms("b", [2, 3])])
+    assert len(jinit.concat([arms("a", [0, 1]), arms("b", [2, 3])], ignore=("seeds",))) == 4
+    # More seeds of one arm, and a bridge between the arms.
+    assert len(jinit.concat([arms("a", [0, 1]), arms("a", [2, 3])])) == 4
+    assert len(jinit.concat([arms("a", [0, 1]), arms("a", [2, 3]), arms("b", [2, 3])])) == 6
+    assert len(jinit.concat([arms("a", [0, 1]), arms("b", [1, 2])])) == 4
 
 
 def test_what_may_differ_can_be_named():

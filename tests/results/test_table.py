@@ -113,6 +113,10 @@ def test_summary():
         (lambda: jinit.compare(ARMS, baseline="base", by=("depth",)), "axis 'depth'"),
         (lambda: ARMS["sed"], "did you mean 'seed'"),
         (lambda: ARMS.select(seed=99), "rows"),
+        (lambda: ARMS.select(seed=(0, 99)), r"seed: got \[99\]"),
+        (lambda: ARMS.select(seed=()), "seed"),
+        (lambda: ARMS.with_column("f1", [1.0]), "values of 'f1': got '1 values'"),
+        (lambda: ARMS.with_column("seed", np.zeros(len(ARMS))), "a new name"),
         (lambda: ARMS.write("x.xlsx"), "output path"),
         (lambda: ARMS.write("no/such/folder/x.csv"), "create the folder"),
     ],
@@ -122,13 +126,14 @@ def test_bad_input(call, match):
         call()
 
 
+SMALL = jinit.Grid(
+    dataset="xor", depth=(1, 2), initializer=("zeros", "he_normal"), steps=20, seeds=4
+)
+
+
 @pytest.fixture(scope="module")
 def table():
-    return jinit.run(
-        jinit.Grid(
-            dataset="xor", depth=(1, 2), initializer=("zeros", "he_normal"), steps=20, seeds=4
-        )
-    )
+    return jinit.run(SMALL)
 
 
 def test_files_hold_every_run(table, tmp_path):
@@ -236,3 +241,33 @@ def test_settings_travel_with_a_parquet_file(tmp_path):
     table.to_parquet(tmp_path / "runs.parquet")
     metadata = pyarrow.parquet.read_schema(tmp_path / "runs.parquet").metadata
     assert json.loads(metadata[b"jinit"]) == {"grid": {"depth": 3}}
+
+
+def test_several_values_are_selected():
+    some = ARMS.select(initializer=("base", "dead"), seed=np.array([3, 1]))
+    assert some["seed"].tolist() == [1, 3, 1, 3]
+    assert some["initializer"].tolist() == ["base"] * 2 + ["dead"] * 2
+    assert len(ARMS.select(seed=range(3))) == 15
+
+
+def test_a_column_of_ones_own_is_a_metric():
+    values = np.where(ARMS["initializer"] == "better", 2.0, 1.0)
+    table = ARMS.with_column("f1", values.tolist())
+    assert "f1" not in ARMS.columns
+    found = {c.arm: c for c in jinit.compare(table, "f1", baseline="base", higher_is_better=True)}
+    assert (found["better"].verdict, found["same"].verdict) == ("wins", "not settled")
+    named = ARMS.with_column("kind", ["a", None, *["b"] * (len(ARMS) - 2)])
+    assert named["kind"].tolist()[:3] == ["a", None, "b"]
+
+
+def test_results_are_shown_in_a_line_and_in_html(table):
+    for shown in (table, jinit.compare(table, baseline="zeros")[0], jinit.plan(SMALL),
+                  jinit.plan(SMALL).programs[0], jinit.summarize(table)[0].metric):  # fmt: skip
+        assert len(repr(shown)) < 200
+        assert "array" not in repr(shown)
+    for shown in (table, jinit.compare(table, baseline="zeros")[0], jinit.plan(SMALL)):
+        assert shown._repr_html_().count("<table>") >= 1
+        assert "he_normal" in shown._repr_html_() or "16" in shown._repr_html_()
+    assert str(jinit.stats.Interval(0.123456, 0.1, math.nan)) == "0.1235 [0.1, nan]"
+    columns = {"initializer": np.array(["<b>"], object), "loss": np.ones(1)}
+    assert "&lt;b&gt;" in Table(columns, ("initializer",), {}, np.array([]))._repr_html_()
