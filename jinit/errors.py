@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -96,6 +97,18 @@ def located(place: str, error: ValueError) -> ValueError:
         what = f"{place}: {error.what}"
         return ValueRefusal(what, error.got, error.allowed, error.fix, message)
     return ValueError(message)  # of a rule that the user wrote
+
+
+@contextlib.contextmanager
+def inside(place: str) -> Iterator[None]:
+    """Puts a place in front of the messages of refusals that are raised inside, unless ""."""
+    try:
+        yield
+    except Refusal as error:
+        if not place:
+            raise
+        parts = (f"{place}: {error.what}", error.got, error.allowed, error.fix)
+        raise type(error)(*parts, f"{place}: {error}") from error.__cause__
 
 
 def unknown_name(

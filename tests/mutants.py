@@ -42,7 +42,7 @@ RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_iden
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
-OWN = "tests/sweep/test_own_models.py"
+OWN, ARMS = "tests/sweep/test_own_models.py", "tests/sweep/test_model_arms.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
@@ -364,6 +364,9 @@ MUTANTS = [
     M("sweep: layers are not asked", "sweep/_rules.py", "layers = _merged(_layers_of(model, x), layers)", "pass", f"{OWN}::test_every_kernel_has_the_sigma_of_its_layer"),
     M("sweep: gain by rank", "sweep/_rules.py", "i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf)", "i for i, leaf in enumerate(self.leaves) if len(leaf.value.shape) > 1", f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
     M("sweep: own start of one seed for all", "sweep/_own.py", 'run_key(lane["seed"], "own")', 'run_key(0, "own")', f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
+    M("models: an axis without effect", "sweep/_models.py", "if axis not in taken and getattr(grid, axis) != getattr(Grid, axis):", "if False:", f"{ARMS}::test_models_that_cannot_be_made_are_refused_before_any_work"),
+    M("models: a column that one arm does not take", "sweep/_models.py", "if all(axis in one for one in taken)", "if any(axis in one for one in taken)", f"{ARMS}::test_a_plan_prints_the_leaves_of_each_named_model"),
+    M("models: an option keeps its default", "sweep/_models.py", "name: code.get(name, getattr(self.grid, name))", "name: code.get(name, getattr(Grid, name))", f"{ARMS}::test_a_factory_takes_any_of_the_grids_axes_and_options"),
     M("sweep: last layers are hidden", "sweep/_roles.py", '"last" if path in found.last else ""', '""', f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("sweep: a layer on another is first", "sweep/_roles.py", "all(reached[n] == {n} for n in names)", "any(n in reached[n] for n in names)", f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("step: one noise for all steps", "train/_step.py", "key = None if state.key is None else jax.random.fold_in(state.key, state.step)", "key = state.key", f"{OWN}::test_functions_with_state_are_a_model"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -67,15 +67,9 @@ class Assignment:
                 return checked_draw(self.initializer, key, self.shape, self.dtype)
             return self.layout.draw(self.initializer, key, self.shape, self.dtype)
 
-    @contextlib.contextmanager
-    def named_errors(self) -> Iterator[None]:
+    def named_errors(self) -> contextlib.AbstractContextManager[None]:
         """Puts the leaf and its rule before the message of an error that is raised inside."""
-        try:
-            yield
-        except errors.Refusal as error:
-            text = f"leaf {self.leaf!r}, rule {self.rule!r}: {error}"
-            parts = (error.what, error.got, error.allowed, error.fix)
-            raise type(error)(*parts, text) from None
+        return errors.inside(f"leaf {self.leaf!r}, rule {self.rule!r}")
 
 
 def assign(

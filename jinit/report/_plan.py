@@ -10,6 +10,8 @@ from jinit.report._console import escaped, new_table, open_console
 from jinit.sweep import Plan
 from jinit.sweep._plan import PlannedProgram
 
+_LEAF_COLUMNS = ("shape", "layer", "in", "out", "drawn by", "σ")
+
 
 def plan_line(plan: Plan) -> str:
     """One line: runs, programs, FLOPs, memory, rough time."""
@@ -45,7 +47,8 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """Prints the totals of a plan, a row for each program, and what draws each leaf.
 
     The rows of programs stand longest first. The leaves are those of the first program in the order
-    of the grid, with the initializers of its first arm; leaves with equal rows share one.
+    of the grid, or of each model's first program if the sweep names several, with the initializers
+    of its first arm; leaves with equal rows share one.
 
     Args:
       plan: from :func:`jinit.plan`.
@@ -75,13 +78,18 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
             f"{program.lane_bytes / 1024:,.0f}",
         )
     console.print(table)
-    first = min(plan.programs, key=lambda program: program.position)
-    leaves = new_table()
-    for heading in ("leaf", "shape", "layer", "in", "out", "drawn by", "σ"):
-        leaves.add_column(heading, justify="right" if heading in ("in", "out", "σ") else "left")
-    for row in _leaf_rows(first):
-        leaves.add_row(*map(escaped, row))
-    console.print(leaves)
+    models: dict[str, PlannedProgram] = {}
+    for program in sorted(plan.programs, key=lambda program: program.position):
+        models.setdefault(str(program.labels.get("model", "")), program)
+    for name, first in models.items():
+        leaves = new_table()
+        for heading in (f"leaf of {name}" if name else "leaf", *_LEAF_COLUMNS):
+            leaves.add_column(
+                escaped(heading), justify="right" if heading in ("in", "out", "σ") else "left"
+            )
+        for row in _leaf_rows(first):
+            leaves.add_row(*map(escaped, row))
+        console.print(leaves)
 
 
 def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:

@@ -14,8 +14,9 @@ from jinit.results._units import SEED
 
 # What may differ: the rows themselves say which values of the axes and which seeds they have.
 _FREE = ("seconds", "grid.seeds", "grid.data_seeds")
-# Settings of single programs and data sets: one that only one of two tables has is no difference.
-_PARTS = ("tile.", "data.")
+# Settings of single programs, data sets and models: if only one of two tables has such a setting,
+# the tables do not differ.
+_PARTS = ("tile.", "data.", "models.")
 
 
 def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
@@ -154,7 +155,7 @@ def _joined_settings(tables: Sequence[Table]) -> dict[str, Any]:
             axis: _union([grid.get(axis) for grid in grids], seeds=axis.endswith("seeds"))
             for axis in sorted(axes)
         }
-    for part in ("tile", "data"):
+    for part in ("tile", "data", "models"):
         if part in settings:
             settings[part] = {
                 name: value

@@ -7,34 +7,20 @@ from collections.abc import Sequence
 import jax
 
 from jinit import data as datasets
-from jinit import errors, frameworks
+from jinit import errors
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors
 from jinit.models import Model
-from jinit.sweep._grid import MODEL_AXES, Grid
+from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
 from jinit.train import StatefulApply
 from jinit.train.losses import Loss
 from jinit.train.optimizers import OptimizerFor, OwnOptimizer
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.typing import PyTree
 
 # Finished tiles, their rows in one piece and the table are in memory together: 3.2 copies measured.
 COPIES = 4
-
-
-def user_model(grid: Grid, model: ModelLike, x: Array) -> Model:
-    """The user's model; refuses axes of the built-in MLP, which would have no effect on it."""
-    defaults = Grid()
-    for axis in (*MODEL_AXES, "residual", "layer_norm"):
-        if getattr(grid, axis) != getattr(defaults, axis):
-            raise errors.refusal(
-                f"grid axis {axis!r}",
-                getattr(grid, axis),
-                "its default when you bring your own model",
-                "it has no effect on your model; build it into the model and compare runs",
-            )
-    return frameworks.as_model(model, x)
 
 
 def user_optimizer(grid: Grid, optimizer: OptimizerFor) -> OwnOptimizer:

@@ -12,29 +12,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jinit import activations, errors, models
 from jinit import data as datasets
+from jinit import errors
 from jinit._specs import label
 from jinit._switches import own_switches
 from jinit.calibrate._registry import split
 from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
-from jinit.engine._known import is_known
 from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
-from jinit.sweep._grid import CODE_AXES, MODEL_AXES, NUMBER_AXES, Grid
+from jinit.sweep._grid import NUMBER_AXES, Grid
+from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.typing import Array, PyTree
 
 # Bytes of a run's axes and metrics: about 18 axes and 11 metrics, most of them 8 bytes in a table.
 _ROW_BYTES = 8 * 29
@@ -141,7 +141,7 @@ class Plan:
 def plan(
     grid: Grid,
     *,
-    model: ModelLike | None = None,
+    model: Models | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     layers: Layers | None = None,
@@ -180,7 +180,7 @@ def plan(
         own_data = None if data is None else _checks.user_data(grid, data)
         sources = _Sources(
             grid=grid,
-            model=model,
+            models=ModelArms.of(grid, model),
             rules=rules,
             layers=layers,
             optimizer=None if optimizer is None else _checks.user_optimizer(grid, optimizer),
@@ -188,23 +188,7 @@ def plan(
             machine=_executors.local(workers),
         )
         machine = sources.machine
-        axes = [axis for axis in CODE_AXES if sources.model is None or axis not in MODEL_AXES]
-        programs: list[PlannedProgram] = []
-        groups = itertools.product(_clips(grid).items(), _noises(grid), _schedules(grid))
-        for clip, noises, schedules in groups:
-            fixed = {"clip_threshold": clip[1], "label_noise": noises, "schedule": schedules}
-            options = [zip(grid.values(axis), grid.labels(axis), strict=True) for axis in axes]
-            for pairs in itertools.product(*options):
-                code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
-                code |= {"clip": clip[0]}
-                labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
-                labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
-                dataset = own_data or datasets.get(code["dataset"])
-                dataset = dataset.hold_out(grid.validation) if grid.validation else dataset
-                if sources.optimizer is not None:
-                    labels["optimizer"] = label(sources.optimizer.function)
-                labels["dataset"] = dataset.name
-                programs.append(_program(sources, code, labels, fixed, dataset, len(programs)))
+        programs = _programs(sources, own_data)
         _checks.check_programs([program.name for program in programs])
         programs.sort(key=lambda program: -program.flops)
         runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
@@ -232,12 +216,35 @@ class _Sources:
     """The checked arguments of :func:`plan`, which all programs share."""
 
     grid: Grid
-    model: ModelLike | None
+    models: ModelArms
     rules: RulesFor | None
     layers: Layers | None
     optimizer: optimizers.OwnOptimizer | None
     tile: int | None
     machine: _executors.Workers
+
+
+def _programs(sources: _Sources, own_data: Dataset | None) -> list[PlannedProgram]:
+    """One program per combination of the code axes, in the order of the grid."""
+    grid, axes = sources.grid, sources.models.axes
+    programs: list[PlannedProgram] = []
+    groups = itertools.product(_clips(grid).items(), _noises(grid), _schedules(grid))
+    for clip, noises, schedules in groups:
+        fixed = {"clip_threshold": clip[1], "label_noise": noises, "schedule": schedules}
+        for pairs in itertools.product(*map(sources.models.options, axes)):
+            code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
+            code |= {"clip": clip[0]}
+            labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
+            labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
+            dataset = own_data or datasets.get(code["dataset"])
+            dataset = dataset.hold_out(grid.validation) if grid.validation else dataset
+            if sources.optimizer is not None:
+                labels["optimizer"] = label(sources.optimizer.function)
+            labels["dataset"] = dataset.name
+            with errors.inside(sources.models.place(code)):
+                program = _program(sources, code, labels, fixed, dataset, len(programs))
+            programs.append(program)
+    return programs
 
 
 def _program(
@@ -259,10 +266,7 @@ def _program(
     loss = losses.get(code["loss"], dataset.task)
     code, labels = code | {"loss": loss.name}, labels | {"loss": loss.name}
     example = jnp.asarray(dataset.x_train[:1])
-    if sources.model is None:
-        model = _mlp(grid, code, loss.outputs(dataset.outputs))
-    else:
-        model = _checks.user_model(grid, sources.model, example)
+    model = sources.models.make(code, loss.outputs(dataset.outputs), example)
     leaves = ModelLeaves.of(model, example, sources.layers)
     shapes, state = leaves.shapes, _state(model, example)
     _checks.check_outputs(model, shapes, state, dataset, loss)
@@ -337,19 +341,6 @@ def _state(model: Model, x: Array) -> PyTree:
     if start is None or not isinstance(model.apply, StatefulApply):
         return ()
     return jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
-
-
-def _mlp(grid: Grid, code: Mapping[str, Any], outputs: int) -> Model:
-    # A function of the user must be seen behind its name, because another one may get the name.
-    activation = activations.get(code["activation"])
-    return models.as_model(
-        models.MLP(
-            features=(code["width"],) * code["depth"] + (outputs,),
-            activation=code["activation"] if is_known(activation) else activation,
-            residual=grid.residual,
-            layer_norm=grid.layer_norm,
-        )
-    )
 
 
 def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:

@@ -21,10 +21,10 @@ from jinit.results import Table
 from jinit.sweep import _rows, _settings
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
+from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.train.optimizers import OptimizerFor
-from jinit.typing import ModelLike
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -75,7 +75,7 @@ class SweepEvent:
 def run(
     grid: Grid,
     *,
-    model: ModelLike | None = None,
+    model: Models | None = None,
     data: DataLike | None = None,
     rules: RulesFor | None = None,
     layers: Layers | None = None,
@@ -93,8 +93,11 @@ def run(
       model: your own network instead of the built-in MLP, whatever
         :func:`jinit.frameworks.as_model` takes: a linen, nnx or Equinox module, a Haiku transform
         or a Keras model, with state (BatchNorm) and noise (dropout) where it has them,
-        ``(shapes, apply)`` or ``(shapes, apply, state)``. The grid's ``activation``, ``depth``,
-        ``width``, ``residual`` and ``layer_norm`` must then have their defaults.
+        ``(shapes, apply)`` or ``(shapes, apply, state)``. Or a factory of such models that takes
+        any of the grid's ``depth``, ``width``, ``activation`` (a function), ``residual`` and
+        ``layer_norm`` by name: each combination is a program of its own. Or a mapping of names to
+        models and factories, the arms of a column ``model``. Axes that a model does not take must
+        have their defaults.
       data: your own arrays instead of a named data set: ``(x, y)``,
         ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
@@ -156,7 +159,7 @@ def run(
         settings = _settings.describe(
             grid,
             planned,
-            own_model=model is not None,
+            model=ModelArms.of(grid, model),
             own_data=data is not None,
             rules=rules,
             layers=layers,

@@ -7,7 +7,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.sweep._grid import MODEL_AXES, Grid
 from jinit.sweep._grid import settings as grid_settings
-from jinit.sweep._plan import Plan
+from jinit.sweep._models import OPTIONS, ModelArms
+from jinit.sweep._plan import Plan, PlannedProgram
 from jinit.sweep._rules import RulesFor
+from jinit.typing import PyTree
 
 # Switches of JAX and variables of the environment that change bits.
 _SWITCHES = (
@@ -44,7 +46,7 @@ def describe(
     grid: Grid,
     planned: Plan,
     *,
-    own_model: bool,
+    model: ModelArms,
     own_data: bool,
     rules: RulesFor | None,
     layers: Layers | None,
@@ -54,12 +56,14 @@ def describe(
     Args:
       grid: the sweep.
       planned: its plan.
-      own_model, own_data: whether the user gave a model or data.
+      model: the models of the sweep.
+      own_data: whether the user gave data.
       rules, layers: as the user gave them, or None.
 
     >>> from jinit.sweep import plan
     >>> grid = Grid(dataset="xor", depth=1, seeds=2)
-    >>> found = describe(grid, plan(grid), own_model=False, own_data=False, rules=None, layers=None)
+    >>> given = {"model": ModelArms.of(grid, None), "rules": None, "layers": None}
+    >>> found = describe(grid, plan(grid), own_data=False, **given)
     >>> sorted(found)[:4], found["model"]
     (['backend', 'data', 'environment', 'grid'], {'name': 'MLP'})
     """
@@ -68,14 +72,14 @@ def describe(
     of_grid = grid_settings(grid)
     if own_data:
         of_grid["dataset"] = programs[0].dataset.name
-    if own_model:
-        # The model has its own; those of the grid had no effect.
-        of_grid |= dict.fromkeys((*MODEL_AXES, "residual", "layer_norm"))
+    # What no model takes had no effect.
+    unused = (axis for axis in (*MODEL_AXES, *OPTIONS) if axis not in model.taken)
+    of_grid |= dict.fromkeys(unused)
     switches = {name: getattr(jax.config, name) for name in _SWITCHES if hasattr(jax.config, name)}
     switches = {name: x if _is_plain(x) else str(x) for name, x in switches.items()}
     return {
         "grid": of_grid,
-        "model": _model(programs[0].network.model, programs[0].shapes, own=own_model),
+        **_models(model, programs),
         "layers": None if layers is None else {str(k): str(v) for k, v in layers.items()},
         "rules": None if rules is None else _rules(grid, rules),
         "data": {name: _data(dataset) for name, dataset in datasets.items()},
@@ -153,10 +157,22 @@ def _scale(dataset: Dataset) -> dict[str, float]:
     return {"majority_share": float(counts.max() / counts.sum())}
 
 
-def _model(model: Model, shapes: Any, *, own: bool) -> dict[str, Any]:
-    """The name of a model; of the user's model also its description and its parameters."""
-    if not own:
-        return {"name": "MLP"}
+def _models(model: ModelArms, programs: Sequence[PlannedProgram]) -> dict[str, Any]:
+    """The name of the model; with a factory or several models each one's description by name."""
+    if model.given is None:
+        return {"model": {"name": "MLP"}}
+    named = {model.name(program.code): program for program in programs}
+    described = {
+        name: _model(program.network.model, program.shapes) for name, program in named.items()
+    }
+    if "" in described:
+        return {"model": described[""]}
+    source = "mapping" if model.named else _specs.label(*model.given.values())
+    return {"model": {"name": source}, "models": described}
+
+
+def _model(model: Model, shapes: PyTree) -> dict[str, Any]:
+    """The name of the user's model, its description and its parameters."""
     # Addresses in memory differ from process to process.
     described = re.sub(r" at 0x[0-9a-f]+", "", repr(getattr(model.apply, "module", model.name)))
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
