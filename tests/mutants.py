@@ -342,6 +342,8 @@ MUTANTS = [
     M("concat: settings are not compared", "results/_concat.py", "    if differences:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
     M("concat: a run twice", "results/_concat.py", "    if count > 1:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
     M("concat: arms without pairs", "results/_concat.py", "if arm not in shared and not seeds & theirs:", "if False:", f"{FILES}::test_arms_of_two_tables_share_seeds"),
+    M("compare command: nothing is tuned", "cli/_compare.py", "tune=tuple(question.tune),", "tune=(),", f"{CLI}::test_written_tables_are_joined_and_compared"),
+    M("compare command: the margin is lost", "cli/_compare.py", "        margin=question.margin,\n        tune", "        tune", f"{CLI}::test_written_tables_are_joined_and_compared"),
     M("read: a missing text is NaN", "results/_formats.py", "value if isinstance(value, str) else None for value", "value for value", f"{FILES}::test_tables_come_back_exactly"),
     M("read: dtypes of the format", "results/_formats.py", "return cast if np.array_equal(cast", "return values if np.array_equal(cast", f"{FILES}::test_a_part_of_a_frame_with_a_further_column_is_a_table"),
     M("unstack: rows in another order", "results/_formats.py", "spread[places] = array", "spread[places] = array[::-1]", f"{FILES}::test_xarray_has_the_axes_as_dimensions"),

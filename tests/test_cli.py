@@ -61,8 +61,8 @@ def test_help_is_quick_and_has_defaults_and_an_example():
         assert text in done.stdout
 
 
-COMMANDS = ("sweep", "plan", "initializers", "describe", "audit", "probe", "predict", "phase",
-            "recommend")  # fmt: skip
+COMMANDS = ("sweep", "plan", "compare", "initializers", "describe", "audit", "probe", "predict",
+            "phase", "recommend")  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
@@ -103,6 +103,67 @@ def test_json_goes_to_stdout_alone(capsys):
     found = json.loads(capsys.readouterr().out)
     assert set(found) >= {"summary", "comparisons", "columns", "settings", "curves"}
     assert found["settings"]["seconds"] > 0
+
+
+def table_of(arms, **columns):
+    """Accuracies .5 + noise at learning rate .1; an arm's own number is its gain at rate 1."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.01, 12)
+    own = {
+        "initializer": np.repeat(np.array(list(arms), object), 24),
+        "learning_rate": np.tile(np.repeat([0.1, 1.0], 12), len(arms)),
+        "seed": np.tile(np.arange(12), 2 * len(arms)),
+        "test_accuracy": np.concatenate(
+            [each for gain in arms.values() for each in (noise + 0.5, noise + 0.5 + gain)]
+        ),
+    }
+    own["regret"] = 1 - own["test_accuracy"]
+    axes = ("initializer", "learning_rate", "seed")
+    return jinit.results.Table(own | columns, axes, {}, np.array([]), {"grid": {}})
+
+
+def test_written_tables_are_joined_and_compared(capsys, tmp_path):
+    first, second, joined = (str(tmp_path / f"{name}.parquet") for name in "abc")
+    table_of({"a": 0.2, "b": 0.1}).write(first)
+    table_of({"c": 0.3}).write(second)
+    files = [first, second, "--baseline", "a"]
+    assert main(["compare", *files, "--tune", "learning_rate", "--json", "--out", joined]) == 0
+    found = json.loads(capsys.readouterr().out)["comparisons"]
+    assert [(each["arm"], each["verdict"]) for each in found] == [("b", "loses"), ("c", "wins")]
+    assert found[0]["tuned"] == {"learning_rate": 1.0}
+    assert len(jinit.read(joined)) == 72
+    assert main(["compare", *files, "--tune", "learning_rate", "--margin", "0.15"]) == 0
+    text = capsys.readouterr().out
+    assert "equivalent" in text
+    assert "baseline tuned" in text
+    assert main(["compare", *files, "--by", "learning_rate", "--margin", "0.15"]) == 0
+    assert capsys.readouterr().out.count("equivalent") == 4
+    assert main(["compare", joined, "--across", "learning_rate", "--baseline", "0.1"]) == 0
+    text = capsys.readouterr().out
+    assert (text.count("wins"), text.count("initializer b")) == (4, 1)  # three, and the note's
+    own = ["--metric", "regret", "--better", "lower"]
+    assert main(["compare", joined, *own, "--by", "learning_rate", "--baseline", "a"]) == 0
+    assert capsys.readouterr().out.count("wins") == 2
+    assert main(["compare", first, "--metric", "regret", "--better", "less"]) == 2
+
+
+def test_files_whose_seeds_or_settings_do_not_fit_are_refused(capsys, tmp_path):
+    first, second = (str(tmp_path / f"{name}.parquet") for name in "ab")
+    table_of({"a": 0.2}).write(first)
+    table_of({"b": 0.1}, seed=np.tile(np.arange(12) + 100, 2)).write(second)
+    assert main(["compare", first, second]) == 2
+    assert "seeds of table 0" in capsys.readouterr().err
+    assert main(["compare", first, first]) == 2
+    assert "each run once" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_sweep_tunes_its_arms(capsys):
+    options = ["--learning-rate", "0.01", "1", "--tune", "learning_rate", "--margin", "0.01"]
+    assert main([*SWEEP, "--seeds", "8", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "baseline tuned" in printed
+    assert "learning_rate 1.0" in printed
 
 
 def test_plan_runs_nothing(capsys):
@@ -146,6 +207,14 @@ def test_initializers_and_describe(capsys):
         (["sweep", "--clip", "norm(1)"], "clip"),
         (["sweep", "--tile", "1"], "tile: got 1"),
         (["sweep", "--batch-size", "100000"], "batch_size: got 100000"),
+        (["sweep", "--margin", "-1"], "margin: got -1.0"),
+        (["sweep", "--tune", "learning_rate"], "tuned axis 'learning_rate'"),
+        (
+            ["sweep", "--learning-rate", "1", "2", "--tune", "learning_rate", "--seeds", "1"],
+            "at least 2 with --tune",
+        ),
+        (["compare"], "files: got 'none'"),
+        (["compare", "no.parquet"], "path: got 'no.parquet'"),
         (["describe", "he_normal", "--shape", "3"], "rank >= 2"),
         (["describe", "he_normal", "--seed", "-1"], "seed: got -1"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jinit import errors
+from jinit.cli._compare import compare
 from jinit.cli._networks import phase, predict, probe, recommend
 from jinit.cli._sweeps import plan, sweep
 from jinit.cli._weights import audit, describe, list_initializers
@@ -18,6 +19,7 @@ except ImportError:
 _COMMANDS: dict[str, Any] = {
     "sweep": sweep,
     "plan": plan,
+    "compare": compare,
     "initializers": list_initializers,
     "describe": describe,
     "audit": audit,

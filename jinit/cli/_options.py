@@ -27,6 +27,13 @@ class RunOptions:
         str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
     ] = None
     metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
+    margin: Annotated[float, arg(help="smallest difference that matters, in the metric's unit")] = (
+        0.0
+    )
+    tune: Annotated[
+        tuple[str, ...],
+        arg(help="axes whose best value each arm gets, chosen on other seeds: learning_rate"),
+    ] = ()
     out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
     plots: Annotated[
         str | None, arg(help="draw everything into DIR: PNG, SVG, and the numbers as CSV")
@@ -144,4 +151,35 @@ class RecommendOptions:
         arg(help="candidates; default: common ones, and those that suit the activation by theory"),
     ] = ()
     seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """Which arms to compare, by what, and how to print the verdicts."""
+
+    metric: Annotated[
+        str | None, arg(help="any numeric column; default: test_accuracy, or test_loss without one")
+    ] = None
+    baseline: Annotated[
+        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
+    ] = None
+    across: Annotated[str, arg(help="axis whose values are the arms")] = "initializer"
+    by: Annotated[
+        tuple[str, ...], arg(help="axes that make the cells; default: all others that vary")
+    ] = ()
+    margin: Annotated[float, arg(help="smallest difference that matters, in the metric's unit")] = (
+        0.0
+    )
+    tune: Annotated[
+        tuple[str, ...],
+        arg(help="axes whose best value each arm gets, chosen on other seeds: learning_rate"),
+    ] = ()
+    better: Annotated[
+        str | None, arg(help="'higher' or 'lower', for a column that is no metric of a sweep")
+    ] = None
+    ignore: Annotated[
+        tuple[str, ...], arg(help="settings that may differ between the files: versions.jax")
+    ] = ()
+    out: Annotated[str | None, arg(help="write the joined runs to FILE.parquet or FILE.csv")] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinit import errors
-from jinit.cli._options import GridOptions, RunOptions
+from jinit.cli._compare import print_result
+from jinit.cli._options import CompareOptions, GridOptions, RunOptions
 from jinit.cli._output import dump
 from jinit.sweep._grid import Grid
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from jinit.results import Table
+
+# Axes that no arm can tune.
+_UNTUNED = ("initializer", "seeds", "data_seeds")
 
 
 def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
@@ -51,16 +55,17 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     code = _write(table, output)
     if isinstance(ended, SweepInterrupted):
         print(ended, file=sys.stderr)
-    if output.json:
-        dump(report.to_json(table, metric=output.metric, baseline=baseline))
-    else:
-        report.show(table, metric=output.metric, baseline=baseline)
+    print_result(table, _question(output, baseline), as_json=output.json)
     code = max(code, _draw(table, output, baseline))
     if ended is None:
         return code
     if isinstance(ended, SweepInterrupted):
         return 130  # main knows which signal it was
     raise ended
+
+
+def _question(output: RunOptions, baseline: str | None) -> CompareOptions:
+    return CompareOptions(output.metric, baseline, margin=output.margin, tune=output.tune)
 
 
 def _write(table: Table, output: RunOptions) -> int:
@@ -134,6 +139,7 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     tasks = [data.get(name).task for name in checked.values("dataset")]
     if options.metric == "train_accuracy" and set(tasks) == {"regression"}:
         raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
+    _check_question(checked, options)
     errors.check_number(
         "hang_after", options.hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900"
     )
@@ -145,6 +151,17 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     if options.baseline is None and len(arms) < 2:
         return checked, None
     return checked, baseline_among(arms, "initializer", options.baseline)
+
+
+def _check_question(grid: Grid, options: RunOptions) -> None:
+    """Refuses a margin and tuned axes that :func:`jinit.compare` would refuse after training."""
+    errors.check_number("margin", options.margin, low=0.0, fix="use 0.01")
+    allowed = [axis for axis, size in grid.sizes.items() if size > 1 and axis not in _UNTUNED]
+    for axis in options.tune:
+        if axis not in allowed:
+            raise errors.unknown_name("tuned axis", axis, allowed)
+    if options.tune and len(grid.seed_values) < 2:
+        raise errors.refusal("seeds", grid.seeds, "at least 2 with --tune", "--seeds 16")
 
 
 def _check_folder(path: str) -> None:

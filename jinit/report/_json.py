@@ -12,7 +12,7 @@ import numpy as np
 from jinit import errors
 from jinit.findings import Finding
 from jinit.report._intervals import intervals
-from jinit.results import Table, compare, summarize
+from jinit.results import Comparison, Table, compare, summarize
 from jinit.results._metrics import metric_for
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def plain(value: Any, real: Callable[[float], float | str | None] = finite_or_no
         return plain(value.tolist(), real)
     if isinstance(value, float):
         return real(value)
+    if isinstance(value, Comparison):
+        return plain(_comparison_json(value), real)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value), real)
     return value
@@ -162,15 +164,17 @@ def table_json(
     return {
         "metric": metric,
         "summary": [dataclasses.asdict(item) for item in summarize(table, metric)],
-        "comparisons": [
-            dataclasses.asdict(item) | {"sentence": item.sentence} for item in comparisons
-        ],
+        "comparisons": [_comparison_json(item) for item in comparisons],
         "columns": {name: column.tolist() for name, column in table.columns.items()},
         "curves": {name: curve.tolist() for name, curve in table.curves.items()},
         "curve_steps": table.curve_steps.tolist(),
         "timings": {"seconds": table.settings.get("seconds"), "runs": len(table)},
         "settings": dict(table.settings),
     }
+
+
+def _comparison_json(item: Comparison) -> dict[str, Any]:
+    return dataclasses.asdict(item) | {"sentence": item.sentence}
 
 
 def profile_json(captured: Captured, profile: Profile, findings: list[Finding]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jinit.frameworks import Captured
 from jinit.initializers import Description
 from jinit.probes import Beside, Profile
 from jinit.report._candidates import print_candidates
+from jinit.report._comparisons import print_comparisons
 from jinit.report._findings import print_findings
 from jinit.report._json import check_options
 from jinit.report._plan import print_plan
@@ -24,7 +25,7 @@ from jinit.report._prediction import print_beside, print_prediction
 from jinit.report._profile import print_profile
 from jinit.report._sweep_table import print_table
 from jinit.report._weights import print_description
-from jinit.results import Table
+from jinit.results import Comparison, Table
 from jinit.sweep import Plan
 from jinit.theory import Prediction
 
@@ -37,6 +38,7 @@ Result: TypeAlias = (
     | Description
     | Sequence[Finding]
     | Sequence[Candidate]
+    | Sequence[Comparison]
 )
 """What :func:`show` prints."""
 
@@ -59,8 +61,8 @@ def show(
     Args:
       result: what :func:`jinit.run`, :func:`jinit.plan`, :func:`jinit.audit`,
         :func:`jinit.theory.predict`, :func:`jinit.probes.ensemble`, :func:`jinit.probes.verdict`,
-        :func:`jinit.probes.beside`, :func:`jinit.initializers.describe` or
-        :func:`jinit.advise.recommend` returned.
+        :func:`jinit.probes.beside`, :func:`jinit.initializers.describe`,
+        :func:`jinit.advise.recommend` or :func:`jinit.compare` returned.
       baseline: for a Table, the arm to compare with; None prints no comparison.
       metric: for a Table, the metric to rank by; None is ``test_accuracy``, or ``test_loss`` if the
         task has no accuracy.
@@ -109,12 +111,17 @@ def show(
         _show_list(result, stream)
 
 
-def _show_list(result: Sequence[Finding] | Sequence[Candidate], stream: TextIO | None) -> None:
-    """Prints findings, or ranked initializers."""
+def _show_list(
+    result: Sequence[Finding] | Sequence[Candidate] | Sequence[Comparison], stream: TextIO | None
+) -> None:
+    """Prints findings, ranked initializers, or comparisons."""
     items = list(result) if isinstance(result, list | tuple) else [result]
     candidates = [item for item in items if isinstance(item, Candidate)]
     found = [item for item in items if isinstance(item, Finding)]
-    if candidates and len(candidates) == len(items):
+    compared = [item for item in items if isinstance(item, Comparison)]
+    if compared and len(compared) == len(items):
+        print_comparisons(compared, stream)
+    elif candidates and len(candidates) == len(items):
         print_candidates(candidates, stream)
     elif len(found) == len(items):
         console = open_console(stream)
@@ -124,7 +131,7 @@ def _show_list(result: Sequence[Finding] | Sequence[Candidate], stream: TextIO |
         raise errors.wrong_type(
             "result",
             result,
-            "a Table, Plan, Prediction, Profile, Beside or Description, or a list of findings or"
-            " candidates",
+            "a Table, Plan, Prediction, Profile, Beside or Description, or a list of findings,"
+            " candidates or comparisons",
             "pass what jinit.run, jinit.plan, jinit.audit, … returned",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -23,7 +23,7 @@ from jinit.results import Comparison, Summary, Table, compare, summarize
 from jinit.results._metrics import metric_for, undefined
 from jinit.results._table import Value
 
-_STYLES = {
+STYLES = {
     "wins": "bold green",
     "loses": "red",
     "mixed": "magenta",
@@ -33,7 +33,7 @@ _STYLES = {
     "higher": "bold",
     "lower": "bold",
 }
-_VERDICT_WIDTH = 12
+VERDICT_WIDTH = 12
 # Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
 # verdict always stay.
 _EXPENDABLE = ("mean −", "steps to", "without", "diverged", "−")
@@ -45,7 +45,9 @@ def print_table(
     metric: str | None = None,
     baseline: str | None = None,
     across: str = "initializer",
+    by: tuple[str, ...] | None = None,
     margin: float = 0.0,
+    higher_is_better: bool | None = None,
     stream: TextIO | None = None,
 ) -> list[Comparison]:
     """Prints the table of a sweep: per cell and arm the medians, the difference, the verdict.
@@ -55,7 +57,7 @@ def print_table(
       metric: the metric to rank by; default the test accuracy; a task without gets ``test_loss``.
       baseline: the arm to compare with; None prints no comparison.
       across: the axis whose values are the arms.
-      margin: the smallest difference that matters, as in :func:`jinit.compare`.
+      by, margin, higher_is_better: as in :func:`jinit.compare`.
       stream: default stdout. In a narrow terminal columns are left out, but never the verdict.
 
     Returns:
@@ -73,10 +75,18 @@ def print_table(
     ...
     """
     metric = metric_for(table, metric)
-    summaries = summarize(table, metric, across=across)
+    summaries = summarize(table, metric, by=by, across=across, higher_is_better=higher_is_better)
     comparisons = []
     if baseline is not None:
-        comparisons = compare(table, metric, baseline=baseline, across=across, margin=margin)
+        comparisons = compare(
+            table,
+            metric,
+            baseline=baseline,
+            by=by,
+            across=across,
+            margin=margin,
+            higher_is_better=higher_is_better,
+        )
     console = open_console(stream)
     # If only some runs of an arm diverged, a further column shows the median of its other runs.
     partly = any(0 < item.diverged < item.runs for item in summaries)
@@ -95,7 +105,7 @@ def print_table(
         rows + titles,
         console.width,
         expendable=(*_EXPENDABLE, metric_heading),
-        wrapping={"verdict": _VERDICT_WIDTH},
+        wrapping={"verdict": VERDICT_WIDTH},
     )
     _print_rows(console, headings, summaries, rows, shown, across)
     print_left_out(console, headings, shown)
@@ -134,7 +144,7 @@ def _row(
     steps = summary.steps_to_target
     diverged = f"{summary.diverged}/{summary.runs}"
     row = [
-        ("  " if summary.cell else "") + escaped(summary.arm),
+        ("  " if summary.cell else "") + escaped(str(summary.arm)),
         f"[red]{diverged}[/red]" if summary.diverged else diverged,
         escaped(interval_text(summary.metric)),
     ]
@@ -148,12 +158,12 @@ def _row(
         return row
     if comparison is None:
         is_baseline = summary.arm == comparisons[0].baseline
-        return [*row, "", "", f"[{_STYLES['baseline']}]baseline[/]" if is_baseline else MISSING]
+        return [*row, "", "", f"[{STYLES['baseline']}]baseline[/]" if is_baseline else MISSING]
     difference, mean = (
         escaped(interval_text(interval, sign=True))
         for interval in (comparison.result.difference, comparison.result.mean)
     )
-    return [*row, difference, mean, f"[{_STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
+    return [*row, difference, mean, f"[{STYLES[comparison.verdict]}]{comparison.sentence}[/]"]
 
 
 def _print_rows(
@@ -176,7 +186,7 @@ def _print_rows(
             justify=justify,
             no_wrap=not wraps,
             overflow="fold",
-            min_width=_VERDICT_WIDTH if heading == "verdict" else None,
+            min_width=VERDICT_WIDTH if heading == "verdict" else None,
         )
     last_cell: dict[str, Value] | None = None
     for summary, row in zip(summaries, rows, strict=True):
@@ -210,19 +220,22 @@ def _notes(table: Table, metric: str, comparisons: list[Comparison]) -> list[str
             " 'calibrated'); jinit.calibrate's trace says in which layers."
         )
     if comparisons:
-        notes += _comparison_notes(comparisons)
+        notes += comparison_notes(comparisons)
     return notes
 
 
-def _comparison_notes(comparisons: list[Comparison]) -> list[str]:
+def comparison_notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the differences are, and what a verdict needs."""
     pairs = [item.result.pairs for item in comparisons]
     span = f"{min(pairs)}" if min(pairs) == max(pairs) else f"{min(pairs)} to {max(pairs)}"
-    name = comparisons[0].baseline
+    baselines = {item.baseline for item in comparisons}
+    name = comparisons[0].baseline if len(baselines) == 1 else "baseline"
     notes = [
         f"− {name}: Hodges–Lehmann difference over {span} pairs with the same seed, of those that"
         f" differ, with the interval of the signed-rank test; mean − {name}: mean of all. wins or"
         " loses: both point the same way and both p < 0.05 after Holm over"
-        f" {len(comparisons)} comparisons; mixed: ranks and mean point apart."
+        f" {len(comparisons)} comparison{'s' if len(comparisons) > 1 else ''}; mixed: ranks and"
+        " mean point apart."
     ]
     if any(math.isinf(item.result.difference.low) for item in comparisons):
         notes.append("[−∞, ∞]: so few pairs allow no 95 % interval of ranks; six are the fewest.")
@@ -276,7 +289,7 @@ def _cells_without(table: Table, metric: str) -> str:
 
 def _uncalibrated(table: Table) -> list[tuple[str, int, int]]:
     """(initializer, failed runs, runs) of every initializer whose calibration failed in a run."""
-    if "calibrated" not in table.columns:  # a table made by hand
+    if not {"calibrated", "initializer"} <= set(table.columns):  # a table made by hand
         return []
     failures = []
     for arm in dict.fromkeys(table["initializer"]):
