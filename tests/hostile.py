@@ -301,7 +301,7 @@ def of_training():
         (data.get, {"data": (X, Y)}),
         (data.from_arrays, {"x": X, "y": Y, "x_test": X, "y_test": Y, "name": "mine",
                             "standardize": True}),
-        (data.from_arrays, {"x": X, "y": Y, "test_fraction": 0.25, "standardize": False}),
+        (data.from_arrays, {"x": X, "y": Y, "split": 0.25, "standardize": False}),
         (data.from_arrays, {"x": X, "y": NUMBERS}),
         (partial(update, clipping.clip_by_global_norm), {"threshold": 1.0, "on_nonfinite": "zero"}),
         (partial(update, clipping.clip_by_leaf_norm), {"threshold": 1.0}),

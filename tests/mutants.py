@@ -51,6 +51,7 @@ CHECKPOINTS = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
+AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
@@ -362,7 +363,6 @@ MUTANTS = [
     M("block RMS: n instead of its root", "clipping/_transforms.py", "math.sqrt(leaf.size)", "leaf.size", f"{CLIPPING}::test_norms_beyond_float32_are_clipped_to_the_threshold"),
     M("step: skipping freezes", "train/_step.py", "if _statistics.nonfinite_updates(opt_state) is None:", "if True:", f"{TRAINING}::test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it"),
     M("step: skipping hides broken parameters", "train/_step.py", "_status(jnp.zeros_like(value), norm(params))", "_status(jnp.zeros_like(value), jnp.zeros(()))", f"{TRAINING}::test_skipping_does_not_hide_parameters_that_overflow"),
-    M("data: a column of labels is one-hot", "data/_arrays.py", "array.ndim != 2 or array.shape[1] < 2", "array.ndim != 2", DATA),
     M("sweep: layers are not asked", "sweep/_rules.py", "layers = _merged(_layers_of(model, x), layers)", "pass", f"{OWN}::test_every_kernel_has_the_sigma_of_its_layer"),
     M("sweep: gain by rank", "sweep/_rules.py", "i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf)", "i for i, leaf in enumerate(self.leaves) if len(leaf.value.shape) > 1", f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
     M("sweep: own start of one seed for all", "sweep/_own.py", 'run_key(lane["seed"], "own")', 'run_key(0, "own")', f"{OWN}::test_leaves_that_no_rule_names_keep_the_models_own_start"),
@@ -376,13 +376,23 @@ MUTANTS = [
     M("sweep: dropout of one seed for all", "sweep/_network.py", 'run_key(seed, "dropout")', 'run_key(0, "dropout")', f"{OWN}::test_functions_with_state_are_a_model"),
     M("linen: evaluated in training mode", "frameworks/_linen_functions.py", "module.use_running_average is False", "False", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("nnx: evaluated in training mode", "frameworks/_nnx_functions.py", "    evaluated.eval()\n", "    evaluated.train()\n", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
-    M("data: float labels are targets", "data/_arrays.py", "        _refuse_labels_of_floats(name, array, np.asarray(y).dtype)\n", "", f"{DATA}::test_floats_that_may_be_labels_need_a_task"),
-    M("data: a column of labels is refused", "data/_arrays.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
+    M("data: float labels are targets", "data/_labels.py", "        _refuse_labels_of_floats(name, array, dtype)\n", "", f"{DATA}::test_floats_that_may_be_labels_need_a_task"),
+    M("data: a column of labels is one-hot", "data/_labels.py", "array.ndim != 2 or array.shape[1] < 2", "array.ndim != 2", f"{DATA}::test_the_same_classes_however_they_are_written"),
+    M("data: labels in another order", "data/_labels.py", "np.searchsorted(known, each).astype(np.int32)", "(len(known) - 1 - np.searchsorted(known, each)).astype(np.int32)", f"{AS_IT_COMES}::test_labels_of_any_kind_are_numbered_in_ascending_order"),
+    M("data: classes of the training side only", "data/_labels.py", "np.unique(np.concatenate([y, y_test]))", "np.unique(y)", f"{AS_IT_COMES}::test_labels_of_any_kind_are_numbered_in_ascending_order"),
+    M("data: numbers with gaps are labels", "data/_labels.py", "if task is None and not few:", "if False:", f"{AS_IT_COMES}::test_labels_that_may_be_targets_need_a_task"),
+    M("data: other rows of an index", "data/_features.py", "if not first.equals(second):", "if False:", f"{AS_IT_COMES}::test_what_is_refused_is_named_with_its_mending_line"),
+    M("data: columns in another order", "data/_features.py", "if tuple(names) != tuple(test):", "if False:", f"{AS_IT_COMES}::test_what_is_refused_is_named_with_its_mending_line"),
+    M("data: numbers as text are read", "data/_features.py", "    if _has_text(values):", "    if False:", f"{AS_IT_COMES}::test_what_is_refused_is_named_with_its_mending_line"),
+    M("data: never stratified", "data/_splits.py", "(by_class or ", "(False or ", f"{AS_IT_COMES}::test_splits_by_share_by_class_and_by_rows"),
+    M("data: a row on both sides", "data/_splits.py", "    if both.size:", "    if False:", f"{AS_IT_COMES}::test_splits_by_share_by_class_and_by_rows"),
+    M("data: constant features are not named", "data/_from_arrays.py", "        if constant.any():", "        if False:", f"{AS_IT_COMES}::test_the_plan_and_the_settings_say_what_was_done"),
+    M("data: a column of labels is refused", "data/_labels.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
     M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
-    M("data: small spreads are constant", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),
-    M("data: rounding is a spread", "data/_splits.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", f"{DATA}::test_features_that_differ_by_rounding_are_constant"),
-    M("data: a class on one side only", "data/_splits.py", "if labels is not None and len(np.setxor1d", "if False and len(np.setxor1d", f"{DATA}::test_a_class_is_on_both_sides_of_every_split"),
-    M("data: tokens are standardized", "data/_splits.py", "if standardize is None and not _arrays.is_frame(x):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
+    M("data: small spreads are constant", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),
+    M("data: rounding is a spread", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", f"{DATA}::test_features_that_differ_by_rounding_are_constant"),
+    M("data: a class on one side only", "data/_splits.py", "or one_sided(labels, train, test)):", "or False):", f"{DATA}::test_a_class_is_on_both_sides_of_every_split"),
+    M("data: tokens are standardized", "data/_from_arrays.py", "if standardize is None and not names:", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("schedule: constant shares a program", "sweep/_plan.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
     M("schedule: one step late", "sweep/_network.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
     M("validation: best on the test set", "train/_fit.py", 'loss = curves["curve_validation_loss"]', 'loss = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),

@@ -2,6 +2,7 @@
 
 from jinit.data._arrays import Task
 from jinit.data._catalog import DataLike, get, names, register
-from jinit.data._splits import Dataset, from_arrays
+from jinit.data._dataset import Dataset
+from jinit.data._from_arrays import from_arrays
 
 __all__ = ["DataLike", "Dataset", "Task", "from_arrays", "get", "names", "register"]

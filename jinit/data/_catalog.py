@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import gzip
 import importlib.util
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,12 +16,18 @@ from numpy.typing import ArrayLike
 from jinit import errors
 from jinit._registry import Registry
 from jinit.data import _synthetic
-from jinit.data._splits import Dataset, check, from_arrays
+from jinit.data._dataset import Dataset
+from jinit.data._from_arrays import check, from_arrays
 
 DataLike: TypeAlias = (
-    str | Dataset | tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+    str
+    | Dataset
+    | tuple[ArrayLike, ArrayLike]
+    | tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
+    | Mapping[str, Any]
 )
-"""A name; a :class:`Dataset`; ``(x, y)``; or ``(x_train, y_train, x_test, y_test)``."""
+"""A name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; or a mapping of
+the arguments of :func:`from_arrays`, ``{"x": frame, "y": "species"}``."""
 
 Loader: TypeAlias = Callable[[], tuple[ArrayLike, ArrayLike]]
 """``loader() -> (x, y)``: x of shape ``(examples, features…)``, y as in :func:`from_arrays`."""
@@ -30,7 +37,9 @@ def get(data: DataLike) -> Dataset:
     """The data set of this name, or the user's own arrays as a data set.
 
     Args:
-      data: a name; a :class:`Dataset`; ``(x, y)``; or ``(x_train, y_train, x_test, y_test)``.
+      data: a name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; or a
+        mapping of the arguments of :func:`from_arrays`, where ``x_train`` and ``y_train`` may stand
+        for ``x`` and ``y``: ``{"x": frame, "y": "species", "split": "stratified(0.2)"}``.
 
     Returns:
       A standardized :class:`Dataset` with a fixed split. The arrays of a named data set are
@@ -50,12 +59,32 @@ def get(data: DataLike) -> Dataset:
         return _load(data, _DATA_SETS.get(data))
     if isinstance(data, tuple | list) and len(data) in (2, 4):
         return from_arrays(*data)
+    if isinstance(data, Mapping):
+        return from_arrays(**_arguments(data))
     raise errors.wrong_type(
         "data",
         data,
-        "a name, a Dataset, (x, y) or (x_train, y_train, x_test, y_test)",
+        "a name, a Dataset, (x, y), (x_train, y_train, x_test, y_test), or a mapping of x, y, …",
         "jinit.data.from_arrays(x, y)",
     )
+
+
+def _arguments(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of :func:`from_arrays` that a mapping names."""
+    known = inspect.signature(from_arrays).parameters
+    arguments = {}
+    for key, value in data.items():
+        name = str(key).removesuffix("_train")
+        if name not in known or (name != key and name not in ("x", "y")):
+            raise errors.unknown_name("data key", key, [*known, "x_train", "y_train"])
+        if name in arguments:
+            raise errors.refusal("data", f"both {name!r} and '{name}_train'", "one", "drop one")
+        arguments[name] = value
+    missing = [name for name in ("x", "y") if name not in arguments]
+    if missing:
+        got = f"keys {sorted(map(str, data))}"
+        raise errors.refusal("data", got, "x and y, or x_train and y_train", f"add {missing}")
+    return arguments
 
 
 def names() -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def seeds_line(plan: Plan) -> str:
 
 
 def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
-    """Prints the totals of a plan, a row for each program, and what draws each leaf.
+    """Prints the totals of a plan, a row for each program, the data, and what draws each leaf.
 
     The rows of programs stand longest first. The leaves are those of the first program in the order
     of the grid, or of each model's first program if the sweep names several, with the initializers
@@ -78,6 +78,8 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
             f"{program.lane_bytes / 1024:,.0f}",
         )
     console.print(table)
+    for line in _data_lines(plan):
+        console.print(escaped(line))
     models: dict[str, PlannedProgram] = {}
     for program in sorted(plan.programs, key=lambda program: program.position):
         models.setdefault(str(program.labels.get("model", "")), program)
@@ -90,6 +92,23 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
         for row in _leaf_rows(first):
             leaves.add_row(*map(escaped, row))
         console.print(leaves)
+
+
+def _data_lines(plan: Plan) -> list[str]:
+    """What was done to each data set, one line for each subject.
+
+    >>> import jinit
+    >>> for line in _data_lines(jinit.plan(jinit.Grid(dataset="xor")))[:2]:
+    ...     print(line)
+    data xor · rows: 800 training and 200 test examples
+    data xor · split: share 0.2 for the test: fixed shuffle, seed 20150201
+    """
+    sets = {program.dataset.name: program.dataset for program in plan.programs}
+    return [
+        f"data {name} · {subject}: {text}"
+        for name, dataset in sets.items()
+        for subject, text in dataset.prepared
+    ]
 
 
 def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import numpy as np
 
-from jinit.data._arrays import LARGE_TARGETS
+from jinit.data._labels import LARGE_TARGETS
 from jinit.report._console import (
     Console,
     JustifyMethod,

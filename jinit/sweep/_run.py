@@ -98,8 +98,9 @@ def run(
         ``layer_norm`` by name: each combination is a program of its own. Or a mapping of names to
         models and factories, the arms of a column ``model``. Axes that a model does not take must
         have their defaults.
-      data: your own arrays instead of a named data set: ``(x, y)``,
-        ``(x_train, y_train, x_test, y_test)`` or a :class:`jinit.data.Dataset`.
+      data: your own arrays instead of a named data set: ``(x, y)``, ``(x_train, y_train, x_test,
+        y_test)``, a mapping of the arguments of :func:`jinit.data.from_arrays`, or a
+        :class:`jinit.data.Dataset`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
         default the initializer draws kernels, the bias initializer biases. Leaves without a rule
         keep the model's own start; ``report.show`` of the plan prints what draws each leaf.

@@ -140,6 +140,8 @@ def _data(dataset: Dataset) -> dict[str, Any]:
         "train": list(np.shape(dataset.x_train)),
         "test": list(np.shape(dataset.x_test)),
         "fingerprint": fingerprint(dataset),
+        "classes": list(dataset.classes),
+        "prepared": dict(dataset.prepared),
         **_scale(dataset),
     }
 

@@ -1,0 +1,264 @@
+"""Reads labels and targets: class numbers, names of classes, one-hot rows, numbers to predict."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jinit import errors
+from jinit.data._arrays import (
+    SCALED,
+    Task,
+    as_float32,
+    check_finite,
+    first_text,
+    plain,
+    text_in,
+)
+
+_NUMBERED = "y = np.unique(y, return_inverse=True)[1]"
+# A y with at most so many different whole numbers may be labels, whatever the numbers are.
+_FEW = 20
+# Root mean square of regression targets beyond which common learning rates diverge.
+LARGE_TARGETS = 10.0
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Labels as class numbers, or targets.
+
+    Attributes:
+      y, y_test: int32 ``(examples,)``, or float32 ``(examples, outputs)``.
+      task: of the data set.
+      outputs: number of classes or of targets.
+      classes: the label of each class number; () for regression.
+    """
+
+    y: np.ndarray
+    y_test: np.ndarray
+    task: Task
+    outputs: int
+    classes: tuple[str | int | float | bool, ...] = ()
+
+
+def targets(name: str, y: ArrayLike, task: Task | None) -> tuple[np.ndarray, int | None]:
+    """The labels ``(examples,)``, whole numbers, Booleans or text; or targets, float64.
+
+    Returns:
+      The array, and the number of classes if y is one-hot, else None. Targets have two axes,
+      ``(examples, outputs)``.
+
+    Raises:
+      TypeError: dates, complex numbers, a mixture of text and numbers, or no array.
+      ValueError: NaN or inf, missing or masked entries, a shape or numbers that do not fit the
+        task; floats that may be labels as well as targets.
+    """
+    array = plain(name, y)
+    dtype = array.dtype
+    if array.dtype.kind == "O":
+        array = _of_objects(name, array)
+    if array.dtype.kind in "US" and task != "regression":
+        return _one_each(name, array).astype(str), None
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise errors.wrong_type(
+            name,
+            f"{first_text(array)!r} of dtype {dtype}",
+            "labels (text, or whole numbers), or float targets",
+            "y = y.astype(float)" if array.dtype.kind in "mM" else _NUMBERED,
+        )
+    if array.ndim == 0:
+        raise errors.refusal(
+            f"{name} shape", array.shape, "(examples,)", "pass one target per example"
+        )
+    whole = array.dtype.kind in "biu"
+    if not whole:
+        array = array.astype(np.float64)
+        check_finite(name, array)
+    if task == "regression":
+        return _rows(array).astype(np.float64), None
+    if _is_one_hot(array):
+        return array.argmax(axis=1), array.shape[1]
+    if not whole and task is None:
+        _refuse_labels_of_floats(name, array, dtype)
+        return _rows(array), None
+    return _one_each(name, array), None
+
+
+def coded(y: np.ndarray, y_test: np.ndarray, task: Task | None, one_hot: int | None) -> Coded:
+    """Numbers the classes of both sets alike, or casts the targets to float32.
+
+    Args:
+      y, y_test: from :func:`targets`.
+      task: as the user said, or None.
+      one_hot: number of columns of one-hot labels, or None.
+
+    Raises:
+      ValueError: labels that may be targets, one class where the name of another is needed, more
+        than two classes of a binary task, targets that float32 cannot hold.
+    """
+    if y.dtype.kind == "f" and task not in ("multiclass", "binary"):
+        y, y_test = (as_float32(*pair, SCALED) for pair in (("y", y), ("y_test", y_test)))
+        return Coded(y, y_test, "regression", y.shape[1])
+    classes = _classes(y, y_test, task, one_hot)
+    if task == "binary" and len(classes) > 2:
+        fix = f"'multiclass' for {len(classes)} classes"
+        raise errors.refusal("task", task, fix, "leave it out")
+    # One-hot rows come from models with one output per class, also of two classes.
+    if task == "multiclass" or len(classes) > 2 or (one_hot is not None and task is None):
+        task = "multiclass"
+    else:
+        task = "binary"
+    # Searching an array of text for text, of numbers for numbers.
+    known = np.asarray(classes, y.dtype)
+    y, y_test = (np.searchsorted(known, each).astype(np.int32) for each in (y, y_test))
+    return Coded(y, y_test, task, len(classes), classes)
+
+
+def _classes(
+    y: np.ndarray, y_test: np.ndarray, task: Task | None, one_hot: int | None
+) -> tuple[str | int | float | bool, ...]:
+    """The labels in the order of their class numbers: ascending."""
+    if one_hot is not None:
+        return tuple(range(one_hot))
+    present = np.unique(np.concatenate([y, y_test]))
+    if y.dtype.kind == "b":
+        return (False, True)
+    if y.dtype.kind == "U":
+        if present.size == 1:
+            got = f"'{present[0]}' for every example"
+            raise errors.refusal("classes", got, "at least two classes", "check the labels")
+        _check_repeated(present, len(y) + len(y_test), task)
+        return tuple(map(str, present))
+    present = present if present.dtype.kind == "f" else present.astype(object)
+    labels = [int(label) for label in present]
+    if labels[0] >= 0 and (labels[-1] <= 1 or labels == list(range(len(labels)))):
+        return tuple(range(max(labels[-1] + 1, 2)))
+    _check_repeated(present, len(y) + len(y_test), task)
+    if len(labels) == 1:
+        got = f"{labels[0]} for every example"
+        raise errors.refusal("classes", got, "at least two classes", "check the labels")
+    return tuple(labels)
+
+
+def _check_repeated(present: np.ndarray, examples: int, task: Task | None) -> None:
+    """Refuses labels that hardly repeat, or numbers with gaps that may be targets."""
+    text = present.dtype.kind == "U"
+    few = 2 * present.size <= examples and (text or present.size <= _FEW)
+    if task is None and not few:
+        raise errors.refusal(
+            "classes",
+            f"{present.size} different {'texts' if text else 'numbers'} from {present[0]} to "
+            f"{present[-1]} in {examples} examples",
+            "labels that repeat" if text else f"0, 1, … without gaps, or at most {_FEW} numbers",
+            "task='multiclass' for labels"
+            + ("" if text else ", task='regression' for numbers to predict"),
+        )
+
+
+def large_targets(y: np.ndarray) -> str | None:
+    """What to say of regression targets that are far from order 1."""
+    size = float(np.sqrt(np.square(y, dtype=np.float64).mean()))
+    if not size > LARGE_TARGETS:
+        return None
+    return (
+        f"the targets y have a root mean square of {size:.3g}: the squared loss and its gradients "
+        f"start {size**2:.2g} times as large as with targets of order 1, so common learning rates "
+        f"diverge; fix: {SCALED}"
+    )
+
+
+def warn(made: Coded, stacklevel: int) -> None:
+    """Warns of large targets, of classes on one side of the split only, and of one class alone."""
+    if made.task == "regression":
+        said = large_targets(made.y)
+        if said:
+            warnings.warn(said, UserWarning, stacklevel)
+        return
+    here, there = np.unique(made.y), np.unique(made.y_test)
+    for known, other, where in ((here, there, "training"), (there, here, "test")):
+        missing = [str(made.classes[number]) for number in np.setdiff1d(other, known)]
+        if missing:
+            listed = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            text = f"no {where} example is of class {listed}"
+            warnings.warn(f"{text}: accuracies say little about it", UserWarning, stacklevel)
+    if len(np.union1d(here, there)) == 1:
+        text = f"all labels are of class {made.classes[here[0]]}: every network is right"
+        warnings.warn(text, UserWarning, stacklevel)
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """The array as ``(examples, values of an example)``, also without examples."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
+def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """An object array as text, Booleans, int64, uint64 or float64; or unchanged."""
+    entries = array.ravel().tolist()
+    missing = [entry for entry in entries if _is_missing(entry)]
+    if missing:
+        raise errors.refusal(
+            name,
+            f"{len(missing)} of {len(entries)} entries that are missing ({missing[0]!r})",
+            "a label or target for every example",
+            "drop these examples: keep = ~pandas.isna(y); x, y = x[keep], y[keep]",
+        )
+    for kind, dtype in ((str, str), (bool | np.bool_, bool)):
+        if entries and all(isinstance(entry, kind) for entry in entries):
+            return array.astype(dtype)
+    if entries and all(isinstance(entry, int | np.integer) for entry in entries):
+        small = all(-(2**63) <= int(entry) < 2**63 for entry in entries)
+        return array.astype(np.int64 if small else np.float64) if small else array
+    try:
+        return array.astype(np.float64) if text_in(array) is None else array
+    except (TypeError, ValueError, OverflowError):
+        return array
+
+
+def _is_missing(entry: object) -> bool:
+    """None, NaN, NaT or pandas' NA, which cannot be compared."""
+    return entry is None or str(entry) in ("nan", "NaN", "NaT", "<NA>")
+
+
+def _is_one_hot(array: np.ndarray) -> bool:
+    if array.ndim != 2 or array.shape[1] < 2 or not array.size or array.dtype.kind not in "biuf":
+        return False
+    ones = array == 1
+    return bool(((array == 0) | ones).all() and (ones.sum(axis=1) == 1).all())
+
+
+def _refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> None:
+    """Refuses a float y that repeats few whole numbers: labels or targets, nobody can know."""
+    if array.ndim == 2 and array.shape[1] > 1:
+        return
+    present = np.unique(array)
+    counted = np.array_equal(present, np.arange(present.size))
+    if (present != np.round(present)).any() or 2 * present.size > array.size:
+        return
+    if present.size > 1 and (present.size <= _FEW or counted):
+        raise errors.refusal(
+            name,
+            f"{present.size} different whole numbers of dtype {dtype}",
+            "class numbers of an integer dtype, or a task",
+            "y.astype(int) or task='multiclass' for classes, task='regression' for targets",
+        )
+
+
+def _one_each(name: str, array: np.ndarray) -> np.ndarray:
+    """Labels ``(examples,)``: one of each example."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise errors.refusal(
+            f"{name} shape",
+            array.shape,
+            "(examples,) labels, or one-hot rows",
+            "one-hot labels: y.argmax(-1); several targets: task='regression'",
+        )
+    if array.dtype.kind == "f" and (array != np.round(array)).any():
+        value = float(array[array != np.round(array)][0])
+        raise errors.refusal(name, value, "whole class numbers", "task='regression' for targets")
+    return array
