@@ -57,6 +57,7 @@ LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settin
 FILES = "tests/results/test_files.py"
 SWITCHES = "tests/test_switches.py"
 SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
+OBJECTIVES = "tests/sweep/test_objectives.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -372,7 +373,7 @@ MUTANTS = [
     M("sweep: last layers are hidden", "sweep/_roles.py", '"last" if path in found.last else ""', '""', f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("sweep: a layer on another is first", "sweep/_roles.py", "all(reached[n] == {n} for n in names)", "any(n in reached[n] for n in names)", f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("step: one noise for all steps", "train/_step.py", "key = None if state.key is None else jax.random.fold_in(state.key, state.step)", "key = state.key", f"{OWN}::test_functions_with_state_are_a_model"),
-    M("step: state stands still", "train/_step.py", "        return loss(outputs, y), model_state\n", "        return loss(outputs, y), state.model_state\n", f"{OWN}::test_functions_with_state_are_a_model"),
+    M("step: state stands still", "train/_step.py", "(outputs, y), model_state\n", "(outputs, y), state.model_state\n", f"{OWN}::test_functions_with_state_are_a_model"),
     M("sweep: dropout of one seed for all", "sweep/_network.py", 'run_key(seed, "dropout")', 'run_key(0, "dropout")', f"{OWN}::test_functions_with_state_are_a_model"),
     M("linen: evaluated in training mode", "frameworks/_linen_functions.py", "module.use_running_average is False", "False", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("nnx: evaluated in training mode", "frameworks/_nnx_functions.py", "    evaluated.eval()\n", "    evaluated.train()\n", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
@@ -395,7 +396,12 @@ MUTANTS = [
     M("data: tokens are standardized", "data/_from_arrays.py", "if standardize is None and not names:", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("schedule: constant shares a program", "sweep/_plan.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
     M("schedule: one step late", "sweep/_network.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
-    M("validation: best on the test set", "train/_fit.py", 'loss = curves["curve_validation_loss"]', 'loss = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
+    M("own loss: one noise for all steps", "train/losses.py", "            for number in numbers:\n                key = jax.random.fold_in(key, number)\n", "", f"{OBJECTIVES}::test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats"),
+    M("own loss: parameters without a gradient", "train/losses.py", '{"params": params}', '{"params": jax.lax.stop_gradient(params)}', f"{OBJECTIVES}::test_a_gradient_uses_the_parameters_of_the_loss"),
+    M("own loss: a loss without gradient passes", "sweep/_objectives.py", '    if "params" not in loss.takes:', '    if loss.takes is None:', OBJECTIVES),
+    M("own loss: a sum of examples", "train/_own_loss.py", "examples(outputs)).mean()", "examples(outputs)).sum()", OBJECTIVES),
+    M("own metric: a vector passes", "sweep/_objectives.py", "if len(found) != 1 or found[0].shape != ():", "if len(found) != 1:", OBJECTIVES),
+    M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
     M("switches: rank promotion stays the user's", "_switches.py", '    "numpy_rank_promotion": "allow",\n', "", f"{SWITCHES}::test_switches_are_set_for_jinit_alone_and_set_back"),
     M("switches: theory is not guarded", "theory/__init__.py", "\nguard(__name__)\n", "\n", f"{SWITCHES}::test_theory_under_strict_rules"),
 ]  # fmt: skip

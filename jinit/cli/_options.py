@@ -61,6 +61,8 @@ def _grid_options() -> type[Any]:
     }
     options: list[tuple[str, Any, Any]] = []
     for item in dataclasses.fields(Grid):
+        if item.name == "metrics":  # functions
+            continue
         help_text, default = item.metadata["help"], item.default
         kind = plain.get(item.name)
         if kind is None:

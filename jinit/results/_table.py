@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import xarray
 
 CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
-VALIDATION_CURVES = ("validation_loss", "validation_accuracy")
 Value: TypeAlias = str | float | bool | None
 """A value of an axis, as a table holds it."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
+from jinit.sweep._loss_axis import checked_metrics, loss_axis
 from jinit.sweep._names import listed
 from jinit.sweep._values import (
     AxisValue,
@@ -20,10 +21,12 @@ from jinit.sweep._values import (
 from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
+    from jinit.train._own_loss import MetricFunction
     from jinit.typing import Array, Initializer
 
 Value = TypeVar("Value")
 Axis: TypeAlias = Value | tuple[Value, ...]
+Metrics: TypeAlias = "Mapping[str, MetricFunction] | tuple[tuple[str, MetricFunction], ...]"
 
 MOST_RUNS = 10**7
 
@@ -43,7 +46,7 @@ NUMBER_AXES = (
 )
 
 
-def _field(default: AxisValue, help: str) -> Any:
+def _field(default: AxisValue | tuple[()], help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
@@ -74,7 +77,11 @@ class Grid:
       batch_size: examples per step, drawn with replacement; default 32.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
       loss: names of :mod:`jinit.train.losses`; None (default) is cross-entropy for classes and the
-        squared error for regression.
+        squared error for regression; or your own ``loss(outputs, y)``, a mean over the batch or one
+        value per example, which may also take ``params`` and ``key``. ``{"mine": f, "theirs":
+        "hinge"}`` names several.
+      metrics: name → your own ``metric(outputs, y) -> number`` of the whole test set, traced and
+        measured at every evaluation: column and curve ``test_NAME``. Default: none.
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
       target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
@@ -126,9 +133,10 @@ class Grid:
         FitConfig.batch_size, "examples per step, drawn with replacement"
     )
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
-    loss: Axis[str | None] = _field(
+    loss: Axis[str | Callable[..., Array] | None] = _field(
         None, f"{listed('loss')}; default: cross-entropy, or mean_squared_error for regression"
     )
+    metrics: Metrics = _field((), "further metrics of the test set; only in Python")
     steps: int = _field(FitConfig.steps, "optimizer steps per run")
     evaluations: int = _field(
         FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
@@ -150,6 +158,8 @@ class Grid:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", loss_axis(plain(self.loss)))
+        object.__setattr__(self, "metrics", checked_metrics(self.metrics))
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
             self._set_axis(name, plain(getattr(self, name)))
         self._check_names()
@@ -252,7 +262,7 @@ class Grid:
             ("loss", (*losses.names(), None), "jinit.train.losses.names()"),
         ):
             for value in self.values(name):
-                if value not in names:
+                if value not in names and (name != "loss" or isinstance(value, str)):
                     existing = [other for other in names if other is not None]
                     raise errors.unknown_name(name, value, existing, listing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -24,7 +25,7 @@ from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
-from jinit.sweep import _calibrated, _checks
+from jinit.sweep import _calibrated, _checks, _objectives
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._models import ModelArms, Models
@@ -32,6 +33,7 @@ from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.train import StatefulApply, losses, optimizers
+from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
 from jinit.typing import Array, PyTree
@@ -146,6 +148,8 @@ def plan(
     rules: RulesFor | None = None,
     layers: Layers | None = None,
     optimizer: OptimizerFor | None = None,
+    loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None = None,
+    metrics: Mapping[str, MetricFunction] | None = None,
     tile: int | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -153,7 +157,7 @@ def plan(
 
     Args:
       grid: a :class:`Grid`.
-      model, data, rules, layers, optimizer, tile, workers: as in :func:`jinit.run`.
+      model, data, rules, layers, optimizer, loss, metrics, tile, workers: as in :func:`jinit.run`.
 
     Returns:
       A :class:`Plan`.
@@ -168,6 +172,7 @@ def plan(
     with own_switches():
         if not isinstance(grid, Grid):
             raise errors.wrong_type("grid", grid, "a jinit.Grid", "jinit.Grid(depth=8)")
+        grid = _objectives.with_objective(grid, loss, metrics)
         if rules is not None and not callable(rules):
             raise errors.wrong_type(
                 "rules",
@@ -263,13 +268,16 @@ def _program(
         program.
     """
     grid = sources.grid
-    loss = losses.get(code["loss"], dataset.task)
-    code, labels = code | {"loss": loss.name}, labels | {"loss": loss.name}
+    loss = losses.get(code["loss"], dataset.task, dataset.outputs)
+    loss = dataclasses.replace(loss, metrics=(*loss.metrics, *grid.metrics))
+    code |= {"loss": loss.name}
+    labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
     example = jnp.asarray(dataset.x_train[:1])
     model = sources.models.make(code, loss.outputs(dataset.outputs), example)
     leaves = ModelLeaves.of(model, example, sources.layers)
     shapes, state = leaves.shapes, _state(model, example)
     _checks.check_outputs(model, shapes, state, dataset, loss)
+    _objectives.check_objective(model, shapes, state, dataset, loss)
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)

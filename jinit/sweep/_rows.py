@@ -12,7 +12,7 @@ from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
 from jinit.engine._tiles import Tile, cut
 from jinit.results._metrics import BEST
-from jinit.results._table import CURVES, VALIDATION_CURVES, Table
+from jinit.results._table import CURVES, Table
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex
 from jinit.sweep._plan import PlannedProgram
@@ -21,6 +21,9 @@ from jinit.typing import PyTree
 
 Finished: TypeAlias = tuple[PlannedProgram, list[tuple[Tile, PyTree]]]
 """A program with its finished tiles and their results."""
+
+# How the user's own metrics begin in the results of a run.
+_FURTHER = ("test_", "best_test_")
 
 
 def finished(store: Store, programs: Sequence[PlannedProgram]) -> list[Finished]:
@@ -55,7 +58,8 @@ def table(grid: Grid, results: Sequence[Finished], settings: Mapping[str, Any]) 
         axes.update(dict.fromkeys(of_axes))
         for name, column in (of_axes | _metric_columns(result)).items():
             columns.setdefault(name, []).append(column[rows])
-        for name in (*CURVES, *(name for name in VALIDATION_CURVES if f"curve_{name}" in result)):
+        further = [name.removeprefix("curve_") for name in result if name.startswith("curve_")]
+        for name in dict.fromkeys((*CURVES, *sorted(further))):
             curves.setdefault(name, []).append(result[f"curve_{name}"][rows])
     return Table(
         columns={name: np.concatenate(pieces) for name, pieces in columns.items()},
@@ -101,4 +105,9 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "skipped": result["skipped"],
         "calibrated": result["calibrated"],
         **{name: result[name] for name in BEST if name in result},
+        **{
+            name: result[name]
+            for name in sorted(result)
+            if name.startswith(("test_", "best_test_"))
+        },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,8 +22,10 @@ from jinit.sweep import _rows, _settings
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._models import ModelArms, Models
+from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
+from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train.optimizers import OptimizerFor
 
 
@@ -80,6 +82,8 @@ def run(
     rules: RulesFor | None = None,
     layers: Layers | None = None,
     optimizer: OptimizerFor | None = None,
+    loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None = None,
+    metrics: Mapping[str, MetricFunction] | None = None,
     progress: Callable[[SweepEvent], None] | None = None,
     workers: int | None = None,
     tile: int | None = None,
@@ -112,6 +116,8 @@ def run(
         the function takes, traced, as all arms share one program. Under a ``schedule`` the learning
         rate is a function of the step, which optax's optimizers take, too. A clip of the grid acts
         first. ``optimizer`` and ``momentum`` of the grid must then have their defaults.
+      loss, metrics: your own objective, as the fields of the grid of these names, which must then
+        have their defaults.
       progress: called with a :class:`SweepEvent`.
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
@@ -137,6 +143,7 @@ def run(
     (8, True)
     """
     with own_switches():
+        grid = with_objective(grid, loss, metrics)
         check_progress(progress)
         check_store(store)
         planned = plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,6 +19,9 @@ from jinit.train._config import FitConfig
 from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
+
+# Folded into a run's key for the noise of a loss; the numbers of steps are smaller.
+_OF_LOSS = 2**32 - 1
 
 
 @jax.tree_util.register_dataclass
@@ -84,6 +87,9 @@ def fit(
       and ``best_test_accuracy`` at that step; the curves ``curve_validation_loss`` and
       ``curve_validation_accuracy``.
 
+      The loss's own metrics: ``test_NAME`` of the final parameters, ``curve_test_NAME``, and with a
+      validation set ``best_test_NAME`` and ``curve_validation_NAME``.
+
       Curves ``(evaluations,)``: ``curve_train_loss`` (mean over the minibatches since the previous
       evaluation), ``curve_test_loss``, ``curve_test_accuracy``, ``curve_gradient_norm``. With
       ``watch``, ``watched`` holds its values with a leading axis ``(evaluations,)``.
@@ -109,6 +115,8 @@ def fit(
             "batch_size", config.batch_size, f"at most {examples} training examples", "lower it"
         )
     x_train, y_train = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
+    if "key" in loss.takes and loss.key is None:
+        loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
     step = make_train_step(apply, loss, optimizer)
     zero = jnp.zeros((), jnp.float32)
 
@@ -125,12 +133,11 @@ def fit(
     ) -> tuple[tuple[TrainState, _Progress], dict[str, Any]]:
         start, stop = bounds
         state, progress = jax.lax.fori_loop(start, stop, train, carry)
-        test_loss, test_accuracy = _evaluate(state, data.x_test, data.y_test, apply, loss)
-        reached = (test_accuracy >= config.target_accuracy) & (progress.steps_to_target < 0)
+        tested = _evaluate(state, data.x_test, data.y_test, apply, loss)
+        reached = (tested["accuracy"] >= config.target_accuracy) & (progress.steps_to_target < 0)
         curves: dict[str, Any] = {
             "curve_train_loss": progress.loss_sum / (stop - start),
-            "curve_test_loss": test_loss,
-            "curve_test_accuracy": test_accuracy,
+            **{f"curve_test_{name}": value for name, value in tested.items()},
             "curve_gradient_norm": progress.gradient_norm,
         }
         curves |= _validated(state, data, apply, loss)
@@ -144,22 +151,22 @@ def fit(
     begin = TrainState.create(params, optimizer, apply)
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
     (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
-    train_loss, train_accuracy = _evaluate(state, x_train, y_train, apply, loss)
+    on_train = _evaluate(state, x_train, y_train, apply, replace(loss, metrics=()))
+    train_loss, train_accuracy = on_train["loss"], on_train["accuracy"]
     # The update of the last step may overflow the parameters; no later step would notice.
     broken = (state.status == Status.RUNNING) & ~jnp.isfinite(train_loss)
     status = jnp.where(broken, Status.LOSS_NOT_FINITE, state.status)
     return state, {
         "train_loss": train_loss,
         "train_accuracy": train_accuracy,
-        "test_loss": curves["curve_test_loss"][-1],
-        "test_accuracy": curves["curve_test_accuracy"][-1],
+        **{f"test_{name}": curves[f"curve_test_{name}"][-1] for name in _measured(loss)},
         "steps_to_target": progress.steps_to_target,
         "status": status,
         "first_bad_step": jnp.where(status == Status.RUNNING, -1, state.step + 1),
         "gradient_norm": progress.gradient_norm,
         "clip_fraction": _clip_fraction(state.opt_state),
         "skipped": _skipped(state.opt_state),
-        **_best(curves, stops),
+        **_best(curves, stops, loss),
         **curves,
     }
 
@@ -167,26 +174,30 @@ def fit(
 def _validated(
     state: TrainState, data: Dataset, apply: Apply | StatefulApply, loss: Loss
 ) -> dict[str, Array]:
-    """Loss and accuracy on the validation set, if there is one."""
+    """Loss, accuracy and metrics on the validation set, if there is one."""
     if data.x_validation is None:
         return {}
-    value, accuracy = _evaluate(state, data.x_validation, data.y_validation, apply, loss)
-    return {"curve_validation_loss": value, "curve_validation_accuracy": accuracy}
+    found = _evaluate(state, data.x_validation, data.y_validation, apply, loss)
+    return {f"curve_validation_{name}": value for name, value in found.items()}
 
 
-def _best(curves: Mapping[str, Array], stops: Array) -> dict[str, Array]:
+def _best(curves: Mapping[str, Array], stops: Array, loss: Loss) -> dict[str, Array]:
     """The evaluation of the least validation loss, the earliest of equal ones."""
     if "curve_validation_loss" not in curves:
         return {}
-    loss = curves["curve_validation_loss"]
-    finite = jnp.where(jnp.isfinite(loss), loss, jnp.inf)
+    losses = curves["curve_validation_loss"]
+    finite = jnp.where(jnp.isfinite(losses), losses, jnp.inf)
     best = jnp.argmin(finite)
     return {
         "best_step": jnp.where(finite[best] < jnp.inf, stops[best], -1),
-        "best_validation_loss": loss[best],
-        "best_test_loss": curves["curve_test_loss"][best],
-        "best_test_accuracy": curves["curve_test_accuracy"][best],
+        "best_validation_loss": losses[best],
+        **{f"best_test_{name}": curves[f"curve_test_{name}"][best] for name in _measured(loss)},
     }
+
+
+def _measured(loss: Loss) -> tuple[str, ...]:
+    """The names of what :func:`_evaluate` returns."""
+    return ("loss", "accuracy", *(name for name, _ in loss.metrics))
 
 
 def minibatch(key: Key, number: ArrayLike, batch_size: int, examples: int) -> Array:
@@ -218,14 +229,19 @@ def _rows(array: Array, chosen: Array) -> Array:
 
 def _evaluate(
     state: TrainState, x: ArrayLike, y: ArrayLike, apply: Apply | StatefulApply, loss: Loss
-) -> tuple[Array, Array]:
-    """Loss and accuracy on a whole set, float32 scalars."""
+) -> dict[str, Array]:
+    """Loss, accuracy and the loss's metrics on a whole set: name → float32 scalar."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     if isinstance(apply, StatefulApply):
         outputs = apply.evaluate(state.params, state.model_state, x)
     else:
         outputs = apply(state.params, x)
-    return loss(outputs, y).astype(jnp.float32), loss.accuracy(outputs, y)
+    value = loss.at(state.params, _OF_LOSS)(outputs, y)
+    return {
+        "loss": value.astype(jnp.float32),
+        "accuracy": loss.accuracy(outputs, y),
+        **loss.further(outputs, y),
+    }
 
 
 def _skipped(opt_state: PyTree) -> Array:

@@ -13,6 +13,7 @@ import optax
 from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
+from jinit.train.losses import at
 from jinit.typing import Apply, Array, Key, LossFunction, PyTree
 
 
@@ -147,7 +148,8 @@ def make_train_step(
     Args:
       apply: ``apply(params, x) -> outputs``, x ``(batch, …)``, outputs ``(batch, k)``; or a
         :class:`StatefulApply`.
-      loss: ``loss(outputs, y) -> scalar``, the mean over the batch.
+      loss: ``loss(outputs, y) -> scalar``, the mean over the batch; or a
+        :class:`jinit.train.losses.Loss`, which may also take the parameters and a key.
       optimizer: any optax transform; numbers inside it may be traced.
 
     Returns:
@@ -213,10 +215,11 @@ def _per_example(
 
     def one(params: PyTree, x: Array, y: Array, number: Array) -> Array:
         if not isinstance(apply, StatefulApply):
-            return loss(apply(params, x[None]), y[None])
+            return at(loss, params, state.step, number)(apply(params, x[None]), y[None])
         step = None if state.key is None else jax.random.fold_in(state.key, state.step)
         key = None if step is None else jax.random.fold_in(step, number)
-        return loss(apply.train(params, state.model_state, x[None], key)[0], y[None])
+        outputs = apply.train(params, state.model_state, x[None], key)[0]
+        return at(loss, params, state.step, number)(outputs, y[None])
 
     each = jax.vmap(jax.value_and_grad(one), in_axes=(None, 0, 0, 0))
     values, gradients = each(state.params, x, y, numbers)
@@ -230,14 +233,16 @@ def _value_and_gradient(
     """The loss of a minibatch, its gradient, and the network's state after the forward pass."""
     if not isinstance(apply, StatefulApply):
         plain = apply
-        value, gradient = jax.value_and_grad(lambda params: loss(plain(params, x), y))(state.params)
+        value, gradient = jax.value_and_grad(
+            lambda params: at(loss, params, state.step)(plain(params, x), y)
+        )(state.params)
         return value, gradient, state.model_state
     network = apply
     key = None if state.key is None else jax.random.fold_in(state.key, state.step)
 
     def objective(params: PyTree) -> tuple[Array, PyTree]:
         outputs, model_state = network.train(params, state.model_state, x, key)
-        return loss(outputs, y), model_state
+        return at(loss, params, state.step)(outputs, y), model_state
 
     (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     return value, gradient, model_state

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jinit import errors
+from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.data import Task
-from jinit.typing import Array, LossFunction
+from jinit.train._own_loss import LabelsCorrect, MetricFunction, OwnLossFunction, own_function
+from jinit.typing import Array, Key, LossFunction, PyTree
 
 __all__ = [
     "Loss",
@@ -41,6 +42,9 @@ class Loss:
       tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"regression"``.
       single_output: True if a binary task needs one output instead of one per class; default
         False.
+      takes: which of ``"params"`` and ``"key"`` the function takes besides outputs and y.
+      metrics: (name, ``metric(outputs, y) -> scalar``) of each further metric of a set.
+      key: the key of the noise of a loss that takes one.
 
     >>> loss = get("hinge", "binary")
     >>> float(loss(jnp.array([[0.25]]), jnp.array([1]))), loss.outputs(2)
@@ -48,10 +52,16 @@ class Loss:
     """
 
     name: str
-    function: LossFunction
-    correct: Callable[[Array, Array], Array] | None
+    function: Callable[..., Array]
+    correct: Callable[[Array, Array], Array | None] | None
     tasks: tuple[Task, ...]
     single_output: bool = False
+    takes: tuple[str, ...] = ()
+    metrics: tuple[tuple[str, MetricFunction], ...] = ()
+    key: Key | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.name
 
     def __call__(self, outputs: Array, y: Array) -> Array:
         """The loss, a scalar: the mean over the batch.
@@ -59,8 +69,36 @@ class Loss:
         Args:
           outputs: outputs of the network, ``(batch, k)``; ``(batch,)`` if k = 1.
           y: classes ``(batch,)``, or targets ``(batch, k)``.
+
+        Raises:
+          ValueError: the loss takes parameters or a key.
         """
+        if self.takes:
+            raise errors.refusal(
+                f"loss {self.name!r}",
+                f"a function that takes {' and '.join(self.takes)}",
+                "a function of outputs and y, where only these are known",
+                "train with the loss, without calibrating by the loss",
+            )
         return self.function(_columns(outputs), y)
+
+    def at(self, params: PyTree, *numbers: Array | int) -> LossFunction:
+        """The loss of outputs and y at these parameters.
+
+        Args:
+          params: the parameters, for a loss that takes them.
+          numbers: folded into the key of a loss that takes one, such as the number of the step.
+        """
+        if not self.takes:
+            return self
+        extras: dict[str, PyTree] = {"params": params}
+        if "key" in self.takes:
+            key = jax.random.key(0) if self.key is None else self.key
+            for number in numbers:
+                key = jax.random.fold_in(key, number)
+            extras["key"] = key
+        given = {name: extras[name] for name in self.takes}
+        return lambda outputs, y: self.function(_columns(outputs), y, **given)
 
     def outputs(self, dataset_outputs: int) -> int:
         """The number of outputs the network needs.
@@ -72,14 +110,25 @@ class Loss:
 
     def accuracy(self, outputs: Array, y: Array) -> Array:
         """Share of examples classified correctly, float32 scalar in [0, 1]; NaN for regression."""
-        if self.correct is None:
+        right = None if self.correct is None else self.correct(_columns(outputs), y)
+        if right is None:
             return jnp.full((), jnp.nan, jnp.float32)
-        return jnp.mean(self.correct(_columns(outputs), y), dtype=jnp.float32)
+        return jnp.mean(right, dtype=jnp.float32)
+
+    def further(self, outputs: Array, y: Array) -> dict[str, Array]:
+        """The metrics besides loss and accuracy: name → float32 scalar."""
+        given = _columns(outputs)
+        return {name: jnp.asarray(f(given, y), jnp.float32) for name, f in self.metrics}
+
+
+def at(loss: LossFunction, params: PyTree, *numbers: Array | int) -> LossFunction:
+    """:meth:`Loss.at` for a :class:`Loss`; any other function as it is."""
+    return loss.at(params, *numbers) if isinstance(loss, Loss) else loss
 
 
 def _columns(outputs: Array) -> Array:
     """Outputs ``(batch,)`` as the one column that they are."""
-    return outputs[:, None] if outputs.ndim == 1 else outputs
+    return outputs[:, None] if getattr(outputs, "ndim", 0) == 1 else outputs
 
 
 def softmax_cross_entropy(outputs: Array, y: Array) -> Array:
@@ -252,32 +301,52 @@ def names() -> tuple[str, ...]:
     return _REGISTRY.names()
 
 
-def get(loss: str | None, task: Task) -> Loss:
-    """The loss with this name for a task; None means the task's default loss.
+def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0) -> Loss:
+    """The loss of this name or function for a task; None means the task's default loss.
 
     Args:
-      loss: one of :func:`names`, or None: cross-entropy for classes, the squared error for
-        regression.
+      loss: one of :func:`names`; a :class:`Loss`; your own ``loss(outputs, y)``, a mean over the
+        batch or one value per example, which may also take ``params`` and ``key``; or None:
+        cross-entropy for classes, the squared error for regression.
       task: ``"multiclass"``, ``"binary"`` or ``"regression"``.
+      classes: number of classes, for the accuracy under your own loss; default 0: no accuracy.
 
     Returns:
       The :class:`Loss`; ``correct`` is None for regression.
 
     Raises:
-      ValueError: an unknown name or task; a loss that cannot train the task.
+      ValueError: an unknown name or task; a loss that cannot train the task; a function that needs
+        other arguments.
+      TypeError: neither a name nor a function.
 
     >>> get(None, "binary").name
     'sigmoid_binary_cross_entropy'
     """
     errors.check_choice("task", task, tuple(_DEFAULTS))
-    name = _DEFAULTS[task] if loss is None else loss
-    chosen = _REGISTRY.get(name)
+    if loss is None or isinstance(loss, str):
+        chosen = _REGISTRY.get(_DEFAULTS[task] if loss is None else loss)
+    else:
+        chosen = loss if isinstance(loss, Loss) else own(_specs.label(loss), loss)
     if task not in chosen.tasks:
         fits = [other for other in names() if task in _REGISTRY.get(other).tasks]
         raise errors.refusal(
-            f"loss {name!r}", f"a {task} data set", ", ".join(chosen.tasks), f"use {fits}"
+            f"loss {chosen.name!r}", f"a {task} data set", ", ".join(chosen.tasks), f"use {fits}"
         )
-    return dataclasses.replace(chosen, correct=None) if task == "regression" else chosen
+    if task == "regression":
+        return dataclasses.replace(chosen, correct=None)
+    if chosen.correct is None and classes:
+        return dataclasses.replace(chosen, correct=LabelsCorrect(classes))
+    return chosen
+
+
+def own(name: str, loss: str | Loss | OwnLossFunction) -> Loss:
+    """A function of the user, or a loss known by another name, as a loss of this name."""
+    if isinstance(loss, str):
+        loss = _REGISTRY.get(loss)
+    if isinstance(loss, Loss):
+        return dataclasses.replace(loss, name=name)
+    function = own_function(loss)
+    return Loss(name, function, None, tuple(_DEFAULTS), takes=function.takes)
 
 
 def register(name: str, loss: Loss) -> None:

@@ -1,0 +1,63 @@
+"""Checks the losses and metrics of a grid by name and kind. Loads no JAX when imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jinit import errors
+
+if TYPE_CHECKING:
+    from jinit.train._own_loss import MetricFunction
+
+# What a set is measured by without asking.
+_TAKEN = ("loss", "accuracy", "balanced_accuracy")
+
+
+def loss_axis(value: Any) -> Any:
+    """The loss axis of a grid: a mapping names its losses, functions are checked.
+
+    >>> loss_axis({"mine": lambda outputs, y: y}).name
+    'mine'
+    """
+    from jinit.train.losses import Loss, own  # the command line's parser must not load JAX
+
+    if isinstance(value, Mapping):
+        named = tuple(own(_name("loss", name), loss) for name, loss in value.items())
+        return named[0] if len(named) == 1 else named
+    if isinstance(value, tuple):
+        return tuple(loss_axis(item) for item in value)
+    if value is not None and not isinstance(value, str | Loss):
+        own("loss", value)
+    return value
+
+
+def checked_metrics(
+    metrics: Mapping[str, MetricFunction] | tuple[tuple[str, MetricFunction], ...],
+) -> tuple[tuple[str, MetricFunction], ...]:
+    """The metrics as pairs, names checked.
+
+    >>> checked_metrics({"largest": lambda outputs, y: outputs.max()})[0][0]
+    'largest'
+    """
+    if isinstance(metrics, Mapping):
+        metrics = tuple(metrics.items())
+    if not isinstance(metrics, tuple) or not all(
+        isinstance(item, tuple) and len(item) == 2 for item in metrics
+    ):
+        raise errors.wrong_type(
+            "metrics", metrics, "a mapping from names to functions", "{'f1': my_f1}"
+        )
+    for name, function in metrics:
+        if _name("metric", name) in _TAKEN:
+            raise errors.refusal("metric", name, "a name not yet taken", f"'my_{name}'")
+        if not callable(function):
+            fix = f"{{{name!r}: lambda outputs, y: jnp.mean(outputs > 0)}}"
+            raise errors.wrong_type(f"metric {name!r}", function, "a function", fix)
+    return metrics
+
+
+def _name(kind: str, name: Any) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise errors.wrong_type(f"name of a {kind}", name, "an identifier", "use 'mine'")
+    return name

@@ -1,0 +1,185 @@
+"""Checks losses and metrics on shapes, and that a loss has a gradient, before anything trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import errors
+from jinit.data import Dataset
+from jinit.models import Model
+from jinit.sweep._grid import Grid
+from jinit.train import StatefulApply
+from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
+from jinit.train.losses import Loss
+from jinit.typing import Array, PyTree
+
+# A batch of so many examples shows in a shape: layers seldom have so many units.
+_ODD = 89
+
+
+def with_objective(
+    grid: Grid,
+    loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None,
+    metrics: Mapping[str, MetricFunction] | None,
+) -> Grid:
+    """The grid with this loss and these metrics; refuses what it would say twice."""
+    both: dict[str, Any] = {"loss": loss, "metrics": metrics}
+    given = {name: value for name, value in both.items() if value is not None}
+    if not given or not dataclasses.is_dataclass(grid):
+        return grid  # the plan refuses what is no grid
+    for name, value in given.items():
+        if getattr(grid, name):
+            raise errors.refusal(
+                name, value, f"None beside Grid({name}=…)", "give it in one of the two places"
+            )
+    return dataclasses.replace(grid, **given)
+
+
+def check_objective(
+    model: Model, shapes: PyTree, state: PyTree, dataset: Dataset, loss: Loss
+) -> None:
+    """Refuses a loss or a metric that does not fit the model's outputs and the targets.
+
+    Raises:
+      ValueError, TypeError: the loss or a metric raises an error, returns another shape or dtype
+        than a loss or a metric has, or the loss has no gradient.
+
+    Warns:
+      UserWarning: outputs (batch, 1) and labels (batch,) were broadcast to (batch, batch).
+    """
+    outputs = _outputs(model, shapes, state, dataset)
+    seen = f"outputs {_shapes(outputs)} and y {_shapes(dataset.y_train)}"
+    if isinstance(loss.function, OwnFunction):
+        _check_own_loss(loss, shapes, outputs, dataset, seen)
+    for name, function in loss.metrics:
+        _check_metric(name, function, outputs, dataset, seen)
+
+
+def _outputs(model: Model, shapes: PyTree, state: PyTree, dataset: Dataset) -> PyTree:
+    """The shapes of the outputs for two examples."""
+    batch = _batch(dataset.x_train, 2)
+    if isinstance(model.apply, StatefulApply):
+        outputs = jax.eval_shape(model.apply.evaluate, shapes, state, batch)
+    else:
+        outputs = jax.eval_shape(model.apply, shapes, batch)
+    for leaf in jax.tree.leaves(outputs):
+        if leaf.shape[:1] != (2,):
+            raise errors.refusal(
+                f"outputs of {model.name}",
+                f"shape {leaf.shape} for a batch of 2",
+                "one row per example: shape (batch, …)",
+                "keep the batch axis first",
+            )
+    columns = getattr(outputs, "shape", None) == (2,)
+    return jax.ShapeDtypeStruct((2, 1), outputs.dtype) if columns else outputs
+
+
+def _check_own_loss(
+    loss: Loss, shapes: PyTree, outputs: PyTree, dataset: Dataset, seen: str
+) -> None:
+    def value(params: PyTree, outputs: PyTree, y: PyTree) -> Array:
+        return loss.at(params, 0)(outputs, y)
+
+    y = _batch(dataset.y_train, _ODD)
+    many = _batch(outputs, _ODD)
+    traced = _traced(f"loss {loss.name!r}", value, seen, shapes, many, y)
+    alone = getattr(many, "shape", None) == (_ODD, 1) and getattr(y, "shape", None) == (_ODD,)
+    if alone and _makes(traced.jaxpr, (_ODD, _ODD)):
+        warnings.warn(
+            f"the loss {loss.name!r} makes an array of shape (batch, batch) from outputs "
+            "(batch, 1) and y (batch,): if this is broadcasting, use outputs[:, 0]",
+            UserWarning,
+            stacklevel=2,
+        )
+    if "params" not in loss.takes:
+        _check_gradient(loss, outputs, dataset)
+
+
+def _check_gradient(loss: Loss, outputs: PyTree, dataset: Dataset) -> None:
+    """Refuses a loss whose gradient is 0 at random outputs."""
+    x, y = dataset.spread(32)
+    shapes, key = _batch(outputs, len(x)), jax.random.key(0)
+
+    @jax.jit
+    def size(scale: float) -> Array:
+        leaves, tree = jax.tree.flatten(shapes)
+        drawn = [
+            scale * jax.random.normal(jax.random.fold_in(key, number), leaf.shape, leaf.dtype)
+            for number, leaf in enumerate(leaves)
+        ]
+        gradient = jax.grad(lambda z: loss.at((), 0)(z, y))(jax.tree.unflatten(tree, drawn))
+        return sum((jnp.abs(g).sum() for g in jax.tree.leaves(gradient)), jnp.zeros(()))
+
+    if not any(float(size(scale)) != 0 for scale in (1.0, 3.0)):
+        raise errors.refusal(
+            f"loss {loss.name!r}",
+            "a gradient of 0 for random outputs",
+            "a loss that depends smoothly on the outputs",
+            "no argmax, comparison or stop_gradient between outputs and loss",
+        )
+
+
+def _check_metric(
+    name: str, function: MetricFunction, outputs: PyTree, dataset: Dataset, seen: str
+) -> None:
+    tested = len(dataset.x_test)
+    what = f"metric {name!r}"
+    many = _batch(outputs, tested), _batch(dataset.y_test, tested)
+    allowed, fix = "one number: an array of shape ()", "return e.g. jnp.mean(values)"
+    found = _traced(what, function, seen, *many).out_avals
+    if len(found) != 1 or found[0].shape != ():
+        got = ", ".join(f"shape {value.shape}" for value in found) or "None"
+        raise errors.refusal(what, got, allowed, fix)
+    if not jnp.issubdtype(found[0].dtype, jnp.number) or jnp.iscomplexobj(found[0]):
+        raise errors.wrong_type(what, f"dtype {found[0].dtype}", allowed, fix)
+
+
+def _traced(what: str, function: Callable[..., Any], seen: str, *arguments: PyTree) -> Any:
+    """The jaxpr of a user's function; its errors become refusals that name the function."""
+    try:
+        return jax.make_jaxpr(function)(*arguments)
+    except errors.Refusal as error:
+        raise type(error)(what, error.got, error.allowed, error.fix) from None
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        raise errors.refusal(
+            what,
+            f"{type(error).__name__}: {text}",
+            f"a function of {seen} that JAX can trace",
+            "compute with jax.numpy, without float(), if or NumPy on the values",
+        ) from error
+
+
+def _makes(jaxpr: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a traced program makes an array of this shape."""
+    for equation in jaxpr.eqns:
+        if any(getattr(out.aval, "shape", None) == shape for out in equation.outvars):
+            return True
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and _makes(inner, shape):
+                return True
+    return False
+
+
+def _batch(tree: PyTree, count: int) -> PyTree:
+    """The shapes of arrays with another number of examples."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), np.dtype(leaf.dtype)), tree
+    )
+
+
+def _shapes(tree: PyTree) -> str:
+    """The shapes of the arrays of a tree, the number of examples as "batch"."""
+    shown = [
+        f"({', '.join(['batch', *map(str, leaf.shape[1:])])}) {leaf.dtype}"
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return ", ".join(shown)

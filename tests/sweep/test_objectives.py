@@ -1,0 +1,188 @@
+"""Tests losses and metrics of the user in sweeps: the numbers, and what is refused beforehand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn import metrics
+
+import jinit
+from jinit import data, models, train
+from jinit.train import FitConfig, losses, optimizers
+
+TINY = {"dataset": "iris", "depth": 1, "width": 6, "steps": 12, "evaluations": 3, "seeds": 2}
+CURVES = ("train_loss", "test_loss", "test_accuracy", "gradient_norm")
+
+
+def per_example(outputs, y):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
+
+
+def mean(outputs, y):
+    return per_example(outputs, y).mean()
+
+
+def decayed(outputs, y, params):
+    return mean(outputs, y) + 0.01 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+
+def noisy(outputs, y, key):
+    return mean(outputs + jax.random.normal(key, outputs.shape), y)
+
+
+def macro_f1(outputs, y):
+    predicted, classes = outputs.argmax(-1)[:, None], jnp.arange(3)
+    hit = ((predicted == classes) & (y[:, None] == classes)).sum(0)
+    return (2 * hit / ((predicted == classes).sum(0) + (y[:, None] == classes).sum(0))).mean()
+
+
+@pytest.fixture(scope="module")
+def table():
+    arms = {"mean": mean, "single": per_example, "decayed": decayed, "noisy": noisy}
+    named = arms | {"usual": "softmax_cross_entropy"}
+    return jinit.run(jinit.Grid(**TINY, loss=named, metrics={"f1": macro_f1}, validation=0.2))
+
+
+@pytest.mark.parametrize("arm", ["mean", "single"])
+def test_an_own_loss_trains_as_the_same_loss_by_name(table, arm):
+    own, usual = table.select(loss=arm), table.select(loss="usual")
+    for name in CURVES:
+        np.testing.assert_allclose(own.curves[name], usual.curves[name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(own["test_f1"], usual["test_f1"])
+
+
+def test_parameters_and_noise_in_a_loss_change_the_run(table):
+    usual = table.select(loss="usual")
+    for arm in ("decayed", "noisy"):
+        assert (table.select(loss=arm)["train_loss"] > usual["train_loss"] + 1e-3).all()
+
+
+def trained(loss, **given):
+    """One run by the public parts, for the state at its end."""
+    iris = data.get("iris")
+    model = models.as_model(models.MLP((6, 3)))
+    rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
+    params = jinit.initialize(jinit.sweep.run_key(0, "init"), model.shapes(iris.x_train[:1]), rules)
+    state, found = train.fit(
+        params,
+        iris,
+        jinit.sweep.run_key(0, "data"),
+        apply=model.apply,
+        loss=loss,
+        optimizer=optimizers.make("sgd", 0.1),
+        config=FitConfig(steps=12, evaluations=3, **given),
+    )
+    return model, iris, state, found
+
+
+def test_an_own_metric_is_that_of_scikit_learn():
+    import dataclasses
+
+    loss = dataclasses.replace(losses.get(None, "multiclass"), metrics=(("f1", macro_f1),))
+    model, iris, state, found = trained(loss)
+    predicted = np.argmax(model.apply(state.params, iris.x_test), -1)
+    exact = metrics.f1_score(iris.y_test, predicted, average="macro")
+    assert float(found["test_f1"]) == pytest.approx(exact, rel=1e-6)
+    assert found["curve_test_f1"].shape == (3,)
+    assert float(found["curve_test_f1"][-1]) == float(found["test_f1"])
+
+
+def test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats():
+    loss = losses.get(noisy, "multiclass", 3)
+    _, _, _, first = trained(loss)
+    _, _, _, again = trained(loss)
+    np.testing.assert_array_equal(first["curve_train_loss"], again["curve_train_loss"])
+    keyed = [loss.at((), step)(jnp.zeros((4, 3)), jnp.zeros(4, int)) for step in range(3)]
+    assert len({float(value) for value in keyed}) == 3
+
+
+def test_a_gradient_uses_the_parameters_of_the_loss():
+    step = train.make_train_step(
+        lambda w, x: x * w, losses.own("d", decayed_square), optax.sgd(1.0)
+    )
+    state = train.TrainState.create(jnp.array([2.0]), optax.sgd(1.0))
+    after, _ = step(state, (jnp.ones((4, 1)), jnp.ones((4, 1))))
+    # d/dw mean (w − 1)² + 3 w² = 2 (w − 1) + 6 w
+    assert float(after.params[0]) == pytest.approx(2.0 - 2.0 * 1.0 - 6.0 * 2.0)
+
+
+def decayed_square(outputs, y, params):
+    return ((outputs - y) ** 2).mean(-1) + 3.0 * (params**2).sum()
+
+
+def test_metrics_are_columns_curves_and_compared(table):
+    for name in ("test_f1", "best_test_f1"):
+        assert np.isfinite(table[name]).all()
+    assert table.curves["test_f1"].shape == table.curves["validation_f1"].shape == (10, 3)
+    found = jinit.compare(table, "test_f1", across="loss", baseline="usual", higher_is_better=True)
+    assert {item.metric for item in found} == {"test_f1"}
+    assert table.settings["grid"]["loss"] == ["mean", "single", "decayed", "noisy", "usual"]
+
+
+def test_run_and_grid_take_the_same_loss_and_metrics(table):
+    grid = jinit.Grid(**TINY, validation=0.2)
+    found = jinit.run(grid, loss={"mean": mean}, metrics={"f1": macro_f1})
+    for name in CURVES:
+        np.testing.assert_array_equal(found.curves[name], table.select(loss="mean").curves[name])
+    with pytest.raises(ValueError, match="one of the two places"):
+        jinit.plan(jinit.Grid(loss=mean), loss=mean)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "match"),
+    [
+        (lambda outputs, y: outputs, ValueError, r"shape \(89, 10\).*value.mean"),
+        (lambda outputs, y: jnp.argmax(outputs, -1), TypeError, "dtype int32.*gradient"),
+        (lambda outputs, y: jax.lax.stop_gradient(outputs).mean(), ValueError, "gradient of 0"),
+        (lambda outputs, y: jnp.ones(()), ValueError, "gradient of 0"),
+        (lambda outputs, y: "loss", TypeError, "'loss'.*one number"),
+        (lambda outputs, y: None, TypeError, "None.*one number"),
+        (lambda outputs, y: 1 / 0, ValueError, "ZeroDivisionError"),
+        (lambda outputs, y: (outputs - y).mean(), ValueError, r"outputs \(batch, 10\) float32 and"),
+        (lambda outputs, y: float(outputs.mean()), ValueError, "that JAX can trace"),
+        (lambda outputs: outputs.mean(), ValueError, r"a function of \(outputs\)"),
+        (lambda outputs, y, weight: outputs.mean(), ValueError, "functools.partial"),
+        (3, TypeError, "a function"),
+        ("hnge", ValueError, "did you mean 'hinge'"),
+        ({"my loss": mean}, TypeError, "an identifier"),
+        ((mean, mean), ValueError, "each value once"),
+    ],
+)
+def test_losses_that_are_refused_before_training(loss, error, match):
+    with pytest.raises(error, match=match):
+        jinit.plan(jinit.Grid(depth=1, loss=loss))
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "match"),
+    [
+        ({"m": lambda outputs, y: outputs}, ValueError, r"metric 'm': got 'shape \(359, 10\)'"),
+        ({"m": lambda outputs, y: outputs.argmax(-1) == y}, ValueError, r"shape \(359,\)"),
+        ({"m": lambda outputs, y: (outputs > 0).all()}, TypeError, "dtype bool"),
+        ({"m": lambda outputs, y: "text"}, ValueError, "metric 'm'"),
+        ({"m": lambda outputs, y: None}, ValueError, "metric 'm': got 'None'"),
+        ({"m": lambda outputs, y: metrics.f1_score(y, outputs)}, ValueError, "jax.numpy"),
+        ({"m": 3}, TypeError, "a function"),
+        ({"loss": mean}, ValueError, "not yet taken"),
+        ({3: mean}, TypeError, "an identifier"),
+        ([mean], TypeError, "a mapping"),
+    ],
+)
+def test_metrics_that_are_refused_before_training(metric, error, match):
+    with pytest.raises(error, match=match):
+        jinit.plan(jinit.Grid(depth=1, metrics=metric))
+
+
+def test_broadcasting_of_one_output_against_labels_is_noticed():
+    def squared(outputs, y):
+        return ((outputs - y) ** 2).mean()
+
+    def aligned(outputs, y):
+        return ((outputs[:, 0] - y) ** 2).mean()
+
+    linear = (lambda x: {"w": jax.ShapeDtypeStruct((2, 1), jnp.float32)}, lambda p, x: x @ p["w"])
+    rules = {"rules": lambda kernel, bias: {"w": "zeros"}}
+    with pytest.warns(UserWarning, match=r"\(batch, batch\)"):
+        jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=squared, **rules)
+    jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=aligned, **rules)
