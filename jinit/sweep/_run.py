@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -159,11 +159,7 @@ def run(
         report = progress or (lambda event: None)
         tiles = engine.MemoryStore() if store is None else store
         given = (rules, None if layers is None else tuple(layers.items()))
-        lanes = functools.partial(NetworkLanes, grid, given=given)
-        jobs = [
-            Job(item.network, lanes(item), (item.dataset,), item.name, item.tile)
-            for item in planned.programs
-        ]
+        jobs = _jobs(grid, planned, given)
         settings = _settings.describe(
             grid,
             planned,
@@ -203,6 +199,15 @@ def run(
         if noted.signals or finished is None:
             raise SweepInterrupted(finished, planned.runs)
         return finished
+
+
+def _jobs(grid: Grid, planned: Plan, given: Hashable) -> list[Job]:
+    """A job of the engine per program; ``given`` are the rules and layers of the user."""
+    lanes = functools.partial(NetworkLanes, grid, given=given)
+    return [
+        Job(item.network, lanes(item), (item.dataset,), item.name, item.tile)
+        for item in planned.programs
+    ]
 
 
 def _attach(error: BaseException, table: Table | None, planned: int) -> None:
