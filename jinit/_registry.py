@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from jinit import errors
 
@@ -37,6 +37,9 @@ class Registry(Generic[_T]):
         self._items = dict(items)
         self._aliases = dict(aliases or {})
         self._item_type = item_type
+        self._built_in = frozenset(items)
+        _REGISTRIES[kind] = self
+        self._restore(_WAITING.pop(kind, {}))
 
     def __contains__(self, name: object) -> bool:
         return name in self._items or name in self._aliases
@@ -103,6 +106,18 @@ class Registry(Generic[_T]):
         del self._items[name]
         self._aliases = {alias: to for alias, to in self._aliases.items() if to != name}
 
+    def _additions(self) -> dict[str, tuple[_T, tuple[str, ...]]]:
+        return {
+            name: (item, tuple(alias for alias, to in self._aliases.items() if to == name))
+            for name, item in self._items.items()
+            if name not in self._built_in
+        }
+
+    def _restore(self, added: Mapping[str, tuple[_T, tuple[str, ...]]]) -> None:
+        for name, (item, aliases) in added.items():
+            self._items[name] = item
+            self._aliases.update(dict.fromkeys(aliases, name))
+
     def _check_item(self, name: str, item: _T) -> None:
         what = f"{self.kind} {name!r}"
         if self._item_type is None and not callable(item):
@@ -110,3 +125,34 @@ class Registry(Generic[_T]):
         if self._item_type is not None and not isinstance(item, self._item_type):
             name_of_type = self._item_type.__name__
             raise errors.wrong_type(what, item, f"a {name_of_type}", f"pass a {name_of_type}")
+
+
+# Kind → its registry, and additions for registries whose module is not imported yet.
+_REGISTRIES: dict[str, Registry[Any]] = {}
+_WAITING: dict[str, Mapping[str, tuple[Any, tuple[str, ...]]]] = {}
+
+
+def additions() -> dict[str, dict[str, tuple[Any, tuple[str, ...]]]]:
+    """Kind → name → (item, aliases) of everything that was registered after import.
+
+    >>> clips = Registry("clip of an example", "", {})
+    >>> clips.register("mine", abs, aliases=("my",))
+    >>> additions()["clip of an example"]
+    {'mine': (<built-in function abs>, ('my',))}
+    """
+    found = {kind: registry._additions() for kind, registry in _REGISTRIES.items()}
+    return {kind: added for kind, added in found.items() if added}
+
+
+def restore(added: Mapping[str, Mapping[str, tuple[Any, tuple[str, ...]]]]) -> None:
+    """Registers what :func:`additions` found in another process, instead of earlier additions.
+
+    >>> restore({"clip to come": {"mine": (abs, ())}})
+    >>> Registry("clip to come", "", {}).names()
+    ('mine',)
+    """
+    for kind, items in added.items():
+        if kind in _REGISTRIES:
+            _REGISTRIES[kind]._restore(items)
+        else:
+            _WAITING[kind] = items

@@ -42,6 +42,21 @@ class RunOptions:
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
+    executor: Annotated[
+        str | None, arg(help="ray: run on the Ray cluster of this machine, or on one of its own")
+    ] = None
+    address: Annotated[
+        str | None, arg(help="host:port of a Ray cluster, as `ray start` says; with --executor ray")
+    ] = None
+
+    @property
+    def workers_elsewhere(self) -> str | None:
+        """The argument ``executor`` of :func:`jinit.run`."""
+        if self.address is None:
+            return self.executor
+        if self.executor is None:
+            raise errors.refusal("--address", self.address, "one with --executor", "--executor ray")
+        return f"{self.executor}:{self.address}"
 
 
 def _grid_options() -> type[Any]:

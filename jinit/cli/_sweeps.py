@@ -29,6 +29,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
 
     Example: jinit sweep --dataset digits --initializer glorot_uniform he_normal orthogonal
     --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
+
+    On a Ray cluster: jinit sweep --initializer he_normal orthogonal --executor ray --address
+    127.0.0.1:6379
     """
     whole_grid, baseline = _checked(grid, output)
     from jinit import report
@@ -43,6 +46,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 workers=output.workers,
                 tile=output.tile,
                 hang_after=output.hang_after,
+                executor=output.workers_elsewhere,
             )
     except (Exception, SweepInterrupted) as error:
         finished: Table | None = getattr(error, "table", None)
@@ -129,11 +133,13 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     """The grid and the canonical baseline; bad input is refused before any work on a device."""
     checked = _grid_of(grid)
     from jinit import data
+    from jinit.engine._choice import check_executor
     from jinit.results import check_output
     from jinit.results._arms import baseline_among
     from jinit.results._metrics import RANKABLE
 
     errors.check_choice("metric", options.metric, RANKABLE)
+    check_executor(options.workers_elsewhere)
     if options.metric == "clip_fraction" and checked.clip is None:
         raise errors.refusal("metric", "clip_fraction", "a metric these runs have", "add --clip")
     tasks = [data.get(name).task for name in checked.values("dataset")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import jax
@@ -15,8 +15,10 @@ from jax.typing import ArrayLike
 from jinit import errors
 from jinit.engine import _executors
 from jinit.engine import _tiles as tiles
+from jinit.engine._choice import ExecutorLike, check_executor, opened
 from jinit.engine._cost import carried_bytes
 from jinit.engine._program import Program, cached
+from jinit.engine._remote import run_remote
 from jinit.engine._schedule import Event, run_tasks
 from jinit.engine._store import Gathered, Store
 from jinit.engine._tiles import Tile
@@ -90,6 +92,7 @@ def run(
     workers: int | None = None,
     progress: Callable[[Event], None] | None = None,
     store: Store | None = None,
+    executor: ExecutorLike | None = None,
     hang_after: float = HANG_AFTER,
 ) -> PyTree:
     """Runs ``fn(lane, *shared)`` for every lane, in tiles, on all cores.
@@ -99,10 +102,16 @@ def run(
       lanes: a pytree of arrays with a common leading lane axis.
       *shared: arguments that all lanes share.
       tile: lanes per call, ≥ 2; None derives it from the platform and the bytes of a lane's state.
-      workers: number of threads (CPU) or devices; default all.
+      workers: number of threads (CPU) or devices; default all. With an executor, the number of
+        tiles on their way; default two for each of its workers.
       progress: called with an :class:`Event` after each compile and each tile.
       store: keeps finished tiles. To continue after an interruption, pass the same store, function
         object and lanes.
+      executor: runs the tiles in other processes: ``"ray"`` (the cluster that runs here, or a new
+        one on this machine), ``"ray:host:port"``, or any
+        :class:`concurrent.futures.Executor` whose processes do not fork: a pool with the start
+        method ``"spawn"``, or ``client.get_executor()`` of Dask. The bits are those of this process
+        alone. ``fn`` travels by pickle, or by cloudpickle where that is installed.
       hang_after: seconds without progress before :class:`jinit.errors.HangError`; default 900.
 
     Returns:
@@ -112,18 +121,24 @@ def run(
     Raises:
       ValueError: no lanes, leaves without a common lane axis, numbers beyond the dtype that JAX
         gives them, a tile below 2, a store that holds another job of the same name, a process that
-        was forked from one in which JAX ran.
+        was forked from one in which JAX ran, workers with other versions or settings, a cluster
+        that does not answer within 10 seconds.
       TypeError: lanes that hold no numbers, ``progress`` that is not callable, ``store`` that is
-        not a store, PRNG keys as results.
+        not a store, PRNG keys as results, a function that cannot be pickled for an executor.
       HangError: no progress; the message names the program and the tile.
 
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
     array([0., 2., 4., 6., 8.], dtype=float32)
     """
     job = Job(fn, lanes, shared, getattr(fn, "__name__", "job"), tile)
-    return run_many([job], workers=workers, progress=progress, store=store, hang_after=hang_after)[
-        0
-    ]
+    return run_many(
+        [job],
+        workers=workers,
+        progress=progress,
+        store=store,
+        executor=executor,
+        hang_after=hang_after,
+    )[0]
 
 
 def run_many(
@@ -132,13 +147,14 @@ def run_many(
     workers: int | None = None,
     progress: Callable[[Event], None] | None = None,
     store: Store | None = None,
+    executor: ExecutorLike | None = None,
     hang_after: float = HANG_AFTER,
 ) -> list[PyTree]:
     """Runs several jobs; programs compile in the background while tiles of other jobs run.
 
     Args:
       jobs: most urgent first, with different names.
-      workers, progress, store, hang_after: as in :func:`run`.
+      workers, progress, store, executor, hang_after: as in :func:`run`.
 
     Returns:
       One result per job, in the order of ``jobs``.
@@ -161,20 +177,35 @@ def run_many(
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
     check_progress(progress)
     check_store(store)
+    check_executor(executor)
     machine = _executors.local(workers)
     tasks = [prepare(job, machine) for job in jobs]
     gathered = Gathered({task.name: (task.source.count, task.width) for task in tasks})
     if store is not None:
         for job, task in zip(jobs, tasks, strict=True):
             store.claim(job.name, (job.fn, task.width, *map(_digest, (job.lanes, job.shared))))
-    run_tasks(
-        tasks,
-        gathered if store is None else store,
-        devices=machine.devices,
-        compiler=machine.compiler,
-        hang_after=hang_after,
-        progress=progress,
-    )
+    into = gathered if store is None else store
+    if executor is None:
+        run_tasks(
+            tasks,
+            into,
+            devices=machine.devices,
+            compiler=machine.compiler,
+            hang_after=hang_after,
+            progress=progress,
+        )
+    else:
+        with opened(executor, machine.platform) as workers_elsewhere:
+            run_remote(
+                [replace(job, tile=task.width) for job, task in zip(jobs, tasks, strict=True)],
+                tasks,
+                into,
+                workers_elsewhere,
+                prepare=prepare,
+                window=workers,
+                hang_after=hang_after,
+                progress=progress,
+            )
     if store is None:
         return [gathered.whole(task.name) for task in tasks]
     return [collect(task, store) for task in tasks]

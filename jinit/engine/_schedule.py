@@ -25,7 +25,7 @@ from jinit.typing import PyTree
 
 # Seconds that an interrupted run waits for tiles that are still running. An exception with an
 # attribute ``patience``, such as that of SIGTERM, sets another time.
-_PATIENCE = 30.0
+PATIENCE = 30.0
 
 
 class Task(Protocol):
@@ -176,7 +176,7 @@ def run_tasks(
         raise
     except BaseException as error:
         work.stop()
-        _drain(threads, inbox, tasks, store, getattr(error, "patience", _PATIENCE))
+        _drain(threads, inbox, tasks, store, getattr(error, "patience", PATIENCE))
         raise
     for thread in threads:
         thread.join()

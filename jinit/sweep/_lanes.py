@@ -32,6 +32,7 @@ class NetworkLanes:
         program: one of its programs.
         given: rules and layers of the user; lanes are equal only if these are, too.
         """
+        self._made_of = (grid, program, given)
         self.count = program.runs
         network = program.network
         steps = network.config.steps if network.scheduled else None
@@ -50,6 +51,10 @@ class NetworkLanes:
         self._own = OwnStart(program.network.model, program.leaves.x, kept, program.state)
         axes = tuple((name, tuple(values)) for name, values in self._index.axes.items())
         self._identity = (axes, grid.pairing, grid.data_seeds is None, given)
+
+    def __reduce__(self) -> tuple[type[NetworkLanes], tuple[Grid, PlannedProgram, Hashable]]:
+        """Pickles what the lanes are made from; programs are made anew in each process."""
+        return type(self), self._made_of
 
     def __eq__(self, other: object) -> bool:
         """Whether both make the same lanes, for a store that is passed a second time."""

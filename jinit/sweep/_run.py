@@ -14,6 +14,7 @@ from jinit import engine
 from jinit._switches import own_switches
 from jinit.data import DataLike
 from jinit.engine import Store
+from jinit.engine._choice import ExecutorLike, check_executor
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, check_progress, check_store, run_many
 from jinit.frameworks import Layers
@@ -89,6 +90,7 @@ def run(
     tile: int | None = None,
     hang_after: float = HANG_AFTER,
     store: Store | None = None,
+    executor: ExecutorLike | None = None,
 ) -> Table:
     """Trains every network of the grid.
 
@@ -124,6 +126,9 @@ def run(
       hang_after: seconds without progress that count as a hang; default 900.
       store: keeps finished tiles, e.g. ``jinit.engine.MemoryStore()``. To continue after an
         interruption or an error, pass the same store, grid, model and data.
+      executor: runs the tiles in other processes, on this machine or on many: ``"ray"``,
+        ``"ray:host:port"``, or any :class:`concurrent.futures.Executor`; see
+        :func:`jinit.engine.run`. ``workers`` is then the number of tiles on their way.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do
@@ -146,6 +151,7 @@ def run(
         grid = with_objective(grid, loss, metrics)
         check_progress(progress)
         check_store(store)
+        check_executor(executor)
         planned = plan(
             grid,
             model=model,
@@ -186,7 +192,14 @@ def run(
 
         try:
             report(SweepEvent("plan", planned))
-            run_many(jobs, workers=workers, progress=forward, store=tiles, hang_after=hang_after)
+            run_many(
+                jobs,
+                workers=workers,
+                progress=forward,
+                store=tiles,
+                executor=executor,
+                hang_after=hang_after,
+            )
         except BaseException as error:
             with held():
                 finished = table(planned.programs, time.perf_counter() - start)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +13,7 @@ import numpy as np
 
 from jinit import _specs
 from jinit.data import Dataset
+from jinit.engine import _environment
 from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.sweep._grid import MODEL_AXES, Grid
@@ -26,19 +23,6 @@ from jinit.sweep._plan import Plan, PlannedProgram
 from jinit.sweep._rules import RulesFor
 from jinit.typing import PyTree
 
-# Switches of JAX and variables of the environment that change bits.
-_SWITCHES = (
-    "jax_enable_x64",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_threefry_gpu_kernel_lowering",
-    "jax_random_seed_offset",
-    "jax_numpy_dtype_promotion",
-    "jax_disable_jit",
-    "jax_debug_nans",
-    "jax_softmax_custom_jvp",
-)
-_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 _LONGEST = 2000
 
 
@@ -75,8 +59,6 @@ def describe(
     # What no model takes had no effect.
     unused = (axis for axis in (*MODEL_AXES, *OPTIONS) if axis not in model.taken)
     of_grid |= dict.fromkeys(unused)
-    switches = {name: getattr(jax.config, name) for name in _SWITCHES if hasattr(jax.config, name)}
-    switches = {name: x if _is_plain(x) else str(x) for name, x in switches.items()}
     return {
         "grid": of_grid,
         **_models(model, programs),
@@ -84,37 +66,17 @@ def describe(
         "rules": None if rules is None else _rules(grid, rules),
         "data": {name: _data(dataset) for name, dataset in datasets.items()},
         "tile": {program.name: program.tile for program in programs},
-        "versions": versions(),
+        "versions": _environment.versions(),
         "backend": jax.default_backend(),
         "machine": {
             "device": jax.local_devices()[0].device_kind,
             "architecture": platform.machine(),
-            "processor": _processor(),
+            "processor": _environment.processor(),
         },
         "matmul_precision": "highest",
         "x64": bool(jax.config.read("jax_enable_x64")),
-        "jax": switches,
-        "environment": {name: os.environ.get(name, "") for name in _VARIABLES},
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of jinit, Python, and the packages that decide a sweep's numbers.
-
-    Returns:
-      Package → version: ``jinit``, ``python``, ``jax``, ``jaxlib``, ``flax``, ``optax``, ``numpy``,
-      ``scipy``.
-
-    >>> versions()["jax"] == jax.__version__
-    True
-    """
-    import jinit
-
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-    return {
-        "jinit": jinit.__version__,
-        "python": platform.python_version(),
-        **{package: _installed(package) for package in packages},
+        "jax": _environment.switches(),
+        "environment": _environment.variables(),
     }
 
 
@@ -191,24 +153,3 @@ def _rules(grid: Grid, rules: RulesFor) -> dict[str, str]:
         grid.values("initializer")[0], grid.values("bias_initializer")[0]
     )
     return {str(pattern): _specs.label(rule) for pattern, rule in given.items()}
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | str)
-
-
-@functools.cache
-def _processor() -> str:
-    """The model of the processor, whose instructions decide how matrix products round."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
-
-
-@functools.cache
-def _installed(package: str) -> str:
-    # Each look-up reads a file.
-    return metadata.version(package)
