@@ -53,6 +53,7 @@ CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
+ELSEWHERE = "tests/engine/test_executors.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
 SWITCHES = "tests/test_switches.py"
@@ -329,14 +330,19 @@ MUTANTS = [
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
     M("threefry: merged with what follows", "_prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/_ensemble.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
-    M("engine: int64 lanes wrap", "engine/_jobs.py", "if least < lowest or most > highest:", "if False:", f"{LIMITS}::test_shared_arguments_beyond_their_dtype_are_refused"),
+    M("engine: int64 lanes wrap", "engine/_numbers.py", "if least < lowest or most > highest:", "if False:", f"{LIMITS}::test_shared_arguments_beyond_their_dtype_are_refused"),
     M("engine: a fork is not noticed", "engine/_executors.py", "    if _forked:", "    if False:", f"{LIMITS}::test_a_forked_worker_is_told_at_once"),
     M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),
     M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
     M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
     M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest.digest(), device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
     M("engine: callbacks are shared", "engine/_program.py", 'if not shared or "callback" in code:', "if not shared:", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
-    M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, planned.runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
+    M("executors: a lost tile is given up at once", "engine/_remote.py", "_ATTEMPTS = 4", "_ATTEMPTS = 1", f"{ELSEWHERE}::test_a_lost_tile_is_sent_again_and_an_executor_that_loses_all_is_given_up"),
+    M("executors: other versions compute, too", "engine/_serve.py", "if different:", "if False:", f"{ELSEWHERE}::test_workers_with_other_versions_are_refused_with_the_difference"),
+    M("executors: data travel with every tile", "engine/_remote.py", "{name: parcel.parts[name] for name in missing}", "parcel.parts", f"{ELSEWHERE}::test_a_worker_asks_once_for_the_job_and_once_for_the_data"),
+    M("executors: tiles of an interrupted run are dropped", "engine/_remote.py", "            for future, sent in self.sent.items():\n                if not future.done()", "            for future, sent in {}.items():\n                if not future.done()", f"{ELSEWHERE}::test_an_interruption_waits_for_running_tiles_and_takes_the_others_back"),
+    M("executors: a silent address is believed", "engine/_ray.py", "if len(head) < 9 or head[3] != _SETTINGS_FRAME:", "if False:", f"{ELSEWHERE}::test_an_address_that_is_silent_closed_or_of_something_else_is_refused"),
+    M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
     M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),
     M("sweep: rows in the order of lanes", "sweep/_rows.py", "rows = np.argsort(index.order(numbers))", "rows = np.arange(len(numbers))", f"{LOST}::test_rows_are_in_the_order_of_the_grid_and_the_order_of_lanes_changes_no_bit"),
     M("sweep: results of any size are accepted", "sweep/_checks.py", "if memory is not None and needed > memory:", "if False:", f"{SETTINGS}::test_results_beyond_the_memory_are_refused_before_training"),

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train.optimizers import OptimizerFor
+from jinit.typing import PyTree
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -162,7 +163,6 @@ def run(
             tile=tile,
             workers=workers,
         )
-        report = progress or (lambda event: None)
         tiles = engine.MemoryStore() if store is None else store
         given = (rules, None if layers is None else tuple(layers.items()))
         jobs = _jobs(grid, planned, given)
@@ -174,43 +174,65 @@ def run(
             rules=rules,
             layers=layers,
         )
-        start = time.perf_counter()
-
-        def table(programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
-            results = _rows.finished(tiles, programs)
-            return _rows.table(grid, results, settings | {"seconds": seconds}) if results else None
-
-        def forward(event: engine.Event) -> None:
-            if event.kind == "compiled":
-                report(SweepEvent("compiled", planned))
-            elif event.kind == "tile" and event.tile is not None:
-                failed = int(np.count_nonzero(event.result["status"]))
-                report(SweepEvent("tile", planned, event.tile.stop - event.tile.start, failed))
-            else:
-                of_program = table(planned.programs[event.job : event.job + 1], None)
-                report(SweepEvent("program", planned, table=of_program))
-
-        try:
-            report(SweepEvent("plan", planned))
-            run_many(
+        sweep = _Sweep(grid, planned, settings, tiles, progress or (lambda event: None))
+        return sweep.collected(
+            lambda: run_many(
                 jobs,
                 workers=workers,
-                progress=forward,
+                progress=sweep.forward,
                 store=tiles,
                 executor=executor,
                 hang_after=hang_after,
             )
+        )
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep that runs: makes tables of what is finished and reports progress."""
+
+    grid: Grid
+    planned: Plan
+    settings: dict[str, Any]
+    tiles: Store
+    report: Callable[[SweepEvent], None]
+
+    def table(self, programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
+        """The finished runs of some programs."""
+        results = _rows.finished(self.tiles, programs)
+        if not results:
+            return None
+        return _rows.table(self.grid, results, self.settings | {"seconds": seconds})
+
+    def forward(self, event: engine.Event) -> None:
+        """Reports an event of the engine."""
+        if event.kind == "compiled":
+            self.report(SweepEvent("compiled", self.planned))
+        elif event.kind == "tile" and event.tile is not None:
+            failed = int(np.count_nonzero(event.result["status"]))
+            runs = event.tile.stop - event.tile.start
+            self.report(SweepEvent("tile", self.planned, runs, failed))
+        else:
+            of_program = self.table(self.planned.programs[event.job : event.job + 1], None)
+            self.report(SweepEvent("program", self.planned, table=of_program))
+
+    def collected(self, train: Callable[[], list[PyTree]]) -> Table:
+        """Trains, and returns the table; whatever ends the training early carries its table."""
+        programs, runs, start = self.planned.programs, self.planned.runs, time.perf_counter()
+        try:
+            self.report(SweepEvent("plan", self.planned))
+            train()
         except BaseException as error:
             with held():
-                finished = table(planned.programs, time.perf_counter() - start)
+                finished = self.table(programs, time.perf_counter() - start)
                 if isinstance(error, KeyboardInterrupt):
-                    raise SweepInterrupted(finished, planned.runs) from None
-                _attach(error, finished, planned.runs)
+                    raise SweepInterrupted(finished, runs) from None
+                _attach(error, finished, runs)
             raise
         with held() as noted:
-            finished = table(planned.programs, time.perf_counter() - start)
+            finished = self.table(programs, time.perf_counter() - start)
         if noted.signals or finished is None:
-            raise SweepInterrupted(finished, planned.runs)
+            raise SweepInterrupted(finished, runs)
         return finished
 
 

@@ -264,7 +264,7 @@ if __name__ == "__main__":
     print(len(set(found["process"].tolist())), "processes")
 """
     assert distributed
-    done = run_script(code, "dask")
+    done = run_script(code, "on_dask")
     assert "2 processes" in done or "1 processes" in done
 
 
