@@ -33,6 +33,8 @@ class Dataset:
       classes: the label of each class number; () if unknown, and for regression.
       prepared: what was done to the user's arrays, as pairs of a subject (``"split"``, ``"x"``,
         ``"y"``) and a sentence; the plan of a sweep prints them, the settings of a table keep them.
+      units: (mean, deviation) by which each target of a regression was standardized; () for
+        targets in their own units. A sweep reports RMSE and MAE in the units before.
     """
 
     x_train: Examples
@@ -46,6 +48,7 @@ class Dataset:
     y_validation: Examples = None
     classes: tuple[str | int | float | bool, ...] = field(metadata={"static": True}, default=())
     prepared: tuple[tuple[str, str], ...] = field(metadata={"static": True}, default=())
+    units: tuple[tuple[float, float], ...] = field(metadata={"static": True}, default=())
 
     def spread(self, count: int) -> tuple[Examples, Examples]:
         """Up to ``count`` training examples at equally spaced positions.

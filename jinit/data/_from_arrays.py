@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ def from_arrays(
     *,
     name: str = "arrays",
     split: Split | None = None,
-    standardize: bool | None = None,
+    standardize: bool | Literal["all"] | None = None,
     task: Task | None = None,
     encode: bool = False,
 ) -> Dataset:
@@ -50,7 +50,8 @@ def from_arrays(
         test examples, or a pair ``(train rows, test rows)``.
       standardize: False leaves the values of x unchanged, and integers int32. The default None
         means True, but refuses integers ``(examples, length)`` of 16 bits and more, which may be
-        measurements as well as tokens.
+        measurements as well as tokens. ``"all"``: also the targets of a regression become (y −
+        mean)/std; RMSE and MAE of a sweep stay in the units of y.
       task: ``"multiclass"``, ``"binary"`` or ``"regression"``; the default None takes it from y.
       encode: whether columns of text or categories of a frame become a column of 0 and 1 for each
         value; default False refuses these columns.
@@ -105,11 +106,16 @@ def from_arrays(
         test_labels, _ = _labels.targets("y_test", y_test, known)
         _check_alike((inputs, labels), (test_inputs, test_labels))
     given = np.dtype(np.float64) if names else np.asarray(x).dtype
-    inputs, test_inputs, cast = _scaled(inputs, test_inputs, given, standardize, names)
+    features = True if standardize == "all" else standardize
+    inputs, test_inputs, cast = _scaled(inputs, test_inputs, given, features, names)
+    units: tuple[tuple[float, float], ...] = ()
+    source = labels.dtype
+    if standardize == "all":
+        labels, test_labels, units = _labels.standardized(labels, test_labels)
     made = _labels.coded(labels, test_labels, task, one_hot)
     _labels.warn(made, stacklevel=3)
     rows = f"{len(inputs):,} training and {len(test_inputs):,} test examples"
-    prepared = [("rows", rows), ("split", how), ("x", cast), *_described(labels.dtype, made)]
+    prepared = [("rows", rows), ("split", how), ("x", cast), *_described(source, made, units)]
     return Dataset(
         inputs,
         made.y,
@@ -120,6 +126,7 @@ def from_arrays(
         made.outputs,
         classes=made.classes,
         prepared=tuple(prepared),
+        units=units,
     )
 
 
@@ -157,7 +164,8 @@ def check(data: Dataset) -> Dataset:
             "Dataset classes", data.classes, f"{data.outputs} labels, or ()", "leave them out"
         )
     known: dict[str, Any] = {"task": data.task, "outputs": data.outputs, "classes": data.classes}
-    checked = dataclasses.replace(checked, prepared=data.prepared, **known)
+    known |= {"prepared": data.prepared, "units": data.units}
+    checked = dataclasses.replace(checked, **known)
     if data.x_validation is None:
         return checked
     held = from_arrays(
@@ -175,13 +183,13 @@ def _check_options(
     x_test: ArrayLike | None,
     y_test: ArrayLike | None,
     split: Split | None,
-    standardize: bool | None,
+    standardize: bool | Literal["all"] | None,
     task: Task | None,
     encode: bool,
 ) -> None:
     if task is not None:
         errors.check_choice("task", task, _arrays.TASKS)
-    if standardize is not None:
+    if standardize is not None and not (isinstance(standardize, str) and standardize == "all"):
         errors.check_bool("standardize", standardize)
     errors.check_bool("encode", encode)
     if (x_test is None) != (y_test is None):
@@ -291,11 +299,17 @@ def _check_alike(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, n
         raise errors.refusal("labels of y and y_test", got, "text in both or in neither", "recode")
 
 
-def _described(dtype: np.dtype, made: _labels.Coded) -> list[tuple[str, str]]:
+def _described(
+    dtype: np.dtype, made: _labels.Coded, units: tuple[tuple[float, float], ...]
+) -> list[tuple[str, str]]:
     """What was done to y, for the plan."""
     source = "text" if dtype.kind == "U" else str(dtype)
     if made.task == "regression":
-        return [("y", f"{source} → float32 targets, values unscaled")]
+        said = "values unscaled"
+        if units:
+            shown = [f"mean {mean:.4g}, deviation {std:.4g}" for mean, std in units[:_SHOWN]]
+            said = f"standardized ({_list(shown, len(units))})"
+        return [("y", f"{source} → float32 targets, {said}")]
     counts = np.bincount(made.y, minlength=made.outputs).tolist()
     plain = made.classes == tuple(range(made.outputs))
     shown = [

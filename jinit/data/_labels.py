@@ -159,6 +159,23 @@ def _check_repeated(present: np.ndarray, examples: int, task: Task | None) -> No
         )
 
 
+def standardized(
+    y: np.ndarray, y_test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, float], ...]]:
+    """Targets by the mean and deviation of the training examples, and both by target.
+
+    Raises:
+      ValueError: labels, which have no mean.
+    """
+    if y.dtype.kind != "f" or y.ndim != 2:
+        fix = "standardize=True, or task='regression' with float targets"
+        raise errors.refusal("standardize", "all", "True or False for labels", fix)
+    mean, deviation = y.mean(axis=0), y.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    units = tuple(zip(mean.tolist(), deviation.tolist(), strict=True))
+    return (y - mean) / deviation, (y_test - mean) / deviation, units
+
+
 def large_targets(y: np.ndarray) -> str | None:
     """What to say of regression targets that are far from order 1."""
     size = float(np.sqrt(np.square(y, dtype=np.float64).mean()))
@@ -167,7 +184,8 @@ def large_targets(y: np.ndarray) -> str | None:
     return (
         f"the targets y have a root mean square of {size:.3g}: the squared loss and its gradients "
         f"start {size**2:.2g} times as large as with targets of order 1, so common learning rates "
-        f"diverge; fix: {SCALED}"
+        "diverge; fix: standardize='all' in from_arrays, with RMSE and MAE in the units of y; or "
+        f"{SCALED}"
     )
 
 

@@ -26,11 +26,16 @@ METRICS = (
 )
 # The metrics of the step with the least validation loss, if there is a validation set.
 BEST = ("best_step", "best_validation_loss", "best_test_loss", "best_test_accuracy")
+# The metrics of a regression, in the units of its targets.
+REGRESSION = ("test_mae", "test_r2", "test_rmse", "best_test_mae", "best_test_r2", "best_test_rmse")
 # The metrics that arms can be compared by.
 RANKABLE = (
     *(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated")),
     *BEST,
+    *REGRESSION,
 )
+# The metrics whose direction is known.
+KNOWN = (*METRICS, *BEST, *REGRESSION)
 LOWER_IS_BETTER = (
     "train_loss",
     "test_loss",
@@ -39,6 +44,7 @@ LOWER_IS_BETTER = (
     "gradient_norm",
     "best_validation_loss",
     "best_test_loss",
+    *(name for name in REGRESSION if not name.endswith("r2")),
 )
 # Metrics of which neither more nor less is better.
 NEUTRAL = ("clip_fraction", "gradient_norm", "skipped", "best_step")
@@ -99,7 +105,7 @@ def neutral(metric: str, higher_is_better: bool | None = None) -> bool:
     >>> neutral("gradient_norm"), neutral("test_loss"), neutral("f1"), neutral("f1", True)
     (True, False, True, False)
     """
-    return higher_is_better is None and (metric in NEUTRAL or metric not in METRICS)
+    return higher_is_better is None and (metric in NEUTRAL or metric not in KNOWN)
 
 
 def undefined(rows: Table, metric: str) -> bool:
@@ -125,7 +131,7 @@ def worst_for_nonfinite(
 ) -> np.ndarray:
     """Replaces values that are not finite by the worst: 0, or inf where lower is better.
 
-    For an own column the worst is −inf or inf, and it needs a direction.
+    For R² and an own column the worst is −inf or inf; an own column needs a direction.
 
     Raises:
       ValueError: values that are not finite in an own column without a direction.
@@ -134,7 +140,7 @@ def worst_for_nonfinite(
     [0.5, 0.0]
     """
     finite = np.isfinite(values)
-    if metric not in METRICS and higher_is_better is None and not finite.all():
+    if metric not in KNOWN and higher_is_better is None and not finite.all():
         raise errors.refusal(
             f"values of {metric!r}",
             f"{int((~finite).sum())} not finite",
@@ -142,7 +148,7 @@ def worst_for_nonfinite(
             "higher_is_better=True or False",
         )
     worst = math.inf if lower_is_better(metric, higher_is_better) else 0.0
-    if metric not in METRICS and worst == 0:
+    if worst == 0 and (metric not in KNOWN or metric.endswith("r2")):
         worst = -math.inf
     return np.where(finite, values, worst)
 

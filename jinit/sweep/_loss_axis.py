@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jinit.train._own_loss import MetricFunction
 
 # What a set is measured by without asking.
-_TAKEN = ("loss", "accuracy", "balanced_accuracy")
+_TAKEN = ("loss", "accuracy", "balanced_accuracy", "mae", "r2", "rmse")
 
 
 def loss_axis(value: Any) -> Any:

@@ -34,6 +34,7 @@ from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
+from jinit.train._regression import target_metrics
 from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
 from jinit.typing import Array, PyTree
@@ -269,7 +270,8 @@ def _program(
     """
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task, dataset.outputs)
-    loss = dataclasses.replace(loss, metrics=(*loss.metrics, *grid.metrics))
+    measured = (*loss.metrics, *target_metrics(dataset), *grid.metrics)
+    loss = dataclasses.replace(loss, metrics=measured)
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
     example = jnp.asarray(dataset.x_train[:1])

@@ -186,3 +186,63 @@ def test_broadcasting_of_one_output_against_labels_is_noticed():
     with pytest.warns(UserWarning, match=r"\(batch, batch\)"):
         jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=squared, **rules)
     jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=aligned, **rules)
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_a_regression_is_reported_in_the_units_of_its_targets(targets):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4))
+    scale = np.array([250.0, 0.02, 3.0])[:targets]
+    y = 1e3 + scale * (x @ rng.normal(size=(4, targets)) + 0.3 * rng.normal(size=(60, targets)))
+    grid = jinit.Grid(depth=1, width=6, steps=15, evaluations=2, seeds=2, validation=0.2)
+    raw = {"x": x[:45], "y": y[:45], "x_test": x[45:], "y_test": y[45:], "standardize": "all"}
+    outputs = []
+
+    def keep(z, y):
+        jax.debug.callback(lambda z: outputs.append(np.array(z)), z)
+        return z.mean()
+
+    table = jinit.run(grid, data=raw, metrics={"outputs": keep}, workers=1)
+    dataset = data.get(raw)
+    mean, deviation = np.array(dataset.units).T
+    np.testing.assert_allclose(deviation, y[:45].std(0), rtol=1e-12)
+    for run in range(2):
+        (z,) = [
+            z for z in outputs
+            if z.shape == (15, targets) and abs(z.mean() - table["test_outputs"][run]) < 1e-7
+        ][:1]  # fmt: skip
+        said = z * deviation + mean
+        for name, exact in (
+            ("test_r2", metrics.r2_score(y[45:], said)),
+            ("test_rmse", metrics.root_mean_squared_error(y[45:], said)),
+            ("test_mae", metrics.mean_absolute_error(y[45:], said)),
+        ):
+            assert table[name][run] == pytest.approx(exact, rel=1e-4, abs=1e-4), name
+    assert table.curves["validation_r2"].shape == (2, 2)
+    assert any("mean" in said for _, said in dataset.prepared if "standardized" in said)
+
+
+def test_r2_of_constant_targets_and_of_other_outputs_is_undefined():
+    from jinit.train._regression import TargetMetric
+
+    r2 = TargetMetric("r2", ())
+    assert np.isnan(float(r2(jnp.ones((4, 1)), jnp.ones((4, 1)))))
+    assert np.isnan(float(r2(jnp.ones((4, 2)), jnp.arange(4.0)[:, None])))
+    assert float(r2(jnp.full((4, 1), 1.5), jnp.arange(4.0)[:, None])) == 0.0
+
+
+def test_directions_of_regression_metrics_are_known():
+    grid = jinit.Grid(dataset="linear_teacher", depth=0, steps=8, seeds=6,
+                      initializer=("normal(3.0)", "zeros"))  # fmt: skip
+    table = jinit.run(grid)
+    verdicts = {
+        metric: jinit.compare(table, metric, baseline="zeros")[0].verdict
+        for metric in ("test_r2", "test_rmse", "test_mae", "test_loss")
+    }
+    assert set(verdicts.values()) == {"loses"}
+
+
+def test_labels_have_no_mean():
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    with pytest.raises(ValueError, match="standardize=True"):
+        data.from_arrays(x, y, standardize="all")
