@@ -43,6 +43,7 @@ PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 OWN, ARMS = "tests/sweep/test_own_models.py", "tests/sweep/test_model_arms.py"
+START = "tests/sweep/test_start.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
@@ -376,6 +377,11 @@ MUTANTS = [
     M("models: an axis without effect", "sweep/_models.py", "if axis not in taken and getattr(grid, axis) != getattr(Grid, axis):", "if False:", f"{ARMS}::test_models_that_cannot_be_made_are_refused_before_any_work"),
     M("models: a column that one arm does not take", "sweep/_models.py", "if all(axis in one for one in taken)", "if any(axis in one for one in taken)", f"{ARMS}::test_a_plan_prints_the_leaves_of_each_named_model"),
     M("models: an option keeps its default", "sweep/_models.py", "name: code.get(name, getattr(self.grid, name))", "name: code.get(name, getattr(Grid, name))", f"{ARMS}::test_a_factory_takes_any_of_the_grids_axes_and_options"),
+    M("start: the fingerprint skips the bits", "sweep/_start.py", "digest.update(np.ascontiguousarray(leaf).tobytes())", "pass", f"{START}::test_a_plan_and_a_table_say_what_is_kept"),
+    M("start: another dtype is taken", "sweep/_start.py", '("dtype", str(value.dtype), str(leaf.dtype)),', "", f"{START}::test_a_start_that_does_not_fit_is_refused_by_path"),
+    M("start: the gain scales the body", "sweep/_rules.py", "if assigned[i].initializer is not None)", ")", f"{START}::test_the_gain_multiplies_drawn_kernels_only"),
+    M("start: the old norm of a drawn kernel", "sweep/_rules.py", "and not _follows_a_draw(leaf, named)", "", f"{START}::test_the_norm_of_a_drawn_kernel_follows_the_draw"),
+    M("start: the model's own state", "sweep/_own.py", "            if self._given.state is not None:", "            if False:", f"{START}::test_named_leaves_are_drawn_and_all_others_are_the_given_ones"),
     M("sweep: last layers are hidden", "sweep/_roles.py", '"last" if path in found.last else ""', '""', f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("sweep: a layer on another is first", "sweep/_roles.py", "all(reached[n] == {n} for n in names)", "any(n in reached[n] for n in names)", f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("step: one noise for all steps", "train/_step.py", "key = None if state.key is None else jax.random.fold_in(state.key, state.step)", "key = state.key", f"{OWN}::test_functions_with_state_are_a_model"),

@@ -114,22 +114,23 @@ def _data_lines(plan: Plan) -> list[str]:
 def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:
     """Path, shape, layer, fans, initializer and σ of each leaf; equal leaves share a row."""
     paths: dict[tuple[str, ...], list[str]] = {}
+    kept = "the model's own start" if program.leaves.given is None else "kept from start="
     for one in program.assignments():
         layer = "" if program.leaves.layers is None or one.layout is None else one.layout.layer
-        paths.setdefault(_described(one, layer), []).append(one.leaf)
+        paths.setdefault(_described(one, layer, kept), []).append(one.leaf)
     return [
         (", ".join(alike) if len(alike) <= 3 else f"{alike[0]} and {len(alike) - 1} more", *row)
         for row, alike in paths.items()
     ]
 
 
-def _described(one: Assignment, layer: str) -> tuple[str, ...]:
+def _described(one: Assignment, layer: str, kept: str) -> tuple[str, ...]:
     kind = "" if one.layout is None else one.layout.kind
     fans = ["" if fan is None else f"{fan:g}" for fan in (one.fan_in, one.fan_out)]
     return (
         "×".join(map(str, one.shape)) or "scalar",
         " ".join(word for word in dict.fromkeys((layer, kind)) if word) or "unknown",
         *fans,
-        "the model's own start" if one.initializer is None else _specs.label(one.initializer),
+        kept if one.initializer is None else _specs.label(one.initializer),
         "" if one.stddev is None else f"{one.stddev:.4g}",
     )

@@ -8,6 +8,7 @@ import jax
 
 from jinit import data as datasets
 from jinit import errors
+from jinit.calibrate._registry import split
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors
 from jinit.models import Model
@@ -70,6 +71,26 @@ def check_effects(grid: Grid, leaves: ModelLeaves) -> None:
         raise errors.refusal(
             "bias_initializer", given, "its default for a model without biases", "leave it out"
         )
+
+
+def check_start(grid: Grid, *, ruled: bool) -> None:
+    """Refuses axes of initializers that would have no effect, and calibrations of given weights."""
+    for kernel in grid.values("initializer"):
+        if split(kernel)[1] is not None:
+            raise errors.refusal(
+                "initializer",
+                str(kernel),
+                "initializers alone with start=: a calibration rescales all layers, given ones too",
+                "calibrate the parameters before: jinit.calibrate",
+            )
+    for axis in ("initializer", "bias_initializer", "gain"):
+        if not ruled and grid.values(axis) != (getattr(Grid, axis),):
+            raise errors.refusal(
+                axis,
+                getattr(grid, axis),
+                "its default, because start= keeps every leaf that no rule names",
+                "rules=lambda kernel, bias: {'head/kernel': kernel, 'head/bias': bias}",
+            )
 
 
 def check_outputs(

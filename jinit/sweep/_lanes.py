@@ -48,9 +48,11 @@ class NetworkLanes:
             for pair, names in zip(self._index.initializers, labels, strict=True)
         ]
         kept = sorted({position for weights in self._weights for position in weights.kept})
-        self._own = OwnStart(program.network.model, program.leaves.x, kept, program.state)
+        self._own = OwnStart(program.leaves, kept, program.state)
+        start = program.leaves.given
         axes = tuple((name, tuple(values)) for name, values in self._index.axes.items())
-        self._identity = (axes, grid.pairing, grid.data_seeds is None, given)
+        fingerprint = None if start is None else start.fingerprint
+        self._identity = (axes, grid.pairing, grid.data_seeds is None, given, fingerprint)
 
     def __reduce__(self) -> tuple[type[NetworkLanes], tuple[Grid, PlannedProgram, Hashable]]:
         """Pickles what the lanes are made from; programs are made anew in each process."""

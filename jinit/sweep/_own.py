@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jinit.engine._program import Program, cached
-from jinit.models import Model
 from jinit.sweep._network import run_key
+from jinit.sweep._rules import ModelLeaves
 from jinit.sweep._weights import in_batches
 from jinit.typing import Array, PyTree
 
@@ -19,23 +19,28 @@ from jinit.typing import Array, PyTree
 class OwnStart:
     """The model's own values for the lanes of a tile, each lane's from the seed's own key."""
 
-    def __init__(self, model: Model, x: Array, positions: Sequence[int], state: PyTree) -> None:
+    def __init__(self, leaves: ModelLeaves, positions: Sequence[int], state: PyTree) -> None:
         """Args:
-        model: the model.
-        x: an example batch.
+        leaves: the leaves of the model, and the values that the user gave for them.
         positions: positions of the kept leaves in the parameter tree.
         state: the shapes of the network's state.
         """
-        self.positions = tuple(positions)
-        self._x = x
+        self._given = leaves.given
+        self._kept = tuple(positions)
+        self._x = leaves.x
         self._state = state
-        self._draw = _OwnStart(model.start, self.positions) if model.start is not None else None
+        # Given leaves are the same in every lane: no program draws them.
+        self._drawn = () if self._given is not None else self._kept
+        start = leaves.model.start
+        self._draw = None if start is None else _OwnStart(start, self._drawn)
         self._program: Program | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether the model brings nothing, as the built-in networks."""
-        return not self.positions and not jax.tree.leaves(self._state)
+        """Whether no program draws anything, as for the built-in networks."""
+        if self._given is not None and self._given.state is not None:
+            return True
+        return not self._drawn and not jax.tree.leaves(self._state)
 
     def programs(self, width: int) -> Sequence[Program]:
         """The programs that :meth:`draw` calls for tiles of this width."""
@@ -50,13 +55,24 @@ class OwnStart:
         self, seeds: np.ndarray, device: jax.Device | None
     ) -> tuple[dict[int, np.ndarray], PyTree]:
         """Position → values ``(len(seeds), …)`` of the kept leaves; the state, leaves likewise."""
-        if self.is_empty:
-            return {}, self._state
-        assert self._program is not None
-        leaves, state = in_batches(self._program, {"seed": seeds}, (self._x,), device)
-        # A plain network takes no state, whatever empty tree its start returns.
-        state = state if jax.tree.leaves(self._state) else self._state
-        return dict(zip(self.positions, leaves, strict=True)), state
+        leaves: dict[int, np.ndarray] = {}
+        state = self._state
+        if not self.is_empty:
+            assert self._program is not None
+            drawn, own = in_batches(self._program, {"seed": seeds}, (self._x,), device)
+            leaves = dict(zip(self._drawn, drawn, strict=True))
+            # A plain network takes no state, whatever empty tree its start returns.
+            state = own if jax.tree.leaves(self._state) else self._state
+        if self._given is not None:
+            leaves = {place: _repeated(self._given.leaves[place], seeds) for place in self._kept}
+            if self._given.state is not None:
+                state = jax.tree.map(lambda leaf: _repeated(leaf, seeds), self._given.state)
+        return leaves, state
+
+
+def _repeated(leaf: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The same array for each seed, without a copy."""
+    return np.broadcast_to(leaf, (len(seeds), *leaf.shape))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
 from jinit.frameworks import Layers
-from jinit.models import Model
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks, _objectives
@@ -30,14 +29,15 @@ from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for
+from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
+from jinit.sweep._start import Start, with_start
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train._regression import target_metrics
 from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
-from jinit.typing import Array, PyTree
+from jinit.typing import PyTree
 
 # Bytes of a run's axes and metrics: about 18 axes and 11 metrics, most of them 8 bytes in a table.
 _ROW_BYTES = 8 * 29
@@ -151,6 +151,7 @@ def plan(
     optimizer: OptimizerFor | None = None,
     loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None = None,
     metrics: Mapping[str, MetricFunction] | None = None,
+    start: Start | None = None,
     tile: int | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -158,7 +159,8 @@ def plan(
 
     Args:
       grid: a :class:`Grid`.
-      model, data, rules, layers, optimizer, loss, metrics, tile, workers: as in :func:`jinit.run`.
+      model, data, rules, layers, optimizer, loss, metrics, start, tile, workers: as in
+        :func:`jinit.run`.
 
     Returns:
       A :class:`Plan`.
@@ -190,6 +192,7 @@ def plan(
             rules=rules,
             layers=layers,
             optimizer=None if optimizer is None else _checks.user_optimizer(grid, optimizer),
+            start=start,
             tile=tile,
             machine=_executors.local(workers),
         )
@@ -226,6 +229,7 @@ class _Sources:
     rules: RulesFor | None
     layers: Layers | None
     optimizer: optimizers.OwnOptimizer | None
+    start: Start | None
     tile: int | None
     machine: _executors.Workers
 
@@ -274,12 +278,8 @@ def _program(
     loss = dataclasses.replace(loss, metrics=measured)
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
-    example = jnp.asarray(dataset.x_train[:1])
-    model = sources.models.make(code, loss.outputs(dataset.outputs), example)
-    leaves = ModelLeaves.of(model, example, sources.layers)
-    shapes, state = leaves.shapes, _state(model, example)
-    _checks.check_outputs(model, shapes, state, dataset, loss)
-    _objectives.check_objective(model, shapes, state, dataset, loss)
+    leaves, state = _leaves(sources, code, dataset, loss)
+    model, shapes = leaves.model, leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)
@@ -287,10 +287,10 @@ def _program(
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         drawn, calibration = split(kernel)
         assignments(leaves, rules(drawn, bias))
-        # Tracing takes a second, so only the first program is checked.
-        if calibration is not None and position == 0:
+        # Tracing takes a second, so only the first program of one model is checked.
+        if calibration is not None and (position == 0 or sources.models.named):
             _calibrated.check(calibration, model, shapes, dataset, loss)
-    if sources.rules is None:
+    if sources.rules is None and sources.start is None:
         _checks.check_effects(grid, leaves)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
@@ -323,6 +323,25 @@ def _program(
     )
 
 
+def _leaves(
+    sources: _Sources, code: Mapping[str, Any], dataset: Dataset, loss: losses.Loss
+) -> tuple[ModelLeaves, PyTree]:
+    """The leaves of a program's model, and the shapes of its state."""
+    x = jnp.asarray(dataset.x_train[:1])
+    model = sources.models.make(code, loss.outputs(dataset.outputs), x)
+    leaves = ModelLeaves.of(model, x, sources.layers)
+    state: PyTree = ()
+    if model.start is not None and isinstance(model.apply, StatefulApply):
+        start = model.start
+        state = jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
+    _checks.check_outputs(model, leaves.shapes, state, dataset, loss)
+    _objectives.check_objective(model, leaves.shapes, state, dataset, loss)
+    if sources.start is not None:
+        _checks.check_start(sources.grid, ruled=sources.rules is not None)
+        leaves = with_start(leaves, sources.start, state)
+    return leaves, state
+
+
 def _network(
     sources: _Sources,
     code: Mapping[str, Any],
@@ -331,7 +350,6 @@ def _network(
     loss: losses.Loss,
 ) -> TrainNetwork:
     grid = sources.grid
-    scales = any(value != 1 for value in grid.values("gain"))
     return TrainNetwork(
         model=leaves.model,
         loss=loss,
@@ -341,16 +359,8 @@ def _network(
         decays=any(grid.values("weight_decay")),
         noisy=any(numbers["label_noise"]),
         scheduled=numbers["schedule"] != (Grid.schedule,),
-        scaled=leaves.scaled if scales else (),
+        scaled=scaled_by_gain(grid, leaves, sources.rules),
     )
-
-
-def _state(model: Model, x: Array) -> PyTree:
-    """The shapes of the network's state."""
-    start = model.start
-    if start is None or not isinstance(model.apply, StatefulApply):
-        return ()
-    return jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
 
 
 def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:

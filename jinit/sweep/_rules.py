@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
+import numpy as np
 
 from jinit import errors, frameworks, parameters
 from jinit.frameworks import Layers
@@ -21,6 +22,7 @@ from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._norms import NORM
 from jinit.parameters._patterns import leaf_name, matches
 from jinit.parameters._rules import KEEP
+from jinit.sweep._grid import Grid
 from jinit.sweep._roles import escaped, roles_of, with_roles
 from jinit.typing import Array, Initializer, PyTree
 
@@ -32,6 +34,21 @@ RulesFor: TypeAlias = Callable[[InitializerLike, InitializerLike], Mapping[str, 
 _KERNELS = ("kernel", "recurrent")
 # Targets of a leaf besides a fixed initializer.
 KERNEL, BIAS, _KEEP = "initializer", "bias initializer", "keep"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Values that training starts from instead of the model's own.
+
+    Attributes:
+      leaves: one array per leaf of the parameter tree, in the tree's order.
+      state: the network's first state, a pytree; None for the model's own.
+      fingerprint: changes with any bit of both.
+    """
+
+    leaves: tuple[np.ndarray, ...]
+    state: PyTree | None
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class ModelLeaves:
       own: paths of the leaves for which the model has values of its own.
       host: the axis order of the kernels.
       layers: the layer kinds, as for :func:`jinit.initialize`; None if leaf names are enough.
+      given: the values that training starts from; None for the model's own.
     """
 
     model: Model
@@ -55,6 +73,7 @@ class ModelLeaves:
     own: frozenset[str]
     host: str
     layers: Layers | None
+    given: Given | None = None
 
     @classmethod
     def of(cls, model: Model, x: Array, layers: Layers | None) -> ModelLeaves:
@@ -141,15 +160,26 @@ def rules_for(
     bias_initializer: InitializerLike,
 ) -> dict[str, InitializerLike]:
     """All rules of one arm: the user's or the defaults, roles filled in, other leaves kept."""
-    if rules is None:
+    if rules is None and leaves.given is None:
         chosen = default_rules(leaves, initializer, bias_initializer)
     else:
-        chosen = dict(rules(initializer, bias_initializer))
-        for leaf in leaves.leaves:
-            if leaf.path in leaves.own and not any(matches(p, leaf.path) for p in chosen):
-                chosen[escaped(leaf.path)] = KEEP
+        named = {} if rules is None else dict(rules(initializer, bias_initializer))
+        chosen = named | {
+            escaped(leaf.path): KEEP
+            for leaf in leaves.leaves
+            if leaf.path in leaves.own
+            and not any(matches(pattern, leaf.path) for pattern in named)
+            and not _follows_a_draw(leaf, named)
+        }
     paths = [leaf.path for leaf in leaves.leaves]
     return with_roles(chosen, paths, lambda: roles_of(leaves.model, leaves.x, str(initializer)))
+
+
+def _follows_a_draw(leaf: TreeLeaf, rules: Mapping[str, InitializerLike]) -> bool:
+    """Whether a leaf holds the norms of a kernel that a rule draws; it then follows the kernel."""
+    if leaf.layout is None or leaf.layout.kind != "norm":
+        return False
+    return any(matches(p, leaf.layout.of) for p, rule in rules.items() if rule != KEEP)
 
 
 def assignments(leaves: ModelLeaves, rules: Mapping[str, InitializerLike]) -> list[Assignment]:
@@ -168,6 +198,17 @@ def assignments(leaves: ModelLeaves, rules: Mapping[str, InitializerLike]) -> li
                 "give the leaf a rule with an initializer, or pass arrays as shapes",
             )
     return assigned
+
+
+def scaled_by_gain(grid: Grid, leaves: ModelLeaves, rules: RulesFor | None) -> tuple[int, ...]:
+    """Positions of the kernels that the grid's gain multiplies: not those that the user gave."""
+    if all(value == 1 for value in grid.values("gain")):
+        return ()
+    if leaves.given is None:
+        return leaves.scaled
+    kernel, bias = (grid.values(axis)[0] for axis in ("initializer", "bias_initializer"))
+    assigned = assignments(leaves, rules_for(leaves, rules, kernel, bias))
+    return tuple(i for i in leaves.scaled if assigned[i].initializer is not None)
 
 
 def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:

@@ -26,6 +26,7 @@ from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
+from jinit.sweep._start import Start
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train.optimizers import OptimizerFor
 from jinit.typing import PyTree
@@ -86,6 +87,7 @@ def run(
     optimizer: OptimizerFor | None = None,
     loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None = None,
     metrics: Mapping[str, MetricFunction] | None = None,
+    start: Start | None = None,
     progress: Callable[[SweepEvent], None] | None = None,
     workers: int | None = None,
     tile: int | None = None,
@@ -121,6 +123,10 @@ def run(
         first. ``optimizer`` and ``momentum`` of the grid must then have their defaults.
       loss, metrics: your own objective, as the fields of the grid of these names, which must then
         have their defaults.
+      start: parameters from which training starts: arrays in the framework's own tree, such as
+        ``variables["params"]``, ``nnx.state(model, nnx.Param)`` or an Equinox module; or
+        ``(params, state)``. ``rules`` then draws the leaves that it names, such as a new head, and
+        all others keep these values. Without ``rules`` nothing is drawn.
       progress: called with a :class:`SweepEvent`.
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
@@ -160,6 +166,7 @@ def run(
             rules=rules,
             layers=layers,
             optimizer=optimizer,
+            start=start,
             tile=tile,
             workers=workers,
         )

@@ -62,6 +62,7 @@ def describe(
     return {
         "grid": of_grid,
         **_models(model, programs),
+        "start": _start(programs),
         "layers": None if layers is None else {str(k): str(v) for k, v in layers.items()},
         "rules": None if rules is None else _rules(grid, rules),
         "data": {name: _data(dataset) for name, dataset in datasets.items()},
@@ -119,6 +120,12 @@ def _scale(dataset: Dataset) -> dict[str, float]:
         return {"target_rms": float(np.sqrt(np.square(y).mean()))}
     counts = np.unique(np.asarray(dataset.y_test), return_counts=True)[1]
     return {"majority_share": float(counts.max() / counts.sum())}
+
+
+def _start(programs: Sequence[PlannedProgram]) -> str | None:
+    """The fingerprint of the parameters that training starts from; None for the models' own."""
+    first = min(programs, key=lambda program: program.position)
+    return None if first.leaves.given is None else first.leaves.given.fingerprint
 
 
 def _models(model: ModelArms, programs: Sequence[PlannedProgram]) -> dict[str, Any]:
