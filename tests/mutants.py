@@ -54,7 +54,8 @@ CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
-ELSEWHERE = "tests/engine/test_executors.py"
+ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
+MACHINE = "tests/engine/test_machine.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
 SWITCHES = "tests/test_switches.py"
@@ -343,6 +344,10 @@ MUTANTS = [
     M("executors: data travel with every tile", "engine/_remote.py", "{name: parcel.parts[name] for name in missing}", "parcel.parts", f"{ELSEWHERE}::test_a_worker_asks_once_for_the_job_and_once_for_the_data"),
     M("executors: tiles of an interrupted run are dropped", "engine/_remote.py", "            for future, sent in self.sent.items():\n                if not future.done()", "            for future, sent in {}.items():\n                if not future.done()", f"{ELSEWHERE}::test_an_interruption_waits_for_running_tiles_and_takes_the_others_back"),
     M("executors: a silent address is believed", "engine/_ray.py", "if len(head) < 9 or head[3] != _SETTINGS_FRAME:", "if False:", f"{ELSEWHERE}::test_an_address_that_is_silent_closed_or_of_something_else_is_refused"),
+    M("shares: the first seeds are in every share", "sweep/_grid.py", "self.seed_values[number - 1 :: of]", "self.seed_values[:: of]", f"{SHARES}::test_every_seed_is_in_one_share"),
+    M("machine: the quota of a control group is not seen", "engine/_executors.py", "return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), cores))", "return max(1, cores)", f"{MACHINE}::test_the_quota_of_a_control_group_limits_the_cores"),
+    M("machine: a network drive looks local", "engine/_machine.py", "if real.is_relative_to(folder) and len(folder) >= len(mount):", "if str(real).startswith(folder):", f"{MACHINE}::test_the_innermost_mount_decides"),
+    M("doctor: a silent CPU is no problem", "cli/_doctor.py", 'if machine.platform == "cpu" and signs:', "if False:", f"{CLI}::test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system"),
     M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
     M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),
     M("sweep: rows in the order of lanes", "sweep/_rows.py", "rows = np.argsort(index.order(numbers))", "rows = np.arange(len(numbers))", f"{LOST}::test_rows_are_in_the_order_of_the_grid_and_the_order_of_lanes_changes_no_bit"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pandas
 import pytest
@@ -62,7 +63,7 @@ def test_help_is_quick_and_has_defaults_and_an_example():
 
 
 COMMANDS = ("sweep", "plan", "compare", "initializers", "describe", "audit", "probe", "predict",
-            "phase", "recommend")  # fmt: skip
+            "phase", "recommend", "doctor")  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
@@ -567,3 +568,38 @@ def test_output_that_is_lost_costs_no_file_and_is_told(redirection, said, tmp_pa
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len(pandas.read_csv(path)) == 6
+
+
+def test_doctor_says_what_a_sweep_would_run_on(capsys, tmp_path, monkeypatch):
+    from jinit.engine import _machine
+
+    monkeypatch.setattr(_machine, "accelerators", lambda: [])
+    local = _machine.FileSystem("ext4", "/", False, False, 2**31)
+    monkeypatch.setattr(_machine, "file_system", lambda path: local)
+    assert main(["doctor", "--json", "--path", str(tmp_path / "runs.db")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["JAX"]["platform"] == jax.default_backend()
+    assert found["JAX"]["jax_enable_x64"] is False
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["file system"]["kind"] == "ext4"
+    assert found["problems"] == []
+
+
+def test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system(capsys, monkeypatch):
+    from jinit.engine import _machine
+
+    monkeypatch.setattr(_machine, "accelerators", lambda: ["an NVIDIA GPU (/dev/nvidia0)"])
+    remote = _machine.FileSystem("nfs4", "/home", True, False, 2**31)
+    monkeypatch.setattr(_machine, "file_system", lambda path: remote)
+    monkeypatch.setattr(jax, "__version__", "0.10.2")
+    assert main(["doctor"]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "WARNING JAX RUNS ON THE CPU" in text
+    assert "jax 0.10.2 hangs" in text
+    assert "nfs4, where locks of databases cannot be trusted" in text
+
+
+@pytest.mark.parametrize("share", ["3", "0/2", "3/2", "1/99", "a/b", "-1/2"])
+def test_a_share_out_of_range_is_refused(share, capsys):
+    assert main([*SWEEP, f"--share={share}"]) == 2
+    assert "share" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinit import errors
 from jinit.cli._compare import compare
+from jinit.cli._doctor import doctor
 from jinit.cli._networks import phase, predict, probe, recommend
 from jinit.cli._sweeps import plan, sweep
 from jinit.cli._weights import audit, describe, list_initializers
@@ -27,6 +28,7 @@ _COMMANDS: dict[str, Any] = {
     "predict": predict,
     "phase": phase,
     "recommend": recommend,
+    "doctor": doctor,
 }
 _DESCRIPTION = (
     "Weight initialization for JAX: which initializer, why, and is the difference "

@@ -49,6 +49,10 @@ class RunOptions:
         str | None, arg(help="host:port of a Ray cluster, as `ray start` says; with --executor ray")
     ] = None
 
+    share: Annotated[
+        str | None, arg(help="3/16: run the third of 16 shares; each has all arms of its seeds")
+    ] = None
+
     @property
     def workers_elsewhere(self) -> str | None:
         """The argument ``executor`` of :func:`jinit.run`."""

@@ -132,6 +132,8 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
 def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | None]:
     """The grid and the canonical baseline; bad input is refused before any work on a device."""
     checked = _grid_of(grid)
+    if options.share is not None:
+        checked = checked.share(*_share(options.share))
     from jinit import data
     from jinit.engine._choice import check_executor
     from jinit.results import check_output
@@ -183,6 +185,14 @@ def _check_folder(path: str) -> None:
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise errors.refusal("--plots", path, "a writable folder", "choose another")
+
+
+def _share(text: str) -> tuple[int, int]:
+    """``3/16`` as two numbers."""
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise errors.refusal("--share", text, "NUMBER/SHARES", "--share 3/16")
+    return int(number), int(of)
 
 
 def _grid_of(options: DataclassInstance) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -73,7 +74,7 @@ def local(workers: int | None = None) -> Workers:
             "unset JAX_PLATFORMS, or install JAX for that device",
         ) from None
     if platform == "cpu":
-        return Workers(platform, (None,) * (workers or _cores()), False, None)
+        return Workers(platform, (None,) * (workers or usable_cores()), False, None)
     devices = jax.local_devices()[:workers]
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     return Workers(platform, tuple(devices), True, limit)
@@ -92,6 +93,19 @@ def host_memory() -> int | None:
     return min(limits, default=None)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity and the quota of its control groups.
+
+    >>> 1 <= usable_cores() <= (os.cpu_count() or 1)
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), cores))
+
+
 def _physical() -> Iterator[int]:
     try:
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -108,25 +122,48 @@ def _control_groups(
       groups: lines ``number:controllers:/path``; version 2 has no controllers.
       root: where the control groups are mounted.
     """
+    for folder, version in _group_folders("memory", groups, root):
+        file = "memory.max" if version == 2 else "memory.limit_in_bytes"
+        try:
+            limit = int((folder / file).read_text())
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        if limit < _NO_LIMIT:
+            yield limit
+
+
+def _quotas(
+    groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[float]:
+    """The processor time that control groups allow, in cores; arguments as _control_groups."""
+    for folder, version in _group_folders("cpu", groups, root):
+        try:
+            if version == 2:
+                quota, period = map(int, (folder / "cpu.max").read_text().split())
+            else:
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                quota, period = (int((folder / name).read_text()) for name in names)
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        if quota > 0 and period > 0:
+            yield quota / period
+
+
+def _group_folders(controller: str, groups: Path, root: Path) -> Iterator[tuple[Path, int]]:
+    """The folders of this process's groups, the inner ones first, and the version, 1 or 2."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        top = root / "memory" if controllers else root
-        file = "memory.limit_in_bytes" if controllers else "memory.max"
+        top = root / controller if controllers else root
         # Inside a container the own group is mounted at the root, whatever the path says.
         inner = top / path.strip("/")
         for folder in (inner, *inner.parents):
-            try:
-                limit = int((folder / file).read_text())
-            except (OSError, ValueError):  # no such group, or "max"
-                limit = _NO_LIMIT
-            if limit < _NO_LIMIT:
-                yield limit
+            yield folder, 1 if controllers else 2
             if folder == top:
                 break
 
@@ -166,9 +203,3 @@ def _note_fork() -> None:
 _forked = _started() and _lacks_threads()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
@@ -197,6 +197,28 @@ class Grid:
             number = 1 + sum(label.partition("#")[0] == text for label in labels)
             labels.append(text if number == 1 else f"{text}#{number}")
         return tuple(labels)
+
+    def share(self, number: int, of: int) -> Grid:
+        """One of several shares of the runs, for as many machines; each has all arms of its seeds.
+
+        Args:
+          number: 1 to ``of``.
+          of: the number of shares, at most the number of seeds.
+
+        Returns:
+          The grid with every ``of``-th seed. All shares together, joined by
+          :func:`jinit.results.concat`, are the whole sweep bit for bit.
+
+        Raises:
+          ValueError, TypeError: a share out of range, or more shares than seeds.
+
+        >>> Grid(seeds=8).share(2, 3).seeds
+        (1, 4, 7)
+        """
+        fix = f"one machine for each of at most {len(self.seed_values)} seeds"
+        errors.check_integer("shares", of, low=1, high=len(self.seed_values), fix=fix)
+        errors.check_integer("share", number, low=1, high=of, fix=f"count from 1 to {of}")
+        return replace(self, seeds=tuple(self.seed_values[number - 1 :: of]))
 
     def fit_config(self, batch_size: int) -> FitConfig:
         """The :class:`jinit.train.FitConfig` of the runs with this batch size.
