@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The classes that users catch. The functions below are for jinit itself.
-__all__ = ["HangError", "MissingExtraError", "Refusal"]
+__all__ = ["HangError", "MissingExtraError", "Refusal", "StoreError"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,10 @@ class HangError(RuntimeError):
 
     Raised by :func:`jinit.run`, it has an attribute ``table`` with the finished runs, or None.
     """
+
+
+class StoreError(OSError):
+    """A store cannot be read or written any more: a full disk, a file that vanished."""
 
 
 class MissingExtraError(ImportError):

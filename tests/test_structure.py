@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).parent.parent / "jinit"
 # From the bottom: a room imports only from rooms before it.
 ROOMS = (
     "_lazy", "errors", "typing", "findings", "_registry", "_specs", "_switches", "_float64",
-    "_quadrature", "_prng", "activations",
+    "_quadrature", "_prng", "_database", "activations",
     "stats", "data", "clipping", "engine",
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",
 )  # fmt: skip
 # These compute with Python and NumPy alone.
-WITHOUT_JAX = ("errors", "findings", "_registry", "_specs", "stats", "results")
+WITHOUT_JAX = ("errors", "findings", "_registry", "_specs", "_database", "stats", "results")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

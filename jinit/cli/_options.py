@@ -38,6 +38,16 @@ class RunOptions:
     plots: Annotated[
         str | None, arg(help="draw everything into DIR: PNG, SVG, and the numbers as CSV")
     ] = None
+    store: Annotated[
+        str | None,
+        arg(help="keep every finished run in FILE.db; the same command computes what is missing"),
+    ] = None
+    accept_environment: Annotated[
+        bool, arg(help="take stored runs of other versions of JAX and other machines, marked")
+    ] = False
+    mirror: Annotated[
+        str | None, arg(help="copy the store to DIR, e.g. on a network or cloud drive")
+    ] = None
     json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None

@@ -13,6 +13,7 @@ from jinit import errors
 from jinit.cli._compare import print_result
 from jinit.cli._options import CompareOptions, GridOptions, RunOptions
 from jinit.cli._output import dump
+from jinit.cli._stores import say_how_to_go_on, store_of
 from jinit.sweep._grid import Grid
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     from jinit import report
     from jinit.sweep import SweepInterrupted, run
 
+    store = store_of(output)
     ended: BaseException | None = None
     try:
         with report.SweepProgress(output.metric) as progress:
@@ -47,10 +49,12 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 tile=output.tile,
                 hang_after=output.hang_after,
                 executor=output.workers_elsewhere,
+                store=store,
             )
     except (Exception, SweepInterrupted) as error:
         finished: Table | None = getattr(error, "table", None)
         if finished is None:
+            say_how_to_go_on(store)
             raise
         ended, table = error, finished
         if baseline not in table["initializer"]:
@@ -63,6 +67,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     code = max(code, _draw(table, output, baseline))
     if ended is None:
         return code
+    say_how_to_go_on(store)
     if isinstance(ended, SweepInterrupted):
         return 130  # main knows which signal it was
     raise ended
@@ -151,6 +156,7 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     errors.check_number(
         "hang_after", options.hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900"
     )
+    store_of(options)
     if options.out is not None:
         check_output(options.out)
     if options.plots is not None:

@@ -4,6 +4,7 @@ A lane is one evaluation of the function. A tile is the lanes that one call of t
 takes.
 """
 
+from jinit.engine._durable import FileStore
 from jinit.engine._jobs import run
 from jinit.engine._schedule import Event
 from jinit.engine._store import MemoryStore, Store
@@ -11,6 +12,7 @@ from jinit.engine._store import MemoryStore, Store
 __all__ = [
     "run",
     "Event",
+    "FileStore",
     "Store",
     "MemoryStore",
 ]

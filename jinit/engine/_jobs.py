@@ -150,12 +150,14 @@ def run_many(
     store: Store | None = None,
     executor: ExecutorLike | None = None,
     hang_after: float = HANG_AFTER,
+    narrowed: Callable[[PreparedJob], PreparedJob] | None = None,
 ) -> list[PyTree]:
     """Runs several jobs; programs compile in the background while tiles of other jobs run.
 
     Args:
       jobs: most urgent first, with different names.
       workers, progress, store, executor, hang_after: as in :func:`run`.
+      narrowed: leaves out lanes whose results are known; default none.
 
     Returns:
       One result per job, in the order of ``jobs``.
@@ -181,6 +183,9 @@ def run_many(
     check_executor(executor)
     machine = _executors.local(workers)
     tasks = [prepare(job, machine) for job in jobs]
+    if narrowed is not None:
+        tasks = [narrowed(task) for task in tasks]
+        jobs = [replace(job, lanes=task.source) for job, task in zip(jobs, tasks, strict=True)]
     gathered = Gathered({task.name: (task.source.count, task.width) for task in tasks})
     if store is not None:
         for job, task in zip(jobs, tasks, strict=True):
@@ -290,6 +295,8 @@ def check_store(store: Store | None) -> None:
 def collect(task: PreparedJob, store: Store) -> PyTree:
     """The result of a finished job: its tiles, concatenated to NumPy leaves ``(lanes, …)``."""
     results = [store.get(task.name, tile.index) for tile in task.tiles]
+    if not results:
+        return None
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *results)
 
 

@@ -8,6 +8,7 @@ anew, and its program is found again by the code that the trace gives.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -28,7 +29,7 @@ T = TypeVar("T")
 # sweep also train 5 to 40 % faster. (Matrix multiplications are library calls, which the level does
 # not affect.) Random draws keep their bits and their speed. Level 0 would change the bits and train
 # 4× slower.
-_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_backend_optimization_level": 1}}
+COMPILER_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_backend_optimization_level": 1}}
 
 
 class Program:
@@ -68,6 +69,8 @@ class Program:
         self._shared = shared
         self._lock = threading.Lock()
         self._compiled: dict[jax.Device | None, Executable] = {}
+        self._fingerprint: str | None = None
+        self._traced: tuple[jax.stages.Traced, jax.stages.Lowered] | None = None
 
     def compile(self, device: jax.Device | None = None) -> bool:
         """Compiles for ``device`` (None: the default device).
@@ -81,10 +84,39 @@ class Program:
         with own_switches(), self._lock:
             if device in self._compiled:
                 return False
-            traced = self._jitted().trace(*self._arguments(device))
-            _check_results(self.name, traced.out_info)
-            self._compiled[device], fresh = _executable(traced, device, shared=self.reads)
+            traced, lowered = self._lowered(device)
+            self._compiled[device], fresh = _executable(traced, lowered, device, shared=self.reads)
+            self._traced = None
             return fresh
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits of the lowered code, equal in every process.
+
+        A changed closure, global or constant changes them, a changed name or comment does not. What
+        is traced and lowered here is not traced again to be compiled.
+
+        Raises:
+          ValueError: the program calls back into Python, which its code does not show.
+
+        >>> one = jax.ShapeDtypeStruct((), "float32")
+        >>> first, other = (
+        ...     Program(abs, one, (), width=2, name=name).fingerprint() for name in ("a", "b")
+        ... )
+        >>> first == other, len(first)
+        (True, 32)
+        """
+        with own_switches(), self._lock:
+            if self._fingerprint is None:
+                self._traced = self._lowered(None)
+                self._fingerprint = _fingerprint(self.name, *self._traced)
+            return self._fingerprint
+
+    def _lowered(self, device: jax.Device | None) -> tuple[jax.stages.Traced, jax.stages.Lowered]:
+        if device is None and self._traced is not None:
+            return self._traced
+        traced = self._jitted().trace(*self._arguments(device))
+        _check_results(self.name, traced.out_info)
+        return traced, traced.lower()
 
     def __call__(
         self, lanes: PyTree, shared: tuple[PyTree, ...], device: jax.Device | None = None
@@ -172,34 +204,60 @@ def cached(
     return _kept(_CACHE, key, program)
 
 
-def _executable(
-    traced: jax.stages.Traced, device: jax.Device | None, *, shared: bool
-) -> tuple[Executable, bool]:
-    """Compiles a trace; returns the executable and whether it is new.
+def _fingerprint(name: str, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> str:
+    code = lowered.as_text()
+    if "callback" in code:
+        raise errors.refusal(
+            f"program {name!r} for a store",
+            "a function that calls back into Python",
+            "functions whose code decides their results",
+            "store=jinit.engine.MemoryStore(), or leave the callback out",
+        )
+    # The module has the program's name.
+    digest = hashlib.blake2b(re.sub(r"module @\S+", "module", code, count=1).encode())
+    digest.update(_constants(traced))
+    digest.update(f"{lowered.in_tree}{lowered.out_tree}".encode())
+    return digest.hexdigest()[:32]
 
-    Args:
-      traced: the trace.
-      device: None is the default device.
-      shared: whether a trace with the same code may use the same executable.
-    """
-    lowered = traced.lower()
-    platform = jax.default_backend() if device is None else device.platform
-    options = _COMPILER_OPTIONS.get(platform)
-    code = lowered.as_text() if shared else ""
-    # The code of a call back into Python does not say which function is called.
-    if not shared or "callback" in code:
-        return lowered.compile(options), True
-    digest = hashlib.blake2b(code.encode())
+
+def _constants(traced: jax.stages.Traced) -> bytes:
+    """The arrays that the function closes over, which the code may hold or only name."""
+    digest = hashlib.blake2b()
     for constant in traced.jaxpr.consts:
         is_key = jnp.issubdtype(constant.dtype, jax.dtypes.prng_key)
         values = jax.random.key_data(constant) if is_key else constant
         digest.update(np.asarray(values).tobytes())
+    return digest.digest()
+
+
+def _executable(
+    traced: jax.stages.Traced,
+    lowered: jax.stages.Lowered,
+    device: jax.Device | None,
+    *,
+    shared: bool,
+) -> tuple[Executable, bool]:
+    """Compiles a trace; returns the executable and whether it is new.
+
+    Args:
+      traced, lowered: the trace and its code.
+      device: None is the default device.
+      shared: whether a trace with the same code may use the same executable.
+    """
+    platform = jax.default_backend() if device is None else device.platform
+    options = COMPILER_OPTIONS.get(platform)
+    code = lowered.as_text() if shared else ""
+    # The code of a call back into Python does not say which function is called.
+    if not shared or "callback" in code:
+        return lowered.compile(options), True
+    digest = hashlib.blake2b(code.encode() + _constants(traced))
     key = (digest.digest(), device, lowered.in_tree, lowered.out_tree)
     with _CACHE_LOCK:
         found = _EXECUTABLES.get(key)
     if found is not None:
         return found, False
-    return _kept(_EXECUTABLES, key, lowered.compile(options)), True
+    made: Executable = lowered.compile(options)
+    return _kept(_EXECUTABLES, key, made), True
 
 
 def _kept(cache: OrderedDict[Hashable, T], key: Hashable, made: T) -> T:

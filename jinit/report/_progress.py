@@ -44,7 +44,7 @@ class SweepProgress:
         self._console = Console(file=shown, highlight=False)
         self._metric = metric
         self._bar: Progress | None = None
-        self._done = self._failed = self._compiled = 0
+        self._done = self._failed = self._compiled = self._stored = 0
         self._start = self._last_line = self._last_event = time.monotonic()
         self._running_since: float | None = None
 
@@ -68,6 +68,9 @@ class SweepProgress:
         """
         if event.kind == "plan":
             self._begin(event.plan)
+        if event.kind == "stored":
+            self._found(event)
+            return
         if event.runs and self._running_since is None:
             # runs/s does not count the time before the first tile, when programs compile.
             self._running_since = self._last_event
@@ -78,6 +81,15 @@ class SweepProgress:
         if event.table is not None:
             self._print_rows(event.table)
         self._show(event.plan)
+
+    def _found(self, event: SweepEvent) -> None:
+        """Counts the runs that the store held, apart from the speed."""
+        self._stored += event.runs
+        self._failed += event.failed
+        if event.note:
+            self._console.print(escaped(event.note), style="yellow")
+        if event.runs:
+            self._console.print(f"{self._stored} of {event.plan.runs} runs stand in the store")
 
     def _begin(self, plan: Plan) -> None:
         self._console.print(plan_line(plan))
@@ -93,15 +105,16 @@ class SweepProgress:
     def _show(self, plan: Plan) -> None:
         now = time.monotonic()
         rate = self._done / max(now - (self._running_since or now), 1e-3)
-        left = (plan.runs - self._done) / rate if rate else math.inf
+        done = self._done + self._stored
+        left = (plan.runs - done) / rate if rate else math.inf
         eta = f"ETA {left:.0f} s" if math.isfinite(left) else "ETA —"
         text = (
-            f"{self._done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
+            f"{done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
             f" · {self._compiled} compilations, draws included"
         )
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, description=text)
-        elif now - self._last_line > _SECONDS_BETWEEN_LINES or self._done == plan.runs:
+            self._bar.update(self._bar.task_ids[0], completed=done, description=text)
+        elif now - self._last_line > _SECONDS_BETWEEN_LINES or done == plan.runs:
             self._last_line = now
             self._console.print(text)
 

@@ -49,6 +49,11 @@ class CalibratedWeights:
         self._program = cached(self._calibrate, lane, self._batch, width=width, name=name)
         return [*self._weights.programs(width), self._program]
 
+    def code(self) -> tuple[Any, ...]:
+        """As :meth:`Weights.code`."""
+        assert self._program is not None
+        return (*self._weights.code(), self._program.fingerprint())
+
     def draw(
         self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
     ) -> tuple[PyTree, np.ndarray]:

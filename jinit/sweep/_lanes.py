@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -69,6 +70,35 @@ class NetworkLanes:
         """The different small programs that draw weights."""
         programs = [program for weights in self._weights for program in weights.programs(width)]
         return list(dict.fromkeys([*self._own.programs(width), *programs]))
+
+    def draws(self) -> list[bytes]:
+        """For each pair of initializers 16 bytes that change with any code that draws weights.
+
+        Call after :meth:`programs`.
+        """
+        own = [program.fingerprint() for program in self._own.made]
+        return [
+            hashlib.blake2b(repr((own, weights.code())).encode(), digest_size=16).digest()
+            for weights in self._weights
+        ]
+
+    def words(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What besides the code decides these lanes: ``(pair, words)``.
+
+        Returns:
+          The number of each lane's pair of initializers, ``(len(numbers),)``, and the lane's seeds,
+          numbers and schedule as ``(len(numbers), …)`` uint32.
+        """
+        lanes = self._index.lanes(numbers)
+        seeds = [lanes[name].astype(np.uint32) for name in ("seed", "data_seed")]
+        scalars = [lanes[name].astype(np.float32).view(np.uint32) for name in LANE_NUMBERS]
+        words = np.stack([*seeds, *scalars], axis=1)
+        if self._factors is not None:
+            digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+                       for row in self._factors.astype(np.float32)]  # fmt: skip
+            table = np.frombuffer(b"".join(digests), np.uint32).reshape(len(digests), 4)
+            words = np.concatenate([words, table[lanes["schedule"]]], axis=1)
+        return lanes["pair"], words
 
     def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
         """Draws the weights of these lanes and adds their numbers."""

@@ -51,6 +51,11 @@ class OwnStart:
         self._program = cached(self._draw, lane, (self._x,), width=width, name="own start")
         return [self._program]
 
+    @property
+    def made(self) -> Sequence[Program]:
+        """The programs that :meth:`programs` returned."""
+        return [] if self._program is None else [self._program]
+
     def draw(
         self, seeds: np.ndarray, device: jax.Device | None
     ) -> tuple[dict[int, np.ndarray], PyTree]:

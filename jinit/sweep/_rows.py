@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
-from jinit.engine._tiles import Tile, cut
+from jinit.engine._tiles import cut
 from jinit.results._metrics import BEST
 from jinit.results._table import CURVES, Table
 from jinit.sweep._grid import Grid
@@ -19,58 +21,139 @@ from jinit.sweep._plan import PlannedProgram
 from jinit.train import Status
 from jinit.typing import PyTree
 
-Finished: TypeAlias = tuple[PlannedProgram, list[tuple[Tile, PyTree]]]
-"""A program with its finished tiles and their results."""
-
 # How the user's own metrics begin in the results of a run.
 _FURTHER = ("test_", "best_test_")
 
 
-def finished(store: Store, programs: Sequence[PlannedProgram]) -> list[Finished]:
-    """The finished tiles of every program that has at least one."""
-    results = []
+@dataclass(frozen=True)
+class Piece:
+    """Finished runs of one program.
+
+    Attributes:
+      program: the program.
+      numbers: their lane numbers, ``(runs,)``.
+      columns: name → array ``(runs,)``: axes, then metrics.
+      axes: the names of those that are axes.
+      curves: name → array ``(runs, evaluations)``.
+      source: the environment that computed them, if it is another than this one.
+    """
+
+    program: PlannedProgram
+    numbers: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    axes: Sequence[str]
+    curves: Mapping[str, np.ndarray]
+    source: str = ""
+
+
+def piece(
+    grid: Grid, program: PlannedProgram, numbers: np.ndarray, result: Mapping[str, np.ndarray]
+) -> Piece:
+    """Runs with what :func:`jinit.train.fit` returned for them.
+
+    Args:
+      grid: the sweep.
+      program: one of its programs.
+      numbers: lane numbers, ``(runs,)``.
+      result: arrays ``(runs, …)``.
+    """
+    index = LaneIndex(grid, program.numbers, program.tile)
+    axes = axis_columns(index, program, numbers)
+    columns = axes | _metric_columns(result)
+    further = [name.removeprefix("curve_") for name in result if name.startswith("curve_")]
+    names = dict.fromkeys((*CURVES, *sorted(further)))
+    curves = {name: result[f"curve_{name}"] for name in names}
+    return Piece(program, numbers, columns, tuple(axes), curves)
+
+
+def joined(
+    grid: Grid, program: PlannedProgram, tiles: Sequence[tuple[np.ndarray, PyTree]]
+) -> list[Piece]:
+    """The runs of tiles, as one piece; no piece if there is no tile.
+
+    Args:
+      grid: the sweep.
+      program: one of its programs.
+      tiles: lane numbers and results.
+    """
+    if not tiles:
+        return []
+    numbers = np.concatenate([numbers for numbers, _ in tiles])
+    result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
+    return [piece(grid, program, numbers, result)]
+
+
+def finished(store: Store, grid: Grid, programs: Sequence[PlannedProgram]) -> list[Piece]:
+    """The finished runs of every program that has some."""
+    pieces = []
     for program in programs:
         tiles = cut(program.runs, program.tile)
         stored = [(tile, store.get(program.name, tile.index)) for tile in tiles]
-        kept = [(tile, result) for tile, result in stored if result is not None]
-        if kept:
-            results.append((program, kept))
-    return results
+        kept = [
+            (np.arange(tile.start, tile.stop), result)
+            for tile, result in stored
+            if result is not None
+        ]
+        pieces += joined(grid, program, kept)
+    return pieces
 
 
-def table(grid: Grid, results: Sequence[Finished], settings: Mapping[str, Any]) -> Table:
+def marked(pieces: Sequence[Piece], column: str) -> list[Piece]:
+    """The pieces with their source in a column of its own, if one of them has a source."""
+    if not any(each.source for each in pieces):
+        return list(pieces)
+    return [
+        dataclasses.replace(
+            each,
+            columns={
+                **each.columns,
+                column: np.full(len(each.numbers), each.source or "this", object),
+            },
+        )
+        for each in pieces
+    ]
+
+
+def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> Table:
     """The finished runs as a table, in the order of the grid.
 
     Args:
       grid: the sweep.
-      results: at least one program.
+      pieces: at least one.
       settings: everything that changes the numbers, and the duration.
     """
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
     axes: dict[str, None] = {}
-    for program, tiles in sorted(results, key=lambda item: item[0].position):
-        numbers = np.concatenate([np.arange(tile.start, tile.stop) for tile, _ in tiles])
-        result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[r for _, r in tiles])
+    for position in sorted({each.program.position for each in pieces}):
+        mine = [each for each in pieces if each.program.position == position]
+        program = mine[0].program
         index = LaneIndex(grid, program.numbers, program.tile)
-        rows = np.argsort(index.order(numbers))
-        of_axes = _axis_columns(index, program, numbers)
-        axes.update(dict.fromkeys(of_axes))
-        for name, column in (of_axes | _metric_columns(result)).items():
-            columns.setdefault(name, []).append(column[rows])
-        further = [name.removeprefix("curve_") for name in result if name.startswith("curve_")]
-        for name in dict.fromkeys((*CURVES, *sorted(further))):
-            curves.setdefault(name, []).append(result[f"curve_{name}"][rows])
+        rows = np.argsort(index.order(np.concatenate([each.numbers for each in mine])))
+        axes.update(dict.fromkeys(mine[0].axes))
+        for name in mine[0].columns:
+            whole = np.concatenate([each.columns[name] for each in mine])
+            columns.setdefault(name, []).append(whole[rows])
+        for name in mine[0].curves:
+            whole = np.concatenate([each.curves[name] for each in mine])
+            curves.setdefault(name, []).append(whole[rows])
     return Table(
-        columns={name: np.concatenate(pieces) for name, pieces in columns.items()},
+        columns={name: _same_floats(np.concatenate(parts)) for name, parts in columns.items()},
         axes=tuple(axes),
-        curves={name: np.concatenate(pieces) for name, pieces in curves.items()},
-        curve_steps=np.asarray(results[0][0].network.config.evaluation_steps()),
+        curves={name: np.concatenate(parts) for name, parts in curves.items()},
+        curve_steps=np.asarray(pieces[0].program.network.config.evaluation_steps()),
         settings=settings,
     )
 
 
-def _axis_columns(
+def _same_floats(column: np.ndarray) -> np.ndarray:
+    """The column with one NaN and one zero, as a store gives them back."""
+    if column.dtype.kind != "f":
+        return column
+    return np.where(np.isnan(column), column.dtype.type(np.nan), column + column.dtype.type(0))
+
+
+def axis_columns(
     index: LaneIndex, program: PlannedProgram, numbers: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Axis → column: the code axes, which are constant in a program, then the number axes."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +15,13 @@ import numpy as np
 from jinit import engine
 from jinit._switches import own_switches
 from jinit.data import DataLike
-from jinit.engine import Store
+from jinit.engine import FileStore, Store
 from jinit.engine._choice import ExecutorLike, check_executor
 from jinit.engine._interrupts import held
-from jinit.engine._jobs import HANG_AFTER, Job, check_progress, check_store, run_many
+from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run_many
 from jinit.frameworks import Layers
 from jinit.results import Table
-from jinit.sweep import _rows, _settings
+from jinit.sweep import _rows, _settings, _stored
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._models import ModelArms, Models
@@ -56,11 +58,13 @@ class SweepEvent:
     """A progress report of :func:`run`.
 
     Attributes:
-      kind: ``"plan"`` (first), ``"compiled"`` (a program), ``"tile"`` (some runs are finished) or
-        ``"program"`` (all runs of a program are finished).
+      kind: ``"plan"`` (first), ``"stored"`` (what the store holds of a program), ``"compiled"`` (a
+        program), ``"tile"`` (some runs are finished) or ``"program"`` (all runs of a program are
+        finished).
       plan: the :class:`Plan` of the sweep.
-      runs: number of runs that this event finished, for ``"tile"``; else 0.
+      runs: number of runs that this event finished or found, for ``"tile"`` and ``"stored"``.
       failed: number of these runs that diverged.
+      note: for ``"stored"``, which runs of another environment or code the store holds; usually "".
       table: all runs of the program, for ``"program"``; else None.
 
     >>> kinds = []
@@ -70,11 +74,12 @@ class SweepEvent:
     ('plan', 'program')
     """
 
-    kind: Literal["plan", "compiled", "tile", "program"]
+    kind: Literal["plan", "stored", "compiled", "tile", "program"]
     plan: Plan
     runs: int = 0
     failed: int = 0
     table: Table | None = None
+    note: str = ""
 
 
 def run(
@@ -92,7 +97,7 @@ def run(
     workers: int | None = None,
     tile: int | None = None,
     hang_after: float = HANG_AFTER,
-    store: Store | None = None,
+    store: Store | FileStore | str | Path | None = None,
     executor: ExecutorLike | None = None,
 ) -> Table:
     """Trains every network of the grid.
@@ -131,8 +136,9 @@ def run(
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
       hang_after: seconds without progress that count as a hang; default 900.
-      store: keeps finished tiles, e.g. ``jinit.engine.MemoryStore()``. To continue after an
-        interruption or an error, pass the same store, grid, model and data.
+      store: ``"runs.db"``, or a :class:`jinit.engine.FileStore` with options: a file that keeps
+        every finished run. The same call again, in any process, computes only what the file lacks:
+        after a crash, or with more seeds or arms. In memory: ``jinit.engine.MemoryStore()``.
       executor: runs the tiles in other processes, on this machine or on many: ``"ray"``,
         ``"ray:host:port"``, or any :class:`concurrent.futures.Executor`; see
         :func:`jinit.engine.run`. ``workers`` is then the number of tiles on their way.
@@ -145,6 +151,7 @@ def run(
       ValueError, TypeError: bad input, before anything runs on a device.
       SweepInterrupted: Ctrl-C.
       HangError: no progress; the message names the program and the tile.
+      StoreError: the store's file cannot be written any more.
       Exception: any exception of the model, of ``progress``, or of the device.
 
     Every exception after training has begun has an attribute ``table`` with the finished runs, or
@@ -157,7 +164,7 @@ def run(
     with own_switches():
         grid = with_objective(grid, loss, metrics)
         check_progress(progress)
-        check_store(store)
+        target = _stored.target(store)
         check_executor(executor)
         planned = plan(
             grid,
@@ -170,7 +177,6 @@ def run(
             tile=tile,
             workers=workers,
         )
-        tiles = engine.MemoryStore() if store is None else store
         given = (rules, None if layers is None else tuple(layers.items()))
         jobs = _jobs(grid, planned, given)
         settings = _settings.describe(
@@ -181,15 +187,17 @@ def run(
             rules=rules,
             layers=layers,
         )
-        sweep = _Sweep(grid, planned, settings, tiles, progress or (lambda event: None))
+        tiles = _stored.opened(target, grid, planned, settings)
+        sweep = _Sweep(grid, planned, settings, tiles, progress or _note)
         return sweep.collected(
             lambda: run_many(
                 jobs,
                 workers=workers,
                 progress=sweep.forward,
-                store=tiles,
+                store=tiles.store,
                 executor=executor,
                 hang_after=hang_after,
+                narrowed=sweep.narrowed,
             )
         )
 
@@ -201,15 +209,24 @@ class _Sweep:
     grid: Grid
     planned: Plan
     settings: dict[str, Any]
-    tiles: Store
+    tiles: _stored.Tiles
     report: Callable[[SweepEvent], None]
 
     def table(self, programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
         """The finished runs of some programs."""
-        results = _rows.finished(self.tiles, programs)
-        if not results:
+        pieces = self.tiles.pieces(programs)
+        if not pieces:
             return None
-        return _rows.table(self.grid, results, self.settings | {"seconds": seconds})
+        return _rows.table(self.grid, pieces, self.settings | {"seconds": seconds})
+
+    def narrowed(self, task: PreparedJob) -> PreparedJob:
+        """The part of a job that the store lacks; reports what it holds."""
+        narrow, found = self.tiles.narrowed(task)
+        if found is not None:
+            self.report(
+                SweepEvent("stored", self.planned, found.runs, found.failed, None, found.note)
+            )
+        return narrow
 
     def forward(self, event: engine.Event) -> None:
         """Reports an event of the engine."""
@@ -232,15 +249,36 @@ class _Sweep:
         except BaseException as error:
             with held():
                 finished = self.table(programs, time.perf_counter() - start)
+                _close(self.tiles, error)
                 if isinstance(error, KeyboardInterrupt):
                     raise SweepInterrupted(finished, runs) from None
                 _attach(error, finished, runs)
             raise
         with held() as noted:
             finished = self.table(programs, time.perf_counter() - start)
+            try:
+                self.tiles.close("complete")
+            except OSError as failure:
+                _attach(failure, finished, planned=runs)
+                raise
         if noted.signals or finished is None:
             raise SweepInterrupted(finished, runs)
         return finished
+
+
+def _note(event: SweepEvent) -> None:
+    """What a sweep without a progress callback says: only what must not go unnoticed."""
+    if event.note:
+        warnings.warn(event.note, UserWarning, stacklevel=2)
+
+
+def _close(tiles: _stored.Tiles, error: BaseException) -> None:
+    """Closes the store of a sweep that ends with this error."""
+    try:
+        tiles.close("stopped")
+    except OSError as other:
+        if other is not error:
+            error.add_note(str(other))
 
 
 def _jobs(grid: Grid, planned: Plan, given: Hashable) -> list[Job]:

@@ -7,6 +7,7 @@ architecture would spend seconds compiling random bits for every depth and activ
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,16 @@ class Weights:
             for draw in self._groups
         }
         return [self._keys, *self._programs.values()]
+
+    def code(self) -> tuple[Any, ...]:
+        """What decides the drawn bits besides the seed; call after :meth:`programs`."""
+        assert self._keys is not None
+        draws = [
+            (program.fingerprint(), tuple(self._groups[draw]))
+            for draw, program in self._programs.items()
+        ]
+        words = hashlib.blake2b(self._words.tobytes()).hexdigest()
+        return self._keys.fingerprint(), words, sorted(draws), repr(self._norms), self.kept
 
     def draw(
         self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None

@@ -1,0 +1,43 @@
+"""Keeps finished work in one SQLite file. Knows nothing of networks and loads no JAX."""
+
+from sqlite3 import Connection
+
+from jinit._database._open import check_path, file_system, is_store, reading
+from jinit._database._runs import (
+    Layout,
+    RunRows,
+    Stored,
+    add_columns,
+    by_number,
+    cells,
+    find,
+    layout_of,
+    of_cells,
+    registered,
+)
+from jinit._database._sweeps import begin_sweep, end_sweep, next_run
+from jinit._database._values import python_values
+from jinit._database._writer import Writer
+
+__all__ = [
+    "Connection",
+    "Layout",
+    "RunRows",
+    "Stored",
+    "Writer",
+    "add_columns",
+    "begin_sweep",
+    "by_number",
+    "cells",
+    "check_path",
+    "end_sweep",
+    "file_system",
+    "find",
+    "is_store",
+    "layout_of",
+    "next_run",
+    "of_cells",
+    "python_values",
+    "reading",
+    "registered",
+]

@@ -1,0 +1,95 @@
+"""Lets one process write a store at a time, by SQLite's own lock.
+
+The writer keeps a write transaction open except for the instant of a commit, so the lock ends with
+the process, however that ends. A row names the owner for the error of a second writer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import time
+from pathlib import Path
+
+from jinit import errors
+from jinit._database._open import reading
+
+_TRIES = 6
+_PAUSE = 0.03
+
+
+def acquire(connection: sqlite3.Connection, path: Path) -> None:
+    """Opens a write transaction that lasts, and writes the owner into the file.
+
+    Raises:
+      ValueError: another process writes the store; the message names the process.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    before: set[str | None] = set()
+    for _ in range(_TRIES):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) and "busy" not in str(error):
+                raise
+            time.sleep(_PAUSE)
+            continue
+        owner = _owner(connection)
+        if owner is None or before == {owner}:
+            break
+        # A living owner gives the lock away for an instant only; one that was killed, for ever.
+        before.add(owner)
+        connection.execute("ROLLBACK")
+        time.sleep(_PAUSE)
+    else:
+        raise _taken(path)
+    connection.execute("PRAGMA busy_timeout = 10000")
+    mine = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%F %T")}
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('writer', ?)", (json.dumps(mine),))
+    commit(connection)
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """Ends the transaction durably and opens the next one."""
+    connection.execute("COMMIT")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def release(connection: sqlite3.Connection) -> None:
+    """Removes the owner and ends the transaction."""
+    connection.execute("DELETE FROM meta WHERE name = 'writer'")
+    connection.execute("COMMIT")
+
+
+def _owner(connection: sqlite3.Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+    return None if row is None else str(row[0])
+
+
+def writer_of(path: Path) -> str:
+    """Who writes a store, in words; "" if nobody says so.
+
+    A process that was killed is named until the next one writes.
+    """
+    with reading(path) as connection:
+        owner = _owner(connection)
+    try:
+        found = json.loads(owner or "{}")
+        return f"process {int(found['pid'])} on {found['host']!s:.80} since {found['since']!s:.30}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _taken(path: Path) -> errors.ValueRefusal:
+    try:
+        who = writer_of(path)
+    except (ValueError, OSError):
+        who = ""
+    return errors.refusal(
+        "store",
+        f"{path}, which {who or 'another process'} is writing",
+        "one writer at a time",
+        "wait for it, or use a store of its own and jinit merge afterwards",
+    )

@@ -1,0 +1,192 @@
+"""Writes a store: finished work is committed in groups, by a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from jinit import errors
+from jinit._database import _mirror, _owner
+from jinit._database._open import check_path, connect_to_write, explained
+from jinit._database._values import SqlValue
+
+Rows: TypeAlias = tuple[str, list[tuple[SqlValue, ...]]]
+"""A statement and the rows that it inserts."""
+
+# Nothing that was finished longer ago than twice this is lost by a kill.
+SECONDS_BETWEEN_COMMITS = 0.2
+_MOST_TILES = 64
+
+
+class Writer:
+    """The one writer of a store.
+
+    Statements of the caller run in ``transaction``; finished tiles go to :meth:`put`, which returns
+    at once. After an error nothing more is written, and :meth:`put` raises that error.
+    """
+
+    def __init__(self, path: str | Path, mirror: str | Path | None = None) -> None:
+        """Args:
+        path: the file; it is made if it does not exist.
+        mirror: a folder that gets copies of the file, at most every half minute and at the end.
+
+        Raises:
+          ValueError: a path that cannot be a store, a file that is none, another writer.
+          StoreError: the file cannot be written.
+        """
+        self.path = check_path(path)
+        self._mirror = _mirror.check(mirror, self.path)
+        self._lock = threading.Lock()
+        self._error: errors.StoreError | None = None
+        self._lost = 0
+        self._queue: queue.SimpleQueue[list[Rows] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, daemon=True, name="store-of-jinit")
+        self._started = False
+        self._connection = connect_to_write(self.path)
+        try:
+            with explained(self.path):
+                _owner.acquire(self._connection, self.path)
+            status = self.path.stat()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._file = (status.st_dev, status.st_ino)
+        self._copied = time.monotonic()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The connection for statements that are committed together, or not at all."""
+        with self._lock, explained(self.path):
+            try:
+                yield self._connection
+                self._commit()
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def put(self, tile: list[Rows]) -> None:
+        """Hands over the rows of a finished tile.
+
+        Raises:
+          StoreError: an earlier tile could not be written.
+        """
+        if self._error is not None:
+            raise self._error
+        if not self._started:
+            self._started = True
+            self._thread.start()
+        self._queue.put(tile)
+
+    @property
+    def lost(self) -> int:
+        """Number of tiles that could not be written."""
+        return self._lost
+
+    def close(self, last: Sequence[Rows] = ()) -> None:
+        """Writes what was handed over, then closes the file; a second call does nothing.
+
+        Args:
+          last: rows to write at the end.
+
+        Raises:
+          StoreError: something could not be written.
+        """
+        if self._started:
+            self._queue.put(None)
+            self._thread.join()
+            self._started = False
+        try:
+            if self._error is None and self._is_open():
+                with explained(self.path):
+                    for statement, rows in last:
+                        self._connection.executemany(statement, rows)
+                    _owner.release(self._connection)
+                    self._one_file()
+        finally:
+            self._connection.close()
+        if self._error is not None:
+            raise self._error
+        _mirror.copy(self.path, self._mirror)
+
+    def _is_open(self) -> bool:
+        try:
+            return self._connection.in_transaction
+        except sqlite3.ProgrammingError:
+            return False
+
+    def _one_file(self) -> None:
+        """Moves what stands in the journal into the file; a reader may prevent that."""
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA busy_timeout = 200")
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+
+    def _loop(self) -> None:
+        """Commits groups of tiles until None comes."""
+        while (tile := self._queue.get()) is not None:
+            group, closing = [tile], False
+            deadline = time.monotonic() + SECONDS_BETWEEN_COMMITS
+            while len(group) < _MOST_TILES and not closing:
+                try:
+                    more = self._queue.get(timeout=max(deadline - time.monotonic(), 0.0))
+                except queue.Empty:
+                    break
+                closing = more is None
+                group += [] if more is None else [more]
+            self._write(group)
+            if closing:
+                return
+
+    def _write(self, group: Sequence[list[Rows]]) -> None:
+        if self._error is not None:
+            self._lost += len(group)
+            return
+        try:
+            with self._lock, explained(self.path):
+                for tile in group:
+                    for statement, rows in tile:
+                        self._connection.executemany(statement, rows)
+                self._commit()
+            if self._mirror and time.monotonic() - self._copied > _mirror.SECONDS:
+                # A drive that is away for a while must not end a sweep; the last copy raises.
+                with contextlib.suppress(errors.StoreError):
+                    _mirror.copy(self.path, self._mirror)
+                self._copied = time.monotonic()
+        except Exception as error:
+            self._roll_back()
+            self._lost += len(group)
+            self._error = (
+                error if isinstance(error, errors.StoreError) else errors.StoreError(str(error))
+            )
+
+    def _commit(self) -> None:
+        self._check_file()
+        _owner.commit(self._connection)
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def _check_file(self) -> None:
+        """Raises StoreError if the file at the path is not the one that was opened.
+
+        SQLite would go on writing into a file that has no name any more.
+        """
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise errors.StoreError(
+                f"store {self.path}: the file has vanished ({error.strerror}); run it again"
+            ) from None
+        if (status.st_dev, status.st_ino) != self._file:
+            raise errors.StoreError(
+                f"store {self.path}: another file has taken its place; run it again"
+            )

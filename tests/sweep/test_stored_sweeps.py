@@ -1,0 +1,169 @@
+"""A store on disk: what is finished is never computed twice, and never mixed with other things."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinit
+from jinit import engine
+from jinit.engine import _identity
+
+SMALL = {"dataset": "xor", "depth": 1, "width": 4, "steps": 4, "evaluations": 2}
+ARMS = ("he_normal", "zeros")
+
+
+def run(store=None, seeds=6, seen=None, **more):
+    grid = {**SMALL, "initializer": ARMS, **more}
+    arguments = {name: grid.pop(name) for name in ("model", "data", "rules") if name in grid}
+    events = []
+    table = jinit.run(
+        jinit.Grid(**grid, seeds=seeds), store=store, tile=4, progress=events.append, **arguments
+    )
+    if seen is not None:
+        seen.append((sum(e.runs for e in events if e.kind == "tile"),
+                     sum(e.runs for e in events if e.kind == "stored"),
+                     "; ".join(e.note for e in events if e.note)))  # fmt: skip
+    return table
+
+
+def assert_same(found, expected):
+    assert list(found.columns) == list(expected.columns)
+    assert found.axes == expected.axes
+    assert found.curve_steps.tolist() == expected.curve_steps.tolist()
+    for mine, theirs in ((found.columns, expected.columns), (found.curves, expected.curves)):
+        for name, column in theirs.items():
+            assert mine[name].dtype == column.dtype, name
+            if column.dtype == object:
+                assert mine[name].tolist() == column.tolist(), name
+            else:
+                assert mine[name].tobytes() == column.tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Seed count → the table of a sweep without a store."""
+    return {seeds: run(seeds=seeds) for seeds in (6, 11)}
+
+
+def test_the_same_sweep_again_computes_nothing_and_more_seeds_only_themselves(tmp_path, whole):
+    seen, path = [], tmp_path / "runs.db"
+    assert_same(run(path, seen=seen), whole[6])
+    assert_same(run(path, seen=seen), whole[6])
+    assert_same(run(path, seeds=11, seen=seen), whole[11])
+    assert_same(run(path, initializer="zeros", seen=seen), whole[6].select(initializer="zeros"))
+    assert [(computed, kept) for computed, kept, _ in seen] == [(12, 0), (0, 12), (10, 12), (0, 6)]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["runs.db"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 5}, {"learning_rate": 0.2}, {"width": 5}, {"target_accuracy": 0.8},
+     {"pairing": "independent"}, {"clip": "leaf_norm(0.1)"}, {"activation": "tanh"},
+     {"initializer": ("normal(stddev=0.1)", "normal(stddev=0.2)")}, {"optimizer": "momentum"},
+     {"schedule": "cosine"}, {"label_noise": 0.1}, {"validation": 0.2}, {"dataset": "two_moons"}],
+)  # fmt: skip
+@pytest.mark.slow
+def test_whatever_changes_the_numbers_makes_another_run(tmp_path, change):
+    seen, path = [], tmp_path / "runs.db"
+    run(path, seeds=2, seen=seen)
+    run(path, seeds=2, seen=seen, **change)
+    assert [computed for computed, _, _ in seen] == [4, 4]
+
+
+def test_a_user_model_is_known_by_its_code_and_its_data(tmp_path):
+    shapes = {"kernel": np.zeros((3, 1), np.float32)}
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(0, 2, 60)
+    factor = 1.0
+
+    def apply(params, x):
+        """Words that change no number."""
+        return factor * jnp.tanh(x @ params["kernel"])
+
+    seen = []
+    given = {"model": (shapes, apply), "data": (x, y), "depth": jinit.Grid.depth,
+             "width": jinit.Grid.width, "dataset": jinit.Grid.dataset}  # fmt: skip
+    path = tmp_path / "runs.db"
+    run(path, seeds=2, seen=seen, **given)
+    apply.__doc__ = "Other words."
+    run(path, seeds=2, seen=seen, **given)
+    factor = 2.0
+    run(path, seeds=2, seen=seen, **given)
+    x = x + 1
+    run(path, seeds=2, seen=seen, **(given | {"data": (x, y)}))
+    assert [computed for computed, _, _ in seen] == [4, 0, 4, 4]
+    assert "another code" in seen[2][2]
+
+
+def test_runs_of_another_environment_are_named_and_taken_only_if_asked(
+    tmp_path, monkeypatch, whole
+):
+    here, path, seen = _identity.describe(), tmp_path / "runs.db", []
+    monkeypatch.setattr(_identity, "describe", lambda: {**here, "jaxlib": "0.0.1"})
+    run(path, seen=seen)
+    monkeypatch.setattr(_identity, "describe", lambda: here)
+    accepting = engine.FileStore(path, accept_environment=True)
+    accepted = run(accepting, seen=seen)
+    assert_same(run(path, seen=seen), whole[6])
+    assert [computed for computed, _, _ in seen] == [12, 0, 12]
+    assert f"jaxlib 0.0.1 (here {here['jaxlib']})" in seen[2][2]
+    assert set(accepted["environment"]) == {f"jaxlib 0.0.1 (here {here['jaxlib']})"}
+    assert accepted["test_loss"].tolist() == whole[6]["test_loss"].tolist()
+    # Runs of this environment come first.
+    assert "environment" not in run(accepting).columns
+
+
+def test_sql_sees_numbers_and_says_why_one_is_missing(tmp_path, whole):
+    path = tmp_path / "runs.db"
+    run(path, learning_rate=(0.1, 1e38))
+    connection = sqlite3.connect(path)
+    query = "select initializer, avg(test_accuracy) from runs where learning_rate < 1 group by 1"
+    found = dict(connection.execute(query))
+    for arm in ARMS:
+        expected = whole[6].select(initializer=arm)["test_accuracy"].astype(float).mean()
+        assert found[arm] == pytest.approx(expected, rel=1e-12)
+    rows = connection.execute("select missing, clip_fraction, train_loss, diverged from runs")
+    for missing, clip_fraction, train_loss, diverged in rows:
+        assert clip_fraction is None
+        assert "clip_fraction: no clip" in missing
+        assert (train_loss is None) == ("train_loss: diverged" in missing)
+        assert train_loss is not None or diverged
+    kinds = connection.execute("select distinct typeof(test_loss), typeof(depth) from runs")
+    assert set(kinds.fetchall()) <= {("real", "integer"), ("null", "integer")}
+    connection.close()
+
+
+SCRIPT = """
+import sys, time, jinit
+def slowly(event):
+    if event.kind == "tile":
+        print(event.runs, flush=True)
+        time.sleep(0.1)
+grid = jinit.Grid(dataset="xor", depth=1, width=4, steps=4, evaluations=2, seeds=20,
+                  initializer=("he_normal", "zeros"))
+jinit.run(grid, store=sys.argv[1], tile=4, progress=slowly)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 4, 8])
+def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, after):
+    path = tmp_path / "runs.db"
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], stdout=subprocess.PIPE) as one:
+        finished = [(int(one.stdout.readline()), time.monotonic()) for _ in range(after + 1)]
+        os.kill(one.pid, signal.SIGKILL)
+        killed = time.monotonic()
+    connection = sqlite3.connect(path)
+    kept = connection.execute("select count(*) from runs").fetchone()[0]
+    connection.close()
+    assert kept >= sum(runs for runs, when in finished if when < killed - 0.5)
+    seen = []
+    assert_same(run(path, seeds=20, seen=seen), run(seeds=20))
+    assert seen[0][:2] == (40 - kept, kept)
