@@ -129,7 +129,8 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
         mine = [each for each in pieces if each.program.position == position]
         program = mine[0].program
         index = LaneIndex(grid, program.numbers, program.tile)
-        rows = np.argsort(index.order(np.concatenate([each.numbers for each in mine])))
+        numbers = np.concatenate([each.numbers for each in mine])
+        rows = np.argsort(index.order(numbers))
         axes.update(dict.fromkeys(mine[0].axes))
         for name in mine[0].columns:
             whole = np.concatenate([each.columns[name] for each in mine])
