@@ -133,9 +133,9 @@ def unknown_name(
     "mode 'fanin' is not known; did you mean 'fan_in'? use one of fan_in, fan_out"
     """
     names = [str(name) for name in known]
-    close = difflib.get_close_matches(str(got), [*names, *aliases], n=1, cutoff=0.5)
-    use = f"use one of {', '.join(names)}"
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(str(got), [*names, *aliases], n=3, cutoff=0.5)
+    use, letters = f"use one of {', '.join(names)}", sorted(str(got))
+    hint = f"did you mean {min(close, key=lambda n: sorted(n) != letters)!r}?" if close else ""
     # A call that lists all names spares the message a long list, or any list beside a hint.
     spared = bool(listing) and (bool(hint) or len(names) > _LONG_LIST)
     parts = [hint, "" if spared else use, f"({listing} lists all {len(names)})" if listing else ""]

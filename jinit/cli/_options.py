@@ -86,6 +86,7 @@ def _grid_options() -> type[Any]:
         "target_accuracy": float,
         "validation": float,
         "pairing": str,
+        "weight_decay_on": str,
         "layer_norm": bool,
     }
     options: list[tuple[str, Any, Any]] = []

@@ -16,9 +16,9 @@ from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
 from jinit.train import StatefulApply
+from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import OwnFunction
 from jinit.train.losses import Loss
-from jinit.train.optimizers import OptimizerFor, OwnOptimizer
 from jinit.typing import PyTree
 
 # Finished tiles, their rows in one piece and the table are in memory together: 3.2 copies measured.
@@ -35,7 +35,12 @@ def user_optimizer(grid: Grid, optimizer: OptimizerFor) -> OwnOptimizer:
             "optimizer=lambda learning_rate, **numbers: optax.adam(learning_rate)",
         )
     own = OwnOptimizer(optimizer)
-    effective = {"optimizer": False, "weight_decay": own.takes("weight_decay")}
+    effective = {
+        "optimizer": False,
+        "weight_decay": own.takes("weight_decay"),
+        "momentum": own.takes("momentum"),
+        "weight_decay_on": False,
+    }
     for axis, has_effect in effective.items():
         if not has_effect and grid.values(axis) != (getattr(Grid, axis),):
             raise errors.refusal(

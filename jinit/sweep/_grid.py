@@ -21,6 +21,7 @@ from jinit.sweep._values import (
 from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
+    from jinit.train._own import OptimizerFor
     from jinit.train._own_loss import MetricFunction
     from jinit.typing import Array, Initializer
 
@@ -67,12 +68,15 @@ class Grid:
       depth: hidden layers, 0 to 1,000; 0 is a linear model; default 2.
       width: units per hidden layer, 1 to 65,536; default 64.
       gain: factor on all initial kernels, > 0; default 1.
-      optimizer: names of :mod:`jinit.train.optimizers`; default ``"sgd"``.
+      optimizer: names of :mod:`jinit.train.optimizers`; or your own functions
+        ``(learning_rate, **numbers) -> optax transform``, see :func:`jinit.run`; default ``"sgd"``.
       learning_rate: > 0, per step; default 0.1.
       schedule: factors on the learning rate: spec strings of :mod:`jinit.train.schedules`, such as
         ``"warmup_cosine(warmup=0.1)"``, or any ``step -> factor``; default ``"constant"``.
       momentum: in [0, 1), for optimizers that have one; default 0.9.
       weight_decay: coefficient ≥ 0, multiplied by the learning rate; default 0.
+      weight_decay_on: ``"all"`` leaves, as in optax, PyTorch and Keras, or ``"weights"``: no decay
+        of biases, norm scales and shifts, as many recipes for large models; default ``"all"``.
       clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
       batch_size: examples per step, drawn with replacement; default 32.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
@@ -118,7 +122,7 @@ class Grid:
     depth: Axis[int] = _field(2, "hidden layers; 0 is a linear model")
     width: Axis[int] = _field(64, "units per hidden layer")
     gain: Axis[float] = _field(1.0, "factor on all initial kernels")
-    optimizer: Axis[str] = _field("sgd", listed("optimizer"))
+    optimizer: Axis[str | OptimizerFor] = _field("sgd", listed("optimizer"))
     learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
     schedule: Axis[str | Callable[[Array], Array]] = _field(
         "constant",
@@ -126,6 +130,9 @@ class Grid:
     )
     momentum: Axis[float] = _field(0.9, "momentum of optimizers that have one; beta_1 of Adam")
     weight_decay: Axis[float] = _field(0.0, "coefficient of the decay, times the learning rate")
+    weight_decay_on: str = _field(
+        "all", "'all' leaves, or 'weights': no decay of biases, norm scales and shifts"
+    )
     clip: Axis[str | None] = _field(
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
     )
@@ -277,10 +284,11 @@ class Grid:
         for clip in self.values("clip"):
             if clip is not None:
                 clip_rules.parse(clip)
+        for optimizer in self.values("optimizer"):
+            optimizers.get(optimizer)
         check_distinct("clip", self.labels("clip"))
         for name, names, listing in (
             ("dataset", data.names(), "jinit.data.names()"),
-            ("optimizer", optimizers.names(), "jinit.train.optimizers.names()"),
             ("loss", (*losses.names(), None), "jinit.train.losses.names()"),
         ):
             for value in self.values(name):
@@ -301,7 +309,8 @@ class Grid:
         ):
             positive = name in ("learning_rate", "gain")
             for value in self.values(name):
-                errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=fix)
+                hint = "schedule='cosine' or schedule=function" if callable(value) else fix
+                errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=hint)
                 if 0 < value < 1e-38:
                     raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
             check_distinct_numbers(name, self.values(name))
@@ -310,18 +319,10 @@ class Grid:
 
     def _check_effects(self) -> None:
         """Refuses options that would have no effect."""
-        from jinit.train import optimizers
+        from jinit.train._effects import check_effects
 
-        chosen, momenta = self.values("optimizer"), self.values("momentum")
-        without = [name for name in chosen if not optimizers.get(name).momentum]
-        unused = len(without) == len(chosen) and momenta != (Grid.momentum,)
-        if unused or (without and len(momenta) > 1):
-            raise errors.refusal(
-                "momentum",
-                self.momentum,
-                f"its default with optimizer {without[0]!r}, which has none",
-                "optimizer='momentum', or leave it out",
-            )
+        numbers = {name: self.values(name) for name in ("momentum", "weight_decay")}
+        check_effects(self.values("optimizer"), numbers, self.weight_decay_on)
         errors.check_bool("residual", self.residual)
         if self.residual and max(self.values("depth")) < 2:
             raise errors.refusal(

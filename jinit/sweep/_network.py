@@ -21,6 +21,9 @@ from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
+from jinit.train._muon import Matrix
+from jinit.train._named import Optimizer
+from jinit.train._own import OwnOptimizer
 from jinit.train.schedules import Factor
 from jinit.typing import Array, Key, PyTree
 
@@ -84,17 +87,20 @@ class TrainNetwork:
       decays, noisy: whether the program contains weight decay and label noise.
       scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
       scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
+      decayed, matrices: as in :func:`jinit.train.optimizers.make`.
     """
 
     model: Model
     loss: losses.Loss
-    optimizer: optimizers.Optimizer | optimizers.OwnOptimizer
+    optimizer: Optimizer | OwnOptimizer
     clip: str | None
     config: FitConfig
     decays: bool
     noisy: bool
     scaled: tuple[int, ...] = ()
     scheduled: bool = False
+    decayed: tuple[bool, ...] | None = None
+    matrices: tuple[Matrix | None, ...] | None = None
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -115,6 +121,8 @@ class TrainNetwork:
             weight_decay=lane["weight_decay"] if self.decays else 0.0,
             clip=self.clip,
             clip_threshold=lane["clip_threshold"],
+            decayed=self.decayed,
+            matrices=self.matrices,
         )
         apply = self.model.apply
         if isinstance(apply, StatefulApply):

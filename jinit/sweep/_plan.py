@@ -24,7 +24,7 @@ from jinit.engine import _executors, _tiles
 from jinit.frameworks import Layers
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
-from jinit.sweep import _calibrated, _checks, _objectives
+from jinit.sweep import _calibrated, _checks, _objectives, _optimized
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._models import ModelArms, Models
@@ -33,9 +33,9 @@ from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for, sc
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
 from jinit.train import StatefulApply, losses, optimizers
+from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train._regression import target_metrics
-from jinit.train.optimizers import OptimizerFor
 from jinit.train.schedules import factors
 from jinit.typing import PyTree
 
@@ -228,7 +228,7 @@ class _Sources:
     models: ModelArms
     rules: RulesFor | None
     layers: Layers | None
-    optimizer: optimizers.OwnOptimizer | None
+    optimizer: OwnOptimizer | None
     start: Start | None
     tile: int | None
     machine: _executors.Workers
@@ -283,6 +283,7 @@ def _program(
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)
+    _optimized.check_own(network, numbers, shapes)
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         drawn, calibration = split(kernel)
@@ -350,16 +351,20 @@ def _network(
     loss: losses.Loss,
 ) -> TrainNetwork:
     grid = sources.grid
+    decays = any(grid.values("weight_decay"))
+    optimizer = sources.optimizer or optimizers.get(code["optimizer"])
     return TrainNetwork(
         model=leaves.model,
         loss=loss,
-        optimizer=sources.optimizer or optimizers.get(code["optimizer"]),
+        optimizer=optimizer,
         clip=code["clip"],
         config=grid.fit_config(code["batch_size"]),
-        decays=any(grid.values("weight_decay")),
+        decays=decays,
         noisy=any(numbers["label_noise"]),
         scheduled=numbers["schedule"] != (Grid.schedule,),
         scaled=scaled_by_gain(grid, leaves, sources.rules),
+        decayed=_optimized.decayed(leaves) if grid.weight_decay_on == "weights" else None,
+        matrices=_optimized.matrices(leaves) if _optimized.needs_matrices(optimizer) else None,
     )
 
 

@@ -29,8 +29,8 @@ from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.sweep._start import Start
+from jinit.train._own import OptimizerFor
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
-from jinit.train.optimizers import OptimizerFor
 from jinit.typing import PyTree
 
 
@@ -125,7 +125,8 @@ def run(
         optax.lion(learning_rate)``. The numbers are those of ``momentum`` and ``weight_decay`` that
         the function takes, traced, as all arms share one program. Under a ``schedule`` the learning
         rate is a function of the step, which optax's optimizers take, too. A clip of the grid acts
-        first. ``optimizer`` and ``momentum`` of the grid must then have their defaults.
+        first. The grid's ``optimizer`` must then have its default. The same function as a value of
+        the grid's ``optimizer`` compares it with others, and lets ``momentum`` vary.
       loss, metrics: your own objective, as the fields of the grid of these names, which must then
         have their defaults.
       start: parameters from which training starts: arrays in the framework's own tree, such as

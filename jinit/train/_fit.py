@@ -142,7 +142,7 @@ def fit(
         }
         curves |= _validated(state, data, apply, loss)
         if watch is not None:
-            curves["watched"] = watch(state.params)
+            curves["watched"] = watch(state.evaluated)
         first = jnp.where(reached, stop, progress.steps_to_target)
         return (state, _Progress(zero, progress.gradient_norm, first)), curves
 
@@ -233,10 +233,10 @@ def _evaluate(
     """Loss, accuracy and the loss's metrics on a whole set: name → float32 scalar."""
     x, y = jnp.asarray(x), jnp.asarray(y)
     if isinstance(apply, StatefulApply):
-        outputs = apply.evaluate(state.params, state.model_state, x)
+        outputs = apply.evaluate(state.evaluated, state.model_state, x)
     else:
-        outputs = apply(state.params, x)
-    value = loss.at(state.params, _OF_LOSS)(outputs, y)
+        outputs = apply(state.evaluated, x)
+    value = loss.at(state.evaluated, _OF_LOSS)(outputs, y)
     return {
         "loss": value.astype(jnp.float32),
         "accuracy": loss.accuracy(outputs, y),

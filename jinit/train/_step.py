@@ -13,6 +13,7 @@ import optax
 from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
+from jinit.train._evaluated import evaluated
 from jinit.train.losses import at
 from jinit.typing import Apply, Array, Key, LossFunction, PyTree
 
@@ -109,6 +110,11 @@ class TrainState:
             return cls(params, optimizer.init(params), none, none)
         return cls(params, optimizer.init(params), none, none, apply.state, apply.key)
 
+    @property
+    def evaluated(self) -> PyTree:
+        """The parameters to evaluate and to keep: ``params``, or of schedule-free an average."""
+        return evaluated(self.params, self.opt_state)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -162,6 +168,8 @@ def make_train_step(
     1.0
     """
 
+    update = optax.with_extra_args_support(optimizer).update
+
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
         if _statistics.wants_examples(state.opt_state):
@@ -170,7 +178,9 @@ def make_train_step(
         else:
             value, gradient, model_state = _value_and_gradient(apply, loss, state, x, y)
             gradient_norm = norm(gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = update(
+            gradient, state.opt_state, state.params, value=value, grad=gradient
+        )
         params = optax.apply_updates(state.params, updates)
         if _statistics.nonfinite_updates(opt_state) is None:
             outcome = _status(value, gradient_norm)

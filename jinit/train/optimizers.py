@@ -5,11 +5,7 @@ A sweep over learning rates is therefore one compiled program.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import optax
@@ -17,113 +13,86 @@ import optax
 from jinit import clipping, errors
 from jinit._registry import Registry
 from jinit.clipping._rules import make as make_clip
+from jinit.train._muon import Matrix
+from jinit.train._named import BUILT_IN, NOT_OFFERED, Numbers, Optimizer
+from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train.schedules import Factor
 from jinit.typing import Array
 
 __all__ = ["get", "make", "names", "register"]
 
-
-OptimizerFor: TypeAlias = Callable[..., optax.GradientTransformation]
-"""``optimizer(learning_rate, **numbers) -> optax.GradientTransformation``: see OwnOptimizer."""
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """An optimizer without its learning rate: rescales a gradient into an update.
-
-    Attributes:
-      factory: makes the optax transform: ``factory(momentum)``, or ``factory()`` for an optimizer
-        without momentum.
-      momentum: whether ``factory`` takes a momentum.
-
-    >>> Optimizer(optax.trace, momentum=True)(0.9).init({"w": 0.0}) is not None
-    True
-    """
-
-    factory: Callable[..., optax.GradientTransformation]
-    momentum: bool
-
-    def __call__(self, momentum: float | Array) -> optax.GradientTransformation:
-        """The optax transform; ``momentum`` is ignored by an optimizer without one."""
-        return self.factory(momentum) if self.momentum else self.factory()
-
-
-@dataclass(frozen=True)
-class OwnOptimizer:
-    """A user's function of the learning rate and other numbers, all possibly traced.
-
-    Attributes:
-      function: ``function(learning_rate, **numbers) -> optax.GradientTransformation``; it gets
-        those of ``momentum`` and ``weight_decay`` that it takes, and the learning rate as a number,
-        or under a schedule as a function of the number of earlier updates.
-    """
-
-    function: OptimizerFor
-
-    def takes(self, number: str) -> bool:
-        """Whether the function takes a number of this name."""
-        parameters = inspect.signature(self.function).parameters
-        kinds = [parameter.kind for parameter in parameters.values()]
-        return number in parameters or inspect.Parameter.VAR_KEYWORD in kinds
-
-    def __call__(
-        self,
-        learning_rate: float | Array | Factor,
-        momentum: float | Array,
-        weight_decay: float | Array,
-    ) -> optax.GradientTransformation:
-        """The optax transform."""
-        numbers = {"momentum": momentum, "weight_decay": weight_decay}
-        given = {name: number for name, number in numbers.items() if self.takes(name)}
-        made = self.function(learning_rate, **given)
-        if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
-            raise errors.wrong_type(
-                "optimizer",
-                made,
-                "a function that returns an optax.GradientTransformation",
-                "optimizer=lambda learning_rate, **numbers: optax.adam(learning_rate)",
-            )
-        return made
-
-
-_REGISTRY = Registry(
-    "optimizer",
-    "jinit.train.optimizers.names()",
-    {
-        "sgd": Optimizer(optax.identity, momentum=False),
-        "momentum": Optimizer(optax.trace, momentum=True),
-        "nesterov": Optimizer(partial(optax.trace, nesterov=True), momentum=True),
-        "adam": Optimizer(optax.scale_by_adam, momentum=True),
-        "adamw": Optimizer(optax.scale_by_adam, momentum=True),
-        "rmsprop": Optimizer(optax.scale_by_rms, momentum=False),
-    },
-)
+_REGISTRY = Registry("optimizer", "jinit.train.optimizers.names()", BUILT_IN, item_type=Optimizer)
 
 
 def names() -> tuple[str, ...]:
     """All optimizer names, the built-in ones first.
 
-    >>> names()
-    ('sgd', 'momentum', 'nesterov', 'adam', 'adamw', 'rmsprop')
+    The update is −learning_rate · (rescaled gradient + weight_decay · w) except where a line says
+    otherwise; the momentum is β₁ of the Adam family. Values are those of optax's optimizers of
+    these names at optax's defaults, which differ from other libraries where a line says so.
+
+    - ``sgd``, ``momentum`` (m ← momentum · m + g), ``nesterov``; ``sign_sgd``, ``signum`` (sign of
+      the gradient, of its mean). Weight decay is L2 regularization in ``sgd`` alone.
+    - ``adam``, ``adamw``: the same; weight decay is decoupled in both.
+    - ``nadam``, ``nadamw``: Nesterov's look-ahead without Dozat's decay schedule of β₁: the first
+      step divides by 1 − β₁², in PyTorch by a product of scheduled β₁.
+    - ``adamax``, ``adamaxw``, ``amsgrad`` (the maximum of the corrected second moments; PyTorch
+      corrects the maximum), ``radam``, ``adabelief``, ``yogi``, ``adopt``, ``ademamix``; ``adan``
+      (its three decays are fixed: no momentum).
+    - ``rmsprop``: second moments with decay 0.9 from 0, no correction: the first step is
+      g/√(0.1 g² + 1e-8), √10 times that of Adam; PyTorch's decay is 0.99. ``adagrad``: from 0.1.
+    - ``adadelta``: weight decay is added to the gradient, before the rescaling.
+    - ``lion``: sign of momentum · m + (1 − momentum) · g; m decays with 0.99.
+    - ``lamb``: Adam + weight decay, times ‖w‖/‖update‖ of each leaf.
+    - ``lars``: gradient + weight decay, times 0.001 ‖w‖/‖update‖ of each leaf; momentum acts last,
+      on steps that contain the learning rate. ``novograd``: weight decay is inside the momentum.
+    - ``adafactor``: no momentum; the learning rate is relative to the RMS of each leaf (≥ 1e-3),
+      the update is clipped at RMS 1; weight decay is multiplied by the learning rate.
+    - ``sm3``: the momentum averages rescaled gradients. ``fromage``: no momentum, no weight decay.
+    - ``muon``: hidden kernels move along the orthogonal factor of their Nesterov momentum, times
+      √max(1, out/in); biases, norms, embeddings, input and output layers follow Adam, with the
+      same numbers. The layer says which axes are in and out, so attention's ``(in, heads, size)``
+      is one matrix in × heads·size, and each block of a packed kernel a matrix of its own. The
+      source's momentum is 0.95, the grid's default 0.9.
+    - ``schedule_free_sgd``, ``schedule_free_adamw``: gradients at the mixture
+      y = momentum · x + (1 − momentum) · z of the average x and the fast iterate z; evaluations and
+      results are those of x; the momentum must be > 0.
+
+    Reference: Loshchilov & Hutter 2019 (decoupled decay); Dozat 2016; Reddi et al. 2018; Liu et al.
+    2020 (RAdam); Zhuang et al. 2020 (AdaBelief); Zaheer et al. 2018 (Yogi); Taniguchi et al. 2024
+    (ADOPT); Pagliardini et al. 2024 (AdEMAMix); Xie et al. 2022 (Adan); Chen et al. 2023 (Lion);
+    You et al. 2017, 2020 (LARS, LAMB); Ginsburg et al. 2019 (NovoGrad); Shazeer & Stern 2018
+    (Adafactor); Anil et al. 2019 (SM3); Bernstein et al. 2020 (Fromage); Jordan et al. 2024 (Muon);
+    Defazio et al. 2024 (schedule-free).
+
+    >>> names()[:7]
+    ('sgd', 'momentum', 'nesterov', 'adam', 'adamw', 'rmsprop', 'sign_sgd')
     """
     return _REGISTRY.names()
 
 
-def get(name: str) -> Optimizer:
-    """The optimizer with this name.
+def get(name: str | OptimizerFor) -> Optimizer | OwnOptimizer:
+    """The optimizer with this name, or the one that a function makes.
 
     Args:
-      name: one of :func:`names`.
+      name: one of :func:`names`; or a function ``(learning_rate, **numbers) -> optax transform``,
+        which gets those of ``momentum`` and ``weight_decay`` that it takes.
 
     Returns:
-      An :class:`Optimizer`.
+      What :func:`make` takes.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name; an optimizer of optax that jinit does not offer, with the reason.
 
     >>> get("rmsprop").momentum
     False
     """
+    if callable(name):
+        return OwnOptimizer(name)
+    if name in NOT_OFFERED and name not in _REGISTRY:
+        reason, fix = NOT_OFFERED[name]
+        allowed = f"a name of jinit.train.optimizers.names(); not this one, because {reason}"
+        raise errors.refusal("optimizer", name, allowed, fix)
     return _REGISTRY.get(name)
 
 
@@ -144,11 +113,11 @@ def register(
       TypeError: the factory is not callable; ``momentum`` is not True or False.
       ValueError: the name is taken or is not an identifier.
 
-    >>> register("lion", optax.scale_by_lion, momentum=True)
-    >>> updates, _ = (lion := make("lion", 0.1)).update(2.0, lion.init(1.0), 1.0)
+    >>> register("soft_sign", lambda: optax.stateless_with_tree_map(lambda g, w: g / (1 + abs(g))))
+    >>> updates, _ = (soft := make("soft_sign", 0.1)).update(4.0, soft.init(1.0), 1.0)
     >>> round(float(updates), 6)
-    -0.1
-    >>> _REGISTRY.remove("lion")
+    -0.08
+    >>> _REGISTRY.remove("soft_sign")
     """
     if not callable(factory):
         raise errors.wrong_type(
@@ -166,22 +135,27 @@ def make(
     weight_decay: float | Array = 0.0,
     clip: str | None = None,
     clip_threshold: float | Array = 1.0,
+    decayed: Sequence[bool] | None = None,
+    matrices: Sequence[Matrix | None] | None = None,
 ) -> optax.GradientTransformation:
     """clip → optimizer → weight decay → −learning rate, as one optax transform.
 
     The clip comes first, acts on the raw gradient, and counts the steps that it changes. Weight
-    decay is added to the rescaled update and then multiplied by the learning rate. With plain SGD
-    this is L2 regularization, with Adam and RMSprop it is decoupled weight decay (AdamW).
+    decay is added to the rescaled update and then multiplied by the learning rate, except where
+    :func:`names` says otherwise.
 
     Args:
-      optimizer: one of :func:`names`, or an :class:`Optimizer`.
+      optimizer: one of :func:`names`, or what :func:`get` returns.
       learning_rate: > 0; may be traced; or a function of the number of earlier updates.
-      momentum: decay of the momentum, β₁ of Adam and AdamW; in [0, 1); default 0.9; may be traced.
-        Optimizers without momentum ignore the value.
+      momentum: decay of the momentum, β₁ of Adam and its kin; in [0, 1); default 0.9; may be
+        traced. Optimizers without momentum ignore the value.
       weight_decay: coefficient ≥ 0; may be traced. With the default 0.0, AdamW equals Adam (the
-        default of optax's AdamW is 1e-4).
+        default of optax's AdamW is 1e-4). Optimizers without weight decay ignore the value.
       clip: a rule of :mod:`jinit.clipping`, or None.
       clip_threshold: the threshold of the clip; default 1.0; may be traced.
+      decayed: which leaves decay, one flag per leaf in the order of ``jax.tree.leaves``; default
+        None: all, as in optax, PyTorch and Keras.
+      matrices: which leaves are hidden kernels; only ``"muon"`` needs them, and a sweep finds them.
 
     Returns:
       An ``optax.GradientTransformation``.
@@ -196,7 +170,7 @@ def make(
     -0.2
     """
     chosen = get(optimizer) if isinstance(optimizer, str) else optimizer
-    if not callable(chosen):
+    if not isinstance(chosen, Optimizer | OwnOptimizer):
         raise errors.wrong_type("optimizer", optimizer, "a name of names()", "use 'adam'")
     if not callable(learning_rate):
         errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")
@@ -207,9 +181,5 @@ def make(
     clips = []
     if clip is not None:
         clips = [clipping.with_clip_statistics(make_clip(clip, clip_threshold))]
-    if isinstance(chosen, OwnOptimizer):
-        return optax.chain(*clips, chosen(learning_rate, momentum, weight_decay))
-    transforms = [*clips, chosen(momentum)]
-    if not (isinstance(weight_decay, int | float) and weight_decay == 0):
-        transforms.append(optax.add_decayed_weights(weight_decay))
-    return optax.chain(*transforms, optax.scale_by_learning_rate(learning_rate))
+    numbers = Numbers(learning_rate, momentum, weight_decay, decayed, matrices)
+    return optax.chain(*clips, *chosen.transforms(numbers))
