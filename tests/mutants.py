@@ -52,6 +52,7 @@ CHECKPOINTS = "tests/auditing/test_checkpoints.py"
 POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
+BATCHES = "tests/train/test_batches.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
@@ -405,6 +406,10 @@ MUTANTS = [
     M("data: never stratified", "data/_splits.py", "(by_class or ", "(False or ", f"{AS_IT_COMES}::test_splits_by_share_by_class_and_by_rows"),
     M("data: a row on both sides", "data/_splits.py", "    if both.size:", "    if False:", f"{AS_IT_COMES}::test_splits_by_share_by_class_and_by_rows"),
     M("data: constant features are not named", "data/_from_arrays.py", "        if constant.any():", "        if False:", f"{AS_IT_COMES}::test_the_plan_and_the_settings_say_what_was_done"),
+    M("epochs: one order for all", "train/_batches.py", "epoch_order(self.key, epoch, len(self.x))", "epoch_order(self.key, 0, len(self.x))", f"{BATCHES}::test_every_example_is_seen_exactly_once_per_epoch"),
+    M("epochs: the odd last batch is left out", "train/_batches.py", "jnp.divmod(number, whole + (last > 0))", "jnp.divmod(number, max(whole, 1))", f"{BATCHES}::test_every_example_is_seen_exactly_once_per_epoch"),
+    M("epochs: the last batch repeats examples", "train/_batches.py", "jax.lax.cond(place == whole, short, full)", "full()", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
+    M("epochs: the order of the first epoch stays", "train/_batches.py", "            place == 0,", "            number == 0,", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
     M("data: a column of labels is refused", "data/_labels.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
     M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("data: small spreads are constant", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),

@@ -87,6 +87,7 @@ def _grid_options() -> type[Any]:
         "validation": float,
         "pairing": str,
         "weight_decay_on": str,
+        "sampling": str,
         "layer_norm": bool,
     }
     options: list[tuple[str, Any, Any]] = []

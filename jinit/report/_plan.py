@@ -104,11 +104,23 @@ def _data_lines(plan: Plan) -> list[str]:
     data xor · split: share 0.2 for the test: fixed shuffle, seed 20150201
     """
     sets = {program.dataset.name: program.dataset for program in plan.programs}
-    return [
-        f"data {name} · {subject}: {text}"
-        for name, dataset in sets.items()
-        for subject, text in dataset.prepared
+    lines = [(name, *pair) for name, dataset in sets.items() for pair in dataset.prepared]
+    lines += [
+        (program.dataset.name, "epochs", _epoch(program))
+        for program in plan.programs
+        if program.network.config.sampling == "epochs"
     ]
+    return list(dict.fromkeys(f"data {name} · {what}: {text}" for name, what, text in lines))
+
+
+def _epoch(program: PlannedProgram) -> str:
+    """How many steps an epoch has, and the size of its last batch."""
+    size, examples = program.network.config.batch_size, len(program.dataset.x_train)
+    steps = -(-examples // size)
+    last = examples - (steps - 1) * size
+    return f"{steps:,} step{'s' if steps > 1 else ''} of {min(size, examples):,} examples" + (
+        f", the last of {last:,}" if steps > 1 and last < size else ""
+    )
 
 
 def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
 from jinit.train import StatefulApply
+from jinit.train._batches import check_size
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import OwnFunction
 from jinit.train.losses import Loss
@@ -129,13 +130,7 @@ def check_data(network: TrainNetwork, dataset: Dataset) -> None:
         raise errors.refusal(
             "label_noise", "a regression data set", "classes", "drop the label_noise axis"
         )
-    if network.config.batch_size > len(dataset.x_train):
-        raise errors.refusal(
-            "batch_size",
-            network.config.batch_size,
-            f"at most the {len(dataset.x_train)} training examples of {dataset.name!r}",
-            "lower it",
-        )
+    check_size(network.config, len(dataset.x_train), f" of {dataset.name!r}")
 
 
 def check_programs(names: Sequence[str]) -> None:

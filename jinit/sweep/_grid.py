@@ -78,7 +78,7 @@ class Grid:
       weight_decay_on: ``"all"`` leaves, as in optax, PyTorch and Keras, or ``"weights"``: no decay
         of biases, norm scales and shifts, as many recipes for large models; default ``"all"``.
       clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
-      batch_size: examples per step, drawn with replacement; default 32.
+      batch_size: examples per step; default 32.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
       loss: names of :mod:`jinit.train.losses`; None (default) is cross-entropy for classes and the
         squared error for regression; or your own ``loss(outputs, y)``, a mean over the batch or one
@@ -86,6 +86,8 @@ class Grid:
         "hinge"}`` names several.
       metrics: name → your own ``metric(outputs, y) -> number`` of the whole test set, traced and
         measured at every evaluation: column and curve ``test_NAME``. Default: none.
+      sampling: ``"replacement"``: each step draws its examples anew; or ``"epochs"``: every example
+        once per epoch, the last batch smaller if need be; default ``"replacement"``.
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
       target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
@@ -136,14 +138,15 @@ class Grid:
     clip: Axis[str | None] = _field(
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
     )
-    batch_size: Axis[int] = _field(
-        FitConfig.batch_size, "examples per step, drawn with replacement"
-    )
+    batch_size: Axis[int] = _field(FitConfig.batch_size, "examples per step")
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
     loss: Axis[str | Callable[..., Array] | None] = _field(
         None, f"{listed('loss')}; default: cross-entropy, or mean_squared_error for regression"
     )
     metrics: Metrics = _field((), "further metrics of the test set; only in Python")
+    sampling: str = _field(
+        FitConfig.sampling, "'replacement', or 'epochs': every example once per epoch"
+    )
     steps: int = _field(FitConfig.steps, "optimizer steps per run")
     evaluations: int = _field(
         FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
@@ -233,7 +236,9 @@ class Grid:
         >>> Grid(steps=100).fit_config(32).steps
         100
         """
-        return FitConfig(self.steps, batch_size, self.evaluations, self.target_accuracy)
+        return FitConfig(
+            self.steps, batch_size, self.evaluations, self.target_accuracy, self.sampling
+        )
 
     @property
     def seed_values(self) -> Sequence[int]:

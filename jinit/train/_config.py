@@ -9,6 +9,7 @@ from jinit import errors
 # The scan counts steps in int32; the curves of every run are kept in memory.
 MOST_STEPS = 2**31 - 2
 MOST_EVALUATIONS = 10_000
+SAMPLINGS = ("replacement", "epochs")
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,13 @@ class FitConfig:
 
     Attributes:
       steps: optimizer steps, 1 to 2³¹ − 2.
-      batch_size: examples per step, ≥ 1, drawn with replacement.
+      batch_size: examples per step, ≥ 1.
       evaluations: points of the learning curves, 1 to 10,000, log-spaced from step 1 to the last.
       target_accuracy: test accuracy in (0, 1]; the metric ``steps_to_target`` is the first
         evaluated step that reaches it.
+      sampling: ``"replacement"``: each step draws its examples anew; or ``"epochs"``: every example
+        once per epoch, in a new order each time, the last batch of an epoch smaller if the batch
+        size does not divide the number of examples.
 
     Raises:
       TypeError: a value that is not a number, or not a whole one.
@@ -34,6 +38,7 @@ class FitConfig:
     batch_size: int = 32
     evaluations: int = 16
     target_accuracy: float = 0.9
+    sampling: str = "replacement"
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -46,6 +51,8 @@ class FitConfig:
         errors.check_number(
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
+
+        errors.check_choice("sampling", self.sampling, SAMPLINGS)
 
     def evaluation_steps(self) -> tuple[int, ...]:
         """Numbers of completed steps after which the test set is evaluated, ascending.

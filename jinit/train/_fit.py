@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from jinit import clipping, errors
+from jinit import clipping
 from jinit.clipping import _statistics
 from jinit.data import Dataset
+from jinit.train._batches import Batches
 from jinit.train._config import FitConfig
 from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
@@ -40,6 +41,10 @@ class _Progress:
     steps_to_target: Array
 
 
+_Carry: TypeAlias = tuple[TrainState, _Progress, Array | tuple[()]]
+"""The scan's carry: the run, what is measured, and the order of the examples in the epoch."""
+
+
 def fit(
     params: PyTree,
     data: Dataset,
@@ -53,8 +58,9 @@ def fit(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Trains one network; ``jax.vmap`` over ``params`` and ``key`` trains many.
 
-    Step i draws its minibatch with ``fold_in(key, i)``, so that two runs with the same key see the
-    same examples in the same order, whatever their weights.
+    Step i draws its minibatch with ``fold_in(key, i)``, or epoch e its order of the examples with
+    ``fold_in(key, e)``, so that two runs with the same key see the same examples in the same order,
+    whatever their weights.
 
     Args:
       params: initial parameters.
@@ -63,7 +69,7 @@ def fit(
       apply, loss, optimizer: as in :func:`make_train_step`; numbers inside the optimizer may be
         traced. A :class:`StatefulApply` starts from its own ``state`` and draws noise from its own
         ``key``; evaluations use its ``evaluate``.
-      config: steps, batch size, evaluations and target accuracy.
+      config: steps, batch size, sampling, evaluations and target accuracy.
       watch: ``watch(params) -> pytree`` of arrays, called at every evaluation, for example a probe
         of the parameters. The result does not influence the run. Default None.
 
@@ -95,7 +101,7 @@ def fit(
       ``watch``, ``watched`` holds its values with a leading axis ``(evaluations,)``.
 
     Raises:
-      ValueError: a batch larger than the training set.
+      ValueError: draws with replacement of a batch larger than the training set.
 
     >>> from jinit import data, models, parameters
     >>> from jinit.train import losses, optimizers
@@ -109,30 +115,23 @@ def fit(
     >>> bool(metrics["test_accuracy"] > 0.95)
     True
     """
-    examples = data.x_train.shape[0]
-    if config.batch_size > examples:
-        raise errors.refusal(
-            "batch_size", config.batch_size, f"at most {examples} training examples", "lower it"
-        )
-    x_train, y_train = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
+    batches = Batches.of(data, key, config)
     if "key" in loss.takes and loss.key is None:
         loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
     step = make_train_step(apply, loss, optimizer)
     zero = jnp.zeros((), jnp.float32)
 
-    def train(number: Array, carry: tuple[TrainState, _Progress]) -> tuple[TrainState, _Progress]:
-        state, progress = carry
-        chosen = minibatch(key, number, config.batch_size, examples)
-        state, metrics = step(state, (_rows(x_train, chosen), _rows(y_train, chosen)))
-        return state, _Progress(
+    def train(number: Array, carry: _Carry) -> _Carry:
+        state, progress, order = carry
+        (state, metrics), order = batches.each(number, order, lambda batch: step(state, batch))
+        progress = _Progress(
             progress.loss_sum + metrics.loss, metrics.gradient_norm, progress.steps_to_target
         )
+        return state, progress, order
 
-    def segment(
-        carry: tuple[TrainState, _Progress], bounds: tuple[Array, Array]
-    ) -> tuple[tuple[TrainState, _Progress], dict[str, Any]]:
+    def segment(carry: _Carry, bounds: tuple[Array, Array]) -> tuple[_Carry, dict[str, Any]]:
         start, stop = bounds
-        state, progress = jax.lax.fori_loop(start, stop, train, carry)
+        state, progress, order = jax.lax.fori_loop(start, stop, train, carry)
         tested = _evaluate(state, data.x_test, data.y_test, apply, loss)
         reached = (tested["accuracy"] >= config.target_accuracy) & (progress.steps_to_target < 0)
         curves: dict[str, Any] = {
@@ -144,14 +143,15 @@ def fit(
         if watch is not None:
             curves["watched"] = watch(state.evaluated)
         first = jnp.where(reached, stop, progress.steps_to_target)
-        return (state, _Progress(zero, progress.gradient_norm, first)), curves
+        return (state, _Progress(zero, progress.gradient_norm, first), order), curves
 
     stops = jnp.asarray(config.evaluation_steps(), jnp.int32)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
     begin = TrainState.create(params, optimizer, apply)
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
-    (state, progress), curves = jax.lax.scan(segment, (begin, idle), (starts, stops))
-    on_train = _evaluate(state, x_train, y_train, apply, replace(loss, metrics=()))
+    carry = (begin, idle, batches.begin())
+    (state, progress, _), curves = jax.lax.scan(segment, carry, (starts, stops))
+    on_train = _evaluate(state, batches.x, batches.y, apply, replace(loss, metrics=()))
     train_loss, train_accuracy = on_train["loss"], on_train["accuracy"]
     # The update of the last step may overflow the parameters; no later step would notice.
     broken = (state.status == Status.RUNNING) & ~jnp.isfinite(train_loss)
@@ -198,33 +198,6 @@ def _best(curves: Mapping[str, Array], stops: Array, loss: Loss) -> dict[str, Ar
 def _measured(loss: Loss) -> tuple[str, ...]:
     """The names of what :func:`_evaluate` returns."""
     return ("loss", "accuracy", *(name for name, _ in loss.metrics))
-
-
-def minibatch(key: Key, number: ArrayLike, batch_size: int, examples: int) -> Array:
-    """Example numbers ``(batch_size,)`` int32 of step ``number``: uniform, with replacement.
-
-    ⌊u · examples / 2³²⌋ for 32 random bits u: the probabilities of two examples differ by at most
-    2⁻³². ``jax.random.randint`` draws twice the bits and takes two remainders, which would cost
-    5 % of a small network's step.
-    """
-    bits = jax.random.bits(jax.random.fold_in(key, number), (batch_size,), jnp.uint32)
-    return _high_word(bits, examples).astype(jnp.int32)
-
-
-def _high_word(bits: Array, factor: int) -> Array:
-    """⌊bits · factor / 2³²⌋ in 32-bit arithmetic, by 16-bit halves; factor < 2³²."""
-    high, low = bits >> 16, bits & 0xFFFF
-    factor_high, factor_low = jnp.uint32(factor >> 16), jnp.uint32(factor & 0xFFFF)
-    if factor < 2**16:
-        return (high * factor_low + (low * factor_low >> 16)) >> 16
-    cross, other = high * factor_low, low * factor_high
-    carry = (low * factor_low >> 16) + (cross & 0xFFFF) + (other & 0xFFFF)
-    return high * factor_high + (cross >> 16) + (other >> 16) + (carry >> 16)
-
-
-def _rows(array: Array, chosen: Array) -> Array:
-    # Every index is in range by construction; without this mode the gather checks every index.
-    return array.at[chosen].get(mode="promise_in_bounds")
 
 
 def _evaluate(

@@ -9,7 +9,7 @@ import jinit
 from jinit import data, models
 from jinit.sweep import run_key
 from jinit.train import losses
-from jinit.train._fit import minibatch
+from jinit.train._batches import minibatch
 
 GRID = {"dataset": "iris", "depth": 1, "width": 8, "steps": 20, "evaluations": 3, "seeds": 2}
 

@@ -16,7 +16,7 @@ from jinit.train import (
     make_train_step,
     optimizers,
 )
-from jinit.train._fit import _high_word, minibatch
+from jinit.train._batches import _high_word, minibatch
 
 RULES = {"*/kernel": "he_normal", "*/bias": "zeros"}
 SOFTMAX = losses.get(None, "multiclass")
