@@ -2,6 +2,7 @@
 
 from sqlite3 import Connection
 
+from jinit._database._merge import merge, remove
 from jinit._database._open import check_path, file_system, is_store, reading
 from jinit._database._runs import (
     Layout,
@@ -15,12 +16,15 @@ from jinit._database._runs import (
     of_cells,
     registered,
 )
-from jinit._database._sweeps import begin_sweep, end_sweep, next_run
+from jinit._database._sweeps import Entry, begin_sweep, end_sweep, next_run, sweeps
 from jinit._database._values import python_values
+from jinit._database._verify import verify
+from jinit._database._whole import load
 from jinit._database._writer import Writer
 
 __all__ = [
     "Connection",
+    "Entry",
     "Layout",
     "RunRows",
     "Stored",
@@ -35,9 +39,14 @@ __all__ = [
     "find",
     "is_store",
     "layout_of",
+    "load",
+    "merge",
     "next_run",
     "of_cells",
     "python_values",
     "reading",
     "registered",
+    "remove",
+    "sweeps",
+    "verify",
 ]

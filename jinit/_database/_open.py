@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from jinit import errors
 from jinit._database import _schema
 
+_TRIES = 40
 _MAGIC = b"SQLite format 3\0"
 # Kinds of file systems on which SQLite's locks and shared memory work.
 _LOCAL = frozenset(
@@ -121,12 +123,20 @@ def connect_to_write(path: Path) -> sqlite3.Connection:
     """A connection that may write, from any thread, one at a time; makes the file if need be."""
     if path.exists() and path.stat().st_size:
         _check_magic(path)
-    elif path.exists():
-        path.unlink()  # an empty file, such as mkstemp leaves
     with explained(path):
         connection = _connect(path, "rwc")
         try:
-            _prepare(connection, path)
+            for tries in range(_TRIES, -1, -1):
+                try:
+                    _prepare(connection, path)
+                    break
+                except sqlite3.OperationalError as error:
+                    # Another process may be making the file at this moment.
+                    if "locked" not in str(error) or not tries:
+                        raise
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    time.sleep(0.05)
         except BaseException:
             connection.close()
             raise
@@ -144,7 +154,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     _schema.check(connection, str(path))
     # A second journal beside the file needs shared memory, which network drives lack.
     if file_system(path)[1]:
-        connection.execute("PRAGMA journal_mode = WAL")
+        # Two processes that make the file at once may both want to change the journal.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 
 

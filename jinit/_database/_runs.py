@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 # The columns of a row, besides its axes and metrics, that the checksum covers.
 _COVERED = ("identity", "machine", "finished", "missing")
-_CURVE = 'INSERT INTO curves (run, metric, "values") VALUES (?, ?, ?)'
+CURVE = 'INSERT INTO curves (run, metric, "values") VALUES (?, ?, ?)'
 # SQLite takes at least 999 parameters a statement.
 _CHUNK = 500
 _MOST_POINTS = 10**6
@@ -168,7 +168,7 @@ class RunRows:
                 (number, identity, *self._numbers, self._machine, now, missing, found, *row)
             )
             of_curves += [(number, name, blob) for name, blob in blobs.items()]
-        return [(self._insert, runs), *([(_CURVE, of_curves)] if of_curves else [])]
+        return [(self._insert, runs), *([(CURVE, of_curves)] if of_curves else [])]
 
 
 def find(connection: sqlite3.Connection, layout: Layout, identities: Sequence[bytes]) -> Stored:
@@ -243,7 +243,7 @@ def whole_rows(
     size = 4 * len(layout.steps)
     cursor = connection.execute(f"SELECT {fields} FROM runs WHERE {where} ORDER BY id", parameters)
     while rows := cursor.fetchmany(_CHUNK):
-        curves = _curves(connection, [row[0] for row in rows]) if layout.curves else {}
+        curves = of_runs(connection, [row[0] for row in rows]) if layout.curves else {}
         for number, kept, *row in rows:
             blobs = curves.get(number, {})
             sound = row_checksum(names, row, blobs) == kept and set(blobs) == set(layout.curves)
@@ -252,7 +252,7 @@ def whole_rows(
             yield number, row[0], tuple(row[len(_COVERED) :]), blobs
 
 
-def _curves(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, dict[str, bytes]]:
+def of_runs(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, dict[str, bytes]]:
     """Run → curve → its bytes."""
     marks = ", ".join("?" * len(runs))
     found: dict[int, dict[str, bytes]] = {}

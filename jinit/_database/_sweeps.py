@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import dataclass
+from typing import Any
 
+from jinit._database._owner import is_alive
+from jinit._database._runs import settings_of
 from jinit._database._values import SqlValue, checksum
 from jinit._database._writer import Rows
 
@@ -34,3 +38,47 @@ def end_sweep(number: int, state: str) -> list[Rows]:
 def next_run(connection: sqlite3.Connection) -> int:
     """The number of the next row of ``runs``."""
     return int(connection.execute("SELECT coalesce(max(id), 0) + 1 FROM runs").fetchone()[0])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sweep as the store lists it.
+
+    Attributes:
+      number: its number in the store.
+      started, ended: seconds since 1970; ``ended`` is None if nobody entered the end.
+      state: ``"running"``, ``"complete"``, ``"stopped"``, or ``"killed"``: running, but nobody
+        writes the store.
+      planned: number of runs that were asked for.
+      computed: number of runs that this sweep computed.
+      command: the command, as far as known.
+      settings: those of its table.
+    """
+
+    number: int
+    started: float
+    ended: float | None
+    state: str
+    planned: int
+    computed: int
+    command: str
+    settings: dict[str, Any]
+
+
+def sweeps(connection: sqlite3.Connection) -> list[Entry]:
+    """All sweeps, in the order in which they were entered."""
+    owner = connection.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
+    computed = dict(connection.execute("SELECT sweep, count(*) FROM runs GROUP BY sweep"))
+    rows = connection.execute(
+        "SELECT id, started, ended, state, planned, command, settings FROM sweeps ORDER BY id"
+    ).fetchall()
+    entries = []
+    for number, started, ended, state, planned, command, settings in rows:
+        last = number == rows[-1][0]
+        if state == "running" and not (last and owner and is_alive(owner[0])):
+            state = "killed"
+        entries.append(
+            Entry(number, float(started), ended, str(state), int(planned),
+                  computed.get(number, 0), str(command or ""), settings_of(settings))
+        )  # fmt: skip
+    return entries

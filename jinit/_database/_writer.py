@@ -89,11 +89,12 @@ class Writer:
         """Number of tiles that could not be written."""
         return self._lost
 
-    def close(self, last: Sequence[Rows] = ()) -> None:
+    def close(self, last: Sequence[Rows] = (), *, shrink: bool = False) -> None:
         """Writes what was handed over, then closes the file; a second call does nothing.
 
         Args:
           last: rows to write at the end.
+          shrink: whether to give the room of removed rows back.
 
         Raises:
           StoreError: something could not be written.
@@ -108,7 +109,7 @@ class Writer:
                     for statement, rows in last:
                         self._connection.executemany(statement, rows)
                     _owner.release(self._connection)
-                    self._one_file()
+                    self._one_file(shrink)
         finally:
             self._connection.close()
         if self._error is not None:
@@ -121,10 +122,12 @@ class Writer:
         except sqlite3.ProgrammingError:
             return False
 
-    def _one_file(self) -> None:
+    def _one_file(self, shrink: bool) -> None:
         """Moves what stands in the journal into the file; a reader may prevent that."""
         with contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA busy_timeout = 200")
+            if shrink:
+                self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA journal_mode = DELETE")
 
     def _loop(self) -> None:

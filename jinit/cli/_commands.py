@@ -9,6 +9,7 @@ from jinit import errors
 from jinit.cli._compare import compare
 from jinit.cli._doctor import doctor
 from jinit.cli._networks import phase, predict, probe, recommend
+from jinit.cli._stores import export, list_sweeps, merge, remove, show, verify
 from jinit.cli._sweeps import plan, sweep
 from jinit.cli._weights import audit, describe, list_initializers
 
@@ -29,6 +30,12 @@ _COMMANDS: dict[str, Any] = {
     "phase": phase,
     "recommend": recommend,
     "doctor": doctor,
+    "show": show,
+    "ls": list_sweeps,
+    "verify": verify,
+    "merge": merge,
+    "rm": remove,
+    "export": export,
 }
 _DESCRIPTION = (
     "Weight initialization for JAX: which initializer, why, and is the difference "

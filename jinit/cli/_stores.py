@@ -1,15 +1,184 @@
-"""Defines what the command line does with stores."""
+"""Defines ``jinit show``, ``ls``, ``verify``, ``merge``, ``rm`` and ``export``: stores on disk."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Annotated
 
 from jinit import errors
 from jinit.cli._options import RunOptions
+from jinit.cli._output import dump
+
+try:
+    import tyro
+    from tyro.conf import arg
+except ImportError:
+    raise errors.missing_extra("tyro", "lab", "the command line") from None
 
 if TYPE_CHECKING:
+    from jinit._database import Entry
     from jinit.engine import FileStore
+    from jinit.results import Table
+
+_Store = Annotated[tyro.conf.Positional[str], arg(help="the store: a file ending in .db")]
+_Sweep = Annotated[
+    int | None, arg(help="number of a sweep, as jinit ls lists them; needed if settings differ")
+]
+_SECONDS = 2.0
+_ENDINGS = (".parquet", ".csv", ".nc")
+
+
+def show(
+    store: _Store,
+    sweep: _Sweep = None,
+    metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy",
+    baseline: Annotated[str | None, arg(help="arm to compare with; default: none")] = None,
+    watch: Annotated[bool, arg(help="wait until the sweep that writes the store ends")] = False,
+    json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
+) -> int:
+    """Prints the table of a store; a sweep may be writing it.
+
+    Example: jinit show runs.db --watch
+    """
+    from jinit import report
+    from jinit.results._metrics import metric_for
+
+    shown = -1
+    while (entries := _entries(store)) and watch and entries[-1].state == "running":
+        if entries[-1].computed != shown:
+            shown = entries[-1].computed
+            print(_line(entries[-1]), file=sys.stderr, flush=True)
+        time.sleep(_SECONDS)
+    for entry in entries[-1:]:
+        print(_line(entry), file=sys.stderr)
+    table = _table(store, sweep)
+    metric = metric_for(table, metric)
+    if json:
+        dump(report.to_json(table, metric=metric, baseline=baseline))
+    else:
+        report.show(table, metric=metric, baseline=baseline)
+    return 0
+
+
+def list_sweeps(
+    store: _Store, json: Annotated[bool, arg(help="print JSON instead of lines")] = False
+) -> int:
+    """Lists the sweeps of a store: when, how many runs, how each ended, and its command.
+
+    Example: jinit ls runs.db
+    """
+    entries = _entries(store)
+    if json:
+        names = ("number", "started", "ended", "state", "planned", "computed", "command")
+        dump([{name: getattr(entry, name) for name in names} for entry in entries])
+        return 0
+    for entry in entries:
+        print(_line(entry))
+    return 0
+
+
+def verify(store: _Store) -> int:
+    """Looks for damage: SQLite's own check of the pages, and the checksum of every row.
+
+    Exit code 0 if nothing is wrong, 1 if something is.
+
+    Example: jinit verify runs.db
+    """
+    from jinit import _database
+
+    problems = _database.verify(store)
+    for problem in problems:
+        print(problem)
+    print(f"{store}: {len(problems) or 'no'} problems", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def merge(
+    into: Annotated[tyro.conf.Positional[str], arg(help="the store that gets the runs")],
+    sources: Annotated[tyro.conf.Positional[tuple[str, ...]], arg(help="stores to copy from")],
+) -> int:
+    """Copies the runs of other stores, such as those of other machines, into one.
+
+    Runs that two stores have must have the same numbers in both; otherwise nothing is copied.
+
+    Example: jinit merge all.db machine_a.db machine_b.db
+    """
+    from jinit import _database
+
+    copied, known = _database.merge(into, sources)
+    print(f"{copied} runs copied into {into}, {known} were there already", file=sys.stderr)
+    return 0
+
+
+def remove(
+    store: _Store,
+    sweep: Annotated[tuple[int, ...], arg(help="numbers of sweeps, as jinit ls lists them")],
+) -> int:
+    """Removes sweeps with the runs that they computed.
+
+    Example: jinit rm runs.db --sweep 2
+    """
+    from jinit import _database
+
+    removed = _database.remove(store, sweep)
+    print(f"{removed} runs removed from {store}", file=sys.stderr)
+    return 0
+
+
+def export(
+    store: _Store,
+    out: Annotated[tyro.conf.Positional[str], arg(help="FILE.parquet, FILE.csv or FILE.nc")],
+    sweep: _Sweep = None,
+) -> int:
+    """Writes the runs of a store as Parquet, CSV or NetCDF.
+
+    Example: jinit export runs.db runs.parquet
+    """
+    from jinit.results import check_output
+
+    check_output(out, _ENDINGS)
+    table = _table(store, sweep)
+    if out.endswith(".nc"):
+        _write_netcdf(table, out)
+    else:
+        table.write(out)
+    print(f"{len(table)} runs written to {out}", file=sys.stderr)
+    return 0
+
+
+def _write_netcdf(table: Table, path: str) -> None:
+    from jinit.results._files import write_whole
+
+    dataset = table.to_xarray()
+    for name, array in dataset.variables.items():
+        if array.dtype == bool:
+            dataset[name] = dataset[name].astype("int8")  # NetCDF has no truth values
+        elif array.dtype == object:
+            dataset[name] = dataset[name].astype(str)
+    dataset.attrs = {name: str(value) for name, value in dataset.attrs.items()}
+    write_whole(path, lambda file: dataset.to_netcdf(file, engine=None))
+
+
+def _table(store: str, sweep: int | None) -> Table:
+    from jinit.results import read
+
+    return read(store, sweep=sweep)
+
+
+def _entries(store: str) -> list[Entry]:
+    from jinit import _database
+
+    with _database.reading(store) as connection:
+        return _database.sweeps(connection)
+
+
+def _line(entry: Entry) -> str:
+    started = time.strftime("%F %T", time.localtime(entry.started))
+    return (
+        f"{entry.number}  {started}  {entry.state}: {entry.computed} of {entry.planned} runs "
+        f"computed  {entry.command}"
+    )
 
 
 def store_of(options: RunOptions) -> FileStore | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jinit import errors
+from jinit._database import is_store, load
 from jinit.results import _formats
 from jinit.results._table import Table
 
@@ -17,16 +19,21 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | Path | pandas.DataFrame | xarray.Dataset"
 
 
-def read(source: Source) -> Table:
-    """A table from a file, a pandas frame or an xarray dataset to which it was written.
+def read(
+    source: Source, *, sweep: int | None = None, columns: Sequence[str] | None = None
+) -> Table:
+    """A table from a store, a file, a pandas frame or an xarray dataset to which it was written.
 
     What :meth:`Table.to_parquet`, :meth:`Table.to_pandas` and :meth:`Table.to_xarray` gave comes
     back equal, with dtypes, NaN, None, curves and settings. A frame or dataset may have fewer runs
     and further columns. A CSV file has axes and metrics only: the table has no curves and empty
-    settings, and an empty text in a column of numbers is NaN.
+    settings, and an empty text in a column of numbers is NaN. A store gives the runs of all sweeps
+    that differ in their axes and seeds alone; a sweep may be writing it.
 
     Args:
-      source: the path of a ``.parquet`` or ``.csv`` file, a frame, or a dataset.
+      source: the path of a ``.db``, ``.parquet`` or ``.csv`` file, a frame, or a dataset.
+      sweep: for a store that has sweeps of different settings, the number of one of those to read.
+      columns: for a large store, the metrics to read, without curves; default: all.
 
     Returns:
       The :class:`Table`.
@@ -45,9 +52,14 @@ def read(source: Source) -> Table:
     >>> read(file)["test_loss"].tolist(), read(file).settings["backend"]
     ([0.5, 0.25, inf], 'cpu')
     """
+    given: Any = source  # the packages are imported only by those who have one of their objects
+    if is_store(given):
+        return _from_store(Path(given), sweep, columns)
+    for name, value in (("sweep", sweep), ("columns", columns)):
+        if value is not None:
+            raise errors.refusal(name, value, "None, but for a store", "a path ending in .db")
     if isinstance(source, str | os.PathLike):
         return Table(*_from_file(Path(source)))
-    given: Any = source  # the packages are imported only by those who have one of their objects
     kind = f"{type(source).__module__.partition('.')[0]}.{type(source).__name__}"
     if kind == "pandas.DataFrame":
         return Table(*_formats.from_frame(given))
@@ -61,8 +73,17 @@ def read(source: Source) -> Table:
     )
 
 
+def _from_store(path: Path, sweep: int | None, columns: Sequence[str] | None) -> Table:
+    if sweep is not None:
+        errors.check_integer("sweep", sweep, low=1, high=2**63 - 1, fix="see jinit ls")
+    if isinstance(columns, str):
+        raise errors.wrong_type("columns", columns, "names", f"({columns!r},)")
+    found = load(path, sweep, columns)
+    return Table(found.columns, found.axes, found.curves, found.steps, found.settings)
+
+
 def _from_file(path: Path) -> _formats.Parts:
-    allowed = "a .parquet or .csv file that Table.write or jinit sweep --out wrote"
+    allowed = "a .db, .parquet or .csv file that Table.write or jinit sweep --out wrote"
     if path.suffix not in (".parquet", ".csv") or not path.is_file():
         raise errors.refusal("path", str(path), allowed, "write tables as .parquet")
     try:

@@ -1,0 +1,198 @@
+"""Reads the runs of a store as the columns of a table."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jinit import errors
+from jinit._database._open import explained, reading
+from jinit._database._runs import Layout, Stored, by_number, chunks
+from jinit._database._schema import quoted
+from jinit._database._sweeps import Entry, sweeps
+from jinit._database._values import array_of
+
+# Settings that differ between sweeps whose runs are one table: the rows say what they are.
+_FREE = ("data", "tile", "seconds", "model", "models")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The parts of a table.
+
+    Attributes:
+      columns: name → array ``(runs,)``.
+      axes: the names of those that are axes.
+      curves: name → array ``(runs, points)``.
+      steps: completed steps at each point.
+      settings: those of the sweep.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    axes: tuple[str, ...]
+    curves: Mapping[str, np.ndarray]
+    steps: np.ndarray
+    settings: dict[str, Any]
+
+
+def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | None = None) -> Whole:
+    """The runs of all sweeps that differ in axes and seeds alone.
+
+    Args:
+      path: the store.
+      sweep: the number of one of these sweeps; needed if the store has others, too.
+      columns: metrics to read besides the axes, without curves; default: everything, row by row
+        with its checksum.
+
+    Raises:
+      ValueError: no runs, no such sweep or column, sweeps of several kinds, a damaged file.
+    """
+    with reading(path) as connection, explained(path):
+        entries = list(sweeps(connection))
+        chosen = _chosen(path, entries, sweep)
+        kin = [entry.number for entry in entries if _kind(entry) == _kind(chosen)]
+        programs = _programs(connection, kin)
+        if not programs:
+            raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
+        parts = [_part(connection, number, layout, kin, columns) for number, layout in programs]
+    return _joined(parts, chosen)
+
+
+def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> Entry:
+    known = [entry for entry in entries if entry.computed]
+    if sweep is not None:
+        found = [entry for entry in entries if entry.number == sweep]
+        if not found:
+            numbers = [entry.number for entry in entries]
+            raise errors.refusal("sweep", sweep, f"one of {numbers}", "see jinit ls")
+        return found[0]
+    if not known:
+        raise errors.refusal("store", f"{path} without runs", "finished runs", "wait for some")
+    kinds: dict[str, Entry] = {_kind(entry): entry for entry in known}
+    if len(kinds) > 1:
+        numbers = sorted(entry.number for entry in kinds.values())
+        raise errors.refusal(
+            "sweep", f"none, but {path} holds sweeps with different settings",
+            f"one sweep of each kind: {numbers}", f"sweep={numbers[-1]}, or --sweep {numbers[-1]}",
+        )  # fmt: skip
+    return known[-1]
+
+
+def _kind(entry: Entry) -> str:
+    """The settings of a sweep but for its axes: equal for sweeps whose runs are one table."""
+    settings = {name: value for name, value in entry.settings.items() if name not in _FREE}
+    grid = settings.get("grid")
+    if isinstance(grid, dict):
+        axes = (*_AXES, "seeds", "data_seeds")
+        settings["grid"] = {name: value for name, value in grid.items() if name not in axes}
+    return json.dumps(settings, sort_keys=True)
+
+
+_AXES = (
+    "dataset", "activation", "depth", "width", "optimizer", "batch_size", "loss", "initializer",
+    "bias_initializer", "gain", "learning_rate", "momentum", "weight_decay", "label_noise",
+    "schedule", "clip",
+)  # fmt: skip
+
+
+def _programs(connection: sqlite3.Connection, kin: Sequence[int]) -> list[tuple[int, Layout]]:
+    marks = ", ".join("?" * len(kin))
+    query = (
+        "SELECT id, layout FROM programs WHERE id IN "
+        f"(SELECT DISTINCT program FROM runs WHERE sweep IN ({marks})) ORDER BY id"
+    )
+    return [(n, Layout.read(text)) for n, text in connection.execute(query, tuple(kin)).fetchall()]
+
+
+def _part(
+    connection: sqlite3.Connection,
+    program: int,
+    layout: Layout,
+    kin: Sequence[int],
+    columns: Sequence[str] | None,
+) -> Stored:
+    marks = ", ".join("?" * len(kin))
+    where = f"FROM runs WHERE program = ? AND sweep IN ({marks})"
+    if columns is None:
+        numbers = [row[0] for row in connection.execute(f"SELECT id {where}", (program, *kin))]
+        parts = [by_number(connection, layout, chunk) for chunk in chunks(numbers)]
+        return _stacked(parts, layout)
+    for name in columns:
+        if name not in layout.names:
+            raise errors.unknown_name("column", name, layout.names, "jinit.read(path).columns")
+    kept = [each for each in layout.columns if each[1] == "axis" or each[0] in columns]
+    fields = ", ".join(quoted(name) for name, _, _ in kept)
+    rows = connection.execute(f"SELECT {fields} {where}", (program, *kin)).fetchall()
+    arrays = {name: array_of([row[place] for row in rows], dtype, name)
+              for place, (name, _, dtype) in enumerate(kept)}  # fmt: skip
+    return Stored(np.arange(len(rows)), arrays, {}, layout)
+
+
+def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
+    columns = {name: np.concatenate([part.columns[name] for part in parts])
+               for name in layout.names}  # fmt: skip
+    curves = {name: np.concatenate([part.curves[name] for part in parts])
+              for name in layout.curves}  # fmt: skip
+    return Stored(np.arange(sum(len(part.places) for part in parts)), columns, curves, layout)
+
+
+def _joined(parts: Sequence[Stored], chosen: Entry) -> Whole:
+    """One table of several programs, sorted by the order of the axes in the grid."""
+    names = list(dict.fromkeys(name for part in parts for name in part.columns))
+    columns = {name: np.concatenate([_filled(part, name, parts) for part in parts])
+               for name in names}  # fmt: skip
+    common = [name for name in parts[0].curves
+              if all(name in part.curves for part in parts)]  # fmt: skip
+    curves = {name: np.concatenate([part.curves[name] for part in parts]) for name in common}
+    axes = tuple(name for name in names if any(name in part.layout.axes for part in parts))
+    grid = chosen.settings.get("grid", {})
+    rows = np.lexsort([_places(columns[axis], grid.get(axis)) for axis in reversed(axes)])
+    return Whole(
+        columns={name: column[rows] for name, column in columns.items()},
+        axes=axes,
+        curves={name: curve[rows] for name, curve in curves.items()},
+        steps=np.asarray(parts[0].layout.steps if curves else ()),
+        settings=_settings(chosen.settings, columns, axes),
+    )
+
+
+def _settings(
+    settings: dict[str, Any], columns: Mapping[str, np.ndarray], axes: Sequence[str]
+) -> dict[str, Any]:
+    """The settings of the sweep, with the values of all axes and all seeds of the runs."""
+    grid = dict(settings.get("grid", {}))
+    for axis in axes:
+        listed = grid.get(axis)
+        found = columns[axis].tolist()
+        if axis in grid and len(set(found)) > (len(listed) if isinstance(listed, list) else 1):
+            known = listed if isinstance(listed, list) else [listed]
+            grid[axis] = list(dict.fromkeys([*known, *found]))
+    seeds = sorted(set(columns["seed"].tolist())) if "seed" in columns else []
+    grid["seeds"] = len(seeds) if seeds == [*range(len(seeds))] else seeds
+    return settings | {"grid": grid, "seconds": None}
+
+
+def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:
+    """A column of one program; NaN or None if only other programs have it."""
+    if name in part.columns:
+        return part.columns[name]
+    other = next(each.columns[name] for each in parts if name in each.columns)
+    kind = other.dtype if other.dtype.kind in "fO" else np.dtype(np.float64)
+    return np.full(len(part.places), None if kind.kind == "O" else np.nan, kind)
+
+
+def _places(column: np.ndarray, listed: object) -> np.ndarray:
+    """The place of each value: as the grid lists them, others behind; numbers by size."""
+    values = list(dict.fromkeys(column.tolist()))
+    if isinstance(listed, list):
+        values = [*(value for value in listed if value in values), *values]
+    elif column.dtype.kind in "iuf":
+        values = sorted(values)
+    order = {value: place for place, value in reversed([*enumerate(values)])}
+    return np.array([order[value] for value in column.tolist()])

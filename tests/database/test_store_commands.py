@@ -1,0 +1,97 @@
+"""The commands that read and change stores."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from test_store_files import fill
+
+import jinit
+from jinit.cli import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "runs.db"
+    fill(path)
+    fill(path, arm="ones")
+    return path
+
+
+def test_show_prints_the_table(path, capsys):
+    assert main(["show", str(path), "--metric", "test_loss", "--baseline", "zeros"]) == 0
+    said = capsys.readouterr()
+    assert "zeros" in said.out
+    assert "complete: 4 of 4 runs" in said.err
+    assert main(["show", str(path), "--json", "--watch"]) == 0
+    assert json.loads(capsys.readouterr().out)["columns"]["seed"] == [0, 1, 2, 3] * 2
+
+
+def test_ls_lists_sweeps(path, capsys):
+    assert main(["ls", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("1  20")
+    assert main(["ls", str(path), "--json"]) == 0
+    assert [entry["computed"] for entry in json.loads(capsys.readouterr().out)] == [4, 4]
+
+
+def test_verify_says_what_is_wrong_and_exits_with_1(path, capsys):
+    assert main(["verify", str(path)]) == 0
+    content = bytearray(path.read_bytes())
+    place = content.index(b"jinit sweep")
+    content[place : place + 5] = b"jimit"
+    path.write_bytes(content)
+    assert main(["verify", str(path)]) == 1
+    assert "sweeps: row" in capsys.readouterr().out
+
+
+def test_merge_and_rm(path, tmp_path, capsys):
+    whole = tmp_path / "whole.db"
+    assert main(["merge", str(whole), str(path)]) == 0
+    assert "8 runs copied" in capsys.readouterr().err
+    assert main(["rm", str(whole), "--sweep", "1"]) == 0
+    assert jinit.read(whole)["initializer"].tolist() == ["ones"] * 4
+    assert main(["rm", str(whole), "--sweep", "1"]) == 2
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_export_writes_tables(path, tmp_path, ending):
+    out = tmp_path / f"runs.{ending}"
+    assert main(["export", str(path), str(out)]) == 0
+    found = jinit.read(out)
+    assert found["test_loss"].astype("float32").tolist() == jinit.read(path)["test_loss"].tolist()
+
+
+def test_export_writes_netcdf(path, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    out = tmp_path / "runs.nc"
+    assert main(["export", str(path), str(out)]) == 0
+    with xarray.open_dataset(out) as found:
+        assert found["test_loss"].values.tolist() == jinit.read(path)["test_loss"].tolist()
+        assert [str(arm) for arm in found["initializer"].values] == ["zeros"] * 4 + ["ones"] * 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "none.db"], ["ls", "runs.parquet"], ["export", "{}", "runs.doc"],
+     ["merge", "{}", "{}"], ["sweep", "--mirror", "x"], ["sweep", "--accept-environment"],
+     ["sweep", "--store", "no/folder/runs.db"], ["show", "{}", "--sweep", "9"]],
+)  # fmt: skip
+def test_bad_input_is_exit_code_2(path, arguments):
+    assert main([each.format(path) for each in arguments]) == 2
+
+
+def test_ls_needs_no_jax(path):
+    code = f"""
+import sys
+sys.argv = ["jinit", "ls", {str(path)!r}]
+from jinit.cli import main
+main(sys.argv[1:])
+print("jax" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env=os.environ)  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "False"
