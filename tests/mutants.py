@@ -56,7 +56,7 @@ BATCHES = "tests/train/test_batches.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
-MACHINE = "tests/engine/test_machine.py"
+MACHINE, UNTIL = "tests/engine/test_machine.py", "tests/sweep/test_until_settled.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
 SWITCHES = "tests/test_switches.py"
@@ -229,7 +229,7 @@ MUTANTS = [
     M("divergence: runs are counted as seeds", "results/_summary.py", "wilson(float(shares.sum()), len(shares))", "wilson(int(diverged.sum()), len(rows))", f"{VERDICTS}::test_summaries_resample_seeds"),
     M("tuned: on the same seeds", "results/_tuned.py", "choice[1 - column % 2]", "choice[column % 2]", f"{VERDICTS}::test_the_best_of_many_rates_is_no_evidence"),
     M("blown up: as if healthy", "results/_metrics.py", "values > BLOWN_UP * max(1.0, least)", "values > np.inf", f"{VERDICTS}::test_runs_with_an_absurd_loss_count_as_diverged"),
-    M("arms without numbers leave", "results/_comparison.py", "if not undefined(rows, metric)", "if not any(undefined(rows.select(**{across: a}), metric) for a in unique(rows[across]))", f"{VERDICTS}::test_an_arm_without_numbers_does_not_leave_in_silence"),
+    M("arms without numbers leave", "results/_comparison.py", "if not undefined(rows, question.metric)", "if not any(undefined(rows.select(**{question.across: a}), question.metric) for a in unique(rows[question.across]))", f"{VERDICTS}::test_an_arm_without_numbers_does_not_leave_in_silence"),
     M("plan: seeds always suffice", "stats/_power.py", "math.floor(1 + math.log2(comparisons / alpha)) + 1", "1", f"{VERDICTS}::test_a_plan_says_before_training_that_seeds_cannot_settle_the_comparisons"),
     M("errors: a span of time is a number", "errors.py", 'or type(value).__name__ == "timedelta64"', "or False", "tests/test_hostile.py::test_hostile_values_are_refused_by_name"),
     M("errors: an array is one number", "errors.py", 'if getattr(value, "shape", ()) != ():\n            raise wrong_type(what, value, f"one number', 'if False:\n            raise wrong_type(what, value, f"one number', "tests/test_hostile.py::test_hostile_values_are_refused_by_name"),
@@ -345,6 +345,10 @@ MUTANTS = [
     M("executors: data travel with every tile", "engine/_remote.py", "{name: parcel.parts[name] for name in missing}", "parcel.parts", f"{ELSEWHERE}::test_a_worker_asks_once_for_the_job_and_once_for_the_data"),
     M("executors: tiles of an interrupted run are dropped", "engine/_remote.py", "            for future, sent in self.sent.items():\n                if not future.done()", "            for future, sent in {}.items():\n                if not future.done()", f"{ELSEWHERE}::test_an_interruption_waits_for_running_tiles_and_takes_the_others_back"),
     M("executors: a silent address is believed", "engine/_ray.py", "if len(head) < 9 or head[3] != _SETTINGS_FRAME:", "if False:", f"{ELSEWHERE}::test_an_address_that_is_silent_closed_or_of_something_else_is_refused"),
+    M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_an_effect_that_looks_large_once_is_not_enough"),
+    M("until settled: only the last look counts", "results/_looks.py", "best = min(scaled, key=_evidence)", "best = scaled[-1]", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
+    M("until settled: a look sees seeds to come", "results/_looks.py", "return table.take(np.asarray(table[SEED]) < look.seeds)", "return table", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
+    M("until settled: an interruption drops earlier batches", "sweep/_until.py", "        _complete(error, whole, done, until)\n", "        pass\n", f"{UNTIL}::test_an_interruption_keeps_the_batches_before"),
     M("shares: the first seeds are in every share", "sweep/_grid.py", "self.seed_values[number - 1 :: of]", "self.seed_values[:: of]", f"{SHARES}::test_every_seed_is_in_one_share"),
     M("machine: the quota of a control group is not seen", "engine/_executors.py", "return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), cores))", "return max(1, cores)", f"{MACHINE}::test_the_quota_of_a_control_group_limits_the_cores"),
     M("machine: a network drive looks local", "engine/_machine.py", "if real.is_relative_to(folder) and len(folder) >= len(mount):", "if str(real).startswith(folder):", f"{MACHINE}::test_the_innermost_mount_decides"),

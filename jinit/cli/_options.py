@@ -58,7 +58,14 @@ class RunOptions:
     address: Annotated[
         str | None, arg(help="host:port of a Ray cluster, as `ray start` says; with --executor ray")
     ] = None
-
+    until_settled: Annotated[
+        bool,
+        arg(
+            help="add seeds, doubled each time, until every arm differs from the baseline or is "
+            "equivalent within --margin; --seeds is the first batch"
+        ),
+    ] = False
+    most_seeds: Annotated[int, arg(help="the most seeds of --until-settled")] = 512
     share: Annotated[
         str | None, arg(help="3/16: run the third of 16 shares; each has all arms of its seeds")
     ] = None

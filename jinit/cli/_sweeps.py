@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from jinit.results import Table
+    from jinit.sweep import Settle
 
 # Axes that no arm can tune.
 _UNTUNED = ("initializer", "seeds", "data_seeds")
@@ -31,19 +33,22 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     Example: jinit sweep --dataset digits --initializer glorot_uniform he_normal orthogonal
     --activation relu tanh --depth 8 16 --width 32 --seeds 64 --baseline glorot_uniform
 
+    As many seeds as the question needs: jinit sweep --initializer he_normal orthogonal --seeds 16
+    --until-settled --margin 0.01 --most-seeds 256
+
     On a Ray cluster: jinit sweep --initializer he_normal orthogonal --executor ray --address
     127.0.0.1:6379
     """
     whole_grid, baseline = _checked(grid, output)
     from jinit import report
-    from jinit.sweep import SweepInterrupted, run
+    from jinit.sweep import SweepInterrupted, run, run_until_settled
 
     store = store_of(output)
     ended: BaseException | None = None
     try:
         with report.SweepProgress(output.metric) as progress:
-            table = run(
-                whole_grid,
+            train = functools.partial(
+                run,
                 progress=progress,
                 workers=output.workers,
                 tile=output.tile,
@@ -51,6 +56,11 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 executor=output.workers_elsewhere,
                 store=store,
             )
+            if output.until_settled:
+                settle = _settle(output, baseline)
+                table = run_until_settled(whole_grid, settle, run=train, note=progress.note)
+            else:
+                table = train(whole_grid)
     except (Exception, SweepInterrupted) as error:
         finished: Table | None = getattr(error, "table", None)
         if finished is None:
@@ -71,6 +81,19 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     if isinstance(ended, SweepInterrupted):
         return 130  # main knows which signal it was
     raise ended
+
+
+def _settle(output: RunOptions, baseline: str | None) -> Settle:
+    """The comparisons of ``--until-settled``."""
+    from jinit.sweep import Settle
+
+    return Settle(
+        most_seeds=output.most_seeds,
+        metric=output.metric,
+        baseline=baseline,
+        margin=output.margin,
+        tune=output.tune,
+    )
 
 
 def _question(output: RunOptions, baseline: str | None) -> CompareOptions:

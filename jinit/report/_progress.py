@@ -44,7 +44,7 @@ class SweepProgress:
         self._console = Console(file=shown, highlight=False)
         self._metric = metric
         self._bar: Progress | None = None
-        self._done = self._failed = self._compiled = self._stored = 0
+        self._done = self._planned = self._failed = self._compiled = self._stored = 0
         self._start = self._last_line = self._last_event = time.monotonic()
         self._running_since: float | None = None
 
@@ -80,7 +80,15 @@ class SweepProgress:
         self._compiled += event.kind == "compiled"
         if event.table is not None:
             self._print_rows(event.table)
-        self._show(event.plan)
+        self._show()
+
+    def note(self, text: str) -> None:
+        """Prints a sentence above the bar.
+
+        Args:
+          text: e.g. how many comparisons :func:`jinit.sweep.run_until_settled` has settled.
+        """
+        self._console.print(escaped(text))
 
     def _found(self, event: SweepEvent) -> None:
         """Counts the runs that the store held, apart from the speed."""
@@ -89,32 +97,36 @@ class SweepProgress:
         if event.note:
             self._console.print(escaped(event.note), style="yellow")
         if event.runs:
-            self._console.print(f"{self._stored} of {event.plan.runs} runs stand in the store")
+            self._console.print(f"{self._stored} of {self._planned} runs stand in the store")
 
     def _begin(self, plan: Plan) -> None:
+        # A sweep that adds seeds until it is settled has several plans, one after the other.
+        self._planned += plan.runs
         self._console.print(plan_line(plan))
         if seeds_line(plan):
             self._console.print(seeds_line(plan), style="yellow")
-        if self._console.is_terminal:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=self._planned)
+        elif self._console.is_terminal:
             self._bar = Progress(
                 BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console
             )
             self._bar.add_task("", total=plan.runs)
             self._bar.start()
 
-    def _show(self, plan: Plan) -> None:
+    def _show(self) -> None:
         now = time.monotonic()
         rate = self._done / max(now - (self._running_since or now), 1e-3)
         done = self._done + self._stored
-        left = (plan.runs - done) / rate if rate else math.inf
+        left = (self._planned - done) / rate if rate else math.inf
         eta = f"ETA {left:.0f} s" if math.isfinite(left) else "ETA —"
         text = (
-            f"{done}/{plan.runs} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
+            f"{done}/{self._planned} runs · {rate:.0f} runs/s · {eta} · {self._failed} diverged"
             f" · {self._compiled} compilations, draws included"
         )
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, description=text)
-        elif now - self._last_line > _SECONDS_BETWEEN_LINES or done == plan.runs:
+        elif now - self._last_line > _SECONDS_BETWEEN_LINES or done == self._planned:
             self._last_line = now
             self._console.print(text)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.results._arms import arm_name
+from jinit.results._looks import decisive, looks_of, rows_at
 from jinit.results._metrics import (
     check_metric,
     diverged,
@@ -44,6 +45,10 @@ def compare(
     Holm-corrected over all comparisons. If the ranks settle one direction and the mean points the
     other way, the verdict is mixed. Runs of one seed are averaged first over all axes that ``by``
     leaves out, because they are not independent.
+
+    If the sweep added seeds until its comparisons were settled
+    (:func:`jinit.sweep.run_until_settled`), each look has its share of the error, and p is the
+    least over the looks of the look's p divided by the share.
 
     Args:
       table: the runs.
@@ -86,38 +91,30 @@ def compare(
     if baseline is not None:
         baseline = arm_name(unique(table[across]), across, baseline)
     question = _Question(metric, across, higher_is_better, margin, axes)
-    in_cells = [
-        (cell, rows, _pairs(unique(rows[across]), baseline))
-        for cell, rows in cells(with_blown_up(table), by)
-        if not undefined(rows, metric)
-    ]
-    alpha = ALPHA / max(1, sum(len(pairs) for _, _, pairs in in_cells))
-    found: list[tuple[dict[str, Value], _Arm, _Arm, Paired, int]] = []
-    for cell, rows, pairs in in_cells:
-        arms = {arm: _arm(rows, arm, question) for arm in dict.fromkeys(sum(pairs, ()))}
-        for name, other in pairs:
-            mine, base = arms[name], arms[other]
-            found.append((cell, mine, base, *_paired(mine, base, question, alpha)))
-    corrected, both = p_values([result for *_, result, _ in found])
+    looks = looks_of(table)
+    found = [_asked(rows_at(table, look), by, baseline, question, look.share) for look in looks]
+    same = zip(*found, strict=True)
+    decided = [decisive([pair.result for pair in pairs], looks) for pairs in same]
+    corrected, both = p_values(decided)
     return [
         Comparison(
-            cell=cell,
-            arm=mine.name,
-            baseline=base.name,
+            cell=pair.cell,
+            arm=pair.arm.name,
+            baseline=pair.base.name,
             metric=metric,
-            result=result,
+            result=pair.result,
             p_value=p,
-            diverged=mine.diverged,
-            baseline_diverged=base.diverged,
-            unpaired=unpaired,
-            tuned=mine.setting,
-            baseline_tuned=base.setting,
+            diverged=pair.arm.diverged,
+            baseline_diverged=pair.base.diverged,
+            unpaired=pair.unpaired,
+            tuned=pair.arm.setting,
+            baseline_tuned=pair.base.setting,
             verdict=said,
             reason=reason,
         )
-        for (cell, mine, base, result, unpaired), p, q in zip(found, corrected, both, strict=True)
+        for pair, at, p, q in zip(found[-1], decided, corrected, both, strict=True)
         for said, reason in [
-            verdict(result, p, q, lower_is_better=question.lower, neutral=question.neutral)
+            verdict(at, p, q, lower_is_better=question.lower, neutral=question.neutral)
         ]
     ]
 
@@ -147,6 +144,35 @@ class _Arm(NamedTuple):
     values: dict[tuple[Value, ...], float]
     diverged: int
     setting: dict[str, Value]
+
+
+class _Pair(NamedTuple):
+    """Two arms of one cell and their paired comparison."""
+
+    cell: dict[str, Value]
+    arm: _Arm
+    base: _Arm
+    result: Paired
+    unpaired: int
+
+
+def _asked(
+    table: Table, by: tuple[str, ...], baseline: str | None, question: _Question, share: float
+) -> list[_Pair]:
+    """Compares all pairs of arms in all cells; ``share`` is that of the error."""
+    in_cells = [
+        (cell, rows, _pairs(unique(rows[question.across]), baseline))
+        for cell, rows in cells(with_blown_up(table), by)
+        if not undefined(rows, question.metric)
+    ]
+    alpha = ALPHA * share / max(1, sum(len(pairs) for _, _, pairs in in_cells))
+    found = []
+    for cell, rows, pairs in in_cells:
+        arms = {arm: _arm(rows, arm, question) for arm in dict.fromkeys(sum(pairs, ()))}
+        for name, other in pairs:
+            mine, base = arms[name], arms[other]
+            found.append(_Pair(cell, mine, base, *_paired(mine, base, question, alpha)))
+    return found
 
 
 def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...]:

@@ -5,3 +5,5 @@ from jinit.sweep._plan import plan as plan
 from jinit.sweep._run import SweepEvent as SweepEvent
 from jinit.sweep._run import SweepInterrupted as SweepInterrupted
 from jinit.sweep._run import run as run
+from jinit.sweep._until import Settle as Settle
+from jinit.sweep._until import run_until_settled as run_until_settled

@@ -1,0 +1,157 @@
+"""Adds seeds to a sweep until every comparison that was asked for is settled, or a limit is met."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jinit import errors, results
+from jinit.results import Table, compare
+from jinit.results._arms import baseline_among
+from jinit.results._looks import planned_looks
+from jinit.results._metrics import metric_for
+from jinit.results._summary import unique
+from jinit.sweep._grid import Grid
+from jinit.sweep._run import run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settle:
+    """The comparisons that a sweep adds seeds for, for :func:`run_until_settled`.
+
+    Attributes:
+      most_seeds: the number of seeds after which the sweep ends in any case; default 512.
+      metric, baseline, across, by, margin, tune: as for :func:`jinit.compare`; the default baseline
+        is ``glorot_uniform`` if it is an arm, else the first arm. Without a margin an arm that
+        equals the baseline is never settled, and such a sweep uses all seeds.
+
+    Raises:
+      ValueError, TypeError: fewer than two seeds, a negative margin.
+
+    >>> Settle(baseline="he_normal", margin=0.01).most_seeds
+    512
+    """
+
+    most_seeds: int = 512
+    metric: str | None = None
+    baseline: str | None = None
+    across: str = "initializer"
+    by: tuple[str, ...] | None = None
+    margin: float = 0.0
+    tune: str | tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        errors.check_integer("most_seeds", self.most_seeds, low=2, high=2**32 - 1, fix="use 512")
+        errors.check_number(
+            "margin", self.margin, low=0.0, fix="the smallest difference, e.g. 0.01"
+        )
+
+    def settled(self, table: Table) -> tuple[int, int]:
+        """How many comparisons of a table are settled, and how many there are."""
+        found = compare(
+            table,
+            metric_for(table, self.metric) if self.metric is not None else None,
+            baseline=baseline_among(unique(table[self.across]), self.across, self.baseline),
+            by=self.by,
+            across=self.across,
+            margin=self.margin,
+            tune=self.tune,
+        )
+        return sum(item.verdict != "not settled" for item in found), len(found)
+
+
+def run_until_settled(
+    grid: Grid,
+    settle: Settle,
+    *,
+    run: Callable[[Grid], Table] = run,
+    note: Callable[[str], None] | None = None,
+) -> Table:
+    """Trains batches of seeds until every comparison is settled; each batch doubles the seeds.
+
+    The family-wise error stays 5 % over all looks at the table: a look at n seeds of at most N,
+    after one at m, may spend the share (n − m) / N of the error, so that p = min_k p_k / share_k.
+
+    Args:
+      grid: the sweep; its number of seeds is that of the first batch.
+      settle: the comparisons, and the most seeds.
+      run: runs one batch; default :func:`jinit.run`. With a model of your own:
+        ``run=lambda batch: jinit.run(batch, model=model, data=(x, y))``.
+      note: called with a sentence after each batch, e.g. ``print``.
+
+    Returns:
+      The runs of all batches. ``settings["looks"]`` says where the table was looked at;
+      :func:`jinit.compare` then spends the error over these looks, whatever it is asked.
+
+    Raises:
+      ValueError: seeds that are no number, or more than ``settle.most_seeds``.
+      TypeError: ``settle`` is no :class:`Settle`.
+      Exception: as :func:`jinit.run`; the attribute ``table`` has the runs of all batches.
+
+    Reference: Kim & DeMets 1987 (the spending function α t); Lan & DeMets 1983.
+
+    >>> grid = Grid(dataset="xor", initializer=("zeros", "he_normal"), steps=60, seeds=16)
+    >>> table = run_until_settled(grid, Settle(baseline="zeros", most_seeds=64))
+    >>> table.settings["looks"]["seeds"], compare(table, baseline="zeros")[0].verdict
+    ([16], 'wins')
+    """
+    if not isinstance(settle, Settle):
+        raise errors.wrong_type("settle", settle, "a Settle", "jinit.sweep.Settle(most_seeds=512)")
+    until, note = settle, note or (lambda text: None)
+    if settle.across == "initializer" and len(grid.values("initializer")) < 2:
+        raise errors.refusal(
+            "initializer", grid.initializer, "at least two arms", "add one, or name across="
+        )
+    if not isinstance(grid.seeds, int) or grid.seeds > until.most_seeds:
+        raise errors.refusal(
+            "seeds",
+            grid.seeds,
+            f"the number of seeds of the first batch, at most {until.most_seeds}",
+            "Grid(seeds=32), or raise most_seeds",
+        )
+    looks = planned_looks(grid.seeds, until.most_seeds)
+    whole: Table | None = None
+    done: list[int] = []
+    for before, seeds in zip((0, *looks), looks, strict=False):
+        batch = tuple(range(before, seeds)) if before else seeds
+        try:
+            part = run(dataclasses.replace(grid, seeds=batch))
+        except BaseException as error:
+            _complete(error, whole, done, until)
+            raise
+        done.append(seeds)
+        whole = _looked_at(_joined(whole, part), done, until)
+        settled, asked = until.settled(whole)
+        note(f"{settled} of {asked} comparisons settled with {seeds} seeds")
+        if settled == asked:
+            break
+    assert whole is not None
+    return whole
+
+
+def _joined(whole: Table | None, part: Table) -> Table:
+    if whole is None:
+        return part
+    # The batches before have a setting that this one cannot have yet.
+    plain = {name: value for name, value in whole.settings.items() if name != "looks"}
+    return results.concat([dataclasses.replace(whole, settings=plain), part])
+
+
+def _looked_at(table: Table, looks: list[int], until: Settle) -> Table:
+    """The table with a note of the looks."""
+    asked: dict[str, Any] = {"metric": until.metric, "baseline": until.baseline,
+                             "across": until.across, "margin": until.margin}  # fmt: skip
+    made = {"seeds": list(looks), "most": until.most_seeds, **asked}
+    return dataclasses.replace(table, settings={**table.settings, "looks": made})
+
+
+def _complete(error: BaseException, whole: Table | None, looks: list[int], until: Settle) -> None:
+    """Gives an exception the runs of earlier batches, too."""
+    if whole is None:
+        return
+    part = getattr(error, "table", None)
+    table = whole if part is None else _looked_at(_joined(whole, part), looks, until)
+    vars(error)["table"] = table
+    error.add_note(f"with the batches before, the exception's .table has {len(table)} runs")

@@ -1,0 +1,174 @@
+"""Sweeps that add seeds until they are settled: no more false alarms, and fewer seeds."""
+
+import numpy as np
+import pytest
+
+import jinit
+from jinit.cli import main
+from jinit.results import Table
+from jinit.results._looks import planned_looks
+from jinit.stats._signed_rank import signed_rank_tails
+from jinit.stats._tests import two_sided
+from jinit.sweep import Settle, SweepInterrupted, run_until_settled
+
+NAMES = np.array(["base", *(f"arm {number}" for number in range(11))], object)
+FIRST, MOST = 16, 256
+LOOKS = planned_looks(FIRST, MOST)
+GRID = {"dataset": "xor", "initializer": ("zeros", "he_normal"), "depth": 1, "width": 4,
+        "evaluations": 2}  # fmt: skip
+
+
+def synthetic(values):
+    """Runs a batch of a sweep whose metrics are made up: ``(arms, most seeds)``."""
+
+    def run(grid):
+        seeds = np.array(grid.seed_values)
+        columns = {
+            "initializer": np.repeat(NAMES[: len(values)], len(seeds)),
+            "seed": np.tile(seeds, len(values)),
+            "test_accuracy": values[:, seeds].ravel(),
+            "diverged": np.zeros(len(values) * len(seeds), bool),
+        }
+        return Table(columns, ("initializer", "seed"), {}, np.array([]), {"seconds": 1.0})
+
+    return run
+
+
+def settled(values, **question):
+    """The table and the verdicts of a sweep that stops when it is settled."""
+    table = run_until_settled(
+        jinit.Grid(seeds=FIRST, initializer=("zeros", "ones")),
+        Settle(most_seeds=MOST, baseline="base", **question),
+        run=synthetic(values),
+    )
+    margin = question.get("margin", 0.0)
+    return table, [item.verdict for item in jinit.compare(table, baseline="base", margin=margin)]
+
+
+def test_looks_double_and_share_the_whole_error():
+    from jinit.results._looks import looks_of
+
+    table = Table({"seed": np.arange(4)}, ("seed",), {}, np.array([]),
+                  {"looks": {"seeds": list(LOOKS), "most": MOST}})  # fmt: skip
+    assert LOOKS == (16, 32, 64, 128, 256)
+    assert sum(look.share for look in looks_of(table)) == 1
+    assert [look.share for look in looks_of(table)] == [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+
+
+def false_alarms(sweeps, seed):
+    """Sweeps of twelve equal arms in which an arm wins or loses."""
+    rng, alarms = np.random.default_rng(seed), 0
+    shares = np.diff([0, *LOOKS]) / MOST
+    for _ in range(sweeps):
+        base = rng.normal(size=MOST)
+        gaps = rng.normal(size=(11, MOST))
+        # Holm's first step decides whether anything is settled; the rest needs no time.
+        smallest = min(
+            two_sided(signed_rank_tails(row[:n])) / share
+            for row in gaps
+            for n, share in zip(LOOKS, shares, strict=True)
+        )
+        if 11 * smallest < 0.05:
+            alarms += set(settled(np.vstack([base, base + gaps]))[1]) != {"not settled"}
+    return alarms
+
+
+@pytest.mark.full
+def test_sweeps_of_equal_arms_are_rarely_settled_at_any_look():
+    # 5 % of 200 is 10, three standard errors above is 19.
+    assert false_alarms(200, seed=1) <= 19
+
+
+def test_an_effect_that_looks_large_once_is_not_enough():
+    """At the first look p = .013: enough for a sweep of 16 seeds, not for the first of 5 looks."""
+    rng = np.random.default_rng(0)
+    base, gaps = rng.normal(size=MOST), rng.normal(size=MOST)
+    gaps[:FIRST] = np.abs(gaps[:FIRST]) + 0.1
+    gaps[:6] = -np.linspace(0.04, 0.09, 6)
+    values = np.vstack([base, base + gaps])
+    alone = synthetic(values)(jinit.Grid(seeds=FIRST))
+    found = jinit.compare(alone, baseline="base")[0]
+    assert found.verdict == "wins"
+    assert 0.05 / 16 < found.p_value < 0.05
+    table, verdicts = settled(np.vstack([base, base + gaps]))
+    assert table.settings["looks"]["seeds"] == list(LOOKS)
+    assert verdicts == ["not settled"]
+
+
+def test_what_is_settled_once_stays_settled():
+    rng = np.random.default_rng(0)
+    base, other, gaps = rng.normal(size=(3, MOST))
+    gaps[:FIRST] = 3 + 0.1 * gaps[:FIRST]
+    values = np.vstack([base, base + gaps, base + other])
+    table, verdicts = settled(values)
+    assert table.settings["looks"]["seeds"] == list(LOOKS)
+    assert verdicts == ["wins", "not settled"]
+    # With all seeds at once nothing is seen of this difference.
+    whole = jinit.compare(synthetic(values)(jinit.Grid(seeds=MOST)), baseline="base")
+    assert whole[0].p_value > 0.0005
+
+
+def test_large_effects_need_few_seeds_and_small_ones_the_rest():
+    rng = np.random.default_rng(1)
+    base, noise = rng.normal(size=MOST), rng.normal(size=(3, MOST))
+    large, verdicts = settled(np.vstack([base, base + noise + 3]))
+    assert large.settings["looks"]["seeds"] == [16]
+    assert set(verdicts) == {"wins"}
+    small, verdicts = settled(np.vstack([base, base + noise - 0.5]))
+    assert 32 <= small.settings["looks"]["seeds"][-1] <= 256
+    assert set(verdicts) == {"loses"}
+    equal, verdicts = settled(np.vstack([base, base + 0.1 * noise]), margin=0.5)
+    assert equal.settings["looks"]["seeds"] == [16]
+    assert set(verdicts) == {"equivalent"}
+
+
+def test_a_sweep_that_adds_seeds_has_the_runs_of_one_that_had_them_all():
+    said = []
+    grid = jinit.Grid(**GRID, steps=4, seeds=4)
+    table = run_until_settled(grid, Settle(most_seeds=10), note=said.append)
+    assert said == [f"0 of 1 comparisons settled with {seeds} seeds" for seeds in (4, 8, 10)]
+    whole = jinit.run(jinit.Grid(**GRID, steps=4, seeds=10))
+
+    def order(found):
+        return np.lexsort((found["seed"], found["initializer"].astype(str)))
+
+    for name in whole.columns:
+        np.testing.assert_array_equal(table[name][order(table)], whole[name][order(whole)])
+    assert table.settings["grid"]["seeds"] == list(range(10))
+
+
+def test_an_interruption_keeps_the_batches_before():
+    values = np.random.default_rng(0).normal(size=(2, MOST))
+
+    def run(grid):
+        if len(grid.seed_values) > FIRST:
+            raise SweepInterrupted(synthetic(values[:, :40])(jinit.Grid(seeds=(32, 33))), 64)
+        return synthetic(values)(grid)
+
+    with pytest.raises(SweepInterrupted) as caught:
+        run_until_settled(jinit.Grid(seeds=FIRST, initializer=("zeros", "ones")),
+                          Settle(most_seeds=MOST), run=run)  # fmt: skip
+    assert len(caught.value.table) == 2 * (16 + 16 + 2)
+    assert caught.value.table.settings["looks"]["seeds"] == [16, 32]
+
+
+@pytest.mark.parametrize(
+    ("grid", "settle", "match"),
+    [({"seeds": (3, 4)}, {}, "first batch"), ({"seeds": 64}, {"most_seeds": 32}, "at most 32"),
+     ({"initializer": "zeros"}, {}, "two arms"), ({}, {"most_seeds": 1}, "most_seeds"),
+     ({}, {"margin": -1.0}, "margin"), ({}, {"baseline": "ones"}, "baseline")],
+)  # fmt: skip
+def test_questions_that_cannot_be_settled_are_refused(grid, settle, match):
+    with pytest.raises(ValueError, match=match):
+        run_until_settled(jinit.Grid(**{**GRID, "steps": 2, "seeds": 4, **grid}), Settle(**settle))
+
+
+@pytest.mark.slow
+def test_the_command_line_adds_seeds(capsys):
+    flags = ["--dataset", "xor", "--initializer", "zeros", "he_normal", "--depth", "1", "--width",
+             "16", "--steps", "60", "--evaluations", "2"]  # fmt: skip
+    assert main(["sweep", *flags, "--seeds", "8", "--until-settled", "--most-seeds", "64"]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 1 comparisons settled with" in printed.err
+    assert "wins" in printed.out
+    assert main(["sweep", *flags, "--seeds", "128", "--until-settled", "--most-seeds", "64"]) == 2
