@@ -2,7 +2,7 @@
 
 A sweep that adds seeds until something is significant finds something in the end. Here the error of
 5 % is spent over the looks: a look at n seeds of at most N, after one at m, gets the share
-(n − m) / N, which is the spending function α t of Kim & DeMets 1987. With p_k the p-value of a
+(n² − m²) / N², which is the spending function α t² of Kim & DeMets 1987. With p_k the p-value of a
 comparison at look k,
 
     p = min over k of p_k / share_k
@@ -61,8 +61,8 @@ def looks_of(table: Table) -> list[Look]:
     if not made:
         return [Look(None, 1.0)]
     counts = [int(count) for count in made["seeds"]]
-    steps = np.diff([0, *counts]).tolist()
-    return [Look(n, step / made["most"]) for n, step in zip(counts, steps, strict=True)]
+    spent = (np.array([0, *counts]) / made["most"]) ** 2
+    return [Look(n, share) for n, share in zip(counts, np.diff(spent).tolist(), strict=True)]
 
 
 def rows_at(table: Table, look: Look) -> Table:
@@ -79,7 +79,7 @@ def decisive(results: Sequence[Paired], looks: Sequence[Look]) -> Paired:
       results: one per look.
       looks: the looks.
 
-    Reference: Kim & DeMets 1987 (α t); Holm 1979 over comparisons is up to the caller.
+    Reference: Kim & DeMets 1987 (α t²). Holm's correction over comparisons comes after.
     """
     scaled = [
         replace(

@@ -72,7 +72,7 @@ def run_until_settled(
     """Trains batches of seeds until every comparison is settled; each batch doubles the seeds.
 
     The family-wise error stays 5 % over all looks at the table: a look at n seeds of at most N,
-    after one at m, may spend the share (n − m) / N of the error, so that p = min_k p_k / share_k.
+    after one at m, may spend the share (n² − m²) / N², so that p = min_k p_k / share_k.
 
     Args:
       grid: the sweep; its number of seeds is that of the first batch.
@@ -90,7 +90,7 @@ def run_until_settled(
       TypeError: ``settle`` is no :class:`Settle`.
       Exception: as :func:`jinit.run`; the attribute ``table`` has the runs of all batches.
 
-    Reference: Kim & DeMets 1987 (the spending function α t); Lan & DeMets 1983.
+    Reference: Kim & DeMets 1987 (the spending function α t²); Lan & DeMets 1983.
 
     >>> grid = Grid(dataset="xor", initializer=("zeros", "he_normal"), steps=60, seeds=16)
     >>> table = run_until_settled(grid, Settle(baseline="zeros", most_seeds=64))

@@ -51,14 +51,15 @@ def test_looks_double_and_share_the_whole_error():
     table = Table({"seed": np.arange(4)}, ("seed",), {}, np.array([]),
                   {"looks": {"seeds": list(LOOKS), "most": MOST}})  # fmt: skip
     assert LOOKS == (16, 32, 64, 128, 256)
-    assert sum(look.share for look in looks_of(table)) == 1
-    assert [look.share for look in looks_of(table)] == [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
+    shares = [look.share for look in looks_of(table)]
+    assert sum(shares) == 1
+    assert shares == [1 / 256, 3 / 256, 12 / 256, 48 / 256, 192 / 256]
 
 
 def false_alarms(sweeps, seed):
     """Sweeps of twelve equal arms in which an arm wins or loses."""
     rng, alarms = np.random.default_rng(seed), 0
-    shares = np.diff([0, *LOOKS]) / MOST
+    shares = np.diff(np.square([0, *LOOKS])) / MOST**2
     for _ in range(sweeps):
         base = rng.normal(size=MOST)
         gaps = rng.normal(size=(11, MOST))
