@@ -59,6 +59,7 @@ ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.p
 MACHINE, UNTIL = "tests/engine/test_machine.py", "tests/sweep/test_until_settled.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
+OWN_ARMS = "tests/sweep/test_own_arms.py"
 SWITCHES = "tests/test_switches.py"
 SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
 OBJECTIVES = "tests/sweep/test_objectives.py"
@@ -360,6 +361,11 @@ MUTANTS = [
     M("settings: the shape of data is no part of the fingerprint", "sweep/_settings.py", 'digest.update(f"{array.shape}{array.dtype.str}".encode())', "pass", f"{SETTINGS}::test_a_fingerprint_changes_with_every_change_of_the_data"),
     M("concat: settings are not compared", "results/_concat.py", "    if differences:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
     M("concat: a run twice", "results/_concat.py", "    if count > 1:", "    if False:", f"{FILES}::test_tables_of_other_sweeps_are_refused"),
+    M("own arms: biases are drawn", "sweep/_assigned.py", "rules(drawn, OWN if kernel == OWN else bias)", "rules(drawn, bias)", f"{OWN_ARMS}::test_the_models_own_start_is_kept_with_its_biases"),
+    M("own arms: one key for all seeds", "sweep/_assigned.py", 'run_key(lane["seed"], self.purpose)', "run_key(0, self.purpose)", f"{OWN_ARMS}::test_a_function_of_the_key_gets_the_key_of_the_run"),
+    M("own arms: NaN", "sweep/_weights.py", "        if missing:", "        if False:", f"{OWN_ARMS}::test_nan_among_drawn_weights_is_an_error"),
+    M("twins are counted twice", "sweep/_twins.py", "defaults | arguments", "arguments", f"{OWN_ARMS}::test_arms_that_mean_nothing_new_are_refused"),
+    M("command line: entry points are not called", "cli/_plugins.py", "            if callable(registers):", "            if False:", f"{CLI}::test_installed_packages_register_by_an_entry_point"),
     M("concat: arms without pairs", "results/_concat.py", "if arm not in shared and not seeds & theirs:", "if False:", f"{FILES}::test_arms_of_two_tables_share_seeds"),
     M("compare command: nothing is tuned", "cli/_compare.py", "tune=tuple(question.tune),", "tune=(),", f"{CLI}::test_written_tables_are_joined_and_compared"),
     M("compare command: the margin is lost", "cli/_compare.py", "        margin=question.margin,\n        tune", "        tune", f"{CLI}::test_written_tables_are_joined_and_compared"),

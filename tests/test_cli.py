@@ -167,6 +167,65 @@ def test_a_sweep_tunes_its_arms(capsys):
     assert "learning_rate 1.0" in printed
 
 
+OWN = """
+import jax
+import jinit
+
+def own_draw(scale=0.5):
+    return lambda key, shape, dtype=None: scale * jax.random.normal(key, shape, dtype)
+
+def register():
+    jinit.initializers.register({name!r}, own_draw)
+
+if __name__ != "with_entry_point":
+    register()
+"""
+
+
+def test_a_module_makes_its_initializers_known(tmp_path, monkeypatch, capsys):
+    registry = jinit.initializers._registry._REGISTRY
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_module.py").write_text(OWN.format(name="from_module"))
+    (tmp_path / "own_file.py").write_text(OWN.format(name="from_file"))
+    plan = ["plan", *SWEEP[1:5], "--json", "--initializer", "normal"]
+    try:
+        assert main([*plan, "from_module(0.1)", "--import", "own_module"]) == 0
+        assert json.loads(capsys.readouterr().out)["runs"] == 64
+        assert main(["--import=own_file.py", *plan, "from_file"]) == 0
+        assert {"from_module", "from_file"} <= set(registry.names())
+    finally:
+        for name in ("from_module", "from_file"):
+            if name in registry:
+                registry.remove(name)
+    for arguments, words in (
+        (["--import", "no_such_module"], "a module that Python finds"),
+        (["--import", "no_such.py"], "an existing file"),
+        (["--import"], "a module or a file"),
+    ):
+        assert main([*plan, *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_installed_packages_register_by_an_entry_point(tmp_path, monkeypatch, capsys):
+    registry = jinit.initializers._registry._REGISTRY
+    (tmp_path / "with_entry_point.py").write_text(OWN.format(name="from_package"))
+    info = tmp_path / "with_entry_point-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: with-entry-point\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[jinit]\nown = with_entry_point:register\nbroken = with_entry_point:nothing\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        arguments = ["plan", *SWEEP[1:5], "--json", "--initializer", "from_package", "normal"]
+        assert main(arguments) == 0
+        assert "entry point 'broken'" in capsys.readouterr().err
+    finally:
+        if "from_package" in registry:
+            registry.remove("from_package")
+
+
 def test_plan_runs_nothing(capsys):
     assert main(["plan", *SWEEP[1:], "--depth", "1", "2"]) == 0
     assert "12 runs in 2 training programs" in capsys.readouterr().out

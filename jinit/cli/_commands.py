@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from jinit import errors
 from jinit.cli._compare import compare
 from jinit.cli._doctor import doctor
 from jinit.cli._networks import phase, predict, probe, recommend
+from jinit.cli._plugins import HELP, load, taken
 from jinit.cli._stores import export, list_sweeps, merge, remove, show, verify
 from jinit.cli._sweeps import plan, sweep
 from jinit.cli._weights import audit, describe, list_initializers
@@ -46,11 +48,17 @@ _DESCRIPTION = (
 
 def answer(arguments: Sequence[str]) -> int:
     """Runs the command that the arguments name and returns its exit code."""
+    arguments, modules = taken(arguments)
+    if not {"-h", "--help"} & set(arguments):  # help loads nothing
+        load(modules)
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if arguments and arguments[0] in _COMMANDS:
         # Parsed alone, so that a mistyped option is compared with the options of this command.
         name, *rest = arguments
-        return int(tyro.cli(_COMMANDS[name], prog=f"jinit {name}", args=rest, config=config))
+        command = _COMMANDS[name]
+        described = f"{inspect.getdoc(command)}\n\n{HELP}"
+        prog = f"jinit {name}"
+        return int(tyro.cli(command, prog=prog, description=described, args=rest, config=config))
     found = tyro.extras.subcommand_cli_from_dict(
         _COMMANDS, prog="jinit", description=_DESCRIPTION, args=arguments, config=config
     )

@@ -86,7 +86,10 @@ def describe(spec: str | NamedInitializer, shape: Shape, *, seed: int = 0) -> De
     initializer = _registry.get(spec)
     if not isinstance(initializer, NamedInitializer):
         raise errors.wrong_type(
-            "initializer", spec, "a registered initializer", "register it first"
+            "initializer",
+            spec,
+            "an initializer with a law",
+            "register a factory that returns one, such as lambda: initializers.normal(0.1)",
         )
     errors.check_seed(seed, limit=errors.SEED_LIMIT)
     shape = check_shape(shape)

@@ -6,7 +6,10 @@ A new initializer is a factory and one row; the tests in ``tests/initializers`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import _specs, errors
 from jinit._registry import Registry
@@ -38,9 +41,9 @@ from jinit.initializers._scaling import (
 )
 from jinit.initializers._sparse import randomized_asymmetric, sparse
 from jinit.initializers._structured import delta_orthogonal, dirac, hadamard, looks_linear
-from jinit.typing import Initializer, Shape
+from jinit.typing import Array, DType, Initializer, Key, Shape
 
-Factory = Callable[..., NamedInitializer]
+Factory = Callable[..., Initializer]
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,34 @@ _REGISTRY: Registry[Row] = Registry(
 )
 
 
+@dataclass(frozen=True)
+class _Registered:
+    """A function that a registered factory returned; it prints and compares by its spec."""
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...]
+    factory: Factory
+    function: Initializer = field(compare=False)
+
+    @property
+    def __name__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return _specs.write(self.name, self.arguments)
+
+    def __call__(
+        self,
+        key: Key,
+        shape: Shape,
+        dtype: DType = None,
+        out_sharding: NamedSharding | PartitionSpec | None = None,
+    ) -> Array:
+        if out_sharding is None:
+            return self.function(key, shape, dtype)
+        return self.function(key, shape, dtype, out_sharding)
+
+
 def get(initializer: str | Initializer) -> Initializer:
     """The initializer for a spec string; an initializer is returned unchanged.
 
@@ -173,12 +204,15 @@ def get(initializer: str | Initializer) -> Initializer:
     # Nested: an argument may be a spec string itself, as in scaled_for(leaky_relu(0.2)).
     spec = _specs.parse(initializer, "initializer", nested=True)
     entry = row(spec.name)
-    result = entry.factory(**_specs.bind(spec, entry.factory, "initializer", entry.example))
+    arguments = _specs.bind(spec, entry.factory, "initializer", entry.example)
+    result = entry.factory(**arguments)
     if not callable(result):
         raise errors.wrong_type(
             f"factory of {spec.name!r}", result, "init(key, shape, dtype)", "return an initializer"
         )
-    return result
+    if isinstance(result, NamedInitializer | Parts):
+        return result
+    return _Registered(entry.name, tuple(arguments.items()), entry.factory, result)
 
 
 def parts(initializers: Sequence[str | Initializer], along: str = "layers") -> Parts:
@@ -230,6 +264,11 @@ def row(name: str) -> Row:
     return _REGISTRY.get(name)
 
 
+def is_name(text: str) -> bool:
+    """Whether a text is the name or an alias of an initializer."""
+    return text in _REGISTRY
+
+
 def names() -> tuple[str, ...]:
     """All canonical names, in the order of registration.
 
@@ -252,10 +291,13 @@ def register(
 ) -> None:
     """Adds an initializer to this process; registering the same one again changes nothing.
 
+    The command line knows the name if it imports the module that registers it: ``jinit sweep
+    --import mine``, or an installed package with an entry point in the group ``jinit``.
+
     Args:
       name: an identifier that is not yet taken.
-      factory: a function that returns an initializer; its parameters become the arguments of the
-        spec string.
+      factory: a function that returns an initializer, which may be a plain function
+        ``(key, shape, dtype) -> array``; its parameters become the arguments of the spec string.
       formula: the law of one entry, printed by :func:`describe`.
       reference: author, year and equation, printed by :func:`describe`.
       aliases: alternative spellings of the name.

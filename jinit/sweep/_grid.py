@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
+from jinit.sweep._arms import OwnArms, arm, bias_arm, check_whole, expanded
 from jinit.sweep._loss_axis import checked_metrics, loss_axis
 from jinit.sweep._names import listed
+from jinit.sweep._twins import check_twins
 from jinit.sweep._values import (
     AxisValue,
     canonical,
@@ -61,9 +63,11 @@ class Grid:
     Attributes:
       dataset: names of :mod:`jinit.data`; default ``"digits"``.
       initializer: initializers of the kernels: names, spec strings or callables of
-        :mod:`jinit.initializers`, or calibrations of :mod:`jinit.calibrate`; default
-        ``"glorot_uniform"``.
-      bias_initializer: initializers of the biases; default ``"zeros"``.
+        :mod:`jinit.initializers`, calibrations of :mod:`jinit.calibrate`, your own functions
+        ``(key, shape, dtype) -> array``, or ``{"name": function}`` for a name of your own. Two
+        arms set all leaves, biases too: ``"own"`` keeps the model's own start, a function
+        ``key -> params`` returns all parameters. Default ``"glorot_uniform"``.
+      bias_initializer: initializers of the biases, or ``"own"``; default ``"zeros"``.
       activation: names, spec strings or callables of :mod:`jinit.activations`; default ``"relu"``.
       depth: hidden layers, 0 to 1,000; 0 is a linear model; default 2.
       width: units per hidden layer, 1 to 65,536; default 64.
@@ -113,11 +117,13 @@ class Grid:
     """
 
     dataset: Axis[str] = _field("digits", f"data sets: {listed('dataset')}")
-    initializer: Axis[str | Initializer] = _field(
+    initializer: Axis[str | Initializer | OwnArms] = _field(
         "glorot_uniform",
         "initializers of the kernels, by name or spec string; `jinit initializers` lists them",
     )
-    bias_initializer: Axis[str | Initializer] = _field("zeros", "initializers of the biases")
+    bias_initializer: Axis[str | Initializer | OwnArms] = _field(
+        "zeros", "initializers of the biases"
+    )
     activation: Axis[str | Callable[[Array], Array]] = _field(
         "relu", f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
     )
@@ -273,19 +279,19 @@ class Grid:
 
     def _check_names(self) -> None:
         # Imported here, because the command-line parser reads this module and must not load JAX.
-        from jinit import activations, data, initializers
-        from jinit.calibrate._registry import resolve
+        from jinit import activations, data
         from jinit.clipping import _rules as clip_rules
         from jinit.train import losses, optimizers, schedules
 
         getters: dict[str, Callable[[Any], Any]] = {
-            "initializer": resolve,
-            "bias_initializer": initializers.get,
+            "initializer": arm,
+            "bias_initializer": bias_arm,
             "activation": activations.get,
             "schedule": schedules.get,
         }
         for name, get in getters.items():
-            self._set_axis(name, canonical(getattr(self, name), get))
+            self._set_axis(name, canonical(expanded(name, getattr(self, name)), get))
+            check_twins(name, self.values(name), self.labels(name))
         for clip in self.values("clip"):
             if clip is not None:
                 clip_rules.parse(clip)
@@ -328,6 +334,7 @@ class Grid:
 
         numbers = {name: self.values(name) for name in ("momentum", "weight_decay")}
         check_effects(self.values("optimizer"), numbers, self.weight_decay_on)
+        check_whole(self.values("initializer"), self.values("bias_initializer"))
         errors.check_bool("residual", self.residual)
         if self.residual and max(self.values("depth")) < 2:
             raise errors.refusal(

@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit.calibrate._registry import split
 from jinit.engine._program import Program
+from jinit.sweep._arms import Arm, Whole, content
+from jinit.sweep._assigned import WholeWeights, assigned
 from jinit.sweep._calibrated import CalibratedWeights
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import LANE_NUMBERS, lane_shapes
 from jinit.sweep._own import OwnStart
 from jinit.sweep._plan import PlannedProgram
-from jinit.sweep._rules import InitializerLike, assignments
 from jinit.sweep._weights import Weights
 from jinit.train import schedules
 from jinit.typing import PyTree
@@ -125,12 +125,14 @@ class NetworkLanes:
 
 
 def _weights(
-    program: PlannedProgram, pair: tuple[InitializerLike, InitializerLike], purpose: str
-) -> Weights | CalibratedWeights:
+    program: PlannedProgram, pair: tuple[Arm, Arm], purpose: str
+) -> Weights | CalibratedWeights | WholeWeights:
     """The weights of one (kernel, bias) pair, calibrated if the kernel's spec asks for it."""
-    kernel, calibration = split(pair[0])
-    assigned = assignments(program.leaves, program.rules(kernel, pair[1]))
-    weights = Weights(program.shapes, assigned, purpose)
+    whole = content(pair[0])
+    if isinstance(whole, Whole):
+        return WholeWeights(program.leaves, whole, purpose)
+    drawn, calibration = assigned(program.leaves, program.rules, pair)
+    weights = Weights(program.shapes, drawn, purpose)
     if calibration is None:
         return weights
     network = program.network

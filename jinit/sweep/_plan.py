@@ -17,7 +17,6 @@ from jinit import data as datasets
 from jinit import errors
 from jinit._specs import label
 from jinit._switches import own_switches
-from jinit.calibrate._registry import split
 from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
@@ -25,11 +24,12 @@ from jinit.frameworks import Layers
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks, _objectives, _optimized
+from jinit.sweep._assigned import assigned
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._rules import ModelLeaves, RulesFor, assignments, rules_for, scaled_by_gain
+from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
 from jinit.train import StatefulApply, losses, optimizers
@@ -100,7 +100,7 @@ class PlannedProgram:
         """
         axes = (self.numbers["initializer"], self.numbers["bias_initializer"])
         kernel, bias = list(itertools.product(*axes))[pair]
-        return assignments(self.leaves, self.rules(split(kernel)[0], bias))
+        return assigned(self.leaves, self.rules, (kernel, bias))[0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -286,8 +286,7 @@ def _program(
     _optimized.check_own(network, numbers, shapes)
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
-        drawn, calibration = split(kernel)
-        assignments(leaves, rules(drawn, bias))
+        _, calibration = assigned(leaves, rules, (kernel, bias))
         # Tracing takes a second, so only the first program of one model is checked.
         if calibration is not None and (position == 0 or sources.models.named):
             _calibrated.check(calibration, model, shapes, dataset, loss)

@@ -22,6 +22,7 @@ from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._norms import NORM
 from jinit.parameters._patterns import leaf_name, matches
 from jinit.parameters._rules import KEEP
+from jinit.sweep._arms import OWN
 from jinit.sweep._grid import Grid
 from jinit.sweep._roles import escaped, roles_of, with_roles
 from jinit.typing import Array, Initializer, PyTree
@@ -159,7 +160,10 @@ def rules_for(
     initializer: InitializerLike,
     bias_initializer: InitializerLike,
 ) -> dict[str, InitializerLike]:
-    """All rules of one arm: the user's or the defaults, roles filled in, other leaves kept."""
+    """All rules of one arm: the user's or the defaults, roles filled in, other leaves kept.
+
+    The arm ``"own"`` keeps what it would draw.
+    """
     if rules is None and leaves.given is None:
         chosen = default_rules(leaves, initializer, bias_initializer)
     else:
@@ -171,6 +175,7 @@ def rules_for(
             and not any(matches(pattern, leaf.path) for pattern in named)
             and not _follows_a_draw(leaf, named)
         }
+    chosen = {p: KEEP if _is_own(rule) else rule for p, rule in chosen.items()}
     paths = [leaf.path for leaf in leaves.leaves]
     return with_roles(chosen, paths, lambda: roles_of(leaves.model, leaves.x, str(initializer)))
 
@@ -180,6 +185,10 @@ def _follows_a_draw(leaf: TreeLeaf, rules: Mapping[str, InitializerLike]) -> boo
     if leaf.layout is None or leaf.layout.kind != "norm":
         return False
     return any(matches(p, leaf.layout.of) for p, rule in rules.items() if rule != KEEP)
+
+
+def _is_own(rule: InitializerLike) -> bool:
+    return isinstance(rule, str) and rule == OWN
 
 
 def assignments(leaves: ModelLeaves, rules: Mapping[str, InitializerLike]) -> list[Assignment]:

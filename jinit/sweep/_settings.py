@@ -16,6 +16,7 @@ from jinit.data import Dataset
 from jinit.engine import _environment
 from jinit.frameworks import Layers
 from jinit.models import Model
+from jinit.sweep._assigned import drawn_by
 from jinit.sweep._grid import MODEL_AXES, Grid
 from jinit.sweep._grid import settings as grid_settings
 from jinit.sweep._models import OPTIONS, ModelArms
@@ -157,6 +158,6 @@ def _model(model: Model, shapes: PyTree) -> dict[str, Any]:
 def _rules(grid: Grid, rules: RulesFor) -> dict[str, str]:
     """Pattern → initializer, for the first pair of the grid."""
     given: Mapping[str, Any] = rules(
-        grid.values("initializer")[0], grid.values("bias_initializer")[0]
+        *drawn_by((grid.values("initializer")[0], grid.values("bias_initializer")[0]))
     )
     return {str(pattern): _specs.label(rule) for pattern, rule in given.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jinit import frameworks
+from jinit import errors, frameworks
+from jinit._specs import label
 from jinit.engine._program import Program, cached
+from jinit.initializers import NamedInitializer
 from jinit.initializers._base import checked_draw
 from jinit.parameters import Assignment
 from jinit.parameters._keys import equal_draws, fold_words, path_words
@@ -117,6 +120,8 @@ class Weights:
         for draw, positions in self._groups.items():
             flat = keys[:, positions].reshape(-1, 2)
             drawn = in_batches(self._programs[draw], {"key": flat}, (), device)
+            if not isinstance(draw.initializer, NamedInitializer):
+                check_drawn(f"value of initializer {label(draw.initializer)}", drawn)
             drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
                 leaves[position] = drawn[:, place]
@@ -153,6 +158,29 @@ class _DrawLeaf:
         if self.layout is None:
             return checked_draw(self.initializer, key, self.shape, np.dtype(self.dtype))
         return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
+
+
+def check_drawn(what: str, values: np.ndarray) -> None:
+    """Refuses NaN among what a function of the user drew: inside a program nothing sees them.
+
+    Args:
+      what: the value, for messages.
+      values: ``(draws, …)``; a warning says that all draws are alike, and not a constant.
+
+    >>> check_drawn("value of initializer f", np.zeros(3))
+    """
+    if np.issubdtype(values.dtype, np.inexact) or values.dtype.kind == "V":
+        missing = int(np.isnan(values).sum())
+        if missing:
+            got = f"{missing} NaN of {values.size}"
+            raise errors.ValueRefusal(what, got, "no NaN", "return a number for every entry")
+    if len(values) > 1 and (values == values[:1]).all() and (values != values.flat[0]).any():
+        warnings.warn(
+            f"{what}: all seeds get the same weights; if the function draws at random, it must"
+            " draw with the key that it gets",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def in_batches(
