@@ -43,7 +43,7 @@ PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 OWN, ARMS = "tests/sweep/test_own_models.py", "tests/sweep/test_model_arms.py"
-START = "tests/sweep/test_start.py"
+START, STATES = "tests/sweep/test_start.py", "tests/sweep/test_calibrated_models.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
 LEAVES, PASTED = "tests/auditing/test_leaves.py", "tests/auditing/test_fixes.py"
@@ -398,6 +398,9 @@ MUTANTS = [
     M("start: the gain scales the body", "sweep/_rules.py", "if assigned[i].initializer is not None)", ")", f"{START}::test_the_gain_multiplies_drawn_kernels_only"),
     M("start: the old norm of a drawn kernel", "sweep/_rules.py", "and not _follows_a_draw(leaf, named)", "", f"{START}::test_the_norm_of_a_drawn_kernel_follows_the_draw"),
     M("start: the model's own state", "sweep/_own.py", "            if self._given.state is not None:", "            if False:", f"{START}::test_named_leaves_are_drawn_and_all_others_are_the_given_ones"),
+    M("calibrated models: scales of norms are kernels", "frameworks/_haiku.py", "    owners = owners_of(params, CONVENTIONS.vectors)\n    train", "    owners = owners_of(params)\n    train", f"{STATES}::test_the_opened_model_is_the_training_step"),
+    M("calibrated models: dropout is another draw", "sweep/_calibrated.py", "jax.random.fold_in(key, 0)", "jax.random.fold_in(key, 1)", f"{STATES}::test_calibrated_layers_have_variance_1_in_training"),
+    M("calibrated models: examples share their keys", "frameworks/_equinox_functions.py", "return jax.random.split(key, len(x)), 0", "return jax.random.split(key, 1)[jnp.zeros(len(x), int)], 0", "tests/sweep/test_own_models.py::test_a_lane_is_the_frameworks_own_training_loop"),
     M("sweep: last layers are hidden", "sweep/_roles.py", '"last" if path in found.last else ""', '""', f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("sweep: a layer on another is first", "sweep/_roles.py", "all(reached[n] == {n} for n in names)", "any(n in reached[n] for n in names)", f"{OWN}::test_first_and_last_layers_get_their_own_law"),
     M("step: one noise for all steps", "train/_step.py", "key = None if state.key is None else jax.random.fold_in(state.key, state.step)", "key = state.key", f"{OWN}::test_functions_with_state_are_a_model"),

@@ -24,9 +24,9 @@ from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layers
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Opened, Taps
-from jinit.models import MLP
+from jinit.models import MLP, Model
 from jinit.models._mlp import tapped_apply
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,39 @@ def capture(
         return Captured(apply, shapes, _mlp_layers(model))
     framework = _table.find(model)
     opening = _open(model, framework, x, params, keywords or {})
+    return _captured(opening, framework, x)
+
+
+def capture_in_training(model: Model, state: PyTree, x: Array, key: Key) -> Captured:
+    """Opens a model with state, noise or two modes as it runs in a training step.
+
+    Args:
+      model: from :func:`jinit.frameworks.as_model`, with a ``StatefulApply``.
+      state: the state of the model, such as running statistics; () if there is none.
+      x: an example batch ``(batch, …)``.
+      key: of the noise, the same in every call.
+
+    Raises:
+      TypeError: functions of the user, or a model whose layers cannot be tapped.
+    """
+    framework = _table.find(model.source)
+    if framework is None or framework.open_in_training is None:
+        raise errors.wrong_type(
+            "model",
+            f"functions ({model.name})" if framework is None else f"a {framework.name} model",
+            f"a model of {_table.listed(opened=True)}, whose layers can be tapped",
+            "pass the module itself",
+        )
+    return _captured(framework.open_in_training(model, state, x, key), framework, x)
+
+
+def _captured(opening: Opening, framework: Framework | None, x: Array) -> Captured:
+    """Finds the layers of an opened model."""
     host = framework.host if framework else "flax"
     opened = _taps.plain(opening.apply)
-    if not opening.batched:
+    if opening.over is not None:
+        opened = opening.over(opened)
+    elif not opening.batched:
         opened = jax.vmap(opened, in_axes=(None, 0, 0))
     if framework is None:
         _taps.check_taps(opened, opening.params, x)
@@ -147,7 +177,7 @@ def capture(
     unseen = tuple(
         path
         for path, leaf in by_path(shapes).items()
-        if len(leaf.shape) > 1 and path not in seen and not _is_bias(path, conventions)
+        if len(leaf.shape) > 1 and path not in seen and not _is_vector(path, leaf, conventions)
     )
     return Captured(opened, shapes, layers, unseen, host, opening.layouts)
 
@@ -247,6 +277,12 @@ def by_path(tree: PyTree) -> dict[str, Array]:
 
 def _is_bias(path: str, conventions: Conventions) -> bool:
     return path.rpartition("/")[2] in conventions.biases
+
+
+def _is_vector(path: str, leaf: Array, conventions: Conventions) -> bool:
+    """Whether a leaf is a bias, or a scale with axes of size 1 before its units."""
+    is_scale = path.rpartition("/")[2] in conventions.vectors and leaf.size == leaf.shape[-1]
+    return is_scale or _is_bias(path, conventions)
 
 
 def _mlp_layers(model: MLP) -> tuple[Layer, ...]:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,11 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._paths import KeyPath, path_of
-from jinit.frameworks._taps import Tap, owner_of, owners_of
+from jinit.frameworks._taps import Opened, Tap, Taps, owner_of, owners_of
 from jinit.initializers import NamedInitializer
 from jinit.models import Model
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.train import StatefulApply
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 if TYPE_CHECKING:
     import equinox as eqx
@@ -186,12 +187,53 @@ def open_layers(
     import equinox as eqx
 
     params, static = eqx.partition(model, eqx.is_inexact_array)
+    places = _places(params)
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
+        return _tapped(eqx.combine(params, static), places, tap)(x, **keywords)
+
+    return Opening(params, apply, batched=False, layouts=layers(model))
+
+
+def open_in_training(model: Model, state: PyTree, x: Array, key: Key) -> Opening:
+    """Taps each layer of a module with state, noise or modes, in training mode."""
+    import equinox as eqx
+
+    params = model.shapes(x)
+    places = _places(params)
+    call = cast(_equinox_functions._Call, cast(StatefulApply, model.apply).train)
+
+    def apply(params: PyTree, example: PyTree, tap: Tap) -> Array:
+        module = _tapped(eqx.combine(params, call.static.tree), places, tap)
+        return call.one(module, jax.tree.unflatten(call.tree, state), *example)[0]
+
+    def over(opened: Opened) -> Opened:
+        def batched(params: PyTree, x: Array, taps: Taps | None) -> tuple[Array, Taps]:
+            keys, axes = call.keys(key, x)
+
+            def one(x: Array, key: Key | None, taps: Taps | None) -> tuple[Array, Taps]:
+                return opened(params, cast(Array, (x, key)), taps)  # apply takes both
+
+            return jax.vmap(one, in_axes=(0, axes, 0), axis_name=call.axis_name)(x, keys, taps)
+
+        return batched
+
+    return Opening(params, apply, over=over)
+
+
+def _places(params: PyTree) -> dict[str, KeyPath]:
+    """Layer → its place in the tree, for the layers with a kernel."""
     owners = owners_of(params)
-    places = {
+    return {
         owner_of(path): path[:-1]
         for path, _ in jax.tree.leaves_with_path(params)
         if owner_of(path) in owners
     }
+
+
+def _tapped(model: ModelLike, places: Mapping[str, KeyPath], tap: Tap) -> ModelLike:
+    """A copy of the module whose layers pass their outputs through the tap."""
+    import equinox as eqx
 
     class Tapped(eqx.Module):
         """A layer whose output goes through the tap."""
@@ -205,14 +247,10 @@ def open_layers(
         def __getattr__(self, name: str) -> PyTree:
             return getattr(self.layer, name)
 
-    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
-        combined = eqx.combine(params, static)
-        for name, place in places.items():
-            wrapped = Tapped(_at(combined, place), functools.partial(tap, name))
-            combined = eqx.tree_at(functools.partial(_at, path=place), combined, wrapped)
-        return combined(x, **keywords)
-
-    return Opening(params, apply, batched=False, layouts=layers(model))
+    for name, place in places.items():
+        wrapped = Tapped(_at(model, place), functools.partial(tap, name))
+        model = eqx.tree_at(functools.partial(_at, path=place), model, wrapped)
+    return model
 
 
 def _at(node: PyTree, path: KeyPath) -> PyTree:
@@ -244,6 +282,7 @@ EQUINOX = Framework(
     layers=layers,
     functions=functions,
     open=open_layers,
+    open_in_training=open_in_training,
     defaults=defaults,
     classes=tuple(_LAYERS),
 )

@@ -112,26 +112,41 @@ class _Call:
         import equinox as eqx
 
         model = eqx.combine(params, self.static.tree)
-        keys = None if key is None or not self.takes_key else jax.random.split(key, len(x))
+        keys, axes = self.keys(key, x)
         # A new State each time: Equinox forbids a second use of one that has been updated.
         given = jax.tree.unflatten(self.tree, state)
 
         def one(x: Array, key: Key | None) -> tuple[Array, PyTree]:
-            keywords = dict(self.flags) | ({"key": key} if self.takes_key else {})
-            if self.takes_state:
-                return model(x, given, **keywords)
-            return model(x, **keywords), given
+            return self.one(model, given, x, key)
 
+        outputs, after = jax.vmap(
+            one, in_axes=(0, axes), out_axes=(0, None), axis_name=self.axis_name
+        )(x, keys)
+        return outputs, tuple(jax.tree.leaves(after))
+
+    @property
+    def axis_name(self) -> str | None:
+        """The name of the batch axis, by which BatchNorm sees other examples."""
         names = sorted(self.static.axis_names)
         if len(names) > 1:
             raise errors.refusal("axis names of BatchNorm", names, "one name", "use one axis_name")
-        outputs, after = jax.vmap(
-            one,
-            in_axes=(0, None if keys is None else 0),
-            out_axes=(0, None),
-            axis_name=names[0] if names else None,
-        )(x, keys)
-        return outputs, tuple(jax.tree.leaves(after))
+        return names[0] if names else None
+
+    def keys(self, key: Key | None, x: Array) -> tuple[Array | None, int | None]:
+        """A key for each example with its vmapped axis; None if the call takes none."""
+        if key is None or not self.takes_key:
+            return None, None
+        return jax.random.split(key, len(x)), 0
+
+    def one(
+        self, model: eqx.Module, state: PyTree, x: Array, key: Key | None
+    ) -> tuple[Array, PyTree]:
+        """The call of the module for one example."""
+        keywords = dict(self.flags) | ({"key": key} if self.takes_key else {})
+        if self.takes_state:
+            outputs, after = model(x, state, **keywords)  # type: ignore[operator]
+            return outputs, after
+        return model(x, **keywords), state  # type: ignore[operator]
 
 
 @dataclass(frozen=True)

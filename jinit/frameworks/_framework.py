@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout
-from jinit.frameworks._taps import PlainApply
+from jinit.frameworks._taps import Opened, PlainApply
 from jinit.initializers import NamedInitializer
 from jinit.models import Model
-from jinit.typing import ModelLike, PyTree
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
 """``preset(layout, leaf name, shape) -> (initializer, layout)``: the initializer of one leaf. The
@@ -27,6 +27,7 @@ class Opening:
       apply: ``apply(params, x, tap) -> outputs``, which calls ``z = tap(name, z)`` on the output of
         each layer with a kernel; the name is the path of the layer's parameters.
       batched: True if ``apply`` takes a batch ``(batch, …)``; False if it takes one example.
+      over: how the opened apply of one example becomes that of a batch; None: by ``jax.vmap``.
       layouts: leaf path → layout for ``initialize``; None if leaf names are enough.
       normalized: names of layers whose values a LayerNorm standardizes before the activation.
     """
@@ -34,6 +35,7 @@ class Opening:
     params: PyTree
     apply: PlainApply
     batched: bool = True
+    over: Callable[[Opened], Opened] | None = None
     layouts: Layers | None = None
     normalized: frozenset[str] = frozenset()
 
@@ -54,6 +56,8 @@ class Framework:
       defaults: the default initializer of each leaf; equal for frameworks of one host.
       functions: ``functions(model, x) -> Model``, with ``x`` an example batch: the model as pure
         functions, which a sweep trains; None if a model cannot be trained so.
+      open_in_training: ``open_in_training(model, state, x, key) -> Opening``, with a ``model`` that
+        ``functions`` made, its state and the key of its noise; None if its layers cannot be tapped.
       open: ``open(model, x) -> Opening``, with ``keywords=`` for keyword arguments of the model's
         call; None if the layers of a model cannot be tapped.
       needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
@@ -70,5 +74,6 @@ class Framework:
     defaults: Preset
     functions: Callable[..., Model] | None = None
     open: Callable[..., Opening] | None = None
+    open_in_training: Callable[[Model, PyTree, Array, Key], Opening] | None = None
     needs_inputs: bool = False
     classes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from jinit import errors, initializers
 from jinit.frameworks import _common
@@ -26,7 +26,9 @@ from jinit.frameworks._haiku_functions import functions
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
-from jinit.typing import Array, DType, Initializer, ModelLike, PyTree, Shape
+from jinit.models import Model
+from jinit.train import StatefulApply
+from jinit.typing import Array, DType, Initializer, Key, ModelLike, PyTree, Shape
 
 if TYPE_CHECKING:
     import haiku as hk
@@ -192,24 +194,46 @@ def open_layers(
             "wrap it in an apply(params, x, tap) with a fixed state",
         )
     params = run_abstractly(model.init, [x], keywords)
-    owners = owners_of(params)
+    owners = owners_of(params, CONVENTIONS.vectors)
     # `without_apply_rng` removes the key from apply's parameters.
     key = (None,) if list(inspect.signature(model.apply).parameters)[1:2] == ["rng"] else ()
 
     def apply(params: PyTree, x: Array, tap: Tap) -> Array:
-        def interceptor(
-            call: Callable[..., PyTree],
-            args: tuple[PyTree, ...],
-            kwargs: dict[str, PyTree],
-            context: hk.MethodContext,
-        ) -> PyTree:
-            out, name = call(*args, **kwargs), context.module.module_name
-            return tap(name, out) if context.method_name == "__call__" and name in owners else out
-
-        with hk.intercept_methods(interceptor):
+        with hk.intercept_methods(_tapping(owners, tap)):
             return model.apply(params, *key, x, **keywords)
 
     return Opening(params, apply, layouts=layers(model, x, keywords=keywords))
+
+
+def open_in_training(model: Model, state: PyTree, x: Array, key: Key) -> Opening:
+    """Taps each layer of a transform with state, noise or modes, in training mode."""
+    import haiku as hk
+
+    params = model.shapes(x)
+    # The scales of hk.BatchNorm have an axis for each axis of the inputs.
+    owners = owners_of(params, CONVENTIONS.vectors)
+    train = cast(StatefulApply, model.apply).train
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
+        with hk.intercept_methods(_tapping(owners, tap)):
+            return train(params, state, x, key)[0]
+
+    return Opening(params, apply)
+
+
+def _tapping(owners: set[str], tap: Tap) -> Callable[..., PyTree]:
+    """An interceptor that passes the output of each layer with a kernel through the tap."""
+
+    def interceptor(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: hk.MethodContext,
+    ) -> PyTree:
+        out, name = call(*args, **kwargs), context.module.module_name
+        return tap(name, out) if context.method_name == "__call__" and name in owners else out
+
+    return interceptor
 
 
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
@@ -268,6 +292,7 @@ HAIKU = Framework(
     layers=layers,
     functions=functions,
     open=open_layers,
+    open_in_training=open_in_training,
     defaults=defaults,
     needs_inputs=True,
     classes=(*_LAYERS, *_KERNELS),

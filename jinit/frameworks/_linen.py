@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import jax
 
@@ -28,7 +28,9 @@ from jinit.initializers import (
     variance_scaling,
     zeros,
 )
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.models import Model
+from jinit.train import StatefulApply
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 CONVENTIONS = Conventions(leaves={"embedding": "embedding"})
 _layout = CONVENTIONS.layout
+Interceptor: TypeAlias = "Callable[..., PyTree]"
 _CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")
 
 
@@ -256,7 +259,6 @@ def open_layers(
     from flax import errors as flax_errors
 
     from jinit.models import MLP
-    from jinit.models._mlp import unrolled_apply
 
     normalized: set[str] = set()
 
@@ -276,26 +278,8 @@ def open_layers(
     owners = owners_of(params)
 
     def apply(params: PyTree, x: Array, tap: Tap) -> PyTree:
-        def interceptor(
-            call: Callable[..., PyTree],
-            args: tuple[PyTree, ...],
-            kwargs: dict[str, PyTree],
-            context: InterceptorContext,
-        ) -> PyTree:
-            module, name = context.module, "/".join(context.module.path)
-            # A tied embedding runs again, by ``attend``, as the layer that computes the logits.
-            if context.method_name not in ("__call__", "attend"):
-                return call(*args, **kwargs)
-            # A subclass of MLP may compute something else, so its layers stay unseen.
-            if type(module) is MLP:
-                # The MLP's layers only own parameters; the MLP does the arithmetic.
-                own, inputs = module.variables["params"], args[0] if args else kwargs["x"]
-                return unrolled_apply(module, own, inputs, lambda part, z: tap(f"{name}/{part}", z))
-            out = call(*args, **kwargs)
-            return tap(name, out) if name in owners else out
-
         try:
-            with nn.intercept_methods(interceptor):
+            with nn.intercept_methods(_tapping(owners, tap)):
                 return model.apply({"params": params}, x, **keywords)
         except flax_errors.InvalidRngError as error:
             raise errors.refusal(
@@ -307,6 +291,46 @@ def open_layers(
 
     layouts = layers(model, x, keywords=keywords)
     return Opening(params, apply, layouts=layouts, normalized=frozenset(normalized))
+
+
+def open_in_training(model: Model, state: PyTree, x: Array, key: Key) -> Opening:
+    """Taps each layer of a module with state, noise or modes, in training mode."""
+    import flax.linen as nn
+
+    params = model.shapes(x)
+    owners, train = owners_of(params), cast(StatefulApply, model.apply).train
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> PyTree:
+        with nn.intercept_methods(_tapping(owners, tap)):
+            return train(params, state, x, key)[0]
+
+    return Opening(params, apply)
+
+
+def _tapping(owners: set[str], tap: Tap) -> Interceptor:
+    """An interceptor that passes the output of each layer with a kernel through the tap."""
+    from jinit.models import MLP
+    from jinit.models._mlp import unrolled_apply
+
+    def interceptor(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: InterceptorContext,
+    ) -> PyTree:
+        module, name = context.module, "/".join(context.module.path)
+        # A tied embedding runs again, by ``attend``, as the layer that computes the logits.
+        if context.method_name not in ("__call__", "attend"):
+            return call(*args, **kwargs)
+        # A subclass of MLP may compute something else, so its layers stay unseen.
+        if type(module) is MLP:
+            # The MLP's layers only own parameters; the MLP does the arithmetic.
+            own, inputs = module.variables["params"], args[0] if args else kwargs["x"]
+            return unrolled_apply(module, own, inputs, lambda part, z: tap(f"{name}/{part}", z))
+        out = call(*args, **kwargs)
+        return tap(name, out) if name in owners else out
+
+    return interceptor
 
 
 def _only_params(model: nn.Module, variables: Mapping[str, PyTree]) -> PyTree:
@@ -356,6 +380,7 @@ LINEN = Framework(
     layers=layers,
     functions=functions,
     open=open_layers,
+    open_in_training=open_in_training,
     defaults=defaults,
     needs_inputs=True,
     classes=tuple(KERNELS),

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import jax
 
@@ -15,9 +15,11 @@ from jinit.frameworks import _linen
 from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
-from jinit.frameworks._nnx_functions import functions
+from jinit.frameworks._nnx_functions import _Run, functions
 from jinit.frameworks._taps import Tap, owners_of
-from jinit.typing import Array, ModelLike, PyTree
+from jinit.models import Model
+from jinit.train import StatefulApply
+from jinit.typing import Array, Key, ModelLike, PyTree
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -110,17 +112,38 @@ def open_layers(
         filled = jax.tree.map(lambda leaf: leaf, state)
         nnx.replace_by_pure_dict(filled, params)
         copy = nnx.merge(graph, filled, *rest)
-        for place, module in list(nnx.iter_graph(copy)):
-            name = "/".join(map(str, place))
-            if isinstance(module, nnx.Module) and name in owners:
-                object.__setattr__(module, _TAP, functools.partial(tap, name))
-                object.__setattr__(module, "__class__", _tapped(type(module)))
+        _tap_layers(copy, owners, tap)
         return copy(x, **keywords)
 
     return Opening(params, apply, layouts=layers(model))
 
 
-def _check_tied(model: nnx.Module) -> None:
+def open_in_training(model: Model, state: PyTree, x: Array, key: Key) -> Opening:
+    """Taps each layer of a module with state, streams or modes, in training mode."""
+    params = model.shapes(x)
+    owners = owners_of(params)
+    _check_tied(model.source)
+    train = cast(_Run, cast(StatefulApply, model.apply).train)
+
+    def apply(params: PyTree, x: Array, tap: Tap) -> Array:
+        tapped = functools.partial(_tap_layers, owners=owners, tap=tap)
+        return train(params, state, x, key, tapped)[0]
+
+    return Opening(params, apply)
+
+
+def _tap_layers(model: nnx.Module, owners: set[str], tap: Tap) -> None:
+    """Changes the layers of a merged copy so that their outputs pass through the tap."""
+    from flax import nnx
+
+    for place, module in list(nnx.iter_graph(model)):
+        name = "/".join(map(str, place))
+        if isinstance(module, nnx.Module) and name in owners:
+            object.__setattr__(module, _TAP, functools.partial(tap, name))
+            object.__setattr__(module, "__class__", _tapped(type(module)))
+
+
+def _check_tied(model: ModelLike) -> None:
     """Refuses a kernel that two modules share, because only one of them would be seen."""
     from flax import nnx
 
@@ -164,6 +187,7 @@ NNX = Framework(
     layers=layers,
     functions=functions,
     open=open_layers,
+    open_in_training=open_in_training,
     defaults=_linen.defaults,
     classes=_linen.LINEN.classes,
 )

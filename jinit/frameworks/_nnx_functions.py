@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,14 @@ class _Run:
         return cls(graph, tuple(flags.items()), (params, streams, state))
 
     def __call__(
-        self, params: PyTree, state: PyTree, x: Array, key: Key | None
+        self,
+        params: PyTree,
+        state: PyTree,
+        x: Array,
+        key: Key | None,
+        prepare: Callable[[nnx.Module], None] | None = None,
     ) -> tuple[Array, PyTree]:
+        """``prepare`` changes the copy of the module that is called."""
         from flax import nnx
 
         of_params, of_streams, of_state = self.templates
@@ -83,6 +90,8 @@ class _Run:
             _seeded(of_streams, key),
             _filled(of_state, state),
         )
+        if prepare is not None:
+            prepare(model)
         outputs = model(x, **dict(self.flags))
         return outputs, nnx.to_pure_dict(_parts(model)[3])
 

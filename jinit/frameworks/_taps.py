@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax
@@ -111,14 +111,16 @@ def check_taps(opened: Opened, params: PyTree, x: Array) -> None:
             )
 
 
-def owners_of(shapes: PyTree) -> set[str]:
-    """Paths of the layers that own an array of rank ≥ 2.
+def owners_of(shapes: PyTree, vectors: Sequence[str] = ()) -> set[str]:
+    """Paths of the layers that own an array of rank ≥ 2, other than one of these ``vectors``.
 
     A module that owns such an array and also contains other layers is left out: its output is not
     the pre-activation of its own kernel.
     """
     owners = {
-        owner_of(path) for path, leaf in jax.tree.leaves_with_path(shapes) if len(leaf.shape) > 1
+        owner_of(path)
+        for path, leaf in jax.tree.leaves_with_path(shapes)
+        if len(leaf.shape) > 1 and path_of(path).rpartition("/")[2] not in vectors
     }
 
     def contains(owner: str, other: str) -> bool:

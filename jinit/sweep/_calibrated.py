@@ -1,4 +1,8 @@
-"""Draws and then calibrates initial weights: ``"lsuv(orthogonal)"`` in a sweep."""
+"""Draws and then calibrates initial weights: ``"lsuv(orthogonal)"`` in a sweep.
+
+A calibration sees a network with state, noise or two modes as a training step does: BatchNorm uses
+the statistics of the batch, and dropout keeps one draw.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,17 @@ from jinit import errors
 from jinit.calibrate import Calibration
 from jinit.data import Dataset
 from jinit.engine._program import Program, cached
+from jinit.frameworks._capture import capture_in_training
 from jinit.models import Model
 from jinit.sweep._network import run_key
+from jinit.sweep._rules import ModelLeaves
 from jinit.sweep._weights import Weights, in_batches
+from jinit.train import StatefulApply
 from jinit.train.losses import Loss
 from jinit.typing import Array, ModelLike, PyTree
 
+# Calibrations that read more of a module than its layers.
+_OF_MODULES = ("fixup", "skipinit", "rezero", "antisymmetric")
 # Examples in a calibration batch; with more, a variance would change by a few percent.
 BATCH = 256
 
@@ -30,21 +39,21 @@ class CalibratedWeights:
         self,
         weights: Weights,
         calibration: Calibration,
-        model: Model,
-        shapes: PyTree,
+        leaves: ModelLeaves,
+        state: PyTree,
         dataset: Dataset,
         loss: Loss,
     ) -> None:
         self._weights = weights
         self.kept = weights.kept
-        self._shapes = shapes
+        self._shapes, self._state = leaves.shapes, state
         self._batch = dataset.spread(BATCH)
-        self._calibrate = _function(calibration, model, loss)
+        self._calibrate = _function(calibration, leaves.model, loss)
         self._program: Program | None = None
 
     def programs(self, width: int) -> Sequence[Program]:
         """The programs that :meth:`draw` calls for tiles of this width."""
-        lane = {"params": self._shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
+        lane = _lane(self._shapes, self._state)
         name = f"calibrate {self._calibrate.calibration}"
         self._program = cached(self._calibrate, lane, self._batch, width=width, name=name)
         return [*self._weights.programs(width), self._program]
@@ -55,51 +64,71 @@ class CalibratedWeights:
         return (*self._weights.code(), self._program.fingerprint())
 
     def draw(
-        self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
+        self,
+        seeds: np.ndarray,
+        kept: Mapping[int, np.ndarray],
+        state: PyTree,
+        device: jax.Device | None,
     ) -> tuple[PyTree, np.ndarray]:
-        """Draws and calibrates the parameters of networks with these seeds.
+        """Draws and calibrates the parameters of networks with these seeds and first states.
 
         Returns:
           The parameters, NumPy leaves ``(len(seeds), …)``, and ``(len(seeds),)`` bool, True if
           calibration converged in all layers.
         """
         assert self._program is not None
-        params, _ = self._weights.draw(seeds, kept, device)
+        params, _ = self._weights.draw(seeds, kept, state, device)
+        lanes = {"params": params, "seed": seeds, "state": state}
         calibrated: tuple[PyTree, np.ndarray] = in_batches(
-            self._program, {"params": params, "seed": seeds}, self._batch, device
+            self._program, lanes, self._batch, device
         )
         return calibrated
 
 
 def check(
-    calibration: Calibration, model: Model, shapes: PyTree, dataset: Dataset, loss: Loss
+    calibration: Calibration, leaves: ModelLeaves, state: PyTree, dataset: Dataset, loss: Loss
 ) -> None:
     """Traces the calibration of this model, so that its errors appear before any computation."""
-    lane = {"params": shapes, "seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
-    jax.eval_shape(_function(calibration, model, loss), lane, *dataset.spread(BATCH))
+    function = _function(calibration, leaves.model, loss)
+    jax.eval_shape(function, _lane(leaves.shapes, state), *dataset.spread(BATCH))
+
+
+def _lane(shapes: PyTree, state: PyTree) -> dict[str, PyTree]:
+    seed = jax.ShapeDtypeStruct((), np.dtype(np.uint32))
+    return {"params": shapes, "seed": seed, "state": state}
 
 
 def _function(calibration: Calibration, model: Model, loss: Loss) -> _Calibrate:
-    module = model.source
-    if module is None:
+    what = f"initializer {str(calibration)!r}"
+    if model.source is None:
         raise errors.refusal(
-            f"initializer {str(calibration)!r}",
+            what,
             f"the model {model.name!r}",
             "a module of a framework: calibration reads its layers",
             "pass model=YourModule()",
         )
-    return _Calibrate(calibration, module, loss)
+    if isinstance(model.apply, StatefulApply) and calibration.name in _OF_MODULES:
+        raise errors.refusal(
+            what,
+            f"the model {model.name!r}, which has state, noise or two modes",
+            f"a model without them: {calibration.name} reads branches or copies from the module",
+            "lsuv, within_layer, between_layers, analytic, metainit, gradinit or output_bias",
+        )
+    return _Calibrate(calibration, model, loss)
 
 
 @dataclass(frozen=True)
 class _Calibrate:
-    """``({params, seed}, x, y) -> params, converged``; equal instances share a program."""
+    """``({params, seed, state}, x, y) -> params, converged``; equal instances share a program."""
 
     calibration: Calibration
-    module: ModelLike
+    model: Model
     loss: Loss
 
     def __call__(self, lane: Mapping[str, Any], x: Array, y: Array) -> tuple[PyTree, Array]:
         key = run_key(lane["seed"], "calibrate")
-        params, trace = self.calibration(key, self.module, lane["params"], x, y, self.loss)
+        module: ModelLike = self.model.source
+        if isinstance(self.model.apply, StatefulApply):
+            module = capture_in_training(self.model, lane["state"], x, jax.random.fold_in(key, 0))
+        params, trace = self.calibration(key, module, lane["params"], x, y, self.loss)
         return params, trace.converged.all()

@@ -109,7 +109,7 @@ class NetworkLanes:
         for index, weights in enumerate(self._weights):
             chosen = lanes["pair"] == index
             if chosen.any():
-                drawn = weights.draw(seeds, kept, device)
+                drawn = weights.draw(seeds, kept, state, device)
                 tile = drawn if tile is None else _merged(chosen, drawn, tile)
         params, calibrated = tile
         scalars = {name: lanes[name].astype(np.float32) for name in LANE_NUMBERS}
@@ -135,9 +135,13 @@ def _weights(
     weights = Weights(program.shapes, drawn, purpose)
     if calibration is None:
         return weights
-    network = program.network
     return CalibratedWeights(
-        weights, calibration, network.model, program.shapes, program.dataset, network.loss
+        weights,
+        calibration,
+        program.leaves,
+        program.state,
+        program.dataset,
+        program.network.loss,
     )
 
 

@@ -279,7 +279,7 @@ def _program(
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
     leaves, state = _leaves(sources, code, dataset, loss)
-    model, shapes = leaves.model, leaves.shapes
+    shapes = leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)
@@ -289,7 +289,7 @@ def _program(
         _, calibration = assigned(leaves, rules, (kernel, bias))
         # Tracing takes a second, so only the first program of one model is checked.
         if calibration is not None and (position == 0 or sources.models.named):
-            _calibrated.check(calibration, model, shapes, dataset, loss)
+            _calibrated.check(calibration, leaves, state, dataset, loss)
     if sources.rules is None and sources.start is None:
         _checks.check_effects(grid, leaves)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))

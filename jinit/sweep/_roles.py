@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from jinit import errors, frameworks, initializers
 from jinit.frameworks import Captured
-from jinit.frameworks._modes import call_of, mode_flags
+from jinit.frameworks._capture import capture_in_training
 from jinit.initializers import NamedInitializer
 from jinit.models import MLP, Model
 from jinit.parameters._norms import NORM
 from jinit.parameters._patterns import matches
 from jinit.parameters._rules import KEEP
+from jinit.train import StatefulApply
 from jinit.typing import Array, Initializer, PyTree
 
 # Initializer → its parameter for the role, and the parameter's value for a first and a last layer.
@@ -120,9 +122,8 @@ def _mlp_roles(model: MLP) -> Roles:
 def _traced_roles(model: Model, x: Array, what: str) -> Roles:
     if model.source is None:
         raise _refused(what, f"functions of your own ({model.name})")
-    flags = mode_flags(call_of(model.source), training=False)
     try:
-        captured = frameworks.capture(model.source, x, keywords=flags or None)
+        captured = _opened(model, x)
     except errors.Refusal as problem:
         raise _refused(what, str(problem)) from None
     reached, outputs = _dependencies(captured, x)
@@ -136,6 +137,15 @@ def _traced_roles(model: Model, x: Array, what: str) -> Roles:
             k for k, names in calls.items() if all(not needed[n] and n in outputs for n in names)
         ),
     )
+
+
+def _opened(model: Model, x: Array) -> Captured:
+    if not isinstance(model.apply, StatefulApply) or model.start is None:
+        return frameworks.capture(model.source, x)
+    _, state = jax.eval_shape(model.start, jax.random.key(0), x)
+    # Only a trace sees this state; nnx cannot set entries of NumPy arrays there.
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+    return capture_in_training(model, zeros, x, jax.random.key(0))
 
 
 def _dependencies(captured: Captured, x: Array) -> tuple[dict[str, set[str]], set[str]]:

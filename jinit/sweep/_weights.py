@@ -101,13 +101,18 @@ class Weights:
         return self._keys.fingerprint(), words, sorted(draws), repr(self._norms), self.kept
 
     def draw(
-        self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
+        self,
+        seeds: np.ndarray,
+        kept: Mapping[int, np.ndarray],
+        state: PyTree,
+        device: jax.Device | None,
     ) -> tuple[PyTree, np.ndarray]:
         """Draws the parameters of networks with these seeds.
 
         Args:
           seeds: one per network.
           kept: position → values ``(len(seeds), …)`` of the leaves without an initializer.
+          state: of the networks; only calibrations need it.
           device: None for the default device.
 
         Returns:
