@@ -394,6 +394,7 @@ MUTANTS = [
     M("models: a column that one arm does not take", "sweep/_models.py", "if all(axis in one for one in taken)", "if any(axis in one for one in taken)", f"{ARMS}::test_a_plan_prints_the_leaves_of_each_named_model"),
     M("models: an option keeps its default", "sweep/_models.py", "name: code.get(name, getattr(self.grid, name))", "name: code.get(name, getattr(Grid, name))", f"{ARMS}::test_a_factory_takes_any_of_the_grids_axes_and_options"),
     M("start: the fingerprint skips the bits", "sweep/_start.py", "digest.update(np.ascontiguousarray(leaf).tobytes())", "pass", f"{START}::test_a_plan_and_a_table_say_what_is_kept"),
+    M("start: not in the identity of a run", "sweep/_lanes.py", "own += [] if self._start is None else [self._start.fingerprint]", "pass", f"{START}::test_the_identity_of_a_run_changes_with_any_bit_of_the_start"),
     M("start: another dtype is taken", "sweep/_start.py", '("dtype", str(value.dtype), str(leaf.dtype)),', "", f"{START}::test_a_start_that_does_not_fit_is_refused_by_path"),
     M("start: the gain scales the body", "sweep/_rules.py", "if assigned[i].initializer is not None)", ")", f"{START}::test_the_gain_multiplies_drawn_kernels_only"),
     M("start: the old norm of a drawn kernel", "sweep/_rules.py", "and not _follows_a_draw(leaf, named)", "", f"{START}::test_the_norm_of_a_drawn_kernel_follows_the_draw"),

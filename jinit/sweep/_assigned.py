@@ -137,7 +137,11 @@ class WholeWeights:
         return (self._program.fingerprint(),)
 
     def draw(
-        self, seeds: np.ndarray, kept: Mapping[int, np.ndarray], device: jax.Device | None
+        self,
+        seeds: np.ndarray,
+        kept: Mapping[int, np.ndarray],
+        state: PyTree,
+        device: jax.Device | None,
     ) -> tuple[PyTree, np.ndarray]:
         """The parameters of networks with these seeds, and that nothing failed to calibrate."""
         assert self._program is not None

@@ -12,6 +12,7 @@ from jinit.calibrate._registry import split
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors
 from jinit.models import Model
+from jinit.sweep._arms import OWN, Whole, content
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
@@ -81,11 +82,19 @@ def check_effects(grid: Grid, leaves: ModelLeaves) -> None:
 
 def check_start(grid: Grid, *, ruled: bool) -> None:
     """Refuses axes of initializers that would have no effect, and calibrations of given weights."""
-    for kernel in grid.values("initializer"):
+    for arm in grid.values("initializer"):
+        kernel = content(arm)
+        if isinstance(kernel, Whole) or kernel == OWN:
+            raise errors.refusal(
+                "initializer",
+                str(arm),
+                "initializers of single leaves: start= already says how all leaves start",
+                "leave start= out, or name an initializer",
+            )
         if split(kernel)[1] is not None:
             raise errors.refusal(
                 "initializer",
-                str(kernel),
+                str(arm),
                 "initializers alone with start=: a calibration rescales all layers, given ones too",
                 "calibrate the parameters before: jinit.calibrate",
             )

@@ -50,9 +50,9 @@ class NetworkLanes:
         ]
         kept = sorted({position for weights in self._weights for position in weights.kept})
         self._own = OwnStart(program.leaves, kept, program.state)
-        start = program.leaves.given
+        self._start = program.leaves.given
         axes = tuple((name, tuple(values)) for name, values in self._index.axes.items())
-        fingerprint = None if start is None else start.fingerprint
+        fingerprint = None if self._start is None else self._start.fingerprint
         self._identity = (axes, grid.pairing, grid.data_seeds is None, given, fingerprint)
 
     def __reduce__(self) -> tuple[type[NetworkLanes], tuple[Grid, PlannedProgram, Hashable]]:
@@ -74,9 +74,12 @@ class NetworkLanes:
     def draws(self) -> list[bytes]:
         """For each pair of initializers 16 bytes that change with any code that draws weights.
 
+        They also change with the values that the user gave for leaves.
+
         Call after :meth:`programs`.
         """
-        own = [program.fingerprint() for program in self._own.made]
+        own: list[object] = [program.fingerprint() for program in self._own.made]
+        own += [] if self._start is None else [self._start.fingerprint]
         return [
             hashlib.blake2b(repr((own, weights.code())).encode(), digest_size=16).digest()
             for weights in self._weights

@@ -235,6 +235,20 @@ def test_a_plan_and_a_table_say_what_is_kept(capsys):
     assert jinit.run(grid, **given).settings["start"] is None
 
 
+def test_the_identity_of_a_run_changes_with_any_bit_of_the_start():
+    grid, start = jinit.Grid(initializer="he_normal", **GRID), STARTS["linen"][1]()
+    changed = jax.tree.map(np.array, start)
+    changed["body"]["bias"][3] = np.nextafter(changed["body"]["bias"][3], 9)
+    rules = lambda kernel, bias: {"head/kernel": kernel}  # noqa: E731
+    found = []
+    for given in (start, changed, jax.tree.map(np.array, start)):
+        (program,) = plan(grid, model=Plain(), data=(X, Y), rules=rules, start=given).programs
+        made = NetworkLanes(grid, program)
+        made.programs(program.tile)
+        found.append(made.draws())
+    assert found[0] == found[2] != found[1]
+
+
 def without(tree, layer):
     return {name: leaves for name, leaves in tree.items() if name != layer}
 
@@ -265,6 +279,7 @@ HEAD = {"rules": lambda kernel, bias: {"head/kernel": kernel}}
         (lambda p: p, {"initializer": "zeros"}, "'zeros'.*start= keeps every leaf"),
         (lambda p: p, {"gain": 2.0}, "gain: got 2.0"),
         (lambda p: p, HEAD | {"initializer": "lsuv(orthogonal)"}, "rescales all layers"),
+        (lambda p: p, HEAD | {"initializer": "own"}, "start= already says"),
         (lambda p: (p, {}), HEAD, "start at 'body/bias'"),
     ],
 )
