@@ -53,6 +53,7 @@ POPULATION = "tests/parameters/test_population.py"
 CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 BATCHES = "tests/train/test_batches.py"
+BALANCED = "tests/train/test_balanced.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
@@ -424,6 +425,8 @@ MUTANTS = [
     M("epochs: the odd last batch is left out", "train/_batches.py", "jnp.divmod(number, whole + (last > 0))", "jnp.divmod(number, max(whole, 1))", f"{BATCHES}::test_every_example_is_seen_exactly_once_per_epoch"),
     M("epochs: the last batch repeats examples", "train/_batches.py", "jax.lax.cond(place == whole, short, full)", "full()", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
     M("epochs: the order of the first epoch stays", "train/_batches.py", "            place == 0,", "            number == 0,", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
+    M("balanced accuracy: absent classes count", "train/_balanced.py", "jnp.sum(counts > 0)", "self.classes", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
+    M("balanced accuracy: every example counts alike", "train/_balanced.py", "1 / (counts[y] * jnp.sum(counts > 0))", "1 / len(y) + 0 * counts[y]", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
     M("data: a column of labels is refused", "data/_labels.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
     M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("data: small spreads are constant", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),

@@ -32,6 +32,11 @@ _METRICS = {
     "calibrated": "bool",
     "best_step": "int32",
     **dict.fromkeys(("best_validation_loss", "best_test_loss", "best_test_accuracy"), "float32"),
+    **dict.fromkeys(
+        (f"{best}test_{name}" for best in ("", "best_") for name in ("mae", "r2", "rmse")),
+        "float32",
+    ),
+    **dict.fromkeys(("test_balanced_accuracy", "best_test_balanced_accuracy"), "float32"),
 }
 
 

@@ -28,14 +28,17 @@ METRICS = (
 BEST = ("best_step", "best_validation_loss", "best_test_loss", "best_test_accuracy")
 # The metrics of a regression, in the units of its targets.
 REGRESSION = ("test_mae", "test_r2", "test_rmse", "best_test_mae", "best_test_r2", "best_test_rmse")
+# The metrics of class labels besides those of METRICS.
+CLASSES = ("test_balanced_accuracy", "best_test_balanced_accuracy")
 # The metrics that arms can be compared by.
 RANKABLE = (
     *(name for name in METRICS if name not in ("where", "first_bad_step", "calibrated")),
     *BEST,
     *REGRESSION,
+    *CLASSES,
 )
 # The metrics whose direction is known.
-KNOWN = (*METRICS, *BEST, *REGRESSION)
+KNOWN = (*METRICS, *BEST, *REGRESSION, *CLASSES)
 LOWER_IS_BETTER = (
     "train_loss",
     "test_loss",
@@ -49,7 +52,14 @@ LOWER_IS_BETTER = (
 # Metrics of which neither more nor less is better.
 NEUTRAL = ("clip_fraction", "gradient_norm", "skipped", "best_step")
 # Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
-_DEFINED_IF_DIVERGED = ("train_accuracy", "test_accuracy", "clip_fraction", "skipped", *BEST)
+_DEFINED_IF_DIVERGED = (
+    "train_accuracy",
+    "test_accuracy",
+    "clip_fraction",
+    "skipped",
+    *BEST,
+    *CLASSES,
+)
 # A loss of so many times the best one (at least 1) counts as diverged, although it is finite.
 BLOWN_UP = 1e6
 

@@ -33,6 +33,7 @@ from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
 from jinit.train import StatefulApply, losses, optimizers
+from jinit.train._balanced import class_metrics
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train._regression import target_metrics
@@ -205,7 +206,8 @@ def plan(
         crossed = runs // (seeds * max(1, len(grid.data_seed_values or (0,))))
         comparisons = crossed // arms * (arms - 1)
         points = len(programs[0].network.config.evaluation_steps())
-        result_bytes = runs * (_ROW_BYTES + 4 * (6 if grid.validation else 4) * points)
+        sets, further = (2 if grid.validation else 1), len(programs[0].network.loss.metrics)
+        result_bytes = runs * (_ROW_BYTES + 4 * (2 + sets * (2 + further)) * points)
         _checks.check_results(result_bytes, runs, points)
         return Plan(
             programs=tuple(programs),
@@ -274,7 +276,8 @@ def _program(
     """
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task, dataset.outputs)
-    measured = (*loss.metrics, *target_metrics(dataset), *grid.metrics)
+    ours = (*class_metrics(dataset, loss), *target_metrics(dataset))
+    measured = (*loss.metrics, *ours, *grid.metrics)
     loss = dataclasses.replace(loss, metrics=measured)
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}

@@ -1,0 +1,56 @@
+"""Measures accuracy by class: the mean recall, which rare classes move as much as common ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jinit.data import Dataset
+from jinit.train._own_loss import MetricFunction
+from jinit.train.losses import Loss
+from jinit.typing import Array
+
+
+@dataclass(frozen=True)
+class BalancedAccuracy:
+    """``metric(outputs, y) -> scalar``: the mean over classes of the share classified correctly.
+
+    Σ_c (correct_c / n_c) / C, over the C classes with n_c > 0 examples in the set: a class without
+    examples there has no recall and counts neither as right nor as wrong.
+
+    Attributes:
+      correct: the loss's rule, ``correct(outputs, y) -> (batch,)`` bool.
+      classes: their number.
+
+    Reference: Brodersen et al. 2010, The balanced accuracy and its posterior distribution.
+    """
+
+    correct: Callable[[Array, Array], Array | None]
+    classes: int
+
+    def __call__(self, outputs: Array, y: Array) -> Array:
+        """The metric, in [0, 1]."""
+        counts = jax.nn.one_hot(y, self.classes, dtype=jnp.float32).sum(axis=0)
+        # Of each example, so that the sum over a class is 1 / C. y is shared by all lanes, and so
+        # are these weights.
+        weights = 1 / (counts[y] * jnp.sum(counts > 0))
+        correct = self.correct(outputs, y)
+        if correct is None:
+            return jnp.full((), jnp.nan, jnp.float32)
+        return jnp.sum(jnp.where(correct, weights, 0.0))
+
+
+def class_metrics(dataset: Dataset, loss: Loss) -> tuple[tuple[str, MetricFunction], ...]:
+    """The metric of class labels by name; none for other targets.
+
+    >>> from jinit import data
+    >>> from jinit.train import losses
+    >>> [name for name, _ in class_metrics(data.get("xor"), losses.get(None, "binary"))]
+    ['balanced_accuracy']
+    """
+    if dataset.task == "regression" or loss.correct is None or dataset.y_test.ndim != 1:
+        return ()
+    return (("balanced_accuracy", BalancedAccuracy(loss.correct, dataset.outputs)),)
