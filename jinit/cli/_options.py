@@ -91,6 +91,8 @@ def _grid_options() -> type[Any]:
         "steps": int,
         "evaluations": int,
         "target_accuracy": float,
+        "target": str | None,
+        "stop_at_target": bool,
         "validation": float,
         "pairing": str,
         "weight_decay_on": str,

@@ -122,7 +122,8 @@ def _headings(
     partly: bool,
     timed: bool,
 ) -> list[str]:
-    target = table.settings.get("grid", {}).get("target_accuracy", "target")
+    grid = table.settings.get("grid", {})
+    target = grid.get("target") or grid.get("target_accuracy", "target")
     headings = [across, "diverged/runs", f"{words(metric)} [95 %]"]
     if partly:
         headings.append("without diverged")
@@ -260,9 +261,15 @@ def _data_notes(table: Table, metric: str) -> list[str]:
 
 
 def _target_notes(table: Table) -> list[str]:
-    target = table.settings.get("grid", {}).get("target_accuracy")
+    grid = table.settings.get("grid", {})
+    target = grid.get("target_accuracy")
     if target is None or undefined(table, "steps_to_target"):
         return []
+    if grid.get("target"):
+        return [
+            f"steps to target: median step of the first evaluation with {grid['target']};"
+            ' "not reached" if at least half of the runs never do.'
+        ]
     notes = [
         f"steps to target: median step at which test accuracy first reaches {target:g};"
         ' "not reached" if at least half of the runs never do.'

@@ -126,14 +126,19 @@ def undefined(rows: Table, metric: str) -> bool:
     >>> undefined(rows, "test_accuracy")
     True
     """
-    if metric == "steps_to_target" and "test_accuracy" in rows.columns:
-        # The target is an accuracy.
-        return undefined(rows, "test_accuracy")
+    if metric == "steps_to_target" and target_metric(rows) in rows.columns:
+        return undefined(rows, target_metric(rows))
     values = np.asarray(rows[metric], float)
     if metric not in _DEFINED_IF_DIVERGED:
         # A diverged run may have a NaN loss although its task defines a loss.
         values = values[~diverged(rows)]
     return bool(values.size) and bool(np.isnan(values).all())
+
+
+def target_metric(table: Table) -> str:
+    """The metric for which ``steps_to_target`` waits; the test accuracy unless the grid says."""
+    target = table.settings.get("grid", {}).get("target")
+    return str(target).partition(">=")[0].partition("<=")[0] if target else "test_accuracy"
 
 
 def worst_for_nonfinite(

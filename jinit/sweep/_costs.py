@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -22,6 +23,9 @@ def run_costs(
     network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset
 ) -> tuple[int, int]:
     """FLOPs of one run, and bytes of its state; cached, because tracing takes 0.1 s."""
+    # The width of a tile must not depend on the option, or a run's last bits might.
+    config = dataclasses.replace(network.config, stop_at_target=False)
+    network = dataclasses.replace(network, config=config)
     leaves, tree = jax.tree.flatten((shapes, state, dataset))
     leaf_shapes = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
 from jinit.sweep._arms import OwnArms, arm, bias_arm, check_whole, expanded
-from jinit.sweep._loss_axis import checked_metrics, loss_axis
+from jinit.sweep._loss_axis import checked_metrics, checked_target, loss_axis
 from jinit.sweep._names import listed
 from jinit.sweep._twins import check_twins
 from jinit.sweep._values import (
@@ -95,6 +95,11 @@ class Grid:
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
       target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
+      target: another target, by the name of a curve: ``"test_loss<=0.1"``, ``"test_f1>=0.8"``, or
+        ``("test_r2", 0.9)`` for a metric whose direction is known; default None.
+      stop_at_target: whether a run ends at its first evaluation that reaches the target, or once it
+        has diverged. Its values are those of this step, and its curves are NaN from there; what
+        came before has the same bits. Default False.
       validation: share of the training examples, in [0, 0.9], that are held out to choose each
         run's best step (``best_step``, ``best_test_loss``, …); the test set never chooses. Default
         0: none.
@@ -160,6 +165,10 @@ class Grid:
     target_accuracy: float = _field(
         FitConfig.target_accuracy, "test accuracy in (0, 1] that defines steps-to-target"
     )
+    target: str | tuple[str, float] | None = _field(
+        None, "another target for steps-to-target, such as test_loss<=0.1"
+    )
+    stop_at_target: bool = _field(False, "end a run once it reaches the target")
     validation: float = _field(
         0.0, "share of the training examples by which the best step of each run is chosen"
     )
@@ -178,6 +187,7 @@ class Grid:
         object.__setattr__(self, "metrics", checked_metrics(self.metrics))
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
             self._set_axis(name, plain(getattr(self, name)))
+        object.__setattr__(self, "target", checked_target(self.target, self.target_accuracy))
         self._check_names()
         self._check_numbers()
         self._check_effects()
@@ -243,7 +253,13 @@ class Grid:
         100
         """
         return FitConfig(
-            self.steps, batch_size, self.evaluations, self.target_accuracy, self.sampling
+            self.steps,
+            batch_size,
+            self.evaluations,
+            self.target_accuracy,
+            self.sampling,
+            target=self.target,  # type: ignore[arg-type]  # a text once checked
+            stop_at_target=self.stop_at_target,
         )
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jinit import errors
+from jinit.train._config import FitConfig
+from jinit.train._target import parse
 
 if TYPE_CHECKING:
     from jinit.train._own_loss import MetricFunction
@@ -55,6 +57,21 @@ def checked_metrics(
             fix = f"{{{name!r}: lambda outputs, y: jnp.mean(outputs > 0)}}"
             raise errors.wrong_type(f"metric {name!r}", function, "a function", fix)
     return metrics
+
+
+def checked_target(target: str | tuple[str, float] | None, accuracy: float) -> str | None:
+    """The target as text, or None; two targets are refused.
+
+    >>> checked_target(("test_loss", 0.5), 0.9)
+    'test_loss<=0.5'
+    """
+    if target is None:
+        return None
+    if accuracy != FitConfig.target_accuracy:
+        raise errors.refusal(
+            "target", target, "None beside target_accuracy", f"target='test_accuracy>={accuracy}'"
+        )
+    return str(parse(target))
 
 
 def _name(kind: str, name: Any) -> str:

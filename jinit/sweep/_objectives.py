@@ -15,13 +15,26 @@ from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.sweep._grid import Grid
-from jinit.train import StatefulApply
+from jinit.train import FitConfig, StatefulApply
+from jinit.train._fit import measured
 from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
 from jinit.train.losses import Loss
 from jinit.typing import Array, PyTree
 
 # A batch of so many examples shows in a shape: layers seldom have so many units.
 _ODD = 89
+
+
+def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
+    """Refuses a target on a curve that the runs do not have."""
+    if config.target is None:
+        return
+    sets = ("test",) if dataset.x_validation is None else ("test", "validation")
+    known = ["train_loss", *(f"{name}_{what}" for name in sets for what in measured(loss))]
+    if dataset.task == "regression":
+        known = [name for name in known if not name.endswith("accuracy")]
+    if config.goal.metric not in known:
+        raise errors.unknown_name("metric of the target", config.goal.metric, known)
 
 
 def with_objective(

@@ -287,6 +287,7 @@ def _program(
     network = _network(sources, code, numbers, leaves, loss)
     _checks.check_data(network, dataset)
     _optimized.check_own(network, numbers, shapes)
+    _objectives.check_target(network.config, loss, dataset)
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         _, calibration = assigned(leaves, rules, (kernel, bias))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jinit import errors
+from jinit.train._target import Target, parse
 
 # The scan counts steps in int32; the curves of every run are kept in memory.
 MOST_STEPS = 2**31 - 2
@@ -25,6 +26,9 @@ class FitConfig:
       sampling: ``"replacement"``: each step draws its examples anew; or ``"epochs"``: every example
         once per epoch, in a new order each time, the last batch of an epoch smaller if the batch
         size does not divide the number of examples.
+      target: another target for ``steps_to_target``, such as ``"test_loss<=0.1"``; default None.
+      stop_at_target: whether a run ends at its first evaluation that reaches the target, or once it
+        is frozen; default False.
 
     Raises:
       TypeError: a value that is not a number, or not a whole one.
@@ -39,6 +43,8 @@ class FitConfig:
     evaluations: int = 16
     target_accuracy: float = 0.9
     sampling: str = "replacement"
+    target: str | None = None
+    stop_at_target: bool = False
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -53,6 +59,20 @@ class FitConfig:
         )
 
         errors.check_choice("sampling", self.sampling, SAMPLINGS)
+        if self.target is not None:
+            object.__setattr__(self, "target", str(parse(self.target)))
+        errors.check_bool("stop_at_target", self.stop_at_target)
+
+    @property
+    def goal(self) -> Target:
+        """What ``steps_to_target`` waits for.
+
+        >>> FitConfig(target="test_loss<=0.1").goal.metric
+        'test_loss'
+        """
+        if self.target is not None:
+            return parse(self.target)
+        return Target("test_accuracy", self.target_accuracy, higher=True)
 
     def evaluation_steps(self) -> tuple[int, ...]:
         """Numbers of completed steps after which the test set is evaluated, ascending.

@@ -17,6 +17,7 @@ from jinit.clipping import _statistics
 from jinit.data import Dataset
 from jinit.train._batches import Batches
 from jinit.train._config import FitConfig
+from jinit.train._early import scan_until
 from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
@@ -78,8 +79,9 @@ def fit(
 
       - ``train_loss``, ``train_accuracy``, ``test_loss``, ``test_accuracy``: values of the final
         parameters on the whole training or test set;
-      - ``steps_to_target``: first evaluated step whose test accuracy reaches the target, −1 if none
-        does;
+      - ``steps_to_target``: first evaluated step that reaches the target of ``config``, −1 if none
+        does; under ``stop_at_target`` the run ends there, the values are those of this step, and
+        the curves are NaN after it;
       - ``status``: a :class:`Status`;
       - ``first_bad_step``: first step whose loss or gradient is not finite, counted from 1; −1 if
         none; steps + 1 if only the final training loss is not finite;
@@ -118,7 +120,7 @@ def fit(
     batches = Batches.of(data, key, config)
     if "key" in loss.takes and loss.key is None:
         loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
-    step = make_train_step(apply, loss, optimizer)
+    step, goal = make_train_step(apply, loss, optimizer), config.goal
     zero = jnp.zeros((), jnp.float32)
 
     def train(number: Array, carry: _Carry) -> _Carry:
@@ -132,14 +134,12 @@ def fit(
     def segment(carry: _Carry, bounds: tuple[Array, Array]) -> tuple[_Carry, dict[str, Any]]:
         start, stop = bounds
         state, progress, order = jax.lax.fori_loop(start, stop, train, carry)
-        tested = _evaluate(state, data.x_test, data.y_test, apply, loss)
-        reached = (tested["accuracy"] >= config.target_accuracy) & (progress.steps_to_target < 0)
         curves: dict[str, Any] = {
             "curve_train_loss": progress.loss_sum / (stop - start),
-            **{f"curve_test_{name}": value for name, value in tested.items()},
             "curve_gradient_norm": progress.gradient_norm,
+            **_held_out(state, data, apply, loss),
         }
-        curves |= _validated(state, data, apply, loss)
+        reached = goal.reached(curves[f"curve_{goal.metric}"]) & (progress.steps_to_target < 0)
         if watch is not None:
             curves["watched"] = watch(state.evaluated)
         first = jnp.where(reached, stop, progress.steps_to_target)
@@ -149,36 +149,58 @@ def fit(
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
     begin = TrainState.create(params, optimizer, apply)
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
-    carry = (begin, idle, batches.begin())
-    (state, progress, _), curves = jax.lax.scan(segment, carry, (starts, stops))
+    carry, bounds = (begin, idle, batches.begin()), (starts, stops)
+    last: Array | int = -1
+    if config.stop_at_target:
+        (state, progress, _), curves, last = scan_until(segment, carry, bounds, _is_done)
+    else:
+        (state, progress, _), curves = jax.lax.scan(segment, carry, bounds)
     on_train = _evaluate(state, batches.x, batches.y, apply, replace(loss, metrics=()))
-    train_loss, train_accuracy = on_train["loss"], on_train["accuracy"]
-    # The update of the last step may overflow the parameters; no later step would notice.
-    broken = (state.status == Status.RUNNING) & ~jnp.isfinite(train_loss)
-    status = jnp.where(broken, Status.LOSS_NOT_FINITE, state.status)
+    final = {name: curves[f"curve_test_{name}"][last] for name in measured(loss)}
     return state, {
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        **{f"test_{name}": curves[f"curve_test_{name}"][-1] for name in _measured(loss)},
+        **_ending(state, progress, on_train),
+        **{f"test_{name}": value for name, value in final.items()},
+        **_best(curves, stops, loss),
+        **curves,
+    }
+
+
+def _ending(
+    state: TrainState, progress: _Progress, on_train: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What the end of a run says, besides the test set."""
+    # The update of the last step may overflow the parameters; no later step would notice.
+    broken = (state.status == Status.RUNNING) & ~jnp.isfinite(on_train["loss"])
+    status = jnp.where(broken, Status.LOSS_NOT_FINITE, state.status)
+    return {
+        "train_loss": on_train["loss"],
+        "train_accuracy": on_train["accuracy"],
         "steps_to_target": progress.steps_to_target,
         "status": status,
         "first_bad_step": jnp.where(status == Status.RUNNING, -1, state.step + 1),
         "gradient_norm": progress.gradient_norm,
         "clip_fraction": _clip_fraction(state.opt_state),
         "skipped": _skipped(state.opt_state),
-        **_best(curves, stops, loss),
-        **curves,
     }
 
 
-def _validated(
+def _is_done(carry: _Carry) -> Array:
+    state, progress, _ = carry
+    return (progress.steps_to_target >= 0) | (state.status != Status.RUNNING)
+
+
+def _held_out(
     state: TrainState, data: Dataset, apply: Apply | StatefulApply, loss: Loss
 ) -> dict[str, Array]:
-    """Loss, accuracy and metrics on the validation set, if there is one."""
-    if data.x_validation is None:
-        return {}
-    found = _evaluate(state, data.x_validation, data.y_validation, apply, loss)
-    return {f"curve_validation_{name}": value for name, value in found.items()}
+    """Loss, accuracy and metrics on the test set, and on the validation set if there is one."""
+    sets = {"test": (data.x_test, data.y_test)}
+    if data.x_validation is not None:
+        sets["validation"] = (data.x_validation, data.y_validation)
+    return {
+        f"curve_{where}_{name}": value
+        for where, (x, y) in sets.items()
+        for name, value in _evaluate(state, x, y, apply, loss).items()
+    }
 
 
 def _best(curves: Mapping[str, Array], stops: Array, loss: Loss) -> dict[str, Array]:
@@ -191,11 +213,11 @@ def _best(curves: Mapping[str, Array], stops: Array, loss: Loss) -> dict[str, Ar
     return {
         "best_step": jnp.where(finite[best] < jnp.inf, stops[best], -1),
         "best_validation_loss": losses[best],
-        **{f"best_test_{name}": curves[f"curve_test_{name}"][best] for name in _measured(loss)},
+        **{f"best_test_{name}": curves[f"curve_test_{name}"][best] for name in measured(loss)},
     }
 
 
-def _measured(loss: Loss) -> tuple[str, ...]:
+def measured(loss: Loss) -> tuple[str, ...]:
     """The names of what :func:`_evaluate` returns."""
     return ("loss", "accuracy", *(name for name, _ in loss.metrics))
 

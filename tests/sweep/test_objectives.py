@@ -1,5 +1,7 @@
 """Tests losses and metrics of the user in sweeps: the numbers, and what is refused beforehand."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,3 +248,114 @@ def test_labels_have_no_mean():
     x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
     with pytest.raises(ValueError, match="standardize=True"):
         data.from_arrays(x, y, standardize="all")
+
+
+LONG = {"dataset": "iris", "depth": 1, "width": 6, "steps": 60, "evaluations": 7, "seeds": 6,
+        "learning_rate": (0.03, 0.3, 1e30)}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["test_loss<=0.8", "test_f1>=0.5", "validation_loss<=0.7"])
+def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target):
+    grid = jinit.Grid(**LONG, target=target, metrics={"f1": macro_f1}, validation=0.3)
+    table = jinit.run(grid)
+    name, value = target.replace(">=", "<=").split("<=")
+    curve = table.curves[name]
+    reached = curve >= float(value) if ">" in target else curve <= float(value)
+    steps = table.curve_steps[reached.argmax(1)]
+    np.testing.assert_array_equal(table["steps_to_target"], np.where(reached.any(1), steps, np.inf))
+    assert 0 < reached.any(1).mean() < 1
+
+
+def test_stopping_at_the_target_leaves_the_bits_of_what_came_before():
+    grid = jinit.Grid(**LONG, target="test_accuracy>=0.8", validation=0.3)
+    whole = jinit.run(grid)
+    stopped = jinit.run(jinit.Grid(**LONG, target=("test_accuracy", 0.8), validation=0.3,
+                                   stop_at_target=True))  # fmt: skip
+    for name in ("steps_to_target", "diverged", "first_bad_step", "seed"):
+        np.testing.assert_array_equal(whole[name], stopped[name])
+    last = np.minimum(whole["steps_to_target"], 60)
+    for row in range(len(whole)):
+        if whole["diverged"][row]:
+            continue
+        before = whole.curve_steps <= last[row]
+        for name, curve in stopped.curves.items():
+            np.testing.assert_array_equal(curve[row][before], whole.curves[name][row][before])
+            assert np.isnan(curve[row][~before]).all()
+        end = before.sum() - 1
+        assert stopped["test_loss"][row] == whole.curves["test_loss"][row][end]
+        assert stopped["best_step"][row] <= last[row]
+    assert len({*last}) > 2
+    assert np.isnan(stopped.curves["test_loss"][whole["diverged"], -1]).all()
+
+
+def test_a_stopped_run_does_not_depend_on_the_other_runs():
+    given = LONG | {"target": "test_accuracy>=0.8", "stop_at_target": True}
+    table = jinit.run(jinit.Grid(**given))
+    alone = jinit.run(jinit.Grid(**given | {"seeds": (3,), "learning_rate": 0.3}), tile=16)
+    row = table.select(seed=3, learning_rate=0.3)
+    for name, curve in alone.curves.items():
+        np.testing.assert_array_equal(curve, row.curves[name])
+    np.testing.assert_array_equal(alone["train_loss"], row["train_loss"])
+
+
+def test_a_loop_ends_with_its_last_lane():
+    from jinit.train._early import scan_until
+
+    count = []
+
+    def step(carry, x):
+        jax.debug.callback(lambda x: count.append(int(x)), x, ordered=False)
+        return carry + x, carry
+
+    def sums(limit):
+        return scan_until(step, jnp.zeros((), jnp.int32), jnp.arange(100), lambda c: c >= limit)
+
+    carry, outputs, last = jax.jit(jax.vmap(sums))(jnp.array([1, 6, 10]))
+    jax.effects_barrier()
+    assert carry.tolist() == [1, 6, 10]
+    assert last.tolist() == [1, 3, 4]
+    assert outputs[:, :6].tolist() == [[0, 0, -1, -1, -1, -1], [0, 0, 1, 3, -1, -1],
+                                       [0, 0, 1, 3, 6, -1]]  # fmt: skip
+    assert max(count) == 4
+    assert int(jax.jit(sums)(10)[0]) == 10
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "match"),
+    [
+        ("test_f2>=0.8", ValueError, "did you mean 'test_f1'"),
+        ("test_f1=0.8", ValueError, "METRIC>=VALUE"),
+        ("test_f1>=high", ValueError, "METRIC>=VALUE"),
+        ("test_f1>=nan", ValueError, "value of the target"),
+        (("test_f1", 0.8), ValueError, "test_f1>=0.8"),
+        (("test_loss", "x"), TypeError, "value of the target"),
+        (0.8, TypeError, "text or a pair"),
+        ("validation_loss<=1", ValueError, "metric of the target"),
+    ],
+)
+def test_targets_that_are_refused(target, error, match):
+    with pytest.raises(error, match=match):
+        jinit.plan(jinit.Grid(**TINY, target=target, metrics={"f1": macro_f1}))
+
+
+def test_two_targets_are_refused_and_a_regression_has_one():
+    with pytest.raises(ValueError, match="beside target_accuracy"):
+        jinit.Grid(target="test_loss<=1", target_accuracy=0.5)
+    with pytest.raises(ValueError, match="metric of the target"):
+        jinit.plan(jinit.Grid(dataset="linear_teacher", depth=0, target="test_accuracy>=0.5"))
+    grid = jinit.Grid(dataset="linear_teacher", depth=0, steps=20, seeds=2, target=("test_r2", 0.5))
+    table = jinit.run(grid)
+    assert np.isfinite(jinit.summarize(table)[0].steps_to_target)
+
+
+def test_the_command_line_takes_a_target_and_stops_there(capsys):
+    from jinit.cli import main
+
+    arguments = "--dataset xor --depth 1 --width 4 --steps 8 --seeds 2 --evaluations 3 --json"
+    assert (
+        main(["sweep", *arguments.split(), "--target", "test_loss<=100", "--stop-at-target"]) == 0
+    )
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["columns"]["steps_to_target"] == [1, 1]
+    assert main(["sweep", *arguments.split(), "--target", "test_los<=1"]) == 2
+    assert "did you mean 'test_loss'" in capsys.readouterr().err

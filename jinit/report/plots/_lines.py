@@ -19,7 +19,7 @@ from jinit.report.plots._panels import (
 )
 from jinit.report.plots._style import Style, short, without_marker
 from jinit.results import Table, summarize
-from jinit.results._metrics import LOWER_IS_BETTER, worst_for_nonfinite
+from jinit.results._metrics import LOWER_IS_BETTER, target_metric, worst_for_nonfinite
 from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
@@ -165,9 +165,11 @@ def survival(table: Table, ax: Axes | None = None, *, across: str = "initializer
     >>> survival(jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))).get_ylabel()
     'share not yet at 0.9'
     """
-    check_defined(table, "test_accuracy")
+    check_drawable(table, Table, "jinit.run(...)")
+    check_defined(table, target_metric(table))
     horizon = float(table.settings.get("grid", {}).get("steps") or table.curve_steps[-1])
-    target = table.settings.get("grid", {}).get("target_accuracy", "target")
+    grid = table.settings.get("grid", {})
+    target = grid.get("target") or grid.get("target_accuracy", "target")
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
         for arm, style in styles.items():

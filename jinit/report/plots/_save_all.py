@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jinit import errors
 from jinit.report.plots._figure import check_drawable, save
 from jinit.report.plots._forests import divergence_rates, paired_differences, ranking
@@ -86,7 +84,7 @@ def save_all(
         del options["paired_differences"]
     if "learning_rate" not in table.varying():
         del options["learning_rate_sensitivity"]
-    if np.isnan(table["test_accuracy"].astype(float)).all():
+    if undefined(table, "steps_to_target"):
         del options["survival"]
     written: list[Path] = []
     for kind, given in options.items():
