@@ -12,7 +12,7 @@ import jinit
 from jinit import data
 from jinit.sweep import plan, run_key
 from jinit.sweep._lanes import NetworkLanes
-from jinit.train._fit import minibatch
+from jinit.train._batches import minibatch
 
 eqx, hk = pytest.importorskip("equinox"), pytest.importorskip("haiku")
 RNG = np.random.default_rng(0)
