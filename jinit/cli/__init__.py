@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from jinit import errors
+from jinit.cli import _last
 from jinit.cli._signals import Received, interrupts_kept, signals_raised
 from jinit.cli._streams import abandoned, flushed, usable_streams
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit code: 0 for success, 1 for a failure, for output that could not be written, or for
       weights or networks that are not healthy, 2 for bad input or a missing package, 130 after
-      Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+      Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 124 after ``--time-limit``.
 
     >>> main(["describe", "he_normal", "--shape", "10", "-3"])
     2
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise left from None
         if received.numbers:
             code = received.code
+        _last.said(code)
         if argv is None and (received.numbers or _working()):
             # A thread inside the compiler or a program cannot be stopped; an ordinary exit would
             # wait for it or crash in JAX's runtime.

@@ -9,6 +9,7 @@ from typing import Any
 from jinit import errors
 from jinit.cli._compare import compare
 from jinit.cli._doctor import doctor
+from jinit.cli._grid_file import expanded
 from jinit.cli._networks import phase, predict, probe, recommend
 from jinit.cli._plugins import HELP, load, taken
 from jinit.cli._stores import export, list_sweeps, merge, remove, show, verify
@@ -55,6 +56,8 @@ def answer(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in _COMMANDS:
         # Parsed alone, so that a mistyped option is compared with the options of this command.
         name, *rest = arguments
+        if name in ("sweep", "plan"):
+            rest = expanded(rest)
         command = _COMMANDS[name]
         described = f"{inspect.getdoc(command)}\n\n{HELP}"
         prog = f"jinit {name}"

@@ -48,6 +48,12 @@ class RunOptions:
     mirror: Annotated[
         str | None, arg(help="copy the store to DIR, e.g. on a network or cloud drive")
     ] = None
+    grid: Annotated[
+        str | None, arg(help="read axes from FILE.toml, as in depth = [8, 16]; options here win")
+    ] = None
+    time_limit: Annotated[
+        str | None, arg(help="stop cleanly after 90s, 30m, 2h or 1h30m and say how to go on")
+    ] = None
     json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None

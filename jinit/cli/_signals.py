@@ -5,12 +5,25 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
+
+from jinit import errors
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or the end of the time limit: running tiles are finished; a second one stops at once.
+
+    Attributes:
+      patience: seconds to wait for running tiles at most.
+    """
+
+    patience = 3600.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,7 +34,7 @@ class Terminated(KeyboardInterrupt):
       patience: seconds to wait for running tiles at most.
     """
 
-    patience = 2.0
+    patience = 15.0
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -33,11 +46,12 @@ class Received:
     """The signals that have come so far."""
 
     numbers: list[int] = field(default_factory=list)
+    late: bool = False
 
     @property
     def code(self) -> int:
         """The exit code that a shell gives to a process that its first signal ended."""
-        return 128 + self.numbers[0]
+        return 124 if self.late else 128 + self.numbers[0]
 
 
 @contextlib.contextmanager
@@ -53,7 +67,10 @@ def signals_raised() -> Iterator[Received]:
         if number != signal.SIGINT:
             raise Terminated(number)
         if len(received.numbers) == 1:
-            _say(b"jinit: stopping; press Ctrl-C again to stop at once\n")
+            received.late = _late.is_set()
+            why = b"the time limit is reached, " if received.late else b""
+            _say(b"jinit: " + why + b"stopping; press Ctrl-C again to stop at once\n")
+            raise Interrupted
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
@@ -66,6 +83,52 @@ def signals_raised() -> Iterator[Received]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# Set by the timer of :func:`time_limit` before it interrupts the main thread.
+_late = threading.Event()
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?|(\d+):(\d\d):(\d\d)")
+
+
+def seconds(text: str | None) -> float | None:
+    """A duration such as 2h, 1h30m, 90s or 02:00:00; None for None.
+
+    Raises:
+      ValueError: another spelling, or no time at all.
+
+    >>> seconds("1h30m"), seconds("00:01:30"), seconds(None)
+    (5400.0, 90.0, None)
+    """
+    if text is None:
+        return None
+    found = _TIME.fullmatch(text)
+    parts = [int(part or 0) for part in found.groups()] if found else [0] * 6
+    total = sum(n * unit for n, unit in zip(parts, (3600, 60, 1) * 2, strict=True))
+    if not 0 < total <= threading.TIMEOUT_MAX:
+        raise errors.refusal("--time-limit", text, "90s, 30m, 2h, 1h30m or 02:00:00", "2h")
+    return float(total)
+
+
+@contextlib.contextmanager
+def time_limit(text: str | None) -> Iterator[None]:
+    """Interrupts the block, as Ctrl-C does, when the time is over."""
+
+    def end() -> None:
+        _late.set()
+        _thread.interrupt_main(signal.SIGINT)
+
+    limit = seconds(text)
+    if limit is None:
+        yield
+        return
+    timer = threading.Timer(limit, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _late.clear()
 
 
 @contextlib.contextmanager

@@ -196,9 +196,8 @@ def store_of(options: RunOptions) -> FileStore | None:
     return FileStore(options.store, options.accept_environment, options.mirror)
 
 
-def say_how_to_go_on(store: FileStore | None) -> None:
-    """Prints, last of all, the command that computes what is missing."""
-    if store is not None:
-        from jinit.sweep import _stored
+def how_to_go_on() -> str:
+    """The line that names the command which computes what is missing."""
+    from jinit.sweep import _stored
 
-        print(f"to go on: {_stored.command()}", file=sys.stderr)
+    return f"to go on: {_stored.command()}"

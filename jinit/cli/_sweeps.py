@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinit import errors
+from jinit.cli import _last
 from jinit.cli._compare import print_result
 from jinit.cli._options import CompareOptions, GridOptions, RunOptions
 from jinit.cli._output import dump
-from jinit.cli._stores import say_how_to_go_on, store_of
+from jinit.cli._signals import seconds, time_limit
+from jinit.cli._stores import how_to_go_on, store_of
 from jinit.sweep._grid import Grid
 
 if TYPE_CHECKING:
@@ -44,9 +46,11 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     from jinit.sweep import SweepInterrupted, run, run_until_settled
 
     store = store_of(output)
+    if store is not None:
+        _last.say(how_to_go_on())
     ended: BaseException | None = None
     try:
-        with report.SweepProgress(output.metric) as progress:
+        with report.SweepProgress(output.metric) as progress, time_limit(output.time_limit):
             train = functools.partial(
                 run,
                 progress=progress,
@@ -64,7 +68,6 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     except (Exception, SweepInterrupted) as error:
         finished: Table | None = getattr(error, "table", None)
         if finished is None:
-            say_how_to_go_on(store)
             raise
         ended, table = error, finished
         if baseline not in table["initializer"]:
@@ -76,8 +79,8 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     print_result(table, _question(output, baseline), as_json=output.json)
     code = max(code, _draw(table, output, baseline))
     if ended is None:
+        _last.say("")
         return code
-    say_how_to_go_on(store)
     if isinstance(ended, SweepInterrupted):
         return 130  # main knows which signal it was
     raise ended
@@ -180,6 +183,7 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
         "hang_after", options.hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900"
     )
     store_of(options)
+    seconds(options.time_limit)
     if options.out is not None:
         check_output(options.out)
     if options.plots is not None:

@@ -1,0 +1,21 @@
+"""Keeps the line that a command prints last of all, if it does not end well."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+_lines: list[str] = []
+
+
+def say(line: str) -> None:
+    """Sets the last line; "" for none."""
+    _lines[:] = [line] if line else []
+
+
+def said(code: int) -> None:
+    """Prints the last line after a command that failed or was interrupted."""
+    if code and _lines:
+        with contextlib.suppress(OSError, ValueError):
+            print(_lines[0], file=sys.stderr, flush=True)
+    _lines.clear()
