@@ -4,6 +4,7 @@ from sqlite3 import Connection
 
 from jinit._database._merge import merge, remove
 from jinit._database._open import check_path, file_system, is_store, reading
+from jinit._database._results import find_results, result_rows
 from jinit._database._runs import (
     Layout,
     RunRows,
@@ -37,6 +38,7 @@ __all__ = [
     "end_sweep",
     "file_system",
     "find",
+    "find_results",
     "is_store",
     "layout_of",
     "load",
@@ -47,6 +49,7 @@ __all__ = [
     "reading",
     "registered",
     "remove",
+    "result_rows",
     "sweeps",
     "verify",
 ]

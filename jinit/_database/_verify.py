@@ -13,7 +13,7 @@ from jinit._database._values import checksum, row_checksum
 
 _MOST_PROBLEMS = 20
 # Columns that change after a row was written, or that name the row.
-_LEFT_OUT = ("id", "checksum", "ended", "state")
+_LEFT_OUT = ("id", "checksum", "ended", "state", "job")
 _COVERED = ("identity", "machine", "finished", "missing")
 
 

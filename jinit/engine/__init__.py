@@ -5,7 +5,7 @@ takes.
 """
 
 from jinit.engine._durable import FileStore
-from jinit.engine._jobs import run
+from jinit.engine._run import run
 from jinit.engine._schedule import Event
 from jinit.engine._store import MemoryStore, Store
 

@@ -1,4 +1,4 @@
-"""Runs any pure function over many lanes: ``run`` for one function, ``run_many`` for several."""
+"""Runs several pure functions over many lanes: ``run_many``."""
 
 from __future__ import annotations
 
@@ -85,63 +85,6 @@ class Job:
     tile: int | None = None
 
 
-def run(
-    fn: Callable[..., PyTree],
-    lanes: PyTree,
-    *shared: PyTree,
-    tile: int | None = None,
-    workers: int | None = None,
-    progress: Callable[[Event], None] | None = None,
-    store: Store | None = None,
-    executor: ExecutorLike | None = None,
-    hang_after: float = HANG_AFTER,
-) -> PyTree:
-    """Runs ``fn(lane, *shared)`` for every lane, in tiles, on all cores.
-
-    Args:
-      fn: any pure, traceable function of one lane.
-      lanes: a pytree of arrays with a common leading lane axis.
-      *shared: arguments that all lanes share.
-      tile: lanes per call, ≥ 2; None derives it from the platform and the bytes of a lane's state.
-      workers: number of threads (CPU) or devices; default all. With an executor, the number of
-        tiles on their way; default two for each of its workers.
-      progress: called with an :class:`Event` after each compile and each tile.
-      store: keeps finished tiles. To continue after an interruption, pass the same store, function
-        object and lanes.
-      executor: runs the tiles in other processes: ``"ray"`` (the cluster that runs here, or a new
-        one on this machine), ``"ray:host:port"``, or any
-        :class:`concurrent.futures.Executor` whose processes do not fork: a pool with the start
-        method ``"spawn"``, or ``client.get_executor()`` of Dask. The bits are those of this process
-        alone. ``fn`` travels by pickle, or by cloudpickle where that is installed.
-      hang_after: seconds without progress before :class:`jinit.errors.HangError`; default 900.
-
-    Returns:
-      A pytree of NumPy arrays with the same lane axis. The bits of a lane's result do not depend
-      on its position, its neighbours or the number of workers.
-
-    Raises:
-      ValueError: no lanes, leaves without a common lane axis, numbers beyond the dtype that JAX
-        gives them, a tile below 2, a store that holds another job of the same name, a process that
-        was forked from one in which JAX ran, workers with other versions or settings, a cluster
-        that does not answer within 10 seconds.
-      TypeError: lanes that hold no numbers, ``progress`` that is not callable, ``store`` that is
-        not a store, PRNG keys as results, a function that cannot be pickled for an executor.
-      HangError: no progress; the message names the program and the tile.
-
-    >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
-    array([0., 2., 4., 6., 8.], dtype=float32)
-    """
-    job = Job(fn, lanes, shared, getattr(fn, "__name__", "job"), tile)
-    return run_many(
-        [job],
-        workers=workers,
-        progress=progress,
-        store=store,
-        executor=executor,
-        hang_after=hang_after,
-    )[0]
-
-
 def run_many(
     jobs: Sequence[Job],
     *,
@@ -156,15 +99,15 @@ def run_many(
 
     Args:
       jobs: most urgent first, with different names.
-      workers, progress, store, executor, hang_after: as in :func:`run`.
+      workers, progress, store, executor, hang_after: as in :func:`jinit.engine.run`.
       narrowed: leaves out lanes whose results are known; default none.
 
     Returns:
       One result per job, in the order of ``jobs``.
 
     Raises:
-      ValueError: two jobs with the same name, or as in :func:`run`.
-      HangError: as in :func:`run`.
+      ValueError: two jobs with the same name, or as in :func:`jinit.engine.run`.
+      HangError: as in :func:`jinit.engine.run`.
 
     >>> double = Job(lambda x: 2 * x, np.arange(3), name="double")
     >>> square = Job(lambda x: x * x, np.arange(3), name="square")

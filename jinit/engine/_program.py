@@ -41,6 +41,7 @@ class Program:
       name: the program's name in errors, profiles and compiler dumps.
       width: lanes per call.
       reads: whether ``fn`` may read more than its arguments, see :func:`is_known`.
+      results: shapes and dtypes of what a call returns, once :meth:`fingerprint` was called.
       traces: how often ``fn`` was traced; tests use it to prove that nothing is traced twice.
     """
 
@@ -69,6 +70,7 @@ class Program:
         self._shared = shared
         self._lock = threading.Lock()
         self._compiled: dict[jax.Device | None, Executable] = {}
+        self.results: PyTree = None
         self._fingerprint: str | None = None
         self._traced: tuple[jax.stages.Traced, jax.stages.Lowered] | None = None
 
@@ -108,6 +110,7 @@ class Program:
         with own_switches(), self._lock:
             if self._fingerprint is None:
                 self._traced = self._lowered(None)
+                self.results = self._traced[0].out_info
                 self._fingerprint = _fingerprint(self.name, *self._traced)
             return self._fingerprint
 

@@ -95,3 +95,54 @@ print("jax" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env=os.environ)  # fmt: skip
     assert done.stdout.splitlines()[-1] == "False"
+
+
+GRID = """
+dataset = "xor"
+depth = 1
+width = 4
+steps = 4
+seeds = 2
+layer_norm = true
+residual = false
+initializer = ["he_normal", "zeros"]
+"""
+
+
+def test_a_grid_comes_from_a_file_and_options_win(tmp_path, capsys):
+    file, store = tmp_path / "grid.toml", tmp_path / "runs.db"
+    file.write_text(GRID)
+    assert main(["sweep", "--grid", str(file), "--store", str(store), "--seeds", "3"]) == 0
+    said = capsys.readouterr()
+    assert "to go on" not in said.err
+    table = jinit.read(store)
+    assert table.settings["grid"]["layer_norm"] is True
+    assert sorted(table["seed"]) == [0, 0, 1, 1, 2, 2]
+    assert table.settings["grid"]["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [("depht = 3", "did you mean 'depth'"), ("depth = ", "grid.toml"), ("depth = [{}]", "depth"),
+     ("seeds = 1979-05-27", "seeds")],
+)  # fmt: skip
+def test_a_file_that_is_no_grid_is_refused(tmp_path, capsys, text, match):
+    file = tmp_path / "grid.toml"
+    file.write_text(text)
+    assert main(["plan", f"--grid={file}"]) == 2
+    assert match in capsys.readouterr().err
+    assert main(["plan", "--grid"]) == 2
+    assert main(["plan", "--time-limit", "2 weeks"]) == 2
+
+
+@pytest.mark.slow
+def test_a_time_limit_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    store = tmp_path / "runs.db"
+    command = [sys.executable, "-m", "jinit", "sweep", "--dataset", "xor", "--depth", "1",
+               "--width", "4", "--steps", "20000", "--seeds", "400", "--initializer", "he_normal",
+               "zeros", "--store", str(store), "--time-limit", "8s"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 124
+    assert done.stderr.splitlines()[-1] == f"to go on: jinit {' '.join(command[3:])}"
+    assert "Traceback" not in done.stderr
+    assert main(["verify", str(store)]) == 0
