@@ -61,6 +61,8 @@ MACHINE, UNTIL = "tests/engine/test_machine.py", "tests/sweep/test_until_settled
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
 OWN_ARMS = "tests/sweep/test_own_arms.py"
+STORED, LANES_STORED = "tests/sweep/test_stored_sweeps.py", "tests/engine/test_stored_lanes.py"
+STORE_FILES = "tests/database/test_store_files.py"
 SWITCHES = "tests/test_switches.py"
 SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
 OBJECTIVES = "tests/sweep/test_objectives.py"
@@ -335,6 +337,17 @@ MUTANTS = [
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", PRNG),
     M("threefry: merged with what follows", "_prng.py", 'set_xla_metadata(inlineable="false")', 'set_xla_metadata(inlineable="true")', f"{PRNG}::test_bits_and_what_becomes_of_them_are_two_loops"),
     M("ensemble: padding kept", "probes/_ensemble.py", "leaf.shape[-1])[: seeds.size]", "leaf.shape[-1])", PROPAGATION),
+    M("store: the code is no part of a run", "sweep/_stored.py", "task.programs[0].fingerprint(),", "'',", f"{STORED}::test_a_user_model_is_known_by_its_code_and_its_data"),
+    M("store: the data are no part of a run", "sweep/_stored.py", 'data = self._settings["data"][program.dataset.name]["fingerprint"]', 'data = ""', f"{STORED}::test_a_user_model_is_known_by_its_code_and_its_data"),
+    M("store: the machine is no part of a run", "sweep/_stored.py", "            _identity.digest(self._environment).hex(),\n        ]", "        ]", f"{STORED}::test_runs_of_another_environment_are_named_and_taken_only_if_asked"),
+    M("store: lanes are known by their place", "engine/_stored_lanes.py", "one.update(np.ascontiguousarray(leaf[place]).tobytes())", "one.update(bytes([tile.start + place]))", f"{LANES_STORED}::test_only_missing_lanes_run_and_the_bits_are_those_of_one_run"),
+    M("store: NumPy scalars are stored", "_database/_values.py", "return [int(value) for value in column.tolist()]", "return list(column)", f"{STORE_FILES}::test_numbers_are_those_of_sql"),
+    M("store: checksums are not compared", "_database/_verify.py", "if kept != row_checksum(names, row, curves.get(number, {})):", "if False:", f"{STORE_FILES}::test_a_changed_value_is_found_by_its_checksum"),
+    M("store: views and triggers are accepted", "_database/_schema.py", "    if strange:", "    if False:", f"{STORE_FILES}::test_a_file_that_somebody_made_up_gives_our_error"),
+    M("store: two writers at once", "_database/_owner.py", 'connection.execute("COMMIT")\n    connection.execute("BEGIN IMMEDIATE")', 'connection.execute("COMMIT")\n    connection.execute("BEGIN")', f"{STORE_FILES}::test_of_several_writers_one_wins_and_the_others_are_told_who"),
+    M("store: a vanished file is written on", "_database/_writer.py", "        self._check_file()\n", "        pass\n", f"{STORE_FILES}::test_a_vanished_file_stops_the_writer_with_a_clear_error"),
+    M("store: groups wait for the end", "_database/_writer.py", "SECONDS_BETWEEN_COMMITS = 0.2", "SECONDS_BETWEEN_COMMITS = 99.0", f"{STORE_FILES}::test_threads_may_hand_over_tiles_and_a_group_is_committed_soon"),
+    M("store: contradictions are merged", "_database/_merge.py", "        if differ:", "        if False:", f"{STORE_FILES}::test_merging_takes_all_or_nothing"),
     M("engine: int64 lanes wrap", "engine/_numbers.py", "if least < lowest or most > highest:", "if False:", f"{LIMITS}::test_shared_arguments_beyond_their_dtype_are_refused"),
     M("engine: a fork is not noticed", "engine/_executors.py", "    if _forked:", "    if False:", f"{LIMITS}::test_a_forked_worker_is_told_at_once"),
     M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),

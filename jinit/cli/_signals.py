@@ -51,7 +51,9 @@ class Received:
     @property
     def code(self) -> int:
         """The exit code that a shell gives to a process that its first signal ended."""
-        return 124 if self.late else 128 + self.numbers[0]
+        if self.late:
+            return 124
+        return 128 + self.numbers[0]
 
 
 @contextlib.contextmanager
