@@ -463,6 +463,9 @@ MUTANTS = [
     M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
     M("switches: rank promotion stays the user's", "_switches.py", '    "numpy_rank_promotion": "allow",\n', "", f"{SWITCHES}::test_switches_are_set_for_jinit_alone_and_set_back"),
     M("switches: theory is not guarded", "theory/__init__.py", "\nguard(__name__)\n", "\n", f"{SWITCHES}::test_theory_under_strict_rules"),
+    M("products: factors do not change places", "engine/_products.py", "(right, left) if turned else (left, right)", "(left, right)", "tests/engine/test_products.py"),
+    M("products: loops are left alone", "engine/_products.py", '"scan", "closed_call")', '"closed_call")', "tests/engine/test_products.py"),
+    M("norm: sums of any length", "clipping/_norms.py", "columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)", "columns", f"{CLIPPING}::test_the_norm_of_many_entries_is_right"),
 ]  # fmt: skip
 
 

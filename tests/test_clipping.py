@@ -435,3 +435,22 @@ def test_nonfinite_updates_are_counted_where_they_are_handled():
     assert int(nonfinite_updates(optax.apply_if_finite(optax.sgd(0.1), 3).init(0.0))) == 0
     assert nonfinite_updates(optax.adam(0.1).init(0.0)) is None
     assert nonfinite_updates(clipping.clip_by_value(1.0).init(0.0)) is None
+
+
+@pytest.mark.parametrize("shape", [(2**24,), (2**12, 2**12), (2**14, 2**10), (2**20, 16)])
+def test_the_norm_of_many_entries_is_right(shape):
+    """Adding ones one by one in float32 would stop at 2^24; a sum of squares of 0.1 earlier."""
+    for entry in (0.1, 1e20):
+        exact = np.sqrt(float(np.prod(shape))) * np.float64(np.float32(entry))
+        np.testing.assert_allclose(float(norm(jnp.full(shape, entry))), exact, rtol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(32, 10), (7, 5), (300, 301)])
+def test_the_norm_of_a_lane_is_the_same_at_every_position(shape):
+    one, others = (np.random.default_rng(0).normal(size=size) for size in (shape, (5, *shape)))
+    lanes = jnp.asarray(np.stack([np.where(np.eye(5)[k, :, None, None], one, others)
+                                  for k in range(5)]), jnp.float32)  # fmt: skip
+    norms = jax.jit(jax.vmap(lambda leaf: norm([leaf])))
+    found = np.asarray([norms(tile)[k] for k, tile in enumerate(lanes)])
+    assert len(set(found.view(np.uint32).tolist())) == 1
+    np.testing.assert_allclose(found[0], np.linalg.norm(one), rtol=2e-6)

@@ -6,6 +6,7 @@ or a large power of two if the sum of squares overflows.
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import jax
@@ -14,6 +15,9 @@ from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.typing import Array, DType, PyTree
+
+# Measured with jax 0.9.2 on kernels of 32 × 32 to 512 × 512, see _sum.
+_LEAST_TERMS, _MOST_TERMS, _LARGE = 4, 1024, 2**16
 
 Scaled: TypeAlias = tuple[Array, Array]
 """``(unit, number)``, two scalars: a norm in that unit, or the factor for a leaf in that unit."""
@@ -157,7 +161,33 @@ def _rescue_if_any(
 
 
 def _sum_of_squares(leaves: list[Array], dtype: DType) -> Array:
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros((), dtype))
+    return sum((_sum(jnp.square(leaf)) for leaf in leaves), jnp.zeros((), dtype))
+
+
+def _sum(squares: Array) -> Array:
+    """The sum of all entries; on CPU a product with ones adds those of a kernel along one axis.
+
+    XLA's sum adds one entry after another, which takes up to a fifth of a small network's step. The
+    product adds whole rows, or of large kernels several entries of a row, at once. The number of
+    terms is limited, because their rounding errors add up.
+    """
+    rows, columns = math.prod(squares.shape[:-1]), squares.shape[-1] if squares.ndim else 1
+    if jax.default_backend() != "cpu" or min(rows, columns) < _LEAST_TERMS:
+        return jnp.sum(squares)
+    axis = 0
+    if rows * columns > _LARGE:
+        axis, columns = 1, columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)
+        rows = squares.size // columns
+    terms = (rows, columns)[axis]
+    if not _LEAST_TERMS <= terms <= _MOST_TERMS:
+        return jnp.sum(squares)
+    product = jax.lax.dot_general(
+        squares.reshape(rows, columns),
+        jnp.ones(terms, squares.dtype),
+        (((axis,), (0,)), ((), ())),
+        jax.lax.Precision.HIGHEST,
+    )
+    return jnp.sum(product)
 
 
 def _unit(like: Array) -> Array:

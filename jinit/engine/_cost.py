@@ -17,8 +17,9 @@ from jinit.typing import PyTree
 def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
     """Floating-point operations of all matrix multiplications and convolutions in ``fn(*args)``.
 
-    A multiply-add counts as two. A loop of known length counts every iteration (XLA's own cost
-    analysis counts a loop body once); a loop of unknown length counts one iteration.
+    A multiply-add counts as two, a product with a vector as none. A loop of known length counts
+    every iteration (XLA's own cost analysis counts a loop body once); a loop of unknown length
+    counts one iteration.
 
     Args:
       fn: a traceable function.
@@ -49,7 +50,7 @@ def _flops(jaxpr: jex_core.Jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        if name == "dot_general":
+        if name == "dot_general" and not _is_sum(equation):
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = _aval(equation.invars[0]).shape
             inner = math.prod(left[axis] for axis in contracted)
@@ -62,6 +63,11 @@ def _flops(jaxpr: jex_core.Jaxpr) -> int:
         iterations = equation.params["length"] if name == "scan" else 1
         total += iterations * sum(_flops(inner) for inner in _inner(equation))
     return total
+
+
+def _is_sum(equation: jex_core.JaxprEqn) -> bool:
+    """Whether a product has a single vector as its second factor, like the sums of a norm."""
+    return len(_aval(equation.invars[1]).shape) == 1
 
 
 def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:

@@ -13,6 +13,7 @@ import optax
 from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
+from jinit.engine._products import with_fast_products
 from jinit.train._evaluated import evaluated
 from jinit.train.losses import at
 from jinit.typing import Apply, Array, Key, LossFunction, PyTree
@@ -243,9 +244,8 @@ def _value_and_gradient(
     """The loss of a minibatch, its gradient, and the network's state after the forward pass."""
     if not isinstance(apply, StatefulApply):
         plain = apply
-        value, gradient = jax.value_and_grad(
-            lambda params: at(loss, params, state.step)(plain(params, x), y)
-        )(state.params)
+        slope = jax.value_and_grad(lambda params: at(loss, params, state.step)(plain(params, x), y))
+        value, gradient = with_fast_products(slope)(state.params)
         return value, gradient, state.model_state
     network = apply
     key = None if state.key is None else jax.random.fold_in(state.key, state.step)
@@ -254,7 +254,8 @@ def _value_and_gradient(
         outputs, model_state = network.train(params, state.model_state, x, key)
         return at(loss, params, state.step)(outputs, y), model_state
 
-    (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    both = with_fast_products(jax.value_and_grad(objective, has_aux=True))
+    (value, model_state), gradient = both(state.params)
     return value, gradient, model_state
 
 
