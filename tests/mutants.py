@@ -54,6 +54,7 @@ CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 BATCHES = "tests/train/test_batches.py"
 BALANCED = "tests/train/test_balanced.py"
+GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
@@ -440,6 +441,11 @@ MUTANTS = [
     M("epochs: the order of the first epoch stays", "train/_batches.py", "            place == 0,", "            number == 0,", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
     M("balanced accuracy: absent classes count", "train/_balanced.py", "jnp.sum(counts > 0)", "self.classes", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
     M("balanced accuracy: every example counts alike", "train/_balanced.py", "1 / (counts[y] * jnp.sum(counts > 0))", "1 / len(y) + 0 * counts[y]", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
+    M("generated: one batch for all steps", "train/_batches.py", "jax.random.fold_in(self.key, number), self.size)), order", "self.key, self.size)), order", f"{GENERATED}::test_a_run_is_the_loop_over_batches_of_its_key"),
+    M("generated: the sample is the test set", "data/_generated.py", "for seed in (TEST, _SAMPLE)", "for seed in (TEST, TEST)", f"{GENERATED}::test_a_generated_set_has_its_test_set_its_task_and_its_words"),
+    M("generated: the key may be ignored", "data/_generated.py", "    if np.array_equal(x_test, x):", "    if False:", f"{GENERATED}::test_functions_that_do_not_fit_are_refused"),
+    M("generated: the function has no fingerprint", "sweep/_settings.py", "    if dataset.generator is not None:", "    if False:", f"{GENERATED}::test_a_fingerprint_is_that_of_the_lowered_function"),
+    M("generated: a changed function is not seen", "sweep/_plan.py", "    network = dataclasses.replace(network, generator=dataset.generator)\n", "", f"{GENERATED}::test_arms_see_the_same_examples_and_a_changed_function_is_seen"),
     M("data: a column of labels is refused", "data/_labels.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
     M("data: masks are ignored", "data/_arrays.py", "if isinstance(given, np.ma.MaskedArray):", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("data: small spreads are constant", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 1e-7 * np.abs(x)", f"{DATA}::test_features_of_a_small_relative_spread_are_standardized"),

@@ -18,6 +18,7 @@ from jinit._registry import Registry
 from jinit.data import _synthetic
 from jinit.data._dataset import Dataset
 from jinit.data._from_arrays import check, from_arrays
+from jinit.data._generated import Draw, generated
 
 DataLike: TypeAlias = (
     str
@@ -25,9 +26,10 @@ DataLike: TypeAlias = (
     | tuple[ArrayLike, ArrayLike]
     | tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
     | Mapping[str, Any]
+    | Draw
 )
-"""A name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; or a mapping of
-the arguments of :func:`from_arrays`, ``{"x": frame, "y": "species"}``."""
+"""A name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; a mapping of
+the arguments of :func:`from_arrays`, ``{"x": frame, "y": "species"}``; or ``draw(key, size)``."""
 
 Loader: TypeAlias = Callable[[], tuple[ArrayLike, ArrayLike]]
 """``loader() -> (x, y)``: x of shape ``(examples, features…)``, y as in :func:`from_arrays`."""
@@ -37,9 +39,10 @@ def get(data: DataLike) -> Dataset:
     """The data set of this name, or the user's own arrays as a data set.
 
     Args:
-      data: a name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; or a
+      data: a name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; a
         mapping of the arguments of :func:`from_arrays`, where ``x_train`` and ``y_train`` may stand
-        for ``x`` and ``y``: ``{"x": frame, "y": "species", "split": "stratified(0.2)"}``.
+        for ``x`` and ``y``: ``{"x": frame, "y": "species", "split": "stratified(0.2)"}``;
+        or a function ``draw(key, size) -> (x, y)`` for :func:`generated`.
 
     Returns:
       A standardized :class:`Dataset` with a fixed split. The arrays of a named data set are
@@ -59,12 +62,14 @@ def get(data: DataLike) -> Dataset:
         return _load(data, _DATA_SETS.get(data))
     if isinstance(data, tuple | list) and len(data) in (2, 4):
         return from_arrays(*data)
+    if callable(data):
+        return generated(data)
     if isinstance(data, Mapping):
         return from_arrays(**_arguments(data))
     raise errors.wrong_type(
         "data",
         data,
-        "a name, a Dataset, (x, y), (x_train, y_train, x_test, y_test), or a mapping of x, y, …",
+        "a name, a Dataset, (x, y), (x_train, y_train, x_test, y_test), a mapping or a function",
         "jinit.data.from_arrays(x, y)",
     )
 

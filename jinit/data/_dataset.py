@@ -35,6 +35,8 @@ class Dataset:
         ``"y"``) and a sentence; the plan of a sweep prints them, the settings of a table keep them.
       units: (mean, deviation) by which each target of a regression was standardized; () for
         targets in their own units. A sweep reports RMSE and MAE in the units before.
+      generator: ``generator(key, size) -> (x, y)``, which draws the minibatches of
+        :func:`generated` data; x_train and y_train are then a sample. Default None.
     """
 
     x_train: Examples
@@ -49,6 +51,7 @@ class Dataset:
     classes: tuple[str | int | float | bool, ...] = field(metadata={"static": True}, default=())
     prepared: tuple[tuple[str, str], ...] = field(metadata={"static": True}, default=())
     units: tuple[tuple[float, float], ...] = field(metadata={"static": True}, default=())
+    generator: Any = field(metadata={"static": True}, default=None)
 
     def spread(self, count: int) -> tuple[Examples, Examples]:
         """Up to ``count`` training examples at equally spaced positions.

@@ -139,7 +139,10 @@ def check_data(network: TrainNetwork, dataset: Dataset) -> None:
         raise errors.refusal(
             "label_noise", "a regression data set", "classes", "drop the label_noise axis"
         )
-    check_size(network.config, len(dataset.x_train), f" of {dataset.name!r}")
+    check_size(network.config, dataset)
+    if network.noisy and dataset.generator is not None:
+        fix = "let the function draw noisy labels"
+        raise errors.refusal("label_noise", "generated data", "a fixed training set", fix)
 
 
 def check_programs(names: Sequence[str]) -> None:

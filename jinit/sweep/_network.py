@@ -87,6 +87,7 @@ class TrainNetwork:
       decays, noisy: whether the program contains weight decay and label noise.
       scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
       scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
+      generator: that of the data set, by which the engine sees whether the function has changed.
       decayed, matrices: as in :func:`jinit.train.optimizers.make`.
     """
 
@@ -99,6 +100,7 @@ class TrainNetwork:
     noisy: bool
     scaled: tuple[int, ...] = ()
     scheduled: bool = False
+    generator: Any = None
     decayed: tuple[bool, ...] | None = None
     matrices: tuple[Matrix | None, ...] | None = None
 

@@ -285,6 +285,7 @@ def _program(
     shapes = leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
+    network = dataclasses.replace(network, generator=dataset.generator)
     _checks.check_data(network, dataset)
     _optimized.check_own(network, numbers, shapes)
     _objectives.check_target(network.config, loss, dataset)

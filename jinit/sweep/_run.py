@@ -113,8 +113,9 @@ def run(
         models and factories, the arms of a column ``model``. Axes that a model does not take must
         have their defaults.
       data: your own arrays instead of a named data set: ``(x, y)``, ``(x_train, y_train, x_test,
-        y_test)``, a mapping of the arguments of :func:`jinit.data.from_arrays`, or a
-        :class:`jinit.data.Dataset`.
+        y_test)``, a mapping of the arguments of :func:`jinit.data.from_arrays`, a
+        :class:`jinit.data.Dataset`, or ``draw(key, size) -> (x, y)``, see
+        :func:`jinit.data.generated`.
       rules: ``rules(initializer, bias_initializer) -> rules`` for :func:`jinit.initialize`; by
         default the initializer draws kernels, the bias initializer biases. Leaves without a rule
         keep the model's own start; ``report.show`` of the plan prints what draws each leaf.

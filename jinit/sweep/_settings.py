@@ -85,6 +85,8 @@ def describe(
 def fingerprint(dataset: Dataset) -> str:
     """32 hexadecimal digits that change with any bit, shape or dtype of a data set.
 
+    Of generated data, also with the lowered function that draws them.
+
     >>> from jinit import data
     >>> len(fingerprint(data.get("xor")))
     32
@@ -94,6 +96,8 @@ def fingerprint(dataset: Dataset) -> str:
         array = np.ascontiguousarray(leaf)
         digest.update(f"{array.shape}{array.dtype.str}".encode())
         digest.update(array.tobytes())
+    if dataset.generator is not None:
+        digest.update(dataset.generator.fingerprint(len(dataset.x_test)))
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Gives each step its minibatch: drawn with replacement, or each example once per epoch."""
+"""Gives each step its minibatch: drawn with replacement, once per epoch, or generated."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Batches:
       key: the key of the data order.
       size: examples per step.
       epochs: whether each epoch holds each example once, rather than draws with replacement.
+      generator: draws new examples by a key and a size; None for the training examples.
     """
 
     x: Array
@@ -35,17 +36,19 @@ class Batches:
     key: Key
     size: int
     epochs: bool
+    generator: Callable[[Key, int], Batch] | None = None
 
     @classmethod
     def of(cls, data: Dataset, key: Key, config: FitConfig) -> Batches:
         """The minibatches of a run on these data.
 
         Raises:
-          ValueError: draws with replacement of a batch larger than the training set.
+          ValueError: draws with replacement of a batch larger than the training set, epochs of
+            generated data.
         """
         x, y = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
-        check_size(config, len(x))
-        return cls(x, y, key, config.batch_size, config.sampling == "epochs")
+        check_size(config, data)
+        return cls(x, y, key, config.batch_size, config.sampling == "epochs", data.generator)
 
     def begin(self) -> Array | tuple[()]:
         """What is carried from step to step: the order of the examples in the epoch, or nothing."""
@@ -65,6 +68,8 @@ class Batches:
           order: the carry.
           step: a function of a batch.
         """
+        if self.generator is not None:
+            return step(self.generator(jax.random.fold_in(self.key, number), self.size)), order
         if isinstance(order, tuple):
             return step(self._rows(minibatch(self.key, number, self.size, len(self.x)))), order
         whole = len(self.x) // self.size  # batches of full size
@@ -93,13 +98,19 @@ class Batches:
         return _rows(self.x, chosen), _rows(self.y, chosen)
 
 
-def check_size(config: FitConfig, examples: int, name: str = "") -> None:
-    """Refuses to draw with replacement more examples than there are."""
+def check_size(config: FitConfig, data: Dataset) -> None:
+    """Refuses to draw with replacement more examples than there are, and epochs of endless data."""
+    examples = len(data.x_train)
+    if data.generator is not None:
+        if config.sampling == "epochs":
+            fix = "leave sampling out"
+            raise errors.refusal("sampling", "epochs", "'replacement' for generated data", fix)
+        return
     if config.sampling == "replacement" and config.batch_size > examples:
         raise errors.refusal(
             "batch_size",
             config.batch_size,
-            f"at most {'the ' if name else ''}{examples} training examples{name}",
+            f"at most the {examples} training examples of {data.name!r}",
             "lower it, or sampling='epochs', whose batch is then the whole set",
         )
 

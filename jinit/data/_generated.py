@@ -1,0 +1,207 @@
+"""Makes a data set of a function that draws batches on the device: endless data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jinit import _specs, errors
+from jinit._switches import own_switches
+from jinit.data._arrays import Task, check_finite
+from jinit.data._dataset import Dataset
+from jinit.data._splits import TEST
+from jinit.typing import Array, Key
+
+Draw: TypeAlias = Callable[[Key, int], tuple[Array, Array]]
+"""``draw(key, size) -> (x, y)``, x ``(size, features…)``, y ``(size,)`` or ``(size, outputs)``."""
+
+# The seed of the key that draws the training sample.
+_SAMPLE = 20150203
+_EXAMPLE = "lambda key, size: (x, y), with jax.random.normal(key, (size, 8)) and jnp alone"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The user's function with the dtypes of a data set: ``generator(key, size) -> (x, y)``.
+
+    Attributes:
+      draw: the function.
+      task: of the data set.
+    """
+
+    draw: Draw
+    task: Task
+
+    def __call__(self, key: Key, size: int) -> tuple[Array, Array]:
+        """A batch: x float32 or int32; y int32 ``(size,)`` or float32 ``(size, outputs)``."""
+        x, y = self.draw(key, size)
+        whole = jnp.issubdtype(x.dtype, jnp.integer)
+        x = jnp.asarray(x, jnp.int32 if whole else jnp.float32)
+        if self.task != "regression":
+            return x, jnp.asarray(y, jnp.int32)
+        return x, jnp.asarray(y, jnp.float32).reshape(size, -1)
+
+    def fingerprint(self, size: int) -> bytes:
+        """A digest of the lowered function and of the constants that it holds."""
+        traced = jax.jit(self, static_argnums=1).trace(_key(TEST), size)
+        digest = hashlib.blake2b(traced.lower().as_text().encode())
+        for constant in traced.jaxpr.consts:
+            digest.update(np.asarray(constant).tobytes())
+        return digest.digest()
+
+
+def generated(
+    draw: Draw, *, outputs: int | None = None, name: str | None = None, test: int = 1000
+) -> Dataset:
+    """A data set of endless examples: every step of a run draws new ones on the device.
+
+    Step i of a run calls ``draw(fold_in(key, i), batch_size)`` with the run's data key, so that all
+    arms see the same examples in the same order. The test set is drawn once, with a key of its own,
+    and so is a sample of equal size for ``train_loss``, calibrations and the validation set.
+
+    Args:
+      draw: ``draw(key, size) -> (x, y)``, pure and traceable by JAX: x ``(size, features…)`` of
+        floats or integers (tokens); y ``(size,)`` Booleans, or integers 0, 1, …, or floats
+        ``(size,)`` or ``(size, outputs)``.
+      outputs: number of classes; needed for integers, because no sample shows that there are no
+        more.
+      name: the data set's label in tables; default: the name of the function.
+      test: number of test examples, ≥ 2.
+
+    Returns:
+      A :class:`Dataset`; values are not standardized.
+
+    Raises:
+      TypeError: no function, or not a pair of arrays of numbers.
+      ValueError: a function that JAX cannot trace, that ignores the key, or raises an error; shapes
+        that do not follow ``size``; classes without ``outputs``, or beyond it; NaN or inf.
+
+    >>> def teacher(key, size):
+    ...     x = jax.random.normal(key, (size, 4))
+    ...     return x, jnp.sin(x.sum(axis=1))
+    >>> made = generated(teacher)
+    >>> made.x_test.shape, made.y_test.shape, made.task
+    ((1000, 4), (1000, 1), 'regression')
+    """
+    if not callable(draw):
+        raise errors.wrong_type("data", draw, "a function (key, size) -> (x, y)", _EXAMPLE)
+    errors.check_integer("test", test, low=2, high=10**7, fix="use 1000")
+    label = _specs.label(draw) if name is None else name
+    with own_switches():
+        x, y = _shapes(label, draw, 2)
+        _check_sizes(label, (x, y), _shapes(label, draw, 3))
+        task, number = _task(label, y, outputs)
+        generator = Generator(draw, task)
+        drawn = jax.jit(generator, static_argnums=1)
+        x_test, y_test, x_train, y_train = (
+            np.asarray(array) for seed in (TEST, _SAMPLE) for array in drawn(_key(seed), test)
+        )
+    _check_values(label, (x_test, y_test), x_train, number if task != "regression" else None)
+    source = f"new examples at every step; {test:,} for tests"
+    return Dataset(
+        x_train,
+        y_train,
+        x_test,
+        y_test,
+        label,
+        task,
+        number,
+        classes=() if task == "regression" else tuple(range(number)),
+        prepared=(
+            ("rows", f"{source} drawn once (seed {TEST}), {test:,} for train_loss ({_SAMPLE})"),
+            ("x", f"{x.dtype} → {x_test.dtype}, values unchanged"),
+            ("y", f"{y.dtype} → {y_test.dtype}, " + ("targets" if task == "regression" else
+             f"{number} classes")),
+        ),
+        generator=generator,
+    )  # fmt: skip
+
+
+def _key(seed: int) -> Key:
+    return jax.random.key(seed, impl="threefry2x32")
+
+
+def _shapes(name: str, draw: Draw, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of a batch, by a trace."""
+    try:
+        found: Any = jax.eval_shape(lambda key: draw(key, size), jax.eval_shape(_key, 0))
+    except errors.Refusal:
+        raise
+    except Exception as error:  # whatever the user's function raises
+        said = " ".join(str(error).split())[:120]
+        raise errors.refusal(
+            f"data {name!r}",
+            f"{type(error).__name__}: {said}",
+            "a function (key, size) -> (x, y) that JAX can trace",
+            _EXAMPLE,
+        ) from error
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    if not pair or not all(isinstance(one, jax.ShapeDtypeStruct) for one in found):
+        raise errors.wrong_type(f"data {name!r}", found, "a pair of arrays (x, y)", _EXAMPLE)
+    for what, one in zip("xy", found, strict=True):
+        if not (one.dtype == bool or jnp.issubdtype(one.dtype, jnp.number)) or (
+            jnp.issubdtype(one.dtype, jnp.complexfloating)
+        ):
+            raise errors.wrong_type(f"data {name!r}: {what}", one.dtype, "real numbers", _EXAMPLE)
+    return found[0], found[1]
+
+
+def _check_sizes(name: str, two: tuple[Any, Any], three: tuple[Any, Any]) -> None:
+    """Refuses batches of 2 and of 3 whose first axis is not the size, or whose others differ."""
+    for what, small, large in zip("xy", two, three, strict=True):
+        alike = small.shape[:1] == (2,) and large.shape == (3, *small.shape[1:])
+        if not alike or (what == "x" and small.ndim < 2):
+            raise errors.refusal(
+                f"data {name!r}: shapes of {what}",
+                f"{small.shape} for size 2, {large.shape} for size 3",
+                "(size, features…)" if what == "x" else "(size,) or (size, outputs)",
+                "make the first axis as long as size",
+            )
+
+
+def _task(name: str, y: jax.ShapeDtypeStruct, outputs: int | None) -> tuple[Task, int]:
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        targets = 1 if y.ndim == 1 else int(np.prod(y.shape[1:]))
+        if outputs not in (None, targets):
+            raise errors.refusal("outputs", outputs, f"{targets} targets of y", "leave it out")
+        return "regression", targets
+    if y.ndim != 1:
+        fix = "one label per example; several targets: return floats"
+        raise errors.refusal(f"data {name!r}: shape of y", y.shape, "(size,) classes", fix)
+    if y.dtype == bool:
+        return "binary", 2
+    if outputs is None:
+        raise errors.refusal(
+            f"data {name!r}",
+            f"labels of dtype {y.dtype}",
+            "a number of classes, which no sample can prove",
+            f"jinit.data.generated({name}, outputs=10)",
+        )
+    number = errors.check_integer("outputs", outputs, low=2, fix="outputs=10")
+    return ("binary" if number == 2 else "multiclass"), number
+
+
+def _check_values(
+    name: str, test: tuple[np.ndarray, np.ndarray], x: np.ndarray, classes: int | None
+) -> None:
+    x_test, y_test = test
+    for what, array in (("x", x_test), ("y", y_test)):
+        if array.dtype.kind == "f":
+            check_finite(f"data {name!r}: {what}", array, "let the function return finite numbers")
+    if np.array_equal(x_test, x):
+        raise errors.refusal(
+            f"data {name!r}",
+            "equal examples from two keys",
+            "examples drawn with the key",
+            "jax.random.normal(key, …), not numpy.random, which a trace calls once",
+        )
+    if classes is not None and (y_test.min() < 0 or y_test.max() >= classes):
+        got = f"labels from {y_test.min()} to {y_test.max()}"
+        fix = f"outputs={int(y_test.max()) + 1}"
+        raise errors.refusal(f"data {name!r}", got, f"classes 0 to {classes - 1}", fix)
