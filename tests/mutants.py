@@ -64,6 +64,7 @@ FILES = "tests/results/test_files.py"
 OWN_ARMS = "tests/sweep/test_own_arms.py"
 STORED, LANES_STORED = "tests/sweep/test_stored_sweeps.py", "tests/engine/test_stored_lanes.py"
 STORE_FILES = "tests/database/test_store_files.py"
+DURING = "tests/sweep/test_during_training.py"
 SWITCHES = "tests/test_switches.py"
 SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
 OBJECTIVES = "tests/sweep/test_objectives.py"
@@ -381,6 +382,10 @@ MUTANTS = [
     M("own arms: NaN", "sweep/_weights.py", "        if missing:", "        if False:", f"{OWN_ARMS}::test_nan_among_drawn_weights_is_an_error"),
     M("twins are counted twice", "sweep/_twins.py", "defaults | arguments", "arguments", f"{OWN_ARMS}::test_arms_that_mean_nothing_new_are_refused"),
     M("command line: entry points are not called", "cli/_plugins.py", "            if callable(registers):", "            if False:", f"{CLI}::test_installed_packages_register_by_an_entry_point"),
+    M("watch: the squares of a sum", "sweep/_watch.py", "jnp.sqrt(squares(leaf).mean())", "jnp.sqrt(jnp.square(leaf.mean()))", f"{DURING}::test_probes_measure_the_parameters_and_change_nothing"),
+    M("watch: the last of stacked layers", "sweep/_watch.py", "values[layer.value][layer.index]", "values[layer.value][-1]", f"{DURING}::test_probes_measure_the_parameters_and_change_nothing"),
+    M("evaluate_every: the last step is missing", "train/_config.py", "return (*before, self.steps)", "return (*before,)", f"{DURING}::test_evaluations_at_equal_distances"),
+    M("survival counts runs", "report/plots/_lines.py", 'per_seed(mine, mine["steps_to_target"].astype(float))', 'mine["steps_to_target"].astype(float)', "tests/report/test_plots.py::test_a_seed_is_one_observation_of_survival"),
     M("concat: arms without pairs", "results/_concat.py", "if arm not in shared and not seeds & theirs:", "if False:", f"{FILES}::test_arms_of_two_tables_share_seeds"),
     M("compare command: nothing is tuned", "cli/_compare.py", "tune=tuple(question.tune),", "tune=(),", f"{CLI}::test_written_tables_are_joined_and_compared"),
     M("compare command: the margin is lost", "cli/_compare.py", "        margin=question.margin,\n        tune", "        tune", f"{CLI}::test_written_tables_are_joined_and_compared"),
@@ -452,7 +457,7 @@ MUTANTS = [
     M("data: rounding is a spread", "data/_from_arrays.py", "spread > 2 * rounding * np.abs(x)", "spread > 0 * np.abs(x)", f"{DATA}::test_features_that_differ_by_rounding_are_constant"),
     M("data: a class on one side only", "data/_splits.py", "or one_sided(labels, train, test)):", "or False):", f"{DATA}::test_a_class_is_on_both_sides_of_every_split"),
     M("data: tokens are standardized", "data/_from_arrays.py", "if standardize is None and not names:", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
-    M("schedule: constant shares a program", "sweep/_plan.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
+    M("schedule: constant shares a program", "sweep/_groups.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
     M("schedule: one step late", "sweep/_network.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
     M("own loss: one noise for all steps", "train/losses.py", "            for number in numbers:\n                key = jax.random.fold_in(key, number)\n", "", f"{OBJECTIVES}::test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats"),
     M("own loss: parameters without a gradient", "train/losses.py", '{"params": params}', '{"params": jax.lax.stop_gradient(params)}', f"{OBJECTIVES}::test_a_gradient_uses_the_parameters_of_the_loss"),

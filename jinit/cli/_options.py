@@ -96,6 +96,8 @@ def _grid_options() -> type[Any]:
         "residual": bool,
         "steps": int,
         "evaluations": int,
+        "evaluate_every": int | None,
+        "watch": tuple[str, ...],
         "target_accuracy": float,
         "target": str | None,
         "stop_at_target": bool,

@@ -16,6 +16,7 @@ from jinit.sweep._arms import OWN, Whole, content
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
+from jinit.sweep._watch import check_watch
 from jinit.train import StatefulApply
 from jinit.train._batches import check_size
 from jinit.train._own import OptimizerFor, OwnOptimizer
@@ -133,8 +134,9 @@ def check_outputs(
         )
 
 
-def check_data(network: TrainNetwork, dataset: Dataset) -> None:
-    """Refuses label noise on regression and batches larger than the training set."""
+def check_data(network: TrainNetwork, dataset: Dataset, shapes: PyTree) -> None:
+    """Refuses label noise on regression, large batches, and probes that give no numbers."""
+    check_watch(network.watch, network.model, shapes, dataset)
     if network.noisy and dataset.task == "regression":
         raise errors.refusal(
             "label_noise", "a regression data set", "classes", "drop the label_noise axis"

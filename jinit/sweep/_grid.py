@@ -20,6 +20,7 @@ from jinit.sweep._values import (
     checked_seeds,
     plain,
 )
+from jinit.sweep._watch import PROBES, Watched, WatchFunction, checked_watch
 from jinit.train._config import FitConfig
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class Grid:
         once per epoch, the last batch smaller if need be; default ``"replacement"``.
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
+      evaluate_every: steps between evaluations, instead of log-spaced ones; default None.
+      watch: what to measure at every evaluation, as curves: ``"parameter_norm"``,
+        ``"weight_rms"`` (of each leaf), ``"second_moment"`` (of each layer's pre-activations), or
+        name → your own ``probe(params) -> number or tree of numbers``. Default: none.
       target_accuracy: test accuracy in (0, 1] that defines ``steps_to_target``; default 0.9.
       target: another target, by the name of a curve: ``"test_loss<=0.1"``, ``"test_f1>=0.8"``, or
         ``("test_r2", 0.9)`` for a metric whose direction is known; default None.
@@ -162,6 +167,12 @@ class Grid:
     evaluations: int = _field(
         FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
     )
+    evaluate_every: int | None = _field(
+        None, "steps between evaluations, instead of log-spaced ones"
+    )
+    watch: Watched | str | tuple[str, ...] | Mapping[str, WatchFunction] = _field(
+        (), f"probes at every evaluation, in curves of the table: {', '.join(PROBES)}"
+    )
     target_accuracy: float = _field(
         FitConfig.target_accuracy, "test accuracy in (0, 1] that defines steps-to-target"
     )
@@ -185,6 +196,7 @@ class Grid:
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", loss_axis(plain(self.loss)))
         object.__setattr__(self, "metrics", checked_metrics(self.metrics))
+        object.__setattr__(self, "watch", checked_watch(self.watch))
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
             self._set_axis(name, plain(getattr(self, name)))
         object.__setattr__(self, "target", checked_target(self.target, self.target_accuracy))
@@ -260,6 +272,7 @@ class Grid:
             self.sampling,
             target=self.target,  # type: ignore[arg-type]  # a text once checked
             stop_at_target=self.stop_at_target,
+            evaluate_every=self.evaluate_every,
         )
 
     @property

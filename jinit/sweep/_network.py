@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
+from jinit.sweep._watch import Watched, curves
 from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
 from jinit.train._muon import Matrix
 from jinit.train._named import Optimizer
@@ -89,6 +90,7 @@ class TrainNetwork:
       scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
       generator: that of the data set, by which the engine sees whether the function has changed.
       decayed, matrices: as in :func:`jinit.train.optimizers.make`.
+      watch: probes at every evaluation, see :func:`jinit.sweep._watch.curves`.
     """
 
     model: Model
@@ -103,6 +105,7 @@ class TrainNetwork:
     generator: Any = None
     decayed: tuple[bool, ...] | None = None
     matrices: tuple[Matrix | None, ...] | None = None
+    watch: Watched = ()
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -139,8 +142,14 @@ class TrainNetwork:
                 loss=self.loss,
                 optimizer=optimizer,
                 config=self.config,
+                watch=self._watched(data) if self.watch else None,
             )
+        probed = metrics.pop("watched", {})
+        metrics |= {f"curve_{name}": values for name, values in probed.items()}
         return metrics | {"calibrated": lane["calibrated"]}
+
+    def _watched(self, data: Dataset) -> Callable[[PyTree], PyTree]:
+        return lambda params: curves(self.watch, self.model, params, data)
 
 
 def _at(rate: Array, factors: Array) -> Factor:

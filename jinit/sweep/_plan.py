@@ -17,13 +17,12 @@ from jinit import data as datasets
 from jinit import errors
 from jinit._specs import label
 from jinit._switches import own_switches
-from jinit.clipping import _rules as clip_rules
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
 from jinit.frameworks import Layers
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
-from jinit.sweep import _calibrated, _checks, _objectives, _optimized
+from jinit.sweep import _calibrated, _checks, _groups, _objectives, _optimized
 from jinit.sweep._assigned import assigned
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
@@ -32,12 +31,12 @@ from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
+from jinit.sweep._watch import checked_watch
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train._balanced import class_metrics
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.train._regression import target_metrics
-from jinit.train.schedules import factors
 from jinit.typing import PyTree
 
 # Bytes of a run's axes and metrics: about 18 axes and 11 metrics, most of them 8 bytes in a table.
@@ -207,7 +206,8 @@ def plan(
         comparisons = crossed // arms * (arms - 1)
         points = len(programs[0].network.config.evaluation_steps())
         sets, further = (2 if grid.validation else 1), len(programs[0].network.loss.metrics)
-        result_bytes = runs * (_ROW_BYTES + 4 * (2 + sets * (2 + further)) * points)
+        probes = len(checked_watch(grid.watch)) * len(programs[0].leaves.leaves)
+        result_bytes = runs * (_ROW_BYTES + 4 * (2 + probes + sets * (2 + further)) * points)
         _checks.check_results(result_bytes, runs, points)
         return Plan(
             programs=tuple(programs),
@@ -240,7 +240,9 @@ def _programs(sources: _Sources, own_data: Dataset | None) -> list[PlannedProgra
     """One program per combination of the code axes, in the order of the grid."""
     grid, axes = sources.grid, sources.models.axes
     programs: list[PlannedProgram] = []
-    groups = itertools.product(_clips(grid).items(), _noises(grid), _schedules(grid))
+    groups = itertools.product(
+        _groups.clips(grid).items(), _groups.noises(grid), _groups.schedules(grid)
+    )
     for clip, noises, schedules in groups:
         fixed = {"clip_threshold": clip[1], "label_noise": noises, "schedule": schedules}
         for pairs in itertools.product(*map(sources.models.options, axes)):
@@ -286,7 +288,7 @@ def _program(
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     network = dataclasses.replace(network, generator=dataset.generator)
-    _checks.check_data(network, dataset)
+    _checks.check_data(network, dataset, shapes)
     _optimized.check_own(network, numbers, shapes)
     _objectives.check_target(network.config, loss, dataset)
     rules = functools.partial(rules_for, leaves, sources.rules)
@@ -369,32 +371,5 @@ def _network(
         scaled=scaled_by_gain(grid, leaves, sources.rules),
         decayed=_optimized.decayed(leaves) if grid.weight_decay_on == "weights" else None,
         matrices=_optimized.matrices(leaves) if _optimized.needs_matrices(optimizer) else None,
+        watch=checked_watch(grid.watch),
     )
-
-
-def _clips(grid: Grid) -> dict[str | None, tuple[float, ...]]:
-    """Clip rule → its thresholds: rules are compiled, thresholds are numbers of the lanes."""
-    rules: dict[str | None, tuple[float, ...]] = {}
-    for spec in grid.values("clip"):
-        rule, threshold = (None, math.inf) if spec is None else clip_rules.parse(spec)
-        rules[rule] = (*rules.get(rule, ()), threshold)
-    return rules
-
-
-def _schedules(grid: Grid) -> list[tuple[Any, ...]]:
-    """The schedules in two groups: constant or not, for the reason of :func:`_noises`."""
-    values = grid.values("schedule")
-    groups = (
-        tuple(v for v in values if v == Grid.schedule),
-        tuple(v for v in values if v != Grid.schedule),
-    )
-    for value in groups[1]:
-        factors(value, grid.steps)  # refused here rather than after the first compilation
-    return [group for group in groups if group]
-
-
-def _noises(grid: Grid) -> list[tuple[float, ...]]:
-    """The noises in two groups, 0 and > 0: a program that replaces labels rounds differently."""
-    values = grid.values("label_noise")
-    groups = (tuple(v for v in values if not v), tuple(v for v in values if v))
-    return [group for group in groups if group]

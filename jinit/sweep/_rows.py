@@ -125,6 +125,7 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
     columns: dict[str, list[np.ndarray]] = {}
     curves: dict[str, list[np.ndarray]] = {}
     axes: dict[str, None] = {}
+    steps = np.asarray(pieces[0].program.network.config.evaluation_steps())
     for position in sorted({each.program.position for each in pieces}):
         mine = [each for each in pieces if each.program.position == position]
         program = mine[0].program
@@ -135,14 +136,17 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
         for name in mine[0].columns:
             whole = np.concatenate([each.columns[name] for each in mine])
             columns.setdefault(name, []).append(whole[rows])
-        for name in mine[0].curves:
-            whole = np.concatenate([each.curves[name] for each in mine])
-            curves.setdefault(name, []).append(whole[rows])
+        for name in dict.fromkeys(name for each in pieces for name in each.curves):
+            # A probe has curves of its own for the layers of each architecture.
+            missing = np.full((len(rows), len(steps)), np.nan, np.float32)
+            have = [each.curves[name] for each in mine if name in each.curves]
+            whole = np.concatenate(have)[rows] if have else missing
+            curves.setdefault(name, []).append(whole)
     return Table(
         columns={name: _same_floats(np.concatenate(parts)) for name, parts in columns.items()},
         axes=tuple(axes),
         curves={name: np.concatenate(parts) for name, parts in curves.items()},
-        curve_steps=np.asarray(pieces[0].program.network.config.evaluation_steps()),
+        curve_steps=steps,
         settings=settings,
     )
 

@@ -29,6 +29,8 @@ class FitConfig:
       target: another target for ``steps_to_target``, such as ``"test_loss<=0.1"``; default None.
       stop_at_target: whether a run ends at its first evaluation that reaches the target, or once it
         is frozen; default False.
+      evaluate_every: steps from one evaluation to the next, instead of log-spaced ones; None
+        (default): log-spaced.
 
     Raises:
       TypeError: a value that is not a number, or not a whole one.
@@ -45,6 +47,7 @@ class FitConfig:
     sampling: str = "replacement"
     target: str | None = None
     stop_at_target: bool = False
+    evaluate_every: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -62,6 +65,8 @@ class FitConfig:
         if self.target is not None:
             object.__setattr__(self, "target", str(parse(self.target)))
         errors.check_bool("stop_at_target", self.stop_at_target)
+        if self.evaluate_every is not None:
+            self._check_every(self.evaluate_every)
 
     @property
     def goal(self) -> Target:
@@ -74,15 +79,36 @@ class FitConfig:
             return parse(self.target)
         return Target("test_accuracy", self.target_accuracy, higher=True)
 
+    def _check_every(self, every: int) -> None:
+        errors.check_integer("evaluate_every", every, low=1, high=self.steps, fix="use 10")
+        points = -(-self.steps // every)
+        if points > MOST_EVALUATIONS:
+            fix = f"use {-(-self.steps // MOST_EVALUATIONS)}"
+            allowed = f"at most {MOST_EVALUATIONS:,} evaluations of {self.steps:,} steps"
+            raise errors.refusal("evaluate_every", every, allowed, fix)
+        if self.evaluations != FitConfig.evaluations:
+            raise errors.refusal(
+                "evaluations",
+                self.evaluations,
+                "its default beside evaluate_every, which sets the points",
+                "give one of the two",
+            )
+
     def evaluation_steps(self) -> tuple[int, ...]:
         """Numbers of completed steps after which the test set is evaluated, ascending.
 
         Returns:
-          At most ``evaluations`` different numbers; the last is ``steps``.
+          At most ``evaluations`` different numbers, log-spaced, or the multiples of
+          ``evaluate_every``; the last is ``steps``.
 
         >>> FitConfig(steps=100, evaluations=5).evaluation_steps()
         (1, 3, 10, 32, 100)
+        >>> FitConfig(steps=100, evaluate_every=40).evaluation_steps()
+        (40, 80, 100)
         """
+        if self.evaluate_every is not None:
+            before = range(self.evaluate_every, self.steps, self.evaluate_every)
+            return (*before, self.steps)
         import numpy as np  # takes 0.1 s, which `jinit --help` should not wait for
 
         count = min(self.evaluations, self.steps)

@@ -214,3 +214,22 @@ def test_long_names_are_shortened_where_they_are_written():
     assert len(label) == 40
     assert label.startswith("variance_scaling")
     assert ax.drawn_numbers[0][0] == long
+
+
+def test_a_seed_is_one_observation_of_survival():
+    """Two seeds with eight orders of the data each give the steps of two observations."""
+    times = np.array([2.0] * 8 + [4.0] * 7 + [np.inf])
+    columns = {
+        "initializer": np.full(16, "a", object),
+        "seed": np.repeat([0, 1], 8),
+        "data_seed": np.tile(np.arange(8), 2),
+        "test_accuracy": np.ones(16),
+        "steps_to_target": times,
+        "diverged": np.zeros(16, bool),
+    }
+    axes = ("initializer", "seed", "data_seed")
+    table = jinit.results.Table(columns, axes, {}, np.array([1, 10]))
+    drawn = {row[1]: row[2:] for row in plots.survival(table).drawn_numbers}
+    expected = jinit.stats.kaplan_meier(np.array([2.0, np.inf]), horizon=10.0)
+    assert drawn[2.0] == (0.5, expected.low[0], expected.high[0])
+    assert 4.0 not in drawn

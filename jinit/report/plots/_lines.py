@@ -145,7 +145,8 @@ def survival(table: Table, ax: Axes | None = None, *, across: str = "initializer
     """Draws the share of runs not yet at the target accuracy, with a 95 % band; lower is faster.
 
     Runs that never reach the target, including diverged ones, are counted: a curve that does not
-    reach 0 shows their share.
+    reach 0 shows their share. A seed is one observation, the mean time of its runs; it never
+    arrives if one of its runs never does.
 
     Args:
       table: from :func:`jinit.run`.
@@ -176,7 +177,8 @@ def survival(table: Table, ax: Axes | None = None, *, across: str = "initializer
             mine = rows.take(rows[across] == arm)
             if not len(mine):
                 continue
-            curve = stats.kaplan_meier(mine["steps_to_target"], horizon=horizon)
+            times = per_seed(mine, mine["steps_to_target"].astype(float))
+            curve = stats.kaplan_meier(np.where(times > horizon, np.inf, times), horizon=horizon)
             survival_curve(panel, curve, horizon, label=short(arm), style=style)
         panel.set(
             xlabel="step", ylabel=f"share not yet at {target}", xscale="log", ylim=(-0.02, 1.02)
