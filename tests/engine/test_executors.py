@@ -85,6 +85,20 @@ def test_a_sweep_in_a_process_pool_is_the_same_table(pool):
     assert {**table.settings, "seconds": 0} == {**local.settings, "seconds": 0}
 
 
+def test_a_stored_sweep_goes_on_elsewhere_with_the_runs_that_it_lacks(tmp_path):
+    """The lanes of the second call are those that the file lacks."""
+    first = jinit.Grid(**SMALL, seeds=(0, 3), initializer=("he_normal", "orthogonal"))
+    jinit.run(first, store=tmp_path / "runs.db")
+    whole = jinit.Grid(**SMALL, seeds=7, initializer=("he_normal", "orthogonal"))
+    executor, done = Here(), []
+    table = jinit.run(whole, store=tmp_path / "runs.db", executor=executor,
+                      progress=lambda event: done.append(event.runs * (event.kind == "tile")))  # fmt: skip
+    assert sum(done) == 10
+    local = jinit.run(whole)
+    for name in local.columns:
+        np.testing.assert_array_equal(table[name], local[name])
+
+
 def test_what_a_tile_raises_comes_back_with_its_type_and_place(pool):
     home = os.getpid()
 
