@@ -24,6 +24,7 @@ from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
+from jinit.sweep._line import default_progress
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
@@ -93,7 +94,7 @@ def run(
     loss: OwnLossFunction | Mapping[str, OwnLossFunction | str] | None = None,
     metrics: Mapping[str, MetricFunction] | None = None,
     start: Start | None = None,
-    progress: Callable[[SweepEvent], None] | None = None,
+    progress: Callable[[SweepEvent], None] | Literal[False] | None = None,
     workers: int | None = None,
     tile: int | None = None,
     hang_after: float = HANG_AFTER,
@@ -134,7 +135,8 @@ def run(
         ``variables["params"]``, ``nnx.state(model, nnx.Param)`` or an Equinox module; or
         ``(params, state)``. ``rules`` then draws the leaves that it names, such as a new head, and
         all others keep these values. Without ``rules`` nothing is drawn.
-      progress: called with a :class:`SweepEvent`.
+      progress: called with a :class:`SweepEvent`. Default: one line, in a terminal or a notebook;
+        False: nothing.
       workers: number of threads (CPU) or devices; default all.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
       hang_after: seconds without progress that count as a hang; default 900.
@@ -165,7 +167,7 @@ def run(
     """
     with own_switches():
         grid = with_objective(grid, loss, metrics)
-        check_progress(progress)
+        check_progress(progress or None)
         target = _stored.target(store)
         check_executor(executor)
         planned = plan(
@@ -190,7 +192,7 @@ def run(
             layers=layers,
         )
         tiles = _stored.opened(target, grid, planned, settings)
-        sweep = _Sweep(grid, planned, settings, tiles, progress or _note)
+        sweep = _Sweep(grid, planned, settings, tiles, _reported(progress))
         return sweep.collected(
             lambda: run_many(
                 jobs,
@@ -266,6 +268,22 @@ class _Sweep:
         if noted.signals or finished is None:
             raise SweepInterrupted(finished, runs)
         return finished
+
+
+def _reported(
+    progress: Callable[[SweepEvent], None] | Literal[False] | None,
+) -> Callable[[SweepEvent], None]:
+    """What is called with each event."""
+    if progress:
+        return progress
+    line = default_progress() if progress is None else None
+
+    def told(event: SweepEvent) -> None:
+        _note(event)
+        if line is not None:
+            line(event)
+
+    return told
 
 
 def _note(event: SweepEvent) -> None:

@@ -90,9 +90,12 @@ def test_a_stored_sweep_goes_on_elsewhere_with_the_runs_that_it_lacks(tmp_path):
     first = jinit.Grid(**SMALL, seeds=(0, 3), initializer=("he_normal", "orthogonal"))
     jinit.run(first, store=tmp_path / "runs.db")
     whole = jinit.Grid(**SMALL, seeds=7, initializer=("he_normal", "orthogonal"))
-    executor, done = Here(), []
-    table = jinit.run(whole, store=tmp_path / "runs.db", executor=executor,
-                      progress=lambda event: done.append(event.runs * (event.kind == "tile")))  # fmt: skip
+    done = []
+
+    def count(event):
+        done.append(event.runs * (event.kind == "tile"))
+
+    table = jinit.run(whole, store=tmp_path / "runs.db", executor=Here(), progress=count)
     assert sum(done) == 10
     local = jinit.run(whole)
     for name in local.columns:
