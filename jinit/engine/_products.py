@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core as jex_core
 
+from jinit.engine._convolutions import windows_product
 from jinit.typing import Array, PyTree
 
 T = TypeVar("T")
@@ -102,6 +103,8 @@ def _form(equation: jex_core.JaxprEqn, uses: _Uses) -> _Form | None:
     """The faster form of an equation; None if there is none."""
     if equation.primitive.name == "dot_general":
         return _transposed_once(equation, uses[equation.outvars[0]] == ["transpose"])
+    if equation.primitive.name == "conv_general_dilated":
+        return windows_product(equation.params)
     return None
 
 
