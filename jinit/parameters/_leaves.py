@@ -60,8 +60,9 @@ def _counts(tree: PyTree) -> set[str]:
     """Paths of the variables of nnx ``Rngs``: their keys and counts."""
 
     def kind(node: PyTree) -> type:
-        declared = getattr(node, "type", None)  # the variable's class, in flax's VariableState
-        return declared if isinstance(declared, type) else type(node)
+        if comes_from(node, "flax.nnx", "Variable"):
+            return type(node)
+        return getattr(node, "type", type(node))  # flax's VariableState names its variable's class
 
     def is_variable(node: PyTree) -> bool:
         return comes_from(node, "flax.nnx", "Variable", "VariableState")

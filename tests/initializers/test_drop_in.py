@@ -42,7 +42,12 @@ def shape_of(text):
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg"])
 def test_axes_that_jax_takes(shape, axes, mode):
     arguments = (1.7, mode, "normal")
-    theirs = jax.nn.initializers.variance_scaling(*arguments, **axes)(KEY, shape)
+    try:
+        theirs = jax.nn.initializers.variance_scaling(*arguments, **axes)(KEY, shape)
+    except ValueError:
+        assert len(shape) < 2
+        assert jax.__version_info__ < (0, 9)
+        pytest.skip("this JAX refuses kernels of rank 0 and 1")
     made = initializers.variance_scaling(*arguments, **axes)
     np.testing.assert_array_equal(made(KEY, shape), theirs)
     assert initializers.get(str(made)) == made
