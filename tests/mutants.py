@@ -68,6 +68,8 @@ DURING = "tests/sweep/test_during_training.py"
 SWITCHES = "tests/test_switches.py"
 SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
 OBJECTIVES = "tests/sweep/test_objectives.py"
+OPTIMIZERS, LEARNED = "tests/train/test_optimizers.py", "tests/sweep/test_optimizers_of_a_model.py"
+ACCUMULATION, PERCENTILE = "tests/train/test_accumulation.py", "tests/test_clipping_percentile.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -407,6 +409,23 @@ MUTANTS = [
     M("adaptive clip: heads share a norm", "clipping/_units.py", "(0,) if len(shape) <= 3", "(0,) if len(shape) <= 2", f"{CLIPPING}::test_adaptive_units_of_every_rank_and_of_named_axes"),
     M("per-example clip: sum instead of mean", "clipping/_units.py", "jnp.mean(leaf.astype(wide(leaf)), axis=0)", "jnp.sum(leaf.astype(wide(leaf)), axis=0)", f"{CLIPPING}::test_per_example_against_optax"),
     M("block RMS: n instead of its root", "clipping/_transforms.py", "math.sqrt(leaf.size)", "leaf.size", f"{CLIPPING}::test_norms_beyond_float32_are_clipped_to_the_threshold"),
+    M("optimizers: Nadam without its look-ahead", "train/_named.py", "_nadam = partial(optax.scale_by_adam, nesterov=True)", "_nadam = partial(optax.scale_by_adam, nesterov=False)", f"{OPTIMIZERS}::test_optimizers_are_optax_by_name"),
+    M("optimizers: LAMB decays after its ratio", "train/_named.py", "return [adam, *numbers.decay(), optax.scale_by_trust_ratio(), numbers.rate()]", "return [adam, optax.scale_by_trust_ratio(), *numbers.decay(), numbers.rate()]", f"{OPTIMIZERS}::test_optimizers_are_optax_by_name"),
+    M("optimizers: NovoGrad decays every leaf", "train/_named.py", "lambda p, flag: p if flag else jnp.zeros_like(p)", "lambda p, flag: p", f"{OPTIMIZERS}::test_the_flags_say_which_leaves_decay"),
+    M("optimizers: Muon forgets the shape", "train/_muon.py", "return math.sqrt(max(1.0, block.shape[2] / max(block.shape[1], 1))) * block", "return block", f"{OPTIMIZERS}::test_optimizers_are_optax_by_name"),
+    M("optimizers: Muon takes packed blocks as one", "train/_muon.py", "stops = list(itertools.accumulate(self.blocks))[:-1]", "stops: list[int] = []", f"{OPTIMIZERS}::test_muon_orthogonalizes_each_block_and_each_batch_entry"),
+    M("optimizers: Muon turns input layers", "sweep/_optimized.py", 'outside = roles.last | (frozenset() if "embedding" in kinds else roles.first)', "outside = roles.last", f"{LEARNED}::test_muon_takes_the_hidden_kernels_by_their_layers"),
+    M("optimizers: biases decay with the weights", "sweep/_optimized.py", "return leaf.layout.is_cut", "return True", f"{LEARNED}::test_biases_and_norms_do_not_decay_if_only_weights_do"),
+    M("optimizers: schedule-free evaluated at y", "train/_evaluated.py", "params = _averaged(params, node)", "params = _averaged(params, node) if False else params", f"{OPTIMIZERS}::test_a_schedule_free_run_is_evaluated_and_watched_at_its_average"),
+    M("optimizers: a first update of NaN passes", "train/_own.py", "    if bad:", "    if False:", f"{LEARNED}::test_transforms_that_do_not_fit_are_refused_before_training"),
+    M("optimizers: updates of another shape pass", "train/_own.py", "if new.shape != old.shape or _kind(new) != _kind(old):", "if _kind(new) != _kind(old):", f"{LEARNED}::test_transforms_that_do_not_fit_are_refused_before_training"),
+    M("optimizers: a grid varies what an optimizer lacks", "train/_effects.py", "if unused or (without and len(values) > 1):", "if unused:", f"{OPTIMIZERS}::test_numbers_that_an_optimizer_does_not_have_are_refused_in_a_grid"),
+    M("accumulation: the sum instead of the mean", "train/_accumulated.py", "means = [(s / parts)", "means = [(s / 1)", f"{ACCUMULATION}::test_parts_give_the_steps_of_the_whole_batch"),
+    M("accumulation: one noise for all parts", "train/_step.py", "if key is not None and part:", "if key is not None and False:", f"{ACCUMULATION}::test_the_state_passes_through_the_parts_and_each_part_has_noise_of_its_own"),
+    M("accumulation: sums in half precision", "train/_accumulated.py", "jnp.promote_types(leaf.dtype, jnp.float32)", "jnp.dtype(leaf.dtype)", f"{ACCUMULATION}::test_half_precision_gradients_add_up_in_float32"),
+    M("percentile: the oldest norm stays", "clipping/_percentile.py", "gone = jnp.sum(state.ascending < oldest)", "gone = jnp.sum(state.ascending <= oldest)", f"{PERCENTILE}::test_against_numpy"),
+    M("percentile: norms of NaN are kept", "clipping/_percentile.py", "kept = jnp.isfinite(own)", "kept = jnp.isfinite(own) | True", f"{PERCENTILE}::test_a_norm_that_is_not_finite_is_not_remembered"),
+    M("percentile: no interpolation", "clipping/_percentile.py", "return first + (place - low) * (second - first)", "return first", f"{PERCENTILE}::test_against_numpy"),
     M("step: skipping freezes", "train/_step.py", "if _statistics.nonfinite_updates(opt_state) is None:", "if True:", f"{TRAINING}::test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it"),
     M("step: skipping hides broken parameters", "train/_step.py", "_status(jnp.zeros_like(value), norm(params))", "_status(jnp.zeros_like(value), jnp.zeros(()))", f"{TRAINING}::test_skipping_does_not_hide_parameters_that_overflow"),
     M("sweep: layers are not asked", "sweep/_rules.py", "layers = _merged(_layers_of(model, x), layers)", "pass", f"{OWN}::test_every_kernel_has_the_sigma_of_its_layer"),

@@ -18,9 +18,9 @@ from jinit.clipping._norms import norm
 from jinit.clipping._rules import _RULES, label, make, parse
 from jinit.clipping._statistics import nonfinite_updates
 
-# Unlike the others, per_example also takes a mean; its tests are below.
+# Unlike the others, per_example also takes a mean, below; percentile has a file of its own.
 KINDS = ["leaf_norm", "global_norm", "value", "block_rms", "adaptive"]
-assert {*KINDS, "per_example"} == set(clipping.names())
+assert {*KINDS, "per_example", "percentile"} == set(clipping.names())
 
 
 def reference(kind, leaves, threshold):

@@ -105,6 +105,7 @@ def _grid_options() -> type[Any]:
         "pairing": str,
         "weight_decay_on": str,
         "sampling": str,
+        "accumulate": int,
         "layer_norm": bool,
     }
     options: list[tuple[str, Any, Any]] = []

@@ -4,6 +4,7 @@ Norms are computed in float32 or wider and overflow only if the norm itself does
 traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own norm.
 """
 
+from jinit.clipping._percentile import clip_by_percentile
 from jinit.clipping._rules import get, names, register
 from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
 from jinit.clipping._transforms import (
@@ -20,6 +21,7 @@ __all__ = [
     "clip_by_block_rms",
     "clip_by_global_norm",
     "clip_by_leaf_norm",
+    "clip_by_percentile",
     "clip_by_value",
     "clip_per_example",
     "get",

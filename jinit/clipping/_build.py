@@ -46,11 +46,17 @@ class Rule(Protocol):
 
 
 def transform(
-    rule: Rule, threshold: PyTree, on_nonfinite: str, inner: PyTree = ()
+    rule: Rule,
+    threshold: PyTree,
+    on_nonfinite: str,
+    inner: PyTree = (),
+    *,
+    remembers: bool = False,
 ) -> optax.GradientTransformation:
     """The optax transform of a rule; ``threshold`` is what the rule gets, checked by the caller.
 
-    ``inner`` is the initial :attr:`ClipState.inner`.
+    ``inner`` is the initial :attr:`ClipState.inner`. A rule that remembers gets
+    ``(threshold, inner)`` with the :attr:`ClipState.inner` of the step before.
     """
     errors.check_choice("on_nonfinite", on_nonfinite, _NONFINITE)
     counts = on_nonfinite != "propagate"
@@ -63,7 +69,8 @@ def transform(
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, optax.OptState]:
         with own_switches():
-            clipped, scale, after, bad = _update(rule, on_nonfinite, updates, params, threshold)
+            given = (threshold, state.inner) if remembers else threshold
+            clipped, scale, after, bad = _update(rule, on_nonfinite, updates, params, given)
             seen = state.nonfinite + bad if counts else ()
             return clipped, ClipState(scale, after, seen)
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.clipping._build import check_threshold, measured
+from jinit.clipping._percentile import clip_by_percentile
 from jinit.clipping._transforms import (
     clip_by_block_rms,
     clip_by_global_norm,
@@ -40,6 +41,7 @@ _RULES: Registry[ClipFactory] = Registry(
         "block_rms": clip_by_block_rms,
         "adaptive": clip_adaptively,
         "per_example": clip_per_example,
+        "percentile": clip_by_percentile,
     },
 )
 

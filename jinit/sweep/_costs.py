@@ -77,7 +77,7 @@ def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset
     def examples(array: jax.ShapeDtypeStruct, count: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype)
 
-    size = network.config.batch_size
+    size = network.config.examples
     size = size if dataset.generator else min(size, len(dataset.x_train))
     batch = (examples(dataset.x_train, size), examples(dataset.y_train, size))
     training = network.config.steps * _cost.matmul_flops(step, before, batch)

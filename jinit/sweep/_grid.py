@@ -16,7 +16,7 @@ from jinit.sweep._values import (
     AxisValue,
     canonical,
     check_distinct,
-    check_distinct_numbers,
+    check_numbers,
     checked_seeds,
     plain,
 )
@@ -83,7 +83,10 @@ class Grid:
       weight_decay_on: ``"all"`` leaves, as in optax, PyTorch and Keras, or ``"weights"``: no decay
         of biases, norm scales and shifts, as many recipes for large models; default ``"all"``.
       clip: rules of :mod:`jinit.clipping`, such as ``"leaf_norm(1.0)"``, or None; default None.
-      batch_size: examples per step; default 32.
+      batch_size: examples per gradient; default 32.
+      accumulate: gradients per step, whose mean the optimizer gets: the same steps as with batches
+        ``accumulate`` times as large, with less memory. Steps, schedules and curves count updates;
+        clips act on the mean. Default 1.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
       loss: names of :mod:`jinit.train.losses`; None (default) is cross-entropy for classes and the
         squared error for regression; or your own ``loss(outputs, y)``, a mean over the batch or one
@@ -154,7 +157,10 @@ class Grid:
     clip: Axis[str | None] = _field(
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
     )
-    batch_size: Axis[int] = _field(FitConfig.batch_size, "examples per step")
+    batch_size: Axis[int] = _field(FitConfig.batch_size, "examples per gradient")
+    accumulate: int = _field(
+        FitConfig.accumulate, "gradients per step, whose mean the optimizer gets"
+    )
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
     loss: Axis[str | Callable[..., Array] | None] = _field(
         None, f"{listed('loss')}; default: cross-entropy, or mean_squared_error for regression"
@@ -273,6 +279,7 @@ class Grid:
             target=self.target,  # type: ignore[arg-type]  # a text once checked
             stop_at_target=self.stop_at_target,
             evaluate_every=self.evaluate_every,
+            accumulate=self.accumulate,
         )
 
     @property
@@ -337,23 +344,7 @@ class Grid:
                     raise errors.unknown_name(name, value, existing, listing)
 
     def _check_numbers(self) -> None:
-        for name, low, high, fix in (("depth", 0, 1000, "use 8"), ("width", 1, 2**16, "use 32")):
-            for value in self.values(name):
-                errors.check_integer(name, value, low=low, high=high, fix=fix)
-        for name, most, fix in (
-            ("learning_rate", 3e38, "try 0.1"),
-            ("gain", 3e38, "use 1.0"),
-            ("momentum", 0.999999, "try 0.9"),
-            ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
-            ("label_noise", 1.0, "it is a share: try 0.2"),
-        ):
-            positive = name in ("learning_rate", "gain")
-            for value in self.values(name):
-                hint = "schedule='cosine' or schedule=function" if callable(value) else fix
-                errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=hint)
-                if 0 < value < 1e-38:
-                    raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
-            check_distinct_numbers(name, self.values(name))
+        check_numbers(self.values)
         for batch_size in self.values("batch_size"):
             self.fit_config(batch_size)
 

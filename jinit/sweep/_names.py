@@ -71,7 +71,15 @@ NAMES: dict[str, tuple[str, ...]] = {
         "schedule_free_sgd",
         "schedule_free_adamw",
     ),
-    "clip": ("leaf_norm", "global_norm", "value", "block_rms", "adaptive", "per_example"),
+    "clip": (
+        "leaf_norm",
+        "global_norm",
+        "value",
+        "block_rms",
+        "adaptive",
+        "per_example",
+        "percentile",
+    ),
     "schedule": ("constant", "cosine", "linear", "step", "warmup_cosine", "one_cycle"),
     "loss": (
         "softmax_cross_entropy",

@@ -93,3 +93,29 @@ def checked_seeds(name: str, given: Seeds) -> int | tuple[int, ...] | None:
         repeated = next(seed for seed in seeds if seeds.count(seed) > 1)
         raise errors.refusal(name, f"{repeated} more than once", allowed, "list each seed once")
     return seeds
+
+
+def check_numbers(values: Callable[[str], tuple[Any, ...]]) -> None:
+    """Checks the axes of numbers; ``values(axis)`` gives an axis as a tuple.
+
+    Raises:
+      ValueError: a number out of range, or two that are one number in float32.
+      TypeError: a value that is not a number.
+    """
+    for name, low, high, fix in (("depth", 0, 1000, "use 8"), ("width", 1, 2**16, "use 32")):
+        for value in values(name):
+            errors.check_integer(name, value, low=low, high=high, fix=fix)
+    for name, most, fix in (
+        ("learning_rate", 3e38, "try 0.1"),
+        ("gain", 3e38, "use 1.0"),
+        ("momentum", 0.999999, "try 0.9"),
+        ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
+        ("label_noise", 1.0, "it is a share: try 0.2"),
+    ):
+        positive = name in ("learning_rate", "gain")
+        for value in values(name):
+            hint = "schedule='cosine' or schedule=function" if callable(value) else fix
+            errors.check_number(name, value, low=0.0, high=most, open_low=positive, fix=hint)
+            if 0 < value < 1e-38:
+                raise errors.refusal(name, value, "0 or a float32 >= 1e-38", fix)
+        check_distinct_numbers(name, values(name))

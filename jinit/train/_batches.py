@@ -48,7 +48,7 @@ class Batches:
         """
         x, y = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
         check_size(config, data)
-        return cls(x, y, key, config.batch_size, config.sampling == "epochs", data.generator)
+        return cls(x, y, key, config.examples, config.sampling == "epochs", data.generator)
 
     def begin(self) -> Array | tuple[()]:
         """What is carried from step to step: the order of the examples in the epoch, or nothing."""

@@ -19,7 +19,7 @@ class FitConfig:
 
     Attributes:
       steps: optimizer steps, 1 to 2³¹ − 2.
-      batch_size: examples per step, ≥ 1.
+      batch_size: examples per gradient, ≥ 1.
       evaluations: points of the learning curves, 1 to 10,000, log-spaced from step 1 to the last.
       target_accuracy: test accuracy in (0, 1]; the metric ``steps_to_target`` is the first
         evaluated step that reaches it.
@@ -31,6 +31,9 @@ class FitConfig:
         is frozen; default False.
       evaluate_every: steps from one evaluation to the next, instead of log-spaced ones; None
         (default): log-spaced.
+      accumulate: gradients per step, ≥ 1. A step draws ``accumulate · batch_size`` examples and
+        applies the mean of the gradients of its parts, with the memory of one part: steps,
+        schedules and curves count updates.
 
     Raises:
       TypeError: a value that is not a number, or not a whole one.
@@ -48,19 +51,20 @@ class FitConfig:
     target: str | None = None
     stop_at_target: bool = False
     evaluate_every: int | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, most in (
             ("steps", MOST_STEPS),
             ("batch_size", None),
             ("evaluations", MOST_EVALUATIONS),
+            ("accumulate", 10_000),
         ):
             fix = f"use {getattr(FitConfig, name)}"
             errors.check_integer(name, getattr(self, name), low=1, high=most, fix=fix)
         errors.check_number(
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
-
         errors.check_choice("sampling", self.sampling, SAMPLINGS)
         if self.target is not None:
             object.__setattr__(self, "target", str(parse(self.target)))
@@ -93,6 +97,15 @@ class FitConfig:
                 "its default beside evaluate_every, which sets the points",
                 "give one of the two",
             )
+
+    @property
+    def examples(self) -> int:
+        """Examples per step.
+
+        >>> FitConfig(batch_size=8, accumulate=4).examples
+        32
+        """
+        return self.accumulate * self.batch_size
 
     def evaluation_steps(self) -> tuple[int, ...]:
         """Numbers of completed steps after which the test set is evaluated, ascending.

@@ -120,7 +120,8 @@ def fit(
     batches = Batches.of(data, key, config)
     if "key" in loss.takes and loss.key is None:
         loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
-    step, goal = make_train_step(apply, loss, optimizer), config.goal
+    step = make_train_step(apply, loss, optimizer, config.accumulate)
+    goal = config.goal
     zero = jnp.zeros((), jnp.float32)
 
     def train(number: Array, carry: _Carry) -> _Carry:

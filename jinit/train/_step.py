@@ -14,6 +14,7 @@ from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
 from jinit.engine._products import with_fast_products
+from jinit.train._accumulated import mean
 from jinit.train._evaluated import evaluated
 from jinit.train.losses import at
 from jinit.typing import Apply, Array, Key, LossFunction, PyTree
@@ -138,7 +139,10 @@ Step = Callable[[TrainState, tuple[Array, Array]], tuple[TrainState, StepMetrics
 
 
 def make_train_step(
-    apply: Apply | StatefulApply, loss: LossFunction, optimizer: optax.GradientTransformation
+    apply: Apply | StatefulApply,
+    loss: LossFunction,
+    optimizer: optax.GradientTransformation,
+    accumulate: int = 1,
 ) -> Step:
     """A pure step; ``jax.jit(jax.vmap(step, in_axes=(0, None)))`` trains many networks.
 
@@ -158,9 +162,15 @@ def make_train_step(
       loss: ``loss(outputs, y) -> scalar``, the mean over the batch; or a
         :class:`jinit.train.losses.Loss`, which may also take the parameters and a key.
       optimizer: any optax transform; numbers inside it may be traced.
+      accumulate: number of equal parts of the batch, ≥ 1; the gradient is the mean of the parts'
+        gradients, computed one after the other with the memory of one. Default 1. Batch statistics
+        are those of a part; each part has noise of its own.
 
     Returns:
       ``step(state, (x, y)) -> (state, StepMetrics)``.
+
+    Raises:
+      ValueError: when the step is traced: parts of unequal sizes, or parts of per-example clips.
 
     >>> squared, sgd = lambda z, y: ((z - y) ** 2).mean(), optax.sgd(0.5)
     >>> step = make_train_step(lambda w, x: x * w, squared, sgd)
@@ -174,10 +184,17 @@ def make_train_step(
     def step(state: TrainState, batch: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         x, y = batch
         if _statistics.wants_examples(state.opt_state):
+            if accumulate > 1:
+                raise errors.refusal(
+                    "accumulate",
+                    accumulate,
+                    "1 with clip_per_example, which needs the gradients of all examples at once",
+                    "batch_size, or another clip",
+                )
             value, gradient, gradient_norm = _per_example(apply, loss, state, x, y)
             model_state = state.model_state
         else:
-            value, gradient, model_state = _value_and_gradient(apply, loss, state, x, y)
+            value, gradient, model_state = _accumulated(accumulate, apply, loss, state, x, y)
             gradient_norm = norm(gradient)
         updates, opt_state = update(
             gradient, state.opt_state, state.params, value=value, grad=gradient
@@ -238,21 +255,52 @@ def _per_example(
     return jnp.mean(values), gradients, norm(mean)
 
 
-def _value_and_gradient(
-    apply: Apply | StatefulApply, loss: LossFunction, state: TrainState, x: Array, y: Array
+def _accumulated(
+    parts: int,
+    apply: Apply | StatefulApply,
+    loss: LossFunction,
+    state: TrainState,
+    x: Array,
+    y: Array,
 ) -> tuple[Array, PyTree, PyTree]:
-    """The loss of a minibatch, its gradient, and the network's state after the forward pass."""
+    if parts == 1:
+        return _value_and_gradient(apply, loss, state, x, y)
+
+    def of_part(
+        model_state: PyTree, x: Array, y: Array, part: Array
+    ) -> tuple[Array, PyTree, PyTree]:
+        return _value_and_gradient(apply, loss, replace(state, model_state=model_state), x, y, part)
+
+    return mean(of_part, parts, state.params, state.model_state, x, y)
+
+
+def _value_and_gradient(
+    apply: Apply | StatefulApply,
+    loss: LossFunction,
+    state: TrainState,
+    x: Array,
+    y: Array,
+    *part: Array,
+) -> tuple[Array, PyTree, PyTree]:
+    """The loss of a minibatch, its gradient, and the network's state after the forward pass.
+
+    ``part`` is the part's number if the minibatch is one of several parts of a step.
+    """
     if not isinstance(apply, StatefulApply):
         plain = apply
-        slope = jax.value_and_grad(lambda params: at(loss, params, state.step)(plain(params, x), y))
+        slope = jax.value_and_grad(
+            lambda params: at(loss, params, state.step, *part)(plain(params, x), y)
+        )
         value, gradient = with_fast_products(slope)(state.params)
         return value, gradient, state.model_state
     network = apply
     key = None if state.key is None else jax.random.fold_in(state.key, state.step)
+    if key is not None and part:
+        key = jax.random.fold_in(key, part[0])
 
     def objective(params: PyTree) -> tuple[Array, PyTree]:
         outputs, model_state = network.train(params, state.model_state, x, key)
-        return at(loss, params, state.step)(outputs, y), model_state
+        return at(loss, params, state.step, *part)(outputs, y), model_state
 
     both = with_fast_products(jax.value_and_grad(objective, has_aux=True))
     (value, model_state), gradient = both(state.params)

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jinit
-from jinit.train import TrainState, make_train_step, optimizers
+from jinit.train import FitConfig, TrainState, fit, losses, make_train_step, optimizers
 from jinit.train._muon import Matrix
 from jinit.train._named import NOT_OFFERED
 
@@ -156,6 +156,20 @@ def differs(one, other):
 
 
 @pytest.mark.parametrize("name", optimizers.names())
+def test_the_flags_say_which_leaves_decay(name):
+    none, flagged, every = (
+        trained(made(name, decay=decay, decayed=flags), steps=2)[0]
+        for decay, flags in ((0.0, None), (0.5, BIASES), (0.5, None))
+    )
+    decays = optimizers.get(name).weight_decay
+    for layer in PARAMS:
+        np.testing.assert_array_equal(flagged[layer]["bias"], none[layer]["bias"])
+        np.testing.assert_array_equal(flagged[layer]["kernel"], every[layer]["kernel"])
+        assert differs(flagged[layer]["kernel"], none[layer]["kernel"]) is decays
+        assert differs(every[layer]["bias"], none[layer]["bias"]) is decays
+
+
+@pytest.mark.parametrize("name", optimizers.names())
 class TestEveryOptimizer:
     def test_approaches_the_minimum(self, name):
         rate = {"sgd": 0.1, "adadelta": 100.0, "lars": 20.0, "sm3": 0.5, "radam": 0.3}
@@ -205,18 +219,6 @@ class TestEveryOptimizer:
         if name not in ("lars", "schedule_free_sgd", "schedule_free_adamw"):
             # Those three go on: their momentum or their average contains earlier steps.
             assert not differs(trained(stopped, 2)[0], trained(stopped, 6)[0])
-
-    def test_the_flags_say_which_leaves_decay(self, name):
-        none, flagged, every = (
-            trained(made(name, decay=decay, decayed=flags), steps=2)[0]
-            for decay, flags in ((0.0, None), (0.5, BIASES), (0.5, None))
-        )
-        decays = optimizers.get(name).weight_decay
-        for layer in PARAMS:
-            np.testing.assert_array_equal(flagged[layer]["bias"], none[layer]["bias"])
-            np.testing.assert_array_equal(flagged[layer]["kernel"], every[layer]["kernel"])
-            assert differs(flagged[layer]["kernel"], none[layer]["kernel"]) is decays
-            assert differs(every[layer]["bias"], none[layer]["bias"]) is decays
 
     def test_a_gradient_of_nan_freezes_the_run_and_its_state(self, name):
         transform = made(name)
@@ -351,6 +353,32 @@ def test_muon_orthogonalizes_each_block_and_each_batch_entry():
             u, _, v = np.linalg.svd(packed[entry, :, block], full_matrices=False)
             cosine = -np.sum(update[entry, :, block] * (u @ v)) / np.linalg.norm(u @ v) ** 2
             assert cosine > 0.6
+
+
+def test_a_schedule_free_run_is_evaluated_and_watched_at_its_average():
+    xor, model = jinit.data.get("xor"), jinit.models.as_model(jinit.models.MLP((4, 1), "tanh"))
+    rules = {"*kernel": "he_normal", "*": "zeros"}
+    params = jinit.initialize(jax.random.key(0), model.shapes(xor.x_train[:1]), rules)
+    loss = losses.get(None, "binary")
+    # A clip comes first, so that the state lies deeper.
+    optimizer = optimizers.make("schedule_free_sgd", 0.5, clip="global_norm")
+    config = FitConfig(steps=5, evaluations=1)
+    state, metrics = fit(
+        params,
+        xor,
+        jax.random.key(1),
+        apply=model.apply,
+        loss=loss,
+        optimizer=optimizer,
+        config=config,
+        watch=lambda params: params,
+    )
+    average = optax.contrib.schedule_free_eval_params(state.opt_state[1], state.params)
+    assert differs(average, state.params)
+    for found in (state.evaluated, jax.tree.map(lambda leaf: leaf[-1], metrics["watched"])):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), found, average)
+    exact = loss(model.apply(average, xor.x_test), xor.y_test)
+    np.testing.assert_allclose(metrics["test_loss"], exact, rtol=1e-5)
 
 
 def test_muon_needs_to_know_the_matrices():
