@@ -96,11 +96,13 @@ def unpack(body: bytes, arrays: Mapping[str, np.ndarray]) -> Any:
     >>> unpack(parcel.body, arrays)["x"][-1]
     np.int64(99999)
     """
-    reader = pickle.Unpickler(io.BytesIO(body))
-    reader.persistent_load = lambda known: (  # type: ignore[method-assign]
-        arrays[known[1]] if known[0] == "ndarray" else jnp.asarray(arrays[known[1]])
-    )
-    return reader.load()
+
+    class Reader(pickle.Unpickler):
+        def persistent_load(self, known: tuple[str, str]) -> Any:
+            array = arrays[known[1]]
+            return array if known[0] == "ndarray" else jnp.asarray(array)
+
+    return Reader(io.BytesIO(body)).load()
 
 
 class KnownArrays:
@@ -133,10 +135,13 @@ def _is_large(item: object) -> bool:
 def _pickled(value: object, persistent_id: Callable[[object], tuple[str, str] | None]) -> bytes:
     """The pickle, by cloudpickle if it is installed."""
     target, pickler = io.BytesIO(), _pickler()
-    writer = pickler(target, protocol=5)
-    writer.persistent_id = persistent_id
+
+    class Writer(pickler):  # type: ignore[misc, valid-type]
+        def persistent_id(self, item: object) -> tuple[str, str] | None:
+            return persistent_id(item)
+
     try:
-        writer.dump(value)
+        Writer(target, protocol=5).dump(value)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise errors.wrong_type(
             "a job for other processes",
