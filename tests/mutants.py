@@ -70,6 +70,7 @@ SCHEDULES = "tests/sweep/test_schedules_and_validation.py"
 OBJECTIVES = "tests/sweep/test_objectives.py"
 OPTIMIZERS, LEARNED = "tests/train/test_optimizers.py", "tests/sweep/test_optimizers_of_a_model.py"
 ACCUMULATION, PERCENTILE = "tests/train/test_accumulation.py", "tests/test_clipping_percentile.py"
+SOFTENED = "tests/train/test_softened.py"
 SHARDING, CLI = "tests/initializers/test_sharding.py", "tests/test_cli.py"
 
 
@@ -491,6 +492,9 @@ MUTANTS = [
     M("target: at most is at least", "train/_target.py", 'found[2] == ">="', 'found[2] != "="', f"{OBJECTIVES}::test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it"),
     M("stop at target: done lanes go on", "train/_early.py", "jax.tree.map(choose, after, carry)", "after", f"{OBJECTIVES}::test_a_stopped_run_does_not_depend_on_the_other_runs"),
     M("stop at target: the loop never ends early", "train/_early.py", "(number < count) & _any_lane(~done(carry))", "number < count", f"{OBJECTIVES}::test_a_loop_ends_with_its_last_lane"),
+    M("smoothing: of the other classes alone", "train/_softened.py", "share / classes)", "share / (classes - 1))", f"{SOFTENED}::test_smoothed_labels_are_those_of_optax_and_torch"),
+    M("class weights: by the most frequent class", "sweep/_objectives.py", "(len(counts) * np.maximum(counts, 1))", "np.maximum(counts, 1)", f"{SOFTENED}::test_balanced_weights_are_those_of_scikit_learn"),
+    M("class weights: no effect on training", "train/losses.py", "        loss = dataclasses.replace(loss, function=loss.training)\n", "        pass\n", f"{SOFTENED}::test_weights_of_one_are_the_plain_loss_and_weights_of_a_class_help_the_class"),
     M("own metric: a vector passes", "sweep/_objectives.py", "if len(found) != 1 or found[0].shape != ():", "if len(found) != 1:", OBJECTIVES),
     M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
     M("switches: rank promotion stays the user's", "_switches.py", '    "numpy_rank_promotion": "allow",\n', "", f"{SWITCHES}::test_switches_are_set_for_jinit_alone_and_set_back"),

@@ -90,7 +90,8 @@ def _grid_options() -> type[Any]:
     """Makes a dataclass with a flag per field of Grid; flags of axes take several values."""
     kinds: dict[str, Any] = dict.fromkeys(("depth", "width", "batch_size"), int)
     kinds |= dict.fromkeys(
-        ("gain", "learning_rate", "momentum", "weight_decay", "label_noise"), float
+        ("gain", "learning_rate", "momentum", "weight_decay", "label_noise", "label_smoothing"),
+        float,
     )
     plain: dict[str, Any] = {
         "residual": bool,

@@ -228,11 +228,21 @@ def _share(text: str) -> tuple[int, int]:
     return int(number), int(of)
 
 
+def _numbers_of(texts: tuple[str, ...]) -> str | tuple[float, ...]:
+    """Numbers, or the first text that is none."""
+    try:
+        return tuple(map(float, texts))
+    except ValueError:
+        return texts[0]
+
+
 def _grid_of(options: DataclassInstance) -> Grid:
     """The grid that the command line's options describe."""
     values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
     for name in ("loss", "clip"):
         values[name] = tuple(None if v.lower() == "none" else v for v in values[name]) or None
+    weights = values["class_weights"]
+    values["class_weights"] = _numbers_of(weights) or None
     for name in ("seeds", "data_seeds"):
         given = values[name]
         values[name] = given[0] if len(given) == 1 else given or None

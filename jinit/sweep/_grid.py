@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jinit import _specs, errors
 from jinit.sweep._arms import OwnArms, arm, bias_arm, check_whole, expanded
-from jinit.sweep._loss_axis import checked_metrics, checked_target, loss_axis
+from jinit.sweep._loss_axis import checked_metrics, checked_target, checked_weights, loss_axis
 from jinit.sweep._names import listed
 from jinit.sweep._twins import check_twins
 from jinit.sweep._values import (
@@ -46,6 +46,7 @@ NUMBER_AXES = (
     "momentum",
     "weight_decay",
     "label_noise",
+    "label_smoothing",
     "schedule",
 )
 
@@ -88,6 +89,10 @@ class Grid:
         ``accumulate`` times as large, with less memory. Steps, schedules and curves count updates;
         clips act on the mean. Default 1.
       label_noise: share of the training labels replaced at random, 0 to 1; default 0.
+      label_smoothing: share α of each training label given to all classes alike, in [0, 1), for
+        cross-entropies; evaluations take the plain labels; default 0.
+      class_weights: ``"balanced"`` (examples / (classes × examples of the class)) or one number ≥ 0
+        per class: factors on the losses of training examples; default None.
       loss: names of :mod:`jinit.train.losses`; None (default) is cross-entropy for classes and the
         squared error for regression; or your own ``loss(outputs, y)``, a mean over the batch or one
         value per example, which may also take ``params`` and ``key``. ``{"mine": f, "theirs":
@@ -162,6 +167,10 @@ class Grid:
         FitConfig.accumulate, "gradients per step, whose mean the optimizer gets"
     )
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
+    label_smoothing: Axis[float] = _field(0.0, "share of a training label given to all classes")
+    class_weights: str | tuple[float, ...] | None = _field(
+        None, "'balanced', or one factor per class on the losses of training examples"
+    )
     loss: Axis[str | Callable[..., Array] | None] = _field(
         None, f"{listed('loss')}; default: cross-entropy, or mean_squared_error for regression"
     )
@@ -205,6 +214,7 @@ class Grid:
         object.__setattr__(self, "watch", checked_watch(self.watch))
         for name in (*CODE_AXES, *NUMBER_AXES, "clip"):
             self._set_axis(name, plain(getattr(self, name)))
+        object.__setattr__(self, "class_weights", checked_weights(plain(self.class_weights)))
         object.__setattr__(self, "target", checked_target(self.target, self.target_accuracy))
         self._check_names()
         self._check_numbers()

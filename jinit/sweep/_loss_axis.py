@@ -74,6 +74,27 @@ def checked_target(target: str | tuple[str, float] | None, accuracy: float) -> s
     return str(parse(target))
 
 
+def checked_weights(weights: Any) -> str | tuple[float, ...] | None:
+    """The class weights of a grid: ``"balanced"``, one number per class, or None.
+
+    >>> checked_weights((1, 2))
+    (1.0, 2.0)
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        errors.check_choice("class_weights", weights, ("balanced",))
+        return weights
+    if not isinstance(weights, tuple):
+        allowed = "'balanced', or one number per class"
+        raise errors.wrong_type("class_weights", weights, allowed, "class_weights='balanced'")
+    for weight in weights:
+        errors.check_number("class weight", weight, low=0.0, high=1e30, fix="use 1.0")
+    if not any(weights):
+        raise errors.refusal("class_weights", weights, "one weight > 0 at least", "use 1.0")
+    return tuple(map(float, weights))
+
+
 def _name(kind: str, name: Any) -> str:
     if not isinstance(name, str) or not name.isidentifier():
         raise errors.wrong_type(f"name of a {kind}", name, "an identifier", "use 'mine'")

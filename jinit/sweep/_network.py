@@ -25,8 +25,9 @@ from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
 from jinit.train._muon import Matrix
 from jinit.train._named import Optimizer
 from jinit.train._own import OwnOptimizer
+from jinit.train._softened import softened
 from jinit.train.schedules import Factor
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Key, Number, PyTree
 
 # The float32 scalars of a lane.
 LANE_NUMBERS = (
@@ -36,6 +37,7 @@ LANE_NUMBERS = (
     "clip_threshold",
     "gain",
     "label_noise",
+    "label_smoothing",
 )
 
 
@@ -87,6 +89,8 @@ class TrainNetwork:
       config: steps, batch size, evaluations, target accuracy.
       decays, noisy: whether the program contains weight decay and label noise.
       scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
+      smooths: whether the labels of training steps are smoothed.
+      weights: the weight of each class in training steps; () for none.
       scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
       generator: that of the data set, by which the engine sees whether the function has changed.
       decayed, matrices: as in :func:`jinit.train.optimizers.make`.
@@ -106,6 +110,8 @@ class TrainNetwork:
     decayed: tuple[bool, ...] | None = None
     matrices: tuple[Matrix | None, ...] | None = None
     watch: Watched = ()
+    smooths: bool = False
+    weights: tuple[float, ...] = ()
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -139,7 +145,7 @@ class TrainNetwork:
                 data,
                 run_key(seed, "data"),
                 apply=apply,
-                loss=self.loss,
+                loss=self.objective(lane["label_smoothing"]),
                 optimizer=optimizer,
                 config=self.config,
                 watch=self._watched(data) if self.watch else None,
@@ -150,6 +156,12 @@ class TrainNetwork:
 
     def _watched(self, data: Dataset) -> Callable[[PyTree], PyTree]:
         return lambda params: curves(self.watch, self.model, params, data)
+
+    def objective(self, smoothing: Number) -> losses.Loss:
+        """The loss, with smoothed labels and class weights in training steps."""
+        if not (self.smooths or self.weights):
+            return self.loss
+        return softened(self.loss, smoothing if self.smooths else None, self.weights)
 
 
 def _at(rate: Array, factors: Array) -> Factor:

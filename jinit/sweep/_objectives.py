@@ -15,10 +15,13 @@ from jinit import errors
 from jinit.data import Dataset
 from jinit.models import Model
 from jinit.sweep._grid import Grid
+from jinit.sweep._network import TrainNetwork
+from jinit.sweep._rules import ModelLeaves
 from jinit.train import FitConfig, StatefulApply
 from jinit.train._fit import measured
 from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
-from jinit.train.losses import Loss
+from jinit.train._softened import SMOOTHED
+from jinit.train.losses import Loss, at
 from jinit.typing import Array, PyTree
 
 # A batch of so many examples shows in a shape: layers seldom have so many units.
@@ -35,6 +38,46 @@ def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
         known = [name for name in known if not name.endswith("accuracy")]
     if config.goal.metric not in known:
         raise errors.unknown_name("metric of the target", config.goal.metric, known)
+
+
+def class_weights(
+    weights: str | tuple[float, ...] | None, dataset: Dataset, loss: Loss
+) -> tuple[float, ...]:
+    """The weight of each class; () without weights."""
+    if weights is None:
+        return ()
+    if dataset.task == "regression":
+        fix = "drop class_weights"
+        raise errors.refusal("class_weights", "a regression data set", "classes", fix)
+    if isinstance(weights, tuple):
+        if len(weights) != dataset.outputs:
+            allowed = f"one weight for each of the {dataset.outputs} classes of {dataset.name!r}"
+            raise errors.refusal("class_weights", weights, allowed, "class_weights='balanced'")
+        return weights
+    counts = np.bincount(np.asarray(dataset.y_train), minlength=dataset.outputs)
+    return tuple((len(dataset.y_train) / (len(counts) * np.maximum(counts, 1))).tolist())
+
+
+def check_softened(
+    network: TrainNetwork, leaves: ModelLeaves, state: PyTree, dataset: Dataset
+) -> None:
+    """Refuses smoothed labels and class weights for a loss that cannot have them."""
+    loss = network.loss
+    if network.smooths and loss.function not in SMOOTHED:
+        raise errors.refusal(
+            "label_smoothing",
+            f"loss {loss.name!r}",
+            "softmax_cross_entropy or sigmoid_binary_cross_entropy",
+            "smooth the labels inside the loss",
+        )
+    if network.weights:
+        outputs = _batch(_outputs(leaves.model, leaves.shapes, state, dataset), 2)
+
+        def value(params: PyTree, outputs: PyTree, y: PyTree) -> Array:
+            return at(network.objective(0.0), params, 0)(outputs, y)
+
+        y = _batch(dataset.y_train, 2)
+        _traced(f"loss {loss.name!r}", value, f"outputs {outputs}", leaves.shapes, outputs, y)
 
 
 def with_objective(

@@ -22,10 +22,11 @@ from jinit.engine import _executors, _tiles
 from jinit.frameworks import Layers
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
-from jinit.sweep import _calibrated, _checks, _groups, _objectives, _optimized
+from jinit.sweep import _calibrated, _checks, _objectives, _optimized
 from jinit.sweep._assigned import assigned
 from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
 from jinit.sweep._grid import NUMBER_AXES, Grid
+from jinit.sweep._groups import groups
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
@@ -240,14 +241,10 @@ def _programs(sources: _Sources, own_data: Dataset | None) -> list[PlannedProgra
     """One program per combination of the code axes, in the order of the grid."""
     grid, axes = sources.grid, sources.models.axes
     programs: list[PlannedProgram] = []
-    groups = itertools.product(
-        _groups.clips(grid).items(), _groups.noises(grid), _groups.schedules(grid)
-    )
-    for clip, noises, schedules in groups:
-        fixed = {"clip_threshold": clip[1], "label_noise": noises, "schedule": schedules}
+    for clip, fixed in groups(grid):
         for pairs in itertools.product(*map(sources.models.options, axes)):
             code = {axis: value for axis, (value, _) in zip(axes, pairs, strict=True)}
-            code |= {"clip": clip[0]}
+            code |= {"clip": clip}
             labels = {axis: label for axis, (_, label) in zip(axes, pairs, strict=True)}
             labels = {a: code[a] if isinstance(code[a], int) else labels[a] for a in labels}
             dataset = own_data or datasets.get(code["dataset"])
@@ -273,8 +270,7 @@ def _program(
 
     Args:
       code, labels: as in :class:`PlannedProgram`, but the loss may be None (the default).
-      fixed: clip thresholds, label noises and schedules: number axes whose values depend on the
-        program.
+      fixed: the number axes whose values depend on the program, of :func:`groups`.
     """
     grid = sources.grid
     loss = losses.get(code["loss"], dataset.task, dataset.outputs)
@@ -288,6 +284,9 @@ def _program(
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
     network = dataclasses.replace(network, generator=dataset.generator)
+    weights = _objectives.class_weights(grid.class_weights, dataset, loss)
+    network = dataclasses.replace(network, weights=weights)
+    _objectives.check_softened(network, leaves, state, dataset)
     _checks.check_data(network, dataset, shapes)
     _optimized.check_own(network, numbers, shapes)
     _objectives.check_target(network.config, loss, dataset)
@@ -309,6 +308,7 @@ def _program(
         memory_bytes=sources.machine.memory_bytes,
     )
     named = labels | {"clip": code["clip"]} | ({"label_noise": ">0"} if network.noisy else {})
+    named |= {"label_smoothing": ">0"} if network.smooths else {}
     named |= {"schedule": "by step"} if network.scheduled else {}
     _checks.check_memory(width * lane_bytes, dataset.name)
     return PlannedProgram(
@@ -367,6 +367,7 @@ def _network(
         config=grid.fit_config(code["batch_size"]),
         decays=decays,
         noisy=any(numbers["label_noise"]),
+        smooths=any(numbers["label_smoothing"]),
         scheduled=numbers["schedule"] != (Grid.schedule,),
         scaled=scaled_by_gain(grid, leaves, sources.rules),
         decayed=_optimized.decayed(leaves) if grid.weight_decay_on == "weights" else None,

@@ -111,6 +111,7 @@ def check_numbers(values: Callable[[str], tuple[Any, ...]]) -> None:
         ("momentum", 0.999999, "try 0.9"),
         ("weight_decay", 3e38, "try 1e-4, or 0.0 for none"),
         ("label_noise", 1.0, "it is a share: try 0.2"),
+        ("label_smoothing", 0.999999, "it is a share: try 0.1"),
     ):
         positive = name in ("learning_rate", "gain")
         for value in values(name):

@@ -41,6 +41,22 @@ class OwnFunction:
         """The mean over the batch."""
         return checked(self.function(outputs, y, **given), examples(outputs)).mean()
 
+    def each(self, outputs: PyTree, y: PyTree, **given: PyTree) -> Array:
+        """One value per example.
+
+        Raises:
+          ValueError: the function returns the mean over the batch.
+        """
+        value = checked(self.function(outputs, y, **given), examples(outputs))
+        if value.ndim == 0:
+            raise errors.refusal(
+                "value of the loss",
+                "one number",
+                "one value per example, (batch,), which class weights multiply",
+                "leave out the mean over the batch",
+            )
+        return value
+
 
 def own_function(function: OwnLossFunction) -> OwnFunction:
     """The function with the extras that it takes.

@@ -45,6 +45,7 @@ class Loss:
       takes: which of ``"params"`` and ``"key"`` the function takes besides outputs and y.
       metrics: (name, ``metric(outputs, y) -> scalar``) of each further metric of a set.
       key: the key of the noise of a loss that takes one.
+      training: what training steps minimise where it differs from ``function``; default None.
 
     >>> loss = get("hinge", "binary")
     >>> float(loss(jnp.array([[0.25]]), jnp.array([1]))), loss.outputs(2)
@@ -59,6 +60,7 @@ class Loss:
     takes: tuple[str, ...] = ()
     metrics: tuple[tuple[str, MetricFunction], ...] = ()
     key: Key | None = field(default=None, compare=False)
+    training: Callable[..., Array] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -122,8 +124,12 @@ class Loss:
 
 
 def at(loss: LossFunction, params: PyTree, *numbers: Array | int) -> LossFunction:
-    """:meth:`Loss.at` for a :class:`Loss`; any other function as it is."""
-    return loss.at(params, *numbers) if isinstance(loss, Loss) else loss
+    """What a training step minimises: :meth:`Loss.at`; any other function as it is."""
+    if not isinstance(loss, Loss):
+        return loss
+    if loss.training is not None:
+        loss = dataclasses.replace(loss, function=loss.training)
+    return loss.at(params, *numbers)
 
 
 def _columns(outputs: Array) -> Array:
