@@ -3,16 +3,30 @@
 python -m pytest tests/faults.py
 """
 
+import contextlib
+import errno
 import json
 import os
+import random
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pandas
 import pytest
+
+import jinit
+from jinit import _database as database
+
+sys.path.insert(0, str(Path(__file__).parent / "database"))
+import test_store_files
+from test_store_files import losses
 
 # A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that.
 JINIT = [sys.executable, "-c", "import runpy, signal\n"
@@ -136,3 +150,178 @@ def test_an_experiment_that_is_killed_leaves_no_half_result(tmp_path):
         process.wait()
         if (tmp_path / "kotlindl.json").exists():
             json.loads((tmp_path / "kotlindl.json").read_text())
+
+
+# Stores on disk. The children below load no JAX, so that hundreds of them take minutes.
+DATABASE = Path(__file__).parent / "database"
+FILL = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import test_store_files as files
+from jinit import _database as database
+first = int(sys.argv[3])
+try:
+    for seed in range(first, first + 400, 4):
+        files.fill(sys.argv[1], range(seed, seed + 4))
+        print(seed + 4, flush=True)
+except OSError as error:
+    print("error:", error, flush=True)
+"""
+
+
+def filling(path, first=0, **options):
+    """A process that writes four runs after the other and says how many are committed."""
+    command = [sys.executable, "-c", FILL, str(path), str(DATABASE), str(first)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+
+
+def check_store(path, least):
+    """The file is sound and holds the runs 0 to ``least`` at least, with their numbers."""
+    assert database.verify(path) == []
+    found = losses(jinit.read(path))
+    assert set(range(least)) <= set(found)
+    assert all(loss == np.float32(seed / 7) for seed, loss in found.items())
+    return len(found)
+
+
+def test_200_kills_lose_nothing_that_was_committed(tmp_path):
+    path, committed, rng = tmp_path / "runs.db", 0, random.Random(0)
+    for _ in range(200):
+        with filling(path, committed) as process:
+            if not committed:
+                committed = int(process.stdout.readline())
+            time.sleep(rng.uniform(0.3, 1.0))
+            process.kill()
+            said = [int(line) for line in process.stdout.read().split()]
+        committed = check_store(path, max([committed, *said]))
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int fails(int fd) {  /* the n-th call on a file of the store fails, and all later ones */
+  static int calls = 0;
+  char link[64], name[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t size = readlink(link, name, sizeof name - 1);
+  if (size <= 0) return 0;
+  name[size] = 0;
+  if (!strstr(name, "runs.db")) return 0;
+  if (++calls < atoi(getenv("FAIL_AT"))) return 0;
+  errno = atoi(getenv("FAIL_WITH"));
+  return 1;
+}
+#define REAL(name) static ssize_t (*real)() = 0; if (!real) real = dlsym(RTLD_NEXT, name)
+ssize_t pwrite64(int fd, const void *b, size_t n, off_t o) {
+  REAL("pwrite64"); return fails(fd) ? -1 : real(fd, b, n, o); }
+ssize_t pwrite(int fd, const void *b, size_t n, off_t o) {
+  REAL("pwrite"); return fails(fd) ? -1 : real(fd, b, n, o); }
+ssize_t write(int fd, const void *b, size_t n) {
+  REAL("write"); return fails(fd) ? -1 : real(fd, b, n); }
+int fsync(int fd) { REAL("fsync"); return fails(fd) ? -1 : (int)real(fd); }
+int fdatasync(int fd) { REAL("fdatasync"); return fails(fd) ? -1 : (int)real(fd); }
+int ftruncate64(int fd, off_t o) { REAL("ftruncate64"); return fails(fd) ? -1 : (int)real(fd, o); }
+int ftruncate(int fd, off_t o) { REAL("ftruncate"); return fails(fd) ? -1 : (int)real(fd, o); }
+"""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_an_error_at_any_call_of_the_operating_system_is_clean(tmp_path, code):
+    (tmp_path / "shim.c").write_text(SHIM)
+    shim = tmp_path / "shim.so"
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", shim, tmp_path / "shim.c", "-ldl"],
+                   check=True)  # fmt: skip
+    hit = 0
+    for number in range(1, 90):
+        path = tmp_path / f"{number}" / "runs.db"
+        path.parent.mkdir()
+        with filling(path) as process:  # a sound store to begin with
+            committed = int(process.stdout.readline())
+            process.kill()
+        committed = check_store(path, committed)
+        shimmed = os.environ | {"LD_PRELOAD": str(shim), "FAIL_AT": str(number),
+                                "FAIL_WITH": str(code)}  # fmt: skip
+        with filling(path, committed, env=shimmed) as process:
+            said = process.stdout.read().splitlines()
+        numbers = [int(line) for line in said if line.isdigit()]
+        errors_said = [line for line in said if line.startswith("error: store")]
+        assert process.returncode == 0
+        assert len(errors_said) == 1
+        hit += 1
+        check_store(path, max([committed, *numbers]))
+    assert hit == 89
+
+
+@pytest.mark.timeout(1200)
+def test_2000_damaged_files_are_found_or_harmless(tmp_path):
+    test_store_files.test_any_damaged_byte_is_found_or_harmless(
+        tmp_path / "runs.db", tmp_path, 2000
+    )
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_50_races_have_one_winner_each(tmp_path, processes):
+    for number in range(17):
+        test_store_files.test_of_several_writers_one_wins_and_the_others_are_told_who(
+            tmp_path / f"{number}.db", processes
+        )
+
+
+def stored(path, *more):
+    return [*SWEEP, "--seeds", "64", "--store", str(path), *more]
+
+
+@pytest.mark.timeout(1200)
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_table_of_one(tmp_path):
+    path, whole, rng = tmp_path / "runs.db", tmp_path / "whole.csv", random.Random(0)
+    subprocess.run([*SWEEP, "--seeds", "64", "--out", str(whole)], check=True, timeout=300,
+                   capture_output=True)  # fmt: skip
+    kept = 0
+    for _ in range(10):
+        process = subprocess.Popen(stored(path), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        time.sleep(rng.uniform(4, 12))
+        process.kill()
+        process.wait()
+        if path.exists() and path.stat().st_size:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                tables = connection.execute("select count(*) from sqlite_master where name='runs'")
+                if tables.fetchone()[0]:
+                    count = connection.execute("select count(*) from runs").fetchone()[0]
+                    assert count >= kept
+                    kept = count
+    out = tmp_path / "runs.csv"
+    subprocess.run(stored(path, "--out", str(out)), check=True, timeout=300, capture_output=True)
+    assert out.read_text() == whole.read_text()
+    assert database.verify(path) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signals_store_the_running_tiles_and_say_how_to_go_on(name, tmp_path):
+    path = tmp_path / "runs.db"
+    process = subprocess.Popen(stored(path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    count, deadline = 0, time.monotonic() + 100
+    while count < 16 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
+        ):
+            count = connection.execute("select count(*) from runs").fetchone()[0]
+    process.send_signal(getattr(signal, name))
+    since = time.monotonic()
+    err = process.communicate(timeout=60)[1]
+    assert time.monotonic() - since < 20
+    finished = re.findall(r"interrupted after (\d+) of 256 runs", err)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select count(*) from runs").fetchone()[0] == int(finished[0])
+    assert err.splitlines()[-1].startswith("to go on: jinit sweep --dataset xor")

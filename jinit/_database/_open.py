@@ -112,7 +112,16 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
     with explained(target):
         connection = _connect(target, "ro")
         try:
-            _schema.check(connection, str(target))
+            try:
+                _schema.check(connection, str(target))
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                # A writer was killed in a commit, which only one who may write can undo.
+                connection.close()
+                connection = _connect(target, "rw")
+                connection.execute("PRAGMA query_only = ON")
+                _schema.check(connection, str(target))
             connection.execute("BEGIN")  # all statements see one state of the file
             yield connection
         finally:

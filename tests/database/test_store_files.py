@@ -406,3 +406,20 @@ def test_checksums_tell_names_and_values_apart():
         [("a", 1)], [("a", 2)], [("b", 1)], [("a", "1")], [("a", b"1")], [("a", 1.5)],
         [("a", 1), ("b", 1)], [])}  # fmt: skip
     assert len(sums) == 8
+
+
+def test_a_commit_that_a_kill_cut_short_is_undone_by_the_next_reader(path, tmp_path):
+    fill(path, range(2_000), tile=500)
+    expected = losses(jinit.read(path))
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma cache_size = 1")  # changed pages go to the file before the commit
+    connection.execute("begin")
+    connection.execute("update runs set test_loss = -1")
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for name in ("runs.db", "runs.db-journal"):
+        shutil.copy(path.with_name(name), cut / name)
+    connection.execute("rollback")
+    connection.close()
+    assert losses(jinit.read(cut / "runs.db")) == expected
+    assert database.verify(cut / "runs.db") == []
