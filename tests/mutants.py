@@ -353,6 +353,7 @@ MUTANTS = [
     M("store: a vanished file is written on", "_database/_writer.py", "        self._check_file()\n", "        pass\n", f"{STORE_FILES}::test_a_vanished_file_stops_the_writer_with_a_clear_error"),
     M("store: groups wait for the end", "_database/_writer.py", "SECONDS_BETWEEN_COMMITS = 0.2", "SECONDS_BETWEEN_COMMITS = 99.0", f"{STORE_FILES}::test_threads_may_hand_over_tiles_and_a_group_is_committed_soon"),
     M("store: contradictions are merged", "_database/_merge.py", "        if differ:", "        if False:", f"{STORE_FILES}::test_merging_takes_all_or_nothing"),
+    M("store: a commit cut short stays unreadable", "_database/_open.py", 'if "readonly" not in str(error):', "if True:", f"{STORE_FILES}::test_a_commit_that_a_kill_cut_short_is_undone_by_the_next_reader"),
     M("engine: int64 lanes wrap", "engine/_numbers.py", "if least < lowest or most > highest:", "if False:", f"{LIMITS}::test_shared_arguments_beyond_their_dtype_are_refused"),
     M("engine: a fork is not noticed", "engine/_executors.py", "    if _forked:", "    if False:", f"{LIMITS}::test_a_forked_worker_is_told_at_once"),
     M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),
