@@ -219,6 +219,20 @@ def test_a_pool_that_does_not_answer_is_a_hang():
         engine.run(travel, LANES, LARGE, tile=4, executor=Silent(), hang_after=0.3)
 
 
+def test_this_process_handles_two_thousand_tiles_in_a_second():
+    """Processor time, because other processes run here, too; 65,000 tiles/s when measured."""
+    tiles = 5_000
+
+    def nothing(call, request, run):
+        return _serve.Reply(np.zeros(request.tile.stop - request.tile.start, np.float32))
+
+    start = time.process_time()
+    lanes = np.zeros(2 * tiles, np.float32)
+    found = engine.run(lambda lane: lane + 1, lanes, tile=2, executor=Here(nothing))
+    assert len(found) == 2 * tiles
+    assert time.process_time() - start < tiles / 2_000
+
+
 def test_executors_that_cannot_work_are_refused_at_once():
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as forked:
         for executor, match in ((forked, "spawn"), ("slurm", "'ray:host:port'"), (3, "submit")):
