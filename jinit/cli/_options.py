@@ -58,6 +58,10 @@ class RunOptions:
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
+    tracker: Annotated[
+        str | None,
+        arg(help="FILE.jsonl, tensorboard:FOLDER, wandb:PROJECT or mlflow:EXPERIMENT: one run"),
+    ] = None
     executor: Annotated[
         str | None, arg(help="ray: run on the Ray cluster of this machine, or on one of its own")
     ] = None

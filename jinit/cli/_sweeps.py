@@ -59,6 +59,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 hang_after=output.hang_after,
                 executor=output.workers_elsewhere,
                 store=store,
+                tracker=output.tracker,
             )
             if output.until_settled:
                 settle = _settle(output, baseline)

@@ -30,6 +30,7 @@ from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.sweep._start import Start
+from jinit.sweep._trackers import Tracker, check_tracker, tracked
 from jinit.train._own import OptimizerFor
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
 from jinit.typing import PyTree
@@ -100,6 +101,7 @@ def run(
     hang_after: float = HANG_AFTER,
     store: Store | FileStore | str | Path | None = None,
     executor: ExecutorLike | None = None,
+    tracker: Tracker | None = None,
 ) -> Table:
     """Trains every network of the grid.
 
@@ -146,6 +148,10 @@ def run(
       executor: runs the tiles in other processes, on this machine or on many: ``"ray"``,
         ``"ray:host:port"``, or any :class:`concurrent.futures.Executor`; see
         :func:`jinit.engine.run`. ``workers`` is then the number of tiles on their way.
+      tracker: gets a record of every finished tile and program: ``"runs.jsonl"``, a line of JSON
+        each; ``"tensorboard:FOLDER"``, ``"wandb:PROJECT"`` or ``"mlflow:EXPERIMENT"``, one run for
+        the whole sweep; or a function of the record, a dict. A tracker has a thread of its own: if
+        it fails or hangs, a warning at the end says so, and no run is delayed or lost.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do
@@ -168,6 +174,7 @@ def run(
     with own_switches():
         grid = with_objective(grid, loss, metrics)
         check_progress(progress or None)
+        check_tracker(tracker)
         target = _stored.target(store)
         check_executor(executor)
         planned = plan(
@@ -192,18 +199,19 @@ def run(
             layers=layers,
         )
         tiles = _stored.opened(target, grid, planned, settings)
-        sweep = _Sweep(grid, planned, settings, tiles, _reported(progress))
-        return sweep.collected(
-            lambda: run_many(
-                jobs,
-                workers=workers,
-                progress=sweep.forward,
-                store=tiles.store,
-                executor=executor,
-                hang_after=hang_after,
-                narrowed=sweep.narrowed,
+        with tracked(tracker, settings, _reported(progress)) as report:
+            sweep = _Sweep(grid, planned, settings, tiles, report)
+            return sweep.collected(
+                lambda: run_many(
+                    jobs,
+                    workers=workers,
+                    progress=sweep.forward,
+                    store=tiles.store,
+                    executor=executor,
+                    hang_after=hang_after,
+                    narrowed=sweep.narrowed,
+                )
             )
-        )
 
 
 @dataclass(frozen=True)
