@@ -2,6 +2,7 @@
 
     python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
     python scripts/bench.py sweep --only a f      # two contenders
+    python scripts/bench.py sweep --against REV   # this build and another one, alternating
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
@@ -25,7 +26,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contenders, draws, theories
+from benchmarks import against, contenders, draws, theories
 from benchmarks.contenders import Run, Work
 
 from jinit import errors
@@ -94,6 +95,14 @@ def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Times the contenders and prints a row for each."""
+    if arguments.against:
+        works = {name: vars(SIZES[name]) for name in arguments.sizes}
+        rows = against.compare(arguments.against, works, arguments.kinds, arguments.repeats)
+        record = {"against": arguments.against, "jax": version("jax"), "rows": rows}
+        file = Path(arguments.out).with_name("against.json")
+        file.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"{file} written")
+        return
     letters = [letter for letter in CONTENDERS if letter in arguments.only]
     if importlib.util.find_spec("torch") is None:
         print(f"PyTorch is not installed ({INSTALL}): no rows (d) and (e)")
@@ -254,6 +263,8 @@ def main() -> None:
     one.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     one.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    one.add_argument("--against", metavar="REV", help="compare with this revision instead")
+    one.add_argument("--kinds", nargs="+", default=list(against.KINDS), choices=against.KINDS)
     one.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")
     one.add_argument("--machine", help='for the page, e.g. "two cores of an AMD EPYC with AVX2"')
     one.set_defaults(run=sweep)

@@ -1,0 +1,166 @@
+"""Times this build against another revision: one process each, in alternating rounds.
+
+`python scripts/bench.py sweep --against REV` calls :func:`compare`. The other revision is unpacked
+into a temporary folder and runs with the packages of this environment. A process does the work once
+to compile, then once per line of its input, and answers with seconds of wall and of CPU time.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+# What is trained: the built-in MLP, the same MLP of other libraries, and a small CNN.
+KINDS = ("built-in", "linen", "nnx", "equinox", "cnn", "jit(vmap)")
+
+
+def compare(rev: str, works: dict[str, dict[str, int]], kinds: list[str], rounds: int) -> list[Any]:
+    """One row per size and kind; `slower` is the median of old time / new time over the rounds.
+
+    Args:
+      rev: a Git revision.
+      works: name → the fields of a `contenders.Work`.
+      kinds: some of `KINDS`; `jit(vmap)` is a hand-written program, the same on both sides.
+      rounds: number of rounds.
+    """
+    packed = subprocess.run(["git", "archive", rev], cwd=ROOT, capture_output=True, check=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+        for name, work in works.items():
+            for kind in kinds:
+                sides = {"old": Path(folder), "new": ROOT}
+                row = {"size": name, "kind": kind, **_row(sides, work, kind, rounds)}
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+    return rows
+
+
+def _row(sides: dict[str, Path], work: dict[str, int], kind: str, rounds: int) -> dict[str, Any]:
+    processes = {side: _started(path, work, kind) for side, path in sides.items()}
+    times: dict[str, list[list[float]]] = {side: [] for side in processes}
+    try:
+        cold = {side: _answer(process) for side, process in processes.items()}
+        able = [side for side, answer in cold.items() if answer is not None]
+        for number in range(rounds):
+            order = able if number % 2 else able[::-1]
+            for side in order:
+                pipe = processes[side].stdin
+                assert pipe is not None
+                pipe.write("\n")
+                pipe.flush()
+                times[side].append(_answer(processes[side]) or [])
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    record = {"rounds": rounds, "cold_seconds": cold, "seconds": times}
+    if len(able) < len(processes):  # the older revision may not take such models
+        return record
+    ratios = {
+        unit: statistics.median(
+            old[place] / new[place] for old, new in zip(times["old"], times["new"], strict=True)
+        )
+        for place, unit in enumerate(("wall", "cpu"))
+    }
+    return {"slower": ratios, **record}
+
+
+def _started(path: Path, work: dict[str, int], kind: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    return subprocess.Popen(
+        [sys.executable, __file__, json.dumps(work), kind],
+        env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _answer(process: subprocess.Popen[str]) -> list[float] | None:
+    """Seconds of wall and CPU time; None if the process ended."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    return json.loads(line) if line else None
+
+
+def _model(kind: str, width: int, depth: int) -> Any:
+    """The model of a kind for 64 inputs and 10 outputs."""
+    import jax
+
+    if kind == "equinox":
+        import equinox
+
+        return equinox.nn.MLP(64, 10, width, depth, key=jax.random.key(0))
+    if kind == "nnx":
+        from flax import nnx
+
+        rngs, sizes = nnx.Rngs(0), [64, *[width] * depth]
+        layers: list[Any] = []
+        for inputs, outputs in itertools.pairwise(sizes):
+            layers += [nnx.Linear(inputs, outputs, rngs=rngs), nnx.relu]
+        return nnx.Sequential(*layers, nnx.Linear(width, 10, rngs=rngs))
+    from flax import linen
+
+    if kind == "linen":
+        layers = [part for _ in range(depth) for part in (linen.Dense(width), linen.relu)]
+        return linen.Sequential([*layers, linen.Dense(10)])
+    convolutions = [linen.Conv(16, (3, 3)), linen.relu, linen.Conv(16, (3, 3), 2), linen.relu]
+    return linen.Sequential(
+        [
+            lambda x: x.reshape(len(x), 8, 8, 1),
+            *convolutions,
+            lambda x: x.reshape(len(x), -1),
+            linen.Dense(10),
+        ]
+    )
+
+
+def _work(work: dict[str, int], kind: str) -> Any:
+    """A function that does the work of one round."""
+    import contenders
+
+    arrays = contenders.Work(**work)
+    if kind == "jit(vmap)":
+        return contenders.vmap_all(arrays)
+    if kind == "built-in":
+        return contenders.jinit_sweep(arrays)
+    import jinit
+
+    grid = jinit.Grid(
+        initializer="he_normal", batch_size=arrays.batch, learning_rate=contenders.RATE,
+        clip=f"global_norm({contenders.THRESHOLD})", steps=arrays.steps, evaluations=1,
+        seeds=arrays.runs,
+    )  # fmt: skip
+    dataset = jinit.data.from_arrays(*contenders.data(), standardize=False)
+    model = _model(kind, arrays.width, arrays.depth)
+    return lambda: jinit.run(grid, data=dataset, model=model)
+
+
+def main() -> None:
+    """One side: a line of seconds for the first round, then one per line of input."""
+    work, kind = json.loads(sys.argv[1]), sys.argv[2]
+
+    def seconds(function: Any) -> list[float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        function()
+        return [time.perf_counter() - wall, time.process_time() - cpu]
+
+    once = _work(work, kind)
+    print(json.dumps(seconds(once)), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(seconds(once)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
