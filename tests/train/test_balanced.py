@@ -43,6 +43,7 @@ X = RNG.normal(size=(120, 2)).astype(np.float32)
 RARE = np.repeat(["common", "rare"], [108, 12])
 
 
+@pytest.mark.slow
 def test_a_sweep_has_it_beside_the_accuracy_and_compares_by_it():
     # Kernels of 0 and a rate of nearly 0: the output stays −1, the common class.
     grid = jinit.Grid(
