@@ -1,5 +1,7 @@
 """Sweeps that add seeds until they are settled: no more false alarms, and fewer seeds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,20 @@ def test_a_sweep_that_adds_seeds_has_the_runs_of_one_that_had_them_all():
     for name in whole.columns:
         np.testing.assert_array_equal(table[name][order(table)], whole[name][order(whole)])
     assert table.settings["grid"]["seeds"] == list(range(10))
+
+
+def test_batches_with_tiles_of_other_widths_are_joined():
+    """As on accelerators, where the width grows with the number of runs."""
+    values = np.random.default_rng(0).normal(size=(2, MOST))
+
+    def run(grid):
+        table = synthetic(values)(grid)
+        settings = {**table.settings, "tile": {"program": 2 * len(grid.seed_values)}}
+        return dataclasses.replace(table, settings=settings)
+
+    table = run_until_settled(jinit.Grid(seeds=FIRST, initializer=("zeros", "ones")),
+                              Settle(most_seeds=64), run=run)  # fmt: skip
+    assert len(table) == 2 * 64
 
 
 def test_an_interruption_keeps_the_batches_before():
