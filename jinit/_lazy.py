@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -39,3 +40,27 @@ def attach(
         return value
 
     return get, lambda: sorted(sources), list(sources)
+
+
+def retired(package: str, successors: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's ``__getattr__`` for names that work for one more minor version, with a warning.
+
+    Args:
+      package: the package's ``__name__``.
+      successors: old name → the dotted path of the new one.
+
+    >>> retired("jinit", {"capture": "jinit.errors.refusal"})("captured")
+    Traceback (most recent call last):
+    AttributeError: module 'jinit' has no attribute 'captured'
+    """
+
+    def get(name: str) -> Any:
+        if name not in successors:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        new = successors[name]
+        message = f"{package}.{name} is now {new}; the old name goes with the next minor version"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        module, _, attribute = new.rpartition(".")
+        return getattr(importlib.import_module(module), attribute)
+
+    return get

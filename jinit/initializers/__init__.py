@@ -1,5 +1,8 @@
 """Draws one tensor: a drop-in for ``jax.nn.initializers``, with names and laws."""
 
+from typing import TYPE_CHECKING
+
+from jinit._lazy import retired
 from jinit.initializers._base import NamedInitializer, scaled_by
 from jinit.initializers._bias import class_prior
 from jinit.initializers._constant import constant, identity, ones, ones_init, zeros, zeros_init
@@ -59,3 +62,9 @@ __all__ = [
     "orthogonal", "scaled_orthogonal", "delta_orthogonal", "hadamard", "looks_linear",
     "sparse", "randomized_asymmetric", "class_prior", "scaled_by",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:  # a checker would then accept any name
+    __getattr__ = retired(
+        __name__,
+        {"mup_learning_rate": "jinit.train.mup_learning_rate"},
+    )

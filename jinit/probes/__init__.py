@@ -5,6 +5,9 @@ many seeds in one compiled program. ``verdict`` turns the numbers into findings.
 and Hessian probes take any ``apply`` or loss.
 """
 
+from typing import TYPE_CHECKING
+
+from jinit._lazy import retired
 from jinit._switches import guard
 from jinit.probes._beside import Beside, beside
 from jinit.probes._coordinates import CoordinateCheck, coordinate_check
@@ -40,3 +43,9 @@ __all__ = [
 ]
 
 guard(__name__)
+
+if not TYPE_CHECKING:  # a checker would then accept any name
+    __getattr__ = retired(
+        __name__,
+        {"capture": "jinit.frameworks.capture", "recommend": "jinit.advise.recommend"},
+    )
