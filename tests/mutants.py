@@ -499,6 +499,7 @@ MUTANTS = [
     M("smoothing: of the other classes alone", "train/_softened.py", "share / classes)", "share / (classes - 1))", f"{SOFTENED}::test_smoothed_labels_are_those_of_optax_and_torch"),
     M("class weights: by the most frequent class", "sweep/_objectives.py", "(len(counts) * np.maximum(counts, 1))", "np.maximum(counts, 1)", f"{SOFTENED}::test_balanced_weights_are_those_of_scikit_learn"),
     M("class weights: no effect on training", "train/losses.py", "        loss = dataclasses.replace(loss, function=loss.training)\n", "        pass\n", f"{SOFTENED}::test_weights_of_one_are_the_plain_loss_and_weights_of_a_class_help_the_class"),
+    M("first loss: one bad run is enough", "sweep/_first_loss.py", "                if np.isfinite(value):", "                if np.isfinite(value) and False:", f"{OBJECTIVES}::test_a_loss_that_is_finite_for_no_run_is_refused_before_training"),
     M("own metric: a vector passes", "sweep/_objectives.py", "if len(found) != 1 or found[0].shape != ():", "if len(found) != 1:", OBJECTIVES),
     M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),
     M("switches: rank promotion stays the user's", "_switches.py", '    "numpy_rank_promotion": "allow",\n', "", f"{SWITCHES}::test_switches_are_set_for_jinit_alone_and_set_back"),

@@ -22,6 +22,7 @@ from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run
 from jinit.frameworks import Layers
 from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
+from jinit.sweep._first_loss import check_first_loss
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._line import default_progress
@@ -190,6 +191,7 @@ def run(
         )
         given = (rules, None if layers is None else tuple(layers.items()))
         jobs = _jobs(grid, planned, given)
+        check_first_loss(planned.programs, jobs)
         settings = _settings.describe(
             grid,
             planned,

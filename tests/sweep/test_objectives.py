@@ -359,3 +359,21 @@ def test_the_command_line_takes_a_target_and_stops_there(capsys):
     assert printed["columns"]["steps_to_target"] == [1, 1]
     assert main(["sweep", *arguments.split(), "--target", "test_los<=1"]) == 2
     assert "did you mean 'test_loss'" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
+    def broken(outputs, y):
+        return mean(outputs, y) + jnp.log(-1.0 - (outputs**2).sum())
+
+    def fragile(outputs, y):
+        return mean(outputs, y) + 0.0 * jnp.log((outputs**2).sum())
+
+    events = []
+    grid = jinit.Grid(**TINY, initializer=("zeros", "he_normal"), loss=broken)
+    with pytest.raises(ValueError, match="nan for every seed of every arm"):
+        jinit.run(grid, progress=lambda event: events.append(event.kind))
+    assert not events
+    arms = jinit.Grid(**TINY, initializer=("zeros", "he_normal"), loss=fragile)
+    table = jinit.run(arms)
+    assert table.select(initializer="zeros")["diverged"].all()
+    assert not table.select(initializer="he_normal")["diverged"].any()

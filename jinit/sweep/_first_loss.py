@@ -1,0 +1,71 @@
+"""Refuses a sweep under the user's own loss if no run of any arm begins with a finite loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jinit import errors
+from jinit.data import Dataset
+from jinit.engine._jobs import Job
+from jinit.engine._tiles import cut
+from jinit.sweep._network import TrainNetwork, run_key
+from jinit.sweep._plan import PlannedProgram
+from jinit.train import StatefulApply
+from jinit.train._own_loss import OwnFunction
+from jinit.train.losses import at
+from jinit.typing import Array, PyTree
+
+
+def check_first_loss(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
+    """Refuses programs of own losses that are not finite for any first weights of any arm.
+
+    One finite loss ends the search, so that a sound sweep pays for one forward pass. Runs that
+    fail among others that do not are data.
+    """
+    if not programs or not all(_is_asked(program) for program in programs):
+        return
+    bad: dict[str, float] = {}
+    for program, job in zip(programs, jobs, strict=True):
+        for draw in job.lanes.programs(program.tile):
+            draw.compile(None)
+        first = jax.jit(lambda lane, data, net=program.network: _first(net, lane, data))
+        for tile in cut(program.runs, program.tile):
+            numbers = np.minimum(np.arange(program.tile) + tile.start, tile.stop - 1)
+            lanes = job.lanes.take(numbers, None)
+            for place in range(tile.stop - tile.start):
+                lane = jax.tree.map(lambda leaf, place=place: leaf[place], lanes)
+                value = float(first(lane, program.dataset))
+                if np.isfinite(value):
+                    return
+            bad[program.name] = value
+    name, value = next(iter(bad.items()))
+    raise errors.refusal(
+        f"loss {programs[0].network.loss.name!r} before the first step",
+        f"{value} for every seed of every arm, first in {name}",
+        "a finite loss for at least one run",
+        "look for log(0), 0/0, roots of negative numbers or overflow in the loss, model, data",
+    )
+
+
+def _is_asked(program: PlannedProgram) -> bool:
+    network = program.network
+    return isinstance(network.loss.function, OwnFunction) and network.generator is None
+
+
+def _first(network: TrainNetwork, lane: PyTree, data: Dataset) -> Array:
+    """The loss of a run's first weights on a batch of training examples."""
+    x, y = data.spread(network.config.batch_size)
+    params, apply = lane["params"], network.model.apply
+    leaves, tree = jax.tree.flatten(params)
+    for position in network.scaled:
+        leaves[position] = leaves[position] * lane["gain"]
+    params = jax.tree.unflatten(tree, leaves)
+    if isinstance(apply, StatefulApply):
+        key = run_key(lane["data_seed"], "dropout")
+        outputs = apply.train(params, lane["state"], x, key)[0]
+    else:
+        outputs = apply(params, x)
+    return at(network.loss, params, 0)(outputs, y)
