@@ -43,6 +43,7 @@ PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
 OWN, ARMS = "tests/sweep/test_own_models.py", "tests/sweep/test_model_arms.py"
+MATRIX = "tests/sweep/test_model_matrix.py"
 START, STATES = "tests/sweep/test_start.py", "tests/sweep/test_calibrated_models.py"
 SYMMETRY = "tests/probes/test_symmetry_and_coordinates.py"
 AUDIT = "tests/auditing/test_audit.py"
@@ -440,6 +441,8 @@ MUTANTS = [
     M("models: a column that one arm does not take", "sweep/_models.py", "if all(axis in one for one in taken)", "if any(axis in one for one in taken)", f"{ARMS}::test_a_plan_prints_the_leaves_of_each_named_model"),
     M("models: an option keeps its default", "sweep/_models.py", "name: code.get(name, getattr(self.grid, name))", "name: code.get(name, getattr(Grid, name))", f"{ARMS}::test_a_factory_takes_any_of_the_grids_axes_and_options"),
     M("start: the fingerprint skips the bits", "sweep/_start.py", "digest.update(np.ascontiguousarray(leaf).tobytes())", "pass", f"{START}::test_a_plan_and_a_table_say_what_is_kept"),
+    M("models: a tree that can be called is a function", "models/_functional.py", "callable(shapes) and jax.tree_util.all_leaves([shapes])", "callable(shapes)", f"{MATRIX}::test_a_lane_is_gradient_descent_on_the_frameworks_own_call"),
+    M("models: a tree beside a function is a module", "frameworks/_as_model.py", "or len(model) != 2 or _is_functions(model):", "or len(model) != 2:", f"{MATRIX}::test_a_lane_is_gradient_descent_on_the_frameworks_own_call"),
     M("start: not in the identity of a run", "sweep/_lanes.py", "own += [] if self._start is None else [self._start.fingerprint]", "pass", f"{START}::test_the_identity_of_a_run_changes_with_any_bit_of_the_start"),
     M("start: another dtype is taken", "sweep/_start.py", '("dtype", str(value.dtype), str(leaf.dtype)),', "", f"{START}::test_a_start_that_does_not_fit_is_refused_by_path"),
     M("start: the gain scales the body", "sweep/_rules.py", "if assigned[i].initializer is not None)", ")", f"{START}::test_the_gain_multiplies_drawn_kernels_only"),

@@ -68,4 +68,14 @@ def as_model(model: ModelLike, x: Array) -> Model:
 
 def _is_module(model: tuple[ModelLike, ...]) -> bool:
     """Whether a tuple is a module with its state; Haiku's Transformed is a tuple itself."""
-    return _table.find(model) is None and len(model) == 2 and _table.find(model[0]) is not None
+    if _table.find(model) is not None or len(model) != 2 or _is_functions(model):
+        return False
+    return _table.find(model[0]) is not None
+
+
+def _is_functions(model: ModelLike) -> bool:
+    """Whether a tuple is the tree of an Equinox module, which is a module, beside a function."""
+    if not isinstance(model, tuple) or len(model) < 2 or _table.find(model) is not None:
+        return False
+    framework = _table.find(model[0])
+    return framework is not None and not framework.needs_inputs and callable(model[1])

@@ -77,7 +77,9 @@ def functional(
     """
     if not callable(apply):
         raise errors.wrong_type("apply", apply, "a function apply(params, x)", "pass a callable")
-    shapes_of = shapes if callable(shapes) else lambda x: shapes
+    # The tree of an Equinox module can be called, too.
+    is_function = callable(shapes) and jax.tree_util.all_leaves([shapes])
+    shapes_of = shapes if is_function else lambda x: shapes
     name = getattr(apply, "__name__", "model")
 
     def start(key: Key, x: Array) -> tuple[PyTree, PyTree]:

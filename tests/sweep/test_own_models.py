@@ -307,7 +307,15 @@ def test_a_lane_is_the_frameworks_own_training_loop(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["linen without a flag", "nnx"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "linen without a flag",
+        "nnx",
+        pytest.param("equinox", marks=pytest.mark.full),
+        pytest.param("haiku", marks=pytest.mark.full),
+    ],
+)
 def test_lanes_with_state_and_noise_are_independent(kind, assert_same_bits):
     make = STATEFUL[kind][0]
     grid = {**GRID, "initializer": ("he_normal", "lecun_normal")}
