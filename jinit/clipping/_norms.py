@@ -18,6 +18,8 @@ from jinit.typing import Array, DType, PyTree
 
 # Measured with jax 0.9.2 on kernels of 32 × 32 to 512 × 512, see _sum.
 _LEAST_TERMS, _MOST_TERMS, _LARGE = 4, 1024, 2**16
+# With jax 0.12 sums of small kernels are 4 % of a step faster than products.
+_SLOW_SUMS = jax.__version_info__ < (0, 12)
 
 Scaled: TypeAlias = tuple[Array, Array]
 """``(unit, number)``, two scalars: a norm in that unit, or the factor for a leaf in that unit."""
@@ -175,6 +177,8 @@ def _sum(squares: Array) -> Array:
     if jax.default_backend() != "cpu" or min(rows, columns) < _LEAST_TERMS:
         return jnp.sum(squares)
     axis = 0
+    if rows * columns <= _LARGE and not _SLOW_SUMS:
+        return jnp.sum(squares)
     if rows * columns > _LARGE:
         axis, columns = 1, columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)
         rows = squares.size // columns
