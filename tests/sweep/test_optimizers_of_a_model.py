@@ -83,11 +83,12 @@ def decayed(learning_rate, weight_decay):
     return optax.adamw(learning_rate, weight_decay=weight_decay, mask=mask)
 
 
+def heavy(learning_rate, momentum):
+    return optax.sgd(learning_rate, momentum=momentum)
+
+
 @pytest.mark.slow
 def test_functions_are_values_of_the_optimizer_axis():
-    def heavy(learning_rate, momentum):
-        return optax.sgd(learning_rate, momentum=momentum)
-
     axes = {**GRID, "momentum": (0.5, 0.9)}
     table = jinit.run(jinit.Grid(**axes, optimizer=("momentum", heavy)))
     assert list(dict.fromkeys(table["optimizer"])) == ["momentum", "heavy"]
