@@ -510,7 +510,6 @@ MUTANTS = [
     M("products: factors do not change places", "engine/_products.py", "(right, left) if turned else (left, right)", "(left, right)", "tests/engine/test_products.py"),
     M("products: loops are left alone", "engine/_products.py", '"scan", "closed_call")', '"closed_call")', "tests/engine/test_products.py"),
     M("convolutions: strides are forgotten", "engine/_convolutions.py", "lax.iota(np.int32, sizes[a])[:, None] * strides[a]", "lax.iota(np.int32, sizes[a])[:, None]", "tests/engine/test_convolutions.py"),
-    M("convolutions: groups are ignored", "engine/_convolutions.py", 'if params["feature_group_count"] != 1 or params["batch_group_count"] != 1:', "if False:", "tests/engine/test_convolutions.py"),
     M("norm: sums of any length", "clipping/_norms.py", "columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)", "columns", f"{CLIPPING}::test_the_norm_of_many_entries_is_right"),
 ]  # fmt: skip
 
