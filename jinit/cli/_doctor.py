@@ -19,8 +19,7 @@ except ImportError:
 _PACKAGES = (
     "jinit", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scipy", "scikit-learn",
     "matplotlib", "pandas", "pyarrow", "xarray", "rich", "tyro", "ray", "distributed",
-    "cloudpickle", "equinox", "dm-haiku", "keras", "torch", "jax-cuda12-plugin",
-    "jax-cuda13-plugin", "libtpu",
+    "cloudpickle", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu",
 )  # fmt: skip
 # The dependency of jinit in pyproject.toml excludes these.
 _EXCLUDED = ("0.10.", "0.11.0", "0.11.1")
@@ -112,9 +111,13 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
 
 
 def _versions() -> dict[str, str | None]:
-    """Package → version; None if it is not installed."""
+    """Package → version; None if it is not installed. Frameworks are listed if installed."""
+    from jinit import frameworks
+
+    packages = metadata.packages_distributions()
+    of_frameworks = [packages[name][0] for name in frameworks.names() if name in packages]
     found: dict[str, str | None] = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *of_frameworks):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
