@@ -60,7 +60,8 @@ def address(file: Path) -> str | None:
     if file.name == "README.md" and file.parent == ROOT:
         return "jinit.html"
     if file.name == "README.md" and file.is_relative_to(ROOT / "jinit"):
-        return f"{file.parent.relative_to(ROOT).as_posix()}.html"
+        room = file.parent.relative_to(ROOT)
+        return None if room.name.startswith("_") else f"{room.as_posix()}.html"
     return None
 
 

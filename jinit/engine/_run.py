@@ -62,6 +62,7 @@ def run(
       HangError: no progress; the message names the program and the tile.
       StoreError: the store's file cannot be written any more.
 
+    >>> import numpy as np
     >>> run(lambda x, y: x * y, np.arange(5.0, dtype=np.float32), np.float32(2))
     array([0., 2., 4., 6., 8.], dtype=float32)
     """

@@ -23,7 +23,7 @@ def test_an_initializer_that_keeps_the_signal_is_first():
     assert '"*/kernel": "he_normal"' in found[0].code
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_initializers_that_let_nothing_through_are_last():
     model = MLP(features=(32,) * 8 + (4,))
     found = advise.recommend(

@@ -215,7 +215,7 @@ def test_rules_that_are_functions_are_checked(drawn, rule):
         assert found["kernel"] in ("rule not applied", "symmetric")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_false_alarms_of_functions_have_the_stated_rate():
     """6,000 leaves at a rate of 5 %: entries that depend on one another, and few of them."""
     laws = [jax.nn.initializers.orthogonal(), jax.nn.initializers.normal(), jax.random.exponential]

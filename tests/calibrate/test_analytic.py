@@ -265,7 +265,7 @@ def test_analytic_calibration_knows_what_a_kernel_does_not_decide():
     assert float(jnp.mean(jnp.square(values["placed"]))) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_reads_the_scale_and_shift_of_normalization():
     model = MLP(features=(256, 256, 256, 64), layer_norm=True)
     x = jax.random.normal(jax.random.key(1), (64, 128))

@@ -297,7 +297,7 @@ def test_between_layers_leaves_a_layer_of_zeros(x):
     chex.assert_trees_all_equal(changed, params)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_within_layer_of_attention_and_of_equinox_convolutions():
     """Heads × head_dim are units of their own; channels stand first."""
     eqx = pytest.importorskip("equinox")

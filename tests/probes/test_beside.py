@@ -24,7 +24,7 @@ def test_agreement_is_silent():
     assert held("fan_in_normal(k=1.5)", "fan_in_normal(k=1.5)").findings[0].ok
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_parting_names_quantity_and_layer():
     parts = held("fan_in_normal(k=3.0)", "fan_in_normal(k=1.0)").findings
     assert (parts[0].kind, parts[0].where) == ("E z² differs from theory", "hidden_0")

@@ -66,7 +66,7 @@ def test_lora_is_healthy():
     assert finding.ok
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("activation", "zero"),
     [

@@ -125,7 +125,7 @@ def test_healthy_networks(network):
     assert [finding.kind for finding in kinds(*network)] == ["healthy"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_inputs_far_from_standardized():
     """z in the millions: one cause, fixes that do not contradict each other."""
     x = 1e6 * jax.random.normal(jax.random.key(1), (32, 64))
@@ -192,7 +192,7 @@ def test_relu6_dies_and_does_not_saturate():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_normalization_stands_before_the_activation():
     rules = {"*/kernel": "normal(5.0)", "*/scale": "ones", "*": "zeros"}
     assert "saturated" not in findings_of(rules, activation="tanh", layer_norm=True)

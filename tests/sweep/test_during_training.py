@@ -60,6 +60,7 @@ def test_probes_that_give_no_numbers_are_refused_before_training():
         )
 
 
+@pytest.mark.full
 def test_probes_measure_the_parameters_and_change_nothing():
     """With a learning rate of 1e-30 the parameters stay those of jinit.initialize."""
     watch = ("parameter_norm", "weight_rms", "second_moment")

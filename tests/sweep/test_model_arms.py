@@ -115,7 +115,7 @@ def test_the_number_of_outputs_follows_the_data():
     assert planned.programs[0].network.model.name == "Dense"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_models_by_name_are_arms_on_the_same_seeds(assert_same_bits):
     models = {"small": Net(), "equinox": equinox_mlp(8), "made": lambda: haiku_mlp(4)}
     grid = jinit.Grid(**GRID | {"seeds": 6})

@@ -63,7 +63,7 @@ def test_biases_and_norms_do_not_decay_if_only_weights_do():
         assert flag is path.endswith(("kernel", "embedding")), path
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_grid_says_which_leaves_decay():
     axes = {**GRID, "optimizer": "adamw", "learning_rate": 0.05, "bias_initializer": "ones"}
     everything, weights = (

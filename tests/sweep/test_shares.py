@@ -37,7 +37,7 @@ def test_a_share_out_of_range_is_refused(wrong):
         jinit.Grid(seeds=7).share(*wrong)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_array_job_joined_is_the_whole_sweep_bitwise(tmp_path):
     """The shares run as processes with the variables that Slurm sets."""
     command = tmp_path / "jinit"

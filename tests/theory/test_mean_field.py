@@ -193,7 +193,7 @@ def test_correlations_of_tanh_on_its_edge_fall_as_beta_over_l():
     assert 1000 / (1 / found.gap[4000] - 1 / found.gap[3000]) == pytest.approx(beta, rel=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_fixed_points_are_all_found_with_their_stability():
     points = theory.length_fixed_points("tanh", 1.5)
     assert [p.kind for p in points] == ["unstable", "stable"]

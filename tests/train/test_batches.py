@@ -116,7 +116,7 @@ GRID = {"dataset": "iris", "depth": 1, "width": 4, "steps": 6, "evaluations": 2,
         "batch_size": 50, "sampling": "epochs"}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_arms_of_a_sweep_see_the_same_epochs(assert_same_bits):
     arms = ("he_normal", "normal(stddev=1.0)")
     both = jinit.run(jinit.Grid(**GRID, initializer=arms))
