@@ -13,17 +13,16 @@ from typing import Any
 import jax
 
 # Switches of JAX and variables of the environment that change bits.
-SWITCHES = (
+OF_BITS = (
     "jax_enable_x64",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
     "jax_threefry_gpu_kernel_lowering",
     "jax_random_seed_offset",
     "jax_numpy_dtype_promotion",
-    "jax_disable_jit",
-    "jax_debug_nans",
     "jax_softmax_custom_jvp",
 )
+SWITCHES = (*OF_BITS, "jax_disable_jit", "jax_debug_nans")
 VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 

@@ -14,20 +14,11 @@ from typing import Any
 
 import jax
 
+from jinit.engine._environment import OF_BITS, VARIABLES
 from jinit.engine._program import COMPILER_OPTIONS
 
-# Switches of JAX that change bits.
-SWITCHES = (
-    "jax_enable_x64",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_threefry_gpu_kernel_lowering",
-    "jax_random_seed_offset",
-    "jax_numpy_dtype_promotion",
-    "jax_default_matmul_precision",
-    "jax_softmax_custom_jvp",
-)
-VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+# A sweep sets the precision of products itself; other functions of a store take JAX's.
+SWITCHES = (*OF_BITS, "jax_default_matmul_precision")
 # The number of devices that the host pretends to have changes no bit.
 _WITHOUT_EFFECT = "--xla_force_host_platform_device_count"
 # Extensions with instructions for floating-point numbers.
