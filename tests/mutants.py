@@ -65,6 +65,7 @@ FILES = "tests/results/test_files.py"
 OWN_ARMS = "tests/sweep/test_own_arms.py"
 STORED, LANES_STORED = "tests/sweep/test_stored_sweeps.py", "tests/engine/test_stored_lanes.py"
 STORE_FILES = "tests/database/test_store_files.py"
+FILE_SYSTEMS = "tests/database/test_file_systems.py"
 DURING = "tests/sweep/test_during_training.py"
 TRACKERS = "tests/sweep/test_trackers.py"
 SWITCHES = "tests/test_switches.py"
@@ -370,13 +371,16 @@ MUTANTS = [
     M("executors: a silent address is believed", "engine/_ray.py", "if len(head) < 9 or head[3] != _SETTINGS_FRAME:", "if False:", f"{ELSEWHERE}::test_an_address_that_is_silent_closed_or_of_something_else_is_refused"),
     M("progress: a file is filled with lines", "sweep/_line.py", "return LineProgress(sys.stderr) if is_watched(sys.stderr) else None", "return LineProgress(sys.stderr)", "tests/sweep/test_progress_line.py::test_files_show_nothing_and_false_turns_the_line_off"),
     M("progress: a closed terminal ends the sweep", "sweep/_line.py", "except (OSError, ValueError):", "except ZeroDivisionError:", "tests/sweep/test_progress_line.py::test_a_closed_terminal_does_not_end_a_sweep"),
+    M("store: an unknown file system is trusted", "_database/_file_system.py", "kind in _LOCAL, kind in _IN_MEMORY", "kind in _LOCAL or 'new' in kind, kind in _IN_MEMORY", f"{FILE_SYSTEMS}::test_the_innermost_mount_decides"),
+    M("store: a write-ahead log on every drive", "_database/_open.py", "if _file_system.file_system(path).trusted:", "if True:", f"{FILE_SYSTEMS}::test_a_store_has_a_write_ahead_log_only_where_locks_are_trusted"),
+    M("executors: the precision of products is not compared", "engine/_environment.py", '    "jax_default_matmul_precision",\n', "", f"{ELSEWHERE}::test_workers_with_another_precision_of_products_are_refused"),
     M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_an_effect_that_looks_large_once_is_not_enough"),
     M("until settled: only the last look counts", "results/_looks.py", "best = min(scaled, key=_evidence)", "best = scaled[-1]", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: a look sees seeds to come", "results/_looks.py", "return table.take(np.asarray(table[SEED]) < look.seeds)", "return table", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: an interruption drops earlier batches", "sweep/_until.py", "        _complete(error, whole, done, until)\n", "        pass\n", f"{UNTIL}::test_an_interruption_keeps_the_batches_before"),
     M("shares: the first seeds are in every share", "sweep/_grid.py", "self.seed_values[number - 1 :: of]", "self.seed_values[:: of]", f"{SHARES}::test_every_seed_is_in_one_share"),
     M("machine: the quota of a control group is not seen", "engine/_executors.py", "return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), cores))", "return max(1, cores)", f"{MACHINE}::test_the_quota_of_a_control_group_limits_the_cores"),
-    M("machine: a network drive looks local", "engine/_machine.py", "if real.is_relative_to(folder) and len(folder) >= len(mount):", "if str(real).startswith(folder):", f"{MACHINE}::test_the_innermost_mount_decides"),
+    M("machine: a network drive looks local", "_database/_file_system.py", "if real.is_relative_to(folder) and len(folder) >= len(mount):", "if str(real).startswith(folder):", f"{FILE_SYSTEMS}::test_the_innermost_mount_decides"),
     M("doctor: a silent CPU is no problem", "cli/_doctor.py", 'if machine.platform == "cpu" and signs:', "if False:", f"{CLI}::test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system"),
     M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
     M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),

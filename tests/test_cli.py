@@ -630,11 +630,12 @@ def test_output_that_is_lost_costs_no_file_and_is_told(redirection, said, tmp_pa
 
 
 def test_doctor_says_what_a_sweep_would_run_on(capsys, tmp_path, monkeypatch):
+    from jinit import _database
     from jinit.engine import _machine
 
     monkeypatch.setattr(_machine, "accelerators", lambda: [])
-    local = _machine.FileSystem("ext4", "/", False, False, 2**31)
-    monkeypatch.setattr(_machine, "file_system", lambda path: local)
+    local = _database.FileSystem("ext4", "/", True, False, 2**31)
+    monkeypatch.setattr(_database, "file_system", lambda path: local)
     assert main(["doctor", "--json", "--path", str(tmp_path / "runs.db")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["JAX"]["platform"] == jax.default_backend()
@@ -645,17 +646,18 @@ def test_doctor_says_what_a_sweep_would_run_on(capsys, tmp_path, monkeypatch):
 
 
 def test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system(capsys, monkeypatch):
+    from jinit import _database
     from jinit.engine import _machine
 
     monkeypatch.setattr(_machine, "accelerators", lambda: ["an NVIDIA GPU (/dev/nvidia0)"])
-    remote = _machine.FileSystem("nfs4", "/home", True, False, 2**31)
-    monkeypatch.setattr(_machine, "file_system", lambda path: remote)
+    remote = _database.FileSystem("nfs4", "/home", False, False, 2**31)
+    monkeypatch.setattr(_database, "file_system", lambda path: remote)
     monkeypatch.setattr(jax, "__version__", "0.10.2")
     assert main(["doctor"]) == 1
     text = " ".join(capsys.readouterr().out.split())
     assert "WARNING JAX RUNS ON THE CPU" in text
     assert "jax 0.10.2 hangs" in text
-    assert "nfs4, where locks of databases cannot be trusted" in text
+    assert "nfs4, where locks of databases are not known to work" in text
 
 
 @pytest.mark.parametrize("share", ["3", "0/2", "3/2", "1/99", "a/b", "-1/2"])

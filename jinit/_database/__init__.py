@@ -2,8 +2,9 @@
 
 from sqlite3 import Connection
 
+from jinit._database._file_system import FileSystem, file_system
 from jinit._database._merge import merge, remove
-from jinit._database._open import check_path, file_system, is_store, reading
+from jinit._database._open import check_path, is_store, reading
 from jinit._database._results import find_results, result_rows
 from jinit._database._runs import (
     Layout,
@@ -26,6 +27,7 @@ from jinit._database._writer import Writer
 __all__ = [
     "Connection",
     "Entry",
+    "FileSystem",
     "Layout",
     "RunRows",
     "Stored",

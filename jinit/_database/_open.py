@@ -11,30 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinit import errors
-from jinit._database import _schema
+from jinit._database import _file_system, _schema
 
 _TRIES = 40
 _MAGIC = b"SQLite format 3\0"
-# Kinds of file systems on which SQLite's locks and shared memory work.
-_LOCAL = frozenset(
-    [
-        "ext2",
-        "ext3",
-        "ext4",
-        "xfs",
-        "btrfs",
-        "zfs",
-        "f2fs",
-        "tmpfs",
-        "ramfs",
-        "overlay",
-        "jfs",
-        "reiserfs",
-        "apfs",
-        "hfs",
-        "bcachefs",
-    ]
-)
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
@@ -73,29 +53,6 @@ def is_store(path: str | Path) -> bool:
     (True, False)
     """
     return isinstance(path, str | os.PathLike) and Path(path).suffix in ENDINGS
-
-
-def file_system(path: str | Path) -> tuple[str, bool]:
-    """The kind of file system of a path, and whether SQLite's locks can be trusted there.
-
-    Where the operating system does not say ("unknown"), they are trusted.
-
-    >>> isinstance(file_system(".")[0], str)
-    True
-    """
-    try:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-        place = str(Path(path).resolve())
-    except OSError:
-        return "unknown", True
-    found = ("", "unknown")
-    for line in lines:
-        fields = line.split(" ")
-        mount = fields[1].encode().decode("unicode_escape")
-        inside = place == mount or place.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(found[0]):
-            found = (mount, fields[2])
-    return found[1], found[1] in _LOCAL or found[1] == "unknown"
 
 
 @contextlib.contextmanager
@@ -162,7 +119,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
     _schema.check(connection, str(path))
     # A second journal beside the file needs shared memory, which network drives lack.
-    if file_system(path)[1]:
+    if _file_system.file_system(path).trusted:
         # Two processes that make the file at once may both want to change the journal.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")

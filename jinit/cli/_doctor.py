@@ -23,7 +23,6 @@ _PACKAGES = (
 )  # fmt: skip
 # The dependency of jinit in pyproject.toml excludes these.
 _EXCLUDED = ("0.10.", "0.11.0", "0.11.1")
-_PRECISION = "jax_default_matmul_precision"
 _GIB = 2**30
 
 
@@ -52,12 +51,13 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Group → name → value, and sentences that say what is wrong."""
     import jax
 
+    from jinit import _database
     from jinit.engine import _environment, _executors, _machine
 
     problems = []
     devices = jax.local_devices()
     machine = _executors.local()
-    where = _machine.file_system(path)
+    where = _database.file_system(path)
     signs = _machine.accelerators()
     if machine.platform == "cpu" and signs:
         chosen = os.environ.get("JAX_PLATFORMS", "")
@@ -70,15 +70,14 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
         problems.append(
             f"jax {jax.__version__} hangs in programs that jinit compiles on CPU: use another one"
         )
-    if where.remote:
+    if not where.trusted and where.kind != "unknown":
         problems.append(
-            f"{path} lies on {where.kind}, where locks of databases cannot be trusted: write to a "
-            "local disk and copy the finished file"
+            f"{path} lies on {where.kind}, where locks of databases are not known to work: write "
+            "to a local disk, and let --mirror copy the store"
         )
     if where.in_memory:
         problems.append(f"{path} lies in memory ({where.kind}): a restart loses it")
     memory = _executors.host_memory()
-    precision = getattr(jax.config, _PRECISION)
     facts: dict[str, dict[str, Any]] = {
         "JAX": {
             "platform": machine.platform,
@@ -86,8 +85,7 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
             "memory of a device": _gib(machine.memory_bytes),
             "workers of a sweep": len(machine.devices),
             "accelerators found": signs,
-            "precision of products": "highest in sweeps; "
-            f"jax_default_matmul_precision = {precision}",
+            "precision of products": "highest in sweeps, jax_default_matmul_precision elsewhere",
             "random bits": "threefry2x32 in sweeps",
             **_environment.switches(),
             **{name: value for name, value in _environment.variables().items() if value},
@@ -102,7 +100,7 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
             "path": path,
             "kind": where.kind,
             "mounted at": where.mount,
-            "remote": where.remote,
+            "locks of a store": "trusted" if where.trusted else "not trusted: no write-ahead log",
             "free": _gib(where.free_bytes),
         },
         "versions": {"python": sys.version.partition(" ")[0], **_versions()},

@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 
-# Switches of JAX and variables of the environment that change bits.
+# Switches of JAX and variables of the environment that change bits. A sweep sets the precision of
+# products itself; other functions take JAX's.
 OF_BITS = (
     "jax_enable_x64",
+    "jax_default_matmul_precision",
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
     "jax_threefry_gpu_kernel_lowering",

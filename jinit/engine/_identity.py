@@ -17,8 +17,6 @@ import jax
 from jinit.engine._environment import OF_BITS, VARIABLES
 from jinit.engine._program import COMPILER_OPTIONS
 
-# A sweep sets the precision of products itself; other functions of a store take JAX's.
-SWITCHES = (*OF_BITS, "jax_default_matmul_precision")
 # The number of devices that the host pretends to have changes no bit.
 _WITHOUT_EFFECT = "--xla_force_host_platform_device_count"
 # Extensions with instructions for floating-point numbers.
@@ -32,7 +30,7 @@ def describe() -> dict[str, Any]:
     True
     """
     backend = jax.default_backend()
-    switches = {name: getattr(jax.config, name, None) for name in SWITCHES}
+    switches = {name: getattr(jax.config, name, None) for name in OF_BITS}
     return {
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),

@@ -20,6 +20,7 @@ import numpy as np
 
 from jinit import errors
 from jinit._switches import own_switches
+from jinit.engine._environment import switches
 from jinit.engine._known import is_known
 from jinit.typing import PyTree
 
@@ -168,16 +169,6 @@ _CACHE: OrderedDict[Hashable, Program] = OrderedDict()
 _EXECUTABLES: OrderedDict[Hashable, Executable] = OrderedDict()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
-# Settings of JAX that change the compiled code.
-_SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_random_seed_offset",
-    "jax_numpy_dtype_promotion",
-    "jax_debug_nans",
-)
 
 
 def cached(
@@ -185,7 +176,7 @@ def cached(
 ) -> Program:
     """The program for these arguments, from the cache of this process if possible.
 
-    The cache key is the function, all shapes, the width, and ``_SETTINGS``. Functions are compared
+    The cache key is the function, all shapes, the width, and JAX's switches. Functions are compared
     by equality: two equal frozen dataclasses with ``__call__`` share a program. A function that may
     read more than its arguments gets a program of its own, which is traced anew.
 
@@ -198,8 +189,7 @@ def cached(
         return program
     leaves, tree = jax.tree.flatten((lane, shared))
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    settings = tuple(str(getattr(jax.config, name)) for name in _SETTINGS)
-    key = (fn, tree, shapes, width, settings)
+    key = (fn, tree, shapes, width, tuple(switches().items()))
     try:
         hash(key)
     except TypeError:

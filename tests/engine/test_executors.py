@@ -164,6 +164,12 @@ def test_workers_with_other_versions_are_refused_with_the_difference(monkeypatch
     assert "decide the numbers" in str(caught.value)
 
 
+def test_workers_with_another_precision_of_products_are_refused(pool):
+    said = "jax_default_matmul_precision None instead of 'highest'"
+    with jax.default_matmul_precision("highest"), pytest.raises(ValueError, match=said):
+        engine.run(travel, LANES, LARGE, executor=pool)
+
+
 def test_finished_tiles_outlive_a_broken_pool_and_an_interruption():
     store = engine.MemoryStore()
 

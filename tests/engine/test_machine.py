@@ -1,14 +1,6 @@
-"""What is known of the machine: cores, accelerators, file systems."""
-
-import pytest
+"""What is known of the machine: cores and accelerators."""
 
 from jinit.engine import _executors, _machine
-
-MOUNTS = """/dev/sda1 / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
-tmpfs /home/me/fast tmpfs rw 0 0
-drive /content/My\\040Drive fuse.drive rw 0 0
-"""
 
 
 def test_the_quota_of_a_control_group_limits_the_cores(tmp_path, monkeypatch):
@@ -30,22 +22,6 @@ def test_the_quota_of_a_control_group_limits_the_cores(tmp_path, monkeypatch):
     for quota, cores in ((1.5, 2), (0.2, 1), (100.0, 64)):
         monkeypatch.setattr(_executors, "_quotas", lambda quota=quota: iter([quota]))
         assert _executors.usable_cores() == cores
-
-
-@pytest.mark.parametrize(
-    ("path", "kind", "remote", "in_memory"),
-    [("/etc/x", "ext4", False, False), ("/home/me/runs.db", "nfs4", True, False),
-     ("/home/me/fast/runs.db", "tmpfs", False, True), ("/homeless", "ext4", False, False),
-     ("/content/My Drive/runs.db", "fuse.drive", True, False)],
-)  # fmt: skip
-def test_the_innermost_mount_decides(path, kind, remote, in_memory, tmp_path, monkeypatch):
-    mounts = tmp_path / "mounts"
-    mounts.write_text(MOUNTS)
-    # Folders that this machine lacks count as there.
-    monkeypatch.setattr(_machine.Path, "exists", lambda self: True)
-    monkeypatch.setattr(_machine.os, "statvfs", lambda path: None)
-    found = _machine.file_system(path, mounts)
-    assert (found.kind, found.remote, found.in_memory) == (kind, remote, in_memory)
 
 
 def test_signs_of_accelerators_are_seen_whatever_jax_uses(tmp_path, monkeypatch):
