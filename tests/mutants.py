@@ -3,23 +3,18 @@
     python tests/mutants.py             # all of them; each with its seconds
     python tests/mutants.py he wrong    # those whose description has one of the words
 
-A mutant that lives is a hole in the tests. Run by `./scripts/test full`.
+A mutant that lives is a hole in the tests. Run by `./scripts/test full mutants`.
+
+To add one, append a row to ``MUTANTS``: what is wrong, the file in ``jinit/``, a text that occurs
+once in the file, what stands there instead, and the test that must fail. `tests/_killers.py` runs
+the rows.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
 LAWS, REGISTRY, JAX = (
     f"tests/initializers/test_{name}.py" for name in ("laws", "registry", "against_jax")
 )
@@ -103,7 +98,7 @@ KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
 VARIANCE = "initializers/_variance.py"
 LAYOUT, GAIN, BLOCKS = "frameworks/_layout.py", "initializers/_gains.py", "initializers/_blocks.py"  # fmt: skip
 MUTANTS = [
-    M("control: nothing changed, so nothing dies", FANS, "import math", "import math", LAWS),
+    M("control: nothing changed, so nothing dies", FANS, "import math", "import math", f"{LAWS}::test_one_entry[he_normal]"),
     M("he: σ × 1.01", SCALING, "return 2.0 / (1.0 + float(", "return 2.0402 / (1.0 + float(", f"{LAWS}::test_one_entry[he_normal]"),
     M("he: leaky slope not squared", SCALING, "float(negative_slope) ** 2)", "float(negative_slope))", f"{LAWS}::test_one_entry[he_normal(negative_slope=0.5)]"),
     M("glorot: gain not squared", SCALING, "return float(gain) ** 2", "return float(gain)", f"{LAWS}::test_one_entry[glorot_normal(gain=2.0)]"),
@@ -518,56 +513,17 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-def judged(mutant: Mutant, compiled: dict[str, str]) -> tuple[bool, str]:
-    """Whether it died; the test that killed it and how long that took, or what went wrong.
-
-    Args:
-      mutant: the mutant.
-      compiled: environment variables of JAX's cache of compiled programs.
-    """
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "jinit", Path(folder) / "jinit")
-        file = Path(folder) / "jinit" / mutant.file
-        text = file.read_text()
-        if text.count(mutant.old) != 1:
-            return False, f"its line occurs {text.count(mutant.old)} times in {mutant.file}"
-        file.write_text(text.replace(mutant.old, mutant.new))
-        control = mutant.old == mutant.new
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-                   "-o", "addopts=", str(ROOT / mutant.killer)]  # fmt: skip
-        env = os.environ | compiled | {"PYTHONPATH": folder}
-        done = subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, check=False
-        )
-        if control:
-            return done.returncode == 0, f"pytest exit {done.returncode} unchanged"
-        # 1 is "some test failed"; anything else means that no test looked.
-        if done.returncode != 1:
-            return False, f"pytest exit {done.returncode}: it lives"
-        by = re.search(r"^(?:FAILED|ERROR) .*?(test_\w+\.py\S*)", done.stdout, re.MULTILINE)
-        name = by[1] if by else "collecting the tests"
-        return True, f"{name} ({time.monotonic() - start:.0f} s)"
-
-
 def main(words: list[str]) -> int:
-    """Runs the mutants, two at a time, and says what killed each."""
+    """Runs the mutants whose description has one of the words, or all."""
+    from _killers import run  # the table alone needs nothing that runs it
+
     chosen = [m for m in MUTANTS if not words or any(word in m.what for word in words)]
-    alive = 0
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        # Mutants differ by one line, so that most of their programs are the same.
-        compiled = {
-            "JAX_COMPILATION_CACHE_DIR": folder,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA reports every loaded program as an error
-        }
-        results = pool.map(lambda mutant: judged(mutant, compiled), chosen)
-        for mutant, (died, how) in zip(chosen, results, strict=True):
-            alive += not died
-            print(f"{'dead ' if died else 'ALIVE'}  {mutant.what}: {how}", flush=True)
-    print(f"{len(chosen) - alive} passed, {alive} failed")
-    return 1 if alive or not chosen else 0
+    if not chosen:
+        print(
+            f"jinit: no mutant's description has {' or '.join(map(repr, words))}", file=sys.stderr
+        )
+        return 2
+    return run(chosen)
 
 
 if __name__ == "__main__":
