@@ -6,6 +6,7 @@ imports would cost as much as the test. JAX has started no backend and no thread
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import multiprocessing
 import os
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from mutants import Mutant
 
 ROOT = Path(__file__).parent.parent
-IMPORTED = ["jax", "optax", "chex", "flax.linen", "flax.nnx", "scipy.stats", "pytest"]
+IMPORTED = ["jax", "optax", "chex", "flax.linen", "flax.nnx", "scipy.stats", "pytest", "hypothesis",
+            "hypothesis.strategies"]  # fmt: skip
 LIMIT = 300  # seconds of a row; a test that a mutant may hang has a shorter limit of its own
 # The process that is forked must have one thread, and mutants share nearly all of their programs.
 SETTINGS = {
@@ -62,7 +64,8 @@ def test(folder: str, killer: str) -> None:
     import pytest
 
     # No time limit but the tests' own: a slow machine kills no mutant.
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=0"]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "timeout=0",
+               "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
     code = pytest.main([*options, str(ROOT / killer)])
     sys.stdout.flush()
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -70,11 +73,16 @@ def test(folder: str, killer: str) -> None:
     os._exit(code)
 
 
-def verdict(mutant: Mutant) -> Verdict:
-    """Copies jinit, changes it, and runs the killer."""
+def verdict(mutant: Mutant, package: Path) -> Verdict:
+    """Copies the package, changes the copy, and runs the killer.
+
+    Args:
+      mutant: the mutant.
+      package: jinit with its modules compiled, so that no row compiles more than one.
+    """
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "jinit", Path(folder) / "jinit")
+        shutil.copytree(package, Path(folder) / "jinit")
         file = Path(folder) / "jinit" / mutant.file
         text = file.read_text()
         if text.count(mutant.old) != 1:
@@ -120,10 +128,13 @@ def run(mutants: Sequence[Mutant]) -> int:
     start = time.monotonic()
     multiprocessing.set_forkserver_preload(IMPORTED)
     verdicts: dict[str, Verdict] = {}
-    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        package = Path(folder, "jinit")
+        shutil.copytree(ROOT / "jinit", package)
+        compileall.compile_dir(package, quiet=1)
         os.environ.update(SETTINGS)
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
-        running = {pool.submit(verdict, mutant): mutant.what for mutant in mutants}
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(folder, "programs")))
+        running = {pool.submit(verdict, mutant, package): mutant.what for mutant in mutants}
         for done in as_completed(running):
             name, now = running[done], done.result()
             verdicts[name] = now

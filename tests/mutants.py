@@ -393,7 +393,7 @@ MUTANTS = [
     M("watch: the last of stacked layers", "sweep/_watch.py", "values[layer.value][layer.index]", "values[layer.value][-1]", f"{DURING}::test_probes_measure_the_parameters_and_change_nothing"),
     M("evaluate_every: the last step is missing", "train/_config.py", "return (*before, self.steps)", "return (*before,)", f"{DURING}::test_evaluations_at_equal_distances"),
     M("survival counts runs", "report/plots/_lines.py", 'per_seed(mine, mine["steps_to_target"].astype(float))', 'mine["steps_to_target"].astype(float)', "tests/report/test_plots.py::test_a_seed_is_one_observation_of_survival"),
-    M("tracker: the queue blocks", "sweep/_trackers.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=30)", f"{TRACKERS}::test_a_tracker_that_hangs_delays_no_tile"),
+    M("tracker: the queue blocks", "sweep/_trackers.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=1)", f"{TRACKERS}::test_records_beyond_the_queue_are_counted"),
     M("tracker: its errors are silent", "sweep/_trackers.py", "            self._failure = failure", "            pass", f"{TRACKERS}::test_a_tracker_that_raises_is_named_at_the_end"),
     M("concat: arms without pairs", "results/_concat.py", "if arm not in shared and not seeds & theirs:", "if False:", f"{FILES}::test_arms_of_two_tables_share_seeds"),
     M("compare command: nothing is tuned", "cli/_compare.py", "tune=tuple(question.tune),", "tune=(),", f"{CLI}::test_written_tables_are_joined_and_compared"),
