@@ -21,16 +21,19 @@ hypothesis.settings.load_profile("jinit")
 
 # Examples of these rooms compile for seconds each.
 SLOW_EXAMPLES = ("theory", "probes", "calibrate", "advise", "sweep", "report", "train")
+# These rooms build on models of frameworks, on optax and on compiled programs.
+BY_VERSION = ("frameworks", "engine", "train", "sweep")
 
 
 def pytest_collection_modifyitems(items):
-    """Marks examples that compile as slow, so that the fast tier stays fast."""
-    rooms = [Path("jinit", room).as_posix() for room in SLOW_EXAMPLES]
+    """Marks examples that compile as slow, and tests that versions of other packages may break."""
     for item in items:
+        path = item.path.relative_to(item.config.rootpath).as_posix()
         if isinstance(item, pytest.DoctestItem):
-            path = item.path.relative_to(item.config.rootpath).as_posix()
-            if path.startswith(tuple(f"{room}/" for room in rooms)):
+            if path.startswith(tuple(f"jinit/{room}/" for room in SLOW_EXAMPLES)):
                 item.add_marker("slow")
+        elif path.startswith(tuple(f"tests/{room}/" for room in BY_VERSION)):
+            item.add_marker("versions")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """Continuous integration runs the scripts that people run, on the versions that are promised."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,59 @@ def test_a_bug_report_asks_for_the_settings():
         item["id"] for item in form["body"] if item.get("validations", {}).get("required", False)
     }
     assert required == {"happened", "code", "settings"}
+
+
+# Stands for Python, pip, ruff, mypy and pytest: notes its arguments; the parts named in FAILS fail.
+TOOL = """#!/usr/bin/env bash
+case "$*" in
+  "-c import sys; print"*) echo 3.11.0 ;;
+  "-m venv --clear "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && cp "$0" "$4/bin/ruff" &&
+    cp "$0" "$4/bin/mypy" ;;
+  *) echo "$0 $*" >> log ;;
+esac
+[[ "$*" != *$FAILS* ]]
+"""
+
+
+def run_script(folder, *arguments, fails="nothing"):
+    """`scripts/test` with stand-ins for all that it starts; what they were given, and the end."""
+    scripts = folder / "scripts"
+    scripts.mkdir()
+    for name in ("test", "environment"):
+        shutil.copy(ROOT / "scripts" / name, scripts)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for tool in (folder / "python", scripts / "quickstart"):
+        tool.write_text(TOOL)
+        tool.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": "./python", "NEWEST_PYTHON": "./python",
+                   "FAILS": fails}  # fmt: skip
+    done = subprocess.run([scripts / "test", *arguments], cwd=folder, env=environment,
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    log = folder / "log"
+    return done, log.read_text() if log.exists() else ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("slow",), ("full", "test"), ("full", "tests", "faults"), ("fast", "tests")]
+)
+def test_an_unknown_part_is_refused_in_one_line_before_anything_runs(arguments, tmp_path):
+    done, log = run_script(tmp_path, *arguments)
+    assert (done.returncode, done.stdout, log) == (2, "", "")
+    assert re.fullmatch(r"jinit: .*; use .*\n", done.stderr)
+
+
+def test_a_failed_part_stops_no_other(tmp_path):
+    done, log = run_script(tmp_path, "full", fails="tests/faults.py")
+    assert done.returncode == 1
+    said = re.findall(r"^jinit: (\w+) (passed|FAILED) in \d+ s$", done.stdout, re.MULTILINE)
+    assert said == [("tests", "passed"), ("faults", "FAILED"), ("mutants", "passed"),
+                    ("oldest", "passed"), ("newest", "passed")]  # fmt: skip
+    assert "jax==0.7.2" in log
+    assert ".venv-newest/bin/mypy" in log
+
+
+def test_one_part_runs_alone(tmp_path):
+    done, log = run_script(tmp_path, "full", "mutants")
+    assert done.returncode == 0
+    ran = [line for line in log.splitlines() if "-m pip" not in line and "-c " not in line]
+    assert [line.partition(" ")[2] for line in ran] == ["tests/mutants.py"]
