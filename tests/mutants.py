@@ -50,6 +50,7 @@ CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 BATCHES = "tests/train/test_batches.py"
 BALANCED = "tests/train/test_balanced.py"
+POSITIONS = "tests/train/test_positions.py"
 GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
@@ -472,6 +473,13 @@ MUTANTS = [
     M("epochs: the odd last batch is left out", "train/_batches.py", "jnp.divmod(number, whole + (last > 0))", "jnp.divmod(number, max(whole, 1))", f"{BATCHES}::test_every_example_is_seen_exactly_once_per_epoch"),
     M("epochs: the last batch repeats examples", "train/_batches.py", "jax.lax.cond(place == whole, short, full)", "full()", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
     M("epochs: the order of the first epoch stays", "train/_batches.py", "            place == 0,", "            number == 0,", f"{BATCHES}::test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch"),
+    M("positions: ignored labels count in the mean", "train/_positions.py", "/ jnp.maximum((y >= 0).sum(), 1)", "/ len(y)", f"{POSITIONS}::test_a_loss_of_positions_is_the_mean_over_the_counted_ones"),
+    M("positions: ignored labels count as class 0", "train/_positions.py", "jnp.where(y >= 0, values, 0).sum()", "values.sum()", f"{POSITIONS}::test_a_loss_of_positions_is_the_mean_over_the_counted_ones"),
+    M("positions: accuracy counts ignored labels", "train/losses.py", "dtype=jnp.float32, where=y >= 0)", "dtype=jnp.float32)", f"{POSITIONS}::test_accuracies_of_positions_are_scikit_learns"),
+    M("positions: balanced accuracy counts ignored labels", "train/_balanced.py", "            correct &= y >= 0\n", "            correct |= y < 0\n", f"{POSITIONS}::test_accuracies_of_positions_are_scikit_learns"),
+    M("multilabel: one right label suffices", "train/_correct.py", "jnp.all(((outputs > 0)", "jnp.any(((outputs > 0)", f"{POSITIONS}::test_several_labels_are_measured_as_scikit_learn_does"),
+    M("multilabel: absent labels have F1 0", "train/_multilabel.py", "jnp.sum(scores) / jnp.sum(both > 0)", "jnp.mean(scores)", f"{POSITIONS}::test_several_labels_are_measured_as_scikit_learn_does"),
+    M("regression: units in the wrong places", "train/_regression.py", "outputs, y = outputs.reshape(len(y), -1), y.reshape(len(y), -1)", "outputs, y = outputs.reshape(len(y), -1)[:, ::-1], y.reshape(len(y), -1)[:, ::-1]", f"{POSITIONS}::test_sequences_of_targets_keep_their_shape"),
     M("balanced accuracy: absent classes count", "train/_balanced.py", "jnp.sum(counts > 0)", "self.classes", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
     M("balanced accuracy: every example counts alike", "train/_balanced.py", "1 / (counts[y] * jnp.sum(counts > 0))", "1 / len(y) + 0 * counts[y]", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
     M("generated: one batch for all steps", "train/_batches.py", "jax.random.fold_in(self.key, number), self.size)), order", "self.key, self.size)), order", f"{GENERATED}::test_a_run_is_the_loop_over_batches_of_its_key"),

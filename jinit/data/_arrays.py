@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from jinit import errors
 
-Task: TypeAlias = Literal["multiclass", "binary", "regression"]
-TASKS: tuple[Task, ...] = ("multiclass", "binary", "regression")
+Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
+TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
 SCALED = "y = (y - y.mean(0)) / y.std(0)"
 
 

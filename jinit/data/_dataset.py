@@ -24,10 +24,12 @@ class Dataset:
 
     Attributes:
       x_train, x_test: ``(examples, features…)``, float32; int32 for tokens.
-      y_train, y_test: int32 classes ``(examples,)``, or float32 targets ``(examples, outputs)``.
+      y_train, y_test: int32 classes ``(examples,)``, or of each position ``(examples,
+        positions…)``; or float32 targets ``(examples, outputs)``.
       name: the data set's label in tables.
-      task: ``"multiclass"``, ``"binary"`` (classes 0 and 1) or ``"regression"``.
-      outputs: number of classes, or of regression targets.
+      task: ``"multiclass"``, ``"binary"`` (classes 0 and 1), ``"multilabel"`` (several labels, each
+        0 or 1) or ``"regression"``.
+      outputs: number of classes, of labels, or of regression targets.
       x_validation, y_validation: examples for choosing the best step, see :meth:`hold_out`; None
         (default) for none.
       classes: the label of each class number; () if unknown, and for regression.
@@ -37,6 +39,7 @@ class Dataset:
         targets in their own units. A sweep reports RMSE and MAE in the units before.
       generator: ``generator(key, size) -> (x, y)``, which draws the minibatches of
         :func:`generated` data; x_train and y_train are then a sample. Default None.
+      ignores: whether labels of −1 are not counted. Default False.
     """
 
     x_train: Examples
@@ -52,6 +55,7 @@ class Dataset:
     prepared: tuple[tuple[str, str], ...] = field(metadata={"static": True}, default=())
     units: tuple[tuple[float, float], ...] = field(metadata={"static": True}, default=())
     generator: Any = field(metadata={"static": True}, default=None)
+    ignores: bool = field(metadata={"static": True}, default=False)
 
     def spread(self, count: int) -> tuple[Examples, Examples]:
         """Up to ``count`` training examples at equally spaced positions.
@@ -103,7 +107,8 @@ class Dataset:
             raise errors.refusal(
                 "validation", share, "0 with data that has a validation set", "leave it out"
             )
-        labels = None if self.task == "regression" else np.asarray(self.y_train)
+        alone = self.task != "regression" and np.ndim(self.y_train) == 1
+        labels = np.asarray(self.y_train) if alone else None
         source = f"share {share:g} of {len(self.x_train):,} training examples"
         kept, held = split(len(self.x_train), share, labels, seed=VALIDATION)
         return dataclasses.replace(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import errors
-from jinit.data import _arrays, _features, _labels
+from jinit.data import _arrays, _features, _labels, _positions
 from jinit.data._arrays import Task
 from jinit.data._dataset import Dataset
 from jinit.data._generated import Generator
@@ -30,6 +30,7 @@ def from_arrays(
     standardize: bool | Literal["all"] | None = None,
     task: Task | None = None,
     encode: bool = False,
+    ignore: str | float | None = None,
 ) -> Dataset:
     """Makes a :class:`Dataset` from the user's own arrays or frames.
 
@@ -42,7 +43,10 @@ def from_arrays(
     Args:
       x: ``(examples, features…)``, finite numbers, or a pandas or polars frame of numbers.
       y: labels ``(examples,)`` or ``(examples, 1)``; one-hot rows ``(examples, classes)``; float
-        targets ``(examples,)`` or ``(examples, outputs)``; or the name of a column of the frame x.
+        targets ``(examples,)``, ``(examples, outputs)`` or ``(examples, positions…, outputs)``; or
+        the name of a column of the frame x. With ``task="multiclass"`` or ``"binary"`` also a label
+        at each position, ``(examples, positions…)``; with ``task="multilabel"`` several labels of
+        each example, ``(examples, labels)`` of 0 and 1.
       x_test, y_test: the test set; default: taken from x and y by ``split``.
       name: the data set's label in tables.
       split: share of test examples, in (0, 0.9], default 0.2; the split is fixed and depends on no
@@ -53,9 +57,12 @@ def from_arrays(
         means True, but refuses integers ``(examples, length)`` of 16 bits and more, which may be
         measurements as well as tokens. ``"all"``: also the targets of a regression become (y −
         mean)/std; RMSE and MAE of a sweep stay in the units of y.
-      task: ``"multiclass"``, ``"binary"`` or ``"regression"``; the default None takes it from y.
+      task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``; the default None
+        takes it from y.
       encode: whether columns of text or categories of a frame become a column of 0 and 1 for each
         value; default False refuses these columns.
+      ignore: a label that losses, accuracies and metrics of jinit do not count, such as that of
+        padded positions; it becomes −1, which losses and metrics of your own get. Default None.
 
     Returns:
       A :class:`Dataset`; x is float32 (tokens int32), classes are int32, targets are float32. Its
@@ -78,6 +85,8 @@ def from_arrays(
     ((40, 3), (10, 3), 'binary', ('cat', 'dog'))
     """
     _check_options(x_test, y_test, split, standardize, task, encode)
+    if ignore is not None and task in ("multilabel", "regression"):
+        raise errors.refusal("ignore", ignore, f"None with task={task!r}", "leave it out")
     column = y if isinstance(y, str) and _features.is_frame(x) else None
     if column is not None:
         y = _features.column("y", x, column)
@@ -87,12 +96,12 @@ def from_arrays(
         _arrays.check_order(x, y, x_test, y_test)
     _features.check_rows_alike(x, y)
     inputs, names = _features.features("x", x, without=column, encode=encode)
-    labels, one_hot = _labels.targets("y", y, task)
+    labels, one_hot = _labels.targets("y", y, task, positions=ignore is not None)
     _same_length("x", inputs, "y", labels)
     if standardize is None and not names:
         _refuse_tokens(inputs)
     if x_test is None or y_test is None:
-        by_class = None if labels.dtype.kind == "f" and labels.ndim == 2 else labels
+        by_class = labels if labels.ndim == 1 else None
         train, test, how = divide(SHARE if split is None else split, len(inputs), by_class)
         inputs, test_inputs = inputs[train], inputs[test]
         labels, test_labels = labels[train], labels[test]
@@ -104,19 +113,24 @@ def from_arrays(
         _features.check_same_columns(names, test_names)
         # Classes are known from y; a test set of few examples need not show what it holds.
         known = task or ("regression" if labels.dtype.kind == "f" else "multiclass")
-        test_labels, _ = _labels.targets("y_test", y_test, known)
+        test_labels, _ = _labels.targets(
+            "y_test", y_test, known, positions=ignore is not None or labels.ndim > 1
+        )
         _check_alike((inputs, labels), (test_inputs, test_labels))
     given = np.dtype(np.float64) if names else np.asarray(x).dtype
     features = True if standardize == "all" else standardize
     inputs, test_inputs, cast = _scaled(inputs, test_inputs, given, features, names)
     units: tuple[tuple[float, float], ...] = ()
     source = labels.dtype
+    if standardize == "all" and task == "multilabel":
+        raise errors.refusal("standardize", "all", "True or False for labels", "standardize=True")
     if standardize == "all":
         labels, test_labels, units = _labels.standardized(labels, test_labels)
-    made = _labels.coded(labels, test_labels, task, one_hot)
+    made = _labels.coded(labels, test_labels, task, one_hot, ignore)
     _labels.warn(made, stacklevel=3)
     rows = f"{len(inputs):,} training and {len(test_inputs):,} test examples"
-    prepared = [("rows", rows), ("split", how), ("x", cast), *_described(source, made, units)]
+    described = _described(source, made, units, ignore)
+    prepared = (("rows", rows), ("split", how), ("x", cast), *described)
     return Dataset(
         inputs,
         made.y,
@@ -126,8 +140,9 @@ def from_arrays(
         made.task,
         made.outputs,
         classes=made.classes,
-        prepared=tuple(prepared),
+        prepared=prepared,
         units=units,
+        ignores=ignore is not None,
     )
 
 
@@ -135,6 +150,8 @@ def check(data: Dataset) -> Dataset:
     """Returns a :class:`Dataset` made by hand if its arrays fit its task."""
     if isinstance(data.generator, Generator):
         return data  # its examples were checked when it was made
+    told = np.ndim(data.y_train) > 1 or data.task in ("multilabel", "regression")
+    task = data.task if told else None
     checked = from_arrays(
         data.x_train,
         data.y_train,
@@ -142,13 +159,14 @@ def check(data: Dataset) -> Dataset:
         data.y_test,
         name=data.name,
         standardize=False,
-        task=data.task if data.task == "regression" else None,
+        task=task,
+        ignore=-1 if data.ignores else None,
     )
     if (checked.task == "regression") != (data.task == "regression"):
         raise errors.refusal(
             "Dataset task", data.task, "classes for whole-number y", "use data.from_arrays"
         )
-    if checked.task != "regression" and checked.classes != tuple(range(checked.outputs)):
+    if checked.classes and checked.classes != tuple(range(checked.outputs)):
         raise errors.refusal(
             "Dataset classes",
             f"labels {list(map(str, checked.classes[:_SHOWN]))}",
@@ -167,7 +185,7 @@ def check(data: Dataset) -> Dataset:
             "Dataset classes", data.classes, f"{data.outputs} labels, or ()", "leave them out"
         )
     known: dict[str, Any] = {"task": data.task, "outputs": data.outputs, "classes": data.classes}
-    known |= {"prepared": data.prepared, "units": data.units}
+    known |= {"prepared": data.prepared, "units": data.units, "ignores": data.ignores}
     checked = dataclasses.replace(checked, **known)
     if data.x_validation is None:
         return checked
@@ -177,7 +195,8 @@ def check(data: Dataset) -> Dataset:
         data.x_validation,
         data.y_validation,
         standardize=False,
-        task=data.task if data.task == "regression" else None,
+        task=task,
+        ignore=-1 if data.ignores and np.min(data.y_train) < 0 else None,
     )
     return dataclasses.replace(checked, x_validation=held.x_test, y_validation=held.y_test)
 
@@ -303,7 +322,10 @@ def _check_alike(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, n
 
 
 def _described(
-    dtype: np.dtype, made: _labels.Coded, units: tuple[tuple[float, float], ...]
+    dtype: np.dtype,
+    made: _labels.Coded,
+    units: tuple[tuple[float, float], ...],
+    ignore: str | float | None,
 ) -> list[tuple[str, str]]:
     """What was done to y, for the plan."""
     source = "text" if dtype.kind == "U" else str(dtype)
@@ -313,14 +335,21 @@ def _described(
             shown = [f"mean {mean:.4g}, deviation {std:.4g}" for mean, std in units[:_SHOWN]]
             said = f"standardized ({_list(shown, len(units))})"
         return [("y", f"{source} → float32 targets, {said}")]
-    counts = np.bincount(made.y, minlength=made.outputs).tolist()
+    if made.task == "multilabel":
+        share = ", ".join(f"{mean:.3g}" for mean in made.y.mean(axis=0)[:_SHOWN].tolist())
+        more = ", …" if made.outputs > _SHOWN else ""
+        said = f"{made.outputs} labels of each example, shares of training examples: {share}{more}"
+        counted = "examples whose labels are all right; label_accuracy counts single labels"
+        return [("y", f"{source} → float32, {said}"), ("accuracy", f"the share of {counted}")]
+    counts = np.bincount(made.y[made.y >= 0], minlength=made.outputs).tolist()
     plain = made.classes == tuple(range(made.outputs))
     shown = [
         f"{count:,} of {label}" if plain else f"{label!r} → {number} ({count:,})"
         for number, (label, count) in enumerate(zip(made.classes, counts, strict=True))
     ]
     some = _list(shown[:_SHOWN], len(shown))
+    each = "examples" if made.y.ndim == 1 else "labels"
     return [
-        ("y", f"{source} → int32 class numbers"),
-        ("classes", f"{made.outputs}, training examples each: {some}"),
+        ("y", _positions.said(source, made.y, ignore)),
+        ("classes", f"{made.outputs}, training {each} each: {some}"),
     ]

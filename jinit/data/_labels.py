@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import errors
+from jinit.data import _positions
 from jinit.data._arrays import (
     SCALED,
     Task,
@@ -32,10 +33,11 @@ class Coded:
     """Labels as class numbers, or targets.
 
     Attributes:
-      y, y_test: int32 ``(examples,)``, or float32 ``(examples, outputs)``.
+      y, y_test: int32 ``(examples,)`` or ``(examples, positions…)``, −1 for a label that is not
+        counted; or float32 ``(examples, outputs)``.
       task: of the data set.
-      outputs: number of classes or of targets.
-      classes: the label of each class number; () for regression.
+      outputs: number of classes, of labels or of targets.
+      classes: the label of each class number; () for several labels, and for regression.
     """
 
     y: np.ndarray
@@ -45,12 +47,20 @@ class Coded:
     classes: tuple[str | int | float | bool, ...] = ()
 
 
-def targets(name: str, y: ArrayLike, task: Task | None) -> tuple[np.ndarray, int | None]:
+def targets(
+    name: str, y: ArrayLike, task: Task | None, *, positions: bool = False
+) -> tuple[np.ndarray, int | None]:
     """The labels ``(examples,)``, whole numbers, Booleans or text; or targets, float64.
+
+    Args:
+      name: of the array, for messages.
+      y: as the user gave it.
+      task: as the user said, or None. Labels of several axes need a task.
+      positions: whether y cannot be one-hot, because one label is to be ignored.
 
     Returns:
       The array, and the number of classes if y is one-hot, else None. Targets have two axes,
-      ``(examples, outputs)``.
+      ``(examples, outputs)``, or more if the user's have.
 
     Raises:
       TypeError: dates, complex numbers, a mixture of text and numbers, or no array.
@@ -61,8 +71,8 @@ def targets(name: str, y: ArrayLike, task: Task | None) -> tuple[np.ndarray, int
     dtype = array.dtype
     if array.dtype.kind == "O":
         array = _of_objects(name, array)
-    if array.dtype.kind in "US" and task != "regression":
-        return _one_each(name, array).astype(str), None
+    if array.dtype.kind in "US" and task not in ("regression", "multilabel"):
+        return _of_classes(name, array, task).astype(str), None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise errors.wrong_type(
             name,
@@ -80,30 +90,45 @@ def targets(name: str, y: ArrayLike, task: Task | None) -> tuple[np.ndarray, int
         check_finite(name, array)
     if task == "regression":
         return _rows(array).astype(np.float64), None
-    if _is_one_hot(array):
+    if task == "multilabel":
+        return _indicators(name, array), None
+    if not positions and _is_one_hot(array):
         return array.argmax(axis=1), array.shape[1]
     if not whole and task is None:
         _refuse_labels_of_floats(name, array, dtype)
         return _rows(array), None
-    return _one_each(name, array), None
+    return _of_classes(name, array, task), None
 
 
-def coded(y: np.ndarray, y_test: np.ndarray, task: Task | None, one_hot: int | None) -> Coded:
+def coded(
+    y: np.ndarray,
+    y_test: np.ndarray,
+    task: Task | None,
+    one_hot: int | None,
+    ignore: str | float | None = None,
+) -> Coded:
     """Numbers the classes of both sets alike, or casts the targets to float32.
 
     Args:
       y, y_test: from :func:`targets`.
       task: as the user said, or None.
       one_hot: number of columns of one-hot labels, or None.
+      ignore: the label that is not counted, or None.
 
     Raises:
       ValueError: labels that may be targets, one class where the name of another is needed, more
-        than two classes of a binary task, targets that float32 cannot hold.
+        than two classes of a binary task, targets that float32 cannot hold, a label to ignore that
+        does not occur.
     """
     if y.dtype.kind == "f" and task not in ("multiclass", "binary"):
         y, y_test = (as_float32(*pair, SCALED) for pair in (("y", y), ("y_test", y_test)))
-        return Coded(y, y_test, "regression", y.shape[1])
-    classes = _classes(y, y_test, task, one_hot)
+        kind: Task = "multilabel" if task == "multilabel" else "regression"
+        return Coded(y, y_test, kind, math.prod(y.shape[1:]))
+    ignored = [_positions.is_ignored(each, ignore) for each in (y, y_test)]
+    if ignore is not None:
+        _positions.check_ignored(y, ignored, ignore)
+    counted = [each[~out] for each, out in zip((y, y_test), ignored, strict=True)]
+    classes = _classes(counted[0], counted[1], task, one_hot)
     if task == "binary" and len(classes) > 2:
         fix = f"'multiclass' for {len(classes)} classes"
         raise errors.refusal("task", task, fix, "leave it out")
@@ -114,7 +139,10 @@ def coded(y: np.ndarray, y_test: np.ndarray, task: Task | None, one_hot: int | N
         task = "binary"
     # Searching an array of text for text, of numbers for numbers.
     known = np.asarray(classes, y.dtype)
-    y, y_test = (np.searchsorted(known, each).astype(np.int32) for each in (y, y_test))
+    y, y_test = (
+        np.where(out, -1, np.searchsorted(known, each)).astype(np.int32)
+        for each, out in zip((y, y_test), ignored, strict=True)
+    )
     return Coded(y, y_test, task, len(classes), classes)
 
 
@@ -167,12 +195,12 @@ def standardized(
     Raises:
       ValueError: labels, which have no mean.
     """
-    if y.dtype.kind != "f" or y.ndim != 2:
+    if y.dtype.kind != "f" or y.ndim < 2:
         fix = "standardize=True, or task='regression' with float targets"
         raise errors.refusal("standardize", "all", "True or False for labels", fix)
     mean, deviation = y.mean(axis=0), y.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
-    units = tuple(zip(mean.tolist(), deviation.tolist(), strict=True))
+    units = tuple(zip(mean.ravel().tolist(), deviation.ravel().tolist(), strict=True))
     return (y - mean) / deviation, (y_test - mean) / deviation, units
 
 
@@ -196,7 +224,9 @@ def warn(made: Coded, stacklevel: int) -> None:
         if said:
             warnings.warn(said, UserWarning, stacklevel)
         return
-    here, there = np.unique(made.y), np.unique(made.y_test)
+    if made.task == "multilabel":
+        return
+    here, there = (np.unique(each[each >= 0]) for each in (made.y, made.y_test))
     for known, other, where in ((here, there, "training"), (there, here, "test")):
         missing = [str(made.classes[number]) for number in np.setdiff1d(other, known)]
         if missing:
@@ -209,7 +239,9 @@ def warn(made: Coded, stacklevel: int) -> None:
 
 
 def _rows(array: np.ndarray) -> np.ndarray:
-    """The array as ``(examples, values of an example)``, also without examples."""
+    """The array as ``(examples, values…)``, also without examples."""
+    if array.ndim > 2:
+        return array
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
@@ -250,7 +282,11 @@ def _is_one_hot(array: np.ndarray) -> bool:
 
 def _refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> None:
     """Refuses a float y that repeats few whole numbers: labels or targets, nobody can know."""
-    if array.ndim == 2 and array.shape[1] > 1:
+    if array.ndim > 1 and array.size > len(array):
+        if array.ndim == 2 and np.isin(array, (0, 1)).all() and np.ptp(array):
+            got = f"0 and 1 of dtype {dtype}, shape {array.shape}"
+            fix = "task='multilabel' for several labels, task='regression' for targets"
+            raise errors.refusal(name, got, "a task with a matrix of 0 and 1", fix)
         return
     present = np.unique(array)
     counted = np.array_equal(present, np.arange(present.size))
@@ -265,17 +301,34 @@ def _refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> N
         )
 
 
-def _one_each(name: str, array: np.ndarray) -> np.ndarray:
-    """Labels ``(examples,)``: one of each example."""
+def _indicators(name: str, array: np.ndarray) -> np.ndarray:
+    """Several labels of each example, ``(examples, labels)`` of 0 and 1, as floats."""
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] < 2:
+        got, allowed = f"dtype {array.dtype}, shape {array.shape}", "(examples, labels) of 0 and 1"
+        fix = "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(lists of labels)"
+        raise errors.refusal(name, got, allowed, fix)
+    other = array[(array != 0) & (array != 1)]
+    if other.size:
+        raise errors.refusal(name, other.ravel()[0].item(), "0 and 1", "y = (y > 0.5)")
+    return array.astype(np.float64)
+
+
+def _of_classes(name: str, array: np.ndarray, task: Task | None) -> np.ndarray:
+    """Labels ``(examples,)``, or under a task ``(examples, positions…)``."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != 1:
+    if array.ndim == 0 or (array.ndim > 1 and task is None):
         raise errors.refusal(
             f"{name} shape",
             array.shape,
-            "(examples,) labels, or one-hot rows",
-            "one-hot labels: y.argmax(-1); several targets: task='regression'",
+            "(examples,) labels, or one-hot rows; other shapes need a task",
+            "one-hot labels: y.argmax(-1); a label per position: task='multiclass'; several labels "
+            "of an example: task='multilabel'; several targets: task='regression'",
         )
+    if array.ndim > 2 and _is_one_hot(array.reshape(-1, array.shape[-1])):
+        got = f"one-hot rows, shape {array.shape}"
+        fix = "y.argmax(-1), or numbers of other classes"
+        raise errors.refusal(name, got, "a class number per position", fix)
     if array.dtype.kind == "f" and (array != np.round(array)).any():
         value = float(array[array != np.round(array)][0])
         raise errors.refusal(name, value, "whole class numbers", "task='regression' for targets")

@@ -122,12 +122,19 @@ def check_outputs(
     else:
         outputs = jax.eval_shape(model.apply, shapes, batch)
     shape = getattr(outputs, "shape", None)
-    if shape != (2, wanted) and not (wanted == 1 and shape == (2,)):
-        one_each = dataset.task == "binary" and shape == (2, 2)
+    inner = dataset.y_train.shape[1:]
+    if dataset.task in ("multiclass", "binary"):  # classes, perhaps at each position
+        axes, fitting = (*inner, wanted), {(2, *inner, wanted)}
+        fitting |= {(2, *inner)} if wanted == 1 else set()
+    else:
+        axes, fitting = inner, {(2, *inner), (2, wanted)}
+        fitting |= {(2,)} if wanted == 1 else set()
+    if shape not in fitting:
+        one_each = dataset.task == "binary" and shape == (2, *inner, 2)
         raise errors.refusal(
             f"outputs of {model.name}",
             getattr(outputs, "shape", type(outputs).__name__),
-            f"shape (batch, {wanted}) for {dataset.name!r} with {loss.name}",
+            f"shape (batch, {', '.join(map(str, axes))}) for {dataset.name!r} with {loss.name}",
             "loss='softmax_cross_entropy' for one output per class"
             if one_each
             else "set the width of the last layer",
@@ -137,9 +144,17 @@ def check_outputs(
 def check_data(network: TrainNetwork, dataset: Dataset, shapes: PyTree) -> None:
     """Refuses label noise on regression, large batches, and probes that give no numbers."""
     check_watch(network.watch, network.model, shapes, dataset)
-    if network.noisy and dataset.task == "regression":
+    if network.noisy and dataset.task not in ("multiclass", "binary"):
         raise errors.refusal(
-            "label_noise", "a regression data set", "classes", "drop the label_noise axis"
+            "label_noise", f"a {dataset.task} data set", "classes", "drop the label_noise axis"
+        )
+    if dataset.ignores and network.config.accumulate > 1:
+        raise errors.refusal(
+            "accumulate",
+            network.config.accumulate,
+            "1 with labels that are not counted: the mean of gradients would weigh batches alike, "
+            "however many labels they count",
+            "a larger batch_size",
         )
     check_size(network.config, dataset)
     if network.noisy and dataset.generator is not None:

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from jinit.train._own_loss import MetricFunction
 
 # What a set is measured by without asking.
-_TAKEN = ("loss", "accuracy", "balanced_accuracy", "mae", "r2", "rmse")
+_TAKEN = (
+    "loss",
+    "accuracy",
+    "balanced_accuracy",
+    "label_accuracy",
+    "label_f1",
+    "mae",
+    "r2",
+    "rmse",
+)
 
 
 def loss_axis(value: Any) -> Any:

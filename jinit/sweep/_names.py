@@ -84,6 +84,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "loss": (
         "softmax_cross_entropy",
         "sigmoid_binary_cross_entropy",
+        "sigmoid_cross_entropy",
         "hinge",
         "multiclass_hinge",
         "mean_squared_error",

@@ -197,4 +197,6 @@ def _with_label_noise(data: Dataset, share: Array, key: Key) -> Dataset:
     y = jnp.asarray(data.y_train)
     random = jax.random.randint(draw, y.shape, 0, data.outputs, y.dtype)
     noisy = jnp.where(jax.random.uniform(replace, y.shape) < share, random, y)
+    if data.ignores:
+        noisy = jnp.where(y < 0, y, noisy)
     return dataclasses.replace(data, y_train=noisy)

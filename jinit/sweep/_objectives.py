@@ -20,6 +20,7 @@ from jinit.sweep._rules import ModelLeaves
 from jinit.train import FitConfig, StatefulApply
 from jinit.train._fit import measured
 from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
+from jinit.train._positions import plain
 from jinit.train._softened import SMOOTHED
 from jinit.train.losses import Loss, at
 from jinit.typing import Array, PyTree
@@ -46,16 +47,21 @@ def class_weights(
     """The weight of each class; () without weights."""
     if weights is None:
         return ()
-    if dataset.task == "regression":
+    if dataset.task not in ("multiclass", "binary"):
         fix = "drop class_weights"
-        raise errors.refusal("class_weights", "a regression data set", "classes", fix)
+        raise errors.refusal("class_weights", f"a {dataset.task} data set", "classes", fix)
+    if isinstance(loss.function, OwnFunction) and (dataset.ignores or dataset.y_train.ndim > 1):
+        got, fix = f"loss {loss.name!r} of labels at positions", "weigh the labels inside the loss"
+        raise errors.refusal("class_weights", got, "a loss by name", fix)
     if isinstance(weights, tuple):
         if len(weights) != dataset.outputs:
             allowed = f"one weight for each of the {dataset.outputs} classes of {dataset.name!r}"
             raise errors.refusal("class_weights", weights, allowed, "class_weights='balanced'")
         return weights
-    counts = np.bincount(np.asarray(dataset.y_train), minlength=dataset.outputs)
-    return tuple((len(dataset.y_train) / (len(counts) * np.maximum(counts, 1))).tolist())
+    labels = np.asarray(dataset.y_train)
+    labels = labels[labels >= 0] if dataset.ignores else labels.ravel()
+    counts = np.bincount(labels, minlength=dataset.outputs)
+    return tuple((len(labels) / (len(counts) * np.maximum(counts, 1))).tolist())
 
 
 def check_softened(
@@ -63,11 +69,11 @@ def check_softened(
 ) -> None:
     """Refuses smoothed labels and class weights for a loss that cannot have them."""
     loss = network.loss
-    if network.smooths and loss.function not in SMOOTHED:
+    if network.smooths and plain(loss).function not in SMOOTHED:
         raise errors.refusal(
             "label_smoothing",
             f"loss {loss.name!r}",
-            "softmax_cross_entropy or sigmoid_binary_cross_entropy",
+            " or ".join(function.__name__ for function in SMOOTHED),
             "smooth the labels inside the loss",
         )
     if network.weights:

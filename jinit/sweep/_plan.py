@@ -35,8 +35,10 @@ from jinit.sweep._start import Start, with_start
 from jinit.sweep._watch import checked_watch
 from jinit.train import StatefulApply, losses, optimizers
 from jinit.train._balanced import class_metrics
+from jinit.train._multilabel import label_metrics
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
+from jinit.train._positions import fitted
 from jinit.train._regression import target_metrics
 from jinit.typing import PyTree
 
@@ -273,8 +275,8 @@ def _program(
       fixed: the number axes whose values depend on the program, of :func:`groups`.
     """
     grid = sources.grid
-    loss = losses.get(code["loss"], dataset.task, dataset.outputs)
-    ours = (*class_metrics(dataset, loss), *target_metrics(dataset))
+    loss = fitted(losses.get(code["loss"], dataset.task, dataset.outputs), dataset)
+    ours = (*class_metrics(dataset, loss), *label_metrics(dataset), *target_metrics(dataset))
     measured = (*loss.metrics, *ours, *grid.metrics)
     loss = dataclasses.replace(loss, metrics=measured)
     code |= {"loss": loss.name}

@@ -117,13 +117,17 @@ def _data(dataset: Dataset) -> dict[str, Any]:
 def _scale(dataset: Dataset) -> dict[str, float]:
     """What a constant prediction reaches, or the size of the targets.
 
-    ``majority_share`` is the share of the test examples that belong to their most frequent class;
+    ``majority_share`` is the share of the test labels that are the most frequent class, or of the
+    test examples that have the most frequent set of labels;
     ``target_rms`` is √E y² of the training targets of a regression.
     """
     if dataset.task == "regression":
         y = np.asarray(dataset.y_train, np.float64)
         return {"target_rms": float(np.sqrt(np.square(y).mean()))}
-    counts = np.unique(np.asarray(dataset.y_test), return_counts=True)[1]
+    labels = np.asarray(dataset.y_test)
+    labels = labels[labels >= 0] if dataset.ignores else labels
+    rows = 0 if dataset.task == "multilabel" else None
+    counts = np.unique(labels, return_counts=True, axis=rows)[1]
     return {"majority_share": float(counts.max() / counts.sum())}
 
 

@@ -22,24 +22,30 @@ class BalancedAccuracy:
     examples there has no recall and counts neither as right nor as wrong.
 
     Attributes:
-      correct: the loss's rule, ``correct(outputs, y) -> (batch,)`` bool.
+      correct: the loss's rule, ``correct(outputs, y)``, bool of the shape of y.
       classes: their number.
+      ignores: whether labels of −1 are not counted.
 
     Reference: Brodersen et al. 2010, The balanced accuracy and its posterior distribution.
     """
 
     correct: Callable[[Array, Array], Array | None]
     classes: int
+    ignores: bool = False
 
     def __call__(self, outputs: Array, y: Array) -> Array:
         """The metric, in [0, 1]."""
+        correct = self.correct(outputs, y)
+        if correct is None:
+            return jnp.full((), jnp.nan, jnp.float32)
+        if y.ndim > 1:  # a label at each position
+            correct, y = correct.reshape(-1), y.reshape(-1)
         counts = jax.nn.one_hot(y, self.classes, dtype=jnp.float32).sum(axis=0)
         # Of each example, so that the sum over a class is 1 / C. y is shared by all lanes, and so
         # are these weights.
         weights = 1 / (counts[y] * jnp.sum(counts > 0))
-        correct = self.correct(outputs, y)
-        if correct is None:
-            return jnp.full((), jnp.nan, jnp.float32)
+        if self.ignores:
+            correct &= y >= 0
         return jnp.sum(jnp.where(correct, weights, 0.0))
 
 
@@ -51,6 +57,7 @@ def class_metrics(dataset: Dataset, loss: Loss) -> tuple[tuple[str, MetricFuncti
     >>> [name for name, _ in class_metrics(data.get("xor"), losses.get(None, "binary"))]
     ['balanced_accuracy']
     """
-    if dataset.task == "regression" or loss.correct is None or dataset.y_test.ndim != 1:
+    if dataset.task not in ("multiclass", "binary") or loss.correct is None:
         return ()
-    return (("balanced_accuracy", BalancedAccuracy(loss.correct, dataset.outputs)),)
+    metric = BalancedAccuracy(loss.correct, dataset.outputs, dataset.ignores)
+    return (("balanced_accuracy", metric),)

@@ -18,6 +18,7 @@ from jinit.data import Dataset
 from jinit.train._batches import Batches
 from jinit.train._config import FitConfig
 from jinit.train._early import scan_until
+from jinit.train._positions import fitted
 from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
@@ -117,7 +118,7 @@ def fit(
     >>> bool(metrics["test_accuracy"] > 0.95)
     True
     """
-    batches = Batches.of(data, key, config)
+    batches, loss = Batches.of(data, key, config), fitted(loss, data)
     if "key" in loss.takes and loss.key is None:
         loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
     step = make_train_step(apply, loss, optimizer, config.accumulate)

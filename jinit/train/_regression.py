@@ -32,6 +32,8 @@ class TargetMetric:
 
     def __call__(self, outputs: Array, y: Array) -> Array:
         """The metric; NaN for outputs of another shape than y, and R² of constant targets."""
+        if y.ndim > 2 and getattr(outputs, "size", -1) == y.size:
+            outputs, y = outputs.reshape(len(y), -1), y.reshape(len(y), -1)
         if getattr(outputs, "shape", None) != y.shape:
             return jnp.full((), jnp.nan, jnp.float32)
         error = outputs - y

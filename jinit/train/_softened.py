@@ -9,17 +9,24 @@ import jax.numpy as jnp
 import optax
 
 from jinit.train._own_loss import OwnFunction
-from jinit.train.losses import Loss, sigmoid_binary_cross_entropy, softmax_cross_entropy
+from jinit.train._positions import PerPosition, flat, plain
+from jinit.train.losses import (
+    Loss,
+    sigmoid_binary_cross_entropy,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+)
 from jinit.typing import Array, Number, PyTree
 
 # The losses whose labels are a distribution that can be smoothed.
-SMOOTHED = (softmax_cross_entropy, sigmoid_binary_cross_entropy)
+SMOOTHED = (softmax_cross_entropy, sigmoid_binary_cross_entropy, sigmoid_cross_entropy)
 
 
 def softened(loss: Loss, smoothing: Number | None, weights: tuple[float, ...] = ()) -> Loss:
     """The loss whose training steps minimise the mean of w_y ℓ(outputs, smoothed labels).
 
-    The true class has the share 1 − α + α/K, every other of the K classes α/K. Evaluations take
+    The true class has the share 1 − α + α/K, every other of the K classes α/K; each of several
+    labels becomes (1 − α) y + α/2. Evaluations take
     the plain loss, so that arms with different α and weights can be compared.
 
     Args:
@@ -35,11 +42,16 @@ def softened(loss: Loss, smoothing: Number | None, weights: tuple[float, ...] = 
     2.25
     """
 
+    positions = loss.function if isinstance(loss.function, PerPosition) else None
+
     def training(outputs: PyTree, y: Array, **extras: PyTree) -> Array:
-        values = _each(loss, outputs, y, smoothing, extras)
+        if positions is not None:
+            outputs, y = flat(outputs, y)
+        labels = y if positions is None else jnp.maximum(y, 0)
+        values = _each(plain(loss), outputs, labels, smoothing, extras)
         if weights:
-            values = values * jnp.asarray(weights, values.dtype)[y]
-        return values.mean()
+            values = values * jnp.asarray(weights, values.dtype)[labels]
+        return values.mean() if positions is None else positions.mean(values, y)
 
     return dataclasses.replace(loss, training=training)
 
@@ -56,6 +68,9 @@ def _each(
     if loss.function is sigmoid_binary_cross_entropy:
         labels = y.astype(outputs.dtype) * (1 - share) + share / 2
         return optax.sigmoid_binary_cross_entropy(outputs[:, 0], labels)
+    if loss.function is sigmoid_cross_entropy:
+        labels = y * (1 - share) + share / 2
+        return optax.sigmoid_binary_cross_entropy(outputs, labels).mean(axis=-1)
     if isinstance(loss.function, OwnFunction):
         return loss.function.each(outputs, y, **extras)
     return jax.vmap(lambda z, label: loss.function(z[None], label[None]))(outputs, y)

@@ -13,6 +13,7 @@ import optax
 from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.data import Task
+from jinit.train._correct import argmax_correct, sign_correct, signs_correct
 from jinit.train._own_loss import LabelsCorrect, MetricFunction, OwnLossFunction, own_function
 from jinit.typing import Array, Key, LossFunction, PyTree
 
@@ -25,6 +26,7 @@ __all__ = [
     "names",
     "register",
     "sigmoid_binary_cross_entropy",
+    "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
 
@@ -39,13 +41,15 @@ class Loss:
       correct: ``correct(outputs, y) -> (batch,)`` bool, True for an example classified correctly;
         None for regression. ``get("softmax_cross_entropy", "multiclass").correct`` compares the
         largest output, ``get("hinge", "binary").correct`` the sign.
-      tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"regression"``.
+      tasks: the tasks the loss can train: ``"multiclass"``, ``"binary"``, ``"multilabel"``,
+        ``"regression"``.
       single_output: True if a binary task needs one output instead of one per class; default
         False.
       takes: which of ``"params"`` and ``"key"`` the function takes besides outputs and y.
       metrics: (name, ``metric(outputs, y) -> scalar``) of each further metric of a set.
       key: the key of the noise of a loss that takes one.
       training: what training steps minimise where it differs from ``function``; default None.
+      ignores: whether labels of −1 are not counted by :meth:`accuracy`; default False.
 
     >>> loss = get("hinge", "binary")
     >>> float(loss(jnp.array([[0.25]]), jnp.array([1]))), loss.outputs(2)
@@ -61,6 +65,7 @@ class Loss:
     metrics: tuple[tuple[str, MetricFunction], ...] = ()
     key: Key | None = field(default=None, compare=False)
     training: Callable[..., Array] | None = None
+    ignores: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -111,10 +116,15 @@ class Loss:
         return 1 if self.single_output else dataset_outputs
 
     def accuracy(self, outputs: Array, y: Array) -> Array:
-        """Share of examples classified correctly, float32 scalar in [0, 1]; NaN for regression."""
+        """Share of labels answered correctly, float32 scalar in [0, 1]; NaN for regression.
+
+        A label is an example's, or a position's; of several labels of an example all must be right.
+        """
         right = None if self.correct is None else self.correct(_columns(outputs), y)
         if right is None:
             return jnp.full((), jnp.nan, jnp.float32)
+        if self.ignores:
+            return jnp.mean(right, dtype=jnp.float32, where=y >= 0)
         return jnp.mean(right, dtype=jnp.float32)
 
     def further(self, outputs: Array, y: Array) -> dict[str, Array]:
@@ -174,6 +184,24 @@ def sigmoid_binary_cross_entropy(outputs: Array, y: Array) -> Array:
     return optax.sigmoid_binary_cross_entropy(outputs[:, 0], y.astype(outputs.dtype)).mean()
 
 
+def sigmoid_cross_entropy(outputs: Array, y: Array) -> Array:
+    """Mean over examples and labels of −y log σ(z) − (1 − y) log(1 − σ(z)), in nats.
+
+    Args:
+      outputs: logits z, ``(batch, labels)``.
+      y: ``(batch, labels)``, float, 1 for each label that the example has, else 0.
+
+    Returns:
+      A scalar.
+
+    Reference: Bishop 2006, equation 4.90.
+
+    >>> round(float(sigmoid_cross_entropy(jnp.zeros((1, 2)), jnp.array([[1.0, 0.0]]))), 6)
+    0.693147
+    """
+    return optax.sigmoid_binary_cross_entropy(outputs, y).mean()
+
+
 def hinge(outputs: Array, y: Array) -> Array:
     """Mean of max(0, 1 − t z) with t = 2y − 1.
 
@@ -231,43 +259,11 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     return optax.squared_error(outputs, y).mean()
 
 
-def argmax_correct(outputs: Array, y: Array) -> Array:
-    """Whether the true class has the largest output; False if any output is not finite.
-
-    Args:
-      outputs: one score per class, ``(batch, classes)``.
-      y: class numbers ``(batch,)``.
-
-    Returns:
-      ``(batch,)`` bool.
-
-    >>> argmax_correct(jnp.array([[1.0, 0.0], [jnp.nan, 0.0]]), jnp.array([0, 0])).tolist()
-    [True, False]
-    """
-    return (jnp.argmax(outputs, -1) == y) & jnp.all(jnp.isfinite(outputs), -1)
-
-
-def sign_correct(outputs: Array, y: Array) -> Array:
-    """Whether the output has the sign of the true class; False if the output is not finite.
-
-    Args:
-      outputs: scores ``(batch, 1)``, positive for class 1.
-      y: classes 0 or 1, ``(batch,)``.
-
-    Returns:
-      ``(batch,)`` bool.
-
-    >>> sign_correct(jnp.array([[1.0], [1.0]]), jnp.array([1, 0])).tolist()
-    [True, False]
-    """
-    score = outputs[:, 0]
-    return ((score > 0) == (y > 0)) & jnp.isfinite(score)
-
-
 _CLASSES: tuple[Task, ...] = ("multiclass", "binary")
 _DEFAULTS: dict[Task, str] = {
     "multiclass": "softmax_cross_entropy",
     "binary": "sigmoid_binary_cross_entropy",
+    "multilabel": "sigmoid_cross_entropy",
     "regression": "mean_squared_error",
 }
 _REGISTRY = Registry(
@@ -284,6 +280,7 @@ _REGISTRY = Registry(
                 ("binary",),
                 single_output=True,
             ),
+            Loss("sigmoid_cross_entropy", sigmoid_cross_entropy, signs_correct, ("multilabel",)),
             Loss("hinge", hinge, sign_correct, ("binary",), single_output=True),
             Loss("multiclass_hinge", multiclass_hinge, argmax_correct, _CLASSES),
             Loss(
@@ -313,8 +310,8 @@ def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0)
     Args:
       loss: one of :func:`names`; a :class:`Loss`; your own ``loss(outputs, y)``, a mean over the
         batch or one value per example, which may also take ``params`` and ``key``; or None:
-        cross-entropy for classes, the squared error for regression.
-      task: ``"multiclass"``, ``"binary"`` or ``"regression"``.
+        cross-entropy for classes and labels, the squared error for regression.
+      task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``.
       classes: number of classes, for the accuracy under your own loss; default 0: no accuracy.
 
     Returns:
@@ -340,6 +337,8 @@ def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0)
         )
     if task == "regression":
         return dataclasses.replace(chosen, correct=None)
+    if chosen.correct is None and task == "multilabel":
+        return dataclasses.replace(chosen, correct=signs_correct)
     if chosen.correct is None and classes:
         return dataclasses.replace(chosen, correct=LabelsCorrect(classes))
     return chosen
