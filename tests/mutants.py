@@ -50,6 +50,7 @@ CLIPPING, TRAINING = "tests/test_clipping.py", "tests/train/test_training.py"
 DATA = "tests/data/test_data.py"
 BATCHES = "tests/train/test_batches.py"
 BALANCED = "tests/train/test_balanced.py"
+OPTIONS = "tests/train/test_optimizer_options.py"
 POSITIONS = "tests/train/test_positions.py"
 GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
@@ -509,6 +510,10 @@ MUTANTS = [
     M("smoothing: of the other classes alone", "train/_softened.py", "share / classes)", "share / (classes - 1))", f"{SOFTENED}::test_smoothed_labels_are_those_of_optax_and_torch"),
     M("class weights: by the most frequent class", "sweep/_objectives.py", "(len(counts) * np.maximum(counts, 1))", "np.maximum(counts, 1)", f"{SOFTENED}::test_balanced_weights_are_those_of_scikit_learn"),
     M("class weights: no effect on training", "train/losses.py", "        loss = dataclasses.replace(loss, function=loss.training)\n", "        pass\n", f"{SOFTENED}::test_weights_of_one_are_the_plain_loss_and_weights_of_a_class_help_the_class"),
+    M("first loss: losses by name are not asked", "sweep/_first_loss.py", "if (result[\"first_bad_step\"] == 1).all():", "if False:", f"{OBJECTIVES}::test_a_loss_by_name_that_is_finite_for_no_run_stops_after_one_tile"),
+    M("optimizer options: without effect", "train/_named.py", "options = dict(self.options)", "options = dict[str, float]()", f"{OPTIONS}::test_options_are_those_of_optax"),
+    M("optimizer options: a default written out is another arm", "train/_options.py", "if number != full.get(name)", "if True", f"{OPTIONS}::test_bad_options_are_refused"),
+    M("optimizer options: shares above 1", "train/_options.py", "high = max(0.9999999, known[name]) if _SHARE.fullmatch(name) else 3e38", "high = 3e38", f"{OPTIONS}::test_bad_options_are_refused"),
     M("first loss: one bad run is enough", "sweep/_first_loss.py", "                if np.isfinite(value):", "                if np.isfinite(value) and False:", f"{OBJECTIVES}::test_a_loss_that_is_finite_for_no_run_is_refused_before_training"),
     M("own metric: a vector passes", "sweep/_objectives.py", "if len(found) != 1 or found[0].shape != ():", "if len(found) != 1:", OBJECTIVES),
     M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),

@@ -141,6 +141,14 @@ def parse(spec: str) -> tuple[str, float]:
     >>> parse("leaf_norm(1.0)"), parse("leaf_norm(1.0, on_nonfinite=skip)")
     (('leaf_norm', 1.0), ('leaf_norm(on_nonfinite=skip)', 1.0))
     """
+    if callable(spec):
+        raise errors.wrong_type(
+            "clip",
+            spec,
+            "a rule by name, such as 'global_norm(1.0)'",
+            "jinit.clipping.register('mine', factory) and clip='mine(1.0)'; or, in optimizer=, "
+            "lambda learning_rate: optax.chain(optax.clip(1.0), optax.adam(learning_rate))",
+        )
     parsed = _specs.parse(spec, "clip")
     factory: _WithOptions = get(parsed.name)
     given = dict(parsed.kwargs)

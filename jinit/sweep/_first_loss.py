@@ -1,13 +1,13 @@
-"""Refuses a sweep under the user's own loss if no run of any arm begins with a finite loss."""
+"""Refuses a sweep if no run of any arm begins with a finite loss."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from jinit import errors
+from jinit import _specs, errors
 from jinit.data import Dataset
 from jinit.engine._jobs import Job
 from jinit.engine._tiles import cut
@@ -23,9 +23,30 @@ def check_first_loss(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) ->
     """Refuses programs of own losses that are not finite for any first weights of any arm.
 
     One finite loss ends the search, so that a sound sweep pays for one forward pass. Runs that
-    fail among others that do not are data.
+    fail among others that do not are data. Losses by name are asked once a whole tile has failed,
+    by :func:`check_failed`, so that sound sweeps pay nothing.
     """
-    if not programs or not all(_is_asked(program) for program in programs):
+    own = (isinstance(program.network.loss.function, OwnFunction) for program in programs)
+    if programs and all(own):
+        _search(programs, jobs)
+
+
+def check_failed(
+    programs: Sequence[PlannedProgram], jobs: Sequence[Job], result: Mapping[str, np.ndarray]
+) -> None:
+    """The same search after a tile all of whose runs failed at their first step.
+
+    Args:
+      programs, jobs: of the sweep.
+      result: of the first finished tile.
+    """
+    if (result["first_bad_step"] == 1).all():
+        _search(programs, jobs)
+
+
+def _search(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
+    """Refuses the programs if no lane of any has a finite loss."""
+    if any(program.network.generator is not None for program in programs):
         return
     bad: dict[str, float] = {}
     for program, job in zip(programs, jobs, strict=True):
@@ -42,17 +63,16 @@ def check_first_loss(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) ->
                     return
             bad[program.name] = value
     name, value = next(iter(bad.items()))
+    arms = dict.fromkeys(
+        _specs.label(arm) for program in programs for arm in program.numbers["initializer"]
+    )
+    shown = ", ".join(list(arms)[:6]) + (", …" if len(arms) > 6 else "")
     raise errors.refusal(
         f"loss {programs[0].network.loss.name!r} before the first step",
-        f"{value} for every seed of every arm, first in {name}",
+        f"{value} for every seed of every arm ({shown}), first in {name}",
         "a finite loss for at least one run",
         "look for log(0), 0/0, roots of negative numbers or overflow in the loss, model, data",
     )
-
-
-def _is_asked(program: PlannedProgram) -> bool:
-    network = program.network
-    return isinstance(network.loss.function, OwnFunction) and network.generator is None
 
 
 def _first(network: TrainNetwork, lane: PyTree, data: Dataset) -> Array:

@@ -74,7 +74,7 @@ class Grid:
       depth: hidden layers, 0 to 1,000; 0 is a linear model; default 2.
       width: units per hidden layer, 1 to 65,536; default 64.
       gain: factor on all initial kernels, > 0; default 1.
-      optimizer: names of :mod:`jinit.train.optimizers`; or your own functions
+      optimizer: names or spec strings of :mod:`jinit.train.optimizers`; or your own functions
         ``(learning_rate, **numbers) -> optax transform``, see :func:`jinit.run`; default ``"sgd"``.
       learning_rate: > 0, per step; default 0.1.
       schedule: factors on the learning rate: spec strings of :mod:`jinit.train.schedules`, such as
@@ -148,7 +148,7 @@ class Grid:
     depth: Axis[int] = _field(2, "hidden layers; 0 is a linear model")
     width: Axis[int] = _field(64, "units per hidden layer")
     gain: Axis[float] = _field(1.0, "factor on all initial kernels")
-    optimizer: Axis[str | OptimizerFor] = _field("sgd", listed("optimizer"))
+    optimizer: Axis[str | OptimizerFor] = _field("sgd", f"{listed('optimizer')}; or adamw(b2=0.99)")
     learning_rate: Axis[float] = _field(0.1, "learning rates, per step")
     schedule: Axis[str | Callable[[Array], Array]] = _field(
         "constant",
@@ -328,6 +328,7 @@ class Grid:
         from jinit import activations, data
         from jinit.clipping import _rules as clip_rules
         from jinit.train import losses, optimizers, schedules
+        from jinit.train._options import checked_axis
 
         getters: dict[str, Callable[[Any], Any]] = {
             "initializer": arm,
@@ -341,8 +342,7 @@ class Grid:
         for clip in self.values("clip"):
             if clip is not None:
                 clip_rules.parse(clip)
-        for optimizer in self.values("optimizer"):
-            optimizers.get(optimizer)
+        self._set_axis("optimizer", checked_axis(self.optimizer, optimizers.get))
         check_distinct("clip", self.labels("clip"))
         for name, names, listing in (
             ("dataset", data.names(), "jinit.data.names()"),

@@ -6,7 +6,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run
 from jinit.frameworks import Layers
 from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
-from jinit.sweep._first_loss import check_first_loss
+from jinit.sweep._first_loss import check_failed, check_first_loss
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._line import default_progress
@@ -159,7 +159,8 @@ def run(
       not depend on the other runs of the grid.
 
     Raises:
-      ValueError, TypeError: bad input, before anything runs on a device.
+      ValueError, TypeError: bad input, before anything runs on a device; no run of any arm with a
+        finite first loss, after the first tile at the latest.
       SweepInterrupted: Ctrl-C.
       HangError: no progress; the message names the program and the tile.
       StoreError: the store's file cannot be written any more.
@@ -202,7 +203,7 @@ def run(
         )
         tiles = _stored.opened(target, grid, planned, settings)
         with tracked(tracker, settings, _reported(progress)) as report:
-            sweep = _Sweep(grid, planned, settings, tiles, report)
+            sweep = _Sweep(grid, planned, settings, tiles, report, jobs)
             return sweep.collected(
                 lambda: run_many(
                     jobs,
@@ -225,6 +226,8 @@ class _Sweep:
     settings: dict[str, Any]
     tiles: _stored.Tiles
     report: Callable[[SweepEvent], None]
+    jobs: Sequence[Job]
+    seen: list[bool] = field(default_factory=list)
 
     def table(self, programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
         """The finished runs of some programs."""
@@ -250,6 +253,9 @@ class _Sweep:
             failed = int(np.count_nonzero(event.result["status"]))
             runs = event.tile.stop - event.tile.start
             self.report(SweepEvent("tile", self.planned, runs, failed))
+            if not self.seen:
+                self.seen.append(True)
+                check_failed(self.planned.programs, self.jobs, event.result)
         else:
             of_program = self.table(self.planned.programs[event.job : event.job + 1], None)
             self.report(SweepEvent("program", self.planned, table=of_program))

@@ -72,6 +72,7 @@ class Optimizer:
       whole: whether ``factory`` takes :class:`Numbers`.
       averages: whether evaluations use averaged parameters, which needs a momentum > 0.
       matrices: whether the optimizer must know which leaves are hidden kernels.
+      options: numbers that the factory takes by name, instead of its defaults.
 
     >>> len(Optimizer(optax.trace, momentum=True).transforms(Numbers(0.1)))
     2
@@ -83,13 +84,16 @@ class Optimizer:
     whole: bool = False
     averages: bool = False
     matrices: bool = False
+    options: tuple[tuple[str, float], ...] = ()
 
     def transforms(self, numbers: Numbers) -> Transforms:
         """The transforms of the optimizer, in their order."""
+        options = dict(self.options)
         if self.whole:
-            made = self.factory(numbers)
+            made = self.factory(numbers, **options)
             return made if isinstance(made, list) else [made]
-        rescaled = self.factory(numbers.momentum) if self.momentum else self.factory()
+        momentum = (numbers.momentum,) if self.momentum else ()
+        rescaled = self.factory(*momentum, **options)
         assert not isinstance(rescaled, list)
         return [rescaled, *numbers.decay(), numbers.rate()]
 
@@ -98,30 +102,36 @@ def _signum(momentum: float | Array) -> optax.GradientTransformation:
     return optax.chain(optax.ema(momentum, debias=False), optax.scale_by_sign())
 
 
-def _adan() -> optax.GradientTransformation:
-    return optax.scale_by_adan(eps_root=1e-8)
+def _adan(
+    *, b1: float = 0.98, b2: float = 0.92, b3: float = 0.99, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    return optax.scale_by_adan(b1, b2, b3, eps, eps_root=1e-8)
 
 
-def _ademamix(momentum: float | Array) -> optax.GradientTransformation:
-    return optax.contrib.scale_by_ademamix(momentum, alpha=5.0)
+def _ademamix(momentum: float | Array, *, alpha: float = 5.0) -> optax.GradientTransformation:
+    return optax.contrib.scale_by_ademamix(momentum, alpha=alpha)
 
 
-def _adadelta(numbers: Numbers) -> Transforms:
-    return [*numbers.decay(), optax.scale_by_adadelta(), numbers.rate()]
+def _lion(momentum: float | Array, *, b2: float = 0.99) -> optax.GradientTransformation:
+    return optax.scale_by_lion(momentum, b2)
 
 
-def _lamb(numbers: Numbers) -> Transforms:
-    adam = optax.scale_by_adam(numbers.momentum, eps=1e-6)
+def _adadelta(numbers: Numbers, *, rho: float = 0.9, eps: float = 1e-6) -> Transforms:
+    return [*numbers.decay(), optax.scale_by_adadelta(rho, eps), numbers.rate()]
+
+
+def _lamb(numbers: Numbers, *, b2: float = 0.999, eps: float = 1e-6) -> Transforms:
+    adam = optax.scale_by_adam(numbers.momentum, b2, eps)
     return [adam, *numbers.decay(), optax.scale_by_trust_ratio(), numbers.rate()]
 
 
-def _lars(numbers: Numbers) -> Transforms:
-    ratio = optax.scale_by_trust_ratio(trust_coefficient=0.001)
+def _lars(numbers: Numbers, *, trust_coefficient: float = 0.001) -> Transforms:
+    ratio = optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient)
     return [*numbers.decay(), ratio, numbers.rate(), optax.trace(numbers.momentum)]
 
 
-def _novograd(numbers: Numbers) -> Transforms:
-    inner = optax.scale_by_novograd(numbers.momentum, eps=1e-6, weight_decay=numbers.weight_decay)
+def _novograd(numbers: Numbers, *, b2: float = 0.25, eps: float = 1e-6) -> Transforms:
+    inner = optax.scale_by_novograd(numbers.momentum, b2, eps, weight_decay=numbers.weight_decay)
 
     def update(
         updates: PyTree, state: optax.OptState, params: PyTree = None
@@ -134,10 +144,12 @@ def _novograd(numbers: Numbers) -> Transforms:
     return [optax.GradientTransformation(inner.init, update), numbers.rate()]
 
 
-def _adafactor() -> optax.GradientTransformation:
+def _adafactor(
+    *, decay_rate: float = 0.8, clipping_threshold: float = 1.0
+) -> optax.GradientTransformation:
     return optax.chain(
-        optax.scale_by_factored_rms(),
-        optax.clip_by_block_rms(1.0),
+        optax.scale_by_factored_rms(decay_rate=decay_rate),
+        optax.clip_by_block_rms(clipping_threshold),
         optax.scale_by_param_block_rms(),
     )
 
@@ -160,8 +172,8 @@ def _schedule_free_sgd(numbers: Numbers) -> Transforms:
     return _schedule_free(optax.identity(), numbers)
 
 
-def _schedule_free_adamw(numbers: Numbers) -> Transforms:
-    second = optax.scale_by_rms(0.999, eps_in_sqrt=False, bias_correction=True)
+def _schedule_free_adamw(numbers: Numbers, *, b2: float = 0.999, eps: float = 1e-8) -> Transforms:
+    second = optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True)
     return _schedule_free(second, numbers)
 
 
@@ -189,7 +201,7 @@ BUILT_IN: dict[str, Optimizer] = {
     "adan": Optimizer(_adan, momentum=False),
     "adopt": Optimizer(optax.contrib.scale_by_adopt, momentum=True),
     "ademamix": Optimizer(_ademamix, momentum=True),
-    "lion": Optimizer(optax.scale_by_lion, momentum=True),
+    "lion": Optimizer(_lion, momentum=True),
     "lamb": Optimizer(_lamb, momentum=True, whole=True),
     "lars": Optimizer(_lars, momentum=True, whole=True),
     "novograd": Optimizer(_novograd, momentum=True, whole=True),

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import optax
 
-from jinit import clipping, errors
+from jinit import _specs, clipping, errors
 from jinit._registry import Registry
 from jinit.clipping._rules import make as make_clip
 from jinit.train._muon import Matrix
 from jinit.train._named import BUILT_IN, NOT_OFFERED, Numbers, Optimizer
+from jinit.train._options import with_options
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train.schedules import Factor
 from jinit.typing import Array
@@ -75,20 +76,27 @@ def get(name: str | OptimizerFor) -> Optimizer | OwnOptimizer:
     """The optimizer with this name, or the one that a function makes.
 
     Args:
-      name: one of :func:`names`; or a function ``(learning_rate, **numbers) -> optax transform``,
-        which gets those of ``momentum`` and ``weight_decay`` that it takes.
+      name: one of :func:`names`, alone or with its own numbers, ``"adamw(b2=0.99)"``; or a function
+        ``(learning_rate, **numbers) -> optax transform``, which gets those of ``momentum`` and
+        ``weight_decay`` that it takes. Numbers of a spec string are compiled into the program.
 
     Returns:
       What :func:`make` takes.
 
     Raises:
-      ValueError: an unknown name; an optimizer of optax that jinit does not offer, with the reason.
+      ValueError: an unknown name or number; an optimizer of optax that jinit does not offer, with
+        the reason.
 
-    >>> get("rmsprop").momentum
-    False
+    >>> get("rmsprop").momentum, get("adamw(b2=0.99)").options
+    (False, (('b2', 0.99),))
     """
     if callable(name):
         return OwnOptimizer(name)
+    if isinstance(name, str) and "(" in name:
+        spec = _specs.parse(name, "optimizer")
+        row = get(spec.name)
+        assert isinstance(row, Optimizer)
+        return with_options(row, spec)
     if name in NOT_OFFERED and name not in _REGISTRY:
         reason, fix = NOT_OFFERED[name]
         allowed = f"a name of jinit.train.optimizers.names(); not this one, because {reason}"
@@ -107,7 +115,8 @@ def register(
         sign are applied later. Called as ``factory(momentum)``, the momentum possibly traced, or
         as ``factory()`` if ``momentum`` is False. Registering the same factory again changes
         nothing.
-      momentum: whether ``factory`` takes a momentum; default False.
+      momentum: whether ``factory`` takes a momentum; default False. Its other arguments that have
+        numbers as defaults are options of the spec string.
 
     Raises:
       TypeError: the factory is not callable; ``momentum`` is not True or False.
@@ -145,7 +154,7 @@ def make(
     :func:`names` says otherwise.
 
     Args:
-      optimizer: one of :func:`names`, or what :func:`get` returns.
+      optimizer: one of :func:`names`, a spec string, or what :func:`get` returns.
       learning_rate: > 0; may be traced; or a function of the number of earlier updates.
       momentum: decay of the momentum, β₁ of Adam and its kin; in [0, 1); default 0.9; may be
         traced. Optimizers without momentum ignore the value.

@@ -377,3 +377,17 @@ def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
     table = jinit.run(arms)
     assert table.select(initializer="zeros")["diverged"].all()
     assert not table.select(initializer="he_normal")["diverged"].any()
+
+
+def test_a_loss_by_name_that_is_finite_for_no_run_stops_after_one_tile():
+    events = []
+    arms = {"dataset": "xor", "depth": 1, "width": 4, "steps": 3, "seeds": 4, "evaluations": 1}
+    huge = jinit.Grid(**arms, initializer=("normal(1e30)", "normal(2e30)"))
+    match = r"nan for every seed of every arm \(normal\(stddev=1e\+30\), normal"
+    with pytest.raises(ValueError, match=match) as refused:
+        jinit.run(huge, tile=2, progress=lambda event: events.append(event.kind))
+    assert events.count("tile") < 4
+    assert refused.value.table["diverged"].all()
+    # One arm that begins well makes failures data.
+    mixed = jinit.run(jinit.Grid(**arms, initializer=("normal(1e30)", "zeros")), tile=2)
+    assert mixed["diverged"].tolist() == [True] * 4 + [False] * 4
