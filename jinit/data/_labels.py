@@ -303,7 +303,7 @@ def _refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> N
 
 def _indicators(name: str, array: np.ndarray) -> np.ndarray:
     """Several labels of each example, ``(examples, labels)`` of 0 and 1, as floats."""
-    if array.dtype.kind not in "biuf" or array.ndim != 2 or array.shape[1] < 2:
+    if array.dtype.kind not in "biuf" or not (array.ndim == 2 and array.shape[1] > 1):
         got, allowed = f"dtype {array.dtype}, shape {array.shape}", "(examples, labels) of 0 and 1"
         fix = "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(lists of labels)"
         raise errors.refusal(name, got, allowed, fix)
