@@ -83,6 +83,7 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
             "platform": machine.platform,
             "devices": [f"{device.id}: {device.device_kind}" for device in devices],
             "memory of a device": _gib(machine.memory_bytes),
+            "devices of a sweep": list(machine.device_names),
             "workers of a sweep": len(machine.devices),
             "accelerators found": signs,
             "precision of products": "highest in sweeps, jax_default_matmul_precision elsewhere",

@@ -56,6 +56,10 @@ class RunOptions:
     ] = None
     json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
     workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
+    devices: Annotated[
+        int | None,
+        arg(help="first N devices, one thread each; on a CPU N host devices, to rehearse"),
+    ] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
     tracker: Annotated[

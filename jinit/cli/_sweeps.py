@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinit import errors
 from jinit.cli import _last
 from jinit.cli._compare import print_result
+from jinit.cli._devices import workers_of
 from jinit.cli._options import CompareOptions, GridOptions, RunOptions
 from jinit.cli._output import dump
 from jinit.cli._signals import seconds, time_limit
@@ -38,9 +39,12 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     As many seeds as the question needs: jinit sweep --initializer he_normal orthogonal --seeds 16
     --until-settled --margin 0.01 --most-seeds 256
 
+    On 4 of the accelerators, or on 4 host devices of a CPU: jinit sweep --devices 4
+
     On a Ray cluster: jinit sweep --initializer he_normal orthogonal --executor ray --address
     127.0.0.1:6379
     """
+    workers = workers_of(output)
     whole_grid, baseline = _checked(grid, output)
     from jinit import report
     from jinit.sweep import SweepInterrupted, run, run_until_settled
@@ -54,7 +58,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
             train = functools.partial(
                 run,
                 progress=progress,
-                workers=output.workers,
+                workers=workers,
                 tile=output.tile,
                 hang_after=output.hang_after,
                 executor=output.workers_elsewhere,
@@ -145,15 +149,16 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
 
     Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
     """
+    workers = workers_of(output)
     whole_grid, _ = _checked(grid, output)
     from jinit import report
     from jinit.sweep import plan as make_plan
 
-    the_plan = make_plan(whole_grid, tile=output.tile, workers=output.workers)
+    the_plan = make_plan(whole_grid, tile=output.tile, workers=workers)
     if output.json:
-        fields = ("name", "runs", "tile", "lane_bytes", "flops")
+        fields = ("name", "runs", "tile", "tiles", "lane_bytes", "tile_bytes", "flops")
         programs = [{name: getattr(item, name) for name in fields} for item in the_plan.programs]
-        names = ("runs", "flops", "result_bytes", "seconds", "seeds_needed")
+        names = ("runs", "tiles", "devices", "flops", "result_bytes", "seconds", "seeds_needed")
         totals = {name: getattr(the_plan, name) for name in names}
         dump({**totals, "workers": the_plan.workers, "programs": programs})
     else:

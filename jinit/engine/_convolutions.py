@@ -6,10 +6,13 @@ outside; gathered windows and a product are as fast inside as outside.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,16 +21,64 @@ from jinit.typing import Array
 
 # Few taps are cut out as slices, which is faster; many are gathered, which compiles faster.
 _MOST_SLICES = 9
+# Windows hold each input once per tap of the kernel. Above these bytes for one network a
+# convolution stays as it is: slower, but in memory.
+MOST_BYTES = 2**28
+_NOTED: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("windows", default=None)
 
 
-def windows_product(params: Mapping[str, Any]) -> Callable[[Array, Array], Array] | None:
+@contextlib.contextmanager
+def windows_noted() -> Iterator[list[int]]:
+    """Collects the bytes of the windows of each convolution that is rewritten meanwhile.
+
+    >>> with windows_noted() as windows:
+    ...     pass
+    >>> windows
+    []
+    """
+    noted: list[int] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def windows_bytes(
+    params: Mapping[str, Any], kernel: jax.ShapeDtypeStruct, result: jax.ShapeDtypeStruct
+) -> int:
+    """Bytes of the windows of a convolution: for each place of its result, all terms of the sum.
+
+    Args:
+      params: the parameters of ``conv_general_dilated``.
+      kernel, result: shape and dtype of the second input and of the output.
+
+    >>> one = jax.ShapeDtypeStruct((3, 3, 4, 8), np.float32)
+    >>> out = jax.ShapeDtypeStruct((2, 5, 5, 8), np.float32)
+    >>> axes = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+    >>> windows_bytes({"dimension_numbers": axes}, one, out) == 2 * 5 * 5 * (3 * 3 * 4) * 4
+    True
+    """
+    _, kernel_axes, out_axes = (tuple(axes) for axes in params["dimension_numbers"])
+    places = math.prod(result.shape) // max(1, result.shape[out_axes[1]])
+    terms = math.prod(kernel.shape) // max(1, kernel.shape[kernel_axes[0]])
+    return places * terms * np.dtype(kernel.dtype).itemsize
+
+
+def windows_product(
+    params: Mapping[str, Any],
+    kernel: jax.ShapeDtypeStruct | None = None,
+    result: jax.ShapeDtypeStruct | None = None,
+) -> Callable[[Array, Array], Array] | None:
     """``form(inputs, kernel)`` with the value of ``conv_general_dilated``, up to rounding.
 
     Args:
       params: the parameters of the primitive: strides, padding, dilations, precision, axes.
+      kernel, result: shape and dtype of the second input and of the output; None: of any size.
 
     Returns:
-      None for grouped convolutions, which stay as they are.
+      None for convolutions that stay as they are: grouped ones, and those with windows of more than
+      ``MOST_BYTES``.
 
     >>> params = dict(
     ...     window_strides=(1,), padding=((1, 1),), lhs_dilation=(1,), rhs_dilation=(1,),
@@ -39,6 +90,13 @@ def windows_product(params: Mapping[str, Any]) -> Callable[[Array, Array], Array
     """
     if params["feature_group_count"] != 1 or params["batch_group_count"] != 1:
         return None
+    if kernel is not None and result is not None:
+        needed = windows_bytes(params, kernel, result)
+        if needed > MOST_BYTES:
+            return None
+        noted = _NOTED.get()
+        if noted is not None:
+            noted.append(needed)
 
     def form(inputs: Array, kernel: Array) -> Array:
         in_axes, kernel_axes, out_axes = (tuple(axes) for axes in params["dimension_numbers"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import jax
@@ -11,7 +12,44 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex_core
 
+from jinit.engine._convolutions import windows_noted
 from jinit.typing import PyTree
+
+
+@dataclass(frozen=True)
+class LaneBytes:
+    """Memory that one lane of a program needs.
+
+    Attributes:
+      carried: state from iteration to iteration, see :func:`carried_bytes`.
+      windows: the largest windows of a convolution that was rewritten as a product; 0 if none was.
+      peak: all arrays that are alive at once, if no operation is fused with another one.
+
+    >>> LaneBytes(100).peak
+    0
+    """
+
+    carried: int
+    windows: int = 0
+    peak: int = 0
+
+
+def lane_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> LaneBytes:
+    """The memory of one lane of ``fn``, read off its trace.
+
+    Args:
+      fn: ``fn(lane, *shared)``.
+      lane, shared: arrays or ``jax.ShapeDtypeStruct``.
+
+    >>> lane_bytes(lambda x: (x + 1) * x, jax.ShapeDtypeStruct((8,), np.float32), ())
+    LaneBytes(carried=32, windows=0, peak=96)
+    """
+    with windows_noted() as windows:
+        jaxpr = jax.make_jaxpr(fn)(lane, *shared).jaxpr
+    inputs = sum(_bytes(leaf) for leaf in jax.tree.leaves(lane))
+    # Arrays that all lanes share are there once.
+    peak = inputs + _peak(jaxpr)
+    return LaneBytes(max(inputs, _largest_carry(jaxpr)), max(windows, default=0), peak)
 
 
 def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
@@ -42,8 +80,27 @@ def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree,
     >>> carried_bytes(lambda x: x + 1, jax.ShapeDtypeStruct((8,), np.float32), ())
     32
     """
-    inputs = sum(_bytes(leaf) for leaf in jax.tree.leaves(lane))
-    return max(inputs, _largest_carry(jax.make_jaxpr(fn)(lane, *shared).jaxpr))
+    return lane_bytes(fn, lane, shared).carried
+
+
+def _peak(jaxpr: jex_core.Jaxpr) -> int:
+    """Bytes of the values that are alive at once beside the inputs, the most over all equations."""
+    last: dict[jex_core.Var, int] = {}
+    for number, equation in enumerate(jaxpr.eqns):
+        last |= {atom: number for atom in equation.invars if isinstance(atom, jex_core.Var)}
+    last |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if isinstance(v, jex_core.Var)}
+    dead: dict[int, list[jex_core.Var]] = {}
+    alive = peak = 0
+    for number, equation in enumerate(jaxpr.eqns):
+        inside = max(map(_peak, _inner(equation)), default=0)
+        outputs = [v for v in equation.outvars if v in last]
+        made = sum(_bytes(_aval(variable)) for variable in outputs)
+        peak = max(peak, alive + max(inside, made))
+        alive += made
+        for variable in outputs:
+            dead.setdefault(last[variable], []).append(variable)
+        alive -= sum(_bytes(_aval(variable)) for variable in dead.pop(number, ()))
+    return peak
 
 
 def _flops(jaxpr: jex_core.Jaxpr) -> int:

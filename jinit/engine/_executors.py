@@ -6,17 +6,23 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import jax
 
 from jinit import errors
+from jinit.engine._devices import check_devices, shown
 
 _MOST_WORKERS = 1024
 # A limit of a control group at or above this is no limit: version 1 writes 2**63 - 4096.
 _NO_LIMIT = 2**60
+
+
+WorkersLike: TypeAlias = int | Sequence[jax.Device]
+"""A number of threads (CPU) or devices, or the devices themselves."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,14 @@ class Workers:
     compiler: bool
     memory_bytes: int | None
 
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """The names of the devices, each once: ``"cpu:0"``."""
+        used = [device or jax.local_devices()[0] for device in self.devices]
+        return tuple(dict.fromkeys(map(shown, used)))
 
-def local(workers: int | None = None) -> Workers:
+
+def local(workers: WorkersLike | None = None) -> Workers:
     """The workers of this process's machine.
 
     On CPU all threads share one device. A compiled call releases the GIL, and two threads that
@@ -44,16 +56,16 @@ def local(workers: int | None = None) -> Workers:
 
     Args:
       workers: number of threads; by default one per core that this process may use, or one per
-        accelerator.
+        accelerator. Or the devices to use, one thread each.
 
     Raises:
       ValueError: fewer than one worker or more than 1,024; a JAX backend that does not start; a
-        process that was forked from one in which JAX ran.
+        process that was forked from one in which JAX ran; devices of another process.
 
     >>> local(2).devices if jax.default_backend() == "cpu" else (None, None)
     (None, None)
     """
-    if workers is not None:
+    if workers is not None and not isinstance(workers, Sequence):
         errors.check_integer(
             "workers", workers, low=1, high=_MOST_WORKERS, fix="use 2, or None for one per core"
         )
@@ -73,11 +85,16 @@ def local(workers: int | None = None) -> Workers:
             "a backend that starts",
             "unset JAX_PLATFORMS, or install JAX for that device",
         ) from None
-    if platform == "cpu":
+    if isinstance(workers, Sequence):
+        devices = check_devices(workers)
+        # JAX calls all GPUs "gpu" only as a backend.
+        platform = "cpu" if devices[0].platform == "cpu" else platform
+    elif platform == "cpu":
         return Workers(platform, (None,) * (workers or usable_cores()), False, None)
-    devices = jax.local_devices()[:workers]
+    else:
+        devices = tuple(jax.local_devices()[:workers])
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
-    return Workers(platform, tuple(devices), True, limit)
+    return Workers(platform, devices, platform != "cpu", limit)
 
 
 def host_memory() -> int | None:

@@ -16,7 +16,7 @@ from jinit import errors
 from jinit.engine import _executors
 from jinit.engine import _tiles as tiles
 from jinit.engine._choice import ExecutorLike, check_executor, opened
-from jinit.engine._cost import carried_bytes
+from jinit.engine._cost import lane_bytes
 from jinit.engine._numbers import check_numbers
 from jinit.engine._program import Program, cached
 from jinit.engine._remote import run_remote
@@ -88,7 +88,7 @@ class Job:
 def run_many(
     jobs: Sequence[Job],
     *,
-    workers: int | None = None,
+    workers: _executors.WorkersLike | None = None,
     progress: Callable[[Event], None] | None = None,
     store: Store | None = None,
     executor: ExecutorLike | None = None,
@@ -151,7 +151,7 @@ def run_many(
                 into,
                 workers_elsewhere,
                 prepare=prepare,
-                window=workers,
+                window=workers if isinstance(workers, int) else None,
                 hang_after=hang_after,
                 progress=progress,
             )
@@ -203,12 +203,7 @@ def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
     if job.tile is not None:
         width = tiles.check_tile(job.tile)
     else:
-        width = tiles.tile_width(
-            carried_bytes(job.fn, source.lane, shared),
-            machine.platform,
-            count=source.count,
-            memory_bytes=machine.memory_bytes,
-        )
+        width = tiles.tile_width(lane_bytes(job.fn, source.lane, shared), machine.platform)
     main = cached(job.fn, source.lane, shared, width=width, name=job.name)
     return PreparedJob(
         name=job.name,

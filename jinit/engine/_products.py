@@ -104,7 +104,8 @@ def _form(equation: jex_core.JaxprEqn, uses: _Uses) -> _Form | None:
     if equation.primitive.name == "dot_general":
         return _transposed_once(equation, uses[equation.outvars[0]] == ["transpose"])
     if equation.primitive.name == "conv_general_dilated":
-        return windows_product(equation.params)
+        shapes = (_aval(equation.invars[1]), _aval(equation.outvars[0]))
+        return windows_product(equation.params, *shapes)
     return None
 
 

@@ -70,6 +70,8 @@ class Program:
         self._lane = lane
         self._shared = shared
         self._lock = threading.Lock()
+        # Devices compile at the same time; tracing and lowering take turns.
+        self._turns: dict[jax.Device | None, threading.Lock] = {}
         self._compiled: dict[jax.Device | None, Executable] = {}
         self.results: PyTree = None
         self._fingerprint: str | None = None
@@ -84,10 +86,13 @@ class Program:
         Raises:
           TypeError: the function returns PRNG keys, which NumPy cannot hold.
         """
-        with own_switches(), self._lock:
+        with self._lock:
+            turn = self._turns.setdefault(device, threading.Lock())
+        with own_switches(), turn:
             if device in self._compiled:
                 return False
-            traced, lowered = self._lowered(device)
+            with self._lock:
+                traced, lowered = self._lowered(device)
             self._compiled[device], fresh = _executable(traced, lowered, device, shared=self.reads)
             self._traced = None
             return fresh

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinit.engine._choice import ExecutorLike
 from jinit.engine._durable import FileStore
+from jinit.engine._executors import WorkersLike
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, check_progress, run_many
 from jinit.engine._schedule import Event
@@ -21,7 +22,7 @@ def run(
     lanes: PyTree,
     *shared: PyTree,
     tile: int | None = None,
-    workers: int | None = None,
+    workers: WorkersLike | None = None,
     progress: Callable[[Event], None] | None = None,
     store: Store | FileStore | str | Path | None = None,
     executor: ExecutorLike | None = None,
@@ -34,7 +35,8 @@ def run(
       lanes: a pytree of arrays with a common leading lane axis.
       *shared: arguments that all lanes share.
       tile: lanes per call, ≥ 2; None derives it from the platform and the bytes of a lane's state.
-      workers: number of threads (CPU) or devices; default all. With an executor, the number of
+      workers: number of threads (CPU) or devices, default all; or the devices themselves:
+        ``jax.local_devices()`` also uses all host devices of a CPU. With an executor, the number of
         tiles on their way; default two for each of its workers.
       progress: called with an :class:`Event` after each compile and each tile.
       store: ``"results.db"`` or a :class:`FileStore`: a file that keeps the result of each finished

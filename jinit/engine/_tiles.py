@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jinit import errors
+from jinit.engine._cost import LaneBytes
 from jinit.typing import PyTree
 
 # Measured on 2-core x86 machines, networks of width 32 to 512 and depth 3 to 16: the state that a
@@ -20,9 +21,15 @@ from jinit.typing import PyTree
 _CPU_STATE_BYTES = 2**20
 _CPU_WIDEST = 16
 _NARROWEST = 2
-# Share of an accelerator's memory for carried state; activations and gradients need the rest.
-_ACCELERATOR_SHARE = 0.15
-_ACCELERATOR_WIDEST = 8192
+# Windows of convolutions, see :mod:`jinit.engine._convolutions`: each core runs a tile of its own.
+_CPU_WINDOWS_BYTES = 2**26
+# On accelerators, computed and not measured. A step of a small network starts some 60 kernels; on
+# a GPU they take longer than the arithmetic of fewer than about 512 networks of width 64. A TPU
+# starts its steps faster and often has eight devices, which share the tiles of a sweep.
+_ACCELERATOR_WIDEST = {"gpu": 512, "tpu": 128}
+# Fit a device with 8 GiB of memory, the smallest that sweeps meet.
+_ACCELERATOR_STATE_BYTES = 2**30
+_ACCELERATOR_PEAK_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -93,28 +100,28 @@ def check_tile(width: int) -> int:
     )
 
 
-def tile_width(
-    state_bytes: int, platform: str, *, count: int, memory_bytes: int | None = None
-) -> int:
+def tile_width(lane: LaneBytes, platform: str) -> int:
     """Lanes per call of the compiled program: a power of two.
 
-    The width depends only on the arguments, never on timing. On CPU it does not depend on ``count``
-    either, so adding lanes changes no result.
+    The width depends on the bytes of a lane and the platform alone: not on the number of lanes or
+    devices, free memory or timing. More lanes, or the same lanes on more devices, change no result.
 
     Args:
-      state_bytes: bytes that one lane carries from iteration to iteration.
-      platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
-      count: lanes in the job; limits the width on accelerators only.
-      memory_bytes: memory of one accelerator; None means 8 GiB.
+      lane: what one lane needs.
+      platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``; any other is treated like a TPU.
 
-    >>> [tile_width(size, "cpu", count=99) for size in (17_800, 68_000, 2_000_000)]
+    >>> [tile_width(LaneBytes(size), "cpu") for size in (17_800, 68_000, 2_000_000)]
     [16, 8, 2]
+    >>> [tile_width(LaneBytes(17_800), platform) for platform in ("gpu", "tpu")]
+    [512, 128]
     """
     if platform == "cpu":
-        return _power_of_two(_CPU_STATE_BYTES / max(state_bytes, 1), _CPU_WIDEST)
-    memory = 8 * 2**30 if memory_bytes is None else memory_bytes
-    fits = _power_of_two(_ACCELERATOR_SHARE * memory / max(state_bytes, 1), _ACCELERATOR_WIDEST)
-    return min(fits, 1 << max(1, (max(count, 1) - 1).bit_length()))
+        limits = ((_CPU_STATE_BYTES, lane.carried), (_CPU_WINDOWS_BYTES, lane.windows))
+        widest = _CPU_WIDEST
+    else:
+        limits = ((_ACCELERATOR_STATE_BYTES, lane.carried), (_ACCELERATOR_PEAK_BYTES, lane.peak))
+        widest = _ACCELERATOR_WIDEST.get(platform, _ACCELERATOR_WIDEST["tpu"])
+    return _power_of_two(min(most / max(needed, 1) for most, needed in limits), widest)
 
 
 def _power_of_two(limit: float, widest: int) -> int:

@@ -14,12 +14,15 @@ _LEAF_COLUMNS = ("shape", "layer", "in", "out", "drawn by", "σ")
 
 
 def plan_line(plan: Plan) -> str:
-    """One line: runs, programs, FLOPs, memory, rough time."""
+    """One line: runs, programs, FLOPs, memory, tiles, devices, rough time."""
     programs = "program" if len(plan.programs) == 1 else "programs"
     workers = "worker" if plan.workers == 1 else "workers"
+    devices = "device" if len(plan.devices) == 1 else "devices"
+    tiles = "tile" if plan.tiles == 1 else "tiles"
     return (
         f"{plan.runs:,} runs in {len(plan.programs)} training {programs}"
         f" · {plan.flops / 1e9:,.0f} GFLOP · results {plan.result_bytes / 2**20:.1f} MiB"
+        f" · {plan.tiles:,} {tiles} on {len(plan.devices)} {devices}"
         f" · about {plan.seconds:.0f} s on {plan.workers} {workers} at a nominal rate,"
         " plus compiling"
     )

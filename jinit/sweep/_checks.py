@@ -174,14 +174,17 @@ def check_programs(names: Sequence[str]) -> None:
             )
 
 
-def check_memory(tile_bytes: int, name: str) -> None:
-    """Refuses a tile if its state, its gradients and a copy of both exceed the memory."""
-    memory = _executors.host_memory()
-    if memory is not None and 4 * tile_bytes > memory:
+def check_memory(tile_bytes: int, machine: _executors.Workers, name: str) -> None:
+    """Refuses a tile, padding included, that exceeds the memory of the device that runs it."""
+    on_host = machine.platform == "cpu"
+    memory = _executors.host_memory() if on_host else machine.memory_bytes
+    if memory is not None and tile_bytes > memory:
         raise errors.refusal(
             f"memory of one tile on {name!r}",
-            f"{4 * tile_bytes / 2**30:,.1f} GiB",
-            f"at most the {memory / 2**30:,.1f} GiB that this process may use",
+            f"{tile_bytes / 2**30:,.1f} GiB",
+            f"at most the {memory / 2**30:,.1f} GiB that this process may use"
+            if on_host
+            else f"at most the {memory / 2**30:,.1f} GiB of a device",
             "make the network narrower, or pass a smaller tile=",
         )
 

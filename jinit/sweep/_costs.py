@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -21,8 +23,8 @@ NOMINAL_GFLOPS_PER_CORE = 25.0
 
 def run_costs(
     network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset
-) -> tuple[int, int]:
-    """FLOPs of one run, and bytes of its state; cached, because tracing takes 0.1 s."""
+) -> tuple[int, _cost.LaneBytes]:
+    """FLOPs of one run, and its memory; cached, because tracing takes 0.1 s."""
     # The width of a tile must not depend on the option, or a run's last bits might.
     config = dataclasses.replace(network.config, stop_at_target=False)
     network = dataclasses.replace(network, config=config)
@@ -38,16 +40,40 @@ def run_costs(
     return _traced_costs(network, tree, leaf_shapes)
 
 
+class _Program(Protocol):
+    @property
+    def tiles(self) -> int: ...
+    @property
+    def padded_flops(self) -> int: ...
+
+
+def rough_seconds(programs: Sequence[_Program], workers: int) -> float:
+    """Rough training time; a worker without a tile does not make it shorter."""
+    busy = min(workers, sum(program.tiles for program in programs))
+    padded = sum(program.padded_flops for program in programs)
+    return padded / (NOMINAL_GFLOPS_PER_CORE * 1e9 * busy)
+
+
+def working_bytes(lane: _cost.LaneBytes, platform: str) -> int:
+    """Memory of one network in a tile.
+
+    Carried state, its gradients and a copy of both, and on CPU the windows of a convolution; on
+    accelerators at least all arrays that are alive at once.
+    """
+    state = 4 * lane.carried
+    return state + lane.windows if platform == "cpu" else max(state, lane.peak)
+
+
 @functools.lru_cache(maxsize=256)
 def _traced_costs(
     network: TrainNetwork,
     tree: jax.tree_util.PyTreeDef,
     leaf_shapes: tuple[tuple[tuple[int, ...], str], ...],
-) -> tuple[int, int]:
+) -> tuple[int, _cost.LaneBytes]:
     leaves = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaf_shapes]
     shapes, state, dataset = jax.tree.unflatten(tree, leaves)
-    lane_bytes = _cost.carried_bytes(network, _lane(network, shapes, state), (dataset,))
-    return _flops_per_run(network, shapes, state, dataset), lane_bytes
+    memory = _cost.lane_bytes(network, _lane(network, shapes, state), (dataset,))
+    return _flops_per_run(network, shapes, state, dataset), memory
 
 
 def _lane(network: TrainNetwork, shapes: PyTree, state: PyTree) -> PyTree:

@@ -24,7 +24,7 @@ from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks, _objectives, _optimized
 from jinit.sweep._assigned import assigned
-from jinit.sweep._costs import NOMINAL_GFLOPS_PER_CORE, run_costs
+from jinit.sweep._costs import rough_seconds, run_costs, working_bytes
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._groups import groups
 from jinit.sweep._models import ModelArms, Models
@@ -66,6 +66,7 @@ class PlannedProgram:
       runs: number of networks that the program trains.
       tile: networks per call.
       lane_bytes: bytes that one network carries from step to step: parameters and optimizer state.
+      tile_bytes: memory of one call, padding included.
       flops: floating-point operations of the matrix products of all runs.
 
     >>> plan(Grid(dataset="xor", depth=2, seeds=8)).programs[0].labels["depth"]
@@ -86,7 +87,18 @@ class PlannedProgram:
     runs: int
     tile: int
     lane_bytes: int
+    tile_bytes: int
     flops: int
+
+    @property
+    def tiles(self) -> int:
+        """Number of calls; the last one is padded."""
+        return -(-self.runs // self.tile)
+
+    @property
+    def padded_flops(self) -> int:
+        """As ``flops``, with the padding of the last tile."""
+        return self.flops // self.runs * self.tiles * self.tile
 
     def __repr__(self) -> str:
         return f"PlannedProgram({shown_program(self)})"
@@ -117,7 +129,8 @@ class Plan:
       flops: floating-point operations of the matrix products of all programs.
       result_bytes: bytes of all metrics and curves.
       workers: number of threads or devices that will run tiles.
-      seconds: rough training time, at 25 GFLOP/s per worker.
+      devices: the names of the devices, ``"cpu:0"``.
+      seconds: rough training time with padding, at 25 GFLOP/s per worker that has a tile to run.
       seeds: number of seeds of each arm.
       comparisons: number of comparisons of the arms with one baseline, over all cells.
       seeds_needed: the fewest seeds with which one of so many comparisons can be settled; fewer
@@ -132,10 +145,16 @@ class Plan:
     flops: int
     result_bytes: int
     workers: int
+    devices: tuple[str, ...]
     seconds: float
     seeds: int
     comparisons: int
     seeds_needed: int
+
+    @property
+    def tiles(self) -> int:
+        """Number of calls of all programs."""
+        return sum(program.tiles for program in self.programs)
 
     def __repr__(self) -> str:
         return f"Plan({shown_plan(self)})"
@@ -156,7 +175,7 @@ def plan(
     metrics: Mapping[str, MetricFunction] | None = None,
     start: Start | None = None,
     tile: int | None = None,
-    workers: int | None = None,
+    workers: _executors.WorkersLike | None = None,
 ) -> Plan:
     """The programs, FLOPs, memory and rough time of a sweep; trains nothing.
 
@@ -218,7 +237,8 @@ def plan(
             flops=flops,
             result_bytes=result_bytes,
             workers=len(machine.devices),
-            seconds=flops / (NOMINAL_GFLOPS_PER_CORE * 1e9 * len(machine.devices)),
+            devices=machine.device_names,
+            seconds=rough_seconds(programs, len(machine.devices)),
             seeds=seeds,
             comparisons=comparisons,
             seeds_needed=fewest_pairs(comparisons) if comparisons else 1,
@@ -302,17 +322,13 @@ def _program(
         _checks.check_effects(grid, leaves)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
     runs = seeds * math.prod(len(values) for values in numbers.values())
-    flops, lane_bytes = run_costs(network, shapes, state, dataset)
-    width = sources.tile or _tiles.tile_width(
-        lane_bytes,
-        sources.machine.platform,
-        count=runs,
-        memory_bytes=sources.machine.memory_bytes,
-    )
+    flops, lane = run_costs(network, shapes, state, dataset)
+    width = sources.tile or _tiles.tile_width(lane, sources.machine.platform)
     named = labels | {"clip": code["clip"]} | ({"label_noise": ">0"} if network.noisy else {})
     named |= {"label_smoothing": ">0"} if network.smooths else {}
     named |= {"schedule": "by step"} if network.scheduled else {}
-    _checks.check_memory(width * lane_bytes, dataset.name)
+    tile_bytes = width * working_bytes(lane, sources.machine.platform)
+    _checks.check_memory(tile_bytes, sources.machine, dataset.name)
     return PlannedProgram(
         name=", ".join(f"{axis}={value}" for axis, value in named.items()),
         position=position,
@@ -327,7 +343,8 @@ def _program(
         rules=rules,
         runs=runs,
         tile=width,
-        lane_bytes=lane_bytes,
+        lane_bytes=lane.carried,
+        tile_bytes=tile_bytes,
         flops=runs * flops,
     )
 

@@ -17,6 +17,7 @@ from jinit._switches import own_switches
 from jinit.data import DataLike
 from jinit.engine import FileStore, Store
 from jinit.engine._choice import ExecutorLike, check_executor
+from jinit.engine._executors import WorkersLike
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run_many
 from jinit.frameworks import Layers
@@ -97,7 +98,7 @@ def run(
     metrics: Mapping[str, MetricFunction] | None = None,
     start: Start | None = None,
     progress: Callable[[SweepEvent], None] | Literal[False] | None = None,
-    workers: int | None = None,
+    workers: WorkersLike | None = None,
     tile: int | None = None,
     hang_after: float = HANG_AFTER,
     store: Store | FileStore | str | Path | None = None,
@@ -140,7 +141,8 @@ def run(
         all others keep these values. Without ``rules`` nothing is drawn.
       progress: called with a :class:`SweepEvent`. Default: one line, in a terminal or a notebook;
         False: nothing.
-      workers: number of threads (CPU) or devices; default all.
+      workers: number of threads (CPU) or devices, default all; or the devices themselves:
+        ``jax.local_devices()`` also uses all host devices of a CPU.
       tile: networks per call, ≥ 2; by default derived from the size of a network.
       hang_after: seconds without progress that count as a hang; default 900.
       store: ``"runs.db"``, or a :class:`jinit.engine.FileStore` with options: a file that keeps

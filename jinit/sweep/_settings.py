@@ -75,6 +75,7 @@ def describe(
             "architecture": platform.machine(),
             "processor": _environment.processor(),
         },
+        "devices": list(planned.devices),
         "matmul_precision": "highest",
         "x64": bool(jax.config.read("jax_enable_x64")),
         "jax": _environment.switches(),

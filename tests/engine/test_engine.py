@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jinit import engine, errors
 from jinit.engine import _cost, _executors, _jobs, _tiles
+from jinit.engine._cost import LaneBytes
 from jinit.engine._jobs import Job, run_many
 from jinit.engine._program import Program
 
@@ -207,10 +208,10 @@ def test_bad_input(call, match):
 
 
 def test_tile_width_is_a_pure_function_of_bytes_and_platform():
-    widths = [_tiles.tile_width(bytes_, "cpu", count=99) for bytes_ in (1, 10**5, 3 * 10**5, 10**7)]
-    assert widths == [16, 8, 2, 2]
-    assert _tiles.tile_width(10**5, "gpu", count=100) == 128
-    assert _tiles.tile_width(10**8, "gpu", count=100, memory_bytes=16 * 10**9) == 16
+    sizes = map(LaneBytes, (1, 10**5, 3 * 10**5, 10**7))
+    assert [_tiles.tile_width(size, "cpu") for size in sizes] == [16, 8, 2, 2]
+    assert _tiles.tile_width(LaneBytes(10**5), "gpu") == 512
+    assert _tiles.tile_width(LaneBytes(10**8), "gpu") == 8
 
 
 def test_cost_is_read_off_the_jaxpr():
