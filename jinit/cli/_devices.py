@@ -1,4 +1,4 @@
-"""Chooses the devices of ``--devices``; on a CPU makes as many host devices."""
+"""Chooses the devices of ``--devices`` and connects the processes of ``--distributed``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jinit.engine._executors import WorkersLike
 
 _MOST = 1024
+# Seconds until all processes must have come, and until JAX ends those that are silent.
+_CONNECT, _BEAT = 120, 60
 
 
 def workers_of(options: RunOptions) -> WorkersLike | None:
@@ -22,19 +24,22 @@ def workers_of(options: RunOptions) -> WorkersLike | None:
       ValueError: both options, a number below 1, more devices than there are.
     """
     number = options.devices
+    if number is not None:
+        errors.check_integer("--devices", number, low=1, high=_MOST, fix="--devices 8")
+    for other, given in (("--devices", number), ("--distributed", options.distributed)):
+        if given is not None and options.workers is not None:
+            raise errors.refusal(
+                other, f"{given} with --workers", "one of the two", "leave --workers out"
+            )
+    if number is not None:
+        _make_host_devices(number)
+    if options.distributed is not None:
+        _connect(options.distributed)
+        return None
     if number is None:
         return options.workers
-    errors.check_integer("--devices", number, low=1, high=_MOST, fix="--devices 8")
-    if options.workers is not None:
-        raise errors.refusal(
-            "--devices", f"{number} with --workers", "one of the two", "leave --workers out"
-        )
     import jax
 
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        # Has no effect on accelerators, and is refused once JAX has started.
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", number)
     devices = jax.local_devices()
     if number > len(devices):
         raise errors.refusal(
@@ -44,3 +49,47 @@ def workers_of(options: RunOptions) -> WorkersLike | None:
             f"--devices {len(devices)}",
         )
     return devices[:number]
+
+
+def writes() -> bool:
+    """Whether this process prints and writes: the first one, where JAX has several."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def _make_host_devices(number: int) -> None:
+    import jax
+
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        # Has no effect on accelerators, and is refused once JAX has started.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", number)
+
+
+def _connect(where: str) -> None:
+    """Connects this process with the others; "auto" asks the batch system or the TPU pod."""
+    fix = "--distributed auto, or --distributed 10.0.0.1:8476/2/0 in the first of two processes"
+    address: str | None = None
+    count: int | None = None
+    index: int | None = None
+    if where != "auto":
+        address, _, numbers = where.partition("/")
+        try:
+            count, index = map(int, numbers.split("/"))
+        except ValueError:
+            count, index = 0, 0
+        if ":" not in address or not 0 <= index < count:
+            raise errors.refusal(
+                "--distributed", where, "auto, or HOST:PORT/PROCESSES/NUMBER from 0", fix
+            )
+    import jax
+
+    try:
+        jax.distributed.initialize(
+            address, count, index, initialization_timeout=_CONNECT, heartbeat_timeout_seconds=_BEAT
+        )
+    except (RuntimeError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        allowed = "processes that reach each other"
+        raise errors.refusal("--distributed", said, allowed, fix) from None

@@ -60,6 +60,13 @@ class RunOptions:
         int | None,
         arg(help="first N devices, one thread each; on a CPU N host devices, to rehearse"),
     ] = None
+    distributed: Annotated[
+        str | None,
+        arg(
+            help="the same command runs in several processes, whose devices train together: auto "
+            "(Slurm, TPU pods), or HOST:PORT/PROCESSES/NUMBER; the first one prints and writes"
+        ),
+    ] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
     tracker: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import io
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from jinit import errors
 from jinit.cli import _last
 from jinit.cli._compare import print_result
-from jinit.cli._devices import workers_of
+from jinit.cli._devices import workers_of, writes
 from jinit.cli._options import CompareOptions, GridOptions, RunOptions
 from jinit.cli._output import dump
 from jinit.cli._signals import seconds, time_limit
@@ -41,6 +42,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
 
     On 4 of the accelerators, or on 4 host devices of a CPU: jinit sweep --devices 4
 
+    In two processes: jinit sweep --distributed 127.0.0.1:8476/2/0 and, at the same time,
+    jinit sweep --distributed 127.0.0.1:8476/2/1
+
     On a Ray cluster: jinit sweep --initializer he_normal orthogonal --executor ray --address
     127.0.0.1:6379
     """
@@ -49,12 +53,13 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     from jinit import report
     from jinit.sweep import SweepInterrupted, run, run_until_settled
 
-    store = store_of(output)
+    store = store_of(output) if writes() else None
     if store is not None:
         _last.say(how_to_go_on())
     ended: BaseException | None = None
     try:
-        with report.SweepProgress(output.metric) as progress, time_limit(output.time_limit):
+        shown = None if writes() else io.StringIO()
+        with report.SweepProgress(output.metric, shown) as progress, time_limit(output.time_limit):
             train = functools.partial(
                 run,
                 progress=progress,
@@ -77,6 +82,8 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         ended, table = error, finished
         if baseline not in table["initializer"]:
             baseline = None
+    if not writes():
+        return 0
     # The file comes first: printing fails where the reader has gone or the terminal is closed.
     code = _write(table, output)
     if isinstance(ended, SweepInterrupted):

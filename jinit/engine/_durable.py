@@ -1,21 +1,12 @@
-"""Names a store on disk, and lets a job run the lanes alone that the store lacks."""
+"""Names a store on disk."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from jinit import errors
 from jinit._database import check_path
-from jinit.engine import _tiles as tiles
-from jinit.engine._jobs import LaneSource, PreparedJob
-from jinit.engine._program import Program
-from jinit.typing import PyTree
 
 
 @dataclass(frozen=True)
@@ -46,34 +37,3 @@ class FileStore:
     def __post_init__(self) -> None:
         check_path(self.path)
         errors.check_bool("accept_environment", self.accept_environment)
-
-
-class Chosen:
-    """A :class:`LaneSource` of some lanes of another one."""
-
-    def __init__(self, source: LaneSource, numbers: np.ndarray) -> None:
-        """Args:
-        source: all lanes.
-        numbers: the numbers of those to run, ``(count,)``.
-        """
-        self.count = len(numbers)
-        self.lane = source.lane
-        self._source = source
-        self._numbers = numbers
-
-    def programs(self, width: int) -> Sequence[Program]:
-        """Those of the other source."""
-        return self._source.programs(width)
-
-    def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
-        """Lanes by their place among the chosen ones."""
-        return self._source.take(self._numbers[numbers], device)
-
-
-def only(task: PreparedJob, numbers: np.ndarray) -> PreparedJob:
-    """The same job for some of its lanes, in tiles of the same width."""
-    return dataclasses.replace(
-        task,
-        source=Chosen(task.source, numbers),
-        tiles=tuple(tiles.cut(len(numbers), task.width)),
-    )

@@ -17,10 +17,12 @@ from jinit.engine import _executors
 from jinit.engine import _tiles as tiles
 from jinit.engine._choice import ExecutorLike, check_executor, opened
 from jinit.engine._cost import lane_bytes
+from jinit.engine._group import current
 from jinit.engine._numbers import check_numbers
 from jinit.engine._program import Program, cached
 from jinit.engine._remote import run_remote
 from jinit.engine._schedule import Event, run_tasks
+from jinit.engine._spread import Work, run_spread
 from jinit.engine._store import Gathered, Store
 from jinit.engine._tiles import Tile
 from jinit.typing import PyTree
@@ -103,7 +105,7 @@ def run_many(
       narrowed: leaves out lanes whose results are known; default none.
 
     Returns:
-      One result per job, in the order of ``jobs``.
+      One result per job, in the order of ``jobs``; nothing in a process that only helps another.
 
     Raises:
       ValueError: two jobs with the same name, or as in :func:`jinit.engine.run`.
@@ -121,6 +123,7 @@ def run_many(
         if not callable(job.fn):
             raise errors.wrong_type("fn", job.fn, "a function of a lane", "lambda lane: …")
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
+    group = current()
     check_progress(progress)
     check_store(store)
     check_executor(executor)
@@ -134,7 +137,10 @@ def run_many(
         for job, task in zip(jobs, tasks, strict=True):
             store.claim(job.name, (job.fn, task.width, *map(_digest, (job.lanes, job.shared))))
     into = gathered if store is None else store
-    if executor is None:
+    if group is not None:
+        works = [Work(task, job.fn, job.shared) for job, task in zip(jobs, tasks, strict=True)]
+        run_spread(works, into, group, only=only, hang_after=hang_after, progress=progress)
+    elif executor is None:
         run_tasks(
             tasks,
             into,
@@ -155,6 +161,8 @@ def run_many(
                 hang_after=hang_after,
                 progress=progress,
             )
+    if group is not None and not group.first:
+        return []
     if store is None:
         return [gathered.whole(task.name) for task in tasks]
     return [collect(task, store) for task in tasks]
@@ -191,6 +199,37 @@ class PreparedJob:
         real = tile.stop - tile.start
         # A view of the real lanes would keep the padding in memory.
         return result if real == self.width else jax.tree.map(lambda x: x[:real].copy(), result)
+
+
+class Chosen:
+    """A :class:`LaneSource` of some lanes of another one."""
+
+    def __init__(self, source: LaneSource, numbers: np.ndarray) -> None:
+        """Args:
+        source: all lanes.
+        numbers: the numbers of those to run, ``(count,)``.
+        """
+        self.count = len(numbers)
+        self.lane = source.lane
+        self.numbers = numbers
+        self._source = source
+
+    def programs(self, width: int) -> Sequence[Program]:
+        """Those of the other source."""
+        return self._source.programs(width)
+
+    def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
+        """Lanes by their place among the chosen ones."""
+        return self._source.take(self.numbers[numbers], device)
+
+
+def only(task: PreparedJob, numbers: np.ndarray) -> PreparedJob:
+    """The same job for some of its lanes, in tiles of the same width."""
+    return replace(
+        task,
+        source=Chosen(task.source, numbers),
+        tiles=tuple(tiles.cut(len(numbers), task.width)),
+    )
 
 
 def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:

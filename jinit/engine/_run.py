@@ -9,6 +9,7 @@ from typing import Any
 from jinit.engine._choice import ExecutorLike
 from jinit.engine._durable import FileStore
 from jinit.engine._executors import WorkersLike
+from jinit.engine._group import joined
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, check_progress, run_many
 from jinit.engine._schedule import Event
@@ -50,6 +51,9 @@ def run(
         alone. ``fn`` travels by pickle, or by cloudpickle where that is installed.
       hang_after: seconds without progress before :class:`jinit.errors.HangError`; default 900.
 
+    Where ``jax.distributed`` connects several processes, all call this function alike: tiles go to
+    the devices of all of them, the first one reports and writes the store, and all return the same.
+
     Returns:
       A pytree of NumPy arrays with the same lane axis. The bits of a lane's result do not depend
       on its position, its neighbours or the number of workers.
@@ -61,7 +65,9 @@ def run(
         that does not answer within 10 seconds.
       TypeError: lanes that hold no numbers, ``progress`` that is not callable, ``store`` that is
         not a store, PRNG keys as results, a function that cannot be pickled for an executor.
-      HangError: no progress; the message names the program and the tile.
+      HangError: no progress; the message names the program and the tile. Or another process of
+        ``jax.distributed`` is lost.
+      RuntimeError: another process of ``jax.distributed`` stopped.
       StoreError: the store's file cannot be written any more.
 
     >>> import numpy as np
@@ -70,6 +76,22 @@ def run(
     """
     job = Job(fn, lanes, shared, getattr(fn, "__name__", "job"), tile)
     options: dict[str, Any] = {"workers": workers, "executor": executor, "hang_after": hang_after}
+    with joined(alone=executor is not None) as group:
+        if group is None:
+            return _whole(job, store, progress, options)
+        if group.first:
+            return group.same(_whole(job, store, progress, options), hang_after)
+        run_many([job], **options)
+        return group.same(None, hang_after)
+
+
+def _whole(
+    job: Job,
+    store: Store | FileStore | str | Path | None,
+    progress: Callable[[Event], None] | None,
+    options: dict[str, Any],
+) -> PyTree:
+    """The result of a job, some of which a store may hold."""
     if not isinstance(store, FileStore | str | Path):
         return run_many([job], progress=progress, store=store, **options)[0]
     check_progress(progress)

@@ -14,8 +14,8 @@ import numpy as np
 from jinit import _database as database
 from jinit import errors
 from jinit.engine import _identity
-from jinit.engine._durable import FileStore, only
-from jinit.engine._jobs import PreparedJob
+from jinit.engine._durable import FileStore
+from jinit.engine._jobs import PreparedJob, only
 from jinit.engine._store import MemoryStore
 from jinit.typing import PyTree
 

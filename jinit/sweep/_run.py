@@ -18,6 +18,7 @@ from jinit.data import DataLike
 from jinit.engine import FileStore, Store
 from jinit.engine._choice import ExecutorLike, check_executor
 from jinit.engine._executors import WorkersLike
+from jinit.engine._group import joined
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run_many
 from jinit.frameworks import Layers
@@ -164,9 +165,15 @@ def run(
       ValueError, TypeError: bad input, before anything runs on a device; no run of any arm with a
         finite first loss, after the first tile at the latest.
       SweepInterrupted: Ctrl-C.
-      HangError: no progress; the message names the program and the tile.
+      HangError: no progress; the message names the program and the tile. Or another process of
+        ``jax.distributed`` is lost.
+      RuntimeError: another process of ``jax.distributed`` stopped.
       StoreError: the store's file cannot be written any more.
       Exception: any exception of the model, of ``progress``, or of the device.
+
+    Where ``jax.distributed`` connects several processes, all call this function alike: tiles go to
+    the devices of all of them, the first one reports, tracks and writes the store, and all return
+    the same table.
 
     Every exception after training has begun has an attribute ``table`` with the finished runs, or
     None. All arms of a program advance together, seed by seed, so that the runs can be compared.
@@ -203,20 +210,19 @@ def run(
             rules=rules,
             layers=layers,
         )
-        tiles = _stored.opened(target, grid, planned, settings)
-        with tracked(tracker, settings, _reported(progress)) as report:
-            sweep = _Sweep(grid, planned, settings, tiles, report, jobs)
-            return sweep.collected(
-                lambda: run_many(
-                    jobs,
-                    workers=workers,
-                    progress=sweep.forward,
-                    store=tiles.store,
-                    executor=executor,
-                    hang_after=hang_after,
-                    narrowed=sweep.narrowed,
-                )
-            )
+        options: dict[str, Any] = {"executor": executor, "hang_after": hang_after}
+        options |= {"workers": workers}
+        with joined(alone=executor is not None) as group:
+            if group is not None and not group.first:
+                run_many(jobs, **options)
+                return group.same(None, hang_after)
+            tiles = _stored.opened(target, grid, planned, settings)
+            with tracked(tracker, settings, _reported(progress)) as report:
+                sweep = _Sweep(grid, planned, settings, tiles, report, jobs)
+                options |= {"progress": sweep.forward, "store": tiles.store}
+                options |= {"narrowed": sweep.narrowed}
+                table = sweep.collected(lambda: run_many(jobs, **options))
+            return table if group is None else group.same(table, hang_after)
 
 
 @dataclass(frozen=True)

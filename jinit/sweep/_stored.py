@@ -16,8 +16,7 @@ import numpy as np
 
 from jinit import _database as database
 from jinit.engine import FileStore, Store, _identity
-from jinit.engine._durable import only
-from jinit.engine._jobs import PreparedJob, check_store
+from jinit.engine._jobs import PreparedJob, check_store, only
 from jinit.engine._store import MemoryStore
 from jinit.sweep import _rows
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
