@@ -514,6 +514,7 @@ MUTANTS = [
     M("optimizer options: without effect", "train/_named.py", "options = dict(self.options)", "options = dict[str, float]()", f"{OPTIONS}::test_options_are_those_of_optax"),
     M("optimizer options: a default written out is another arm", "train/_options.py", "if number != full.get(name)", "if True", f"{OPTIONS}::test_bad_options_are_refused"),
     M("optimizer options: shares above 1", "train/_options.py", "high = max(0.9999999, known[name]) if _SHARE.fullmatch(name) else 3e38", "high = 3e38", f"{OPTIONS}::test_bad_options_are_refused"),
+    M("trackers: MLflow gets names that it refuses", "sweep/_trackers.py", 'named = {_NOT_IN_MLFLOW.sub("_", name)', 'named = {name + "()"', "tests/sweep/test_trackers.py::test_a_sweep_is_one_run_of_a_tracker"),
     M("first loss: one bad run is enough", "sweep/_first_loss.py", "                if np.isfinite(value):", "                if np.isfinite(value) and False:", f"{OBJECTIVES}::test_a_loss_that_is_finite_for_no_run_is_refused_before_training"),
     M("own metric: a vector passes", "sweep/_objectives.py", "if len(found) != 1 or found[0].shape != ():", "if len(found) != 1:", OBJECTIVES),
     M("validation: best on the test set", "train/_fit.py", 'losses = curves["curve_validation_loss"]', 'losses = curves["curve_test_loss"]', f"{SCHEDULES}::test_the_best_step_is_chosen_by_the_validation_set"),

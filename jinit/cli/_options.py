@@ -71,7 +71,7 @@ class RunOptions:
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
     tracker: Annotated[
         str | None,
-        arg(help="FILE.jsonl, tensorboard:FOLDER, wandb:PROJECT or mlflow:EXPERIMENT: one run"),
+        arg(help="FILE.jsonl, tensorboard:FOLDER, wandb:, mlflow: or trackio:NAME: one run"),
     ] = None
     executor: Annotated[
         str | None, arg(help="ray: run on the Ray cluster of this machine, or on one of its own")

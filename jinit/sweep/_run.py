@@ -153,9 +153,10 @@ def run(
         ``"ray:host:port"``, or any :class:`concurrent.futures.Executor`; see
         :func:`jinit.engine.run`. ``workers`` is then the number of tiles on their way.
       tracker: gets a record of every finished tile and program: ``"runs.jsonl"``, a line of JSON
-        each; ``"tensorboard:FOLDER"``, ``"wandb:PROJECT"`` or ``"mlflow:EXPERIMENT"``, one run for
-        the whole sweep; or a function of the record, a dict. A tracker has a thread of its own: if
-        it fails or hangs, a warning at the end says so, and no run is delayed or lost.
+        each; ``"tensorboard:FOLDER"``, ``"wandb:PROJECT"``, ``"mlflow:EXPERIMENT"`` or
+        ``"trackio:PROJECT"``, one run for the whole sweep; or a function of the record, a dict. A
+        tracker has a thread of its own: if it fails or hangs, a warning at the end says so, and no
+        run is delayed or lost.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 
 Record: TypeAlias = Mapping[str, Any]
 Tracker: TypeAlias = "str | Path | Callable[[Record], None]"
-"""A file ``.jsonl``, ``"tensorboard:FOLDER"``, ``"wandb:PROJECT"``, ``"mlflow:EXPERIMENT"``, or a
-function that is called with each record."""
+"""A file ``.jsonl``, ``"tensorboard:FOLDER"``, ``"wandb:PROJECT"``, ``"mlflow:EXPERIMENT"``,
+``"trackio:PROJECT"``, or a function that is called with each record."""
 
 # Records that may wait for a slow tracker; further ones are dropped and counted.
 WAITING = 1000
 # Seconds that the end of a sweep waits for the last records.
 PATIENCE = 10.0
-KINDS = ("tensorboard", "wandb", "mlflow")
+KINDS = ("tensorboard", "wandb", "mlflow", "trackio")
+# MLflow refuses names with other characters, such as those of "normal(stddev=0.1)".
+_NOT_IN_MLFLOW = re.compile(r"[^\w\-. :/]")
 
 
 def check_tracker(tracker: Tracker | None) -> None:
@@ -46,7 +49,10 @@ def check_tracker(tracker: Tracker | None) -> None:
     """
     if tracker is None or callable(tracker):
         return
-    allowed = "FILE.jsonl, 'tensorboard:FOLDER', 'wandb:PROJECT', 'mlflow:EXPERIMENT', a function"
+    allowed = (
+        "FILE.jsonl, 'tensorboard:FOLDER', 'wandb:PROJECT', 'mlflow:EXPERIMENT', "
+        "'trackio:PROJECT', a function"
+    )
     if not isinstance(tracker, str | os.PathLike):
         raise errors.wrong_type("tracker", tracker, allowed, "tracker='runs.jsonl'")
     kind, _, rest = str(tracker).partition(":")
@@ -203,8 +209,13 @@ def _opened(tracker: Tracker) -> Iterator[Callable[[Record], None]]:
 
             yield write
         return
-    opened = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}[kind]
-    with opened(rest) as send:
+    opened = {
+        "tensorboard": _tensorboard,
+        "wandb": _wandb,
+        "mlflow": _mlflow,
+        "trackio": _trackio,
+    }
+    with opened[kind](rest) as send:
         yield send
 
 
@@ -248,10 +259,33 @@ def _mlflow(experiment: str) -> Iterator[Callable[[Record], None]]:
     mlflow.set_experiment(experiment)
 
     def send(record: Record) -> None:
-        mlflow.log_metrics(_scalars(record), step=record["runs"])
+        if "settings" in record:
+            mlflow.log_dict(record["settings"], "settings.json")
+        numbers = _scalars(record).items()
+        named = {_NOT_IN_MLFLOW.sub("_", name): value for name, value in numbers}
+        mlflow.log_metrics(named, step=record["runs"])
 
     with mlflow.start_run():
         yield send
+
+
+@contextlib.contextmanager
+def _trackio(project: str) -> Iterator[Callable[[Record], None]]:
+    import trackio  # type: ignore[import-not-found,unused-ignore]
+
+    runs: list[Any] = []  # the settings come with the first record, and belong into the call
+
+    def send(record: Record) -> None:
+        if not runs:
+            settings = json.loads(json.dumps(record.get("settings", {}), default=str))
+            runs.append(trackio.init(project=project, config=settings))
+        runs[0].log(_scalars(record), step=record["runs"])
+
+    try:
+        yield send
+    finally:
+        for run in runs:
+            run.finish()
 
 
 def _scalars(record: Record) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Trackers get records of a sweep; whatever they do, the sweep is the same."""
 
 import json
+import re
 import sys
 import threading
 import time
@@ -102,7 +103,7 @@ def test_where_warnings_are_errors_the_table_comes_back(table, capsys):
     assert "tracker" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["wandb", "mlflow", "tensorboard"])
+@pytest.mark.parametrize("kind", ["wandb", "mlflow", "tensorboard", "trackio"])
 def test_a_sweep_is_one_run_of_a_tracker(kind, monkeypatch, table):
     calls, module = [], types.ModuleType("tensorboardX" if kind == "tensorboard" else kind)
 
@@ -127,11 +128,21 @@ def test_a_sweep_is_one_run_of_a_tracker(kind, monkeypatch, table):
         def add_scalar(self, name, value, step):
             calls.append((step, {name: value}))
 
-    module.init = lambda project: calls.append("start") or Run()
+    def init(project, config=None):
+        calls.extend(["start"] if config is None else ["start", "settings"])
+        return Run()
+
+    def log_metrics(numbers, step):
+        # MLflow's own rule for names.
+        assert all(re.fullmatch(r"[/\w.\- :]+", name) for name in numbers)
+        calls.append((step, numbers))
+
+    module.init = init
+    module.log_dict = lambda settings, file: calls.append("settings")
     module.SummaryWriter = lambda folder: calls.append("start") or Run()
     module.set_experiment = lambda name: None
     module.start_run = Run
-    module.log_metrics = lambda numbers, step: calls.append((step, numbers))
+    module.log_metrics = log_metrics
     module.__spec__ = types.SimpleNamespace(name=module.__name__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     same(jinit.run(GRID, tile=8, tracker=f"{kind}:mine"), table)
@@ -139,6 +150,12 @@ def test_a_sweep_is_one_run_of_a_tracker(kind, monkeypatch, table):
     numbers = {k: v for call in calls if isinstance(call, tuple) for k, v in call[1].items()}
     assert numbers["runs"] == 80
     assert "test_accuracy/he_normal" in numbers
+    assert calls.count("settings") == (kind != "tensorboard")
+
+
+def test_names_that_mlflow_refuses_are_changed():
+    changed = _trackers._NOT_IN_MLFLOW.sub("_", "test_loss/normal(stddev=0.1)/0.1")
+    assert changed == "test_loss/normal_stddev_0.1_/0.1"
 
 
 @pytest.mark.parametrize("tracker", ["runs.txt", "no/such/folder/runs.jsonl", "other:mine"])
