@@ -5,7 +5,9 @@ python -m pytest tests/faults.py
 
 import contextlib
 import errno
+import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -15,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +26,10 @@ import pytest
 
 import jinit
 from jinit import _database as database
+from jinit import errors
 
 sys.path.insert(0, str(Path(__file__).parent / "database"))
+import _faulted
 import test_store_files
 from test_store_files import losses
 
@@ -152,31 +157,41 @@ def test_an_experiment_that_is_killed_leaves_no_half_result(tmp_path):
             json.loads((tmp_path / "kotlindl.json").read_text())
 
 
-# Stores on disk. The children below load no JAX, so that hundreds of them take minutes.
-DATABASE = Path(__file__).parent / "database"
-FILL = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import test_store_files as files
-from jinit import _database as database
-first = int(sys.argv[3])
-try:
-    for seed in range(first, first + 400, 4):
-        files.fill(sys.argv[1], range(seed, seed + 4))
-        print(seed + 4, flush=True)
-except OSError as error:
-    print("error:", error, flush=True)
-"""
+# Stores on disk.
 
 
-def filling(path, first=0, **options):
-    """A process that writes four runs after the other and says how many are committed."""
-    command = [sys.executable, "-c", FILL, str(path), str(DATABASE), str(first)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """Makes processes out of functions of `tests/_faulted.py`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["_faulted", "jax", "optax", "flax.linen", "tyro"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")  # what is forked must have one thread
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}")
+        if shutil.which("cc"):
+            patch.setenv("LD_PRELOAD", str(shim(tmp_path_factory.mktemp("shim"))))
+        forkserver.ensure_running()
+
+    def start(name, *arguments):
+        process = context.Process(target=getattr(_faulted, name), args=arguments)
+        process.start()
+        return process
+
+    return start
 
 
 def check_store(path, least):
-    """The file is sound and holds the runs 0 to ``least`` at least, with their numbers."""
+    """The file is sound and holds the runs 0 to ``least`` at least, with their numbers.
+
+    Returns:
+      How many it holds; 0 also where the end came before the file was a store, which the next
+      writer must make one.
+    """
+    if not least:
+        try:
+            jinit.read(path)
+        except (errors.Refusal, OSError):
+            return 0
     assert database.verify(path) == []
     found = losses(jinit.read(path))
     assert set(range(least)) <= set(found)
@@ -184,16 +199,23 @@ def check_store(path, least):
     return len(found)
 
 
-def test_200_kills_lose_nothing_that_was_committed(tmp_path):
-    path, committed, rng = tmp_path / "runs.db", 0, random.Random(0)
-    for _ in range(200):
-        with filling(path, committed) as process:
-            if not committed:
-                committed = int(process.stdout.readline())
-            time.sleep(rng.uniform(0.3, 1.0))
+@pytest.mark.timeout(1200)
+def test_200_kills_lose_nothing_that_was_committed(forks, tmp_path):
+    rng, said, written = random.Random(0), tmp_path / "said", 0
+    for store in range(10):
+        path, committed = tmp_path / f"{store}.db", 0
+        for _ in range(20):
+            said.unlink(missing_ok=True)
+            process = forks("fill", path, committed, said)
+            while not said.exists():
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.2))
             process.kill()
-            said = [int(line) for line in process.stdout.read().split()]
-        committed = check_store(path, max([committed, *said]))
+            process.join()
+            committed = max([committed, *map(int, said.read_text().split())])
+            committed = check_store(path, committed)
+        written += committed
+    assert written > 400
 
 
 SHIM = r"""
@@ -207,6 +229,7 @@ SHIM = r"""
 static int fails(int fd) {  /* the n-th call on a file of the store fails, and all later ones */
   static int calls = 0;
   char link[64], name[4096];
+  if (!getenv("FAIL_AT") || !atoi(getenv("FAIL_AT"))) return 0;
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t size = readlink(link, name, sizeof name - 1);
   if (size <= 0) return 0;
@@ -230,33 +253,41 @@ int ftruncate(int fd, off_t o) { REAL("ftruncate"); return fails(fd) ? -1 : (int
 """
 
 
+def shim(folder):
+    """A library below Python that makes calls of the operating system fail."""
+    (folder / "shim.c").write_text(SHIM)
+    library = folder / "shim.so"
+    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", library, folder / "shim.c", "-ldl"],
+                   check=True)  # fmt: skip
+    return library
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_an_error_at_any_call_of_the_operating_system_is_clean(tmp_path, code):
-    (tmp_path / "shim.c").write_text(SHIM)
-    shim = tmp_path / "shim.so"
-    subprocess.run(["cc", "-w", "-shared", "-fPIC", "-o", shim, tmp_path / "shim.c", "-ldl"],
-                   check=True)  # fmt: skip
-    hit = 0
-    for number in range(1, 90):
+@pytest.mark.parametrize("runs", [0, 4])
+def test_an_error_at_any_call_of_the_operating_system_is_clean(forks, tmp_path, code, runs):
+    said = tmp_path / "said"
+    for number in itertools.count(1):
         path = tmp_path / f"{number}" / "runs.db"
         path.parent.mkdir()
-        with filling(path) as process:  # a sound store to begin with
-            committed = int(process.stdout.readline())
-            process.kill()
-        committed = check_store(path, committed)
-        shimmed = os.environ | {"LD_PRELOAD": str(shim), "FAIL_AT": str(number),
-                                "FAIL_WITH": str(code)}  # fmt: skip
-        with filling(path, committed, env=shimmed) as process:
-            said = process.stdout.read().splitlines()
-        numbers = [int(line) for line in said if line.isdigit()]
-        errors_said = [line for line in said if line.startswith("error: store")]
-        assert process.returncode == 0
+        if runs:
+            test_store_files.fill(path, range(runs))
+        process = forks("fill", path, runs, said, 2, number, code)
+        process.join()
+        assert process.exitcode == 0
+        lines = said.read_text().splitlines()
+        numbers = [int(line) for line in lines if line.isdigit()]
+        errors_said = [line for line in lines if line.startswith("error: store")]
+        assert len(numbers) + len(errors_said) == len(lines)
+        if not errors_said:
+            break
         assert len(errors_said) == 1
-        hit += 1
-        check_store(path, max([committed, *numbers]))
-    assert hit == 89
+        kept = check_store(path, max([runs, *numbers]))
+        test_store_files.fill(path, range(kept, kept + 4))  # what is left can be gone on with
+        assert check_store(path, kept + 4) == kept + 4
+    assert numbers == [runs + 4, runs + 8]
+    assert number > 50
 
 
 @pytest.mark.timeout(1200)
@@ -268,11 +299,23 @@ def test_2000_damaged_files_are_found_or_harmless(tmp_path):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("processes", [2, 4, 8])
-def test_50_races_have_one_winner_each(tmp_path, processes):
+def test_50_races_have_one_winner_each(forks, tmp_path, processes):
     for number in range(17):
-        test_store_files.test_of_several_writers_one_wins_and_the_others_are_told_who(
-            tmp_path / f"{number}.db", processes
-        )
+        path, begin = tmp_path / f"{number}.db", time.time() + 0.1
+        files = [tmp_path / f"{number}-{place}" for place in range(processes)]
+        racing = [forks("hold", path, file, begin) for file in files]
+        while not all(file.exists() and file.read_text() for file in files):
+            time.sleep(0.01)
+        said = [file.read_text() for file in files]
+        winners = [race for race, line in zip(racing, said, strict=True) if line == "mine\n"]
+        assert len(winners) == 1
+        for line in said:
+            assert line == "mine\n" or f"process {winners[0].pid} on" in line
+        winners[0].kill()
+        for race in racing:
+            race.join()
+        test_store_files.fill(path)  # a writer that was killed owns nothing
+        assert test_store_files.runs(path) == 4
 
 
 def stored(path, *more):
@@ -280,17 +323,16 @@ def stored(path, *more):
 
 
 @pytest.mark.timeout(1200)
-def test_a_sweep_that_is_killed_again_and_again_ends_with_the_table_of_one(tmp_path):
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_table_of_one(forks, tmp_path):
     path, whole, rng = tmp_path / "runs.db", tmp_path / "whole.csv", random.Random(0)
     subprocess.run([*SWEEP, "--seeds", "64", "--out", str(whole)], check=True, timeout=300,
                    capture_output=True)  # fmt: skip
     kept = 0
-    for _ in range(10):
-        process = subprocess.Popen(stored(path), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
-        time.sleep(rng.uniform(4, 12))
+    for _ in range(20):
+        process = forks("command", *stored(path)[len(JINIT) :])
+        time.sleep(rng.uniform(0.2, 4))
         process.kill()
-        process.wait()
+        process.join()
         if path.exists() and path.stat().st_size:
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 tables = connection.execute("select count(*) from sqlite_master where name='runs'")

@@ -6,6 +6,7 @@ the process, however that ends. A row names the owner for the error of a second 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from jinit._database._open import reading
 
 _TRIES = 6
 _PAUSE = 0.03
+_WAITS = 40
 
 
 def acquire(connection: sqlite3.Connection, path: Path) -> None:
@@ -83,10 +85,13 @@ def writer_of(path: Path) -> str:
 
 
 def _taken(path: Path) -> errors.ValueRefusal:
-    try:
-        who = writer_of(path)
-    except (ValueError, OSError):
-        who = ""
+    who = ""
+    for _ in range(_WAITS):  # a writer that has just won has not written its name yet
+        with contextlib.suppress(ValueError, OSError):
+            who = writer_of(path)
+        if who:
+            break
+        time.sleep(_PAUSE)
     return errors.ValueRefusal(
         f"store {path}",
         f"a file that {who or 'another process'} is writing",
