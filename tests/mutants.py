@@ -460,7 +460,7 @@ MUTANTS = [
     M("linen: evaluated in training mode", "frameworks/_linen_functions.py", "module.use_running_average is False", "False", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("nnx: evaluated in training mode", "frameworks/_nnx_functions.py", "    evaluated.eval()\n", "    evaluated.train()\n", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("data: float labels are targets", "data/_labels.py", "        _refuse_labels_of_floats(name, array, dtype)\n", "", f"{DATA}::test_floats_that_may_be_labels_need_a_task"),
-    M("data: a column of labels is one-hot", "data/_labels.py", "array.ndim != 2 or array.shape[1] < 2", "array.ndim != 2", f"{DATA}::test_the_same_classes_however_they_are_written"),
+    M("data: a column of labels is one-hot", "data/_labels.py", "array.ndim != 2 or array.shape[1] < 2", "array.ndim != 2", f"{DATA}::test_floats_that_may_be_labels_need_a_task"),
     M("data: labels in another order", "data/_labels.py", "np.where(out, -1, np.searchsorted(known, each))", "np.where(out, -1, len(known) - 1 - np.searchsorted(known, each))", f"{AS_IT_COMES}::test_labels_of_any_kind_are_numbered_in_ascending_order"),
     M("data: classes of the training side only", "data/_labels.py", "np.unique(np.concatenate([y, y_test]))", "np.unique(y)", f"{AS_IT_COMES}::test_labels_of_any_kind_are_numbered_in_ascending_order"),
     M("data: numbers with gaps are labels", "data/_labels.py", "if task is None and not few:", "if False:", f"{AS_IT_COMES}::test_labels_that_may_be_targets_need_a_task"),

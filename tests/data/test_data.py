@@ -203,7 +203,8 @@ def test_floats_that_may_be_labels_need_a_task():
     as_targets = data.from_arrays(X90, THREE, task="regression")
     assert (as_targets.task, as_targets.y_train.dtype) == ("regression", np.float32)
     # Measurements in whole numbers that hardly repeat are no labels, nor are all others.
-    for targets in (np.arange(90.0) - 45, THREE * 0.5, np.eye(3)[THREE] * 2, np.full(90, 2.0)):
+    for targets in (np.arange(90.0) - 45, THREE * 0.5, np.eye(3)[THREE] * 2, np.full(90, 2.0),
+                    np.ones((90, 1))):  # fmt: skip
         assert data.from_arrays(X90, targets).task == "regression"
     with pytest.raises(ValueError, match=r"y: got 0\.5; allowed: whole class numbers"):
         data.from_arrays(X90, THREE * 0.5, task="multiclass")
