@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import hashlib
+import importlib.metadata
 import os
+import platform
+import time
 from pathlib import Path
 
 # Before JAX starts. Two host devices: a result that leaks to the wrong device shows. LLVM level 1,
@@ -9,6 +13,28 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=1",
 )
+
+
+def _compiled():
+    """The folder of compiled programs for this JAX on this processor.
+
+    The processes of a run share the folder with each other and with the next run: most of the
+    time of the tests goes to XLA's compiler. JAX finds a program by its code and its options, so
+    that a changed jinit compiles anew.
+    """
+    processor = Path("/proc/cpuinfo")
+    lines = processor.read_text().splitlines() if processor.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    parts = (importlib.metadata.version("jaxlib"), platform.machine(), features)
+    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return Path(__file__).parent.parent / ".pytest_cache" / "compiled" / name
+
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_compiled()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# XLA reports every program that it loads from the folder as an error.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
 import pytest
@@ -51,16 +77,24 @@ def assert_same_bits():
     return lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+_COUNTED = 0.0  # the processor time of this process when its memory maps were last counted
+
+
 @pytest.fixture(autouse=True)
 def few_memory_maps():
     """Forgets compiled programs before a long session runs into the kernel's limit.
 
     Linux allows a process 65,530 memory maps; every compiled program takes several, and past the
-    limit LLVM ends the process with a segmentation fault.
+    limit LLVM ends the process with a segmentation fault. Counting takes longer than many a test, so
+    the maps are counted every two seconds.
     """
+    global _COUNTED
     yield
     maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+    if time.process_time() - _COUNTED < 2.0 or not maps.exists():
+        return
+    _COUNTED = time.process_time()
+    if maps.read_bytes().count(b"\n") > 30_000:
         import jax
 
         from jinit.engine import _program

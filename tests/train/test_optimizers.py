@@ -35,15 +35,22 @@ def slope(params, step):
     return jax.tree.map(lambda w: w + 0.5 * jnp.cos(7.0 * w + step), params)
 
 
+def loops(update, *arguments):
+    """Whether an update contains a loop, as Muon's: every call of a bare loop compiles it anew."""
+    return any(one in str(jax.make_jaxpr(update)(*arguments)) for one in ("scan[", "while["))
+
+
 def trained(transform, steps=6, params=PARAMS):
     """The parameters after some steps along the slopes, and the optimizer's state.
 
-    Nothing is compiled as a whole: single operations are kept, and whole programs would not be.
+    Without a loop nothing is compiled as a whole: JAX keeps single operations for all the tests.
     """
     params = jax.tree.map(jnp.asarray, params)
-    state = transform.init(params)
+    state, update = transform.init(params), transform.update
+    if steps > 1 and loops(update, params, state, params):
+        update = jax.jit(update)
     for step in range(steps):
-        updates, state = transform.update(slope(params, float(step)), state, params)
+        updates, state = update(slope(params, float(step)), state, params)
         params = optax.apply_updates(params, updates)
     return params, state
 
@@ -177,9 +184,10 @@ class TestEveryOptimizer:
         transform = made(name, rate.get(name, 0.03), momentum=0.8, decay=0.0)
 
         state = TrainState.create(jax.tree.map(jnp.asarray, PARAMS), transform)
+        update = jax.jit(transform.update)
         for _ in range(60):
             gradient = jax.tree.map(lambda w: w - 0.3, state.params)
-            updates, after = transform.update(gradient, state.opt_state, state.params)
+            updates, after = update(gradient, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             state = dataclasses.replace(state, params=params, opt_state=after)
         end = state.evaluated
