@@ -1,11 +1,10 @@
 """What all tests share."""
 
-import hashlib
-import importlib.metadata
 import os
-import platform
 import time
 from pathlib import Path
+
+from tiers import compiled_programs
 
 # Before JAX starts. Two host devices: a result that leaks to the wrong device shows. LLVM level 1,
 # as the engine uses it: the same bits, and tests that mostly compile take a third of the time.
@@ -13,24 +12,7 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=1",
 )
-
-
-def _compiled():
-    """The folder of compiled programs for this JAX on this processor.
-
-    The processes of a run share the folder with each other and with the next run: most of the
-    time of the tests goes to XLA's compiler. JAX finds a program by its code and its options, so
-    that a changed jinit compiles anew.
-    """
-    processor = Path("/proc/cpuinfo")
-    lines = processor.read_text().splitlines() if processor.exists() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    parts = (importlib.metadata.version("jaxlib"), platform.machine(), features)
-    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return Path(__file__).parent.parent / ".pytest_cache" / "compiled" / name
-
-
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_compiled()))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_programs()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # XLA reports every program that it loads from the folder as an error.
@@ -85,8 +67,8 @@ def few_memory_maps():
     """Forgets compiled programs before a long session runs into the kernel's limit.
 
     Linux allows a process 65,530 memory maps; every compiled program takes several, and past the
-    limit LLVM ends the process with a segmentation fault. Counting takes longer than many a test, so
-    the maps are counted every two seconds.
+    limit LLVM ends the process with a segmentation fault. Counting takes longer than many a test,
+    so the maps are counted every two seconds.
     """
     global _COUNTED
     yield

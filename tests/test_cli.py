@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas
 import pytest
+from tiers import sample
 
 import jinit
 from jinit.auditing import read_checkpoint
@@ -598,7 +599,7 @@ def test_a_missing_package_is_one_line_and_exit_code_2(package):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", sample(["ascii", "cp1252"]))
 def test_streams_without_the_characters_of_maths(encoding, tmp_path):
     path = tmp_path / "runs.csv"
     environment = os.environ | {"PYTHONIOENCODING": encoding}
@@ -617,7 +618,7 @@ def test_streams_without_the_characters_of_maths(encoding, tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 @pytest.mark.parametrize(
     ("redirection", "said"),
-    [("> /dev/full", "No space left"), (">&-", "stdout is closed"), (">&- 2>&-", "")],
+    sample([("> /dev/full", "No space left"), (">&-", "stdout is closed"), (">&- 2>&-", "")]),
 )
 def test_output_that_is_lost_costs_no_file_and_is_told(redirection, said, tmp_path):
     path = tmp_path / "runs.csv"

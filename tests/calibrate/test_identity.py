@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import sample
 
 import jinit
 from jinit import calibrate, frameworks
@@ -33,7 +34,7 @@ def stream(model, params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("layers", sample([2, 3]))
 def test_fixup_scales_inner_kernels_and_adds_nothing(layers):
     model = ResidualMLP(width=24, blocks=16, outputs=24, branch_layers=layers)
     params = drawn(model)
@@ -117,7 +118,7 @@ def test_skipinit_leaves_vectors_alone_and_says_when_nothing_matches():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "inner", [MLP(features=(16, 16, 3), activation="tanh"), ResidualMLP(8, 2, 3)]
+    "inner", sample([MLP(features=(16, 16, 3), activation="tanh"), ResidualMLP(8, 2, 3)])
 )
 def test_an_antisymmetric_network_starts_at_zero_with_the_same_tangent_kernel(inner):
     model = Antisymmetric(inner)

@@ -16,6 +16,7 @@ from draws import (
     packed,
     with_unit_variance,
 )  # fmt: skip
+from tiers import sample
 
 import jinit
 from jinit import frameworks, parameters
@@ -37,7 +38,7 @@ EQUINOX = {
 }
 
 
-@pytest.mark.parametrize("name", EQUINOX)
+@pytest.mark.parametrize("name", sample(EQUINOX, 2))
 def test_equinox(name):
     make, kind = EQUINOX[name]
     module, x = make(), example(kind)

@@ -16,6 +16,7 @@ from draws import (
     packed,
     with_unit_variance,
 )  # fmt: skip
+from tiers import sample
 
 from jinit import frameworks
 
@@ -36,7 +37,7 @@ HAIKU = {
 }
 
 
-@pytest.mark.parametrize("name", HAIKU)
+@pytest.mark.parametrize("name", sample(HAIKU, 2))
 def test_haiku(name):
     function, kind = HAIKU[name]
     model, x = hk.without_apply_rng(hk.transform(function)), example(kind)
@@ -83,6 +84,7 @@ def test_attention_of_haiku():
     with_unit_variance(jax.vmap(lambda params: model.apply(params, TOKEN))(trees))
 
 
+@pytest.mark.full
 def test_a_layer_stack_of_haiku():
     stack = hk.transform(lambda x: hk.experimental.layer_stack(6)(lambda x: hk.Linear(32)(x))(x))
     layers = frameworks.layers(stack, jnp.zeros((2, 32)))

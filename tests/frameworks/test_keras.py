@@ -15,6 +15,7 @@ from draws import (
     packed,
     with_unit_variance,
 )  # fmt: skip
+from tiers import sample
 
 from jinit import frameworks
 
@@ -35,7 +36,7 @@ KERAS = {
 }
 
 
-@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize("name", sample(KERAS, 2))
 def test_keras(name):
     make, kind = KERAS[name]
     layer, x = make(), example(kind)

@@ -18,6 +18,7 @@ from draws import (
     with_unit_variance,
 )  # fmt: skip
 from flax import nnx
+from tiers import sample
 
 from jinit import frameworks, parameters
 
@@ -51,7 +52,24 @@ def nnx_layers():
     }
 
 
-@pytest.mark.parametrize("name", nnx_layers())
+NNX = (
+    "dense",
+    "general",
+    "batched",
+    "conv1",
+    "conv2",
+    "conv3",
+    "grouped",
+    "depthwise",
+    "transposed",
+)
+
+
+def test_every_layer_of_nnx_has_a_name():
+    assert tuple(nnx_layers()) == NNX
+
+
+@pytest.mark.parametrize("name", sample(NNX, 2))
 def test_nnx(name):
     module, kind = nnx_layers()[name]
     x = example(kind)

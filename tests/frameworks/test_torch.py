@@ -15,6 +15,7 @@ from draws import (
     packed,
     with_unit_variance,
 )  # fmt: skip
+from tiers import sample
 
 from jinit import frameworks, parameters
 
@@ -35,7 +36,7 @@ TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("name", sample(TORCH, 2))
 def test_torch(name):
     make, kind = TORCH[name]
     module = make()
@@ -117,6 +118,7 @@ def test_torch_attention_and_gates():
     assert lstm["bias_hh_l0"].fan_in == 5
 
 
+@pytest.mark.full
 def test_torch_layers_with_projections_and_reparametrizations():
     lstm = torch.nn.LSTM(30, 24, proj_size=8)
     found = parameters.assign(

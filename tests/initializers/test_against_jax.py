@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import keep
 
 from jinit import initializers
 
@@ -35,7 +36,10 @@ def same(ours, theirs, shape, dtype):
     assert (a == b).all()
 
 
-@pytest.mark.parametrize("name", FANNED)
+# Two of the five have a second name.
+@pytest.mark.parametrize(
+    "name", keep(FANNED, lambda name, _: not name.startswith(("xavier", "kaiming")))
+)
 @pytest.mark.parametrize("dtype", WITH_COMPLEX)
 def test_scaled_by_fans(name, dtype):
     for shape, axes in itertools.product(SHAPES, AXES):

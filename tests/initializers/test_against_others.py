@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import sample
 
 from jinit import frameworks, initializers, typing
 
@@ -72,7 +73,7 @@ KERAS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize("name", sample(KERAS, 2))
 @pytest.mark.parametrize("shape", CONVOLUTIONS)
 def test_variances_are_keras(name, shape):
     keras = pytest.importorskip("keras")

@@ -102,7 +102,7 @@ def test_inputs_whose_squares_leave_float32_are_named():
     assert finding.kind == "vanishing forward"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_coordinate_check_of_a_zero_output_layer_asks_for_more_steps():
     def check(steps):
         return probes.coordinate_check(

@@ -151,7 +151,7 @@ def test_a_model_that_cannot_be_opened_is_refused():
         jinit.run(grid, model=model, rules=rules, layers={"w": "dense"})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_takes_it(capsys):
     options = "--dataset xor --depth 2 --width 8 --steps 5 --seeds 2"
     arguments = ["sweep", *options.split(), "--initializer", "he_normal", "lsuv(orthogonal)"]

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import sample
 
 import jinit
 from jinit import data
@@ -80,7 +81,7 @@ def started(model, arm, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", sample(MODELS, 2))
 def test_calibrated_layers_have_variance_1_in_training(kind):
     """The first layer's outputs by hand, the last one's as the model's own training step."""
     model = MODELS[kind]()

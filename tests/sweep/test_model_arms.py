@@ -64,10 +64,7 @@ FACTORIES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.full if kind in ("haiku", "functions") else ())
-        for kind in FACTORIES
-    ],
+    [pytest.param(kind, marks=() if kind == "linen" else pytest.mark.full) for kind in FACTORIES],
 )
 def test_a_factorys_combination_is_the_sweep_of_that_model_alone(kind, assert_same_bits):
     make = FACTORIES[kind]

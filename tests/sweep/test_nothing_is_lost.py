@@ -182,8 +182,8 @@ PAIR = {"kernel": jax.ShapeDtypeStruct((3, 2), "float32")}
     "arguments",
     [
         {"model": Network()},
-        {"model": (PAIR, by_apply)},
-        {"activation": by_activation},
+        pytest.param({"model": (PAIR, by_apply)}, marks=pytest.mark.full),
+        pytest.param({"activation": by_activation}, marks=pytest.mark.full),
         {"activation": "registered"},
     ],
 )

@@ -10,6 +10,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import sample
 
 import jinit
 from jinit import engine
@@ -64,10 +65,10 @@ def test_the_same_sweep_again_computes_nothing_and_more_seeds_only_themselves(tm
 
 @pytest.mark.parametrize(
     "change",
-    [{"steps": 5}, {"learning_rate": 0.2}, {"width": 5}, {"target_accuracy": 0.8},
+    sample([{"steps": 5}, {"learning_rate": 0.2}, {"width": 5}, {"target_accuracy": 0.8},
      {"pairing": "independent"}, {"clip": "leaf_norm(0.1)"}, {"activation": "tanh"},
      {"initializer": ("normal(stddev=0.1)", "normal(stddev=0.2)")}, {"optimizer": "momentum"},
-     {"schedule": "cosine"}, {"label_noise": 0.1}, {"validation": 0.2}, {"dataset": "two_moons"}],
+     {"schedule": "cosine"}, {"label_noise": 0.1}, {"validation": 0.2}, {"dataset": "two_moons"}]),
 )  # fmt: skip
 @pytest.mark.slow
 def test_whatever_changes_the_numbers_makes_another_run(tmp_path, change):
@@ -153,7 +154,7 @@ jinit.run(grid, store=sys.argv[1], tile=4, progress=slowly)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0, 1, 4, 8])
+@pytest.mark.parametrize("after", sample([0, 1, 4, 8]))
 def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, after):
     path = tmp_path / "runs.db"
     with subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], stdout=subprocess.PIPE) as one:

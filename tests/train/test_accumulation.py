@@ -103,24 +103,32 @@ def test_a_part_that_is_not_finite_freezes_the_run():
     assert_close(state.params, before.params, rtol=0)
 
 
+GRID = {
+    "dataset": "iris", "depth": 1, "width": 4, "steps": 6, "evaluations": 3, "seeds": 2,
+    "optimizer": "adam", "learning_rate": 0.02, "schedule": "cosine",
+}  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_grid_accumulates_and_sees_the_examples_of_large_batches():
-    axes = {"dataset": "iris", "depth": 1, "width": 4, "steps": 6, "evaluations": 3, "seeds": 2}
-    axes |= {"optimizer": "adam", "learning_rate": 0.02, "schedule": "cosine"}
-    parts = jinit.run(jinit.Grid(**axes, batch_size=8, accumulate=4))
-    whole = jinit.run(jinit.Grid(**axes, batch_size=32))
+    parts = jinit.run(jinit.Grid(**GRID, batch_size=8, accumulate=4))
+    whole = jinit.run(jinit.Grid(**GRID, batch_size=32))
     np.testing.assert_allclose(parts["test_loss"], whole["test_loss"], rtol=1e-4)
     np.testing.assert_allclose(
         parts.curves["train_loss"], whole.curves["train_loss"], rtol=1e-4, atol=1e-6
     )
-    epochs = jinit.run(jinit.Grid(**axes, batch_size=5, accumulate=4, sampling="epochs"))
-    whole = jinit.run(jinit.Grid(**axes, batch_size=20, sampling="epochs"))
-    np.testing.assert_allclose(epochs["test_loss"], whole["test_loss"], rtol=1e-4)
     with pytest.raises(ValueError, match="a multiple of accumulate=7"):
-        jinit.plan(jinit.Grid(**axes, batch_size=5, accumulate=7, sampling="epochs"))
-    small = jinit.run(jinit.Grid(**axes, batch_size=8))
-    assert (small["test_loss"] != parts["test_loss"]).all()
+        jinit.plan(jinit.Grid(**GRID, batch_size=5, accumulate=7, sampling="epochs"))
     assert parts.settings["grid"]["accumulate"] == 4
+    small = jinit.run(jinit.Grid(**GRID, batch_size=8))
+    assert (small["test_loss"] != parts["test_loss"]).all()
+
+
+@pytest.mark.full
+def test_a_grid_accumulates_in_epochs():
+    epochs = jinit.run(jinit.Grid(**GRID, batch_size=5, accumulate=4, sampling="epochs"))
+    whole = jinit.run(jinit.Grid(**GRID, batch_size=20, sampling="epochs"))
+    np.testing.assert_allclose(epochs["test_loss"], whole["test_loss"], rtol=1e-4)
 
 
 def test_accumulation_that_cannot_be():
