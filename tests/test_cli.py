@@ -511,6 +511,7 @@ def test_safetensors_library_agrees(tmp_path):
     np.testing.assert_array_equal(read_checkpoint(tmp_path / "w.safetensors")["w"], arrays["w"])
 
 
+@pytest.mark.slow
 def test_the_file_is_written_before_anything_is_printed(monkeypatch, tmp_path, capsys):
     from jinit import report
 

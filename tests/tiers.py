@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 
-def sample(rows: Iterable, every: int = 3) -> list:
-    """Rows for ``parametrize``, all but each ``every``-th marked ``full``."""
-    return keep(rows, lambda row, place: place % every == 0)
+def sample(rows: Iterable, every: int = 3, mark=pytest.mark.full) -> list:
+    """Rows for ``parametrize``, all but each ``every``-th marked for a later tier."""
+    return keep(rows, lambda row, place: place % every == 0, mark)
 
 
-def keep(rows: Iterable, kept) -> list:
-    """Rows for ``parametrize``, marked ``full`` unless ``kept(row, place)``."""
+def keep(rows: Iterable, kept, mark=pytest.mark.full) -> list:
+    """Rows for ``parametrize``, marked for a later tier unless ``kept(row, place)``."""
     marked = []
     for place, row in enumerate(rows):
         values = row if isinstance(row, tuple) else (row,)
-        marks = () if kept(row, place) else pytest.mark.full
+        marks = () if kept(row, place) else mark
         marked.append(pytest.param(*values, marks=marks))
     return marked
 

@@ -38,6 +38,7 @@ def together(model, params):
     return np.concatenate([z for name, z in values.items() if name.startswith("same")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 @pytest.mark.parametrize("calls", [2, 8])
 def test_lsuv_sets_the_variance_over_all_calls(calls, scale):

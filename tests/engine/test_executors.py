@@ -73,6 +73,7 @@ def test_a_process_pool_gives_the_bits_of_this_process(pool):
     np.testing.assert_array_equal(engine.run(draw, keys, executor=pool), engine.run(draw, keys))
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_process_pool_is_the_same_table(pool):
     grid = jinit.Grid(**SMALL, seeds=9, initializer=("he_normal", "orthogonal"))
     kinds = []
@@ -116,6 +117,7 @@ def test_what_a_tile_raises_comes_back_with_its_type_and_place(pool):
     assert "'broken', in a worker" in caught.value.__notes__[-1]
 
 
+@pytest.mark.slow
 def test_what_the_user_registered_is_known_to_the_workers(pool):
     schedules.register("thirds", lambda steps: lambda step: 1 / 3)
     try:

@@ -48,6 +48,7 @@ def test_bitwise_duplicates_in_half_precision(dtype):
     assert duplicate_units(jnp.concatenate([kernel, kernel], 1)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
 def test_near_duplicates_at_any_scale(scale):
     kernel = scale * jax.random.normal(jax.random.key(0), (16, 24))

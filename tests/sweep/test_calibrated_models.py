@@ -122,6 +122,7 @@ def test_the_table_says_that_models_with_state_were_calibrated():
     np.testing.assert_allclose(start, -(shares * np.log(smooth)).sum(), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ["between_layers", "within_layer", "analytic", "gradinit"])
 def test_every_calibration_of_layers_takes_every_stateful_model(kind, name):

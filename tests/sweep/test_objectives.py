@@ -46,6 +46,7 @@ def table():
     return jinit.run(jinit.Grid(**TINY, loss=named, metrics={"f1": macro_f1}, validation=0.2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["mean", "single"])
 def test_an_own_loss_trains_as_the_same_loss_by_name(table, arm):
     own, usual = table.select(loss=arm), table.select(loss="usual")
@@ -90,6 +91,7 @@ def test_an_own_metric_is_that_of_scikit_learn():
     assert float(found["curve_test_f1"][-1]) == float(found["test_f1"])
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats():
     loss = losses.get(noisy, "multiclass", 3)
     _, _, _, first = trained(loss)
@@ -122,6 +124,7 @@ def test_metrics_are_columns_curves_and_compared(table):
     assert table.settings["grid"]["loss"] == ["mean", "single", "decayed", "noisy", "usual"]
 
 
+@pytest.mark.slow
 def test_run_and_grid_take_the_same_loss_and_metrics(table):
     grid = jinit.Grid(**TINY, validation=0.2)
     found = jinit.run(grid, loss={"mean": mean}, metrics={"f1": macro_f1})
@@ -266,6 +269,7 @@ def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target)
     assert 0 < reached.any(1).mean() < 1
 
 
+@pytest.mark.slow
 def test_stopping_at_the_target_leaves_the_bits_of_what_came_before():
     grid = jinit.Grid(**LONG, target="test_accuracy>=0.8", validation=0.3)
     whole = jinit.run(grid)

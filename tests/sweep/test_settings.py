@@ -25,6 +25,7 @@ def settings(**how):
     return found
 
 
+@pytest.mark.slow
 def test_the_width_of_a_tile_and_switches_of_jax_are_settings(monkeypatch):
     plain = settings()
     assert settings(tile=2) != plain
@@ -50,6 +51,7 @@ class Network(nn.Module):
         return nn.Dense(2)(nn.tanh(nn.Dense(self.units)(x)))
 
 
+@pytest.mark.slow
 def test_own_models_and_arrays_are_named_and_the_defaults_of_the_grid_are_not():
     grid = jinit.Grid(steps=4, evaluations=2, seeds=2, loss="softmax_cross_entropy")
     found = jinit.run(grid, model=Network(), data=(X, Y)).settings

@@ -78,6 +78,7 @@ def test_whatever_changes_the_numbers_makes_another_run(tmp_path, change):
     assert [computed for computed, _, _ in seen] == [4, 4]
 
 
+@pytest.mark.slow
 def test_a_user_model_is_known_by_its_code_and_its_data(tmp_path):
     shapes = {"kernel": np.zeros((3, 1), np.float32)}
     rng = np.random.default_rng(0)

@@ -179,6 +179,7 @@ def test_kernels_closed_forms():
     np.testing.assert_allclose(np.diag(found.ntk), 2 * 3, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "leaky_relu(0.3)", "erf", "identity"])
 def test_kernels_by_quadrature_are_the_closed_forms(name):
     """The same function under another name has no closed form."""

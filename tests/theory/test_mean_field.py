@@ -222,6 +222,7 @@ def test_small_fixed_points_are_found(name, sigma_w, sigma_b, q):
     assert found.kind == "stable"
 
 
+@pytest.mark.slow
 def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
     """cos: σ_w² E sin² = 1 and q = σ_w² E cos² + σ_b², by scipy's root finder."""
     sigma_b = 0.3

@@ -215,6 +215,7 @@ def test_a_users_callable_with_kinks_nobody_named():
     assert at.slope_second == pytest.approx(1 + 3 * tail, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steepness", [5.0, 300.0])
 def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
     def steep(x):
@@ -294,6 +295,7 @@ def test_exponentials(steepness, largest):
     np.testing.assert_allclose(found.growth, 2 * steepness**2 * square, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_float32_loses_few_digits():
     q = np.geomspace(1e-6, 1e5, 500, dtype=np.float32)
     for name in ("tanh", "relu", "gelu", "softplus"):

@@ -46,6 +46,7 @@ def test_parts_give_the_steps_of_the_whole_batch():
         assert int(parts.step) == 3
 
 
+@pytest.mark.slow
 def test_parts_are_the_small_steps_of_multi_steps():
     adam = optax.adam(0.1)
     several = optax.MultiSteps(adam, 4)

@@ -169,6 +169,7 @@ def test_a_registered_loss_works_wherever_its_name_may_stand(registered, capsys)
     assert '"absolute"' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_changed_loss_of_one_name_is_another_program():
     axes = {"dataset": "linear_teacher", "depth": 0, "steps": 5, "seeds": 2, "loss": "absolute"}
     found = []

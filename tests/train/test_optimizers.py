@@ -30,6 +30,10 @@ PARAMS = {
 MATRICES = (None, Matrix((0,), (1, 2)), None, Matrix((0,), (1,)))
 BIASES = (False, True, False, True)
 
+# One of each family stands for the others in quick tests and in sweeps.
+FAMILIES = ("sgd", "adam", "lars", "adafactor", "muon", "schedule_free_adamw")
+QUICK = keep(optimizers.names(), lambda name, _: name in FAMILIES, pytest.mark.slow)
+
 
 def slope(params, step):
     """A gradient that depends on the parameters and, as of a minibatch, on the step."""
@@ -115,7 +119,7 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize("name", QUICK)
 def test_optimizers_are_optax_by_name(name):
     theirs = THEIRS[name]
     # Some of optax have no weight decay.
@@ -163,7 +167,7 @@ def differs(one, other):
     )
 
 
-@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize("name", QUICK)
 def test_the_flags_say_which_leaves_decay(name):
     none, flagged, every = (
         trained(made(name, decay=decay, decayed=flags), steps=2)[0]
@@ -177,7 +181,7 @@ def test_the_flags_say_which_leaves_decay(name):
         assert differs(every[layer]["bias"], none[layer]["bias"]) is decays
 
 
-@pytest.mark.parametrize("name", optimizers.names())
+@pytest.mark.parametrize("name", QUICK)
 class TestEveryOptimizer:
     def test_approaches_the_minimum(self, name):
         rate = {"sgd": 0.1, "adadelta": 100.0, "lars": 20.0, "sm3": 0.5, "radam": 0.3}
@@ -254,12 +258,8 @@ class TestEveryOptimizer:
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(getattr(after, field)))
 
 
-# One of each family; the full tier takes all of them.
-SWEPT = ("sgd", "adam", "lars", "adafactor", "muon", "schedule_free_adamw")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", keep(optimizers.names(), lambda name, _: name in SWEPT))
+@pytest.mark.parametrize("name", keep(optimizers.names(), lambda name, _: name in FAMILIES))
 def test_every_optimizer_trains_in_a_sweep(name):
     axes = {"depth": 2, "width": 8, "steps": 20, "evaluations": 3, "seeds": 2}
     rates = {"adadelta": 3.0, "lars": 3.0, "adafactor": 0.1, "adagrad": 0.1, "sm3": 0.1}
@@ -370,6 +370,7 @@ def test_muon_orthogonalizes_each_block_and_each_batch_entry():
             assert cosine > 0.6
 
 
+@pytest.mark.slow
 def test_a_schedule_free_run_is_evaluated_and_watched_at_its_average():
     xor, model = jinit.data.get("xor"), jinit.models.as_model(jinit.models.MLP((4, 1), "tanh"))
     rules = {"*kernel": "he_normal", "*": "zeros"}
