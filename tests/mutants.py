@@ -56,6 +56,7 @@ GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
+DEVICES, PROCESSES = "tests/engine/test_devices.py", "tests/engine/test_processes.py"
 MACHINE, UNTIL = "tests/engine/test_machine.py", "tests/sweep/test_until_settled.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
@@ -345,6 +346,14 @@ MUTANTS = [
     M("store: the code is no part of a run", "sweep/_stored.py", "task.programs[0].fingerprint(),", "'',", f"{STORED}::test_a_user_model_is_known_by_its_code_and_its_data"),
     M("store: the data are no part of a run", "sweep/_stored.py", 'data = self._settings["data"][program.dataset.name]["fingerprint"]', 'data = ""', f"{STORED}::test_a_user_model_is_known_by_its_code_and_its_data"),
     M("store: the machine is no part of a run", "sweep/_stored.py", "            _identity.digest(self._environment).hex(),\n        ]", "        ]", f"{STORED}::test_runs_of_another_environment_are_named_and_taken_only_if_asked"),
+    M("devices: a tile on accelerators forgets the live arrays", "engine/_tiles.py", "(_ACCELERATOR_PEAK_BYTES, lane.peak)", "(_ACCELERATOR_PEAK_BYTES, lane.carried)", f"{DEVICES}::test_the_width_of_a_tile_is_a_power_of_two_that_fits"),
+    M("devices: a tile forgets the windows of convolutions", "engine/_tiles.py", "(_CPU_WINDOWS_BYTES, lane.windows)", "(_CPU_WINDOWS_BYTES, lane.carried)", f"{DEVICES}::test_windows_of_convolutions_count_in_the_width_and_in_memory"),
+    M("devices: windows of any size are made", "engine/_convolutions.py", "if needed > MOST_BYTES:", "if needed < 0:", f"{DEVICES}::test_convolutions_of_large_images_stay_as_they_are"),
+    M("devices: one device twice", "engine/_devices.py", "len(set(mine)) != len(devices)", "len(mine) != len(devices)", f"{DEVICES}::test_what_is_no_device_is_refused"),
+    M("devices: the plan does not count padding", "sweep/_plan.py", "self.runs * self.tiles * self.tile", "self.runs * self.runs", f"{DEVICES}::test_devices_are_workers"),
+    M("processes: the tile of another device", "engine/_spread.py", "if one.device == device", "if one.device != device", f"{PROCESSES}::test_a_mesh_of_all_devices_gives_the_bits_of_threads"),
+    M("processes: other jobs are not noticed", "engine/_spread.py", "if mine != [(order.name, order.width) for order in orders]:", "if not mine:", f"{PROCESSES}::test_processes_with_other_jobs_are_refused"),
+    M("processes: silence is not noticed", "engine/_group.py", "elif last and now - since > LOST_AFTER:", "elif last and now - since > 1e9:", f"{PROCESSES}::test_errors_and_silence_of_another_process_end_a_wait"),
     M("store: lanes are known by their place", "engine/_stored_lanes.py", "one.update(np.ascontiguousarray(leaf[place]).tobytes())", "one.update(bytes([tile.start + place]))", f"{LANES_STORED}::test_only_missing_lanes_run_and_the_bits_are_those_of_one_run"),
     M("store: NumPy scalars are stored", "_database/_values.py", "return [int(value) for value in column.tolist()]", "return list(column)", f"{STORE_FILES}::test_numbers_are_those_of_sql"),
     M("store: checksums are not compared", "_database/_verify.py", "if kept != row_checksum(names, row, curves.get(number, {})):", "if False:", f"{STORE_FILES}::test_a_changed_value_is_found_by_its_checksum"),
