@@ -69,7 +69,9 @@ class Group:
         self._shared = itertools.count()
         self._seen = {other: (b"", time.monotonic()) for other in range(count) if other != index}
         self._ended = threading.Event()
-        threading.Thread(target=self._beat, daemon=True, name="jinit-beat").start()
+        # Not named like threads that compute: the command line does not wait for those, and this
+        # process must leave JAX's coordinator in order.
+        threading.Thread(target=self._beat, daemon=True, name="sign of life").start()
 
     @property
     def first(self) -> bool:

@@ -110,7 +110,7 @@ def run_spread(
     _check(works, orders, environment)
     works = [_ordered(work, order, only, group) for work, order in zip(works, orders, strict=True)]
     report = progress or (lambda event: None)
-    with own_switches(), ThreadPoolExecutor(1, "jinit-compiler") as compiler:
+    with own_switches(), ThreadPoolExecutor(1, "compiler") as compiler:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         mesh = Mesh(np.array(devices), (_AXIS,))
         programs = [
