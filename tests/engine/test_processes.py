@@ -90,6 +90,30 @@ def test_two_processes_of_four_devices_give_the_bits_of_one_process(tmp_path):
 
 
 @pytest.mark.full
+def test_two_commands_write_the_table_of_one(tmp_path):
+    """Both end with success, so each left JAX's coordinator in order."""
+    flags = ["--dataset", "xor", "--initializer", "he_normal", "zeros", "--depth", "1", "--width",
+             "4", "--steps", "4", "--evaluations", "2", "--seeds", "7", "--tile", "2"]  # fmt: skip
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def command(*words):
+        line = [sys.executable, "-m", "jinit", "sweep", *flags, "--devices", "2", *words]
+        return subprocess.Popen(line, cwd=tmp_path, env=environment, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{listener.getsockname()[1]}/2"
+    together = [command("--distributed", f"{where}/{n}", "--out", f"{n}.csv") for n in (0, 1)]
+    together.append(command("--out", "alone.csv"))
+    said = [process.communicate(timeout=280) for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], said
+    assert said[1][0] == ""
+    assert not (tmp_path / "1.csv").exists()
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
+
+
+@pytest.mark.full
 def test_a_process_that_stops_ends_the_others_with_its_error(tmp_path):
     said = [process.communicate(timeout=200)[1] for process in both(tmp_path, 2, "bad")]
     assert "process 1 of 2 stopped: ValueError: a fault of one process" in said[0]
