@@ -8,7 +8,8 @@ import pytest
 import jinit
 from jinit.cli import main
 from jinit.results import Table
-from jinit.results._looks import planned_looks
+from jinit.results._looks import Look, decisive, planned_looks
+from jinit.stats import paired
 from jinit.stats._signed_rank import signed_rank_tails
 from jinit.stats._tests import two_sided
 from jinit.sweep import Settle, SweepInterrupted, run_until_settled
@@ -96,6 +97,15 @@ def test_an_effect_that_looks_large_once_is_not_enough():
     table, verdicts = settled(np.vstack([base, base + gaps]))
     assert table.settings["looks"]["seeds"] == list(LOOKS)
     assert verdicts == ["not settled"]
+
+
+def test_each_p_value_of_a_look_is_divided_by_its_share():
+    values = np.random.default_rng(0).normal(size=(2, 12))
+    result = paired(values[0] + 1, values[1], margin=0.1)
+    found = decisive([result], [Look(12, 0.5)])
+    for name in ("p_value", "mean_p_value", "equivalence_p_value"):
+        assert getattr(found, name) == pytest.approx(min(1, getattr(result, name) / 0.5))
+    assert result.p_value < 0.5
 
 
 def test_what_is_settled_once_stays_settled():

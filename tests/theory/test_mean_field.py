@@ -64,6 +64,19 @@ def test_lengths_that_grow_for_ever_have_no_depth_scale(name, sigma_b):
     assert np.isfinite([below.q_star, below.trainable_depth]).all()
 
 
+@pytest.mark.parametrize("start", [0.6, 3.0, 50.0])
+def test_a_length_falls_and_rises_to_the_same_fixed_point(start):
+    def change(q):
+        def weighted(z):
+            return (1.5 * np.tanh(q**0.5 * z)) ** 2 * np.exp(-(z**2) / 2) / (2 * np.pi) ** 0.5
+
+        return integrate.quad(weighted, -12, 12)[0] + 0.3**2 - q
+
+    q = optimize.brentq(change, 0.1, 5)
+    found = theory.length_fixed_point("tanh", 1.5, 0.3, start=start)
+    assert float(found) == pytest.approx(q, rel=1e-5)
+
+
 def test_a_jump_has_no_chi_1():
     def step(x):
         return jnp.where(x > 0, 1.0, 0.0)
