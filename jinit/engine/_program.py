@@ -22,6 +22,7 @@ from jinit import errors
 from jinit._switches import own_switches
 from jinit.engine._environment import switches
 from jinit.engine._known import is_known
+from jinit.engine._traced import Recall, Traced, divided
 from jinit.typing import PyTree
 
 T = TypeVar("T")
@@ -91,9 +92,17 @@ class Program:
         with own_switches(), turn:
             if device in self._compiled:
                 return False
+            key, parts = self._divided(("executable", device))
+            found = _OF_TRACES.find(key, parts) if parts else None
+            if found is not None:
+                self._compiled[device] = found
+                return False
             with self._lock:
                 traced, lowered = self._lowered(device)
-            self._compiled[device], fresh = _executable(traced, lowered, device, shared=self.reads)
+            made, fresh = _executable(traced, lowered, device, shared=self.reads)
+            if parts:
+                _OF_TRACES.keep(key, parts, made)
+            self._compiled[device] = made
             self._traced = None
             return fresh
 
@@ -115,10 +124,26 @@ class Program:
         """
         with own_switches(), self._lock:
             if self._fingerprint is None:
-                self._traced = self._lowered(None)
-                self.results = self._traced[0].out_info
-                self._fingerprint = _fingerprint(self.name, *self._traced)
+                key, parts = self._divided("fingerprint")
+                found = _FINGERPRINTS.find(key, parts) if parts else None
+                if found is None:
+                    self._traced = self._lowered(None)
+                    code = _fingerprint(self.name, *self._traced)
+                    found = code, self._traced[0].out_info
+                    if parts:
+                        _FINGERPRINTS.keep(key, parts, found)
+                self._fingerprint, self.results = found
             return self._fingerprint
+
+    def _divided(self, what: Hashable) -> tuple[Hashable, tuple[Traced, ...]]:
+        """A key of what is known of the program, and the functions of the user that it calls.
+
+        There are none where the program cannot be found by their traces.
+        """
+        known = divided(self._fn) if self.reads else None
+        if known is None:
+            return None, ()
+        return (what, known[0], _shapes(self._lane, self._shared), self.width), known[1]
 
     def _lowered(self, device: jax.Device | None) -> tuple[jax.stages.Traced, jax.stages.Lowered]:
         if device is None and self._traced is not None:
@@ -172,6 +197,9 @@ Executable: TypeAlias = Callable[..., PyTree]
 
 _CACHE: OrderedDict[Hashable, Program] = OrderedDict()
 _EXECUTABLES: OrderedDict[Hashable, Executable] = OrderedDict()
+# Programs of functions that read more than their arguments, by what those functions trace as.
+_OF_TRACES: Recall[Executable] = Recall()
+_FINGERPRINTS: Recall[tuple[str, PyTree]] = Recall()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
 
@@ -192,14 +220,19 @@ def cached(
     program = Program(fn, lane, shared, width=width, name=name)
     if program.reads:
         return program
-    leaves, tree = jax.tree.flatten((lane, shared))
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    key = (fn, tree, shapes, width, tuple(switches().items()))
+    key = (fn, _shapes(lane, shared), width)
     try:
         hash(key)
     except TypeError:
         return program
     return _kept(_CACHE, key, program)
+
+
+def _shapes(lane: PyTree, shared: tuple[PyTree, ...]) -> Hashable:
+    """The shapes of all arguments, and the settings of JAX."""
+    leaves, tree = jax.tree.flatten((lane, shared))
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+    return tree, shapes, tuple(switches().items())
 
 
 def _fingerprint(name: str, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> str:

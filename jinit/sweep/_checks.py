@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
-
 from jinit import data as datasets
 from jinit import errors
 from jinit.calibrate._registry import split
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors
-from jinit.models import Model
 from jinit.sweep._arms import OWN, Whole, content
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
+from jinit.sweep._opened import OpenedModel
 from jinit.sweep._rules import BIAS, KERNEL, ModelLeaves
 from jinit.sweep._watch import check_watch
-from jinit.train import StatefulApply
 from jinit.train._batches import check_size
 from jinit.train._own import OptimizerFor, OwnOptimizer
 from jinit.train._own_loss import OwnFunction
@@ -109,19 +106,14 @@ def check_start(grid: Grid, *, ruled: bool) -> None:
             )
 
 
-def check_outputs(
-    model: Model, shapes: PyTree, state: PyTree, dataset: Dataset, loss: Loss
-) -> None:
+def check_outputs(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
     """Refuses a model whose number of outputs does not fit the data set and the loss."""
     if isinstance(loss.function, OwnFunction):
         return  # asked by its own check
-    wanted = loss.outputs(dataset.outputs)
-    batch = jax.ShapeDtypeStruct((2, *dataset.x_train.shape[1:]), dataset.x_train.dtype)
-    if isinstance(model.apply, StatefulApply):
-        outputs = jax.eval_shape(model.apply.evaluate, shapes, state, batch)
-    else:
-        outputs = jax.eval_shape(model.apply, shapes, batch)
+    wanted, outputs = loss.outputs(dataset.outputs), opened.outputs(dataset)
     shape = getattr(outputs, "shape", None)
+    if shape is not None and shape[:1] == (len(dataset.x_test),):
+        shape = (2, *shape[1:])
     inner = dataset.y_train.shape[1:]
     if dataset.task in ("multiclass", "binary"):  # classes, perhaps at each position
         axes, fitting = (*inner, wanted), {(2, *inner, wanted)}
@@ -132,8 +124,8 @@ def check_outputs(
     if shape not in fitting:
         one_each = dataset.task == "binary" and shape == (2, *inner, 2)
         raise errors.refusal(
-            f"outputs of {model.name}",
-            getattr(outputs, "shape", type(outputs).__name__),
+            f"outputs of {opened.leaves.model.name}",
+            type(outputs).__name__ if shape is None else shape,
             f"shape (batch, {', '.join(map(str, axes))}) for {dataset.name!r} with {loss.name}",
             "loss='softmax_cross_entropy' for one output per class"
             if one_each

@@ -13,12 +13,15 @@ import numpy as np
 from jinit.data import Dataset
 from jinit.engine import _cost
 from jinit.engine._known import is_known
-from jinit.sweep._network import TrainNetwork, lane_shapes
+from jinit.engine._traced import Recall
+from jinit.sweep._network import PRECISION, TrainNetwork, lane_shapes
 from jinit.train import StatefulApply, TrainState, make_train_step, optimizers
 from jinit.typing import Array, PyTree
 
 # A round figure for one modern core in float32, which turns FLOPs into a rough time.
 NOMINAL_GFLOPS_PER_CORE = 25.0
+# The costs of models of the user, by what their functions trace as.
+_OF_TRACES: Recall[tuple[int, _cost.LaneBytes]] = Recall()
 
 
 def run_costs(
@@ -35,9 +38,17 @@ def run_costs(
         known = is_known(network)
     except TypeError:
         known = False
-    if not known:  # it may read something that has changed
-        return _traced_costs.__wrapped__(network, tree, leaf_shapes)
-    return _traced_costs(network, tree, leaf_shapes)
+    if known:
+        return _traced_costs(network, tree, leaf_shapes)
+    # It may read something that has changed.
+    rest, parts = network.divided() or (None, ())
+    key = (rest, tree, leaf_shapes)
+    costs = _OF_TRACES.find(key, parts) if parts else None
+    if costs is None:
+        costs = _traced_costs.__wrapped__(network, tree, leaf_shapes)
+        if parts:
+            _OF_TRACES.keep(key, parts, costs)
+    return costs
 
 
 class _Program(Protocol):
@@ -73,7 +84,9 @@ def _traced_costs(
     leaves = [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape, dtype in leaf_shapes]
     shapes, state, dataset = jax.tree.unflatten(tree, leaves)
     memory = _cost.lane_bytes(network, _lane(network, shapes, state), (dataset,))
-    return _flops_per_run(network, shapes, state, dataset), memory
+    # With the precision of training, the model's function is not traced a second time.
+    with jax.default_matmul_precision(PRECISION):
+        return _flops_per_run(network, shapes, state, dataset), memory
 
 
 def _lane(network: TrainNetwork, shapes: PyTree, state: PyTree) -> PyTree:
@@ -84,7 +97,7 @@ def _lane(network: TrainNetwork, shapes: PyTree, state: PyTree) -> PyTree:
 def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset: Dataset) -> int:
     """FLOPs of all steps and evaluations, with SGD: built-in optimizers add no matrix products."""
     optimizer = optimizers.make("sgd", 0.1)
-    apply = network.model.apply
+    apply = network.apply
     step = make_train_step(apply, network.loss, optimizer)
 
     def begin(params: PyTree, state: PyTree) -> TrainState:

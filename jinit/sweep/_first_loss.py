@@ -78,7 +78,7 @@ def _search(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
 def _first(network: TrainNetwork, lane: PyTree, data: Dataset) -> Array:
     """The loss of a run's first weights on a batch of training examples."""
     x, y = data.spread(network.config.batch_size)
-    params, apply = lane["params"], network.model.apply
+    params, apply = lane["params"], network.apply
     leaves, tree = jax.tree.flatten(params)
     for position in network.scaled:
         leaves[position] = leaves[position] * lane["gain"]

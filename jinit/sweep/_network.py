@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,6 +19,8 @@ from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.data import Dataset
+from jinit.engine._known import is_known
+from jinit.engine._traced import Traced
 from jinit.models import Model
 from jinit.sweep._watch import Watched, curves
 from jinit.train import FitConfig, StatefulApply, fit, losses, optimizers
@@ -27,8 +29,12 @@ from jinit.train._named import Optimizer
 from jinit.train._own import OwnOptimizer
 from jinit.train._softened import softened
 from jinit.train.schedules import Factor
-from jinit.typing import Array, Key, Number, PyTree
+from jinit.typing import Apply, Array, Key, Number, PyTree
 
+# By default TPUs multiply in bfloat16 and recent GPUs in TF32.
+PRECISION = "highest"
+# In place of the user's model, where only the rest of a network counts.
+_NO_MODEL = Model(shapes=jnp.shape, apply=jnp.dot, name="")
 # The float32 scalars of a lane.
 LANE_NUMBERS = (
     "learning_rate",
@@ -39,6 +45,27 @@ LANE_NUMBERS = (
     "label_noise",
     "label_smoothing",
 )
+
+
+def traced(apply: Apply | StatefulApply) -> Apply | StatefulApply | None:
+    """A model's function that is traced once per set of shapes; None if it never changes.
+
+    >>> traced(jnp.dot) is None, type(traced(lambda params, x: params * x)).__name__
+    (True, 'Traced')
+    """
+    if is_known(apply):
+        return None
+    if isinstance(apply, StatefulApply):
+        return dataclasses.replace(
+            apply, train=Traced(apply.train), evaluate=Traced(apply.evaluate)
+        )
+    return Traced(apply)
+
+
+def parts_of(apply: Apply | StatefulApply | None) -> tuple[Traced, ...]:
+    """The traced functions of what :func:`traced` returned."""
+    both = (apply.train, apply.evaluate) if isinstance(apply, StatefulApply) else (apply,)
+    return tuple(one for one in both if isinstance(one, Traced))
 
 
 def run_key(seed: ArrayLike, purpose: str) -> Key:
@@ -91,6 +118,7 @@ class TrainNetwork:
       scaled: positions of the leaves that the gain multiplies; () if the program has no gain.
       smooths: whether the labels of training steps are smoothed.
       weights: the weight of each class in training steps; () for none.
+      traced: the model's function, if it is the user's, from :func:`traced`.
       scheduled: whether the lane holds ``schedule``, the factors on the learning rate by step.
       generator: that of the data set, by which the engine sees whether the function has changed.
       decayed, matrices: as in :func:`jinit.train.optimizers.make`.
@@ -112,6 +140,19 @@ class TrainNetwork:
     watch: Watched = ()
     smooths: bool = False
     weights: tuple[float, ...] = ()
+    traced: Apply | StatefulApply | None = field(default=None, compare=False)
+
+    @property
+    def apply(self) -> Apply | StatefulApply:
+        """The model's function, traced once per set of shapes if it is the user's."""
+        return self.model.apply if self.traced is None else self.traced
+
+    def divided(self) -> tuple[Hashable, tuple[Traced, ...]] | None:
+        """All but the model, and the model's functions; None if something else is the user's."""
+        parts = parts_of(self.traced)
+        rest = dataclasses.replace(self, model=_NO_MODEL, traced=None)
+        # Probes may call the model itself.
+        return (rest, parts) if parts and not self.watch and is_known(rest) else None
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -135,11 +176,10 @@ class TrainNetwork:
             decayed=self.decayed,
             matrices=self.matrices,
         )
-        apply = self.model.apply
+        apply = self.apply
         if isinstance(apply, StatefulApply):
             apply = apply.starting(lane["state"], run_key(seed, "dropout"))
-        # By default TPUs multiply in bfloat16 and recent GPUs in TF32.
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision(PRECISION):
             _, metrics = fit(
                 params,
                 data,

@@ -13,11 +13,10 @@ import numpy as np
 
 from jinit import errors
 from jinit.data import Dataset
-from jinit.models import Model
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._rules import ModelLeaves
-from jinit.train import FitConfig, StatefulApply
+from jinit.sweep._opened import OpenedModel
+from jinit.train import FitConfig
 from jinit.train._fit import measured
 from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
 from jinit.train._positions import plain
@@ -64,9 +63,7 @@ def class_weights(
     return tuple((len(labels) / (len(counts) * np.maximum(counts, 1))).tolist())
 
 
-def check_softened(
-    network: TrainNetwork, leaves: ModelLeaves, state: PyTree, dataset: Dataset
-) -> None:
+def check_softened(network: TrainNetwork, opened: OpenedModel, dataset: Dataset) -> None:
     """Refuses smoothed labels and class weights for a loss that cannot have them."""
     loss = network.loss
     if network.smooths and plain(loss).function not in SMOOTHED:
@@ -77,13 +74,15 @@ def check_softened(
             "smooth the labels inside the loss",
         )
     if network.weights:
-        outputs = _batch(_outputs(leaves.model, leaves.shapes, state, dataset), 2)
+        outputs = _batch(_outputs(opened, dataset), 2)
 
         def value(params: PyTree, outputs: PyTree, y: PyTree) -> Array:
             return at(network.objective(0.0), params, 0)(outputs, y)
 
         y = _batch(dataset.y_train, 2)
-        _traced(f"loss {loss.name!r}", value, f"outputs {outputs}", leaves.shapes, outputs, y)
+        _traced(
+            f"loss {loss.name!r}", value, f"outputs {outputs}", opened.leaves.shapes, outputs, y
+        )
 
 
 def with_objective(
@@ -104,9 +103,7 @@ def with_objective(
     return dataclasses.replace(grid, **given)
 
 
-def check_objective(
-    model: Model, shapes: PyTree, state: PyTree, dataset: Dataset, loss: Loss
-) -> None:
+def check_objective(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
     """Refuses a loss or a metric that does not fit the model's outputs and the targets.
 
     Raises:
@@ -116,7 +113,7 @@ def check_objective(
     Warns:
       UserWarning: outputs (batch, 1) and labels (batch,) were broadcast to (batch, batch).
     """
-    outputs = _outputs(model, shapes, state, dataset)
+    outputs, shapes = _outputs(opened, dataset), opened.leaves.shapes
     seen = f"outputs {_shapes(outputs)} and y {_shapes(dataset.y_train)}"
     if isinstance(loss.function, OwnFunction):
         _check_own_loss(loss, shapes, outputs, dataset, seen)
@@ -124,23 +121,20 @@ def check_objective(
         _check_metric(name, function, outputs, dataset, seen)
 
 
-def _outputs(model: Model, shapes: PyTree, state: PyTree, dataset: Dataset) -> PyTree:
+def _outputs(opened: OpenedModel, dataset: Dataset) -> PyTree:
     """The shapes of the outputs for two examples."""
-    batch = _batch(dataset.x_train, 2)
-    if isinstance(model.apply, StatefulApply):
-        outputs = jax.eval_shape(model.apply.evaluate, shapes, state, batch)
-    else:
-        outputs = jax.eval_shape(model.apply, shapes, batch)
+    outputs, batch = opened.outputs(dataset), len(dataset.x_test)
     for leaf in jax.tree.leaves(outputs):
-        if leaf.shape[:1] != (2,):
+        if leaf.shape[:1] != (batch,):
             raise errors.refusal(
-                f"outputs of {model.name}",
-                f"shape {leaf.shape} for a batch of 2",
+                f"outputs of {opened.leaves.model.name}",
+                f"shape {leaf.shape} for a batch of {batch}",
                 "one row per example: shape (batch, …)",
                 "keep the batch axis first",
             )
-    columns = getattr(outputs, "shape", None) == (2,)
-    return jax.ShapeDtypeStruct((2, 1), outputs.dtype) if columns else outputs
+    columns = getattr(outputs, "shape", None) == (batch,)
+    two = _batch(outputs, 2)
+    return jax.ShapeDtypeStruct((2, 1), two.dtype) if columns else two
 
 
 def _check_own_loss(

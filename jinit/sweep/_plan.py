@@ -7,11 +7,11 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jinit import data as datasets
 from jinit import errors
@@ -29,11 +29,12 @@ from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._groups import groups
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
+from jinit.sweep._opened import OpenedModel, OpenedModels
 from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
 from jinit.sweep._watch import checked_watch
-from jinit.train import StatefulApply, losses, optimizers
+from jinit.train import losses, optimizers
 from jinit.train._balanced import class_metrics
 from jinit.train._multilabel import label_metrics
 from jinit.train._own import OptimizerFor, OwnOptimizer
@@ -257,6 +258,7 @@ class _Sources:
     start: Start | None
     tile: int | None
     machine: _executors.Workers
+    opened: OpenedModels = field(default_factory=OpenedModels)
 
 
 def _programs(sources: _Sources, own_data: Dataset | None) -> list[PlannedProgram]:
@@ -301,14 +303,14 @@ def _program(
     loss = dataclasses.replace(loss, metrics=measured)
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
-    leaves, state = _leaves(sources, code, dataset, loss)
-    shapes = leaves.shapes
+    opened = _opened(sources, code, dataset, loss)
+    leaves, state, shapes = opened.leaves, opened.state, opened.leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
-    network = dataclasses.replace(network, generator=dataset.generator)
+    network = dataclasses.replace(network, traced=opened.traced, generator=dataset.generator)
     weights = _objectives.class_weights(grid.class_weights, dataset, loss)
     network = dataclasses.replace(network, weights=weights)
-    _objectives.check_softened(network, leaves, state, dataset)
+    _objectives.check_softened(network, opened, dataset)
     _checks.check_data(network, dataset, shapes)
     _optimized.check_own(network, numbers, shapes)
     _objectives.check_target(network.config, loss, dataset)
@@ -349,23 +351,29 @@ def _program(
     )
 
 
-def _leaves(
+def _opened(
     sources: _Sources, code: Mapping[str, Any], dataset: Dataset, loss: losses.Loss
-) -> tuple[ModelLeaves, PyTree]:
-    """The leaves of a program's model, and the shapes of its state."""
-    x = jnp.asarray(dataset.x_train[:1])
-    model = sources.models.make(code, loss.outputs(dataset.outputs), x)
-    leaves = ModelLeaves.of(model, x, sources.layers)
-    state: PyTree = ()
-    if model.start is not None and isinstance(model.apply, StatefulApply):
-        start = model.start
-        state = jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
-    _checks.check_outputs(model, leaves.shapes, state, dataset, loss)
-    _objectives.check_objective(model, leaves.shapes, state, dataset, loss)
+) -> OpenedModel:
+    """A program's model; one that an earlier program of the plan has opened, if it is the same."""
+    x, outputs = jnp.asarray(dataset.x_train[:1]), loss.outputs(dataset.outputs)
+    taken = ["model", *sources.models.taken]
+    example = np.asarray(x)
+    key = (
+        tuple(code.get(axis) for axis in taken),
+        outputs,
+        (example.shape, str(example.dtype), example.tobytes()),
+    )
+    opened = sources.opened.get(key)
+    if opened is None:
+        model = sources.models.make(code, outputs, x)
+        opened = sources.opened.keep(key, OpenedModel.of(model, x, sources.layers))
+    _checks.check_outputs(opened, dataset, loss)
+    _objectives.check_objective(opened, dataset, loss)
     if sources.start is not None:
         _checks.check_start(sources.grid, ruled=sources.rules is not None)
-        leaves = with_start(leaves, sources.start, state)
-    return leaves, state
+        leaves = with_start(opened.leaves, sources.start, opened.state)
+        opened = dataclasses.replace(opened, leaves=leaves)
+    return opened
 
 
 def _network(

@@ -1,0 +1,87 @@
+"""Opens the model of each program of a sweep: its leaves, its state, its function; once per model.
+
+Programs that differ in their training alone share a model, and so the traces of its function.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+
+from jinit.data import Dataset
+from jinit.frameworks import Layers
+from jinit.models import Model
+from jinit.sweep._network import PRECISION, traced
+from jinit.sweep._rules import ModelLeaves
+from jinit.train import StatefulApply
+from jinit.typing import Apply, Array, PyTree
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model as a program trains it.
+
+    Attributes:
+      leaves: its parameters with their layers.
+      state: the shapes of its state; () if there is none.
+      traced: its function, traced once per set of shapes; None if the function never changes.
+    """
+
+    leaves: ModelLeaves
+    state: PyTree
+    traced: Apply | StatefulApply | None
+
+    @classmethod
+    def of(cls, model: Model, x: Array, layers: Layers | None) -> OpenedModel:
+        """Asks a model for its parameters, layers and state.
+
+        Args:
+          model: the model.
+          x: an example batch.
+          layers: as in :func:`jinit.run`.
+        """
+        state: PyTree = ()
+        if model.start is not None and isinstance(model.apply, StatefulApply):
+            start = model.start
+            state = jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
+        return cls(ModelLeaves.of(model, x, layers), state, traced(model.apply))
+
+    def outputs(self, dataset: Dataset) -> PyTree:
+        """The shapes of the outputs for the test examples, which a run evaluates anyway."""
+        apply = self.leaves.model.apply if self.traced is None else self.traced
+        x = jax.ShapeDtypeStruct(dataset.x_test.shape, np.dtype(dataset.x_test.dtype))
+        known = (self.leaves.shapes,)
+        if isinstance(apply, StatefulApply):
+            apply, known = apply.evaluate, (*known, self.state)
+        called = apply
+        with jax.default_matmul_precision(PRECISION):
+            # A new function each time: JAX keeps shapes by function, and a global may have changed.
+            return jax.eval_shape(lambda *args: called(*args), *known, x)
+
+
+@dataclass(frozen=True)
+class OpenedModels:
+    """The models that a plan has opened.
+
+    >>> OpenedModels().get("no such model") is None
+    True
+    """
+
+    _kept: dict[Hashable, OpenedModel] = field(default_factory=dict)
+
+    def get(self, key: Hashable) -> OpenedModel | None:
+        """The model that was opened under this key."""
+        try:
+            return self._kept.get(key)
+        except TypeError:  # a value of the grid that has no hash
+            return None
+
+    def keep(self, key: Hashable, opened: OpenedModel) -> OpenedModel:
+        """Keeps a model for further programs of the plan; returns the model."""
+        with contextlib.suppress(TypeError):
+            self._kept[key] = opened
+        return opened
