@@ -54,6 +54,7 @@ OPTIONS = "tests/train/test_optimizer_options.py"
 POSITIONS = "tests/train/test_positions.py"
 GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
+TRACED, TRACES = "tests/engine/test_traced.py", "tests/sweep/test_traces_of_models.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
 DEVICES, PROCESSES = "tests/engine/test_devices.py", "tests/engine/test_processes.py"
@@ -369,6 +370,13 @@ MUTANTS = [
     M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
     M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
     M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest.digest(), device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
+    M("traces: constants are no part of what a function computes", "engine/_traced.py", "digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()", "digest = b''", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
+    M("traces: a derivative rule is no part of what a function computes", "engine/_traced.py", "return (found, self._rule(equation, jaxpr, found)) if custom else found", "return found", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
+    M("traces: one set of shapes stands for all", "engine/_traced.py", "return all(part.code(signature) == code for signature, code in seen)", "return any(part.code(signature) == code for signature, code in seen)", f"{TRACED}::test_a_value_is_found_only_if_every_shape_that_it_was_made_for_repeats"),
+    M("traces: JAX's trace of the function before the change is taken", "engine/_traced.py", "jax.make_jaxpr(called, return_shape=True)", "jax.make_jaxpr(self.function, return_shape=True)", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
+    M("traces: functions that call back are found again", "engine/_traced.py", 'if "callback" in name or "debug" in name:', "if False:", f"{TRACED}::test_a_function_that_calls_back_into_python_is_never_found_again"),
+    M("traces: programs of a plan open their model again", "sweep/_opened.py", "return self._kept.get(key)", "return None", f"{TRACES}::test_programs_that_differ_in_training_alone_share_the_calls"),
+    M("traces: shapes of outputs are those of an earlier run", "sweep/_opened.py", "jax.eval_shape(lambda *args: called(*args), *known, x)", "jax.eval_shape(called, *known, x)", f"{TRACES}::test_a_model_that_was_refused_runs_after_the_global_is_corrected"),
     M("engine: callbacks are shared", "engine/_program.py", 'if not shared or "callback" in code:', "if not shared:", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
     M("executors: a lost tile is given up at once", "engine/_remote.py", "_ATTEMPTS = 4", "_ATTEMPTS = 1", f"{ELSEWHERE}::test_a_lost_tile_is_sent_again_and_an_executor_that_loses_all_is_given_up"),
     M("executors: other versions compute, too", "engine/_serve.py", "if different:", "if False:", f"{ELSEWHERE}::test_workers_with_other_versions_are_refused_with_the_difference"),
