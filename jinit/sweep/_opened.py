@@ -6,7 +6,7 @@ Programs that differ in their training alone share a model, and so the traces of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import jax
@@ -54,10 +54,12 @@ class OpenedModel:
         """The shapes of the outputs for the test examples, which a run evaluates anyway."""
         apply = self.leaves.model.apply if self.traced is None else self.traced
         x = jax.ShapeDtypeStruct(dataset.x_test.shape, np.dtype(dataset.x_test.dtype))
-        known = (self.leaves.shapes,)
+        known: tuple[PyTree, ...] = (self.leaves.shapes,)
+        called: Callable[..., PyTree]
         if isinstance(apply, StatefulApply):
-            apply, known = apply.evaluate, (*known, self.state)
-        called = apply
+            called, known = apply.evaluate, (*known, self.state)
+        else:
+            called = apply
         with jax.default_matmul_precision(PRECISION):
             # A new function each time: JAX keeps shapes by function, and a global may have changed.
             return jax.eval_shape(lambda *args: called(*args), *known, x)
