@@ -54,6 +54,7 @@ OPTIONS = "tests/train/test_optimizer_options.py"
 POSITIONS = "tests/train/test_positions.py"
 GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
+STACKS = "tests/frameworks/test_stacks.py"
 TRACED, TRACES = "tests/engine/test_traced.py", "tests/sweep/test_traces_of_models.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
@@ -370,6 +371,9 @@ MUTANTS = [
     M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
     M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
     M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest.digest(), device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
+    M("stacks: equal sizes of linen take the first axis", "frameworks/_linen.py", "lifted = stacked(layout, rank, shape, added=axes[place])", "lifted = stacked(layout, rank, shape)", f"{STACKS}::test_linen_stacks_of_equal_sizes_have_the_fans_of_one_layer"),
+    M("stacks: Equinox takes the first axis", "frameworks/_equinox.py", "own if len(shape) > len(own) else None)", "None)", f"{STACKS}::test_equinox_stacks_have_the_fans_of_one_layer_on_any_axis"),
+    M("stacks: nnx takes the first axis", "frameworks/_nnx.py", "stacked(layout, len(own), shape, own)", "stacked(layout, len(own), shape)", f"{STACKS}::test_nnx_stacks_whose_sizes_are_equal_are_refused_until_layers_says_the_axis"),
     M("traces: constants are no part of what a function computes", "engine/_traced.py", "digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()", "digest = b''", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
     M("traces: a derivative rule is no part of what a function computes", "engine/_traced.py", "return (found, self._rule(equation, jaxpr, found)) if custom else found", "return found", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
     M("traces: one set of shapes stands for all", "engine/_traced.py", "return all(part.code(signature) == code for signature, code in seen)", "return any(part.code(signature) == code for signature, code in seen)", f"{TRACED}::test_a_value_is_found_only_if_every_shape_that_it_was_made_for_repeats"),

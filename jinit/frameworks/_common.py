@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import jax
+import numpy as np
 
 from jinit.frameworks._layout import Layout
 from jinit.initializers import NamedInitializer, constant, ones, zeros
@@ -63,7 +64,11 @@ def _classes(instance: ModelLike, package: str) -> list[str]:
 
 
 def stacked(
-    layout: Layout, own_rank: int, shape: Sequence[int], own_shape: Sequence[int] | None = None
+    layout: Layout,
+    own_rank: int,
+    shape: Sequence[int],
+    own_shape: Sequence[int] | None = None,
+    added: tuple[int, ...] | None = None,
 ) -> Layout | None:
     """The layout of a leaf to which scan, vmap or layer_stack added axes.
 
@@ -75,6 +80,7 @@ def stacked(
       own_rank: the rank of that kernel.
       shape: the shape of the leaf in the tree.
       own_shape: the kernel's shape inside scan or vmap; None if unknown.
+      added: the axes that were added, if they are known; ``own_shape`` is then not needed.
 
     Returns:
       The layout of the leaf, or None if it has fewer axes than the layer's kernel, or if sizes are
@@ -88,8 +94,11 @@ def stacked(
         return layout
     if extra < 0:
         return None
-    added = tuple(range(extra))
-    if own_shape is not None:
+    if added is not None and len(added) != extra:
+        return None
+    if added is None and own_shape is None:
+        added = tuple(range(extra))
+    if added is None and own_shape is not None:
         fitting = [
             candidate
             for candidate in itertools.combinations(range(len(shape)), extra)
@@ -98,6 +107,7 @@ def stacked(
         if len(fitting) != 1:
             return None  # equal sizes: the shapes do not show which axis was added
         (added,) = fitting
+    assert added is not None
     kept = [axis for axis in range(len(shape)) if axis not in added]
 
     def moved(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -172,6 +182,34 @@ def run_abstractly(
         return init(jax.random.key(0), *inputs, **arrays, **flags)
 
     return jax.eval_shape(run, tuple(inputs), arrays)
+
+
+def run_concretely(
+    init: Callable[..., PyTree], inputs: Sequence[PyTree], keywords: Mapping[str, PyTree]
+) -> PyTree:
+    """``init(key, *inputs, **keywords)`` with zeros in place of shapes.
+
+    >>> run_concretely(lambda key, x: x + 1, [jax.ShapeDtypeStruct((2,), "float32")], {})
+    Array([1., 1.], dtype=float32)
+    """
+
+    def filled(leaf: PyTree) -> PyTree:
+        is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.numpy.zeros(leaf.shape, leaf.dtype) if is_shape else leaf
+
+    args, options = jax.tree.map(filled, (tuple(inputs), dict(keywords)))
+    return init(jax.random.key(0), *args, **options)
+
+
+def constant_axes(values: np.ndarray) -> tuple[int, ...]:
+    """The axes along which an array does not change.
+
+    >>> constant_axes(np.array([[1, 2], [1, 2]]))
+    (0,)
+    """
+    return tuple(
+        axis for axis in range(values.ndim) if (values == np.take(values, [0], axis)).all()
+    )
 
 
 def equal_blocks(total: int, count: int) -> tuple[int, ...]:

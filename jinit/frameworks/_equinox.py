@@ -128,22 +128,23 @@ def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
 
 
 def _embedding(node: ModelLike) -> dict[str, Layout]:
-    lifted = _lifted(node, _layout("embedding"), 2)
+    lifted = _lifted(node, _layout("embedding"), (node.num_embeddings, node.embedding_size))
     return {} if lifted is None else {"weight": lifted}
 
 
 def _linear(node: ModelLike) -> dict[str, Layout]:
-    return _with_bias(node, _lifted(node, _layout("dense"), 2))
+    own = (_size(node.out_features), _size(node.in_features))
+    return _with_bias(node, _lifted(node, _layout("dense"), own))
 
 
 def _conv(node: ModelLike) -> dict[str, Layout]:
     kernel = _layout(f"conv(groups={node.groups})")
-    return _with_bias(node, _lifted(node, kernel, node.num_spatial_dims + 2))
+    return _with_bias(node, _lifted(node, kernel, _taps(node)))
 
 
 def _conv_transpose(node: ModelLike) -> dict[str, Layout]:
     kernel = _layout(f"transposed(groups={node.groups})")
-    lifted = _lifted(node, kernel, node.num_spatial_dims + 2)
+    lifted = _lifted(node, kernel, _taps(node))
     if lifted is not None:
         lifted = strided(lifted, node.weight.shape, node.stride)
     return _with_bias(node, lifted)
@@ -154,8 +155,21 @@ def _vectors(node: ModelLike) -> dict[str, Layout]:
     return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
 
 
-def _lifted(node: ModelLike, layout: Layout, own_rank: int) -> Layout | None:
-    return stacked(replace(layout, layer=type(node).__name__), own_rank, node.weight.shape)
+def _lifted(node: ModelLike, layout: Layout, own: tuple[int, ...]) -> Layout | None:
+    """The layout of a weight that ``filter_vmap`` may have stacked; ``own`` is one layer's shape.
+
+    None if the sizes do not show the axis of the stack.
+    """
+    named, shape = replace(layout, layer=type(node).__name__), tuple(node.weight.shape)
+    return stacked(named, len(own), shape, own if len(shape) > len(own) else None)
+
+
+def _size(features: int | str) -> int:
+    return 1 if features == "scalar" else cast(int, features)
+
+
+def _taps(node: ModelLike) -> tuple[int, ...]:
+    return (node.out_channels, node.in_channels // node.groups, *node.kernel_size)
 
 
 def _with_bias(node: ModelLike, kernel: Layout | None) -> dict[str, Layout]:

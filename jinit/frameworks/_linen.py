@@ -17,6 +17,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._linen_functions import functions
+from jinit.frameworks._linen_stacks import at, stack_axes, unboxed
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import (
@@ -73,7 +74,7 @@ def layers(
         result = call(*args, **kwargs)
         # Inside scan and vmap a layer sees its own slice of the parameters.
         own = context.module.variables.get("params", {})
-        leaves = {name: _unboxed(leaf) for name, leaf in own.items()}
+        leaves = {name: unboxed(leaf) for name, leaf in own.items()}
         leaves = {name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")}
         if comes_from(context.module, "flax", "WeightNorm", "SpectralNorm"):
             inside[context.module.path] = context.module.layer_instance.path
@@ -83,6 +84,7 @@ def layers(
     with nn.intercept_methods(record):
         tree = shapes(model, *inputs, keywords=keywords)
     layouts: dict[str, Layout] = {}
+    unclear: dict[tuple[str, ...], tuple[Layout, int]] = {}
     for place, (module, own) in seen.items():
         cell = seen[place[:-1]][0] if place and place[:-1] in seen else None
         for name, layout in _in_cell(place, cell, describe(module, own)).items():
@@ -93,8 +95,17 @@ def layers(
             if layout.kind in ("kernel", "recurrent", "embedding"):
                 own_shape = tuple(own[name].shape)
                 lifted = stacked(layout, len(own_shape), leaf.shape, own_shape)
+                if lifted is None and len(leaf.shape) > len(own_shape):
+                    unclear[(*place, name)] = layout, len(own_shape)
             if lifted is not None:
                 layouts[path(*place, name)] = lifted
+    if unclear:
+        axes = stack_axes(model, inputs, keywords, tuple(unclear))
+        for place, (layout, rank) in unclear.items():
+            shape = cast(jax.ShapeDtypeStruct, _leaf(tree, place)).shape
+            lifted = stacked(layout, rank, shape, added=axes[place])
+            if lifted is not None:
+                layouts[path(*place)] = lifted
     for place, inner in inside.items():
         _normalize(layouts, tree, path(*place), path(*inner), seen[place][0])
     return layouts
@@ -131,16 +142,8 @@ def _is_rescaled(module: ModelLike, kernel: str) -> bool:
 
 def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
     """The leaf at a path of nested dictionaries, or None if the tree has none there."""
-    node = tree
-    for name in place:
-        node = node.get(name) if hasattr(node, "get") else None
-    node = _unboxed(node)
+    node = unboxed(at(tree, place))
     return node if hasattr(node, "shape") else None
-
-
-def _unboxed(leaf: PyTree) -> PyTree:
-    """A leaf without the box that ``with_partitioning`` and its siblings put around it."""
-    return leaf.value if comes_from(leaf, "flax.core.meta", "AxisMetadata") else leaf
 
 
 def _in_cell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import jax
 
 from jinit import errors
 from jinit.frameworks import _linen
-from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path
+from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path, stacked
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._nnx_functions import _Run, functions
@@ -31,6 +32,8 @@ _PACKED_CELLS = {
 }
 # Cells with one dense layer per gate → the prefix of their recurrent layers' names.
 _PLAIN_CELLS = {"LSTMCell": "h", "SimpleCell": "dense_h"}
+# Layers that know the sizes of their kernel, or of their embedding.
+_SIZED = ("Linear", "LinearGeneral", "Conv", "ConvTranspose", "Einsum", "Embed")
 _TAP = "_jinit_tap"
 
 
@@ -61,7 +64,7 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
             for name, leaf in vars(module).items()
             if isinstance(leaf, nnx.Param) and leaf.shape is not None
         }
-        described = _linen.describe(module, leaves)
+        described = _described(module, leaves)
         if place and "kernel" in described:
             shape = tuple(leaves["kernel"].shape)
             described |= _in_cell(modules.get(place[:-1]), str(place[-1]), described, shape)
@@ -80,6 +83,36 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
     return layouts
 
 
+def _described(module: ModelLike, leaves: Mapping[str, nnx.Param[Array]]) -> dict[str, Layout]:
+    """Layouts of the leaves of one layer, which vmap and scan may have stacked along any axis."""
+    name = "embedding" if "embedding" in leaves else "kernel"
+    own, shape = _own_shape(module), tuple(leaves[name].shape) if name in leaves else ()
+    if own is None or len(shape) <= len(own):
+        return _linen.describe(module, leaves)
+    alone = {leaf: value for leaf, value in leaves.items() if leaf != name}
+    described = _linen.describe(module, alone | {name: jax.ShapeDtypeStruct(own, "float32")})
+    layout = described.pop(name, None)
+    lifted = None if layout is None else stacked(layout, len(own), shape, own)
+    if lifted is None:
+        # The bias has the fans of the kernel.
+        return {leaf: one for leaf, one in described.items() if one.kind != "bias"}
+    bias = {"bias": bias_of(lifted, shape)} if described.pop("bias", None) else {}
+    return {**described, name: lifted, **bias}
+
+
+def _own_shape(module: ModelLike) -> tuple[int, ...] | None:
+    """The shape of one layer's kernel or embedding; None if the layer does not say it."""
+    if not comes_from(module, "flax.nnx", *_SIZED):
+        return None
+    if hasattr(module, "kernel_shape"):
+        return tuple(module.kernel_shape)
+    if hasattr(module, "num_embeddings"):
+        return module.num_embeddings, module.features
+    sides = [module.in_features, module.out_features]
+    batch = tuple(dict(getattr(module, "batch_axis", {})).values())
+    return (*batch, *itertools.chain(*((n,) if isinstance(n, int) else tuple(n) for n in sides)))
+
+
 def _in_cell(
     parent: ModelLike | None, name: str, layouts: dict[str, Layout], shape: tuple[int, ...]
 ) -> dict[str, Layout]:
@@ -88,7 +121,7 @@ def _in_cell(
     packed = entry_of(parent, "flax", _PACKED_CELLS)
     recurrent = entry_of(parent, "flax", _PLAIN_CELLS)
     if packed is not None and name in packed[:2]:
-        fused = equal_blocks(shape[-1], packed[2])
+        fused = equal_blocks(shape[kernel.out_axes[-1]], packed[2])
         kernel = replace(kernel, kind="kernel" if name == packed[0] else "recurrent", fused=fused)
     elif packed is None and recurrent is not None and name.startswith(recurrent):
         kernel = replace(kernel, kind="recurrent")
