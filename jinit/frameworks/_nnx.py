@@ -89,13 +89,14 @@ def _described(module: ModelLike, leaves: Mapping[str, nnx.Param[Array]]) -> dic
     own, shape = _own_shape(module), tuple(leaves[name].shape) if name in leaves else ()
     if own is None or len(shape) <= len(own):
         return _linen.describe(module, leaves)
-    alone = {leaf: value for leaf, value in leaves.items() if leaf != name}
-    described = _linen.describe(module, alone | {name: jax.ShapeDtypeStruct(own, "float32")})
+    # Only the shape is read.
+    one = cast("nnx.Param[Array]", jax.ShapeDtypeStruct(own, leaves[name].dtype))
+    described = _linen.describe(module, {**leaves, name: one})
     layout = described.pop(name, None)
     lifted = None if layout is None else stacked(layout, len(own), shape, own)
     if lifted is None:
         # The bias has the fans of the kernel.
-        return {leaf: one for leaf, one in described.items() if one.kind != "bias"}
+        return {leaf: kept for leaf, kept in described.items() if kept.kind != "bias"}
     bias = {"bias": bias_of(lifted, shape)} if described.pop("bias", None) else {}
     return {**described, name: lifted, **bias}
 
