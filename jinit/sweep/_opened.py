@@ -65,6 +65,16 @@ class OpenedModel:
             return jax.eval_shape(lambda *args: called(*args), *known, x)
 
 
+def described(x: Array) -> tuple[Hashable, ...]:
+    """Shape, dtype and bits of an example batch.
+
+    >>> described(np.zeros(1, np.int8))
+    ((1,), 'int8', b'\\x00')
+    """
+    example = np.asarray(x)
+    return example.shape, str(example.dtype), example.tobytes()
+
+
 @dataclass(frozen=True)
 class OpenedModels:
     """The models that a plan has opened.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from jinit import data as datasets
 from jinit import errors
@@ -29,7 +28,7 @@ from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._groups import groups
 from jinit.sweep._models import ModelArms, Models
 from jinit.sweep._network import TrainNetwork
-from jinit.sweep._opened import OpenedModel, OpenedModels
+from jinit.sweep._opened import OpenedModel, OpenedModels, described
 from jinit.sweep._rules import ModelLeaves, RulesFor, rules_for, scaled_by_gain
 from jinit.sweep._shown import plan_html, shown_plan, shown_program
 from jinit.sweep._start import Start, with_start
@@ -356,13 +355,8 @@ def _opened(
 ) -> OpenedModel:
     """A program's model; one that an earlier program of the plan has opened, if it is the same."""
     x, outputs = jnp.asarray(dataset.x_train[:1]), loss.outputs(dataset.outputs)
-    taken = ["model", *sources.models.taken]
-    example = np.asarray(x)
-    key = (
-        tuple(code.get(axis) for axis in taken),
-        outputs,
-        (example.shape, str(example.dtype), example.tobytes()),
-    )
+    taken = tuple(code.get(axis) for axis in ("model", *sources.models.taken))
+    key = (taken, outputs, *described(x))
     opened = sources.opened.get(key)
     if opened is None:
         model = sources.models.make(code, outputs, x)
