@@ -156,7 +156,7 @@ MUTANTS = [
     M("parts: every layer has the first law", BLOCKS, 'else stack // self.groups', 'else 0', "tests/parameters/test_parts.py::test_each_stacked_layer_has_a_sigma_of_its_own[dense(batch=1)]"),
     M("weight norm: the scale stays 1", "parameters/_norms.py", "return norms.reshape(shape)", "return jnp.ones_like(norms).reshape(shape)", "tests/frameworks/test_reparametrized.py::test_the_kernel_under_weight_norm_of_linen_is_the_drawn_one[-1]"),
     M("torch: the padding row is drawn", "frameworks/_layout.py", "if self.padding is None:", "if True:", "tests/frameworks/test_options.py::test_the_padding_row_of_torch_is_zero_in_every_draw"),
-    M("linen: boxed kernels are not seen", "frameworks/_linen.py", "_unboxed(leaf) for name, leaf", "leaf for name, leaf", "tests/frameworks/test_options.py::test_boxed_kernels_have_the_fans_of_their_layer"),
+    M("linen: boxed kernels are not seen", "frameworks/_linen.py", "unboxed(leaf) for name, leaf", "leaf for name, leaf", "tests/frameworks/test_options.py::test_boxed_kernels_have_the_fans_of_their_layer"),
     M("stacks: equal sizes are guessed", "frameworks/_common.py", "if len(fitting) != 1:", "if not fitting:", "tests/frameworks/test_layout.py::test_an_added_axis_that_the_sizes_do_not_show_is_not_guessed"),
     M("layouts: stacked kernels of torch are (in, out)", "frameworks/_conventions.py", "and self.kernel == (1, 0):", "and False:", "tests/frameworks/test_layout.py::test_axes_of_the_built_in_kinds[dense(inputs=2)-torch-in_axes1-out_axes1]"),
     M("hosts: torch in and out exchanged", TORCH, "    kernel=(1, 0),", "    kernel=(0, 1),", f"{TREES}::test_a_rule_and_a_layout_with_the_same_blocks_pack_once[torch]"),

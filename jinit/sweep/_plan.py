@@ -306,7 +306,8 @@ def _program(
     leaves, state, shapes = opened.leaves, opened.state, opened.leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
-    network = dataclasses.replace(network, traced=opened.traced, generator=dataset.generator)
+    network = dataclasses.replace(network, traced=opened.traced)
+    network = dataclasses.replace(network, generator=dataset.generator)
     weights = _objectives.class_weights(grid.class_weights, dataset, loss)
     network = dataclasses.replace(network, weights=weights)
     _objectives.check_softened(network, opened, dataset)
