@@ -65,6 +65,7 @@ FILES = "tests/results/test_files.py"
 OWN_ARMS = "tests/sweep/test_own_arms.py"
 STORED, LANES_STORED = "tests/sweep/test_stored_sweeps.py", "tests/engine/test_stored_lanes.py"
 STORE_FILES = "tests/database/test_store_files.py"
+HALVING = "tests/sweep/test_halving.py"
 FILE_SYSTEMS = "tests/database/test_file_systems.py"
 DURING = "tests/sweep/test_during_training.py"
 TRACKERS = "tests/sweep/test_trackers.py"
@@ -392,7 +393,14 @@ MUTANTS = [
     M("store: an unknown file system is trusted", "_database/_file_system.py", "kind in _LOCAL, kind in _IN_MEMORY", "kind in _LOCAL or 'new' in kind, kind in _IN_MEMORY", f"{FILE_SYSTEMS}::test_the_innermost_mount_decides"),
     M("store: a write-ahead log on every drive", "_database/_open.py", "if _file_system.file_system(path).trusted:", "if True:", f"{FILE_SYSTEMS}::test_a_store_has_a_write_ahead_log_only_where_locks_are_trusted"),
     M("executors: the precision of products is not compared", "engine/_environment.py", '    "jax_default_matmul_precision",\n', "", f"{ELSEWHERE}::test_workers_with_another_precision_of_products_are_refused"),
-    M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_each_p_value_of_a_look_is_divided_by_its_share"),
+    M("halving: the worst go on", "sweep/_halving.py", "values if lower_is_better(metric) else -values", "-values if lower_is_better(metric) else values", f"{HALVING}::test_the_best_third_gets_three_times_the_seeds"),
+    M("halving: the luckiest seed decides", "sweep/_halving.py", "return float(np.median(values)), float(np.mean(values))", "return float(np.min(values)), 0.0", f"{HALVING}::test_the_seeds_of_a_configuration_are_judged_together"),
+    M("halving: the baseline may be dropped", "sweep/_halving.py", "if each in best or self._stays(each)]", "if each in best]", f"{HALVING}::test_fewer_seeds_mean_fewer_decisions_and_what_is_kept_stays"),
+    M("halving: all cells are one race", "sweep/_halving.py", "races.setdefault(tuple(each[place] for place in others), [])", "races.setdefault((), [])", f"{HALVING}::test_every_value_of_the_other_axes_is_a_race_of_its_own"),
+    M("halving: a dropped arm is judged at later decisions, too", "results/_looks.py", "if pairs[number + 1] > pairs[number]]", "]", f"{HALVING}::test_every_comparison_spends_the_share_of_its_decision_only"),
+    M("halving: an interruption loses earlier batches", "sweep/_halving.py", "                _complete(error, whole, race)\n", "                pass\n", f"{HALVING}::test_an_interruption_keeps_what_was_trained_and_decided"),
+    M("store in memory: batches are told apart by nothing", "sweep/_stored.py", 'return f"{job}, runs {self._runs}"', "return job", f"{UNTIL}::test_one_store_in_memory_serves_all_batches_and_trains_nothing_twice"),
+    M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_an_effect_that_looks_large_once_is_not_enough"),
     M("until settled: only the last look counts", "results/_looks.py", "best = min(scaled, key=_evidence)", "best = scaled[-1]", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: a look sees seeds to come", "results/_looks.py", "return table.take(np.asarray(table[SEED]) < look.seeds)", "return table", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: an interruption drops earlier batches", "sweep/_until.py", "        _complete(error, whole, done, until)\n", "        pass\n", f"{UNTIL}::test_an_interruption_keeps_the_batches_before"),

@@ -87,6 +87,13 @@ class RunOptions:
         ),
     ] = False
     most_seeds: Annotated[int, arg(help="the most seeds of --until-settled")] = 512
+    halving: Annotated[
+        int | None,
+        arg(
+            help="drop all but the best 1/N of the combinations of axes after a few seeds, again "
+            "and again; --seeds is the number of those that are left; --baseline is never dropped"
+        ),
+    ] = None
     share: Annotated[
         str | None, arg(help="3/16: run the third of 16 shares; each has all arms of its seeds")
     ] = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from jinit.results import Table
-    from jinit.sweep import Settle
+    from jinit.sweep import Halving, Settle
 
 # Axes that no arm can tune.
 _UNTUNED = ("initializer", "seeds", "data_seeds")
@@ -40,6 +40,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     As many seeds as the question needs: jinit sweep --initializer he_normal orthogonal --seeds 16
     --until-settled --margin 0.01 --most-seeds 256
 
+    Many settings, most of them soon dropped: jinit sweep --initializer he_normal orthogonal
+    --learning-rate 0.001 0.01 0.1 1 --seeds 81 --halving 3
+
     On 4 of the accelerators, or on 4 host devices of a CPU: jinit sweep --devices 4
 
     In two processes: jinit sweep --distributed 127.0.0.1:8476/2/0 and, at the same time,
@@ -51,7 +54,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     workers = workers_of(output)
     whole_grid, baseline = _checked(grid, output)
     from jinit import report
-    from jinit.sweep import SweepInterrupted, run, run_until_settled
+    from jinit.sweep import SweepInterrupted, run, run_halving, run_until_settled
 
     store = store_of(output) if writes() else None
     if store is not None:
@@ -73,6 +76,9 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
             if output.until_settled:
                 settle = _settle(output, baseline)
                 table = run_until_settled(whole_grid, settle, run=train, note=progress.note)
+            elif output.halving is not None:
+                halving = _halving(output, baseline)
+                table = run_halving(whole_grid, halving, run=train, note=progress.note)
             else:
                 table = train(whole_grid)
     except (Exception, SweepInterrupted) as error:
@@ -109,6 +115,15 @@ def _settle(output: RunOptions, baseline: str | None) -> Settle:
         margin=output.margin,
         tune=output.tune,
     )
+
+
+def _halving(output: RunOptions, baseline: str | None) -> Halving:
+    """How ``--halving`` drops configurations; a baseline that was named is never dropped."""
+    from jinit.sweep import Halving
+
+    assert output.halving is not None
+    kept = {"initializer": baseline} if baseline and output.baseline else {}
+    return Halving(factor=output.halving, metric=output.metric, keep=kept)
 
 
 def _question(output: RunOptions, baseline: str | None) -> CompareOptions:
@@ -192,6 +207,7 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     if options.metric == "train_accuracy" and set(tasks) == {"regression"}:
         raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
     _check_question(checked, options)
+    _check_batches(options)
     errors.check_number(
         "hang_after", options.hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900"
     )
@@ -216,6 +232,17 @@ def _check_question(grid: Grid, options: RunOptions) -> None:
             raise errors.unknown_name("tuned axis", axis, allowed)
     if options.tune and len(grid.seed_values) < 2:
         raise errors.refusal("seeds", grid.seeds, "at least 2 with --tune", "--seeds 16")
+
+
+def _check_batches(options: RunOptions) -> None:
+    """Refuses ``--halving`` with options that need the same seeds of all arms."""
+    if options.halving is None:
+        return
+    errors.check_integer("halving", options.halving, low=2, high=1000, fix="--halving 3")
+    for name in ("until_settled", "tune", "share"):
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise errors.refusal("--halving", options.halving, f"none with {flag}", f"drop {flag}")
 
 
 def _check_folder(path: str) -> None:

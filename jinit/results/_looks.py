@@ -62,7 +62,8 @@ def looks_of(table: Table) -> list[Look]:
         return [Look(None, 1.0)]
     counts = [int(count) for count in made["seeds"]]
     spent = (np.array([0, *counts]) / made["most"]) ** 2
-    return [Look(n, share) for n, share in zip(counts, np.diff(spent).tolist(), strict=True)]
+    shares = made.get("shares") or np.diff(spent).tolist()
+    return [Look(n, share) for n, share in zip(counts, shares, strict=True)]
 
 
 def rows_at(table: Table, look: Look) -> Table:
@@ -81,6 +82,10 @@ def decisive(results: Sequence[Paired], looks: Sequence[Look]) -> Paired:
 
     Reference: Kim & DeMets 1987 (α t²). Holm's correction over comparisons comes after.
     """
+    # Where a look adds no pair, an arm was dropped before, for its results: these pairs are judged
+    # only once, with the share of the look that has no others.
+    pairs = [0, *(result.pairs for result in results)]
+    new = [number for number in range(len(looks)) if pairs[number + 1] > pairs[number]]
     scaled = [
         replace(
             result,
@@ -88,7 +93,7 @@ def decisive(results: Sequence[Paired], looks: Sequence[Look]) -> Paired:
             mean_p_value=float(np.minimum(1.0, result.mean_p_value / look.share)),
             equivalence_p_value=float(np.minimum(1.0, result.equivalence_p_value / look.share)),
         )
-        for result, look in zip(results, looks, strict=True)
+        for result, look in [(results[number], looks[number]) for number in new]
     ]
     best = min(scaled, key=_evidence)
     # How many more seeds are needed is a matter of all runs so far.

@@ -1,4 +1,6 @@
 from jinit.sweep._grid import Grid as Grid
+from jinit.sweep._halving import Halving as Halving
+from jinit.sweep._halving import run_halving as run_halving
 from jinit.sweep._network import run_key as run_key
 from jinit.sweep._plan import Plan as Plan
 from jinit.sweep._plan import plan as plan

@@ -7,7 +7,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -95,7 +95,7 @@ class InMemory:
     """A store of whole tiles, such as :class:`jinit.engine.MemoryStore`."""
 
     def __init__(self, store: Store, grid: Grid) -> None:
-        self.store = store
+        self.store: Store = _OfGrid(store, grid)
         self._grid = grid
 
     def narrowed(self, task: PreparedJob) -> tuple[PreparedJob, Found | None]:
@@ -108,6 +108,28 @@ class InMemory:
 
     def close(self, state: str) -> None:
         """Nothing is open."""
+
+
+class _OfGrid:
+    """The part of a store for the arms and seeds of one grid, so that batches may share a store."""
+
+    def __init__(self, store: Store, grid: Grid) -> None:
+        self._store = store
+        axes = [grid.labels(axis) for axis in (*CODE_AXES, *NUMBER_AXES, "clip")]
+        runs = repr((axes, grid.seed_values, grid.data_seed_values))
+        self._runs = hashlib.blake2b(runs.encode(), digest_size=8).hexdigest()
+
+    def claim(self, job: str, identity: Hashable) -> None:
+        self._store.claim(self._name(job), identity)
+
+    def get(self, job: str, tile: int) -> PyTree | None:
+        return self._store.get(self._name(job), tile)
+
+    def put(self, job: str, tile: int, result: PyTree) -> None:
+        self._store.put(self._name(job), tile, result)
+
+    def _name(self, job: str) -> str:
+        return f"{job}, runs {self._runs}"
 
 
 @dataclass

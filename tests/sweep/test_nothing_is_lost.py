@@ -135,7 +135,10 @@ def test_a_store_continues_a_sweep_without_running_anything_twice():
     found = jinit.run(grid, tile=4, store=store, progress=lambda event: seen.append(event.runs))
     assert sum(seen) == 36 - len(caught.value.table)
     np.testing.assert_array_equal(found["test_loss"], jinit.run(grid, tile=4)["test_loss"])
-    other = jinit.Grid(**SMALL, seeds=12, initializer=(*ARMS[:2], "normal(stddev=0.2)"))
+    # Other arms or seeds are further runs; the same ones trained otherwise are a mistake.
+    more = jinit.Grid(**SMALL, seeds=4, initializer=ARMS[0])
+    assert len(jinit.run(more, tile=4, store=store)) == 4
+    other = jinit.Grid(**(SMALL | {"target_accuracy": 0.7}), seeds=12, initializer=ARMS)
     with pytest.raises(ValueError, match="store of job"):
         jinit.run(other, tile=4, store=store)
 

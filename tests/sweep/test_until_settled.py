@@ -199,3 +199,18 @@ def test_the_command_line_adds_seeds(capsys):
     assert "1 of 1 comparisons settled with" in printed.err
     assert "wins" in printed.out
     assert main(["sweep", *flags, "--seeds", "128", "--until-settled", "--most-seeds", "64"]) == 2
+
+
+def test_one_store_in_memory_serves_all_batches_and_trains_nothing_twice():
+    store, trained = jinit.engine.MemoryStore(), []
+
+    def run(batch):
+        def note(event):
+            trained.append(event.runs if event.kind == "tile" else 0)
+
+        return jinit.run(batch, store=store, progress=note)
+
+    grid = jinit.Grid(**GRID, steps=4, seeds=4)
+    tables = [run_until_settled(grid, Settle(most_seeds=8), run=run) for _ in range(2)]
+    assert sum(trained) == len(tables[0]) == 16
+    np.testing.assert_array_equal(*(table["test_loss"] for table in tables))
