@@ -8,6 +8,7 @@ from jinit._database._open import check_path, is_store, reading
 from jinit._database._results import find_results, result_rows
 from jinit._database._runs import (
     Layout,
+    OfCells,
     RunRows,
     Stored,
     add_columns,
@@ -29,6 +30,7 @@ __all__ = [
     "Entry",
     "FileSystem",
     "Layout",
+    "OfCells",
     "RunRows",
     "Stored",
     "Writer",

@@ -202,12 +202,12 @@ def by_number(connection: sqlite3.Connection, layout: Layout, runs: Sequence[int
 
 def cells(
     connection: sqlite3.Connection, program: int, names: Sequence[str]
-) -> Iterator[tuple[int, tuple[SqlValue, ...]]]:
-    """Number and axis values of the runs of a program."""
+) -> Iterator[tuple[int, bytes, tuple[SqlValue, ...]]]:
+    """Number, identity and axis values of the runs of a program."""
     fields = ", ".join(map(quoted, names))
-    query = f"SELECT id, {fields} FROM runs WHERE program = ?"
-    for number, *values in connection.execute(query, (program,)):
-        yield number, tuple(values)
+    query = f"SELECT id, identity, {fields} FROM runs WHERE program = ?"
+    for number, identity, *values in connection.execute(query, (program,)):
+        yield number, identity, tuple(values)
 
 
 def _stored(
@@ -270,13 +270,17 @@ class OfCells:
 
     Attributes:
       number: its number.
+      digest: what decides the numbers of its runs besides their lanes.
       layout: what its rows hold.
       environment: versions, machine and switches.
+      environment_digest: the digest of these.
     """
 
     number: int
+    digest: bytes
     layout: Layout
     environment: dict[str, Any]
+    environment_digest: bytes
 
 
 def of_cells(connection: sqlite3.Connection, label: bytes) -> list[OfCells]:
@@ -286,11 +290,13 @@ def of_cells(connection: sqlite3.Connection, label: bytes) -> list[OfCells]:
       label: a hash of what is trained, whatever the versions and the machine.
     """
     query = (
-        "SELECT p.id, p.layout, e.settings FROM programs p "
+        "SELECT p.id, p.digest, p.layout, e.settings, e.digest FROM programs p "
         "JOIN environments e ON e.id = p.environment WHERE p.label = ? ORDER BY p.id"
     )
-    return [OfCells(number, Layout.read(layout), settings_of(text))
-            for number, layout, text in connection.execute(query, (label,))]  # fmt: skip
+    return [
+        OfCells(number, digest, Layout.read(layout), settings_of(text), theirs)
+        for number, digest, layout, text, theirs in connection.execute(query, (label,))
+    ]
 
 
 def layout_of(connection: sqlite3.Connection, digest: bytes) -> Layout | None:

@@ -17,6 +17,8 @@ import jax
 from jinit.engine._environment import OF_BITS, VARIABLES
 from jinit.engine._program import COMPILER_OPTIONS
 
+# The code that is lowered does not depend on these, only what a compiler makes of the code.
+AFTER_LOWERING = ("device", "architecture", "instructions", "caches", "compiler", *VARIABLES)
 # The number of devices that the host pretends to have changes no bit.
 _WITHOUT_EFFECT = "--xla_force_host_platform_device_count"
 # Extensions with instructions for floating-point numbers.

@@ -33,6 +33,7 @@ from jinit.sweep._objectives import with_objective
 from jinit.sweep._plan import Plan, PlannedProgram, plan
 from jinit.sweep._rules import RulesFor
 from jinit.sweep._start import Start
+from jinit.sweep._tiles import Tiles
 from jinit.sweep._trackers import Tracker, check_tracker, tracked
 from jinit.train._own import OptimizerFor
 from jinit.train._own_loss import MetricFunction, OwnLossFunction
@@ -233,7 +234,7 @@ class _Sweep:
     grid: Grid
     planned: Plan
     settings: dict[str, Any]
-    tiles: _stored.Tiles
+    tiles: Tiles
     report: Callable[[SweepEvent], None]
     jobs: Sequence[Job]
     seen: list[bool] = field(default_factory=list)
@@ -317,7 +318,7 @@ def _note(event: SweepEvent) -> None:
         warnings.warn(event.note, UserWarning, stacklevel=2)
 
 
-def _close(tiles: _stored.Tiles, error: BaseException) -> None:
+def _close(tiles: Tiles, error: BaseException) -> None:
     """Closes the store of a sweep that ends with this error."""
     try:
         tiles.close("stopped")

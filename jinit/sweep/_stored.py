@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shlex
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,50 +17,15 @@ from jinit import _database as database
 from jinit.engine import FileStore, Store, _identity
 from jinit.engine._jobs import PreparedJob, check_store, only
 from jinit.engine._store import MemoryStore
-from jinit.sweep import _rows
-from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
+from jinit.sweep import _identified, _rows
+from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex, NetworkLanes
 from jinit.sweep._plan import Plan, PlannedProgram
+from jinit.sweep._tiles import Found, InMemory, Tiles
 from jinit.typing import PyTree
 
 ENVIRONMENT = "environment"
 Target: TypeAlias = Store | FileStore
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a store holds of a program.
-
-    Attributes:
-      runs: number of runs.
-      failed: number of these that diverged.
-      note: which runs of another environment or code it holds besides.
-    """
-
-    runs: int
-    failed: int
-    note: str
-
-
-class Tiles(Protocol):
-    """Where a sweep keeps its finished tiles."""
-
-    @property
-    def store(self) -> Store:
-        """The store for the engine."""
-        ...
-
-    def narrowed(self, task: PreparedJob) -> tuple[PreparedJob, Found | None]:
-        """The part of a job that has to run, and what a file holds of it."""
-        ...
-
-    def pieces(self, programs: Sequence[PlannedProgram]) -> list[_rows.Piece]:
-        """The runs of these programs that are finished."""
-        ...
-
-    def close(self, state: str) -> None:
-        """Ends the sweep: "complete" or "stopped"."""
-        ...
 
 
 def target(store: Store | FileStore | str | Path | None) -> Target:
@@ -91,52 +55,12 @@ def opened(store: Target, grid: Grid, planned: Plan, settings: Mapping[str, Any]
     return InMemory(store, grid)
 
 
-class InMemory:
-    """A store of whole tiles, such as :class:`jinit.engine.MemoryStore`."""
-
-    def __init__(self, store: Store, grid: Grid) -> None:
-        self.store: Store = _OfGrid(store, grid)
-        self._grid = grid
-
-    def narrowed(self, task: PreparedJob) -> tuple[PreparedJob, Found | None]:
-        """The whole job: the engine itself asks the store for tiles."""
-        return task, None
-
-    def pieces(self, programs: Sequence[PlannedProgram]) -> list[_rows.Piece]:
-        """The runs of these programs that are finished."""
-        return _rows.finished(self.store, self._grid, programs)
-
-    def close(self, state: str) -> None:
-        """Nothing is open."""
-
-
-class _OfGrid:
-    """The part of a store for the arms and seeds of one grid, so that batches may share a store."""
-
-    def __init__(self, store: Store, grid: Grid) -> None:
-        self._store = store
-        axes = [grid.labels(axis) for axis in (*CODE_AXES, *NUMBER_AXES, "clip")]
-        runs = repr((axes, grid.seed_values, grid.data_seed_values))
-        self._runs = hashlib.blake2b(runs.encode(), digest_size=8).hexdigest()
-
-    def claim(self, job: str, identity: Hashable) -> None:
-        self._store.claim(self._name(job), identity)
-
-    def get(self, job: str, tile: int) -> PyTree | None:
-        return self._store.get(self._name(job), tile)
-
-    def put(self, job: str, tile: int, result: PyTree) -> None:
-        self._store.put(self._name(job), tile, result)
-
-    def _name(self, job: str) -> str:
-        return f"{job}, runs {self._runs}"
-
-
 @dataclass
 class _Known:
     """What the store knows of one program.
 
     Attributes:
+      task: the whole job.
       program: the program.
       digest: its identity, without lanes.
       identities: of all lanes, in lane order.
@@ -146,6 +70,7 @@ class _Known:
       writer: makes rows; None before the first tile.
     """
 
+    task: PreparedJob
     program: PlannedProgram
     digest: bytes
     identities: list[bytes]
@@ -202,9 +127,10 @@ class StoredSweep(MemoryStore):
         """The part of a job that the store lacks, and what it holds."""
         program = self._programs[task.name]
         assert isinstance(task.source, NetworkLanes)
-        digest = self._digest(task, program)
-        identities = _identities(digest, task.source, program.runs)
-        known = _Known(program, digest, identities, np.arange(program.runs), [])
+        mine = _identity.digest(self._environment)
+        digest = _identified.digest(task, program, self._settings, mine)
+        identities = _identified.identities(digest, task.source, program.runs)
+        known = _Known(task, program, digest, identities, np.arange(program.runs), [])
         self._known[task.name] = known
         with self._writer.transaction() as connection:
             layout = database.layout_of(connection, digest)
@@ -228,7 +154,7 @@ class StoredSweep(MemoryStore):
         if known.writer is None:
             known.writer = self._enter(known, piece)
         identities = [known.identities[number] for number in numbers]
-        reasons = _reasons(known.program, piece.columns)
+        reasons = _identified.reasons(known.program, piece.columns)
         rows = known.writer.rows(self._next, identities, piece.columns, piece.curves, reasons)
         self._next += len(numbers)
         try:
@@ -263,25 +189,6 @@ class StoredSweep(MemoryStore):
         """
         self._writer.close(database.end_sweep(self._sweep, state))
 
-    def _digest(self, task: PreparedJob, program: PlannedProgram) -> bytes:
-        """What decides the numbers of a program's runs besides their lanes."""
-        data = self._settings["data"][program.dataset.name]["fingerprint"]
-        parts = [
-            task.programs[0].fingerprint(), task.width, data,
-            _identity.digest(self._environment).hex(),
-        ]  # fmt: skip
-        return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
-
-    def _label(self, program: PlannedProgram) -> bytes:
-        """What a program trains, in the words of its settings: equal in every environment."""
-        axes = (*CODE_AXES, *NUMBER_AXES, "clip", "seeds", "data_seeds")
-        grid = {k: v for k, v in self._settings["grid"].items() if k not in axes}
-        named = {key: self._settings[key] for key in ("model", "layers", "rules")}
-        data = self._settings["data"][program.dataset.name]
-        parts = [grid, named, data, {**program.labels, "clip": program.code["clip"]}]
-        text = json.dumps(parts, sort_keys=True, default=str)
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
     def _enter(self, known: _Known, piece: _rows.Piece) -> database.RunRows:
         """Writes a program and its columns into the file, before its first runs."""
         steps = known.program.network.config.evaluation_steps()
@@ -294,7 +201,8 @@ class StoredSweep(MemoryStore):
             )  # fmt: skip
             number = database.registered(
                 connection, "programs", known.digest,
-                {"environment": environment, "label": self._label(known.program),
+                {"environment": environment,
+                 "label": _identified.label(known.program, self._settings),
                  "name": known.program.name[:2000], "tile": known.program.tile,
                  "layout": layout.text()},
             )  # fmt: skip
@@ -304,37 +212,74 @@ class StoredSweep(MemoryStore):
         """Looks for the missing runs among those of other environments and other code.
 
         Returns:
-          A note for each program whose runs are not used.
+          A note for each program whose runs are not used, or whose code cannot be compared.
         """
         program, notes = known.program, list[str]()
-        others = database.of_cells(connection, self._label(program))
-        if not others:
-            return notes
         index = LaneIndex(self._grid, program.numbers, program.tile)
-        axes = _rows.axis_columns(index, program, known.missing)
-        columns = [database.python_values(column) for column in axes.values()]
-        lanes = dict(zip(zip(*columns, strict=True), known.missing.tolist(), strict=True))
-        for other in others:
-            if not set(axes) <= set(other.layout.names):
+        for other in database.of_cells(connection, _identified.label(program, self._settings)):
+            runs = self._runs_there(connection, known, other, index)
+            if not runs:
                 continue
-            runs = database.cells(connection, other.number, tuple(axes))
-            common = {run: lanes[cell] for run, cell in runs if cell in lanes}
-            if not common:
-                continue
-            words = _difference(self._environment, other.environment)
-            if words and self._options.accept_environment:
-                stored = database.by_number(connection, other.layout, list(common))
-                piece = _piece(program, stored, np.array([*common.values()]), words)
+            here, there = self._environment, other.environment
+            words = _identified.difference(here, there)
+            same = self._of_same_code(known, other, runs) if words else {}
+            lowered = [name for name in {*here, *there} if name not in _identity.AFTER_LOWERING]
+            comparable = all(here.get(name) == there.get(name) for name in lowered)
+            # Code of other versions of JAX is written otherwise, so that only equality says much.
+            taken = same or ({} if comparable else runs)
+            if not words or not taken:
+                also = f", and from {words}" if words else ""
+                notes.append(
+                    f"{len(runs)} missing runs stand in {self._options.path} from another code of "
+                    f"the model, its training or its draws{also}; they are not used"
+                )
+            elif not self._options.accept_environment:
+                notes.append(
+                    f"{len(taken)} missing runs stand in {self._options.path} from {words}; they "
+                    "are not used, unless --accept-environment asks for them"
+                )
+            else:
+                mark = words if same else f"{words}; its code cannot be compared"
+                if not same:
+                    notes.append(
+                        f"{len(taken)} runs from {words} are used; whether a change of the code "
+                        "stands behind them cannot be told"
+                    )
+                stored = database.by_number(connection, other.layout, list(taken))
+                lanes = np.array([lane for lane, _ in taken.values()])
+                piece = _piece(program, stored, lanes, mark)
                 known.found.append(piece)
                 known.missing = np.setdiff1d(known.missing, piece.numbers)
-                lanes = {cell: lane for cell, lane in lanes.items() if lane in known.missing}
-                continue
-            name = words or "another code of the model, its training or its draws"
-            notes.append(
-                f"{len(common)} missing runs stand in {self._options.path} from {name}; they are "
-                "not used" + (", unless --accept-environment asks for them" if words else "")
-            )
         return notes
+
+    def _runs_there(
+        self,
+        connection: database.Connection,
+        known: _Known,
+        other: database.OfCells,
+        index: LaneIndex,
+    ) -> dict[int, tuple[int, bytes]]:
+        """Number of a run of another program → the missing lane with its axes, its identity."""
+        axes = _rows.axis_columns(index, known.program, known.missing)
+        if not set(axes) <= set(other.layout.names):
+            return {}
+        columns = [database.python_values(column) for column in axes.values()]
+        lanes = dict(zip(zip(*columns, strict=True), known.missing.tolist(), strict=True))
+        cells = database.cells(connection, other.number, tuple(axes))
+        return {run: (lanes[cell], identity) for run, identity, cell in cells if cell in lanes}
+
+    def _of_same_code(
+        self, known: _Known, other: database.OfCells, runs: Mapping[int, tuple[int, bytes]]
+    ) -> dict[int, tuple[int, bytes]]:
+        """Those runs that have the identity which the code of here would have there."""
+        there = _identified.digest(
+            known.task, known.program, self._settings, other.environment_digest
+        )
+        if there != other.digest:
+            return {}
+        assert isinstance(known.task.source, NetworkLanes)
+        mine = _identified.identities(there, known.task.source, known.program.runs)
+        return {run: (lane, theirs) for run, (lane, theirs) in runs.items() if theirs == mine[lane]}
 
 
 def command() -> str:
@@ -345,18 +290,6 @@ def command() -> str:
     return f"python {shlex.quote(name)}"
 
 
-def _identities(digest: bytes, lanes: NetworkLanes, count: int) -> list[bytes]:
-    """16 bytes for every lane, from the code and everything that a lane holds."""
-    bases = [hashlib.blake2b(digest + draw, digest_size=16) for draw in lanes.draws()]
-    pairs, words = lanes.words(np.arange(count))
-    found = []
-    for pair, row in zip(pairs.tolist(), np.ascontiguousarray(words, "<u4"), strict=True):
-        one = bases[pair].copy()
-        one.update(row.tobytes())
-        found.append(one.digest())
-    return found
-
-
 def _piece(
     program: PlannedProgram,
     stored: database.Stored,
@@ -365,41 +298,3 @@ def _piece(
 ) -> _rows.Piece:
     numbers = stored.places if lanes is None else lanes
     return _rows.Piece(program, numbers, stored.columns, stored.layout.axes, stored.curves, source)
-
-
-def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """How another environment differs from this one, in words; "" if it does not."""
-    return ", ".join(
-        f"{name} {_shown(name, theirs.get(name), mine.get(name))}"
-        for name in sorted({*mine, *theirs})
-        if mine.get(name) != theirs.get(name)
-    )
-
-
-def _shown(name: str, theirs: object, mine: object) -> str:
-    """Two values of an environment; of the instructions those that only one of them has."""
-    if name == "instructions":
-        with_theirs, with_mine = set(str(theirs).split()), set(str(mine).split())
-        more, less = sorted(with_theirs - with_mine), sorted(with_mine - with_theirs)
-        return f"with {' '.join(more) or 'none'} and without {' '.join(less) or 'none'} of here"
-    return f"{theirs!s} (here {mine!s})"[:200]
-
-
-def _reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
-    """For every run, the numbers that it lacks and why."""
-    diverged = columns["diverged"].tolist()
-    reasons: list[dict[str, str]] = [{} for _ in diverged]
-    for name, column in columns.items():
-        if column.dtype.kind != "f" or not np.isnan(column).any():
-            continue
-        for place in np.flatnonzero(np.isnan(column)).tolist():
-            reasons[place][name] = _reason(program, name, diverged[place])
-    return reasons
-
-
-def _reason(program: PlannedProgram, name: str, diverged: bool) -> str:
-    if name == "clip_fraction" and program.code["clip"] is None:
-        return "no clip"
-    if "accuracy" in name and program.dataset.task == "regression":
-        return "regression"
-    return "diverged" if diverged else "not a number"

@@ -122,6 +122,39 @@ def test_runs_of_another_environment_are_named_and_taken_only_if_asked(
     assert "environment" not in run(accepting).columns
 
 
+@pytest.mark.parametrize(
+    ("entry", "taken"), [("caches", False), ("instructions", False), ("jax", True)]
+)
+def test_a_changed_program_of_another_environment_is_not_taken_silently(
+    tmp_path, monkeypatch, entry, taken
+):
+    """Equal versions lower equal code alike; otherwise nobody knows, and the row says so."""
+    shapes = {"kernel": np.zeros((3, 1), np.float32)}
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)).astype(np.float32), rng.integers(0, 2, 60)
+    factor, seen, path = 1.0, [], tmp_path / "runs.db"
+
+    def apply(params, x):
+        return factor * jnp.tanh(x @ params["kernel"])
+
+    given = {"model": (shapes, apply), "data": (x, y), "depth": jinit.Grid.depth,
+             "width": jinit.Grid.width, "dataset": jinit.Grid.dataset}  # fmt: skip
+    here = _identity.describe()
+    monkeypatch.setattr(_identity, "describe", lambda: {**here, entry: "another"})
+    run(path, seeds=2, **given)
+    monkeypatch.setattr(_identity, "describe", lambda: here)
+    factor = 2.0
+    accepting = engine.FileStore(path, accept_environment=True)
+    table = run(accepting, seeds=2, seen=seen, **given)
+    computed, _, note = seen[0]
+    assert computed == (0 if taken else 4)
+    assert ("cannot be told" if taken else "another code") in note
+    if taken:
+        assert all("code cannot be compared" in each for each in table["environment"])
+    else:
+        assert "environment" not in table.columns
+
+
 def test_sql_sees_numbers_and_says_why_one_is_missing(tmp_path, whole):
     path = tmp_path / "runs.db"
     run(path, learning_rate=(0.1, 1e38))

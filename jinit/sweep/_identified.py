@@ -1,0 +1,95 @@
+"""Tells runs of a store apart: by everything that decides their numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jinit.engine._jobs import PreparedJob
+from jinit.sweep._grid import CODE_AXES, NUMBER_AXES
+from jinit.sweep._lanes import NetworkLanes
+from jinit.sweep._plan import PlannedProgram
+
+
+def digest(
+    task: PreparedJob,
+    program: PlannedProgram,
+    settings: Mapping[str, Any],
+    environment: bytes,
+) -> bytes:
+    """What decides the numbers of a program's runs besides their lanes.
+
+    Args:
+      task: the prepared job.
+      program: the program.
+      settings: those of the sweep.
+      environment: the digest of an environment: equal code then gives the digest that this code has
+        there.
+    """
+    data = settings["data"][program.dataset.name]["fingerprint"]
+    parts = [task.programs[0].fingerprint(), task.width, data, environment.hex()]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+
+
+def label(program: PlannedProgram, settings: Mapping[str, Any]) -> bytes:
+    """What a program trains, in the words of its settings: equal in every environment."""
+    axes = (*CODE_AXES, *NUMBER_AXES, "clip", "seeds", "data_seeds")
+    grid = {k: v for k, v in settings["grid"].items() if k not in axes}
+    named = {key: settings[key] for key in ("model", "layers", "rules")}
+    data = settings["data"][program.dataset.name]
+    parts = [grid, named, data, {**program.labels, "clip": program.code["clip"]}]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def identities(digest: bytes, lanes: NetworkLanes, count: int) -> list[bytes]:
+    """16 bytes for every lane, from the code and everything that a lane holds."""
+    bases = [hashlib.blake2b(digest + draw, digest_size=16) for draw in lanes.draws()]
+    pairs, words = lanes.words(np.arange(count))
+    found = []
+    for pair, row in zip(pairs.tolist(), np.ascontiguousarray(words, "<u4"), strict=True):
+        one = bases[pair].copy()
+        one.update(row.tobytes())
+        found.append(one.digest())
+    return found
+
+
+def difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """How another environment differs from this one, in words; "" if it does not."""
+    return ", ".join(
+        f"{name} {_shown(name, theirs.get(name), mine.get(name))}"
+        for name in sorted({*mine, *theirs})
+        if mine.get(name) != theirs.get(name)
+    )
+
+
+def _shown(name: str, theirs: object, mine: object) -> str:
+    """Two values of an environment; of the instructions those that only one of them has."""
+    if name == "instructions":
+        with_theirs, with_mine = set(str(theirs).split()), set(str(mine).split())
+        more, less = sorted(with_theirs - with_mine), sorted(with_mine - with_theirs)
+        return f"with {' '.join(more) or 'none'} and without {' '.join(less) or 'none'} of here"
+    return f"{theirs!s} (here {mine!s})"[:200]
+
+
+def reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
+    diverged = columns["diverged"].tolist()
+    found: list[dict[str, str]] = [{} for _ in diverged]
+    for name, column in columns.items():
+        if column.dtype.kind != "f" or not np.isnan(column).any():
+            continue
+        for place in np.flatnonzero(np.isnan(column)).tolist():
+            found[place][name] = _reason(program, name, diverged[place])
+    return found
+
+
+def _reason(program: PlannedProgram, name: str, diverged: bool) -> str:
+    if name == "clip_fraction" and program.code["clip"] is None:
+        return "no clip"
+    if "accuracy" in name and program.dataset.task == "regression":
+        return "regression"
+    return "diverged" if diverged else "not a number"
