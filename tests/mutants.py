@@ -402,6 +402,8 @@ MUTANTS = [
     M("store in memory: batches are told apart by nothing", "sweep/_tiles.py", 'return f"{job}, runs {self._runs}"', "return job", f"{UNTIL}::test_one_store_in_memory_serves_all_batches_and_trains_nothing_twice"),
     M("store: changed code of another environment is taken", "sweep/_stored.py", "taken = same or ({} if comparable else runs)", "taken = runs", f"{STORED}::test_a_changed_program_of_another_environment_is_not_taken_silently"),
     M("store: code that cannot be compared is not marked", "sweep/_stored.py", 'mark = words if same else f"{words}; its code cannot be compared"', "mark = words", f"{STORED}::test_a_changed_program_of_another_environment_is_not_taken_silently"),
+    M("store: axes of one value are read row by row", "_database/_whole.py", "        if not others_have\n", "        if False\n", f"{STORE_FILES}::test_of_a_large_store_only_what_is_asked_for_is_read"),
+    M("store: an axis that varies counts as one value", "_database/_whole.py", "        if not others_have\n", "        if True\n", f"{STORE_FILES}::test_of_a_large_store_only_what_is_asked_for_is_read"),
     M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_an_effect_that_looks_large_once_is_not_enough"),
     M("until settled: only the last look counts", "results/_looks.py", "best = min(scaled, key=_evidence)", "best = scaled[-1]", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: a look sees seeds to come", "results/_looks.py", "return table.take(np.asarray(table[SEED]) < look.seeds)", "return table", f"{UNTIL}::test_what_is_settled_once_stays_settled"),

@@ -51,10 +51,12 @@ def array_of(values: Sequence[SqlValue], dtype: str, name: str) -> np.ndarray:
     except TypeError:
         kind = ""
     if kind in ("b", "i", "u"):
-        values = [_normal(value) for value in values]
+        values = [v if type(v) is int else _normal(v) for v in values]
     kinds = {"b": (int,), "i": (int,), "u": (int,), "f": (int, float, type(None)),
              "O": (str, type(None))}.get(kind)  # fmt: skip
-    wrong = [] if kinds is None else [v for v in values if not isinstance(v, kinds)]
+    # A set of types is made once for a million values.
+    strange = () if kinds is None else {type(v) for v in values} - set(kinds)
+    wrong = [v for v in values if type(v) in strange] if strange else []
     if kinds is None or wrong:
         got = f"dtype {dtype!r}" if kinds is None else f"{str(wrong[0])[:80]!r}"
         raise errors.refusal(

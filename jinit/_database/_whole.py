@@ -16,7 +16,7 @@ from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
 from jinit._database._sweeps import Entry, sweeps
-from jinit._database._values import array_of
+from jinit._database._values import SqlValue, array_of
 
 # Settings that differ between sweeps whose runs are one table: the rows say what they are.
 _FREE = ("data", "tile", "seconds", "model", "models")
@@ -127,11 +127,40 @@ def _part(
         if name not in layout.names:
             raise errors.unknown_name("column", name, layout.names, "jinit.read(path).columns")
     kept = [each for each in layout.columns if each[1] == "axis" or each[0] in columns]
-    fields = ", ".join(quoted(name) for name, _, _ in kept)
+    fixed = _constants(connection, layout.axes, where, (program, *kin))
+    fields = ", ".join(["id", *(quoted(name) for name, _, _ in kept if name not in fixed)])
     rows = connection.execute(f"SELECT {fields} {where}", (program, *kin)).fetchall()
-    arrays = {name: array_of([row[place] for row in rows], dtype, name)
-              for place, (name, _, dtype) in enumerate(kept)}  # fmt: skip
+    names = ["", *(name for name, _, _ in kept if name not in fixed)]
+    read = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    arrays = {
+        name: np.repeat(array_of([fixed[name]], dtype, name), len(rows))
+        if name in fixed
+        else array_of(read.get(name, ()), dtype, name)
+        for name, _, dtype in kept
+    }
     return Stored(np.arange(len(rows)), arrays, {}, layout)
+
+
+def _constants(
+    connection: sqlite3.Connection,
+    axes: Sequence[str],
+    where: str,
+    parameters: tuple[SqlValue, ...],
+) -> dict[str, SqlValue]:
+    """Axis → value, for the axes that have one value in all these runs, found by SQL."""
+    if not axes:
+        return {}
+    fields = ", ".join(map(quoted, axes))
+    first = connection.execute(f"SELECT {fields} {where} LIMIT 1", parameters).fetchone()
+    if first is None:
+        return {}
+    others = ", ".join(f"sum({quoted(name)} IS NOT ?)" for name in axes)
+    counts = connection.execute(f"SELECT {others} {where}", (*first, *parameters)).fetchone()
+    return {
+        name: value
+        for name, value, others_have in zip(axes, first, counts, strict=True)
+        if not others_have
+    }
 
 
 def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
@@ -152,7 +181,9 @@ def _joined(parts: Sequence[Stored], chosen: Entry) -> Whole:
     curves = {name: np.concatenate([part.curves[name] for part in parts]) for name in common}
     axes = tuple(name for name in names if any(name in part.layout.axes for part in parts))
     grid = chosen.settings.get("grid", {})
-    rows = np.lexsort([_places(columns[axis], grid.get(axis)) for axis in reversed(axes)])
+    varying = [axis for axis in axes if not _is_constant(columns[axis])]
+    keys = [_places(columns[axis], grid.get(axis)) for axis in reversed(varying)]
+    rows = np.lexsort(keys) if keys else np.arange(len(columns[names[0]]))
     return Whole(
         columns={name: column[rows] for name, column in columns.items()},
         axes=axes,
@@ -169,13 +200,20 @@ def _settings(
     grid = dict(settings.get("grid", {}))
     for axis in axes:
         listed = grid.get(axis)
-        found = columns[axis].tolist()
+        found = (
+            columns[axis][:1].tolist() if _is_constant(columns[axis]) else columns[axis].tolist()
+        )
         if axis in grid and len(set(found)) > (len(listed) if isinstance(listed, list) else 1):
             known = listed if isinstance(listed, list) else [listed]
             grid[axis] = list(dict.fromkeys([*known, *found]))
     seeds = sorted(set(columns["seed"].tolist())) if "seed" in columns else []
     grid["seeds"] = len(seeds) if seeds == [*range(len(seeds))] else seeds
     return settings | {"grid": grid, "seconds": None}
+
+
+def _is_constant(column: np.ndarray) -> bool:
+    """Whether all values are the same one."""
+    return not len(column) or bool((column[0] == column[-1]) and (column == column[0]).all())
 
 
 def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:

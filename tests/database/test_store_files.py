@@ -14,7 +14,7 @@ import pytest
 import jinit
 from jinit import _database as database
 from jinit import errors
-from jinit._database import _schema, _values
+from jinit._database import _open, _schema, _values
 
 LAYOUT = database.Layout(
     (("initializer", "axis", "object"), ("seed", "axis", "int64"),
@@ -95,6 +95,31 @@ def test_what_was_written_is_read_with_its_dtypes(path):
     assert "diverged" not in few.columns
     with pytest.raises(ValueError, match="no_metric"):
         jinit.read(path, columns=("no_metric",))
+
+
+def test_of_a_large_store_only_what_is_asked_for_is_read(path, monkeypatch):
+    """An axis of one value is counted by SQL; rows hold the axes that vary and the column asked."""
+    fill(path, range(300), tile=100)
+    fill(path, range(300), arm="ones", tile=100)
+    statements, connect = [], _open._connect
+
+    def traced(*arguments):
+        connection = connect(*arguments)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(_open, "_connect", traced)
+    table = jinit.read(path, columns=("diverged",))
+    whole = jinit.read(path)
+    for name in table.columns:
+        assert table[name].dtype == whole[name].dtype
+        assert table[name].tolist() == whole[name].tolist()
+    read = [
+        text for text in statements if "FROM runs WHERE program" in text and "LIMIT" not in text
+    ]
+    counted, rows = read[:2]
+    assert "sum(" in counted
+    assert rows.startswith('SELECT id, "initializer", "seed", "diverged" FROM')
 
 
 def test_numbers_are_those_of_sql(path):
@@ -370,9 +395,10 @@ def test_a_store_of_many_runs_is_small_and_opening_it_reads_few_columns(path):
         few = jinit._database._whole._part(connection, 1, LAYOUT, [1], ("test_loss",))
         connection.set_trace_callback(None)
     assert len(few.places) == 20_000
-    assert len(statements) == 1
-    assert "diverged" not in statements[0]
-    assert "curves" not in statements[0]
+    # The first row, one count of other values, and the rows of what varies.
+    assert len(statements) == 3
+    assert statements[-1].startswith('SELECT id, "seed", "test_loss" FROM runs')
+    assert not any("diverged" in text or "curves" in text for text in statements)
 
 
 def test_names_that_sql_confuses_are_refused():
