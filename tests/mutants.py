@@ -66,6 +66,7 @@ OWN_ARMS = "tests/sweep/test_own_arms.py"
 STORED, LANES_STORED = "tests/sweep/test_stored_sweeps.py", "tests/engine/test_stored_lanes.py"
 STORE_FILES = "tests/database/test_store_files.py"
 HALVING = "tests/sweep/test_halving.py"
+MIRROR = "tests/database/test_mirror.py"
 FILE_SYSTEMS = "tests/database/test_file_systems.py"
 DURING = "tests/sweep/test_during_training.py"
 TRACKERS = "tests/sweep/test_trackers.py"
@@ -404,6 +405,9 @@ MUTANTS = [
     M("store: code that cannot be compared is not marked", "sweep/_stored.py", 'mark = words if same else f"{words}; its code cannot be compared"', "mark = words", f"{STORED}::test_a_changed_program_of_another_environment_is_not_taken_silently"),
     M("store: axes of one value are read row by row", "_database/_whole.py", "        if not others_have\n", "        if False\n", f"{STORE_FILES}::test_of_a_large_store_only_what_is_asked_for_is_read"),
     M("store: an axis that varies counts as one value", "_database/_whole.py", "        if not others_have\n", "        if True\n", f"{STORE_FILES}::test_of_a_large_store_only_what_is_asked_for_is_read"),
+    M("mirror: the copy grows in its place", "_database/_mirror.py", 'part = target.with_name(f".{target.name}.{os.getpid()}.part")', "part = target", f"{MIRROR}::test_a_copy_that_stops_half_way_leaves_the_one_before"),
+    M("mirror: a slow drive delays commits", "_database/_writer.py", "            self._copying.start()\n", "            self._copying.start()\n            self._copying.join()\n", f"{MIRROR}::test_a_slow_drive_delays_no_commit"),
+    M("mirror: what a kill left stays", "_database/_writer.py", "        _mirror.clean(self.path, self._mirror)\n", "", f"{MIRROR}::test_a_kill_in_the_middle_of_a_copy_leaves_the_one_before"),
     M("until settled: every look spends all of the error", "results/_looks.py", "p_value=min(1.0, result.p_value / look.share),", "p_value=result.p_value,", f"{UNTIL}::test_an_effect_that_looks_large_once_is_not_enough"),
     M("until settled: only the last look counts", "results/_looks.py", "best = min(scaled, key=_evidence)", "best = scaled[-1]", f"{UNTIL}::test_what_is_settled_once_stays_settled"),
     M("until settled: a look sees seeds to come", "results/_looks.py", "return table.take(np.asarray(table[SEED]) < look.seeds)", "return table", f"{UNTIL}::test_what_is_settled_once_stays_settled"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from jinit import errors
 from jinit._database._open import explained, reading
 
+# The copy is at most so much older than the store, and the time that the drive needs.
 SECONDS = 30.0
+_CHUNK = 2**20
 
 
 def check(folder: str | Path | None, store: Path) -> Path | None:
@@ -33,32 +36,66 @@ def check(folder: str | Path | None, store: Path) -> Path | None:
     return target
 
 
-def copy(store: Path, folder: Path | None) -> None:
-    """Copies the committed state of a store as one file; the copy appears as a whole.
+def clean(store: Path, folder: Path | None) -> None:
+    """Removes what a writer that was killed in the middle of a copy left behind."""
+    if folder is None:
+        return
+    left = [*store.resolve().parent.glob(f".{store.name}.*.copy")]
+    for path in [*left, *folder.glob(f".{store.name}.*.part")]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def taken(store: Path) -> Path:
+    """A copy of the committed state beside the store, as one file.
+
+    SQLite writes on the store's own disk alone; the other drive only sees whole files.
 
     Raises:
       StoreError: the copy cannot be written.
     """
-    if folder is None:
-        return
-    target = folder / store.name
-    part = folder / f".{store.name}.{os.getpid()}.part"
+    local = store.resolve().parent / f".{store.name}.{os.getpid()}.copy"
     try:
-        with tempfile.TemporaryDirectory(dir=store.resolve().parent) as work:
-            # SQLite writes the copy on the store's own disk; the other drive only sees whole files.
-            local = Path(work) / store.name
-            with explained(store), reading(store) as source:
-                made = sqlite3.connect(local)
-                try:
-                    source.backup(made)
-                    made.execute("PRAGMA journal_mode = DELETE")
-                finally:
-                    made.close()
-            part.write_bytes(local.read_bytes())
-        with part.open("rb+") as file:
+        local.unlink(missing_ok=True)
+        with explained(store), reading(store) as source:
+            made = sqlite3.connect(local)
+            try:
+                source.backup(made)
+                made.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                made.close()
+    except OSError as error:
+        local.unlink(missing_ok=True)
+        raise errors.StoreError(f"mirror of {store}: {error}") from None
+    return local
+
+
+def deliver(local: Path, target: Path) -> None:
+    """Moves a copy to its folder, where the copy appears as a whole or not at all.
+
+    Raises:
+      StoreError: the folder cannot be written.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with local.open("rb") as source, part.open("wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+            file.flush()
             os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
         raise errors.StoreError(f"mirror {target}: {error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        local.unlink(missing_ok=True)
+
+
+def copy(store: Path, folder: Path | None) -> None:
+    """Copies the committed state of a store to a folder.
+
+    Raises:
+      StoreError: the copy cannot be written.
+    """
+    if folder is not None:
+        deliver(taken(store), folder / store.name)

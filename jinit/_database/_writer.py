@@ -59,6 +59,8 @@ class Writer:
             raise
         self._file = (status.st_dev, status.st_ino)
         self._copied = time.monotonic()
+        self._copying: threading.Thread | None = None
+        _mirror.clean(self.path, self._mirror)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -114,6 +116,8 @@ class Writer:
             self._connection.close()
         if self._error is not None:
             raise self._error
+        if self._copying is not None:
+            self._copying.join()
         _mirror.copy(self.path, self._mirror)
 
     def _is_open(self) -> bool:
@@ -157,16 +161,32 @@ class Writer:
                         self._connection.executemany(statement, rows)
                 self._commit()
             if self._mirror and time.monotonic() - self._copied > _mirror.SECONDS:
-                # A drive that is away for a while must not end a sweep; the last copy raises.
-                with contextlib.suppress(errors.StoreError):
-                    _mirror.copy(self.path, self._mirror)
-                self._copied = time.monotonic()
+                self._copy()
         except Exception as error:
             self._roll_back()
             self._lost += len(group)
             self._error = (
                 error if isinstance(error, errors.StoreError) else errors.StoreError(str(error))
             )
+
+    def _copy(self) -> None:
+        """Copies the store to the mirror; a slow drive delays no commit."""
+        if self._mirror is None or (self._copying is not None and self._copying.is_alive()):
+            return
+        target = self._mirror / self.path.name
+        self._copied = time.monotonic()
+
+        def deliver(local: Path) -> None:
+            # A drive that is away for a while must not end a sweep; the last copy raises.
+            with contextlib.suppress(errors.StoreError):
+                _mirror.deliver(local, target)
+
+        with contextlib.suppress(errors.StoreError):
+            local = _mirror.taken(self.path)
+            self._copying = threading.Thread(
+                target=deliver, args=(local,), daemon=True, name="mirror-of-jinit"
+            )
+            self._copying.start()
 
     def _commit(self) -> None:
         self._check_file()
