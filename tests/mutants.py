@@ -398,7 +398,7 @@ MUTANTS = [
     M("halving: the luckiest seed decides", "sweep/_halving.py", "return float(np.median(values)), float(np.mean(values))", "return float(np.min(values)), 0.0", f"{HALVING}::test_the_seeds_of_a_configuration_are_judged_together"),
     M("halving: the baseline may be dropped", "sweep/_halving.py", "if each in best or self._stays(each)]", "if each in best]", f"{HALVING}::test_fewer_seeds_mean_fewer_decisions_and_what_is_kept_stays"),
     M("halving: all cells are one race", "sweep/_halving.py", "races.setdefault(tuple(each[place] for place in others), [])", "races.setdefault((), [])", f"{HALVING}::test_every_value_of_the_other_axes_is_a_race_of_its_own"),
-    M("halving: a dropped arm is judged at later decisions, too", "results/_looks.py", "if pairs[number + 1] > pairs[number]]", "]", f"{HALVING}::test_every_comparison_spends_the_share_of_its_decision_only"),
+    M("halving: a dropped arm is judged at later decisions, too", "results/_looks.py", "if pairs[number + 1] > pairs[number]]", "]", f"{HALVING}::test_the_pairs_of_a_dropped_arm_are_judged_once"),
     M("halving: an interruption loses earlier batches", "sweep/_halving.py", "                _complete(error, whole, race)\n", "                pass\n", f"{HALVING}::test_an_interruption_keeps_what_was_trained_and_decided"),
     M("store in memory: batches are told apart by nothing", "sweep/_tiles.py", 'return f"{job}, runs {self._runs}"', "return job", f"{UNTIL}::test_one_store_in_memory_serves_all_batches_and_trains_nothing_twice"),
     M("store: changed code of another environment is taken", "sweep/_stored.py", "taken = same or ({} if comparable else runs)", "taken = runs", f"{STORED}::test_a_changed_program_of_another_environment_is_not_taken_silently"),

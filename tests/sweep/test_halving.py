@@ -10,6 +10,8 @@ import jinit
 from jinit.cli import main
 from jinit.engine import MemoryStore
 from jinit.results import Table
+from jinit.results._looks import Look, decisive
+from jinit.stats import paired
 from jinit.sweep import Halving, SweepInterrupted, run_halving
 from jinit.sweep._halving import _boxes
 
@@ -106,6 +108,14 @@ def test_every_comparison_spends_the_share_of_its_decision_only():
         pairs = {0.2: 27, 0.3: 27}.get(rate, 9)
         assert found[rate].result.pairs == pairs
         assert found[rate].verdict == ("loses" if pairs == 27 else "not settled")
+
+
+def test_the_pairs_of_a_dropped_arm_are_judged_once():
+    """Later looks add no pair to a dropped arm and must not lend its pairs their larger share."""
+    gaps = np.random.default_rng(0).normal(1, size=9)
+    found = paired(gaps, np.zeros(9))
+    judged = decisive([found, found], [Look(9, 0.2), Look(27, 0.8)])
+    assert judged.p_value == found.p_value / 0.2 < 1
 
 
 @pytest.mark.full
