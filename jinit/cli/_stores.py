@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +29,7 @@ _Sweep = Annotated[
     int | None, arg(help="number of a sweep, as jinit ls lists them; needed if settings differ")
 ]
 _SECONDS = 2.0
-_ENDINGS = (".parquet", ".csv", ".nc")
+_ENDINGS = (".parquet", ".csv", ".nc", ".zarr")
 
 
 def show(
@@ -128,26 +131,31 @@ def remove(
 
 def export(
     store: _Store,
-    out: Annotated[tyro.conf.Positional[str], arg(help="FILE.parquet, FILE.csv or FILE.nc")],
+    out: Annotated[
+        tyro.conf.Positional[str], arg(help="FILE.parquet, FILE.csv, FILE.nc or DIR.zarr")
+    ],
     sweep: _Sweep = None,
 ) -> int:
-    """Writes the runs of a store as Parquet, CSV or NetCDF.
+    """Writes the runs of a store as Parquet, CSV, NetCDF or Zarr.
 
     Example: jinit export runs.db runs.parquet
     """
     from jinit.results import check_output
 
     check_output(out, _ENDINGS)
+    if out.endswith(".zarr") and importlib.util.find_spec("zarr") is None:
+        raise errors.missing_extra("zarr", None, f"writing {out}")
     table = _table(store, sweep)
-    if out.endswith(".nc"):
-        _write_netcdf(table, out)
+    if out.endswith((".nc", ".zarr")):
+        _write_dataset(table, out)
     else:
         table.write(out)
     print(f"{len(table)} runs written to {out}", file=sys.stderr)
     return 0
 
 
-def _write_netcdf(table: Table, path: str) -> None:
+def _write_dataset(table: Table, path: str) -> None:
+    """Writes a dataset of xarray; it appears as a whole."""
     from jinit.results._files import write_whole
 
     dataset = table.to_xarray()
@@ -157,7 +165,16 @@ def _write_netcdf(table: Table, path: str) -> None:
         elif array.dtype == object:
             dataset[name] = dataset[name].astype(str)
     dataset.attrs = {name: str(value) for name, value in dataset.attrs.items()}
-    write_whole(path, lambda file: dataset.to_netcdf(file, engine=None))
+    if path.endswith(".nc"):
+        write_whole(path, lambda file: dataset.to_netcdf(file, engine=None))
+        return
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        # Format 3 does not say how text is stored.
+        dataset.to_zarr(part, mode="w", zarr_format=2)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _table(store: str, sweep: int | None) -> Table:

@@ -1,11 +1,14 @@
 """The commands that read and change stores."""
 
+import importlib.util
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_store_files import fill
 
@@ -73,6 +76,38 @@ def test_export_writes_netcdf(path, tmp_path):
     with xarray.open_dataset(out) as found:
         assert found["test_loss"].values.tolist() == jinit.read(path)["test_loss"].tolist()
         assert [str(arm) for arm in found["initializer"].values] == ["zeros"] * 4 + ["ones"] * 4
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_an_exported_dataset_is_a_table_again(path, tmp_path, ending):
+    xarray = pytest.importorskip("xarray")
+    out = tmp_path / f"runs.{ending}"
+    if ending == "zarr" and importlib.util.find_spec("zarr") is None:
+        assert main(["export", str(path), str(out)]) == 2
+        assert not out.exists()
+        return
+    assert main(["export", str(path), str(out)]) == 0
+    opened = xarray.open_dataset if ending == "nc" else xarray.open_zarr
+    with opened(out) as found:
+        table = jinit.read(found.load())
+    expected = jinit.read(path)
+    assert table.axes == expected.axes
+    for name, column in expected.columns.items():
+        assert table[name].tolist() == column.tolist(), name
+        assert table[name].dtype == column.dtype, name
+    for name, curve in expected.curves.items():
+        np.testing.assert_array_equal(table.curves[name], curve)
+
+
+def test_pandas_reads_the_file(path):
+    pandas = pytest.importorskip("pandas")
+    with sqlite3.connect(path) as connection:
+        found = pandas.read_sql("select initializer, avg(test_loss) m from runs group by 1",
+                                connection)  # fmt: skip
+    connection.close()
+    table = jinit.read(path)
+    for arm, mean in zip(found["initializer"], found["m"], strict=True):
+        assert mean == pytest.approx(table.select(initializer=arm)["test_loss"].mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
