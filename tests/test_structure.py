@@ -215,7 +215,7 @@ def test_functions_are_short_and_take_few_parameters():
             count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
             count -= bool(arguments.args) and arguments.args[0].arg in ("self", "cls")
             # jinit.run and jinit.plan take a keyword for each thing that a user may bring.
-            doors = {("_run.py", "run"): 17, ("_plan.py", "plan"): 16}
+            doors = {("_run.py", "run"): 18, ("_plan.py", "plan"): 16}
             doors |= {("_from_arrays.py", "from_arrays"): 10}
             most = doors.get((path.name, node.name), 8)
             if lines > 60 or count > most:

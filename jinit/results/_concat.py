@@ -63,11 +63,18 @@ def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
         },
         curve_steps=first.curve_steps,
         settings=_joined_settings(tables),
+        parameters=_joined_parameters(tables),
     )
     _check_distinct(joined)
     if "seeds" not in ignore:
         _check_pairs(tables)
     return joined
+
+
+def _joined_parameters(tables: Sequence[Table]) -> dict[int, Any]:
+    starts = np.cumsum([0, *map(len, tables)]).tolist()
+    pairs = zip(starts, tables, strict=False)
+    return {start + row: kept for start, table in pairs for row, kept in table.parameters.items()}
 
 
 def _check_alike(first: Table, other: Table, free: Sequence[str]) -> None:

@@ -43,6 +43,8 @@ class Table:
         gradient_norm.
       curve_steps: ``(evaluations,)`` completed steps at each point of the curves.
       settings: the grid, versions and machine settings, as plain values for JSON.
+      parameters: row number → final parameters of the runs that ``jinit.run(keep=…)`` kept, or
+        ``(parameters, state)`` of a model with state; files do not hold them.
 
     Raises:
       TypeError: columns or curves that are not arrays by name.
@@ -58,6 +60,7 @@ class Table:
     curves: Mapping[str, np.ndarray]
     curve_steps: np.ndarray
     settings: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[int, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         _check_columns(self.columns, self.axes, self.curves)
@@ -175,6 +178,11 @@ class Table:
             self,
             columns={name: column[rows] for name, column in self.columns.items()},
             curves={name: curve[rows] for name, curve in self.curves.items()},
+            parameters={
+                row: self.parameters[old]
+                for row, old in enumerate(np.arange(len(self))[rows].tolist())
+                if old in self.parameters
+            },
         )
 
     def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -123,6 +123,8 @@ class TrainNetwork:
       generator: that of the data set, by which the engine sees whether the function has changed.
       decayed, matrices: as in :func:`jinit.train.optimizers.make`.
       watch: probes at every evaluation, see :func:`jinit.sweep._watch.curves`.
+      keeps: whether the metrics hold ``parameters``, those of the last evaluation, or a pair of
+        parameters and state for a network with state.
     """
 
     model: Model
@@ -140,6 +142,7 @@ class TrainNetwork:
     watch: Watched = ()
     smooths: bool = False
     weights: tuple[float, ...] = ()
+    keeps: bool = False
     traced: Apply | StatefulApply | None = field(default=None, compare=False)
 
     @property
@@ -180,7 +183,7 @@ class TrainNetwork:
         if isinstance(apply, StatefulApply):
             apply = apply.starting(lane["state"], run_key(seed, "dropout"))
         with jax.default_matmul_precision(PRECISION):
-            _, metrics = fit(
+            end, metrics = fit(
                 params,
                 data,
                 run_key(seed, "data"),
@@ -190,6 +193,10 @@ class TrainNetwork:
                 config=self.config,
                 watch=self._watched(data) if self.watch else None,
             )
+        if self.keeps:
+            stateful = bool(jax.tree.leaves(end.model_state))
+            pair = (end.evaluated, end.model_state)
+            metrics["parameters"] = pair if stateful else end.evaluated
         probed = metrics.pop("watched", {})
         metrics |= {f"curve_{name}": values for name, values in probed.items()}
         return metrics | {"calibrated": lane["calibrated"]}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jinit import engine
+from jinit import engine, errors
 from jinit._switches import own_switches
 from jinit.data import DataLike
 from jinit.engine import FileStore, Store
@@ -26,6 +26,7 @@ from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
 from jinit.sweep._first_loss import check_failed, check_first_loss
 from jinit.sweep._grid import Grid
+from jinit.sweep._kept import Keep, checked_keep, with_parameters
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._line import default_progress
 from jinit.sweep._models import ModelArms, Models
@@ -106,6 +107,7 @@ def run(
     store: Store | FileStore | str | Path | None = None,
     executor: ExecutorLike | None = None,
     tracker: Tracker | None = None,
+    keep: Keep | None = None,
 ) -> Table:
     """Trains every network of the grid.
 
@@ -158,6 +160,10 @@ def run(
         ``"trackio:PROJECT"``, one run for the whole sweep; or a function of the record, a dict. A
         tracker has a thread of its own: if it fails or hangs, a warning at the end says so, and no
         run is delayed or lost.
+      keep: the runs whose final parameters the table keeps, as ``table.parameters[row]``:
+        ``"best of each arm"`` (the least final validation loss, or training loss without
+        ``validation``), seeds such as ``(0, 1)``, or ``"all"``. These runs are trained once more,
+        with the same bits, and only their parameters are copied to the host. Default: none.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do
@@ -201,6 +207,7 @@ def run(
             tile=tile,
             workers=workers,
         )
+        kept = checked_keep(keep, grid, planned)
         given = (rules, None if layers is None else tuple(layers.items()))
         jobs = _jobs(grid, planned, given)
         check_first_loss(planned.programs, jobs)
@@ -215,6 +222,7 @@ def run(
         options: dict[str, Any] = {"executor": executor, "hang_after": hang_after}
         options |= {"workers": workers}
         with joined(alone=executor is not None) as group:
+            _check_alone(kept, group is not None)
             if group is not None and not group.first:
                 run_many(jobs, **options)
                 return group.same(None, hang_after)
@@ -224,7 +232,35 @@ def run(
                 options |= {"progress": sweep.forward, "store": tiles.store}
                 options |= {"narrowed": sweep.narrowed}
                 table = sweep.collected(lambda: run_many(jobs, **options))
+            if kept is not None:
+                del options["progress"], options["store"], options["narrowed"]
+                again = functools.partial(run_many, **options)
+                return _with_kept(table, kept, grid, planned, jobs, again)
             return table if group is None else group.same(table, hang_after)
+
+
+def _check_alone(kept: str | tuple[int, ...] | None, grouped: bool) -> None:
+    if kept is not None and grouped:
+        allowed, fix = "None with several processes of jax.distributed", "keep= in one process"
+        raise errors.refusal("keep", kept, allowed, fix)
+
+
+def _with_kept(
+    table: Table,
+    kept: str | tuple[int, ...],
+    grid: Grid,
+    planned: Plan,
+    jobs: Sequence[Job],
+    again: Callable[[list[Job]], list[PyTree]],
+) -> Table:
+    """The table with parameters; an error or Ctrl-C on the way carries the table without them."""
+    try:
+        return with_parameters(table, kept, grid, planned, jobs, again)
+    except KeyboardInterrupt:
+        raise SweepInterrupted(table, planned.runs) from None
+    except BaseException as error:
+        _attach(error, table, planned.runs)
+        raise
 
 
 @dataclass(frozen=True)

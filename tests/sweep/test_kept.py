@@ -1,0 +1,85 @@
+"""Final parameters of chosen runs: those whose losses the table holds, and of no other run."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinit
+from jinit import data, models
+from jinit.sweep import _kept
+from jinit.train import losses
+
+ARMS = {"initializer": ("zeros", "he_normal"), "data_seeds": (0, 3)}
+GRID = jinit.Grid(
+    dataset="xor", depth=1, width=4, steps=4, seeds=(2, 5, 7), evaluations=2, batch_size=8, **ARMS
+)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return jinit.run(GRID, tile=2, keep="all", progress=False)
+
+
+def loss_of(params):
+    xor, model = data.get("xor"), models.as_model(models.MLP((4, 1)))
+    outputs = model.apply(params, jnp.asarray(xor.x_test))
+    return losses.get(None, "binary")(outputs, jnp.asarray(xor.y_test))
+
+
+def test_the_parameters_of_a_row_have_the_losses_of_the_row(table):
+    assert list(table.parameters) == list(range(12))
+    found = [loss_of(params) for params in table.parameters.values()]
+    np.testing.assert_allclose(found, table["test_loss"], rtol=1e-5)
+    assert len(set(table["test_loss"].tolist())) > 6  # another row would be seen
+
+
+def test_rows_that_are_taken_or_joined_keep_their_parameters(table):
+    some = table.take(np.array([7, -1]))
+    assert some.parameters == {0: table.parameters[7], 1: table.parameters[11]}
+    joined = jinit.concat([table.select(seed=2), table.select(seed=(5, 7))])
+    for row, params in joined.parameters.items():
+        np.testing.assert_allclose(loss_of(params), joined["test_loss"][row], rtol=1e-5)
+    assert len(joined.parameters) == 12
+
+
+def test_best_of_each_arm_and_seeds(table):
+    # The test set would choose otherwise.
+    columns = {**table.columns, "train_loss": -table["test_loss"]}
+    turned = jinit.results.Table(columns, table.axes, {}, table.curve_steps)
+    rows = np.arange(12).reshape(2, 6)
+    expected = [arm[np.argmax(table["test_loss"][arm])] for arm in rows]
+    assert _kept._rows(turned, "best of each arm").tolist() == expected
+    # A validation set chooses where there is one; runs that failed are never the best.
+    curves = np.full((12, 2), 3.0)
+    curves[4], curves[8] = [0.5, 1.0], [2.0, np.nan]
+    curves[:4], curves[9:] = np.nan, np.inf
+    held = jinit.results.Table(
+        table.columns, table.axes, {"validation_loss": curves}, table.curve_steps
+    )
+    assert _kept._rows(held, "best of each arm").tolist() == [4, 8]
+    assert _kept._rows(table, (2, 7)).tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+@pytest.mark.parametrize(
+    ("keep", "match"),
+    [
+        ("best", "keep.*best of each arm"),
+        (3, "seeds of the grid"),
+        ((2, 4), r"keep: got \[4\].*seeds of the grid"),
+        (2.5, "keep"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_training(keep, match):
+    events = []
+    with pytest.raises((ValueError, TypeError), match=match):
+        jinit.run(GRID, keep=keep, progress=events.append)
+    assert not events
+
+
+def test_parameters_beyond_the_memory_are_refused(monkeypatch):
+    planned = jinit.plan(GRID)
+    monkeypatch.setattr(_kept._executors, "host_memory", lambda: 500)
+    with pytest.raises(ValueError, match=r"parameters of 12 runs.*best of each arm"):
+        _kept.checked_keep("all", GRID, planned)
+    monkeypatch.setattr(_kept._executors, "host_memory", lambda: 10**6)
+    assert _kept.checked_keep([2, 7], GRID, planned) == (2, 7)
