@@ -33,9 +33,11 @@ import _faulted
 import test_store_files
 from test_store_files import losses
 
-# A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that.
+# A shell starts what it runs in the background deaf to Ctrl-C, nohup deaf to SIGHUP, and children
+# inherit that.
 JINIT = [sys.executable, "-c", "import runpy, signal\n"
          "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
          "runpy.run_module('jinit', run_name='__main__', alter_sys=True)"]  # fmt: skip
 SWEEP = [*JINIT, "sweep", "--dataset", "xor", "--depth", "1", "3", "--width", "8",
          "--steps", "3000", "--seeds", "200", "--initializer", "he_normal", "zeros"]  # fmt: skip
