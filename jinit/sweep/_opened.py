@@ -61,8 +61,7 @@ class OpenedModel:
         else:
             called = apply
         with jax.default_matmul_precision(PRECISION):
-            # A new function each time: JAX keeps shapes by function, and a global may have changed.
-            return jax.eval_shape(lambda *args: called(*args), *known, x)
+            return jax.eval_shape(called, *known, x)
 
 
 def described(x: Array) -> tuple[Hashable, ...]:
