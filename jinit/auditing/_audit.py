@@ -57,8 +57,12 @@ def audit(
     E|w − mean|/σ of the leaf must be among those of the draws by Student's t, at the same rate.
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
-    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise.
-    :mod:`jinit.probes` runs the model and finds blocked gradients in other cases.
+    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise. One
+    zero kernel is right at the end of a residual branch and wrong on the only path:
+    :func:`jinit.verdict` runs the model and tells.
+
+    The σ of an orthogonal kernel counts only if its rows or columns are orthogonal. He's rule with
+    ``mode="fan_out"`` is a rule of its own, so He's σ with in and out exchanged is not reported.
 
     Args:
       params: a pytree of arrays: initial parameters, before any training.
@@ -82,17 +86,21 @@ def audit(
     >>> print(audit({"kernel": jnp.ones((8, 4))})[0].evidence)
     all 4 units are the same (every entry 1)
     """
-    leaves = [
+    every = [
         Leaf(leaf.path, _array(leaf), leaf.layout, _is_named(leaf.path, host, layers))
         for leaf in _weights(params, host, layers)
     ]
-    if not leaves:
+    leaves = [leaf for leaf in every if not _is_text(leaf)]
+    if not every:
         raise errors.refusal(
             "params", "no arrays", "a tree of weights", "pass initialized parameters"
         )
     assignments = [] if rules is None else assign(params, rules, host=host, layers=layers)
+    known = {leaf.path for leaf in leaves}
+    assignments = [assignment for assignment in assignments if assignment.leaf in known]
     fixes = _fixes(params, leaves, host, layers, rules, assignments)
-    findings = [finding for leaf in leaves for finding in leaf_findings(leaf, fixes)]
+    findings = [_no_numbers(leaf) for leaf in every if _is_text(leaf)]
+    findings += [finding for leaf in leaves for finding in leaf_findings(leaf, fixes)]
     findings = unless_depth_scaled(findings, leaves) + _zeros(leaves, fixes)
     findings += duplicates(leaves, fixes)
     if rules is not None:
@@ -100,8 +108,23 @@ def audit(
         findings += against_rules(leaves, assignments, params, fixes)
     if seed_fn is not None:
         findings += _seeds(seed_fn, host, layers)
-    order = {leaf.path: position for position, leaf in enumerate(leaves)}
+    order = {leaf.path: position for position, leaf in enumerate(every)}
     return sorted(findings, key=lambda finding: order.get(finding.where, len(order)))
+
+
+def _is_text(leaf: Leaf) -> bool:
+    """Whether a leaf holds texts, dates or Python objects: nothing that can be computed with."""
+    # bfloat16 and other dtypes of ml_dtypes are of kind V, too.
+    return leaf.values.dtype.kind in "OSUMm" or leaf.values.dtype.names is not None
+
+
+def _no_numbers(leaf: Leaf) -> Finding:
+    return Finding(
+        "dtype",
+        leaf.path,
+        f"{leaf.values.dtype} entries are no numbers",
+        fix="params without this leaf, or the numbers it should hold as a float32 array",
+    )
 
 
 def _fixes(

@@ -34,6 +34,10 @@ TINY = 1e-8
 # Largest scalar product of two rows, as a share of their squared length. Four random rows are below
 # it with a chance of 10⁻⁷; rounding to bfloat16 is far below.
 _ORTHOGONAL, _FEWEST_ROWS = 0.02, 4
+# Rows whose scalar products are below this share of those of random rows may be orthogonal. Six
+# products of four random rows are below it with a chance of 0.3 %; bfloat16 is at 0.003, float8 at
+# 0.05. So many rows are compared at most.
+_BELOW_RANDOM, _ROWS = 0.3, 64
 
 
 def is_scale(leaf: Leaf) -> bool:
@@ -100,16 +104,52 @@ def fans(leaf: Leaf, sample: Moments, fixes: Fixes) -> Iterator[Finding]:
         # Drawn with in and out exchanged, the kernel has the σ of fan_out mode.
         rules = [rule for rule in rules if "fan_out" not in rule.name]
     close = _SPECIAL_ERRORS * sample.error
+    others = [rule for rule in rules if "orthogonal" not in rule.name]
+    orthogonal = [rule for rule in rules if "orthogonal" in rule.name]
     if (
-        nearest(sigma, true, rules, tolerance)
+        nearest(sigma, true, others, tolerance)
         or _of_packed(leaf, sample, kernel, true)
         or nearest(sigma, true, special(kernel), close)
+        or (nearest(sigma, true, orthogonal, tolerance) and _may_be_orthogonal(leaf))
     ):
         return
     if found := _mistake(leaf, sample, true):
         yield _wrong_fan(leaf, sample, found, true, fixes)
     elif nearest(sigma, true, usual(kernel) + special(kernel), tolerance) is None:
         yield from _scale(leaf, sigma, true, fixes)
+
+
+def _may_be_orthogonal(leaf: Leaf) -> bool:
+    """Whether rows, or columns, of a kernel are nearer to orthogonal than random ones.
+
+    σ alone does not tell: in a wide kernel, LeCun's σ for exchanged fans is the orthogonal σ.
+    Scalar products of random rows have a root mean square of |row|²/√entries.
+    """
+    assert leaf.layout is not None
+    first = leaf.layout.stacked(leaf.values)[0]
+    if leaf.layout.fused:
+        first = first[..., : leaf.layout.fused[0]]
+    stored = leaf.values
+    return any(
+        _products(np.asarray(matrix)) < _BELOW_RANDOM
+        for matrix in (
+            first.reshape(-1, first.shape[-1]),
+            stored.reshape(-1, stored.shape[-1]),
+            stored.reshape(len(stored), -1),
+        )
+    )
+
+
+def _products(matrix: np.ndarray) -> float:
+    """Root mean square of the scalar products of the shorter side's rows; 1 if they are random."""
+    short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    rows = short[:_ROWS].astype(np.complex128)
+    if len(rows) < 2:
+        return 0.0
+    products = rows @ rows.conj().T
+    squares = float(np.mean(np.diag(products).real))
+    apart = np.abs(products[np.triu_indices(len(rows), 1)]) / squares
+    return float(np.sqrt(np.mean(apart**2) * short.shape[1]))
 
 
 def _of_packed(leaf: Leaf, sample: Moments, kernel: tuple[int, ...], true: Fans) -> bool:

@@ -120,7 +120,7 @@ def audit(
     else:
         from jinit.report._weights import print_audit
 
-        print_audit(findings, arrays, host=host, layers=layers)
+        print_audit(findings, arrays, host=host, layers=layers, file=checkpoint)
     return 0 if all_ok(findings) else 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -16,6 +16,7 @@ from jinit.frameworks._layout import Layers, Layout, bias_of
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._table import conventions_of
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
+from jinit.parameters._statistics import statistic_of
 from jinit.typing import Array, PyTree
 
 
@@ -28,12 +29,14 @@ class TreeLeaf:
       value: the array, or its shape and dtype.
       layout: the leaf's layout; None if neither ``layers`` nor the name determines it.
       is_state: True for a PRNG key and for the count of an nnx ``RngStream``.
+      statistic: what running statistic the leaf is; "" if it is none.
     """
 
     path: str
     value: Array | jax.ShapeDtypeStruct
     layout: Layout | None
     is_state: bool = False
+    statistic: str = ""
 
 
 def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf]:
@@ -45,9 +48,15 @@ def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf
     """
     values = _values_by_path(tree)
     layouts = _layouts(values, conventions_of(host), layers)
-    state = _counts(tree)
+    state, measured = _variables(tree, "RngState"), _variables(tree, "BatchStat")
     return [
-        TreeLeaf(path, value, layouts[path], path in state or _is_key(value))
+        TreeLeaf(
+            path,
+            value,
+            layouts[path],
+            path in state or _is_key(value),
+            statistic_of(path, path in measured),
+        )
         for path, value in values.items()
     ]
 
@@ -56,8 +65,8 @@ def _is_key(value: Array | jax.ShapeDtypeStruct) -> bool:
     return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
 
 
-def _counts(tree: PyTree) -> set[str]:
-    """Paths of the variables of nnx ``Rngs``: their keys and counts."""
+def _variables(tree: PyTree, name: str) -> set[str]:
+    """Paths of the nnx variables of a class, such as the keys and counts of ``Rngs``."""
 
     def kind(node: PyTree) -> type:
         if comes_from(node, "flax.nnx", "Variable"):
@@ -70,7 +79,7 @@ def _counts(tree: PyTree) -> set[str]:
     return {
         path_of(path)
         for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_variable)
-        if is_variable(node) and any(base.__name__ == "RngState" for base in kind(node).__mro__)
+        if is_variable(node) and any(base.__name__ == name for base in kind(node).__mro__)
     }
 
 
@@ -85,13 +94,22 @@ def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
         ) from None
     for key_path, value in leaves:
         path = path_of(key_path)
+        if not path:
+            _check_is_no_model(value)
         if not (hasattr(value, "shape") and hasattr(value, "dtype")):
             raise errors.wrong_type(
                 f"leaf {path!r}",
                 value,
                 "an array or its shape",
-                "pass frameworks.shapes(model) or jax.eval_shape(init, …); to keep existing "
-                "weights, eqx.filter(model, eqx.is_array) or model.state_dict()",
+                "pass frameworks.shapes(model, x) or jax.eval_shape(init, …); to keep existing "
+                "weights, eqx.filter(model, eqx.is_array)",
+            )
+        if comes_from(value, "torch", "Tensor"):
+            raise errors.wrong_type(
+                f"leaf {path!r}",
+                f"a torch tensor of {value.dtype}",
+                "an array of JAX or NumPy, or its shape",
+                "{name: value.numpy(force=True) for name, value in model.state_dict().items()}",
             )
         if path in values:
             raise errors.refusal(
@@ -102,6 +120,46 @@ def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
             )
         values[path] = value
     return values
+
+
+def _check_is_no_model(value: PyTree) -> None:
+    """Refuses a model, or another single object, in place of a tree of arrays."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return
+    kept = {
+        "torch": "{name: value.numpy(force=True) for name, value in model.state_dict().items()}",
+        "flax": "model.init(key, x)['params'], or nnx.state(model) of an nnx model",
+        "keras": "{variable.path: variable.numpy() for variable in model.variables}",
+        "equinox": "eqx.filter(model, eqx.is_array)",
+    }
+    bases = [base.__module__.partition(".")[0] for base in type(value).__mro__]
+    own = next((kept[base] for base in bases if base in kept), "the tree of its arrays")
+    raise errors.wrong_type(
+        "parameter tree",
+        value,
+        "a tree of arrays or shapes, such as a dict",
+        f"pass frameworks.shapes(model, x); to keep existing weights, {own}",
+    )
+
+
+def _check_same_root(paths: Iterable[str], known: Mapping[str, Layout]) -> None:
+    """Refuses a tree one level above the paths of a model's layers, such as linen's variables.
+
+    Without a known path, every rule that needs axes would blame the layers.
+    """
+    paths = list(paths)
+    if any(path in known for path in paths):
+        return
+    inner = next((path for path in paths if path.partition("/")[2] in known), None)
+    if inner is not None:
+        root, _, own = inner.partition("/")
+        raise errors.refusal(
+            "parameter tree",
+            f"paths such as {inner!r}",
+            f"the paths of layers, such as {own!r}",
+            f"pass the inner tree, variables[{root!r}], and put the result back: "
+            f"{{**variables, {root!r}: drawn}}",
+        )
 
 
 def _layouts(
@@ -119,7 +177,9 @@ def _layouts(
     named = {pattern: conventions.layout(layer) for pattern, layer in layers.items()}
     used: set[str] = set()
     # Layouts taken from a model are complete, even if empty: no other leaf is read by its name.
-    from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
+    found = {path: layer for path, layer in layers.items() if isinstance(layer, Layout)}
+    from_model = empty or bool(found)
+    _check_same_root(values, found)
     matrices = Counter(_layer_of(path) for path, value in values.items() if len(value.shape) > 1)
     layouts: dict[str, Layout | None] = {}
     for path, value in values.items():

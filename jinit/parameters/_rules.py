@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 
 from jinit import errors
@@ -19,6 +20,7 @@ from jinit.initializers._base import checked_draw
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._norms import NORM, FollowKernel, NormOf
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
+from jinit.parameters._statistics import check_start, without_rule
 from jinit.typing import Array, DType, Initializer, Key, PyTree
 
 Rules: TypeAlias = Mapping[str, str | Initializer] | str
@@ -100,7 +102,8 @@ def assign(
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order. PRNG keys and the counts of nnx's
-      ``Rngs`` are state, not parameters: they are kept and need no rule.
+      ``Rngs`` are state, not parameters: they are kept and need no rule. So are running means and
+      variances that are arrays; a rule may set them to constants, but not draw them.
 
     Raises:
       ValueError: a leaf that no rule matches, a rule that matches no leaf, an unknown name, a shape
@@ -118,7 +121,9 @@ def assign(
     if isinstance(rules, str):
         get_preset(rules)
         return [
-            _preset_assignment(rules, leaf) if reset(leaf) else _assignment(KEEP, None, leaf, None)
+            _preset_assignment(rules, leaf)
+            if reset(leaf) and not leaf.statistic
+            else _kept(leaf, None, with_start=reset(leaf))
             for leaf in leaves
         ]
     initializers = _initializers(rules)
@@ -131,6 +136,9 @@ def assign(
         if not reset(leaf):
             assignments.append(_assignment(KEEP, None, leaf, leaf.layout))
             continue
+        if pattern is None and leaf.statistic:
+            assignments.append(_kept(leaf, leaf.layout, with_start=True))
+            continue
         if pattern is None and leaf.layout is not None and leaf.layout.kind == "norm":
             follow = NormOf(leaf.layout.of, leaf.layout.out_axes)
             assignments.append(_assignment(NORM, follow, leaf, leaf.layout))
@@ -140,6 +148,13 @@ def assign(
         assignments.append(_ruled_assignment(pattern, initializers[pattern], leaf))
     check_all_used("rule", initializers, used, [leaf.path for leaf in leaves])
     return assignments
+
+
+def _kept(leaf: TreeLeaf, layout: Layout | None, *, with_start: bool) -> Assignment:
+    """The assignment of a leaf that keeps its value; a statistic without a value is refused."""
+    if with_start and leaf.statistic and isinstance(leaf.value, jax.ShapeDtypeStruct):
+        raise without_rule(leaf.path, leaf.statistic, tuple(leaf.value.shape))
+    return _assignment(KEEP, None, leaf, layout)
 
 
 def _no_rule(leaf: TreeLeaf, rules: Mapping[str, str | Initializer], host: str) -> ValueError:
@@ -208,6 +223,9 @@ def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
 def _ruled_assignment(pattern: str, initializer: Initializer | None, leaf: TreeLeaf) -> Assignment:
     """The assignment by a user's rule; refuses rules without effect on the function."""
     layout = leaf.layout
+    if leaf.statistic:
+        shape = tuple(leaf.value.shape)
+        check_start(leaf.path, leaf.statistic, pattern, initializer, shape)
     if isinstance(initializer, FollowKernel):
         if layout is None or layout.kind != "norm":
             raise errors.refusal(
@@ -272,6 +290,10 @@ def _assignment(
 def _check_serves(initializer: NamedInitializer, leaf: TreeLeaf, layout: Layout | None) -> None:
     """Refuses a random rule for integers, and a rule that needs axes which nobody named."""
     shape, dtype = tuple(leaf.value.shape), leaf.value.dtype
+    if getattr(dtype, "kind", "") in ("O", "S", "U", "M", "m"):  # objects, texts, dates
+        raise errors.wrong_type(
+            f"leaf {leaf.path!r}", f"dtype {dtype}", "numbers", "use 'keep', or remove the leaf"
+        )
     if initializer.definition.dtypes != "any" and not jnp.issubdtype(dtype, jnp.inexact):
         raise errors.wrong_type(
             f"leaf {leaf.path!r}",
@@ -329,11 +351,12 @@ def _serves_any_shape(initializer: NamedInitializer) -> bool:
 def _unknown_layer(leaf: TreeLeaf, rule: str) -> ValueError:
     rank = len(leaf.value.shape)
     kind = "vector" if rank < 2 else "dense" if rank == 2 else "conv"
-    stacked = ", or 'dense(batch=1)' if it stacks kernels" if rank > 2 else ""
+    stacked = ", with 'dense(batch=1)' if the leaf stacks kernels" if rank > 2 else ""
     return errors.refusal(
         f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
         "no layer kind",
         f"a layer kind, because {rule} needs the in and out axes",
-        f"layers=jinit.frameworks.layers(model, x) if the model knows the layer, else "
-        f"layers={{{leaf.path!r}: {kind!r}}}{stacked}, which may be added to the model's",
+        "layers=jinit.frameworks.layers(model, x) if the model knows the layer, else "
+        f"layers={{{leaf.path!r}: {kind!r}}}{stacked}; layers={{**layers(model, x), {leaf.path!r}: "
+        f"{kind!r}}} serves both",
     )

@@ -90,6 +90,7 @@ def print_audit(
     *,
     host: str,
     layers: Mapping[str, str] | None = None,
+    file: str = "",
     stream: TextIO | None = None,
 ) -> None:
     """Prints the findings of an audit, and the kernels whose fans could not be checked.
@@ -99,6 +100,7 @@ def print_audit(
       arrays: the audited arrays, path → array.
       host: the framework whose axis order the kernels have.
       layers: pattern → layer kind, as given to :func:`jinit.audit`.
+      file: the checkpoint, which the fixes' ``params`` are read from; "" if there is none.
       stream: default stdout.
 
     >>> import numpy as np
@@ -107,10 +109,25 @@ def print_audit(
     """
     console = open_console(stream)
     print_findings(console, findings)
-    unknown = [
+    if file and any("params" in finding.fix for finding in findings):
+        console.print(
+            escaped(
+                "the fixes are Python; before them: import jax, jinit; "
+                f"params = jinit.auditing.read_checkpoint({file!r})"
+            ),
+            soft_wrap=True,
+        )
+    leaves = tree_leaves(dict(arrays), host, layers)
+    unknown = [leaf.path for leaf in leaves if leaf.layout is None and len(leaf.value.shape) > 1]
+    reported = {finding.where for finding in findings}
+    zero = [
         leaf.path
-        for leaf in tree_leaves(dict(arrays), host, layers)
-        if leaf.layout is None and len(leaf.value.shape) > 1
+        for leaf in leaves
+        if leaf.layout is not None
+        and leaf.layout.kind == "kernel"
+        and leaf.path not in reported
+        and np.size(arrays[leaf.path])
+        and not np.any(arrays[leaf.path])
     ]
     noun = "finding" if len(findings) == 1 else "findings"
     arrays_noun = "array" if len(arrays) == 1 else "arrays"
@@ -118,3 +135,10 @@ def print_audit(
     if unknown:
         line += f"; fans not checked for {', '.join(unknown)}: name their kind with --layer"
     console.print(escaped(line))
+    if zero:
+        console.print(
+            escaped(
+                f"note: {', '.join(zero)} starts at zero: right at the end of a residual branch, "
+                "wrong on the only path; jinit.verdict runs the model and tells"
+            )
+        )
