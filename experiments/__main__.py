@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.command == "list":
             show_list()
+            sys.stdout.flush()
         elif options.command == "table":
             if options.write:
                 write_tables()
@@ -102,6 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             if options.command == "run":
                 return run(options.name, scale, folder)
             return run_all(harness.names(), scale, folder)
+    except BrokenPipeError:  # the reader, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2

@@ -21,9 +21,8 @@ T = TypeVar("T")
 # jinit is not on a package index yet. Every message that names an extra uses this command.
 INSTALL = "pip install '.[{extra}]' in a checkout of jinit"
 SEED_LIMIT = 2**32
-# More names than this make a message hard to read.
-_LONG_LIST = 20
 """Seeds of JAX keys are below this. By default JAX keeps only 32 bits: 2**32 gives the key of 0."""
+_LONG_LIST = 20  # more names make a message hard to read
 
 
 class HangError(RuntimeError):
@@ -134,6 +133,9 @@ def unknown_name(
     """
     names = [str(name) for name in known]
     close = difflib.get_close_matches(str(got), [*names, *aliases], n=3, cutoff=0.5)
+    plain = {name.lower(): name for name in names}  # and initials: HE_NORMAL, mse
+    plain |= {"".join(word[:1] for word in n.split("_")): n for n in names if "_" in n}
+    close = close or [plain[text] for text in [str(got).lower()] if text in plain]
     use, letters = f"use one of {', '.join(names)}", sorted(str(got))
     hint = f"did you mean {min(close, key=lambda n: sorted(n) != letters)!r}?" if close else ""
     # A call that lists all names spares the message a long list, or any list beside a hint.
@@ -292,8 +294,6 @@ def check_seed(seed: int | np.integer, what: str = "seed", limit: int | None = N
       TypeError: ``seed`` is not a whole number.
       ValueError: ``seed`` is out of range.
 
-    >>> check_seed(0)
-    0
     >>> check_seed(2**32, limit=SEED_LIMIT)
     Traceback (most recent call last):
     jinit.errors.ValueRefusal: seed: got 4294967296; allowed: a whole number >= 0 and <= 4294967295;

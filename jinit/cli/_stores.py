@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -90,11 +91,25 @@ def verify(store: _Store) -> int:
     """
     from jinit import _database
 
+    _check_is_database(store)
     problems = _database.verify(store)
     for problem in problems:
         print(problem)
-    print(f"{store}: {len(problems) or 'no'} problems", file=sys.stderr)
+    print(
+        f"{store}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}",
+        file=sys.stderr,
+    )
     return 1 if problems else 0
+
+
+def _check_is_database(path: str) -> None:
+    """Refuses a file that is no SQLite file by its first bytes: bad input, not a damaged store."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(16)
+        if start and not start.startswith(b"SQLite format 3") and not path.endswith(".db"):
+            raise errors.refusal(
+                "store", path, "a store, which is an SQLite file", "jinit verify runs.db"
+            )
 
 
 def merge(

@@ -169,10 +169,14 @@ def _has_text(values: np.ndarray) -> bool:
 def _check_text(what: str, here: str, values: np.ndarray) -> None:
     """Refuses a column that is not text in every row."""
     wrong = [value for value in values.tolist() if not isinstance(value, str | bool)]
-    missing = [value for value in wrong if value is None or value != value or str(value) == "<NA>"]
+    # pandas' NA has no truth value, so it must not be compared.
+    missing = [value for value in wrong if value is None or str(value) == "<NA>" or value != value]
     if missing:
         raise errors.refusal(
-            what, f"{len(missing)} missing values", "a value in every row", f"{here}.fillna('none')"
+            what,
+            f"{len(missing)} missing values",
+            "a value in every row",
+            f"{here} = {here}.astype(object).fillna('none')",
         )
     if wrong:
         raise errors.wrong_type(

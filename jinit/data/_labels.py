@@ -234,7 +234,10 @@ def warn(made: Coded, stacklevel: int) -> None:
             text = f"no {where} example is of class {listed}"
             warnings.warn(f"{text}: accuracies say little about it", UserWarning, stacklevel)
     if len(np.union1d(here, there)) == 1:
-        text = f"all labels are of class {made.classes[here[0]]}: every network is right"
+        text = (
+            f"all labels are of class {made.classes[here[0]]}: a network with one output is always "
+            "right, and one with more only has to learn which output; accuracies say nothing"
+        )
         warnings.warn(text, UserWarning, stacklevel)
 
 

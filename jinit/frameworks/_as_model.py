@@ -48,9 +48,7 @@ def as_model(model: ModelLike, x: Array) -> Model:
             "model",
             model.__name__ if isinstance(model, type) else model,
             f"a model of {_table.listed(trained=True)}, (shapes, apply) or (shapes, apply, state)",
-            "call the class first"
-            if isinstance(model, type)
-            else "wrap your apply function with jinit.models.functional",
+            "call the class first" if isinstance(model, type) else _how_to_train(model),
         )
     try:
         return framework.functions(module, x, *state)
@@ -64,6 +62,17 @@ def as_model(model: ModelLike, x: Array) -> Model:
             "a model that runs on a batch of the data",
             f"correct the model or the data; the model raised: {reason}",
         ) from error
+
+
+def _how_to_train(model: ModelLike) -> str:
+    """What to do with a model that a sweep cannot train."""
+    framework = _table.find(model)
+    if framework is None:
+        return "wrap your apply function with jinit.models.functional"
+    return (
+        f"sweeps train models that JAX computes: write the {framework.name} model in one of these; "
+        "jinit.initialize draws the weights of its jinit.frameworks.shapes(model)"
+    )
 
 
 def _is_module(model: tuple[ModelLike, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, TextIO, cast
@@ -37,6 +38,7 @@ __all__ = [
     "new_table",
     "open_console",
     "print_left_out",
+    "wider",
 ]
 
 _WIDTH = 142
@@ -54,8 +56,14 @@ def encodable(stream: TextIO, *, forgiving: bool = False) -> IO[str]:
 
 
 def console_width(stream: TextIO) -> int | None:
-    """The width in characters: fixed for files and pipes; None for a terminal, which knows it."""
-    return None if stream.isatty() else _WIDTH
+    """The width in characters: COLUMNS or 142 for files and pipes; None for a terminal.
+
+    A terminal knows its own width.
+    """
+    if stream.isatty():
+        return None
+    wanted = os.environ.get("COLUMNS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else _WIDTH
 
 
 def new_table() -> RichTable:
@@ -104,9 +112,14 @@ def print_left_out(console: Console, headings: Sequence[str], shown: Sequence[in
     """Names the columns that a narrow terminal does not show."""
     left_out = [heading for column, heading in enumerate(headings) if column not in shown]
     if left_out:
-        console.print(
-            f"Too narrow for: {', '.join(left_out)}. Widen the terminal, or pipe into `less -S`."
-        )
+        console.print(f"Too narrow for: {', '.join(left_out)}. {wider(console)}.")
+
+
+def wider(console: Console) -> str:
+    """What shows more columns: a terminal is widened, a file or pipe gets more by COLUMNS."""
+    if console.is_terminal:
+        return "Widen the terminal, or pipe into `COLUMNS=400 … | less -S`"
+    return "Set COLUMNS=400"
 
 
 def escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from jinit.probes import Beside
-from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console
+from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console, wider
 from jinit.report._findings import print_findings
 from jinit.report._text import MISSING, number, rows_shown
 from jinit.theory import DepthScales, Prediction
@@ -45,7 +45,7 @@ def print_prediction(prediction: Prediction, stream: TextIO | None = None) -> No
         f"infinite-width theory; gradients relative to the output layer's{more}", style="dim"
     )
     if without_bands:
-        console.print(f"Too narrow for the bands of {_BAND}. Widen the terminal, or use --json.")
+        console.print(f"Too narrow for the bands of {_BAND}. {wider(console)}, or use --json.")
     if prediction.scales is not None:
         console.print(_scales_text(prediction.scales))
     print_findings(console, prediction.findings)

@@ -180,6 +180,15 @@ def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...
         raise errors.wrong_type("tune", axes, "the name of an axis, or several", "'learning_rate'")
     for axis in axes:
         allowed = [name for name in table.varying() if name not in (across, SEED, "data_seed")]
+        if axis in table.axes and axis not in allowed:
+            raise errors.refusal(
+                "tune",
+                f"{axis!r}, which has one value in these runs"
+                if axis not in table.varying()
+                else f"{axis!r}, along which runs are paired or compared",
+                f"an axis of several values{f': {allowed}' if allowed else ''}",
+                f"leave tune out, or run several values: Grid({axis}=(…, …))",
+            )
         if axis not in allowed:
             raise errors.unknown_name("tuned axis", axis, allowed)
     return axes

@@ -19,6 +19,10 @@ _FREE = ("seconds", "grid.seeds", "grid.data_seeds")
 _PARTS = ("tile.", "data.", "models.")
 
 
+# Settings of a grid that decide at which steps a curve has points.
+_STEPS = ("steps", "evaluations", "evaluate_every")
+
+
 def concat(tables: Sequence[Table], *, ignore: Sequence[str] = ()) -> Table:
     """One table of the runs of several sweeps, such as the same sweep with more seeds.
 
@@ -86,11 +90,22 @@ def _check_alike(first: Table, other: Table, free: Sequence[str]) -> None:
         ("curve_steps", first.curve_steps.tolist(), other.curve_steps.tolist()),
     ):
         if mine != theirs:
-            raise errors.refusal(
+            plans = [
+                {name: table.settings.get("grid", {}).get(name) for name in _STEPS}
+                for table in (first, other)
+            ]
+            named = [
+                f"{name}: {plans[0][name]} and {plans[1][name]}"
+                for name in _STEPS
+                if what == "curve_steps" and plans[0][name] != plans[1][name]
+            ]
+            raise errors.ValueRefusal(
                 f"{what} of the tables",
-                f"{mine} and {theirs}"[:400],
+                "; ".join([*named, f"{mine} and {theirs}"])[:400],
                 "the same",
-                "join like sweeps",
+                f"run both with the same {', '.join(n.partition(':')[0] for n in named)}"
+                if named
+                else "join like sweeps",
             )
     mine, theirs = _flat(first.settings), _flat(other.settings)
     differences = [

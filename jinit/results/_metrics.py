@@ -89,13 +89,23 @@ def check_metric(table: Table, metric: str | None, higher_is_better: bool | None
         if column.dtype.kind in "buif"
     ]
     if metric not in present:
+        if metric in table.columns and metric not in table.axes:
+            kind = "text" if table[metric].dtype.kind in "OUS" else f"dtype {table[metric].dtype}"
+            raise errors.refusal(
+                "metric",
+                f"{metric!r}, a column of {kind}",
+                "a column of numbers",
+                "table.with_column(name, numbers), or select rows by it: table.select(…)",
+            )
         raise errors.unknown_name("metric", metric, present, "table.columns")
     if undefined(table, metric):
         raise errors.refusal(
             "metric",
             metric,
             "a metric these runs have",
-            "regression has no accuracy: use test_loss; clip_fraction needs a clip",
+            "regression has no accuracy: use test_loss; clip_fraction needs a clip"
+            if metric in METRICS
+            else f"every value of {metric!r} is NaN: pass numbers to table.with_column",
         )
     return metric
 

@@ -84,6 +84,15 @@ def _from_store(path: Path, sweep: int | None, columns: Sequence[str] | None) ->
 
 def _from_file(path: Path) -> _formats.Parts:
     allowed = "a .db, .parquet or .csv file that Table.write or jinit sweep --out wrote"
+    if path.suffix in (".parquet", ".csv") and not path.exists():
+        raise errors.refusal(
+            "path",
+            str(path),
+            "a file that exists",
+            f"check the name; {Path.cwd()} is searched"
+            if not path.is_absolute()
+            else "check the name",
+        )
     if path.suffix not in (".parquet", ".csv") or not path.is_file():
         raise errors.refusal("path", str(path), allowed, "write tables as .parquet")
     try:

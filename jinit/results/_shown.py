@@ -16,6 +16,10 @@ def summary(columns: Mapping[str, np.ndarray], axes: Sequence[str], steps: np.nd
     """
     runs = len(next(iter(columns.values())))
     sizes = {axis: len(set(columns[axis].tolist())) for axis in axes}
+    if {"seed", "data_seed"} <= sizes.keys() and np.array_equal(
+        columns["seed"], columns["data_seed"]
+    ):
+        del sizes["data_seed"]  # follows the seed: no axis of its own
     varying = ", ".join(f"{axis} × {size}" for axis, size in sizes.items() if size > 1)
     metrics = len(columns) - len(axes)
     parts = [

@@ -37,7 +37,15 @@ def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
     if dataset.task == "regression":
         known = [name for name in known if not name.endswith("accuracy")]
     if config.goal.metric not in known:
-        raise errors.unknown_name("metric of the target", config.goal.metric, known)
+        name, own = config.goal.metric, config.goal.metric.removeprefix("test_")
+        if name.startswith("test_") and own not in ("loss", "accuracy", "balanced_accuracy"):
+            raise errors.refusal(
+                "metric of the target",
+                name,
+                f"one of {', '.join(known)}, or test_NAME of a metric of your own",
+                f"Grid(metrics={{{own!r}: function}}, target={str(config.target)!r})",
+            )
+        raise errors.unknown_name("metric of the target", name, known)
 
 
 def class_weights(

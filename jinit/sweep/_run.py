@@ -184,7 +184,8 @@ def run(
     the same table.
 
     Every exception after training has begun has an attribute ``table`` with the finished runs, or
-    None. All arms of a program advance together, seed by seed, so that the runs can be compared.
+    None. Arms of a program advance together, seed by seed within a tile; of arms in other tiles or
+    programs fewer seeds may be finished.
 
     >>> table = run(Grid(dataset="xor", initializer=("zeros", "he_normal"), seeds=4, steps=100))
     >>> len(table), bool((table.select(initializer="zeros")["test_accuracy"] < 0.7).all())

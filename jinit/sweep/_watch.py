@@ -83,7 +83,7 @@ def curves(watch: Watched, model: Model, params: PyTree, data: Dataset) -> dict[
     found: dict[str, Any] = {}
     for name, function in watch:
         if function is not None:
-            value = function(params)
+            value = _called(name, function, params)
         elif name == "parameter_norm":
             value = jnp.sqrt(sum(squares(leaf).sum() for leaf in jax.tree.leaves(params)))
         elif name == "weight_rms":
@@ -95,6 +95,25 @@ def curves(watch: Watched, model: Model, params: PyTree, data: Dataset) -> dict[
             curve = f"{name}[{path_of(path)}]" if path else name
             found[curve] = jnp.asarray(leaf).astype(jnp.float32)
     return found
+
+
+def _called(name: str, function: WatchFunction, params: PyTree) -> PyTree:
+    """What a probe of the user gives; an error names the probe and the leaves that exist."""
+    import jax
+
+    from jinit.frameworks._paths import path_of
+
+    try:
+        return function(params)
+    except (KeyError, AttributeError, IndexError, TypeError) as error:
+        paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        raise errors.refusal(
+            f"probe {name!r}",
+            f"a function that raised {type(error).__name__}: {error}",
+            f"a function of the parameters, whose leaves are {', '.join(paths[:8])}"
+            + (", …" if len(paths) > 8 else ""),
+            "index the tree by these names, and compute with jax.numpy",
+        ) from error
 
 
 def check_watch(watch: Watched, model: Model, params: PyTree, data: Dataset) -> None:

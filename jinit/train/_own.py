@@ -54,15 +54,31 @@ class OwnOptimizer:
         """The optax transform, alone in a list."""
         of_name = {"momentum": numbers.momentum, "weight_decay": numbers.weight_decay}
         given = {name: number for name, number in of_name.items() if self.takes(name)}
+        try:
+            inspect.signature(self.function).bind(numbers.learning_rate, **given)
+        except TypeError as error:
+            raise errors.wrong_type(
+                "optimizer",
+                f"a function that cannot be called with a learning rate ({error})",
+                "function(learning_rate, **numbers) -> optax.GradientTransformation",
+                _EXAMPLE,
+            ) from None
         made = self.function(numbers.learning_rate, **given)
         if not (callable(getattr(made, "init", None)) and callable(getattr(made, "update", None))):
             raise errors.wrong_type(
                 "optimizer",
-                made,
+                _described(made),
                 "a function that returns an optax.GradientTransformation",
                 _EXAMPLE,
             )
         return [made]
+
+
+def _described(made: object) -> str:
+    """What a function returned in place of a transform; the values of a state are traced."""
+    name = type(made).__name__
+    is_state = isinstance(made, tuple)
+    return "an optimizer that is already made" if is_state else f"a function that returns a {name}"
 
 
 def check_update(
