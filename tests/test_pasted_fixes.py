@@ -77,7 +77,7 @@ def table(rates=(0.1,), steps=(1, 5)):
 
 def test_what_a_comparison_cannot_use_is_named():
     one = table()
-    with pytest.raises(ValueError, match="one value in these runs"):
+    with pytest.raises(ValueError, match="of one value here"):
         jinit.compare(one, "test_loss", tune="learning_rate")
     empty = one.with_column("e", [float("nan")] * len(one))
     with pytest.raises(ValueError, match="every value of 'e' is NaN"):

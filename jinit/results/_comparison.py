@@ -181,13 +181,13 @@ def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...
     for axis in axes:
         allowed = [name for name in table.varying() if name not in (across, SEED, "data_seed")]
         if axis in table.axes and axis not in allowed:
+            paired = axis in table.varying()
             raise errors.refusal(
-                "tune",
-                f"{axis!r}, which has one value in these runs"
-                if axis not in table.varying()
-                else f"{axis!r}, along which runs are paired or compared",
+                "tuned axis",
+                f"{axis!r}, "
+                + ("along which runs are paired or compared" if paired else "of one value here"),
                 f"an axis of several values{f': {allowed}' if allowed else ''}",
-                f"leave tune out, or run several values: Grid({axis}=(…, …))",
+                "leave it out" if paired else f"leave it out, or run Grid({axis}=(…, …))",
             )
         if axis not in allowed:
             raise errors.unknown_name("tuned axis", axis, allowed)
