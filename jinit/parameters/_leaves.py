@@ -178,7 +178,7 @@ def _layouts(
     used: set[str] = set()
     # Layouts taken from a model are complete, even if empty: no other leaf is read by its name.
     found = {path: layer for path, layer in layers.items() if isinstance(layer, Layout)}
-    from_model = empty or bool(found)
+    from_model = empty or any(isinstance(layer, Layout) for layer in layers.values())
     _check_same_root(values, found)
     matrices = Counter(_layer_of(path) for path, value in values.items() if len(value.shape) > 1)
     layouts: dict[str, Layout | None] = {}
