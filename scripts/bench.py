@@ -2,7 +2,7 @@
 
     python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
     python scripts/bench.py sweep --only a f      # two contenders
-    python scripts/bench.py sweep --against REV   # this build and another one, alternating
+    python scripts/bench.py sweep --against REV   # the same, and another build, alternating
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
@@ -22,11 +22,12 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against, contenders, draws, theories
+from benchmarks import against, contenders, draws, theories, whole
 from benchmarks.contenders import Run, Work
 
 from jinit import errors
@@ -41,6 +42,7 @@ SIZES = {
     "128x8": Work(runs=64, width=128, depth=8, batch=128, steps=60, hand_tile=2),
     "512x4": Work(runs=16, width=512, depth=4, batch=256, steps=30, hand_tile=2),
 }
+SMALL = {"runs": 8, "steps": 2, "hand_tile": 2}
 INSTALL = errors.INSTALL.format(extra="bench")
 CONTENDERS = {
     "a": ("jinit", contenders.jinit_sweep),
@@ -49,11 +51,13 @@ CONTENDERS = {
     "d": ("torch loop", contenders.torch_loop),
     "e": ("torch vmap", contenders.torch_vmap),
     "f": ("hand tiles", contenders.hand_tiles),
+    "g": ("hyperoptax", contenders.hyperoptax_grid),
 }
 # The order and the names of the contenders in the page's table.
 COLUMNS = {
     "f": "hand-written tiles",
     "b": "`jit(vmap)`",
+    "g": "hyperoptax",
     "e": "`torch.func.vmap`",
     "c": "step loop",
     "d": "PyTorch loop",
@@ -95,21 +99,18 @@ def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Times the contenders and prints a row for each."""
-    if arguments.against:
-        works = {name: vars(SIZES[name]) for name in arguments.sizes}
-        rows = against.compare(arguments.against, works, arguments.kinds, arguments.repeats)
-        record = {"against": arguments.against, "jax": version("jax"), "rows": rows}
-        file = Path(arguments.out).with_name("against.json")
-        file.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"{file} written")
-        return
     letters = [letter for letter in CONTENDERS if letter in arguments.only]
     if importlib.util.find_spec("torch") is None:
         print(f"PyTorch is not installed ({INSTALL}): no rows (d) and (e)")
         letters = [letter for letter in letters if letter not in "de"]
+    if importlib.util.find_spec("hyperoptax") is None:
+        print("hyperoptax is not installed (pip install hyperoptax): no row (g)")
+        letters = [letter for letter in letters if letter != "g"]
     results = {}
-    for name in arguments.sizes:
-        work = SIZES[name]
+    works = {
+        name: replace(SIZES[name], **(SMALL if arguments.small else {})) for name in arguments.sizes
+    }
+    for name, work in works.items():
         measured = measure(work, letters, arguments.repeats)
         peak = statistics.median(measured["peaks"])
         print(
@@ -127,13 +128,20 @@ def sweep(arguments: argparse.Namespace) -> None:
                 flush=True,
             )
         results[name] = summary(measured)
-    versions = {name: version(name) for name in ("jax", "torch")}
-    record = {
+    versions = {name: version(name) for name in ("jax", "torch", "hyperoptax")}
+    record: dict[str, Any] = {
         "machine": arguments.machine or f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: text for name, text in versions.items() if text},
         "rounds": arguments.repeats,
         "sizes": results,
     }
+    if arguments.against:
+        fields = {name: vars(work) for name, work in works.items()}
+        with against.unpacked(arguments.against) as old:
+            rows = against.compare(old, fields, arguments.kinds, arguments.repeats)
+            rounds = min(arguments.repeats, 3)
+            sweeps = whole.compare(old, small=arguments.small, rounds=rounds)
+        record["against"] = {"revision": arguments.against, "rows": rows, **sweeps}
     Path(arguments.out).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(f"\n{arguments.out} written")
 
@@ -160,14 +168,16 @@ def summary(measured: dict[str, Any]) -> dict[str, Any]:
 
 def markdown_table(record: dict[str, Any]) -> str:
     """Formats bench.json as a Markdown table and a line with machine and versions."""
-    heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *COLUMNS.values()]
+    timed = {letter for row in record["sizes"].values() for letter in row["slower"]}
+    columns = {letter: name for letter, name in COLUMNS.items() if letter in timed}
+    heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *columns.values()]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in record["sizes"].values():
         cells = [
             f"{row['runs']} × ({row['width']}, {row['depth']}, {row['batch']})",
             f"{row['gflops']:.0f} GFLOP/s",
             f"{row['of_peak']:.2f}",
-            *(ratio_text(row["slower"].get(letter)) for letter in COLUMNS),
+            *(ratio_text(row["slower"].get(letter)) for letter in columns),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
@@ -263,7 +273,8 @@ def main() -> None:
     one.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     one.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
-    one.add_argument("--against", metavar="REV", help="compare with this revision instead")
+    one.add_argument("--against", metavar="REV", help="compare with this revision, too")
+    one.add_argument("--small", action="store_true", help="tiny sizes, to try the program itself")
     one.add_argument("--kinds", nargs="+", default=list(against.KINDS), choices=against.KINDS)
     one.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")
     one.add_argument("--machine", help='for the page, e.g. "two cores of an AMD EPYC with AVX2"')

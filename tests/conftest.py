@@ -18,6 +18,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # XLA reports every program that it loads from the folder as an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Tests count compilations, and leave no files in the home folder.
+os.environ.setdefault("JINIT_NO_CACHE", "1")
+
 import hypothesis
 import pytest
 

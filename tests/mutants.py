@@ -56,6 +56,8 @@ GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 STACKS = "tests/frameworks/test_stacks.py"
 TRACED, TRACES = "tests/engine/test_traced.py", "tests/sweep/test_traces_of_models.py"
+PRECISION = "tests/train/test_precision.py"
+KEPT = "tests/engine/test_kept_programs.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
 DEVICES, PROCESSES = "tests/engine/test_devices.py", "tests/engine/test_processes.py"
@@ -375,7 +377,7 @@ MUTANTS = [
     M("engine: memory of the machine, not of the control group", "engine/_executors.py", "limits = [*_physical(), *_control_groups(), *_resource_limits()]", "limits = [*_physical()]", f"{LIMITS}::test_memory_is_what_the_process_may_use"),
     M("engine: a second Ctrl-C waits on", "engine/_schedule.py", "if noted.signals or time.monotonic() > deadline:", "if time.monotonic() > deadline:", f"{LIMITS}::test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing"),
     M("engine: functions of the user are known", "engine/_known.py", 'return _of_package(value.__globals__.get("__name__")) and _all(_bound(value), seen)', "return _all(_bound(value), seen)", f"{PROGRAMS}::test_a_function_that_reads_a_global_is_seen_to_change"),
-    M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest.digest(), device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
+    M("engine: code is no part of the key of a program", "engine/_program.py", "key = (digest, device,", "key = (device,", f"{PROGRAMS}::test_constants_decide_which_program_is_used"),
     M("stacks: equal sizes of linen take the first axis", "frameworks/_linen.py", "lifted = stacked(layout, rank, shape, added=axes[place])", "lifted = stacked(layout, rank, shape)", f"{STACKS}::test_linen_stacks_of_equal_sizes_have_the_fans_of_one_layer"),
     M("stacks: Equinox takes the first axis", "frameworks/_equinox.py", "own if len(shape) > len(own) else None)", "None)", f"{STACKS}::test_equinox_stacks_have_the_fans_of_one_layer_on_any_axis"),
     M("stacks: nnx takes the first axis", "frameworks/_nnx.py", "stacked(layout, len(own), shape, own)", "stacked(layout, len(own), shape)", f"{STACKS}::test_nnx_stacks_whose_sizes_are_equal_are_refused_until_layers_says_the_axis"),
@@ -385,7 +387,18 @@ MUTANTS = [
     M("traces: JAX's trace of the function before the change is taken", "engine/_traced.py", "jax.make_jaxpr(called, return_shape=True)", "jax.make_jaxpr(self.function, return_shape=True)", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
     M("traces: functions that call back are found again", "engine/_traced.py", 'if "callback" in name or "debug" in name:', "if False:", f"{TRACED}::test_a_function_that_calls_back_into_python_is_never_found_again"),
     M("traces: programs of a plan open their model again", "sweep/_opened.py", "return self._kept.get(key)", "return None", f"{TRACES}::test_programs_that_differ_in_training_alone_share_the_calls"),
-    M("engine: callbacks are shared", "engine/_program.py", 'if not shared or "callback" in code:', "if not shared:", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
+    M("precision: the weights that training keeps are rounded", "train/_precision.py", 'if precision != "float64":\n        return params', 'if precision != "float64":\n        return _cast(_cast(params, precision), jnp.float32)', f"{PRECISION}::test_bfloat16_computes_low_and_keeps_float32"),
+    M("precision: examples are not cast", "train/_precision.py", "plain(_cast(params, dtype), _cast(x, dtype))", "plain(_cast(params, dtype), x)", f"{PRECISION}::test_bfloat16_computes_low_and_keeps_float32"),
+    M("precision: the grid's is forgotten", "sweep/_grid.py", "precision=self.precision,", "", f"{PRECISION}::test_a_sweep_computes_in_its_precision_and_its_table_says_so"),
+    M("precision: tokens are rounded", "train/_precision.py", "if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf", "", f"{PRECISION}::test_whole_numbers_are_not_rounded"),
+    M("kept programs: what JAX has loaded is kept again", "engine/_kept.py", "if not _FOUND.by_jax:", "if True:", f"{KEPT}::test_what_jax_has_loaded_is_not_kept_again"),
+    M("kept programs: damage is not seen", "engine/_kept.py", "if _checksum(program) != digest:", "if False:", f"{KEPT}::test_a_damaged_file_is_compiled_again_with_one_warning"),
+    M("kept programs: the code is no part of the key", "engine/_kept.py", "hashlib.blake2b(code + what.encode()", "hashlib.blake2b(what.encode()", f"{KEPT}::test_programs_with_other_constants_are_other_programs"),
+    M("kept programs: the oldest stays", "engine/_kept.py", "in sorted(files):", "in sorted(files, reverse=True):", f"{KEPT}::test_the_least_recently_used_programs_go_first"),
+    M("kept programs: a missing feature is overheard", "engine/_stderr.py", "    if missing:", "    if False:", f"{KEPT}::test_a_feature_that_the_processor_lacks_is_an_error"),
+    M("kept programs: other lines are lost", "engine/_stderr.py", "os.write(2, lines)", "os.write(2, b'')", f"{KEPT}::test_what_others_write_while_a_program_loads_is_not_lost"),
+    M("kept programs: beside JAX's own cache", "engine/_kept.py", 'if _setting("jax_compilation_cache_dir") and', "if False and", f"{KEPT}::test_where_jax_keeps_programs_nothing_is_kept_beside"),
+    M("engine: callbacks are shared", "engine/_program.py", 'if "callback" in code:\n        return', "if False:\n        return", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
     M("executors: a lost tile is given up at once", "engine/_remote.py", "_ATTEMPTS = 4", "_ATTEMPTS = 1", f"{ELSEWHERE}::test_a_lost_tile_is_sent_again_and_an_executor_that_loses_all_is_given_up"),
     M("executors: other versions compute, too", "engine/_serve.py", "if different:", "if False:", f"{ELSEWHERE}::test_workers_with_other_versions_are_refused_with_the_difference"),
     M("executors: data travel with every tile", "engine/_remote.py", "{name: parcel.parts[name] for name in missing}", "parcel.parts", f"{ELSEWHERE}::test_a_worker_asks_once_for_the_job_and_once_for_the_data"),

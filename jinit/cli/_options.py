@@ -69,6 +69,9 @@ class RunOptions:
     ] = None
     tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
+    no_cache: Annotated[
+        bool, arg(help="neither read nor keep compiled programs, as JINIT_NO_CACHE=1 does")
+    ] = False
     tracker: Annotated[
         str | None,
         arg(help="FILE.jsonl, tensorboard:FOLDER, wandb:, mlflow: or trackio:NAME: one run"),
@@ -129,6 +132,7 @@ def _grid_options() -> type[Any]:
         "weight_decay_on": str,
         "sampling": str,
         "accumulate": int,
+        "precision": str,
         "layer_norm": bool,
     }
     options: list[tuple[str, Any, Any]] = []

@@ -53,6 +53,8 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """
     workers = workers_of(output)
     whole_grid, baseline = _checked(grid, output)
+    if output.no_cache:
+        os.environ["JINIT_NO_CACHE"] = "1"  # processes that this one starts inherit the variable
     from jinit import report
     from jinit.sweep import SweepInterrupted, run, run_halving, run_until_settled
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from jinit import errors
 from jinit._switches import own_switches
+from jinit.engine import _kept
 from jinit.engine._environment import switches
 from jinit.engine._known import is_known
 from jinit.engine._traced import Recall, Traced, divided
@@ -225,7 +226,7 @@ def cached(
         hash(key)
     except TypeError:
         return program
-    return _kept(_CACHE, key, program)
+    return _held(_CACHE, key, program)
 
 
 def _shapes(lane: PyTree, shared: tuple[PyTree, ...]) -> Hashable:
@@ -244,9 +245,7 @@ def _fingerprint(name: str, traced: jax.stages.Traced, lowered: jax.stages.Lower
             "functions whose code decides their results",
             "store=jinit.engine.MemoryStore(), or leave the callback out",
         )
-    # The module has the program's name.
-    digest = hashlib.blake2b(re.sub(r"module @\S+", "module", code, count=1).encode())
-    digest.update(_constants(traced))
+    digest = _hashed(code, traced)
     digest.update(f"{lowered.in_tree}{lowered.out_tree}".encode())
     return digest.hexdigest()[:32]
 
@@ -277,21 +276,31 @@ def _executable(
     """
     platform = jax.default_backend() if device is None else device.platform
     options = COMPILER_OPTIONS.get(platform)
-    code = lowered.as_text() if shared else ""
+    code = lowered.as_text()
     # The code of a call back into Python does not say which function is called.
-    if not shared or "callback" in code:
+    if "callback" in code:
         return lowered.compile(options), True
-    digest = hashlib.blake2b(code.encode() + _constants(traced))
-    key = (digest.digest(), device, lowered.in_tree, lowered.out_tree)
+    digest = _hashed(code, traced).digest()
+    if not shared:
+        return _kept.compiled(lowered, digest, options, device)
+    key = (digest, device, lowered.in_tree, lowered.out_tree)
     with _CACHE_LOCK:
         found = _EXECUTABLES.get(key)
     if found is not None:
         return found, False
-    made: Executable = lowered.compile(options)
-    return _kept(_EXECUTABLES, key, made), True
+    made, fresh = _kept.compiled(lowered, digest, options, device)
+    return _held(_EXECUTABLES, key, made), fresh
 
 
-def _kept(cache: OrderedDict[Hashable, T], key: Hashable, made: T) -> T:
+def _hashed(code: str, traced: jax.stages.Traced) -> hashlib.blake2b:
+    """The hash of the code without the program's name, and of the constants."""
+    # The module has the program's name.
+    digest = hashlib.blake2b(re.sub(r"module @\S+", "module", code, count=1).encode())
+    digest.update(_constants(traced))
+    return digest
+
+
+def _held(cache: OrderedDict[Hashable, T], key: Hashable, made: T) -> T:
     """What the cache holds under a key: ``made`` if it held nothing."""
     with _CACHE_LOCK:
         kept = cache.setdefault(key, made)

@@ -99,8 +99,9 @@ class Grid:
         "hinge"}`` names several.
       metrics: name → your own ``metric(outputs, y) -> number`` of the whole test set, traced and
         measured at every evaluation: column and curve ``test_NAME``. Default: none.
-      sampling: ``"replacement"``: each step draws its examples anew; or ``"epochs"``: every example
-        once per epoch, the last batch smaller if need be; default ``"replacement"``.
+      sampling: ``"replacement"`` (default): each step draws its examples anew; or ``"epochs"``:
+        every example once per epoch, the last batch smaller if need be.
+      precision: ``"float32"`` (default), ``"bfloat16"`` or ``"float64"``, as in ``FitConfig``.
       steps: optimizer steps per run; default 300.
       evaluations: points of each learning curve, log-spaced in steps; default 16.
       evaluate_every: steps between evaluations, instead of log-spaced ones; default None.
@@ -163,9 +164,7 @@ class Grid:
         None, f"gradient clips with their threshold, such as leaf_norm(1.0): {listed('clip')}"
     )
     batch_size: Axis[int] = _field(FitConfig.batch_size, "examples per gradient")
-    accumulate: int = _field(
-        FitConfig.accumulate, "gradients per step, whose mean the optimizer gets"
-    )
+    accumulate: int = _field(FitConfig.accumulate, "gradients per step, whose mean is applied")
     label_noise: Axis[float] = _field(0.0, "share of training labels replaced at random")
     label_smoothing: Axis[float] = _field(0.0, "share of a training label given to all classes")
     class_weights: str | tuple[float, ...] | None = _field(
@@ -178,10 +177,9 @@ class Grid:
     sampling: str = _field(
         FitConfig.sampling, "'replacement', or 'epochs': every example once per epoch"
     )
+    precision: str = _field(FitConfig.precision, "float32, bfloat16 or float64 (JAX_ENABLE_X64=1)")
     steps: int = _field(FitConfig.steps, "optimizer steps per run")
-    evaluations: int = _field(
-        FitConfig.evaluations, "points of each learning curve, log-spaced in steps"
-    )
+    evaluations: int = _field(FitConfig.evaluations, "points of each curve, log-spaced in steps")
     evaluate_every: int | None = _field(
         None, "steps between evaluations, instead of log-spaced ones"
     )
@@ -290,6 +288,7 @@ class Grid:
             stop_at_target=self.stop_at_target,
             evaluate_every=self.evaluate_every,
             accumulate=self.accumulate,
+            precision=self.precision,
         )
 
     @property

@@ -11,6 +11,7 @@ from jinit.train._target import Target, parse
 MOST_STEPS = 2**31 - 2
 MOST_EVALUATIONS = 10_000
 SAMPLINGS = ("replacement", "epochs")
+PRECISIONS = ("float32", "bfloat16", "float64")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class FitConfig:
       accumulate: gradients per step, ≥ 1. A step draws ``accumulate · batch_size`` examples and
         applies the mean of the gradients of its parts, with the memory of one part: steps,
         schedules and curves count updates.
+      precision: what the network computes in. ``"float32"``; ``"bfloat16"``: parameters and
+        examples are rounded before each forward pass, while the loss, the gradients and the
+        weights that training keeps are float32; ``"float64"``: everything, from the float32 draws
+        on, which needs JAX's switch ``jax_enable_x64``.
 
     Raises:
       TypeError: a value that is not a number, or not a whole one.
@@ -52,6 +57,7 @@ class FitConfig:
     stop_at_target: bool = False
     evaluate_every: int | None = None
     accumulate: int = 1
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -66,6 +72,7 @@ class FitConfig:
             "target_accuracy", self.target_accuracy, low=0.0, high=1.0, open_low=True, fix="try 0.9"
         )
         errors.check_choice("sampling", self.sampling, SAMPLINGS)
+        errors.check_choice("precision", self.precision, PRECISIONS)
         if self.target is not None:
             object.__setattr__(self, "target", str(parse(self.target)))
         errors.check_bool("stop_at_target", self.stop_at_target)

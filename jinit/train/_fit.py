@@ -19,6 +19,7 @@ from jinit.train._batches import Batches
 from jinit.train._config import FitConfig
 from jinit.train._early import scan_until
 from jinit.train._positions import fitted
+from jinit.train._precision import computing, kept
 from jinit.train._step import StatefulApply, Status, TrainState, make_train_step
 from jinit.train.losses import Loss
 from jinit.typing import Apply, Array, Key, PyTree
@@ -104,7 +105,8 @@ def fit(
       ``watch``, ``watched`` holds its values with a leading axis ``(evaluations,)``.
 
     Raises:
-      ValueError: draws with replacement of a batch larger than the training set.
+      ValueError: draws with replacement of a batch larger than the training set; float64 without
+        ``jax_enable_x64``.
 
     >>> from jinit import data, models, parameters
     >>> from jinit.train import losses, optimizers
@@ -121,6 +123,7 @@ def fit(
     batches, loss = Batches.of(data, key, config), fitted(loss, data)
     if "key" in loss.takes and loss.key is None:
         loss = replace(loss, key=jax.random.fold_in(key, _OF_LOSS))
+    params, apply = kept(params, config.precision), computing(apply, config.precision)
     step = make_train_step(apply, loss, optimizer, config.accumulate)
     goal = config.goal
     zero = jnp.zeros((), jnp.float32)

@@ -1,4 +1,4 @@
-"""Trains many small MLPs in six ways, which `bench.py sweep` times.
+"""Trains many small MLPs in seven ways, which `bench.py sweep` times.
 
 All contenders do the same work: they train `runs` networks of 64 inputs and 10 outputs from He
 weights, on minibatches drawn at random every step, by SGD with global-norm clipping at 1, and
@@ -159,6 +159,24 @@ def hand_tiles(work: Work) -> Run:
             list(pool.map(lambda seeds: jax.tree.map(np.asarray, run(seeds, *arrays)), tiles))
 
     return lambda: timed(everything)
+
+
+def hyperoptax_grid(work: Work) -> Run:
+    """(g) hyperoptax: its vmapped grid over the seeds, jitted, of the same run."""
+    import hyperoptax
+
+    run, arrays = one_jax_run(work), [jnp.asarray(array) for array in data()]
+
+    def objective(key: Any, numbers: Any) -> Any:
+        (train_loss, train_accuracy), (loss, accuracy) = run(
+            numbers["seed"].astype(jnp.uint32), *arrays
+        )
+        return train_loss + train_accuracy + loss + accuracy  # hyperoptax takes one number
+
+    seeds = {"seed": hyperoptax.DiscreteSpace(tuple(range(work.runs)))}
+    state, search = hyperoptax.GridSearch.init(seeds, n_parallel=work.runs)
+    once = jax.jit(lambda key: search.optimize(state, key, objective, n_iterations=1)[1])
+    return lambda: timed(lambda: jax.block_until_ready(once(jax.random.key(0))))
 
 
 def python_loop(work: Work, runs: int = 4) -> Run:

@@ -1,0 +1,235 @@
+"""Keeps compiled programs in a private folder, so that the next process loads them.
+
+Only XLA's CPU programs are kept. A program is found again by its code, on the same kind of machine
+and with the same versions, so that a loaded program computes the same bits as a compiled one. JAX's
+own cache is left alone: where the user has set ``jax_compilation_cache_dir``, nothing is kept here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import serialize_executable
+
+from jinit.engine._environment import processor, variables, versions
+from jinit.engine._stderr import filtered
+from jinit.typing import PyTree
+
+# The folder of all machines and versions together; the least recently used programs go first.
+MOST_BYTES = 256 * 2**20
+_DIGEST = 32
+_LOCK = threading.Lock()
+_WARNED: set[str] = set()
+
+
+def root() -> Path | None:
+    """The folder that keeps compiled programs; None if none are kept.
+
+    ``$JINIT_CACHE_DIR``, else ``$XDG_CACHE_HOME/jinit``, else ``~/.cache/jinit``. None where
+    ``JINIT_NO_CACHE`` is set, or where JAX keeps compiled programs itself.
+    """
+    if os.environ.get("JINIT_NO_CACHE", "0") not in ("", "0"):
+        return None
+    if _setting("jax_compilation_cache_dir") and _setting("jax_enable_compilation_cache"):
+        return None
+    chosen = os.environ.get("JINIT_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        # The XDG specification has relative paths ignored.
+        return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "jinit"
+    except RuntimeError:  # no home folder
+        return None
+
+
+def compiled(
+    lowered: jax.stages.Lowered,
+    code: bytes,
+    options: dict[str, Any] | None,
+    device: jax.Device | None,
+) -> tuple[Callable[..., PyTree], bool]:
+    """The executable of a lowered program, from the folder if possible.
+
+    Args:
+      lowered: the program.
+      code: a digest of everything that decides the program's code.
+      options: of the compiler.
+      device: None is the default device.
+
+    Returns:
+      The executable, and whether it was compiled now.
+    """
+    used = jax.local_devices()[0] if device is None else device
+    folder = _folder() if used.platform == "cpu" else None
+    if folder is None:
+        return lowered.compile(options), True
+    what = f"{sorted((options or {}).items())}{used.id}{lowered.in_tree}{lowered.out_tree}"
+    file = folder / hashlib.blake2b(code + what.encode(), digest_size=20).hexdigest()
+    found = _loaded(file, lowered, used)
+    if found is not None:
+        return found, False
+    _listen()
+    _FOUND.by_jax = False
+    made = lowered.compile(options)
+    # A program that JAX's cache has loaded is serialized without its functions, in jaxlib 0.9.2.
+    if not _FOUND.by_jax:
+        _store(file, made)
+    return made, True
+
+
+class _Found(threading.local):
+    """Whether JAX's own cache, which stays open once used, had what this thread compiled last."""
+
+    by_jax = False
+
+
+_FOUND = _Found()
+
+
+@functools.cache
+def _listen() -> None:
+    """Asks JAX to tell when its own cache finds a program; called once per process."""
+
+    def noted(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            _FOUND.by_jax = True
+
+    jax.monitoring.register_event_listener(noted)
+
+
+@functools.cache
+def _machine() -> str:
+    """A name for the kind of this machine and the versions that compile here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    # The number of cores decides how XLA splits loops.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    kind = (platform.platform(), processor(), sorted(flags.split()), cores, versions(), variables())
+    digest = hashlib.blake2b(repr(kind).encode(), digest_size=10).hexdigest()
+    return f"jax-{versions()['jax']}-jaxlib-{versions()['jaxlib']}-{digest}"
+
+
+def _folder() -> Path | None:
+    """The folder for this machine, made if needed; None, with a warning, if it cannot be used."""
+    base = root()
+    if base is None:
+        return None
+    folder = base / "programs" / _machine()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid"):
+            # Loading a program runs what the file says.
+            for part in (base / "programs", folder):
+                found = part.stat()
+                if found.st_uid != os.getuid():
+                    raise PermissionError(f"{part} belongs to another user")
+                if found.st_mode & 0o077:
+                    part.chmod(0o700)
+    except OSError as error:
+        _without(base, error)
+        return None
+    return folder
+
+
+def _loaded(
+    file: Path, lowered: jax.stages.Lowered, device: jax.Device
+) -> Callable[..., PyTree] | None:
+    """The program in a file; None if there is none, or none that can be used."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _without(file, error)
+        return None
+    digest, program = content[:_DIGEST], content[_DIGEST:]
+    try:
+        if _checksum(program) != digest:
+            raise ValueError("the file is damaged")
+        tree = jax.tree.structure(lowered.args_info)
+        with _LOCK, filtered():
+            found: Callable[..., PyTree] = serialize_executable.deserialize_and_load(
+                program, tree, lowered.out_tree, device.client, [device]
+            )
+        os.utime(file)
+    except Exception as error:  # JAX raises many kinds for a program that does not fit
+        _without(file, error)
+        return None
+    return found
+
+
+def _store(file: Path, made: jax.stages.Compiled) -> None:
+    """Writes a program; a reader sees the whole file or none."""
+    try:
+        program, _, _ = serialize_executable.serialize(made)
+    except Exception:
+        return  # such as programs with constants as arguments, which JAX does not serialize yet
+    try:
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix="new-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_checksum(program) + program)
+            Path(name).replace(file)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        with _LOCK:
+            _prune(file.parent.parent)
+    except OSError as error:
+        _without(file, error)
+
+
+def _prune(programs: Path) -> None:
+    """Removes the least recently used programs of all machines until the rest fits."""
+    files = []
+    for file in programs.glob("*/*"):
+        try:
+            found = file.stat()
+        except FileNotFoundError:  # another process removed the file
+            continue
+        files.append((found.st_mtime, found.st_size, file))
+    total = sum(size for _, size, _ in files)
+    most = _setting("jax_compilation_cache_max_size")
+    limit = most if most >= 0 else MOST_BYTES
+    for _, size, file in sorted(files):
+        if total <= limit:
+            return
+        file.unlink(missing_ok=True)
+        total -= size
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
+
+
+def _checksum(program: bytes) -> bytes:
+    return hashlib.blake2b(program, digest_size=_DIGEST).digest()
+
+
+def _without(place: Path, error: Exception) -> None:
+    """Says once per process that programs are compiled again, and why."""
+    with _LOCK:
+        if _WARNED:
+            return
+        _WARNED.add(str(place))
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__
+    warnings.warn(
+        f"compiled programs in {place} cannot be used ({reason}); they are compiled again:"
+        " results do not change. JINIT_NO_CACHE=1 turns the folder off, JINIT_CACHE_DIR moves it",
+        RuntimeWarning,
+        stacklevel=2,
+    )
