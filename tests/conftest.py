@@ -79,7 +79,7 @@ def few_memory_maps():
     if time.process_time() - _COUNTED < 2.0 or not maps.exists():
         return
     _COUNTED = time.process_time()
-    if maps.read_bytes().count(b"\n") > 30_000:
+    if maps.read_bytes().count(b"\n") > 20_000:
         import jax
 
         from jinit.engine import _program

@@ -257,6 +257,7 @@ GATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
 def test_gates_drawn_as_one_orthogonal_kernel(name):
     """Flax and Keras draw (hidden, gates · hidden): each gate has 1/√gates of its own σ, 1/√32."""
@@ -275,6 +276,7 @@ def test_gates_drawn_as_one_orthogonal_kernel(name):
     assert np.std(gate) / 32**-0.5 == pytest.approx(number**-0.5, rel=0.05)
 
 
+@pytest.mark.slow
 def test_gates_drawn_one_by_one_are_healthy():
     layers = {"cell": "recurrent((32, 32, 32, 32))"}
     shapes = {"cell": jax.ShapeDtypeStruct((32, 128), "float32")}
@@ -284,6 +286,7 @@ def test_gates_drawn_one_by_one_are_healthy():
     assert [f.kind for f in jinit.audit(params, layers=layers)] == ["wrong fan"]
 
 
+@pytest.mark.slow
 def test_two_keras_layers_with_one_initializer():
     def build(k):
         shared = k.initializers.HeNormal(seed=1)
@@ -451,6 +454,7 @@ def test_keys_in_a_model_are_not_weights():
     assert not jinit.audit(Dropped(nnx.Rngs(0)), seed_fn=lambda seed: Dropped(nnx.Rngs(seed)))
 
 
+@pytest.mark.slow
 def test_a_model_that_is_no_tree_of_arrays_is_told_how_to_become_one():
     eqx = pytest.importorskip("equinox")
     model = eqx.nn.MLP(16, 4, 64, 2, key=jax.random.key(0))

@@ -264,6 +264,7 @@ def test_depth_scaled_branches_are_healthy_and_a_single_small_kernel_is_not():
     assert kinds(alone) == {"proj/kernel": "scale"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero", "antisymmetric"])
 @pytest.mark.parametrize("blocks", [1, pytest.param(48, marks=pytest.mark.full)])
 def test_networks_that_start_simpler_are_healthy(name, blocks):

@@ -56,6 +56,7 @@ def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
     np.testing.assert_array_equal(changed["hidden_3"]["bias"], params["hidden_3"]["bias"])
 
 
+@pytest.mark.slow
 def test_lsuv_says_where_it_cannot(x):
     model = MLP(features=(16, 16, 4))
     params = drawn(model, x, "zeros")
@@ -195,6 +196,7 @@ def test_complex_batches_are_refused(x):
         calibrate.lsuv(KEY, model, drawn(model, x), x + 1j)
 
 
+@pytest.mark.slow
 def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
     labels = jnp.asarray(np.where(digits.y_train[:256] < 8, 0, digits.y_train[:256]))
     model = MLP(features=(32, 10))
@@ -274,6 +276,7 @@ def test_bad_arguments_are_refused_by_name(call, error, message, x):
         call(model, drawn(model, x), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [3, 7, 100])
 @pytest.mark.parametrize("calibration", [calibrate.lsuv, calibrate.within_layer])
 def test_rounding_is_no_variance(calibration, examples):
@@ -288,6 +291,7 @@ def test_rounding_is_no_variance(calibration, examples):
     assert after == pytest.approx(before, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_between_layers_leaves_a_layer_of_zeros(x):
     model = MLP(features=(8, 8, 3))
     params = drawn(model, x, "lecun_normal")

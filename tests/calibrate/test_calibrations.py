@@ -44,6 +44,7 @@ def test_a_registered_calibration_is_a_value_of_a_sweeps_initializer_axis(regist
     assert table["calibrated"].all()
 
 
+@pytest.mark.slow
 def test_a_registered_calibration_gets_the_sweeps_labels_and_loss(registered):
     table = jinit.run(jinit.Grid(initializer="informed(orthogonal)", **GRID))
     assert table["calibrated"].all()  # its loss is above 0

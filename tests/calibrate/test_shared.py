@@ -52,6 +52,7 @@ def test_lsuv_sets_the_variance_over_all_calls(calls, scale):
     assert variance == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [2, 8])
 def test_within_layer_standardizes_units_over_all_calls(calls):
     model = Again(calls)
@@ -74,6 +75,7 @@ def test_units_that_vary_from_call_to_call_alone_keep_their_kernel(calls):
     )
 
 
+@pytest.mark.slow
 def test_between_layers_gives_each_kernel_one_rate_and_keeps_the_size():
     """Π r over the layers is 1: a positively homogeneous function without biases stays."""
 
@@ -155,6 +157,7 @@ def test_learnt_norms_take_a_shared_kernel_once():
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_output_bias_wants_an_output_layer_of_its_own():
     class Last(nn.Module):
         @nn.compact

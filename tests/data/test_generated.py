@@ -31,6 +31,7 @@ def parity(key, size):
     return 2.0 * bits - 1, bits.sum(axis=1) % 2 == 1
 
 
+@pytest.mark.slow
 def test_a_generated_set_has_its_test_set_its_task_and_its_words():
     made = data.get(teacher)
     x, y = teacher(jax.random.key(20150201), 1000)
@@ -98,6 +99,7 @@ def test_an_algorithm_is_learned():
     assert (table["test_accuracy"] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_fingerprint_is_that_of_the_lowered_function():
     def scaled(factor):
         return lambda key, size: (jax.random.normal(key, (size, 2)), factor * jnp.ones(size))

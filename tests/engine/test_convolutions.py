@@ -42,6 +42,7 @@ def made(options):
     return lambda x, w: lax.conv_general_dilated(x, w, precision="highest", **options), arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_convolution_and_its_gradients_are_those_of_lax(name):
     convolve, arrays = made(CASES[name])

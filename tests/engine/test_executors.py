@@ -262,6 +262,7 @@ def test_without_cloudpickle_a_local_function_is_refused_with_the_fix(monkeypatc
     assert len(engine.run(travel, LANES, LARGE, executor=Here())["sum"]) == 23
 
 
+@pytest.mark.slow
 def test_an_address_that_is_silent_closed_or_of_something_else_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

@@ -74,6 +74,7 @@ def test_calls_back_into_python_are_never_mixed_up():
         np.testing.assert_array_equal(found, factor * X)
 
 
+@pytest.mark.slow
 def test_equal_code_is_compiled_once_and_fresh_classes_do_not_pile_up():
     compiled, before = [], len(_program._CACHE)
     for _ in range(3):

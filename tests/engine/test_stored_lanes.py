@@ -120,6 +120,7 @@ def test_what_cannot_be_known_again_is_refused(tmp_path):
     assert computed(LANES, path, X)[1] == 11
 
 
+@pytest.mark.slow
 def test_the_fingerprint_of_a_program_is_the_same_in_every_process(tmp_path):
     code = """
 import sys

@@ -82,6 +82,7 @@ def toy():
     _table.remove("toy")
 
 
+@pytest.mark.slow
 def test_one_row_adds_a_framework(toy):
     assert frameworks.names()[-1] == frameworks.hosts()[-1] == frameworks.presets()[-1] == "toy"
     assert frameworks.get("toy") is TOY

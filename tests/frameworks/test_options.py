@@ -47,6 +47,7 @@ def test_boxed_kernels_have_the_fans_of_their_layer(box):
     assert [layer.kernel for layer in captured.layers] == ["kernel"]
 
 
+@pytest.mark.slow
 def test_abstract_models_are_drawn_like_real_ones():
     eqx = pytest.importorskip("equinox")
 
@@ -182,6 +183,7 @@ def test_slopes_start_from_the_layer_s_own_option():
         assert float(made["negative_slope"]) == model.init(KEY, x)["params"]["negative_slope"]
 
 
+@pytest.mark.slow
 def test_lora_starts_as_the_layer_it_adapts():
     for model in (
         nnx.LoRALinear(64, 400, lora_rank=48, rngs=nnx.Rngs(0)),

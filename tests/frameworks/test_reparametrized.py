@@ -54,6 +54,7 @@ def test_the_kernel_under_weight_norm_of_linen_is_the_drawn_one(axes):
     assert np.all(np.asarray(preset["WeightNorm_0"]["fc/kernel/scale"]) == 1)
 
 
+@pytest.mark.slow
 def test_the_kernel_under_weight_norm_of_equinox_is_the_drawn_one():
     eqx = pytest.importorskip("equinox")
     for axis in (0, 1, None):
@@ -125,6 +126,7 @@ def spectral_models():
     yield Unscaled(), (jnp.ones((1, 4)),), "flax", "fc/kernel"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*spectral_norm.*:FutureWarning")
 def test_a_sigma_that_the_layer_divides_out_is_refused_and_the_preset_is_not():
     for model, inputs, host, kernel in spectral_models():

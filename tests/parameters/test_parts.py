@@ -28,6 +28,7 @@ def test_each_stacked_layer_has_a_sigma_of_its_own(spec):
     np.testing.assert_array_equal(by_name, stacked)
 
 
+@pytest.mark.slow
 def test_layers_may_follow_different_rules_and_groups_belong_to_one_layer():
     layout = frameworks.Layout(batch_axes=(0,), groups=2)
     rules = ["he_normal", "zeros", "orthogonal"]
@@ -119,6 +120,7 @@ def test_parts_without_a_layout_are_refused():
             initializers.parts(bad)
 
 
+@pytest.mark.slow
 def test_parts_survive_vmap_and_populations():
     tree = {"w": jax.ShapeDtypeStruct((4, 3, 3), "float32")}
     rules, layers = {"w": initializers.normal(STDDEVS)}, {"w": "dense(batch=1)"}

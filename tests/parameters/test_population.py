@@ -29,6 +29,7 @@ def test_members_are_trees_drawn_alone_and_a_larger_population_begins_with_a_sma
     assert not np.array_equal(large["hidden"]["kernel"][0], large["hidden"]["kernel"][1])
 
 
+@pytest.mark.slow
 def test_the_search_distribution_has_the_populations_moments():
     mean, stddev = parameters.search_distribution(SHAPES, RULES)
     drawn = parameters.population(KEY, 400, SHAPES, RULES)
@@ -80,6 +81,7 @@ def test_residual_factors(factors, role, value):
     assert factors[role] == pytest.approx(value, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_residual_rules_keep_a_residual_stack_as_it_was():
     class Stack(nn.Module):
         @nn.compact

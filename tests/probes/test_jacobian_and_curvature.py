@@ -22,6 +22,7 @@ def made(features, initializer, **options):
     return (lambda params, x: model.apply({"params": params}, x)), params
 
 
+@pytest.mark.slow
 def test_a_deep_orthogonal_linear_network_is_an_isometry():
     apply, params = made((12,) * 9, "orthogonal", activation="identity")
     values = probes.jacobian_singular_values(apply, params, X)
@@ -29,6 +30,7 @@ def test_a_deep_orthogonal_linear_network_is_an_isometry():
     np.testing.assert_allclose(values, 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gaussian_layers_spread_the_spectrum():
     """σ² of a product of L Gaussian layers has mean 1 and a variance that grows like L."""
     spread = []

@@ -219,6 +219,7 @@ def test_labels_of_another_batch_are_refused_by_name():
         probes.propagation(captured, params, X, probes.cross_entropy(jnp.zeros(3, int)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 1e25])
 def test_norms_of_gradients_whose_squares_float32_does_not_hold(scale):
     captured, params = made((8, 3), activation="identity")

@@ -42,6 +42,7 @@ def fresh(missing, code):
     )
 
 
+@pytest.mark.slow
 def test_pictures_need_no_rich():
     done = fresh("rich", "from jinit.report import plots\nprint(plots.ranking(table).get_xlabel())")
     assert done.stdout == "test accuracy, median [95 %]\n", done.stderr
@@ -59,6 +60,7 @@ print(jinit.report.interval_text(Interval(0.5, 0.4, 0.6)))
     assert done.stdout == "a\n.500 [.400, .600]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_tables_need_no_matplotlib():
     done = fresh("matplotlib", "from jinit.report import show\nshow(table)")
     assert "test accuracy [95 %]" in done.stdout, done.stderr
@@ -147,6 +149,7 @@ def printed(table, **options):
     return " ".join(out.getvalue().split())
 
 
+@pytest.mark.slow
 def test_an_accuracy_stands_beside_what_the_most_frequent_class_gives():
     y = np.repeat([0, 1], [70, 30])
     x = np.random.default_rng(0).normal(size=(100, 3)).astype("f4")

@@ -140,6 +140,7 @@ def table():
     return jinit.run(SMALL)
 
 
+@pytest.mark.slow
 def test_files_hold_every_run(table, tmp_path):
     table.write(tmp_path / "t.csv")
     table.write(tmp_path / "t.parquet")

@@ -97,6 +97,7 @@ def test_probes_measure_the_parameters_and_change_nothing():
     assert table.to_xarray(unstack=True)["curve_parameter_norm"].sizes["curve_step"] == 3
 
 
+@pytest.mark.slow
 def test_own_probes_see_the_parameters_of_own_models():
     model = nn.Sequential([nn.Dense(4), nn.tanh, nn.Dense(1)])
     rng = np.random.default_rng(0)

@@ -80,6 +80,7 @@ def test_a_large_grid_allocates_nothing():
     assert jinit.Grid(seeds=10**7).runs == 10**7
 
 
+@pytest.mark.slow
 def test_programs_are_the_product_of_code_axes_only():
     made = jinit.plan(
         jinit.Grid(

@@ -80,6 +80,7 @@ def test_a_factorys_combination_is_the_sweep_of_that_model_alone(kind, assert_sa
         assert differs.all()
 
 
+@pytest.mark.slow
 def test_a_factory_takes_any_of_the_grids_axes_and_options():
     seen = []
 

@@ -283,6 +283,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KEPT)
 def test_embeddings_tables_and_scales_keep_the_models_own_start(kind):
     from jinit.frameworks._paths import path_of

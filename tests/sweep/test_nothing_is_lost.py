@@ -143,6 +143,7 @@ def test_a_store_continues_a_sweep_without_running_anything_twice():
         jinit.run(other, tile=4, store=store)
 
 
+@pytest.mark.slow
 def test_signals_while_the_table_is_made_lose_nothing(monkeypatch):
     from jinit.sweep import _rows
 
@@ -214,6 +215,7 @@ def test_a_sweep_sees_that_a_global_of_the_model_has_changed(arguments, monkeypa
         activations._REGISTRY.remove("registered")
 
 
+@pytest.mark.slow
 def test_an_initializer_that_reads_a_global_is_seen_to_change(monkeypatch):
     def scaled(key, shape, dtype=jnp.float32, out_sharding=None):
         return SCALE * jax.random.normal(key, shape, dtype)

@@ -55,6 +55,7 @@ def test_an_own_loss_trains_as_the_same_loss_by_name(table, arm):
     np.testing.assert_allclose(own["test_f1"], usual["test_f1"])
 
 
+@pytest.mark.slow
 def test_parameters_and_noise_in_a_loss_change_the_run(table):
     usual = table.select(loss="usual")
     for arm in ("decayed", "noisy"):
@@ -79,6 +80,7 @@ def trained(loss, **given):
     return model, iris, state, found
 
 
+@pytest.mark.slow
 def test_an_own_metric_is_that_of_scikit_learn():
     import dataclasses
 
@@ -101,6 +103,7 @@ def test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats():
     assert len({float(value) for value in keyed}) == 3
 
 
+@pytest.mark.slow
 def test_a_gradient_uses_the_parameters_of_the_loss():
     step = train.make_train_step(
         lambda w, x: x * w, losses.own("d", decayed_square), optax.sgd(1.0)
@@ -193,6 +196,7 @@ def test_broadcasting_of_one_output_against_labels_is_noticed():
     jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=aligned, **rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [1, 3])
 def test_a_regression_is_reported_in_the_units_of_its_targets(targets):
     rng = np.random.default_rng(0)
@@ -236,6 +240,7 @@ def test_r2_of_constant_targets_and_of_other_outputs_is_undefined():
     assert float(r2(jnp.full((4, 1), 1.5), jnp.arange(4.0)[:, None])) == 0.0
 
 
+@pytest.mark.slow
 def test_directions_of_regression_metrics_are_known():
     grid = jinit.Grid(dataset="linear_teacher", depth=0, steps=8, seeds=6,
                       initializer=("normal(3.0)", "zeros"))  # fmt: skip
@@ -257,6 +262,7 @@ LONG = {"dataset": "iris", "depth": 1, "width": 6, "steps": 60, "evaluations": 7
         "learning_rate": (0.03, 0.3, 1e30)}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["test_loss<=0.8", "test_f1>=0.5", "validation_loss<=0.7"])
 def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target):
     grid = jinit.Grid(**LONG, target=target, metrics={"f1": macro_f1}, validation=0.3)
@@ -292,6 +298,7 @@ def test_stopping_at_the_target_leaves_the_bits_of_what_came_before():
     assert np.isnan(stopped.curves["test_loss"][whole["diverged"], -1]).all()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_depend_on_the_other_runs():
     given = LONG | {"target": "test_accuracy>=0.8", "stop_at_target": True}
     table = jinit.run(jinit.Grid(**given))
@@ -342,6 +349,7 @@ def test_targets_that_are_refused(target, error, match):
         jinit.plan(jinit.Grid(**TINY, target=target, metrics={"f1": macro_f1}))
 
 
+@pytest.mark.slow
 def test_two_targets_are_refused_and_a_regression_has_one():
     with pytest.raises(ValueError, match="beside target_accuracy"):
         jinit.Grid(target="test_loss<=1", target_accuracy=0.5)
@@ -352,6 +360,7 @@ def test_two_targets_are_refused_and_a_regression_has_one():
     assert np.isfinite(jinit.summarize(table)[0].steps_to_target)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_target_and_stops_there(capsys):
     from jinit.cli import main
 
@@ -365,6 +374,7 @@ def test_the_command_line_takes_a_target_and_stops_there(capsys):
     assert "did you mean 'test_loss'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
     def broken(outputs, y):
         return mean(outputs, y) + jnp.log(-1.0 - (outputs**2).sum())

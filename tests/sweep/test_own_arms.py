@@ -59,6 +59,7 @@ def test_arms_of_ones_own_train_as_the_initializers_that_they_equal():
     assert other.settings["grid"]["initializer"] == ["mine", "calibrated", "small", "own", "drawn"]
 
 
+@pytest.mark.slow
 def test_the_models_own_start_is_kept_with_its_biases():
     """The run of the arm is the run of a model whose start is that tree and that draws nothing."""
     start = drawn(jax.random.key(5))
@@ -161,6 +162,7 @@ def test_what_a_function_returns_is_checked_before_training(initializer, kind, m
         jinit.plan(grid(initializer), model=NETWORK, data=DATA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "initializer",
     [
@@ -181,6 +183,7 @@ def test_numbers_that_ignore_the_key_are_warned_of():
         jinit.run(grid(fixed), model=NETWORK, data=DATA)
 
 
+@pytest.mark.slow
 def test_a_registered_function_has_its_spec_string():
     def scaled(scale=0.5):
         return lambda key, shape, dtype=None: scale * jax.random.normal(key, shape, dtype)

@@ -486,6 +486,7 @@ def test_models_that_cannot_be_swept_are_refused(model, message):
         jinit.run(jinit.Grid(seeds=2, **GRID), model=model(), data=(X, Y))
 
 
+@pytest.mark.slow
 def test_an_unknown_layer_is_known_once_it_is_named():
     grid = jinit.Grid(initializer="he_normal", seeds=2, **GRID)
     layers = {"kernel": "dense"}
@@ -494,6 +495,7 @@ def test_an_unknown_layer_is_known_once_it_is_named():
     assert len(jinit.run(grid, model=OwnKernel(), data=(X, Y), layers=layers)) == 2
 
 
+@pytest.mark.slow
 def test_equal_modules_share_a_training_program():
     grid = jinit.Grid(initializer="he_normal", seeds=2, **GRID)
     for kind in ("linen", "linen without a flag", "nnx", "equinox"):

@@ -83,6 +83,7 @@ def test_a_fingerprint_changes_with_every_change_of_the_data(change):
     assert fingerprint(from_arrays(X.copy(), Y, X, Y, standardize=False)) == fingerprint(data)
 
 
+@pytest.mark.slow
 def test_more_seeds_join_the_first_and_other_settings_are_refused(tmp_path):
     axes = {**SMALL, "initializer": ("he_normal", "zeros")}
     whole = jinit.run(jinit.Grid(**axes | {"seeds": 6}))

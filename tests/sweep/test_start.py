@@ -217,6 +217,7 @@ def test_the_norm_of_a_drawn_kernel_follows_the_draw():
     )
 
 
+@pytest.mark.slow
 def test_a_plan_and_a_table_say_what_is_kept(capsys):
     start = STARTS["linen"][1]()
     grid = jinit.Grid(**GRID | {"steps": 1})

@@ -119,6 +119,7 @@ def test_adding_initializers_or_seeds_compiles_no_training_program(monkeypatch):
     assert not [name for name in compiled if name.startswith("dataset=")]
 
 
+@pytest.mark.slow
 def test_arms_of_one_seed_see_the_same_noise_and_the_same_batches():
     common = jinit.run(
         jinit.Grid(
@@ -213,6 +214,7 @@ IMAGES = np.random.default_rng(0).normal(size=(60, 6, 6, 1))
 LABELS = np.arange(60) % 3
 
 
+@pytest.mark.slow
 def test_own_flax_model_on_own_arrays():
     grid = jinit.Grid(initializer=("he_normal", "zeros"), seeds=4, steps=20, batch_size=8)
     found = jinit.run(grid, model=Convolutional(), data=(IMAGES, LABELS))
@@ -222,6 +224,7 @@ def test_own_flax_model_on_own_arrays():
     assert found.select(initializer="he_normal")["train_loss"].mean() < np.log(3)
 
 
+@pytest.mark.slow
 def test_own_apply_and_shapes():
     shapes = {
         "w1": jax.ShapeDtypeStruct((2, 8), jnp.float32),
@@ -241,6 +244,7 @@ def test_own_apply_and_shapes():
         jinit.run(grid, model=(shapes, lambda p, x: x @ p["w1"] @ p["w2"]))
 
 
+@pytest.mark.slow
 def test_own_callables_as_axis_values():
     def tiny(key, shape, dtype=jnp.float32, out_sharding=None):
         return 0.1 * jax.random.normal(key, shape, dtype)
@@ -250,6 +254,7 @@ def test_own_callables_as_axis_values():
     assert len(set(found["initializer"])) == 2
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_was_finished():
     def stop(event):
         if event.kind == "tile":
@@ -261,6 +266,7 @@ def test_an_interruption_keeps_what_was_finished():
     assert "of 64 runs" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digits):
     from jinit.sweep._network import lane_shapes
@@ -334,6 +340,7 @@ def test_adamw_decays_as_much_as_its_column_says():
     np.testing.assert_array_equal(beside["test_loss"], alone["test_loss"])
 
 
+@pytest.mark.slow
 def test_a_bias_rule_may_use_the_kernels_fan():
     grid = jinit.Grid(dataset="xor", bias_initializer="fan_in_uniform", depth=1, steps=5, seeds=2)
     assert np.isfinite(jinit.run(grid)["test_loss"]).all()
@@ -371,6 +378,7 @@ def test_labels_of_an_axis_are_what_the_table_says():
         assert set(table[axis]) == set(grid.labels(axis))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["two_moons", "linear_teacher"])
 def test_one_output_may_have_no_axis_of_its_own(dataset):
     """A model that returns (batch,) is trained like the same model with outputs (batch, 1)."""

@@ -29,6 +29,7 @@ def same(found, table):
     np.testing.assert_array_equal(found["test_loss"], table["test_loss"])
 
 
+@pytest.mark.slow
 def test_a_jsonl_file_has_a_record_of_every_tile(tmp_path, table):
     path = tmp_path / "runs.jsonl"
     same(jinit.run(GRID, tile=8, tracker=path), table)

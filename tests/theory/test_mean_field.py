@@ -34,6 +34,7 @@ def mean(function, q):
     return sum(integrate.quad(integrand, a, b)[0] for a, b in itertools.pairwise(edges))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1100.0, 0.1), (1e4, 0.1), (1.5, 1000.0)])
 def test_fixed_points_beyond_the_table(sigma_w, sigma_b):
     """hard_tanh's E φ² and E φ′² have closed forms at any q."""
@@ -53,6 +54,7 @@ def test_fixed_points_beyond_the_table(sigma_w, sigma_b):
     assert points[-1].value == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sigma_b"), [("softplus", 0.0), ("gelu", 1.0), ("silu", 1.0)])
 def test_lengths_that_grow_for_ever_have_no_depth_scale(name, sigma_b):
     """χ₁ tends to 1 with them, as a power of the depth: neither critical nor 10⁶ layers."""
@@ -95,6 +97,7 @@ def test_a_jump_has_no_chi_1():
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_b"), [("tanh", 0.05**0.5), ("tanh", 0.3), ("erf", 0.2), ("hard_tanh", 0.2)]
 )
@@ -146,6 +149,7 @@ def in64(function, *args, **kwargs):
     return in_float64(lambda: jax.tree.map(np.asarray, function(*args, **kwargs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b"),
     [("tanh", 1.0, 0.05**0.5), ("tanh", 2.0, 0.05**0.5), ("erf", 1.8, 0.3), ("erf", 2.5, 0.1),
@@ -190,6 +194,7 @@ def test_published_depth_scales_of_tanh():
     assert theory.edge_of_chaos("tanh", 0.05**0.5) ** 2 == pytest.approx(1.760955, abs=5e-7)
 
 
+@pytest.mark.slow
 def test_correlations_of_relu_on_its_edge():
     """l² (1 − c_l) → 9π²/2 from c = 0 (Hayou et al. 2019); 43.1297325 at l = 1,000."""
     found = in64(theory.propagate, "relu", 2**0.5, depth=1001)
@@ -284,6 +289,7 @@ def test_isometry_looks_at_large_lengths_and_at_their_stability():
     assert theory.edge_of_chaos("sigmoid") == pytest.approx(10.14926371, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_the_critical_line_is_that_of_its_points(name):
     line = theory.critical_line(name)
@@ -454,6 +460,7 @@ def test_the_bias_of_the_first_critical_point_that_is_stable(name, sigma_b):
         assert found == pytest.approx(sigma_b, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_isometry_where_some_moments_on_the_line_are_not_known():
     found = theory.isometry("sin")
     assert found.attainable

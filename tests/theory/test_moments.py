@@ -139,6 +139,7 @@ def test_cross_moments_closed_forms(q):
     assert cross64("identity", q, 1 - 1e-13).difference == pytest.approx(q * 1e-13, rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_cross_moments_against_mehler(name):
     """E φ(u₁)φ(u₂) = Σ a_k² c^k with a_k = E φ(√q z) He_k(z)/√k!."""
@@ -173,6 +174,7 @@ def test_value_slope_and_difference_agree():
     )
 
 
+@pytest.mark.slow
 def test_float32_is_close_and_traced():
     q = jnp.array([1e-4, 0.5, 3.0])
     single = jax.jit(lambda q: theory.moments("tanh", q))(q)
@@ -186,6 +188,7 @@ def test_float32_is_close_and_traced():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sigmoid"])
 def test_derivatives_against_finite_differences(name):
     def at(q):
@@ -263,6 +266,7 @@ def test_activations_that_bend_on_two_scales(phi, numpy_phi):
         assert moments64(phi, q).second == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
     assert np.isnan(moments64("sin", 1e5).second)
     assert np.isnan(cross64("sin", 900.0, 0.5).value)
@@ -329,6 +333,7 @@ def test_half_precision_is_computed_in_float32(dtype):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_beyond_the_table_the_power_law_goes_on():
     q = np.array([1e8, 1e20])
     np.testing.assert_allclose(moments64("relu", q).second, q / 2, rtol=1e-9)
@@ -420,6 +425,7 @@ def test_a_kink_at_0_of_an_activation_that_is_not_0_there():
         np.testing.assert_allclose(found.growth, 0.5 + 1 / np.sqrt(2 * np.pi * q), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_column_that_is_not_known_takes_only_what_needs_it():
     """E φ′² of √|x| is infinite and its mean singular at 0; E φ² is √(2q/π) and E φ⁴ is q."""
     found = moments64(lambda x: jnp.sqrt(jnp.abs(x)), np.array([0.01, 1.0, 100.0]))

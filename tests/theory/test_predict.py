@@ -240,6 +240,7 @@ def test_bad_input_is_refused_by_name(call, error, message):
         call(np.ones((4, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "activation", [lambda x: jnp.sin(50 * x), lambda x: jnp.sqrt(jnp.abs(x)), "sin"]
 )
@@ -271,6 +272,7 @@ def test_gradients_beyond_float64_are_infinite():
     assert "the gradient explodes" in " ".join(map(str, found.findings))
 
 
+@pytest.mark.slow
 def test_a_narrow_output_of_orthogonal_weights_varies_from_network_to_network():
     orthogonal = initializers.orthogonal()
     net = MLP(features=(64,) * 8 + (10,), activation="tanh")

@@ -25,6 +25,7 @@ def test_relu_branches_that_end_linearly_grow_by_a_closed_form(scale, sigma_v):
     np.testing.assert_allclose(np.diff(log), -np.log(growth), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_branches_that_end_in_relu_add_up_in_step_and_grow_faster():
     ends = [theory.Architecture(**FIRST, sigma_v=v) for v in (None, 1.0)]
     last = [theory.propagate("relu", 2**0.5, depth=12, architecture=a).q[-1] for a in ends]

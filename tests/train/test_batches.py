@@ -69,6 +69,7 @@ def batch_mean(params, mean, x, key):
     return params * (x - x.mean()), 0.5 * mean + 0.5 * x.mean()
 
 
+@pytest.mark.slow
 def test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch():
     x = RNG.normal(size=(7, 1)).astype(np.float32)
     y = (2 * x + 1).astype(np.float32)
@@ -94,6 +95,7 @@ def test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch():
     np.testing.assert_allclose(metrics["curve_train_loss"][-1], np.mean(said[1:]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_the_data_is_the_whole_set():
     def trained(size, sampling):
         return fit(

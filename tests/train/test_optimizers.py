@@ -153,6 +153,7 @@ def test_bad_optimizers(arguments, match):
         optimizers.make(*arguments)
 
 
+@pytest.mark.slow
 def test_adafactor_is_optax_where_it_factors():
     params = {"kernel": np.sin(np.arange(128 * 130, dtype=np.float32)).reshape(128, 130)}
     ours, theirs = optimizers.make("adafactor", 0.05), optax.adafactor(0.05)
@@ -208,6 +209,7 @@ class TestEveryOptimizer:
         row = {"momentum": "momentum", "decay": "weight_decay"}[number]
         assert differs(few, many) is getattr(optimizers.get(name), row)
 
+    @pytest.mark.slow
     def test_all_numbers_may_be_traced(self, name):
         def traced(rate, momentum, decay):
             return trained(made(name, rate, momentum, decay), steps=2)[0]

@@ -181,6 +181,7 @@ def test_skipping_does_not_hide_parameters_that_overflow():
     assert float(state.params) == np.float32(-1e38)
 
 
+@pytest.mark.slow
 def test_skipped_steps_are_counted_by_fit():
     # One of four examples has an infinite slope; the others do not move w = 1.
     x = np.array([[1.0], [1.0], [1.0], [0.0]], np.float32)
