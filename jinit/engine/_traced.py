@@ -259,8 +259,11 @@ class _Encoder:
         self._rules.add(code)
         inputs = list(dict.fromkeys(v for v in equation.invars if isinstance(v, jex_core.Var)))
         outputs = [v for v in equation.outvars if type(v).__name__ != "DropVar"]
+        names = jaxpr.debug_info._replace(
+            arg_names=("",) * len(inputs), result_paths=("",) * len(outputs)
+        )
         alone = jaxpr.replace(
-            constvars=[], invars=inputs, outvars=outputs, eqns=[equation], debug_info=None
+            constvars=[], invars=inputs, outvars=outputs, eqns=[equation], debug_info=names
         )
         function = jex_core.jaxpr_as_fun(jex_core.ClosedJaxpr(alone, ()))
         shapes = [jax.ShapeDtypeStruct(*_aval(v)[:2]) for v in inputs]

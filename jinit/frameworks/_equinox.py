@@ -299,4 +299,5 @@ EQUINOX = Framework(
     open_in_training=open_in_training,
     defaults=defaults,
     classes=tuple(_LAYERS),
+    weights="eqx.filter(model, eqx.is_array)",
 )

@@ -63,6 +63,7 @@ class Framework:
       needs_inputs: True if layers exist only while the model runs, so that ``shapes`` and
         ``layers`` need example inputs.
       classes: names of the layer classes whose kernels jinit knows; derived classes count too.
+      weights: Python that gives a model's own weights as a tree of arrays; messages print it.
     """
 
     name: str
@@ -77,3 +78,4 @@ class Framework:
     open_in_training: Callable[[Model, PyTree, Array, Key], Opening] | None = None
     needs_inputs: bool = False
     classes: tuple[str, ...] = ()
+    weights: str = "the tree of its arrays"

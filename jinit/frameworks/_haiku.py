@@ -296,4 +296,5 @@ HAIKU = Framework(
     defaults=defaults,
     needs_inputs=True,
     classes=(*_LAYERS, *_KERNELS),
+    weights="model.init(key, x)",
 )

@@ -347,4 +347,5 @@ KERAS = Framework(
     open=None,  # calls of a layer cannot be intercepted
     defaults=defaults,
     classes=(*_LAYERS, *_KERNELS),
+    weights="{variable.path: variable.numpy() for variable in model.variables}",
 )

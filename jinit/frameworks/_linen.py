@@ -387,4 +387,5 @@ LINEN = Framework(
     defaults=defaults,
     needs_inputs=True,
     classes=tuple(KERNELS),
+    weights="model.init(key, x)['params']",
 )

@@ -224,4 +224,5 @@ NNX = Framework(
     open_in_training=open_in_training,
     defaults=_linen.defaults,
     classes=_linen.LINEN.classes,
+    weights="nnx.state(model)",
 )

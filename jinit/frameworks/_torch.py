@@ -38,6 +38,11 @@ def recognize(model: ModelLike) -> bool:
     return comes_from(model, "torch", "Module")
 
 
+def is_tensor(value: PyTree) -> bool:
+    """True for a tensor of torch, which is no array of JAX or NumPy."""
+    return comes_from(value, "torch", "Tensor")
+
+
 def shapes(model: torch.nn.Module, *inputs: PyTree) -> PyTree:
     """Parameters by name, as ``jax.ShapeDtypeStruct``; ``inputs`` are unused."""
     _check_has_weights(model)
@@ -259,4 +264,5 @@ TORCH = Framework(
     open=None,  # its arrays are not JAX's
     defaults=defaults,
     classes=(*_LAYERS, *_KERNELS),
+    weights="{name: value.numpy(force=True) for name, value in model.state_dict().items()}",
 )

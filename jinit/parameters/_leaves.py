@@ -14,7 +14,8 @@ from jinit.frameworks._common import comes_from
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout, bias_of
 from jinit.frameworks._paths import path_of
-from jinit.frameworks._table import conventions_of
+from jinit.frameworks._table import conventions_of, find
+from jinit.frameworks._torch import TORCH, is_tensor
 from jinit.parameters._patterns import check_all_used, leaf_name, matches
 from jinit.parameters._statistics import statistic_of
 from jinit.typing import Array, PyTree
@@ -104,12 +105,12 @@ def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
                 "pass frameworks.shapes(model, x) or jax.eval_shape(init, …); to keep existing "
                 "weights, eqx.filter(model, eqx.is_array)",
             )
-        if comes_from(value, "torch", "Tensor"):
+        if is_tensor(value):
             raise errors.wrong_type(
                 f"leaf {path!r}",
                 f"a torch tensor of {value.dtype}",
                 "an array of JAX or NumPy, or its shape",
-                "{name: value.numpy(force=True) for name, value in model.state_dict().items()}",
+                TORCH.weights,
             )
         if path in values:
             raise errors.refusal(
@@ -126,14 +127,8 @@ def _check_is_no_model(value: PyTree) -> None:
     """Refuses a model, or another single object, in place of a tree of arrays."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return
-    kept = {
-        "torch": "{name: value.numpy(force=True) for name, value in model.state_dict().items()}",
-        "flax": "model.init(key, x)['params'], or nnx.state(model) of an nnx model",
-        "keras": "{variable.path: variable.numpy() for variable in model.variables}",
-        "equinox": "eqx.filter(model, eqx.is_array)",
-    }
-    bases = [base.__module__.partition(".")[0] for base in type(value).__mro__]
-    own = next((kept[base] for base in bases if base in kept), "the tree of its arrays")
+    framework = find(value)
+    own = "the tree of its arrays" if framework is None else framework.weights
     raise errors.wrong_type(
         "parameter tree",
         value,

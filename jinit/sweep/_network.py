@@ -50,8 +50,8 @@ LANE_NUMBERS = (
 def traced(apply: Apply | StatefulApply) -> Apply | StatefulApply | None:
     """A model's function that is traced once per set of shapes; None if it never changes.
 
-    >>> traced(jnp.dot) is None, type(traced(lambda params, x: params * x)).__name__
-    (True, 'Traced')
+    >>> traced(jnp.dot) is None
+    True
     """
     if is_known(apply):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,7 +39,9 @@ def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
         known = [name for name in known if not name.endswith("accuracy")]
     if config.goal.metric not in known:
         name, own = config.goal.metric, config.goal.metric.removeprefix("test_")
-        if name.startswith("test_") and own not in ("loss", "accuracy", "balanced_accuracy"):
+        builtin = own in ("loss", "accuracy", "balanced_accuracy")
+        near = builtin or difflib.get_close_matches(name, known, cutoff=0.8)
+        if name.startswith("test_") and not near:
             raise errors.refusal(
                 "metric of the target",
                 name,

@@ -50,7 +50,7 @@ def describe(
     >>> given = {"model": ModelArms.of(grid, None), "rules": None, "layers": None}
     >>> found = describe(grid, plan(grid), own_data=False, **given)
     >>> sorted(found)[:4], found["model"]
-    (['backend', 'data', 'environment', 'grid'], {'name': 'MLP'})
+    (['backend', 'data', 'devices', 'environment'], {'name': 'MLP'})
     """
     programs = planned.programs
     datasets = {program.dataset.name: program.dataset for program in programs}
