@@ -275,7 +275,7 @@ def random_tree(seed, scale=3.0, shapes=TREE):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [

@@ -104,7 +104,7 @@ def test_bad_percentiles():
         clipping.clip_by_percentile(10.0, history=0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_percentiles_of_a_sweep_share_one_program():
     axes = {"dataset": "xor", "depth": 1, "width": 4, "steps": 12, "evaluations": 2, "seeds": 2}
     grid = jinit.Grid(**axes, clip=("percentile(10)", "percentile(100)"))

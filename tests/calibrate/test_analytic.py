@@ -34,7 +34,7 @@ def x(digits):
     return jnp.asarray(digits.x_train[:256])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_calibration_leaves_what_theory_does_not_know(x):
     model = MLP(features=(8, 8, 4), activation=lambda z: jnp.sin(60 * z))
     params = drawn(model, x)

@@ -56,7 +56,7 @@ def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
     np.testing.assert_array_equal(changed["hidden_3"]["bias"], params["hidden_3"]["bias"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_lsuv_says_where_it_cannot(x):
     model = MLP(features=(16, 16, 4))
     params = drawn(model, x, "zeros")
@@ -65,7 +65,7 @@ def test_lsuv_says_where_it_cannot(x):
     assert np.isfinite(jax.tree.leaves(changed)[0]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_calibrations_jit_and_vmap_over_networks(x):
     model = MLP(features=(32, 32, 4), activation="tanh")
     many = jax.vmap(lambda seed: drawn_traced(model, x, seed))(jnp.arange(3))
@@ -83,7 +83,7 @@ def drawn_traced(model, x, seed):
     return jinit.initialize(jax.random.key(seed), shapes, rules)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
 def test_within_layer_standardizes_every_unit(name, x):
     model = MLP(features=(48,) * 6 + (10,), activation=name)
@@ -168,7 +168,7 @@ def after_training(model, params, x, loss, steps=200):
     return float(jnp.nanmin(losses))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_gradinit_lowers_the_loss_after_one_step(x, digits):
     model = MLP(features=(48,) * 6 + (10,))
     loss = probes.cross_entropy(jnp.asarray(digits.y_train[:256]))
@@ -276,7 +276,7 @@ def test_bad_arguments_are_refused_by_name(call, error, message, x):
         call(model, drawn(model, x), x)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("examples", [3, 7, 100])
 @pytest.mark.parametrize("calibration", [calibrate.lsuv, calibrate.within_layer])
 def test_rounding_is_no_variance(calibration, examples):
@@ -291,7 +291,7 @@ def test_rounding_is_no_variance(calibration, examples):
     assert after == pytest.approx(before, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_between_layers_leaves_a_layer_of_zeros(x):
     model = MLP(features=(8, 8, 3))
     params = drawn(model, x, "lecun_normal")
@@ -337,6 +337,7 @@ class Tied(nn.Module):
         return embed.attend(nn.gelu(nn.Dense(8)(embed(tokens))))
 
 
+@pytest.mark.full
 def test_tied_embeddings_are_seen():
     nnx = pytest.importorskip("flax.nnx")
 

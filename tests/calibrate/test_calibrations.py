@@ -34,7 +34,7 @@ def registered():
         _registry._FUNCTIONS.remove(name)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_registered_calibration_is_a_value_of_a_sweeps_initializer_axis(registered):
     arms = ("scaled(orthogonal, factor=1.0)", "orthogonal", "scaled(orthogonal)")
     table = jinit.run(jinit.Grid(initializer=arms, **GRID))

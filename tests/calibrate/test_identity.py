@@ -33,7 +33,7 @@ def stream(model, params):
     return model.apply({"params": params}, X)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("layers", sample([2, 3]))
 def test_fixup_scales_inner_kernels_and_adds_nothing(layers):
     model = ResidualMLP(width=24, blocks=16, outputs=24, branch_layers=layers)
@@ -56,7 +56,7 @@ def test_fixup_scales_inner_kernels_and_adds_nothing(layers):
     assert bool(trace.converged.all())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_fixup_takes_the_branches_of_any_model():
     class Block(nn.Module):
         @nn.compact
@@ -116,7 +116,7 @@ def test_skipinit_leaves_vectors_alone_and_says_when_nothing_matches():
         calibrate.skipinit(KEY, model, params, X)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "inner", sample([MLP(features=(16, 16, 3), activation="tanh"), ResidualMLP(8, 2, 3)])
 )

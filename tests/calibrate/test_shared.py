@@ -101,7 +101,7 @@ def test_between_layers_gives_each_kernel_one_rate_and_keeps_the_size():
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_analytic_gives_the_mean_over_calls_the_target():
     """``same`` gets tanh's moment once and ReLU's once: E z² = 32 E W² · their mean."""
     model = Again(2)

@@ -139,7 +139,7 @@ def ring():
     _DATA_SETS.remove("ring")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_registered_data_set_works_wherever_a_name_may_stand(ring, capsys):
     assert data.names()[-1] == "ring"
     found = data.get("ring")

@@ -68,7 +68,7 @@ def test_a_run_is_the_loop_over_batches_of_its_key():
 GRID = {"depth": 1, "width": 4, "steps": 5, "evaluations": 2, "seeds": 2, "batch_size": 2000}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_arms_see_the_same_examples_and_a_changed_function_is_seen():
     arms = ("zeros", "constant(0.0)")
     table = jinit.run(jinit.Grid(**GRID, initializer=arms), data=teacher)
@@ -87,7 +87,7 @@ def test_arms_see_the_same_examples_and_a_changed_function_is_seen():
     assert np.isfinite(by_hand).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_algorithm_is_learned():
     def one_hot(key, size):
         x, y = addition(key, size)

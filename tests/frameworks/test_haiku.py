@@ -59,6 +59,7 @@ def test_haiku_gates_and_embeddings():
     with_unit_variance(jax.vmap(lambda params: embed.apply(params, ids))(trees))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("side", SIDES)
 def test_gates_of_haiku(side):
     gru = hk.without_apply_rng(hk.transform(lambda x, h: hk.GRU(UNITS)(x, h)[0]))

@@ -58,6 +58,7 @@ def test_variance_scaling(mode, distribution):
         same(initializers.variance_scaling(*arguments), theirs, shape, dtype)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "arguments"),

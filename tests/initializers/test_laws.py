@@ -209,7 +209,7 @@ COMPLEX = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("spec", sample(COMPLEX, 4))
 def test_complex_entries(spec):
     made = initializers.get(spec)
@@ -423,7 +423,7 @@ def hadamard_matrix(order):
     return hadamard(order)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_looks_linear_network_is_linear():
     keys = jax.random.split(jax.random.key(0), 3)
     first = initializers.looks_linear("input")(keys[0], (5, 12))

@@ -38,7 +38,7 @@ def kernels(draw):
     return shape, {"in_axis": in_axis, "out_axis": signed[several], "batch_axis": batch_axis}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @settings(max_examples=25)
 @given(
     kernel=kernels(),

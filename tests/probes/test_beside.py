@@ -31,7 +31,7 @@ def test_parting_names_quantity_and_layer():
     assert any(part.kind == "‖∂L/∂z‖² differs from theory" for part in parts)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_another_network_is_refused():
     model = MLP(features=(8, 4))
     x = jax.random.normal(jax.random.key(0), (4, 8))

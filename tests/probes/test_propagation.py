@@ -118,7 +118,7 @@ def test_an_ensemble_is_its_networks():
             )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_network_is_the_same_in_any_row():
     captured = frameworks.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
@@ -132,7 +132,7 @@ def test_a_network_is_the_same_in_any_row():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_second_ensemble_compiles_nothing(monkeypatch):
     from jinit.engine import _program
 

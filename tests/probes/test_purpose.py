@@ -84,7 +84,7 @@ def test_zeros_on_the_only_path_are_not_healthy(activation, zero):
     assert not any(finding.ok for finding in found)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_residual_network_whose_stem_is_zero_is_not_healthy():
     model = ResidualMLP(width=32, blocks=3, outputs=10)
     assert not any(f.ok for f in verdict(model, lambda params: by_path(params, {"stem": 0.0})))

@@ -12,6 +12,7 @@ from jinit.probes._symmetry import duplicate_units
 from jinit.train import FitConfig, fit, losses, mup_learning_rate, optimizers
 
 
+@pytest.mark.full
 def test_rank_and_duplicates_against_numpy():
     rng = np.random.default_rng(0)
     thin = rng.normal(size=(12, 3)) @ rng.normal(size=(3, 20))

@@ -148,7 +148,7 @@ def test_one_of_each():
     assert str(found[0]).startswith("hidden_0: symmetric: 100%")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_one_network_alone_and_another_model():
     captured, profile = prober("relu", 3)
     rules = {"*/kernel": "he_normal", "*/bias": "zeros"}
@@ -178,7 +178,7 @@ def test_a_dead_layer_in_the_middle_is_named():
     assert found["dead units"].where == "hidden_1"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_zero_output_layer_is_a_choice():
     assert list(findings_of({"output/kernel": "zeros", **BASE})) == ["healthy"]
 

@@ -58,7 +58,7 @@ def test_predictions_leave_out_their_bands(monkeypatch, width):
     assert "output   " in text
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("width", [80, 140])  # the medians alone need 80 columns
 def test_profiles_leave_out_their_intervals(printed, width):
     x, rules = jnp.eye(4), {"*/kernel": "he_normal", "*/bias": "zeros"}

@@ -109,7 +109,7 @@ def test_a_part_of_a_frame_with_a_further_column_is_a_table():
     equal(jinit.read(data), made().with_column("f1", [0.5, 0.25, 0.125]).take(np.array([2, 0])))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_csv_gives_back_the_runs_of_a_sweep(tmp_path):
     table = jinit.run(jinit.Grid(dataset="xor", depth=1, width=4, learning_rate=(0.1, 1e-5),
                                  clip=(None, "leaf_norm(1.0)"), steps=3, seeds=2))  # fmt: skip

@@ -86,7 +86,7 @@ def test_a_bad_calibration_is_refused_before_a_plan_is_made(arm, message):
         jinit.plan(jinit.Grid(initializer=("he_normal", arm), seeds=2, **GRID))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_calibrations_that_look_at_labels_take_the_sweeps_own():
     arms = ("normal(0.001)", "output_bias(normal(0.001))", "gradinit(normal(0.001), steps=9)")
     grid = {**GRID, "dataset": "breast_cancer", "depth": 1, "steps": 1, "learning_rate": 1e-6}

@@ -80,7 +80,7 @@ def started(model, arm, seed):
     return (*one, bool(taken["calibrated"][0]), program)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", sample(MODELS, 2))
 def test_calibrated_layers_have_variance_1_in_training(kind):
     """The first layer's outputs by hand, the last one's as the model's own training step."""
@@ -107,7 +107,7 @@ def test_calibrated_layers_have_variance_1_in_training(kind):
     assert others[0].var() != outputs.var()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_table_says_that_models_with_state_were_calibrated():
     arms = ("he_normal", "lsuv(orthogonal)", "output_bias(normal(0.001))")
     grid = jinit.Grid(initializer=arms, **GRID | {"learning_rate": 1e-30})

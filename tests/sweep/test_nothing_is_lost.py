@@ -47,7 +47,7 @@ def test_an_error_before_the_first_run_says_that_there_is_no_table():
     assert caught.value.table is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_program_that_raises_keeps_the_runs_of_the_others():
     def refuse(x):
         raise MemoryError("stands in for a device without memory")

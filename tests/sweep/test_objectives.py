@@ -46,7 +46,7 @@ def table():
     return jinit.run(jinit.Grid(**TINY, loss=named, metrics={"f1": macro_f1}, validation=0.2))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("arm", ["mean", "single"])
 def test_an_own_loss_trains_as_the_same_loss_by_name(table, arm):
     own, usual = table.select(loss=arm), table.select(loss="usual")
@@ -80,7 +80,7 @@ def trained(loss, **given):
     return model, iris, state, found
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_own_metric_is_that_of_scikit_learn():
     import dataclasses
 
@@ -93,7 +93,7 @@ def test_an_own_metric_is_that_of_scikit_learn():
     assert float(found["curve_test_f1"][-1]) == float(found["test_f1"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats():
     loss = losses.get(noisy, "multiclass", 3)
     _, _, _, first = trained(loss)
@@ -196,7 +196,7 @@ def test_broadcasting_of_one_output_against_labels_is_noticed():
     jinit.plan(jinit.Grid(dataset="xor"), model=linear, loss=aligned, **rules)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("targets", [1, 3])
 def test_a_regression_is_reported_in_the_units_of_its_targets(targets):
     rng = np.random.default_rng(0)
@@ -262,7 +262,7 @@ LONG = {"dataset": "iris", "depth": 1, "width": 6, "steps": 60, "evaluations": 7
         "learning_rate": (0.03, 0.3, 1e30)}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("target", ["test_loss<=0.8", "test_f1>=0.5", "validation_loss<=0.7"])
 def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target):
     grid = jinit.Grid(**LONG, target=target, metrics={"f1": macro_f1}, validation=0.3)
@@ -298,7 +298,7 @@ def test_stopping_at_the_target_leaves_the_bits_of_what_came_before():
     assert np.isnan(stopped.curves["test_loss"][whole["diverged"], -1]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_stopped_run_does_not_depend_on_the_other_runs():
     given = LONG | {"target": "test_accuracy>=0.8", "stop_at_target": True}
     table = jinit.run(jinit.Grid(**given))
@@ -360,7 +360,7 @@ def test_two_targets_are_refused_and_a_regression_has_one():
     assert np.isfinite(jinit.summarize(table)[0].steps_to_target)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_line_takes_a_target_and_stops_there(capsys):
     from jinit.cli import main
 

@@ -87,7 +87,7 @@ def heavy(learning_rate, momentum):
     return optax.sgd(learning_rate, momentum=momentum)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_functions_are_values_of_the_optimizer_axis():
     axes = {**GRID, "momentum": (0.5, 0.9)}
     table = jinit.run(jinit.Grid(**axes, optimizer=("momentum", heavy)))

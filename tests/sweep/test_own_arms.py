@@ -42,7 +42,7 @@ def losses(table, arm):
     return table.select(initializer=arm)["test_loss"].tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_arms_of_ones_own_train_as_the_initializers_that_they_equal():
     """One program trains all arms; the same weights give the same bits."""
     own = {"mine": half, "calibrated": "lsuv(orthogonal)", "small": "uniform(0.1)"}

@@ -61,7 +61,7 @@ def test_a_run_is_the_loop_of_optax_with_its_schedule():
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_arm_under_a_schedule_is_that_arm_alone():
     both = jinit.run(jinit.Grid(**GRID, schedule=("constant", "cosine")))
     for schedule in ("constant", "cosine"):
@@ -73,7 +73,7 @@ def test_an_arm_under_a_schedule_is_that_arm_alone():
     np.testing.assert_array_equal(both.select(schedule="constant")["test_loss"], plain["test_loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_own_optimizer_is_optax_run_alone_with_masks_and_schedule():
     grid = jinit.Grid(**GRID, learning_rate=(0.01, 0.1), weight_decay=0.1, schedule="linear")
     table = jinit.run(grid, optimizer=decayed)

@@ -98,7 +98,7 @@ def test_a_run_is_the_same_whatever_else_the_grid_holds(
             )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_adding_initializers_or_seeds_compiles_no_training_program(monkeypatch):
     compiled = []
     original = Program.compile
@@ -244,7 +244,7 @@ def test_own_apply_and_shapes():
         jinit.run(grid, model=(shapes, lambda p, x: x @ p["w1"] @ p["w2"]))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_own_callables_as_axis_values():
     def tiny(key, shape, dtype=jnp.float32, out_sharding=None):
         return 0.1 * jax.random.normal(key, shape, dtype)
@@ -332,7 +332,7 @@ def test_label_noise_0_is_the_same_alone_and_beside_noisy_arms(assert_same_bits)
         assert_same_bits(beside[column], alone[column])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_adamw_decays_as_much_as_its_column_says():
     axes = {"dataset": "xor", "depth": 1, "width": 8, "steps": 50, "seeds": 3, "optimizer": "adamw"}
     alone = jinit.run(jinit.Grid(**axes))

@@ -61,6 +61,7 @@ def train(model, **axes):
     return run(Grid(**{**SHORT, **axes}), model=model, data=DATA, progress=False)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("model", "opening"), MODELS)
 def test_a_model_is_called_once_per_set_of_shapes_in_a_run(model, opening, monkeypatch):
     train(model())

@@ -111,7 +111,7 @@ def test_failure_modes():
     assert found.sum_inverse_width == pytest.approx(0.8)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "weights", "sigma_w", "q", "expected"),
     [("identity", "gaussian", 1.0, 1.0, 10), ("relu", "orthogonal", 2**0.5, 1.0, 10),

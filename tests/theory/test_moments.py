@@ -218,7 +218,7 @@ def test_a_users_callable_with_kinks_nobody_named():
     assert at.slope_second == pytest.approx(1 + 3 * tail, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("steepness", [5.0, 300.0])
 def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
     def steep(x):

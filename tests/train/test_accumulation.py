@@ -110,7 +110,7 @@ GRID = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_grid_accumulates_and_sees_the_examples_of_large_batches():
     parts = jinit.run(jinit.Grid(**GRID, batch_size=8, accumulate=4))
     whole = jinit.run(jinit.Grid(**GRID, batch_size=32))

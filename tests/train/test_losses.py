@@ -153,7 +153,7 @@ def registered():
     losses._REGISTRY.remove("absolute")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_registered_loss_works_wherever_its_name_may_stand(registered, capsys):
     from jinit.cli import main
 
@@ -169,7 +169,7 @@ def test_a_registered_loss_works_wherever_its_name_may_stand(registered, capsys)
     assert '"absolute"' in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_changed_loss_of_one_name_is_another_program():
     axes = {"dataset": "linear_teacher", "depth": 0, "steps": 5, "seeds": 2, "loss": "absolute"}
     found = []

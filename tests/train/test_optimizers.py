@@ -260,7 +260,7 @@ class TestEveryOptimizer:
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(getattr(after, field)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", keep(optimizers.names(), lambda name, _: name in FAMILIES))
 def test_every_optimizer_trains_in_a_sweep(name):
     axes = {"depth": 2, "width": 8, "steps": 20, "evaluations": 3, "seeds": 2}
@@ -281,7 +281,7 @@ def registered():
     optimizers._REGISTRY.remove("my_sign")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_registered_optimizer_works_wherever_its_name_may_stand(registered, capsys):
     from jinit.cli import main
 

@@ -87,6 +87,7 @@ def apart(one, other):
     )
 
 
+@pytest.mark.full
 def test_bfloat16_computes_low_and_keeps_float32():
     state, metrics = ours("bfloat16")
     low, loss = by_hand(jnp.bfloat16, jnp.float32)
@@ -106,6 +107,7 @@ def test_float32_is_the_plain_loop():
     np.testing.assert_allclose(metrics["train_loss"], loss, rtol=1e-5)
 
 
+@pytest.mark.full
 def test_float64_computes_and_keeps_64_bits(bits64):
     state, metrics = ours("float64")
     full, loss = by_hand(jnp.float64, jnp.float64)

@@ -85,7 +85,7 @@ def test_smoothing_is_an_axis_of_one_program_and_zero_has_the_bits_of_no_smoothi
     assert (table["train_loss"] < 2).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_weights_of_one_are_the_plain_loss_and_weights_of_a_class_help_the_class():
     plain = jinit.run(jinit.Grid(**TINY))
     ones = jinit.run(jinit.Grid(**TINY, class_weights=(1, 1, 1)))
@@ -101,7 +101,7 @@ def test_weights_of_one_are_the_plain_loss_and_weights_of_a_class_help_the_class
     assert shares[0]["test_last"].mean() < 0.1 < 0.8 < shares[1]["test_last"].mean()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_own_losses_have_weights_if_they_say_what_each_example_loses():
     def each(outputs, y):
         return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
@@ -135,7 +135,7 @@ def test_what_is_refused(given, error, match):
         jinit.plan(jinit.Grid(**TINY | given))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_line_takes_both(capsys):
     from jinit.cli import main
 

@@ -215,7 +215,7 @@ def test_per_example_gradients_are_clipped_before_the_mean():
     assert jax.tree.structure(before) == jax.tree.structure(after)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_clip_fraction_is_counted(digits):
     model, params = network(digits)
 
