@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def compare(
     files: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
-        arg(help="tables that jinit sweep --out or Table.write wrote: .parquet or .csv"),
+        arg(help="tables of sweeps: .parquet or .csv that --out wrote, or a store .db"),
     ],
     question: CompareOptions = CompareOptions(),
 ) -> int:
