@@ -20,7 +20,7 @@ import numpy as np
 
 from jinit import errors
 from jinit._switches import own_switches
-from jinit.engine import _kept
+from jinit.engine import _kept_programs
 from jinit.engine._environment import switches
 from jinit.engine._known import is_known
 from jinit.engine._traced import Recall, Traced, divided
@@ -282,13 +282,13 @@ def _executable(
         return lowered.compile(options), True
     digest = _hashed(code, traced).digest()
     if not shared:
-        return _kept.compiled(lowered, digest, options, device)
+        return _kept_programs.compiled(lowered, digest, options, device)
     key = (digest, device, lowered.in_tree, lowered.out_tree)
     with _CACHE_LOCK:
         found = _EXECUTABLES.get(key)
     if found is not None:
         return found, False
-    made, fresh = _kept.compiled(lowered, digest, options, device)
+    made, fresh = _kept_programs.compiled(lowered, digest, options, device)
     return _held(_EXECUTABLES, key, made), fresh
 
 

@@ -26,7 +26,7 @@ from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
 from jinit.sweep._first_loss import check_failed, check_first_loss
 from jinit.sweep._grid import Grid
-from jinit.sweep._kept import Keep, checked_keep, with_parameters
+from jinit.sweep._kept_parameters import Keep, checked_keep, with_parameters
 from jinit.sweep._lanes import NetworkLanes
 from jinit.sweep._line import default_progress
 from jinit.sweep._models import ModelArms, Models

@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from jinit import engine
-from jinit.engine import _kept, _program, _stderr
+from jinit.engine import _kept_programs, _program, _stderr
 
 X = np.linspace(-2, 2, 6, dtype=np.float32)
 
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     """A folder of kept programs, used whatever the session that runs the tests has set."""
     monkeypatch.setenv("JINIT_CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.delenv("JINIT_NO_CACHE", raising=False)
-    monkeypatch.setattr(_kept, "_WARNED", set())
+    monkeypatch.setattr(_kept_programs, "_WARNED", set())
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()  # stays open otherwise
@@ -103,12 +103,12 @@ def test_a_damaged_file_is_compiled_again_with_one_warning(folder, compiles):
     flipped[len(whole) // 2] ^= 1
     for content in (b"", whole[:100], whole[:-1], bytes(flipped)):
         file.write_bytes(content)
-        _kept._WARNED.clear()
+        _kept_programs._WARNED.clear()
         with pytest.warns(RuntimeWarning, match="compiled again: results do not change") as caught:
             np.testing.assert_array_equal(fresh(), expected)
         assert len(caught) == 1
-        assert file.read_bytes()[: _kept._DIGEST] == _kept._checksum(
-            file.read_bytes()[_kept._DIGEST :]
+        assert file.read_bytes()[: _kept_programs._DIGEST] == _kept_programs._checksum(
+            file.read_bytes()[_kept_programs._DIGEST :]
         )
     assert len(compiles) == 5
 
@@ -141,15 +141,15 @@ def test_programs_of_another_user_are_not_loaded(folder, compiles, monkeypatch):
 
 def test_a_program_of_another_machine_is_not_found(folder, compiles, monkeypatch):
     fresh()
-    monkeypatch.setattr(_kept, "_machine", lambda: "another")
+    monkeypatch.setattr(_kept_programs, "_machine", lambda: "another")
     fresh()
     assert len(compiles) == 2
     assert {file.parent.name for file in files(folder)} == {"another", files(folder)[1].parent.name}
 
 
 def test_the_name_of_a_machine_has_its_features_cores_and_versions(monkeypatch):
-    ours = _kept._machine.__wrapped__()
-    assert ours == _kept._machine()
+    ours = _kept_programs._machine.__wrapped__()
+    assert ours == _kept_programs._machine()
     assert jax.__version__ in ours
     changes = [
         ("processor", lambda: "another model"),
@@ -158,19 +158,19 @@ def test_the_name_of_a_machine_has_its_features_cores_and_versions(monkeypatch):
     ]
     for name, value in changes:
         with monkeypatch.context() as patched:
-            patched.setattr(_kept, name, value)
-            assert _kept._machine.__wrapped__() != ours
+            patched.setattr(_kept_programs, name, value)
+            assert _kept_programs._machine.__wrapped__() != ours
     if hasattr(os, "sched_getaffinity"):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(1000)))
-        assert _kept._machine.__wrapped__() != ours
+        assert _kept_programs._machine.__wrapped__() != ours
 
 
 def test_where_jax_keeps_programs_nothing_is_kept_beside(folder, tmp_path):
-    assert _kept.root() == folder
+    assert _kept_programs.root() == folder
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
-    assert _kept.root() is None
+    assert _kept_programs.root() is None
     jax.config.update("jax_compilation_cache_dir", None)
-    assert _kept.root() == folder
+    assert _kept_programs.root() == folder
 
 
 def test_what_jax_has_loaded_is_not_kept_again(folder, tmp_path):
@@ -200,24 +200,24 @@ def test_what_jax_has_loaded_is_not_kept_again(folder, tmp_path):
 def test_the_folder_follows_the_environment(folder, monkeypatch, tmp_path):
     monkeypatch.delenv("JINIT_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert _kept.root() == tmp_path / "jinit"
+    assert _kept_programs.root() == tmp_path / "jinit"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert _kept.root() == tmp_path / "home" / ".cache" / "jinit"
+    assert _kept_programs.root() == tmp_path / "home" / ".cache" / "jinit"
     for value, off in (("1", True), ("0", False), ("", False)):
         monkeypatch.setenv("JINIT_NO_CACHE", value)
-        assert (_kept.root() is None) == off
+        assert (_kept_programs.root() is None) == off
 
 
 def test_the_least_recently_used_programs_go_first(folder, monkeypatch):
-    monkeypatch.setattr(_kept, "MOST_BYTES", 250)
+    monkeypatch.setattr(_kept_programs, "MOST_BYTES", 250)
     programs = folder / "programs"
     (programs / "old").mkdir(parents=True)
     (programs / "new").mkdir()
     for age, name in enumerate(("new/c", "new/b", "old/a")):
         (programs / name).write_bytes(bytes(100))
         os.utime(programs / name, times=(time.time() - age, time.time() - age))
-    _kept._prune(programs)
+    _kept_programs._prune(programs)
     assert [file.name for file in files(folder)] == ["b", "c"]
 
 
@@ -255,13 +255,13 @@ def test_the_program_is_compiled_again_if_the_loader_misses_a_feature(
     folder, compiles, monkeypatch
 ):
     fresh()
-    load = _kept.serialize_executable.deserialize_and_load
+    load = _kept_programs.serialize_executable.deserialize_and_load
 
     def loud(*args):
         os.write(2, LINE % b"+avx512f")
         return load(*args)
 
-    monkeypatch.setattr(_kept.serialize_executable, "deserialize_and_load", loud)
+    monkeypatch.setattr(_kept_programs.serialize_executable, "deserialize_and_load", loud)
     with pytest.warns(RuntimeWarning, match="no \\+avx512f"):
         fresh()
     assert len(compiles) == 2
@@ -303,7 +303,7 @@ def test_programs_that_jax_cannot_serialize_are_compiled_each_time(folder, compi
     def refuses(_):
         raise NotImplementedError
 
-    monkeypatch.setattr(_kept.serialize_executable, "serialize", refuses)
+    monkeypatch.setattr(_kept_programs.serialize_executable, "serialize", refuses)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(fresh(), fresh())

@@ -6,7 +6,7 @@ import pytest
 
 import jinit
 from jinit import data, models
-from jinit.sweep import _kept
+from jinit.sweep import _kept_parameters
 from jinit.train import losses
 
 ARMS = {"initializer": ("zeros", "he_normal"), "data_seeds": (0, 3)}
@@ -48,7 +48,7 @@ def test_best_of_each_arm_and_seeds(table):
     turned = jinit.results.Table(columns, table.axes, {}, table.curve_steps)
     rows = np.arange(12).reshape(2, 6)
     expected = [arm[np.argmax(table["test_loss"][arm])] for arm in rows]
-    assert _kept._rows(turned, "best of each arm").tolist() == expected
+    assert _kept_parameters._rows(turned, "best of each arm").tolist() == expected
     # A validation set chooses where there is one; runs that failed are never the best.
     curves = np.full((12, 2), 3.0)
     curves[4], curves[8] = [0.5, 1.0], [2.0, np.nan]
@@ -56,8 +56,8 @@ def test_best_of_each_arm_and_seeds(table):
     held = jinit.results.Table(
         table.columns, table.axes, {"validation_loss": curves}, table.curve_steps
     )
-    assert _kept._rows(held, "best of each arm").tolist() == [4, 8]
-    assert _kept._rows(table, (2, 7)).tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
+    assert _kept_parameters._rows(held, "best of each arm").tolist() == [4, 8]
+    assert _kept_parameters._rows(table, (2, 7)).tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_what_cannot_be_kept_is_refused_before_training(keep, match):
 
 def test_parameters_beyond_the_memory_are_refused(monkeypatch):
     planned = jinit.plan(GRID)
-    monkeypatch.setattr(_kept._executors, "host_memory", lambda: 500)
+    monkeypatch.setattr(_kept_parameters._executors, "host_memory", lambda: 500)
     with pytest.raises(ValueError, match=r"parameters of 12 runs.*best of each arm"):
-        _kept.checked_keep("all", GRID, planned)
-    monkeypatch.setattr(_kept._executors, "host_memory", lambda: 10**6)
-    assert _kept.checked_keep([2, 7], GRID, planned) == (2, 7)
+        _kept_parameters.checked_keep("all", GRID, planned)
+    monkeypatch.setattr(_kept_parameters._executors, "host_memory", lambda: 10**6)
+    assert _kept_parameters.checked_keep([2, 7], GRID, planned) == (2, 7)

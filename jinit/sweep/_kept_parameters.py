@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import jax
@@ -17,8 +16,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.engine import _executors
-from jinit.engine._jobs import Job, LaneSource
-from jinit.engine._program import Program
+from jinit.engine._jobs import Chosen, Job
 from jinit.results import Table
 from jinit.sweep._checks import COPIES
 from jinit.sweep._grid import Grid
@@ -102,7 +100,7 @@ def with_parameters(
     again = [
         Job(
             dataclasses.replace(program.network, keeps=True),
-            _Chosen(lanes[program.name], numbers),
+            Chosen(lanes[program.name], numbers),
             (program.dataset,),
             f"{program.name}, parameters",
             program.tile,
@@ -115,28 +113,6 @@ def with_parameters(
         for place, row in enumerate(rows.tolist()):
             kept[row] = jax.tree.map(lambda leaf, at=place: leaf[at], result["parameters"])
     return dataclasses.replace(table, parameters=dict(sorted(kept.items())))
-
-
-@dataclass(frozen=True, eq=False)
-class _Chosen:
-    """Some lanes of a program, a lane source of the engine."""
-
-    lanes: LaneSource
-    numbers: np.ndarray
-
-    @property
-    def count(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def lane(self) -> PyTree:
-        return self.lanes.lane
-
-    def programs(self, width: int) -> Sequence[Program]:
-        return self.lanes.programs(width)
-
-    def take(self, numbers: np.ndarray, device: jax.Device | None) -> PyTree:
-        return self.lanes.take(self.numbers[numbers], device)
 
 
 def _rows(table: Table, keep: str | tuple[int, ...]) -> np.ndarray:
