@@ -64,7 +64,8 @@ def test_help_is_quick_and_has_defaults_and_an_example():
 
 
 COMMANDS = ("sweep", "plan", "compare", "initializers", "describe", "audit", "probe", "predict",
-            "phase", "recommend", "doctor")  # fmt: skip
+            "phase", "recommend", "doctor",
+            "show", "ls", "verify", "merge", "rm", "export")  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
@@ -72,7 +73,12 @@ def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
     assert caught.value.code == 0
-    assert "xample: jinit" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "xample: jinit" in shown
+    # An option without a default shows the kind of its value instead.
+    assert "default: None" not in shown
+    assert "default: )" not in shown
+    assert "options options" not in shown
 
 
 @pytest.mark.parametrize("command", ["sweep", "probe", "predict", "recommend", "phase"])

@@ -13,14 +13,23 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jinit"
 # From the bottom: a room imports only from rooms before it.
 ROOMS = (
-    "_lazy", "errors", "typing", "findings", "_registry", "_specs", "_switches", "_float64",
-    "_quadrature", "_prng", "_database", "activations",
+    "_lazy", "_warn", "errors", "typing", "findings", "_registry", "_specs", "_switches",
+    "_float64", "_quadrature", "_prng", "_database", "activations",
     "stats", "data", "clipping", "engine",
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",
 )  # fmt: skip
 # These compute with Python and NumPy alone.
-WITHOUT_JAX = ("errors", "findings", "_registry", "_specs", "_database", "stats", "results")
+WITHOUT_JAX = (
+    "_warn",
+    "errors",
+    "findings",
+    "_registry",
+    "_specs",
+    "_database",
+    "stats",
+    "results",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -47,6 +56,16 @@ def imports_of(path):
 def test_every_room_has_its_place():
     rooms = {room_of(path) for path in MODULES} - {"__init__"}
     assert rooms == set(ROOMS)
+
+
+def test_warnings_are_issued_at_the_line_of_the_user():
+    others = [
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        # A retired name is looked up by the interpreter, with the user's line right above.
+        if path.name not in ("_warn.py", "_lazy.py") and "warnings.warn" in path.read_text()
+    ]
+    assert not others, "use jinit._warn.warn"
 
 
 def test_rooms_import_only_from_rooms_before_them():

@@ -39,7 +39,11 @@ def merge(into: str | Path, sources: Sequence[str | Path]) -> tuple[int, int]:
     """
     target = check_path(into)
     paths = [check_path(source).resolve() for source in sources]
-    if not paths or len({target.resolve(), *paths}) <= len(paths):
+    if not paths:
+        raise errors.refusal(
+            "stores to copy from", "none", "at least one", "jinit merge all.db a.db b.db"
+        )
+    if len({target.resolve(), *paths}) <= len(paths):
         raise errors.refusal(
             "stores", [str(path) for path in sources], "different files", "name each once"
         )

@@ -7,12 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from jinit import errors
-from jinit.cli._options import CompareOptions
+from jinit.cli._options import CompareOptions, left_out
 from jinit.cli._output import dump
 
 try:
     import tyro
-    from tyro.conf import arg
 except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
 
@@ -23,9 +22,11 @@ if TYPE_CHECKING:
 def compare(
     files: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
-        arg(help="tables of sweeps: .parquet or .csv that --out wrote, or a store .db"),
+        left_out(
+            "tables of sweeps: .parquet or .csv that --out wrote, or a store .db", "FILE [FILE ...]"
+        ),
     ],
-    question: CompareOptions = CompareOptions(),
+    comparison: CompareOptions = CompareOptions(),
 ) -> int:
     """Joins the tables of sweeps and reports which arm wins, on the seeds that arms share.
 
@@ -36,35 +37,35 @@ def compare(
     """
     from jinit.results import check_output, concat, read
 
-    if question.out is not None:
-        check_output(question.out)
+    if comparison.out is not None:
+        check_output(comparison.out)
     if not files:
         raise errors.refusal("files", "none", "at least one table", "jinit compare runs.parquet")
-    table = concat([read(file) for file in files], ignore=question.ignore)
-    if question.out is not None:
-        table.write(question.out)
-        print(f"{len(table)} runs written to {question.out}", file=sys.stderr)
-    print_result(table, question, as_json=question.json)
+    table = concat([read(file) for file in files], ignore=comparison.ignore)
+    if comparison.out is not None:
+        table.write(comparison.out)
+        print(f"{len(table)} runs written to {comparison.out}", file=sys.stderr)
+    print_result(table, comparison, as_json=comparison.json)
     return 0
 
 
-def print_result(table: Table, question: CompareOptions, *, as_json: bool) -> None:
+def print_result(table: Table, comparison: CompareOptions, *, as_json: bool) -> None:
     """Prints medians, differences and verdicts; of tuned arms the comparisons alone."""
     from jinit import report
     from jinit.report._sweep_table import print_table
     from jinit.results import summarize
     from jinit.results._metrics import check_metric, metric_for
 
-    direction = _direction(question)
-    metric = check_metric(table, metric_for(table, question.metric), direction)
-    baseline = _baseline(table, question)
-    by = tuple(question.by) or None
+    direction = _direction(comparison)
+    metric = check_metric(table, metric_for(table, comparison.metric), direction)
+    baseline = _baseline(table, comparison)
+    by = tuple(comparison.by) or None
     if as_json:
         values = report.to_json(table, metric=metric) if by is None and direction is None else {}
         summaries = summarize(
-            table, metric, by=by, across=question.across, higher_is_better=direction
+            table, metric, by=by, across=comparison.across, higher_is_better=direction
         )
-        compared = [] if baseline is None else _compared(table, question, metric, baseline)
+        compared = [] if baseline is None else _compared(table, comparison, metric, baseline)
         dump(
             values
             | {
@@ -73,25 +74,25 @@ def print_result(table: Table, question: CompareOptions, *, as_json: bool) -> No
                 "comparisons": report.to_json(compared),
             }
         )
-    elif question.tune and baseline is not None:
-        report.show(_compared(table, question, metric, baseline))
+    elif comparison.tune and baseline is not None:
+        report.show(_compared(table, comparison, metric, baseline))
     elif by is None and direction is None:
-        across, margin = question.across, question.margin
+        across, margin = comparison.across, comparison.margin
         report.show(table, metric=metric, baseline=baseline, across=across, margin=margin)
     else:
         print_table(
             table,
             metric=metric,
             baseline=baseline,
-            across=question.across,
+            across=comparison.across,
             by=by,
-            margin=question.margin,
+            margin=comparison.margin,
             higher_is_better=direction,
         )
 
 
 def _compared(
-    table: Table, question: CompareOptions, metric: str, baseline: str
+    table: Table, comparison: CompareOptions, metric: str, baseline: str
 ) -> list[Comparison]:
     from jinit.results import compare as compare_arms
 
@@ -99,31 +100,31 @@ def _compared(
         table,
         metric,
         baseline=baseline,
-        by=tuple(question.by) or None,
-        across=question.across,
-        higher_is_better=_direction(question),
-        margin=question.margin,
-        tune=tuple(question.tune),
+        by=tuple(comparison.by) or None,
+        across=comparison.across,
+        higher_is_better=_direction(comparison),
+        margin=comparison.margin,
+        tune=tuple(comparison.tune),
     )
 
 
-def _direction(question: CompareOptions) -> bool | None:
-    if question.better is None:
+def _direction(comparison: CompareOptions) -> bool | None:
+    if comparison.better is None:
         return None
-    return errors.check_choice("better", question.better, ("higher", "lower")) == "higher"
+    return errors.check_choice("better", comparison.better, ("higher", "lower")) == "higher"
 
 
-def _baseline(table: Table, question: CompareOptions) -> str | None:
+def _baseline(table: Table, comparison: CompareOptions) -> str | None:
     """The baseline; None if there is only one arm to compare."""
     from jinit.results._arms import baseline_among
     from jinit.results._summary import unique
 
-    if question.across not in table.axes:
-        raise errors.unknown_name("axis", question.across, table.axes)
-    arms = unique(table[question.across])
-    if question.baseline is None and len(arms) < 2:
+    if comparison.across not in table.axes:
+        raise errors.unknown_name("axis", comparison.across, table.axes)
+    arms = unique(table[comparison.across])
+    if comparison.baseline is None and len(arms) < 2:
         return None
     typed = {str(arm): arm for arm in arms}
-    if question.baseline in typed:
-        return typed[question.baseline]
-    return baseline_among(arms, question.across, question.baseline)
+    if comparison.baseline in typed:
+        return typed[comparison.baseline]
+    return baseline_among(arms, comparison.across, comparison.baseline)

@@ -14,8 +14,11 @@ def say(line: str) -> None:
 
 
 def said(code: int) -> None:
-    """Prints the last line after a command that failed or was interrupted."""
-    if code and _lines:
+    """Prints the last line after a command that failed or was interrupted.
+
+    After bad input (exit code 2) the same command would be refused again, so nothing is printed.
+    """
+    if code not in (0, 2) and _lines:
         with contextlib.suppress(OSError, ValueError):
             print(_lines[0], file=sys.stderr, flush=True)
     _lines.clear()

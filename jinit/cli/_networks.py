@@ -92,7 +92,7 @@ def _against_theory(network: ProbeOptions, model: MLP, x: Array, profile: Profil
 
 
 def predict(
-    network: NetworkOptions = NetworkOptions(), options: PredictOptions = PredictOptions()
+    network: NetworkOptions = NetworkOptions(), weights: PredictOptions = PredictOptions()
 ) -> int:
     """Predicts E z², correlations and gradients of every layer by theory, without drawing weights.
 
@@ -103,22 +103,22 @@ def predict(
     model, features = _network(network)
     from jinit import initializers, report, theory
 
-    if options.plot is not None:
+    if weights.plot is not None:
         from jinit.report import plots
         from jinit.report.plots._figure import check_picture
 
-        check_picture(options.plot)
+        check_picture(weights.plot)
     kernel, bias = (
-        initializers.get(name) for name in (options.initializer, options.bias_initializer)
+        initializers.get(name) for name in (weights.initializer, weights.bias_initializer)
     )
     prediction = theory.predict(model, features, kernel=kernel, bias=bias)
-    if options.json:
+    if weights.json:
         dump(report.to_json(prediction))
     else:
         report.show(prediction)
-    if options.plot is not None:
-        title = _title(options.initializer, network)
-        write_picture(plots.prediction(prediction, title=title), options.plot)
+    if weights.plot is not None:
+        title = _title(weights.initializer, network)
+        write_picture(plots.prediction(prediction, title=title), weights.plot)
     return 0 if all_ok(prediction.findings) else 1
 
 
@@ -175,7 +175,7 @@ def phase(grid: PhaseOptions = PhaseOptions()) -> int:
 
 
 def recommend(
-    network: NetworkOptions = NetworkOptions(), options: RecommendOptions = RecommendOptions()
+    network: NetworkOptions = NetworkOptions(), candidates: RecommendOptions = RecommendOptions()
 ) -> int:
     """Ranks initializers by measuring networks, with theory beside, and prints the code to use.
 
@@ -187,11 +187,11 @@ def recommend(
     ranked = advise.recommend(
         model,
         features,
-        candidates=options.initializer,
-        seeds=options.seeds,
+        candidates=candidates.initializer,
+        seeds=candidates.seeds,
         progress=_say if sys.stderr.isatty() else None,
     )
-    if options.json:
+    if candidates.json:
         dump([dataclasses.asdict(candidate) for candidate in ranked])
     else:
         report.show(ranked)

@@ -16,7 +16,14 @@ except ImportError:
 
 _KERNELS = "initializer of the kernels: name or spec string; `jinit initializers` lists the names"
 _DATASET = f"source of inputs and labels: {listed('dataset')}"
+# What stands for the value in the help of an option without a default.
+_VALUES = {"evaluate_every": "N", "watch": "PROBE", "target": "RULE", "data_seeds": "N"}
 _ACTIVATION = f"{listed('activation')}; or a spec string such as leaky_relu(0.1)"
+
+
+def left_out(text: str, value: str) -> Any:  # the type that tyro declares is private
+    """An option without a default of its own: its help names the value and shows no default."""
+    return arg(help=text, metavar=value, help_behavior_hint="")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +31,7 @@ class RunOptions:
     """How to run a sweep and what to do with its table."""
 
     baseline: Annotated[
-        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
+        str | None, left_out("arm to compare with; default: glorot_uniform or the first", "NAME")
     ] = None
     metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy"
     margin: Annotated[float, arg(help="smallest difference that matters, in the metric's unit")] = (
@@ -32,55 +39,72 @@ class RunOptions:
     )
     tune: Annotated[
         tuple[str, ...],
-        arg(help="axes whose best value each arm gets, chosen on other seeds: learning_rate"),
+        left_out(
+            "axes whose best value each arm gets, chosen on other seeds: learning_rate",
+            "AXIS [AXIS ...]",
+        ),
     ] = ()
-    out: Annotated[str | None, arg(help="write all runs to FILE.parquet or FILE.csv")] = None
+    out: Annotated[str | None, left_out("write all runs to FILE.parquet or FILE.csv", "FILE")] = (
+        None
+    )
     plots: Annotated[
-        str | None, arg(help="draw everything into DIR: PNG, SVG, and the numbers as CSV")
+        str | None, left_out("draw everything into DIR: PNG, SVG, and the numbers as CSV", "DIR")
     ] = None
     store: Annotated[
         str | None,
-        arg(help="keep every finished run in FILE.db; the same command computes what is missing"),
+        left_out(
+            "keep every finished run in FILE.db; the same command computes what is missing",
+            "FILE.db",
+        ),
     ] = None
     accept_environment: Annotated[
         bool, arg(help="take stored runs of other versions of JAX and other machines, marked")
     ] = False
     mirror: Annotated[
-        str | None, arg(help="copy the store to DIR, e.g. on a network or cloud drive")
+        str | None, left_out("copy the store to DIR, e.g. on a network or cloud drive", "DIR")
     ] = None
     grid: Annotated[
-        str | None, arg(help="read axes from FILE.toml, as in depth = [8, 16]; options here win")
+        str | None,
+        left_out("read axes from FILE.toml, as in depth = [8, 16]; options here win", "FILE.toml"),
     ] = None
     time_limit: Annotated[
-        str | None, arg(help="stop cleanly after 90s, 30m, 2h or 1h30m and say how to go on")
+        str | None,
+        left_out("stop cleanly after 90s, 30m, 2h or 1h30m and say how to go on", "TIME"),
     ] = None
     json: Annotated[bool, arg(help="print JSON on stdout instead of the table")] = False
-    workers: Annotated[int | None, arg(help="threads (CPU) or devices; default: all")] = None
+    workers: Annotated[int | None, left_out("threads (CPU) or devices; default: all", "N")] = None
     devices: Annotated[
         int | None,
-        arg(help="first N devices, one thread each; on a CPU N host devices, to rehearse"),
+        left_out("first N devices, one thread each; on a CPU N host devices, to rehearse", "N"),
     ] = None
     distributed: Annotated[
         str | None,
-        arg(
-            help="the same command runs in several processes, whose devices train together: auto "
-            "(Slurm, TPU pods), or HOST:PORT/PROCESSES/NUMBER; the first one prints and writes"
+        left_out(
+            "the same command runs in several processes, whose devices train together: auto "
+            "(Slurm, TPU pods), or HOST:PORT/PROCESSES/NUMBER; the first one prints and writes",
+            "HOW",
         ),
     ] = None
-    tile: Annotated[int | None, arg(help="networks per call; default: from their size")] = None
+    tile: Annotated[int | None, left_out("networks per call; default: from their size", "N")] = None
     hang_after: Annotated[float, arg(help="seconds without progress that count as a hang")] = 900.0
     no_cache: Annotated[
         bool, arg(help="neither read nor keep compiled programs, as JINIT_NO_CACHE=1 does")
     ] = False
     tracker: Annotated[
         str | None,
-        arg(help="FILE.jsonl, tensorboard:FOLDER, wandb:, mlflow: or trackio:NAME: one run"),
+        left_out(
+            "FILE.jsonl, tensorboard:FOLDER, wandb:, mlflow: or trackio:NAME: one run", "WHERE"
+        ),
     ] = None
     executor: Annotated[
-        str | None, arg(help="ray: run on the Ray cluster of this machine, or on one of its own")
+        str | None,
+        left_out("ray: run on the Ray cluster of this machine, or on one of its own", "ray"),
     ] = None
     address: Annotated[
-        str | None, arg(help="host:port of a Ray cluster, as `ray start` says; with --executor ray")
+        str | None,
+        left_out(
+            "host:port of a Ray cluster, as `ray start` says; with --executor ray", "HOST:PORT"
+        ),
     ] = None
     until_settled: Annotated[
         bool,
@@ -92,13 +116,15 @@ class RunOptions:
     most_seeds: Annotated[int, arg(help="the most seeds of --until-settled")] = 512
     halving: Annotated[
         int | None,
-        arg(
-            help="drop all but the best 1/N of the combinations of axes after a few seeds, again "
-            "and again; --seeds is the number of those that are left; --baseline is never dropped"
+        left_out(
+            "drop all but the best 1/N of the combinations of axes after a few seeds, again "
+            "and again; --seeds is the number of those that are left; --baseline is never dropped",
+            "N",
         ),
     ] = None
     share: Annotated[
-        str | None, arg(help="3/16: run the third of 16 shares; each has all arms of its seeds")
+        str | None,
+        left_out("3/16: run the third of 16 shares; each has all arms of its seeds", "I/N"),
     ] = None
 
     @property
@@ -146,9 +172,11 @@ def _grid_options() -> type[Any]:
             kind, default = tuple[one, ...], () if default is None else (default,)
         if item.name.endswith("seeds"):
             help_text += "; one number is a count, several numbers are the seeds themselves"
-        options.append(
-            (item.name, Annotated[kind, arg(help=help_text)], dataclasses.field(default=default))
-        )
+        shown = arg(help=help_text)
+        if default is None or default == ():
+            value = _VALUES.get(item.name, "SPEC")
+            shown = left_out(help_text, value if default is None else f"{value} [{value} ...]")
+        options.append((item.name, Annotated[kind, shown], dataclasses.field(default=default)))
     return dataclasses.make_dataclass("GridOptions", options, frozen=True)
 
 
@@ -171,7 +199,8 @@ class ProbeOptions:
     batch_size: Annotated[int, arg(help="examples, evenly spread over the training split")] = 64
     theory: Annotated[bool, arg(help="also compare with theory")] = False
     plot: Annotated[
-        str | None, arg(help="draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG")
+        str | None,
+        left_out("draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG", "FILE"),
     ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
@@ -183,7 +212,7 @@ class NetworkOptions:
     activation: Annotated[str, arg(help=_ACTIVATION)] = "relu"
     depth: Annotated[int, arg(help="number of hidden layers")] = 10
     width: Annotated[int, arg(help="units of a hidden layer")] = 64
-    inputs: Annotated[int | None, arg(help="input features; default: the width")] = None
+    inputs: Annotated[int | None, left_out("input features; default: the width", "N")] = None
     outputs: Annotated[int, arg(help="units of the output layer")] = 10
     residual: Annotated[bool, arg(help="add a layer's input to its output")] = False
     layer_norm: Annotated[bool, arg(help="apply LayerNorm to hidden pre-activations")] = False
@@ -196,7 +225,8 @@ class PredictOptions:
     initializer: Annotated[str, arg(help=_KERNELS)] = "he_normal"
     bias_initializer: Annotated[str, arg(help="initializer of the biases")] = "zeros"
     plot: Annotated[
-        str | None, arg(help="draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG")
+        str | None,
+        left_out("draw signal and gradient by layer: FILE.png, or FILE for PNG and SVG", "FILE"),
     ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
 
@@ -213,7 +243,7 @@ class PhaseOptions:
     bias_variance: Annotated[tuple[float, float], arg(help="lowest and highest σ_b²")] = (0.0, 0.5)
     points: Annotated[int, arg(help="grid points along each side")] = 200
     initializer: Annotated[
-        str | None, arg(help="initializer to mark, for a layer of --width units")
+        str | None, left_out("initializer to mark, for a layer of --width units", "SPEC")
     ] = None
     bias_initializer: Annotated[str, arg(help="initializer of the marked layer's biases")] = "zeros"
     width: Annotated[int, arg(help="units of the marked layer")] = 256
@@ -226,7 +256,10 @@ class RecommendOptions:
 
     initializer: Annotated[
         tuple[str, ...],
-        arg(help="candidates; default: common ones, and those that suit the activation by theory"),
+        left_out(
+            "candidates; default: common ones, and those that suit the activation by theory",
+            "SPEC [SPEC ...]",
+        ),
     ] = ()
     seeds: Annotated[int, arg(help="networks to measure per candidate")] = 8
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False
@@ -237,27 +270,38 @@ class CompareOptions:
     """Which arms to compare, by what, and how to print the verdicts."""
 
     metric: Annotated[
-        str | None, arg(help="any numeric column; default: test_accuracy, or test_loss without one")
+        str | None,
+        left_out("any numeric column; default: test_accuracy, or test_loss without one", "COLUMN"),
     ] = None
     baseline: Annotated[
-        str | None, arg(help="arm to compare with; default: glorot_uniform or the first")
+        str | None, left_out("arm to compare with; default: glorot_uniform or the first", "NAME")
     ] = None
     across: Annotated[str, arg(help="axis whose values are the arms")] = "initializer"
     by: Annotated[
-        tuple[str, ...], arg(help="axes that make the cells; default: all others that vary")
+        tuple[str, ...],
+        left_out("axes that make the cells; default: all others that vary", "AXIS [AXIS ...]"),
     ] = ()
     margin: Annotated[float, arg(help="smallest difference that matters, in the metric's unit")] = (
         0.0
     )
     tune: Annotated[
         tuple[str, ...],
-        arg(help="axes whose best value each arm gets, chosen on other seeds: learning_rate"),
+        left_out(
+            "axes whose best value each arm gets, chosen on other seeds: learning_rate",
+            "AXIS [AXIS ...]",
+        ),
     ] = ()
     better: Annotated[
-        str | None, arg(help="'higher' or 'lower', for a column that is no metric of a sweep")
+        str | None,
+        left_out("'higher' or 'lower', for a column that is no metric of a sweep", "HOW"),
     ] = None
     ignore: Annotated[
-        tuple[str, ...], arg(help="settings that may differ between the files: versions.jax")
+        tuple[str, ...],
+        left_out(
+            "settings that may differ between the files: versions.jax", "SETTING [SETTING ...]"
+        ),
     ] = ()
-    out: Annotated[str | None, arg(help="write the joined runs to FILE.parquet or FILE.csv")] = None
+    out: Annotated[
+        str | None, left_out("write the joined runs to FILE.parquet or FILE.csv", "FILE")
+    ] = None
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 from jinit import errors
-from jinit.cli._options import RunOptions
+from jinit.cli._options import RunOptions, left_out
 from jinit.cli._output import dump
 
 try:
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from jinit.engine import FileStore
     from jinit.results import Table
 
-_Store = Annotated[tyro.conf.Positional[str], arg(help="the store: a file ending in .db")]
+_Store = Annotated[
+    tyro.conf.Positional[str], arg(help="the store: a file ending in .db", metavar="FILE.db")
+]
 _Sweep = Annotated[
-    int | None, arg(help="number of a sweep, as jinit ls lists them; needed if settings differ")
+    int | None,
+    left_out("number of a sweep, as jinit ls lists them; needed if settings differ", "N"),
 ]
 _SECONDS = 2.0
 _ENDINGS = (".parquet", ".csv", ".nc", ".zarr")
@@ -37,7 +40,7 @@ def show(
     store: _Store,
     sweep: _Sweep = None,
     metric: Annotated[str, arg(help="metric to rank by, e.g. test_loss")] = "test_accuracy",
-    baseline: Annotated[str | None, arg(help="arm to compare with; default: none")] = None,
+    baseline: Annotated[str | None, left_out("arm to compare with; default: none", "NAME")] = None,
     watch: Annotated[bool, arg(help="wait until the sweep that writes the store ends")] = False,
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
 ) -> int:
@@ -113,8 +116,13 @@ def _check_is_database(path: str) -> None:
 
 
 def merge(
-    into: Annotated[tyro.conf.Positional[str], arg(help="the store that gets the runs")],
-    sources: Annotated[tyro.conf.Positional[tuple[str, ...]], arg(help="stores to copy from")],
+    into: Annotated[
+        tyro.conf.Positional[str], arg(help="the store that gets the runs", metavar="FILE.db")
+    ],
+    sources: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        left_out("stores to copy from", "FILE.db [FILE.db ...]"),
+    ],
 ) -> int:
     """Copies the runs of other stores, such as those of other machines, into one.
 
@@ -147,7 +155,8 @@ def remove(
 def export(
     store: _Store,
     out: Annotated[
-        tyro.conf.Positional[str], arg(help="FILE.parquet, FILE.csv, FILE.nc or DIR.zarr")
+        tyro.conf.Positional[str],
+        arg(help="FILE.parquet, FILE.csv, FILE.nc or DIR.zarr", metavar="OUT"),
     ],
     sweep: _Sweep = None,
 ) -> int:

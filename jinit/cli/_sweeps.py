@@ -171,6 +171,9 @@ def _draw(table: Table, output: RunOptions, baseline: str | None) -> int:
 def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """Prints the programs, FLOPs, memory and rough time of a sweep; trains nothing.
 
+    Takes the options of `jinit sweep`, so that `sweep` becomes `plan` in any command. Nothing is
+    written: `--out`, `--plots` and `--store` are checked only.
+
     Example: jinit plan --initializer he_normal orthogonal --depth 8 16 --seeds 64
     """
     workers = workers_of(output)

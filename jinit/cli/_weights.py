@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from jinit import _specs, errors
+from jinit.cli._options import left_out
 from jinit.cli._output import dump, write_picture
 from jinit.findings import all_ok
 
@@ -44,15 +45,20 @@ def list_initializers(
 
 
 def describe(
-    name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string")],
+    name: Annotated[tyro.conf.Positional[str], arg(help="a name or a spec string", metavar="SPEC")],
     shape: Annotated[
         tuple[int, ...] | None,
-        arg(help="sizes of the receptive field, then inputs and outputs; dense layers: in out"),
+        left_out(
+            "sizes of the receptive field, then inputs and outputs; dense layers: in out",
+            "N [N ...]",
+        ),
     ] = None,
     seed: Annotated[int, arg(help="seed of the draw, 0 <= seed < 2**32")] = 0,
     plot: Annotated[
         str | None,
-        arg(help="plot the histogram and the law's density: FILE.png, or FILE for PNG and SVG"),
+        left_out(
+            "plot the histogram and the law's density: FILE.png, or FILE for PNG and SVG", "FILE"
+        ),
     ] = None,
     json: Annotated[bool, arg(help="print JSON instead of the table")] = False,
 ) -> int:
@@ -83,18 +89,28 @@ def describe(
 
 def audit(
     checkpoint: Annotated[
-        tyro.conf.Positional[str], arg(help="a .safetensors or .npz file of initial weights")
+        tyro.conf.Positional[str],
+        arg(help="a .safetensors or .npz file of initial weights", metavar="FILE"),
     ],
     host: Annotated[
         str | None,
-        arg(help="axis order, one of jinit.frameworks.hosts(); default: kernels are (in, out)"),
+        left_out(
+            "axis order, one of jinit.frameworks.hosts(); default: kernels are (in, out)", "HOST"
+        ),
     ] = None,
     layer: Annotated[
-        tuple[str, ...], arg(help="PATTERN=LAYER, e.g. '*fc*.weight=dense' 'emb.weight=embedding'")
+        tuple[str, ...],
+        left_out(
+            "what layers are, e.g. '*fc*.weight=dense' 'emb.weight=embedding'",
+            "PATTERN=LAYER [PATTERN=LAYER ...]",
+        ),
     ] = (),
     rule: Annotated[
         tuple[str, ...],
-        arg(help="PATTERN=INITIALIZER the weights should follow, in order; or one preset's name"),
+        left_out(
+            "what the weights should follow, in order; or one preset's name",
+            "PATTERN=SPEC [PATTERN=SPEC ...]",
+        ),
     ] = (),
     json: Annotated[bool, arg(help="print JSON instead of text")] = False,
 ) -> int:

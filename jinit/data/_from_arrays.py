@@ -127,7 +127,7 @@ def from_arrays(
     if standardize == "all":
         labels, test_labels, units = _labels.standardized(labels, test_labels)
     made = _labels.coded(labels, test_labels, task, one_hot, ignore)
-    _labels.warn(made, stacklevel=3)
+    _labels.warn_of(made)
     rows = f"{len(inputs):,} training and {len(test_inputs):,} test examples"
     described = _described(source, made, units, ignore)
     prepared = (("rows", rows), ("split", how), ("x", cast), *described)

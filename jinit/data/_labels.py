@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import errors
+from jinit._warn import warn
 from jinit.data import _positions
 from jinit.data._arrays import (
     SCALED,
@@ -217,12 +217,12 @@ def large_targets(y: np.ndarray) -> str | None:
     )
 
 
-def warn(made: Coded, stacklevel: int) -> None:
+def warn_of(made: Coded) -> None:
     """Warns of large targets, of classes on one side of the split only, and of one class alone."""
     if made.task == "regression":
         said = large_targets(made.y)
         if said:
-            warnings.warn(said, UserWarning, stacklevel)
+            warn(said)
         return
     if made.task == "multilabel":
         return
@@ -232,13 +232,13 @@ def warn(made: Coded, stacklevel: int) -> None:
         if missing:
             listed = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             text = f"no {where} example is of class {listed}"
-            warnings.warn(f"{text}: accuracies say little about it", UserWarning, stacklevel)
+            warn(f"{text}: accuracies say little about it")
     if len(np.union1d(here, there)) == 1:
         text = (
             f"all labels are of class {made.classes[here[0]]}: a network with one output is always "
             "right, and one with more only has to learn which output; accuracies say nothing"
         )
-        warnings.warn(text, UserWarning, stacklevel)
+        warn(text)
 
 
 def _rows(array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ import os
 import platform
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import jax
 from jax.experimental import serialize_executable
 
+from jinit._warn import warn
 from jinit.engine._environment import processor, variables, versions
 from jinit.engine._stderr import filtered
 from jinit.typing import PyTree
@@ -227,9 +227,8 @@ def _without(place: Path, error: Exception) -> None:
             return
         _WARNED.add(str(place))
     reason = str(error).partition("\n")[0][:200] or type(error).__name__
-    warnings.warn(
+    warn(
         f"compiled programs in {place} cannot be used ({reason}); they are compiled again:"
         " results do not change. JINIT_NO_CACHE=1 turns the folder off, JINIT_CACHE_DIR moves it",
         RuntimeWarning,
-        stacklevel=2,
     )

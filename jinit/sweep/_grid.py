@@ -18,6 +18,7 @@ from jinit.sweep._values import (
     check_distinct,
     check_numbers,
     checked_seeds,
+    known_fields,
     plain,
 )
 from jinit.sweep._watch import PROBES, Watched, WatchFunction, checked_watch
@@ -55,6 +56,7 @@ def _field(default: AxisValue | tuple[()], help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """All combinations of the axes, each run on every seed; all arms share the seeds.

@@ -30,12 +30,14 @@ from jinit.results._table import Value
 from jinit.results._units import SEED, per_seed
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
 from jinit.sweep._run import run
+from jinit.sweep._values import known_fields
 
 AXES = (*CODE_AXES, *NUMBER_AXES, "clip")
 Places: TypeAlias = tuple[int, ...]
 """The places of a configuration's values on the axes that vary, in the order of ``AXES``."""
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class Halving:
     """How a sweep drops configurations, for :func:`run_halving`.

@@ -7,7 +7,6 @@ training the chosen ones again costs less than bringing the parameters of all ru
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -15,6 +14,7 @@ import jax
 import numpy as np
 
 from jinit import errors
+from jinit._warn import warn
 from jinit.engine import _executors
 from jinit.engine._jobs import Chosen, Job
 from jinit.results import Table
@@ -157,10 +157,8 @@ def _parts(
 def _check_same(table: Table, rows: np.ndarray, result: PyTree) -> None:
     for name in ("train_loss", "test_loss"):
         if not np.array_equal(table[name][rows], result[name], equal_nan=True):
-            warnings.warn(
+            warn(
                 f"the kept parameters give another {name} than the table for some of the rows "
-                f"{rows[:5].tolist()}: these rows come from another environment",
-                UserWarning,
-                stacklevel=2,
+                f"{rows[:5].tolist()}: these rows come from another environment"
             )
             return

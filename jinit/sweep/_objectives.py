@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._warn import warn
 from jinit.data import Dataset
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
@@ -159,11 +159,9 @@ def _check_own_loss(
     traced = _traced(f"loss {loss.name!r}", value, seen, shapes, many, y)
     alone = getattr(many, "shape", None) == (_ODD, 1) and getattr(y, "shape", None) == (_ODD,)
     if alone and _makes(traced.jaxpr, (_ODD, _ODD)):
-        warnings.warn(
+        warn(
             f"the loss {loss.name!r} makes an array of shape (batch, batch) from outputs "
-            "(batch, 1) and y (batch,): if this is broadcasting, use outputs[:, 0]",
-            UserWarning,
-            stacklevel=2,
+            "(batch, 1) and y (batch,): if this is broadcasting, use outputs[:, 0]"
         )
     if "params" not in loss.takes:
         _check_gradient(loss, outputs, dataset)

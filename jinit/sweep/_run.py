@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from jinit import engine, errors
 from jinit._switches import own_switches
+from jinit._warn import warn
 from jinit.data import DataLike
 from jinit.engine import FileStore, Store
 from jinit.engine._choice import ExecutorLike, check_executor
@@ -352,7 +352,7 @@ def _reported(
 def _note(event: SweepEvent) -> None:
     """What a sweep without a progress callback says: only what must not go unnoticed."""
     if event.note:
-        warnings.warn(event.note, UserWarning, stacklevel=2)
+        warn(event.note)
 
 
 def _close(tiles: Tiles, error: BaseException) -> None:

@@ -10,7 +10,6 @@ import re
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -19,6 +18,7 @@ import numpy as np
 
 from jinit import errors
 from jinit._specs import label
+from jinit._warn import warn
 
 if TYPE_CHECKING:
     from jinit.results import Table
@@ -188,7 +188,7 @@ def tracked(
 def _warn(message: str) -> None:
     """Warns; where warnings are errors, prints, because the table of a sweep must not be lost."""
     try:
-        warnings.warn(message, UserWarning, stacklevel=5)
+        warn(message)
     except UserWarning:
         print(f"jinit: {message}", file=sys.stderr)
 

@@ -15,8 +15,10 @@ from jinit.results._metrics import metric_for
 from jinit.results._summary import unique
 from jinit.sweep._grid import Grid
 from jinit.sweep._run import run
+from jinit.sweep._values import known_fields
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True)
 class Settle:
     """The comparisons that a sweep adds seeds for, for :func:`run_until_settled`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -16,6 +18,35 @@ if TYPE_CHECKING:
 AxisValue: TypeAlias = "str | float | Callable[..., Array] | None"
 Seeds: TypeAlias = "int | Sequence[int] | np.ndarray | None"
 Item = TypeVar("Item")
+
+Config = TypeVar("Config")
+
+
+def known_fields(cls: type[Config]) -> type[Config]:
+    """Makes a dataclass refuse an unknown field with the nearest name: ``seed`` is ``seeds``.
+
+    >>> @known_fields
+    ... @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Count:
+    ...     seeds: int = 1
+    >>> Count(seed=3)
+    Traceback (most recent call last):
+    jinit.errors.TypeRefusal: field of Count 'seed' is not known; did you mean 'seeds'? ...
+    """
+    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    made = cls.__init__
+
+    @functools.wraps(made)
+    def checked(self: Config, *args: Any, **values: Any) -> None:
+        for name in values.keys() - set(names):
+            said = errors.unknown_name(
+                f"field of {cls.__name__}", name, names, f"help({cls.__name__})"
+            )
+            raise errors.TypeRefusal(*said.args)
+        made(self, *args, **values)
+
+    setattr(cls, "__init__", checked)  # noqa: B010
+    return cls
 
 
 def plain(value: AxisValue | Sequence[AxisValue] | np.ndarray | Array) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from jinit import errors, frameworks
 from jinit._specs import label
+from jinit._warn import warn
 from jinit.engine._program import Program, cached
 from jinit.initializers import NamedInitializer
 from jinit.initializers._base import checked_draw
@@ -180,11 +180,9 @@ def check_drawn(what: str, values: np.ndarray) -> None:
             got = f"{missing} NaN of {values.size}"
             raise errors.ValueRefusal(what, got, "no NaN", "return a number for every entry")
     if len(values) > 1 and (values == values[:1]).all() and (values != values.flat[0]).any():
-        warnings.warn(
+        warn(
             f"{what}: all seeds get the same weights; if the function draws at random, it must"
-            " draw with the key that it gets",
-            UserWarning,
-            stacklevel=2,
+            " draw with the key that it gets"
         )
 
 

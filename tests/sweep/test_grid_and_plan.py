@@ -1,13 +1,16 @@
 """Tests that bad grids are refused and that plans count programs, runs and FLOPs correctly."""
 
+import copy
 import dataclasses
+import inspect
 import math
+import pickle
 
 import numpy as np
 import pytest
 
 import jinit
-from jinit import activations, clipping, data, models
+from jinit import activations, clipping, data, errors, models, sweep
 from jinit.sweep._grid import settings
 from jinit.sweep._names import NAMES
 from jinit.train import FitConfig, losses, optimizers, schedules
@@ -207,3 +210,24 @@ def test_a_named_object_is_its_name():
     named = jinit.initializers.get("normal(stddev=0.5)"), jinit.activations.get("relu")
     grid = jinit.Grid(initializer=named[0], activation=named[1])
     assert (grid.initializer, grid.activation) == ("normal(stddev=0.5)", "relu")
+
+
+@pytest.mark.parametrize(
+    ("made", "meant"),
+    [
+        (lambda: jinit.Grid(seed=3), "seeds"),
+        (lambda: dataclasses.replace(jinit.Grid(), learning_rates=0.1), "learning_rate"),
+        (lambda: sweep.Settle(margins=0.01), "margin"),
+        (lambda: sweep.Halving(factors=3), "factor"),
+    ],
+)
+def test_an_unknown_field_names_the_one_that_was_meant(made, meant):
+    with pytest.raises(TypeError, match=f"did you mean '{meant}'") as caught:
+        made()
+    assert isinstance(caught.value, errors.Refusal)
+
+
+def test_a_grid_with_checked_fields_is_pickled_and_copied():
+    grid = jinit.Grid(seeds=3, depth=(1, 2))
+    assert pickle.loads(pickle.dumps(grid)) == grid == copy.deepcopy(grid)
+    assert "seeds" in inspect.signature(jinit.Grid).parameters

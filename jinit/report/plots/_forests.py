@@ -120,7 +120,7 @@ def paired_differences(
         panel.set_xlabel(
             f"{words(metric)} − that of {short(baseline, 24)},\n"
             f"{estimate_label(rows, across, 'Hodges–Lehmann [95 %]')}"
-            " (hollow: not settled or mixed)"
+            "\nhollow: not settled or mixed"
         )
 
     return panels(table, draw, ax, across=across, legend=False)
