@@ -164,21 +164,24 @@ def markdown_tables() -> str:
 
 
 def _markdown_table(what: str, labels: dict[str, str]) -> str:
-    rows = [f"| | {what} | verdict | seeds | measured | |", "|---|---|---|---|---|---|"]
+    """The verdicts as a table with short cells, and below the table what each run measured."""
+    rows = [f"| | {what} | verdict | seeds | |", "|---|---|---|---|---|"]
+    measured = []
     for name, label in labels.items():
         module = load(name)
         file = RESULTS / f"{name}.json"
         if not file.exists():
-            rows.append(f"| {label} | {module.TITLE} | not run | | | [script]({name}.py) |")
+            rows.append(f"| {label} | {module.TITLE} | not run | | [script]({name}.py) |")
             continue
         result = json.loads(file.read_text())
-        kind, answer = result["verdict"]["kind"], result["verdict"]["answer"]
+        verdict = result["verdict"]
         links = f"[script]({name}.py) · [picture](results/{name}.png)"
-        cells = (module.TITLE, f"**{kind}**", f"{result['numbers']['seeds']:,}", answer)
+        cells = (module.TITLE, f"**{verdict['kind']}**", f"{result['numbers']['seeds']:,}", links)
         # An unescaped | ends a cell.
         shown = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        rows.append(f"| {label} | {shown} | {links} |")
-    return "\n".join(rows)
+        rows.append(f"| {label} | {shown} |")
+        measured.append(f"- **{name}** ({label}): {verdict['answer']}")
+    return "\n".join([*rows, "", "Measured:", "", *measured])
 
 
 def sweep(grid: jinit.Grid) -> jinit.Table:
