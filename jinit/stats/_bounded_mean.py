@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 
@@ -35,7 +34,6 @@ class BoundedMean:
     """
 
     def __init__(self, values: np.ndarray, reach: float) -> None:
-        self._values, self._reach = np.sort(values), reach
         different, counts = np.unique(values, return_counts=True)
         if different.size > _MOST_WEIGHTS:
             starts = np.linspace(0, different.size, _MOST_WEIGHTS, endpoint=False).astype(int)
@@ -48,30 +46,6 @@ class BoundedMean:
     def quantile(self, level: float) -> float:
         """The quantile of M at this level."""
         return float(np.quantile(self._sorted, level, method="closest_observation"))
-
-    def tail(self, bound: float, side: int) -> float:
-        """P(M ≥ bound) for side 1, P(M ≤ bound) for side −1; never less than it is."""
-        if side > 0:
-            count = _DRAWS - int(np.searchsorted(self._sorted, bound, "left"))
-        else:
-            count = int(np.searchsorted(self._sorted, bound, "right"))
-        share = (count + 1) / (_DRAWS + 1)
-        return share if count else min(share, self._far_tail(bound, side))
-
-    def _far_tail(self, bound: float, side: int) -> float:
-        """The least tail of two-valued samples that reach farther than the values do.
-
-        For a value c, the i nearer ones become c and all others the reach b, whose weights sum to
-        Beta(n − i + 1, i).
-        """
-        from scipy import special
-
-        n, nearer = self._values.size, np.sort(side * self._values)
-        nearer = nearer[nearer < min(side * bound, side * self._reach)]
-        share = np.minimum((side * bound - nearer) / (side * self._reach - nearer), 1.0)
-        places = np.arange(1, nearer.size + 1)
-        far = special.betainc(places, n + 1 - places, 1 - share)
-        return float(np.min(far, initial=1.0))
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,12 +73,3 @@ def student_end(estimate: float, error: float, freedom: int, level: float) -> fl
     from scipy import special
 
     return estimate + error * float(special.stdtrit(freedom, level))
-
-
-def student_tail(estimate: float, error: float, freedom: int, bound: float, side: int) -> float:
-    """Student's p-value of "the mean is beyond the bound" on the other side."""
-    from scipy import special
-
-    if not error > 0:
-        return math.nan
-    return float(special.stdtr(freedom, side * (estimate - bound) / error))

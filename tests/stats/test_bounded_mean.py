@@ -25,12 +25,6 @@ def test_two_values_have_the_bound_of_clopper_and_pearson(n, k, side):
     exact = scipy_stats.binomtest(k, n).proportion_ci(0.95, method="exact").high
     found = side * mean.quantile(0.975 if side > 0 else 0.025)
     assert found == pytest.approx(exact, rel=0.04)
-    for share in (0.5 * exact, exact, 1.3 * exact):
-        p = scipy_stats.binomtest(k, n, share, alternative="less").pvalue
-        assert abs(mean.tail(side * share, side) - p) < 4 * math.sqrt(p / 9999) + 2e-4
-    # Beyond all draws the tail is exact for two values.
-    p = scipy_stats.binomtest(k, n, 0.9, alternative="less").pvalue
-    assert mean.tail(side * 0.9, side) == pytest.approx(p, rel=1e-9)
 
 
 def test_the_level_holds_where_no_value_exceeds_the_reach():
@@ -40,15 +34,6 @@ def test_the_level_holds_where_no_value_exceeds_the_reach():
                                    ("beta", rng.beta(0.2, 0.8, 8), 0.2)):  # fmt: skip
             wrong[law] += BoundedMean(values, 1.0).quantile(0.95) < truth
     assert max(wrong.values()) <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)
-
-
-def test_a_far_tail_is_never_smaller_than_the_tail():
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        values = rng.normal(size=12)
-        mean = BoundedMean(values, 4.0)
-        for bound in (0.5, 1.0, 1.5, 2.0, 4.0):
-            assert mean._far_tail(bound, 1) >= mean.tail(bound, 1) - 2e-3
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
@@ -112,23 +97,27 @@ def test_the_guard_never_makes_a_claim_easier():
     rng = np.random.default_rng(5)
     for _ in range(60):
         mean = StudentizedMean(rng.choice([-0.2, 0.5, 0.6], 12, p=[0.3, 0.4, 0.3]))
-        if mean.known and not mean.rarely_spread(-1):
+        if mean.known:
             assert guarded_p(mean, 1) >= min(1.0, 2 * mean.tails()[1])
 
 
-def test_a_comparison_says_wins_beside_a_finite_interval():
+def test_a_claim_beside_rare_losses_waits_for_more_of_them():
+    """Three of 32 pairs against the claim: one resample in 22 has none of them; four: one in 72."""
     base = np.full(32, 0.4)
-    columns = {
-        "initializer": np.repeat(np.array(["a", "b"], object), 32),
-        "seed": np.tile(np.arange(32), 2),
-        "test_accuracy": np.r_[base, base + rare(32, 3)],
-        "diverged": np.zeros(64, bool),
-    }
-    table = Table(columns, ("initializer", "seed"), {}, np.array([]))
-    (found,) = jinit.compare(table, baseline="a")
-    assert found.verdict == "wins"
-    assert 0 < found.result.mean.low < found.result.mean.estimate < found.result.mean.high < 0.5
-    assert found.result.mean_p_value < 1e-3
+    for k, verdict in ((3, "not settled"), (4, "wins")):
+        columns = {
+            "initializer": np.repeat(np.array(["a", "b"], object), 32),
+            "seed": np.tile(np.arange(32), 2),
+            "test_accuracy": np.r_[base, base + rare(32, k)],
+            "diverged": np.zeros(64, bool),
+        }
+        table = Table(columns, ("initializer", "seed"), {}, np.array([]))
+        (found,) = jinit.compare(table, baseline="a")
+        assert found.verdict == verdict
+        mean = found.result.mean
+        assert 0 < mean.low < mean.estimate < mean.high < 0.5
+    without = [(29 / 32) ** 32, (28 / 32) ** 32]
+    assert 2 * without[0] > 0.05 > 2 * without[1]
 
 
 @pytest.mark.slow
