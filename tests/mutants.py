@@ -102,6 +102,7 @@ FANS, DERIVED, ORTHOGONAL = "initializers/_fans.py", "initializers/_derived.py",
 SPARSE, STRUCTURED, CHECKS = "initializers/_sparse.py", "initializers/_structured.py", "initializers/_checks.py"  # fmt: skip
 TESTS, PAIRED, EFFECTS = "stats/_tests.py", "stats/_paired.py", "stats/_effects.py"
 BOOTSTRAP, TIMES = "stats/_bootstrap.py", "stats/_survival.py"
+MARKS = "tests/sweep/test_marks_in_a_store.py"
 BOUNDED = "tests/stats/test_bounded_mean.py"
 RANKS, STUDENT = "stats/_signed_rank.py", "stats/_studentized.py"
 KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
@@ -243,6 +244,8 @@ MUTANTS = [
     M("studentized mean: the guard may help a claim", STUDENT, "both = [mean] if seen is mean.values else [mean, StudentizedMean", "both = [mean] if seen is mean.values else [StudentizedMean", f"{BOUNDED}::test_the_guard_never_makes_a_claim_easier"),
     M("bounded mean: no value beyond those seen", "stats/_bounded_mean.py", "np.append(different, reach)", "np.append(different, different[-1])", f"{BOUNDED}::test_two_values_have_the_bound_of_clopper_and_pearson"),
     M("bounded mean: equal values have one weight", "stats/_bounded_mean.py", "standard_gamma((*counts, 1)", "standard_gamma((*(1,) * len(counts), 1)", f"{BOUNDED}::test_two_values_have_the_bound_of_clopper_and_pearson"),
+    M("store: what halving dropped stays behind", "_database/_whole.py", "    columns |= _marks.marked(marks, columns)\n", "", f"{MARKS}::test_what_halving_dropped_comes_back"),
+    M("store: a look that was not completed counts", "_database/_marks.py", 'newest.state != "complete"', "False", f"{MARKS}::test_a_look_that_was_not_completed_was_not_made"),
     M("equivalence: one of two tests", PAIRED, "max(*ranks, mean.tails(margin)[0]", "max(ranks[1], mean.tails(margin)[1] * 0", f"{RANKED}::test_a_margin_makes_equivalence_a_verdict_of_two_tests"),
     M("noether: 3 forgotten", "stats/_power.py", "quantile**2 / (3 * edge**2)", "quantile**2 / (edge**2)", f"{RANKED}::test_further_pairs_give_the_signed_rank_test_its_power"),
     M("kaplan-meier: halves multiplied", TIMES, "share = _share(events, at_risk)\n        greenwood", "share = np.cumprod(1 - events / at_risk)\n        greenwood", f"{SURVIVAL}::test_the_median_counts_arrivals_and_does_not_multiply"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
+from jinit._database import _marks
 from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
@@ -19,7 +20,7 @@ from jinit._database._sweeps import Entry, sweeps
 from jinit._database._values import SqlValue, array_of
 
 # Settings that differ between sweeps whose runs are one table: the rows say what they are.
-_FREE = ("data", "tile", "seconds", "model", "models")
+_FREE = ("data", "tile", "seconds", "model", "models", _marks.MARKS)
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
     with reading(path) as connection, explained(path):
         entries = list(sweeps(connection))
         chosen = _chosen(path, entries, sweep)
-        kin = [entry.number for entry in entries if _kind(entry) == _kind(chosen)]
+        kind = _kind(chosen)
+        alike = [entry for entry in entries if _kind(entry) == kind]
+        marks = _marks.of_sweep(alike[-1] if sweep is None else chosen, alike)
+        kin = [entry.number for entry in alike]
         programs = _programs(connection, kin)
         if not programs:
             raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
         parts = [_part(connection, number, layout, kin, columns) for number, layout in programs]
-    return _joined(parts, chosen)
+    return _joined(parts, chosen, marks)
 
 
 def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> Entry:
@@ -86,7 +90,9 @@ def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> En
 
 def _kind(entry: Entry) -> str:
     """The settings of a sweep but for its axes: equal for sweeps whose runs are one table."""
-    settings = {name: value for name, value in entry.settings.items() if name not in _FREE}
+    # Rules are described for the first initializer of a batch, of which a race has many.
+    free = (*_FREE, "rules") if _marks.race_of(entry.settings) else _FREE
+    settings = {name: value for name, value in entry.settings.items() if name not in free}
     grid = settings.get("grid")
     if isinstance(grid, dict):
         axes = (*_AXES, "seeds", "data_seeds")
@@ -171,7 +177,7 @@ def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
     return Stored(np.arange(sum(len(part.places) for part in parts)), columns, curves, layout)
 
 
-def _joined(parts: Sequence[Stored], chosen: Entry) -> Whole:
+def _joined(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> Whole:
     """One table of several programs, sorted by the order of the axes in the grid."""
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
     columns = {name: np.concatenate([_filled(part, name, parts) for part in parts])
@@ -180,7 +186,8 @@ def _joined(parts: Sequence[Stored], chosen: Entry) -> Whole:
               if all(name in part.curves for part in parts)]  # fmt: skip
     curves = {name: np.concatenate([part.curves[name] for part in parts]) for name in common}
     axes = tuple(name for name in names if any(name in part.layout.axes for part in parts))
-    grid = chosen.settings.get("grid", {})
+    columns |= _marks.marked(marks, columns)
+    grid = {**chosen.settings.get("grid", {}), **marks.get("grid", {})}
     varying = [axis for axis in axes if not _is_constant(columns[axis])]
     keys = [_places(columns[axis], grid.get(axis)) for axis in reversed(varying)]
     rows = np.lexsort(keys) if keys else np.arange(len(columns[names[0]]))
@@ -189,7 +196,8 @@ def _joined(parts: Sequence[Stored], chosen: Entry) -> Whole:
         axes=axes,
         curves={name: curve[rows] for name, curve in curves.items()},
         steps=np.asarray(parts[0].layout.steps if curves else ()),
-        settings=_settings(chosen.settings, columns, axes),
+        settings=_settings(chosen.settings, columns, axes)
+        | {name: marks[name] for name in ("halving", "looks") if name in marks},
     )
 
 
@@ -208,7 +216,8 @@ def _settings(
             grid[axis] = list(dict.fromkeys([*known, *found]))
     seeds = sorted(set(columns["seed"].tolist())) if "seed" in columns else []
     grid["seeds"] = len(seeds) if seeds == [*range(len(seeds))] else seeds
-    return settings | {"grid": grid, "seconds": None}
+    kept = {name: value for name, value in settings.items() if name != _marks.MARKS}
+    return kept | {"grid": grid, "seconds": None}
 
 
 def _is_constant(column: np.ndarray) -> bool:

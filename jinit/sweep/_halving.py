@@ -29,6 +29,7 @@ from jinit.results._summary import cells
 from jinit.results._table import Value
 from jinit.results._units import SEED, per_seed
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
+from jinit.sweep._marks import noted
 from jinit.sweep._run import run
 from jinit.sweep._values import known_fields
 
@@ -139,9 +140,10 @@ def run_halving(
     left = list(np.ndindex(*race.sizes))
     whole: Table | None = None
     for number, (before, seeds) in enumerate(zip((0, *counts), counts, strict=False), 1):
-        for box in _boxes(left):
+        for first, box in enumerate(_boxes(left)):
             try:
-                part = run(race.batch(box, before, seeds))
+                with noted(race.marks(number - 1 if first == 0 else 0)):
+                    part = run(race.batch(box, before, seeds))
             except BaseException as error:
                 _complete(error, whole, race)
                 raise
@@ -248,6 +250,24 @@ class _Race:
         if self._grid.data_seeds is not None:
             keys.insert(1, table["data_seed"])
         order_of_rows = np.lexsort(keys)
+        settings = {**table.settings, **self._noted()}
+        whole = dataclasses.replace(table, settings=settings).take(order_of_rows)
+        whole = whole.with_column("dropped", number[order_of_rows])
+        return whole.with_column("dropped_score", score[order_of_rows])
+
+    def marks(self, decision: int) -> dict[str, Any]:
+        """What a batch notes in its store; the configurations that a decision dropped, once."""
+        values = [list(places) for places in self._places.values()]
+        dropped = [
+            [*(of[place] for of, place in zip(values, each, strict=True)), number, str(score)]
+            for each, (number, score) in self._dropped.items()
+            if number == decision
+        ]
+        grid = dict(zip(self.axes, values, strict=True))
+        return {**self._noted(), "grid": grid, "dropped": dropped}
+
+    def _noted(self) -> dict[str, Any]:
+        """The settings of a race: what was asked and decided so far, and the looks."""
         halving = {
             "factor": self._halving.factor,
             "metric": self._metric,
@@ -257,10 +277,7 @@ class _Race:
         }
         counts = self.seeds()
         looks = {"seeds": counts, "most": counts[-1], "shares": [1 / len(counts)] * len(counts)}
-        settings = {**table.settings, "halving": halving, "looks": looks}
-        whole = dataclasses.replace(table, settings=settings).take(order_of_rows)
-        whole = whole.with_column("dropped", number[order_of_rows])
-        return whole.with_column("dropped_score", score[order_of_rows])
+        return {"halving": halving, "looks": looks}
 
     def _rows(self, table: Table) -> dict[Places, np.ndarray]:
         """The row numbers of every configuration."""
@@ -293,7 +310,7 @@ def _places(grid: Grid, axis: str) -> dict[Value, int]:
     numbers = axis not in ("clip", "loss", "optimizer") and all(
         isinstance(value, int | float) for value in grid.values(axis)
     )
-    shown: Sequence[Value] = grid.values(axis) if numbers else labels
+    shown = np.asarray(grid.values(axis)).tolist() if numbers else labels
     return {value: place for place, value in enumerate(shown)}
 
 

@@ -17,7 +17,7 @@ from jinit import _database as database
 from jinit.engine import FileStore, Store, _identity
 from jinit.engine._jobs import PreparedJob, check_store, only
 from jinit.engine._store import MemoryStore
-from jinit.sweep import _identified, _rows
+from jinit.sweep import _identified, _marks, _rows
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex, NetworkLanes
 from jinit.sweep._plan import Plan, PlannedProgram
@@ -110,7 +110,7 @@ class StoredSweep(MemoryStore):
                     planned=planned.runs,
                     command=command(),
                     grid=json.dumps(settings["grid"]),
-                    settings=json.dumps(settings),
+                    settings=json.dumps({**settings, **_marks.marks()}),
                     machine=self._machine,
                 )
                 self._next = database.next_run(connection)

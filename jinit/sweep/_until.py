@@ -14,6 +14,7 @@ from jinit.results._looks import planned_looks
 from jinit.results._metrics import metric_for
 from jinit.results._summary import unique
 from jinit.sweep._grid import Grid
+from jinit.sweep._marks import noted
 from jinit.sweep._run import run
 from jinit.sweep._values import known_fields
 
@@ -119,7 +120,8 @@ def run_until_settled(
     for before, seeds in zip((0, *looks), looks, strict=False):
         batch = tuple(range(before, seeds)) if before else seeds
         try:
-            part = run(dataclasses.replace(grid, seeds=batch))
+            with noted({"looks": _looks([*done, seeds], until)}):
+                part = run(dataclasses.replace(grid, seeds=batch))
         except BaseException as error:
             _complete(error, whole, done, until)
             raise
@@ -145,10 +147,13 @@ def _joined(whole: Table | None, part: Table) -> Table:
 
 def _looked_at(table: Table, looks: list[int], until: Settle) -> Table:
     """The table with a note of the looks."""
+    return dataclasses.replace(table, settings={**table.settings, "looks": _looks(looks, until)})
+
+
+def _looks(counts: list[int], until: Settle) -> dict[str, Any]:
     asked: dict[str, Any] = {"metric": until.metric, "baseline": until.baseline,
                              "across": until.across, "margin": until.margin}  # fmt: skip
-    made = {"seeds": list(looks), "most": until.most_seeds, **asked}
-    return dataclasses.replace(table, settings={**table.settings, "looks": made})
+    return {"seeds": list(counts), "most": until.most_seeds, **asked}
 
 
 def _complete(error: BaseException, whole: Table | None, looks: list[int], until: Settle) -> None:

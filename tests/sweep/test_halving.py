@@ -240,6 +240,9 @@ def test_the_command_line_halves_and_marks(capsys, tmp_path):
     table = jinit.read(tmp_path / "runs.csv")
     assert counts(table, "initializer")["zeros"] == 12
     assert set(table["dropped"].tolist()) <= {0, 1}
+    stored = jinit.read(tmp_path / "runs.db")
+    assert stored["dropped"].tolist() == table["dropped"].tolist()
+    assert stored.settings["halving"] == found["settings"]["halving"]
     assert main([*flags, "--until-settled"]) == 2
     assert "--halving" in capsys.readouterr().err
     assert main([*flags, "--tune", "initializer"]) == 2
