@@ -7,6 +7,9 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.nn.initializers import constant as jax_constant
+from jax.nn.initializers import ones as jax_ones
+from jax.nn.initializers import zeros as jax_zeros
 
 from jinit import errors
 from jinit.initializers import _laws
@@ -52,7 +55,7 @@ def constant(value: Value, dtype: DType = None) -> Definition:
         if not isinstance(numbers, jax.core.Tracer) and not jnp.issubdtype(dtype, jnp.inexact):
             for number in np.unique(np.asarray(numbers)).tolist():
                 check_exists("constant", _laws.constant(number), dtype)
-        return jax.nn.initializers.constant(numbers)(key, shape, dtype)
+        return jax_constant(numbers)(key, shape, dtype)
 
     return Definition(
         draw,
@@ -74,7 +77,7 @@ def zeros_init() -> Definition:
     >>> zeros_init()(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
     """
-    return Definition(jax.nn.initializers.zeros, lambda shape: _laws.constant(0.0), dtypes="any")
+    return Definition(jax_zeros, lambda shape: _laws.constant(0.0), dtypes="any")
 
 
 @named
@@ -87,7 +90,7 @@ def ones_init() -> Definition:
     >>> ones_init()(jax.random.key(0), (2,))
     Array([1., 1.], dtype=float32)
     """
-    return Definition(jax.nn.initializers.ones, lambda shape: _laws.constant(1.0), dtypes="any")
+    return Definition(jax_ones, lambda shape: _laws.constant(1.0), dtypes="any")
 
 
 @named

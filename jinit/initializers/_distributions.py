@@ -7,6 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.nn.initializers import normal as jax_normal
+from jax.nn.initializers import truncated_normal as jax_truncated_normal
+from jax.nn.initializers import uniform as jax_uniform
 
 from jinit import errors
 from jinit.initializers import _laws
@@ -39,7 +42,7 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
     """
     _check_positive("normal stddev", stddev)
     errors.check_number("normal mean", mean, fix="use a finite number")
-    draw = _shifted(jax.nn.initializers.normal(stddev), mean)
+    draw = _shifted(jax_normal(stddev), mean)
     return Definition(
         draw,
         lambda shape: Law("normal", float(mean), _laws.value_or_nan(stddev)),
@@ -72,7 +75,7 @@ def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.uniform(0.0, _laws.value_or_nan(scale))
 
-    return Definition(jax.nn.initializers.uniform(scale), law, dtype=dtype)
+    return Definition(jax_uniform(scale), law, dtype=dtype)
 
 
 @named
@@ -169,7 +172,7 @@ def truncated_normal(
     errors.check_number("truncated_normal mean", mean, fix="use a finite number")
     _check_tail("truncated_normal", lower, upper)
     scale = stddev / _laws.truncated_moments(lower, upper)[1] if exact_std else stddev
-    inner = jax.nn.initializers.truncated_normal(scale, lower=lower, upper=upper)
+    inner = jax_truncated_normal(scale, lower=lower, upper=upper)
 
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.truncated(float(mean), _laws.value_or_nan(scale), lower, upper)

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import orthogonal as jax_orthogonal
 
 from jinit import errors
 from jinit._switches import own_switches
@@ -79,7 +80,7 @@ def orthogonal(
         if not math.prod(shape):
             return jnp.zeros(shape, dtype)
         if method == "qr":
-            return jax.nn.initializers.orthogonal(scale, column_axis)(key, shape, dtype)
+            return jax_orthogonal(scale, column_axis)(key, shape, dtype)
         rows, columns = _matrix(shape, column_axis)
         with own_switches():
             p = householder_product(key, max(rows, columns), min(rows, columns), dtype)

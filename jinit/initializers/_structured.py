@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import delta_orthogonal as jax_delta_orthogonal
 
 from jinit import errors
 from jinit.initializers import _laws
@@ -106,7 +107,7 @@ def delta_orthogonal(scale: float = 1.0, column_axis: int = -1, dtype: DType = N
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         if not math.prod(shape):
             return jnp.zeros(shape, dtype)
-        return jax.nn.initializers.delta_orthogonal(scale, column_axis)(key, shape, dtype)
+        return jax_delta_orthogonal(scale, column_axis)(key, shape, dtype)
 
     return Definition(draw, law, "complex", dtype=dtype, whole=True)
 

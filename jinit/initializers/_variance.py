@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import variance_scaling as jax_variance_scaling
 
 from jinit import errors
 from jinit.initializers import _laws
@@ -76,7 +77,7 @@ def _as_jax(kernel: KernelAxes) -> bool:
 
 def _jax_draw(scale: Number, mode: str, distribution: str, kernel: KernelAxes) -> Draw:
     axes: tuple[Any, ...] = (kernel.in_axis, kernel.out_axis, kernel.batch_axis)
-    make: Any = jax.nn.initializers.variance_scaling
+    make: Any = jax_variance_scaling
     draw: Draw = make(scale, mode, distribution, *axes)
     return draw
 

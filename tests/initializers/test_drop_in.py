@@ -57,6 +57,32 @@ def test_axes_that_jax_takes(shape, axes, mode):
     assert (ours.fan_in, ours.fan_out) == pytest.approx(fans)
 
 
+JAX_NAMES = sorted(set(dir(jax.nn.initializers)) & set(initializers.__all__))
+
+
+def test_draws_stay_when_ours_take_the_place_of_jaxs_own(monkeypatch):
+    """Whoever swaps the functions of jax.nn.initializers in place gets the same bits."""
+
+    def drawn(module):
+        made = {
+            "constant": lambda: module.constant(0.5),
+            "truncated_normal": lambda: module.truncated_normal(0.02),
+            "variance_scaling": lambda: module.variance_scaling(2.0, "fan_in", "uniform"),
+            "zeros": lambda: module.zeros,
+            "ones": lambda: module.ones,
+        }
+        return {
+            name: made.get(name, getattr(module, name))()(KEY, (3, 3, 4, 6)) for name in JAX_NAMES
+        }
+
+    assert len(JAX_NAMES) >= 19
+    theirs = drawn(jax.nn.initializers)
+    for name in JAX_NAMES:
+        monkeypatch.setattr(jax.nn.initializers, name, getattr(initializers, name))
+    assert jax.nn.initializers.he_normal is initializers.he_normal
+    jax.tree.map(np.testing.assert_array_equal, drawn(jax.nn.initializers), theirs)
+
+
 @pytest.mark.parametrize("size", [3, np.int64(3), 0])
 def test_a_whole_number_is_the_shape_of_a_vector(size):
     for made in (initializers.zeros, initializers.normal(), initializers.constant(2.0)):
