@@ -24,7 +24,7 @@ ON_LINEN, ON_HAIKU, ON_EQUINOX, ON_KERAS, ON_TORCH = (
 )
 GAINS = "tests/initializers/test_gains.py"
 HALF, DROP_IN = (f"tests/initializers/test_{name}.py" for name in ("half_precision", "drop_in"))
-EXISTS = "initializers/_exists.py"
+EXISTS, ALIASES = (f"initializers/_{name}.py" for name in ("exists", "aliases"))
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
 )
@@ -349,6 +349,11 @@ MUTANTS = [
     M("limits: integers cut off", EXISTS, "value != math.floor(value) or not low <= value <= high", "not low <= value <= high", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
     M("own rule: NaN of a group not seen", "parameters/_initialize.py", "zip(assignments, values, strict=True):\n            with", "[]:\n            with", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
     M("own rule: any shape", EXISTS, "if value.shape != tuple(shape):", "if False:", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
+    M("swapped: JAX's constant looked up late", "initializers/_constant.py", "return jax_constant(numbers)", "return jax.nn.initializers.constant(numbers)", f"{DROP_IN}::test_draws_stay_when_ours_take_the_place_of_jaxs_own"),
+    M("alias: defaults of another library", ALIASES, "if missing:", "if False:", f"{REGISTRY}::test_an_alias_never_stands_for_another_law"),
+    M("alias: another order", ALIASES, "if spec.args and foreign.named:", "if False:", f"{REGISTRY}::test_an_alias_never_stands_for_another_law"),
+    M("alias: JAX's names refused", ALIASES, "if spec.name == name or spec.name in _OF_JAX:", "if spec.name == name:", f"{REGISTRY}::test_an_alias_with_its_arguments_is_the_canonical_spec"),
+    M("alias: words of a library not answered", ALIASES, "if words:", "if False:", f"{REGISTRY}::test_an_alias_never_stands_for_another_law"),
     M("fans: one axis in one role", FANS, '(role, before) != ("out_axis", "in_axis")', "True", f"{DROP_IN}::test_axes_that_jax_takes"),
     M("stack: every kernel by itself", BLOCKS, 'if "threefry" in str(jax.random.key_impl(key)):', "if False:", f"{DROP_IN}::test_the_program_does_not_grow_with_the_number_of_kernels"),
     M("stack: rbg under vmap", BLOCKS, 'if "threefry" in str(jax.random.key_impl(key)):', "if True:", f"{DROP_IN}::test_groups_of_any_generator_are_drawn_from_their_own_keys"),

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import _specs, errors
 from jinit._registry import Registry
+from jinit.initializers._aliases import check_alias
 from jinit.initializers._base import NamedInitializer
 from jinit.initializers._bias import class_prior
 from jinit.initializers._constant import constant, identity, ones_init, zeros_init
@@ -189,7 +190,7 @@ def get(initializer: str | Initializer) -> Initializer:
 
     Raises:
       ValueError: the name is unknown (the message offers the nearest), or its factory does not
-        take the arguments.
+        take the arguments, or an alias stands for another law in its library than here.
       TypeError: the argument is neither a string nor a callable.
 
     >>> str(get("kaiming_normal_"))
@@ -204,6 +205,7 @@ def get(initializer: str | Initializer) -> Initializer:
     # Nested: an argument may be a spec string itself, as in scaled_for(leaky_relu(0.2)).
     spec = _specs.parse(initializer, "initializer", nested=True)
     entry = row(spec.name)
+    check_alias(spec, entry.name)
     arguments = _specs.bind(spec, entry.factory, "initializer", entry.example)
     result = entry.factory(**arguments)
     if not callable(result):

@@ -14,6 +14,7 @@ from flax import nnx
 from tiers import sample
 
 from jinit import frameworks, initializers, typing
+from jinit.initializers import _registry
 
 pytestmark = pytest.mark.slow
 K = jax.random.key(0)
@@ -126,3 +127,54 @@ def test_what_jax_expects_of_an_initializer():
     with pytest.raises(ValueError, match="rank >= 2"):
         initializers.lecun_normal()(K, (3,))
     assert isinstance(initializers.he_normal(), typing.Initializer)
+
+
+def draw_of_torch(alias, shape):
+    torch = pytest.importorskip("torch", reason="parity with PyTorch needs the extra 'bench'")
+    torch.manual_seed(3)
+    return getattr(torch.nn.init, alias)(torch.empty(torch_shape(shape))).numpy()
+
+
+def draw_of_keras(alias, shape):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(3)
+    return getattr(keras.initializers, alias)()(shape)
+
+
+def draw_of_haiku(alias, shape):
+    hk = pytest.importorskip("haiku")
+    made = getattr(hk.initializers, alias)()
+    return hk.transform(lambda: made(shape, jnp.float32)).apply({}, K)
+
+
+DRAWS = {
+    draw_of_torch: ("zeros_", "ones_", "eye_", "dirac_", "normal_", "uniform_", "trunc_normal_",
+                    "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_",
+                    "orthogonal_"),
+    draw_of_keras: ("Zeros", "Ones", "RandomNormal", "RandomUniform", "TruncatedNormal",
+                    "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "LecunNormal",
+                    "LecunUniform", "Orthogonal"),
+    draw_of_haiku: ("RandomNormal", "RandomUniform", "TruncatedNormal", "Identity", "Orthogonal"),
+}  # fmt: skip
+ASKS = ("normal_", "uniform_", "trunc_normal_", "RandomNormal", "RandomUniform", "TruncatedNormal")
+
+
+@pytest.mark.parametrize(
+    ("draw", "alias"), [(draw, alias) for draw, aliases in DRAWS.items() for alias in aliases]
+)
+def test_a_bare_alias_has_the_moments_of_its_library_or_asks(draw, alias):
+    row = _registry.row(alias)
+    shape = (250, 400) if len(row.shape) == 2 else row.shape
+    theirs = np.asarray(draw(alias, shape), np.float64)
+    if alias in ASKS:
+        ours = initializers.get(row.name).law(shape).stddev
+        # Keras and jinit agree on RandomUniform; Haiku and KotlinDL do not.
+        agree = draw is draw_of_keras and alias == "RandomUniform"
+        assert agree == (abs(theirs.std() - ours) < 0.05 * ours)
+        with pytest.raises(ValueError, match=f"{alias} with .*: torch"):
+            initializers.get(alias)
+        return
+    law = initializers.get(alias).law(shape)
+    error = 5 * law.stddev / math.sqrt(theirs.size)  # five standard errors, also of σ
+    assert abs(theirs.mean() - law.mean) <= error + 1e-6
+    assert abs(theirs.std() - law.stddev) <= error + 1e-6

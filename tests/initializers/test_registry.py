@@ -371,3 +371,46 @@ def test_registering_the_same_initializer_again_changes_nothing():
             initializers.register("other", three, aliases=("HeNormal",))
     finally:
         _registry._REGISTRY.remove("three")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("normal_", r"normal_ with stddev: torch, .* fix: write normal\(stddev=1.0\)"),
+        ("RandomNormal(mean=0.5)", r"RandomNormal with stddev"),
+        ("uniform_", r"write uniform_range\(low=0.0, high=1.0\)"),
+        ("RandomUniform(low=0.0)", "RandomUniform with low, high"),
+        ("trunc_normal_(stddev=0.02)", "trunc_normal_ with stddev, lower, upper"),
+        ("TruncatedNormal", r"write truncated_normal\(stddev=1.0\)"),
+        ("normal_(0.0, 1.0)", "named arguments: their order differs"),
+        ("kaiming_normal_(0)", "name them as 'he_normal' does"),
+        ("xavier_uniform_(2)", "named arguments"),
+        ("normal_(std=0.02)", "'std' is stddev here"),
+        ("trunc_normal_(std=1.0, a=-2.0, b=2.0)", r"'a' is lower = \(a - mean\)/std here"),
+        ("kaiming_uniform_(a=0.1)", "'a' is negative_slope here"),
+        ("kaiming_normal_(nonlinearity=relu)", r"'nonlinearity' is scaled_for\(activation=…\)"),
+        ("Orthogonal(gain=2.0, seed=1)", "'seed' is the key of the draw here; 'gain' is scale"),
+        ("HeNormal(seed=1)", "'seed' is the key of the draw"),
+    ],
+)
+def test_an_alias_never_stands_for_another_law(text, message):
+    with pytest.raises(ValueError, match=message):
+        initializers.get(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("RandomNormal(stddev=0.05, mean=0.1)", "normal(stddev=0.05, mean=0.1)"),
+        ("uniform_(low=0.0, high=1.0)", "uniform_range(low=0.0, high=1.0)"),
+        ("trunc_normal_(stddev=0.02, lower=-2, upper=2)",
+         "truncated_normal(stddev=0.02, lower=-2, upper=2)"),
+        ("kaiming_normal_(negative_slope=0.1)", "he_normal(negative_slope=0.1)"),
+        ("kaiming_normal(0, 1)", "he_normal(in_axis=0, out_axis=1)"),
+        ("xavier_normal_(gain=2.0)", "glorot_normal(gain=2.0)"),
+        ("Orthogonal(2.0)", "orthogonal(scale=2.0)"),
+        ("constant_(0.5)", "constant(value=0.5)"),
+    ],
+)  # fmt: skip
+def test_an_alias_with_its_arguments_is_the_canonical_spec(text, canonical):
+    assert str(initializers.get(text)) == canonical
