@@ -177,6 +177,33 @@ class Layout:
             cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key)
         )
 
+    def check_axes(self, initializer: Initializer, shape: tuple[int, ...]) -> None:
+        """Refuses axes in an initializer for a leaf whose axes have another order or other roles.
+
+        The axes would be those of the cut kernels, not those of the leaf that the caller sees.
+
+        Raises:
+          ValueError: the initializer names axes, and the leaf is not ``(receptive field…, in,
+            out)``.
+
+        >>> from jinit import initializers
+        >>> Layout().check_axes(initializers.he_normal(out_axis=0), (3, 4))
+        """
+        if not isinstance(initializer, NamedInitializer):
+            return
+        named = dict(initializer.arguments)
+        wrong = [name for name, default in _OWN_AXES.items() if named.get(name, default) != default]
+        if not wrong or self.kind not in ("kernel", "recurrent"):
+            return
+        cut = self._cut(shape)
+        if cut.batch or self.groups > 1 or cut.order != tuple(range(len(shape))):
+            raise errors.refusal(
+                f"{wrong[0]} of {initializer}",
+                named[wrong[0]],
+                "no axes in the initializer, because the layer of the leaf states them",
+                f"drop {wrong[0]}, or change the layer kind in layers=",
+            )
+
     def _padded(self, drawn: Array) -> Array:
         """The draw with zeros in the padding row."""
         if self.padding is None:
@@ -212,13 +239,29 @@ class Layout:
             _blocks.unfused({"fused": parts.fused}, self.fused)
 
     def _unfused(self, initializer: Initializer) -> Initializer:
-        """The initializer without its own blocks, if this layout packs the same blocks."""
-        if len(self.fused) < 2 or not isinstance(initializer, NamedInitializer):
+        """The initializer without the blocks and groups that this layout cuts, too.
+
+        Raises:
+          ValueError: other blocks or groups than this layout's.
+        """
+        if not isinstance(initializer, NamedInitializer):
             return initializer
         arguments = dict(initializer.arguments)
-        if arguments.get("fused") is None:
-            return initializer
-        return initializer.factory(**_blocks.unfused(arguments, self.fused))
+        made = initializer
+        if len(self.fused) > 1 and arguments.get("fused") is not None:
+            arguments = _blocks.unfused(arguments, self.fused)
+            made = initializer.factory(**arguments)
+        groups = arguments.get("groups", 1)
+        if self.groups == 1 or groups == 1:
+            return made
+        if groups != self.groups:
+            raise errors.refusal(
+                "groups", groups, f"groups={self.groups}, or no groups in the initializer",
+                "drop groups from the initializer: the layer states them",
+            )  # fmt: skip
+        return initializer.factory(
+            **{name: value for name, value in arguments.items() if name != "groups"}
+        )
 
     def _cut(self, shape: tuple[int, ...]) -> _blocks.Cut:
         axes = (self.batch_axes, self.in_axes, self.out_axes)
@@ -232,6 +275,12 @@ class Layout:
                 "several in or out axes, or 'conv'",
             )
         return _blocks.Cut.of(shape, axes, self.groups, self.groups_on, self.fused)
+
+
+# The defaults of the arguments that name axes of a kernel.
+_OWN_AXES = {
+    "in_axis": -2, "out_axis": -1, "batch_axis": (), "transposed": False, "column_axis": -1,
+}  # fmt: skip
 
 
 Layers: TypeAlias = Mapping[str, str | Layout]

@@ -361,3 +361,55 @@ def test_population_takes_one_key():
         parameters.population(None, 2, shapes(a=(4, 3)), RULES)
     with pytest.raises(ValueError, match="batch of keys"):
         parameters.population(jax.random.split(KEY, 2), 2, shapes(a=(4, 3)), RULES)
+
+
+GROUPED = jax.ShapeDtypeStruct((64, 32, 3, 3), jnp.float32)  # torch: (out, in of a group, taps)
+
+
+def drawn_grouped(rule, kind="conv(groups=2)"):
+    tree = {"weight": GROUPED}
+    return jinit.initialize(KEY, tree, {"*": rule}, host="torch", layers={"*": kind})["weight"]
+
+
+@pytest.mark.parametrize("rule", ["glorot_normal", "0.5*glorot_normal", "he_normal"])
+def test_groups_that_rule_and_layer_both_name_count_once(rule):
+    factor, _, name = rule.rpartition("*")
+    plain, grouped = initializers.get(name), initializers.get(f"{name}(groups=2)")
+    if factor:
+        plain, grouped = (initializers.scaled_by(made, float(factor)) for made in (plain, grouped))
+    drawn = drawn_grouped(grouped)
+    np.testing.assert_array_equal(drawn, drawn_grouped(plain))
+    fan_in, fan_out = 9 * 32, 9 * 64 / 2
+    variance = 2 / (fan_in + fan_out) if "glorot" in name else 2 / fan_in
+    assert float(drawn.std()) == pytest.approx(float(factor or 1) * variance**0.5, rel=0.02)
+    (found,) = parameters.assign(
+        {"weight": GROUPED}, {"*": grouped}, host="torch", layers={"*": "conv(groups=2)"}
+    )
+    assert found.stddev == pytest.approx(float(factor or 1) * variance**0.5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("glorot_normal(groups=4)", "groups: got 4; allowed: groups=2, or no groups"),
+        ("he_normal(in_axis=1, out_axis=0)", "in_axis of he_normal.*the layer of the leaf states"),
+        ("he_normal(batch_axis=(0,))", "drop batch_axis, or change the layer kind"),
+        ("glorot_normal(transposed=True)", "transposed of glorot_normal"),
+        ("orthogonal(column_axis=0)", "column_axis of orthogonal"),
+    ],
+)
+def test_axes_that_rule_and_layer_both_name_are_refused(rule, message):
+    with pytest.raises(ValueError, match=message):
+        drawn_grouped(rule)
+    with pytest.raises(ValueError, match=message):
+        parameters.assign(
+            {"weight": GROUPED}, {"*": rule}, host="torch", layers={"*": "conv(groups=2)"}
+        )
+
+
+def test_axes_of_a_leaf_in_order_are_the_rules_own():
+    """A Flax kernel is (receptive field…, in, out): axes in the rule are those of the leaf."""
+    rule = "variance_scaling(1.0, fan_in, normal, in_axis=-1, out_axis=-2)"
+    tree = {"kernel": jax.ShapeDtypeStruct((50, 200), jnp.float32)}
+    (found,) = parameters.assign(tree, {"*": rule}, layers={"*": "dense"})
+    assert found.stddev == pytest.approx(200**-0.5)
