@@ -269,8 +269,9 @@ def _assignment(
             _check_serves(part, leaf, layout)
     if isinstance(initializer, Parts | NamedInitializer):
         try:
-            for part in parts if layout is not None else ():
-                layout.check_axes(part, shape)
+            for part in parts:
+                if layout is not None and part is not None:
+                    layout.check_axes(part, shape)
             initializer = initializer if layout is None else layout.fitted(initializer)
             stddev = _law_stddev(initializer, layout, shape, dtype)
         except ValueError as error:
