@@ -138,7 +138,7 @@ def coded(
     else:
         task = "binary"
     # Searching an array of text for text, of numbers for numbers.
-    known = np.asarray(classes, y.dtype)
+    known = np.asarray(classes, np.result_type(y, y_test))
     y, y_test = (
         np.where(out, -1, np.searchsorted(known, each)).astype(np.int32)
         for each, out in zip((y, y_test), ignored, strict=True)

@@ -64,6 +64,8 @@ class Table:
 
     def __post_init__(self) -> None:
         _check_columns(self.columns, self.axes, self.curves)
+        if not isinstance(self.settings, Mapping):
+            raise errors.wrong_type("settings", self.settings, "name → value", "settings={}")
 
     def __repr__(self) -> str:
         return f"Table({_shown.summary(self.columns, self.axes, self.curve_steps)})"

@@ -368,3 +368,22 @@ def test_hold_out_takes_the_validation_set_from_the_training_examples():
         held.hold_out(0.25)
     with pytest.raises(ValueError, match="validation: got 0"):
         whole.hold_out(0)
+
+
+@pytest.mark.filterwarnings("ignore:no .* example")
+@pytest.mark.parametrize(
+    ("y", "y_test"),
+    [
+        (np.array(["ab", "cd"] * 4), np.array(["ab", "abc"] * 4)),
+        (np.array(["a", "b"] * 4), np.array(["b", "longer"] * 4)),
+        (np.array([0, 1] * 4, np.int8), np.array([0, 300] * 4)),
+        (np.array([0, 4] * 4, np.uint8), np.array([4, -3] * 4)),
+        (np.array([0, 1] * 4), np.array([0.0, 1e30] * 4)),
+    ],
+)
+def test_labels_of_the_test_set_may_be_wider_than_those_of_the_training_set(y, y_test):
+    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+    found = data.from_arrays(x, y, x, y_test)
+    order = sorted({*y.tolist(), *y_test.tolist()})
+    np.testing.assert_array_equal(found.y_train, [order.index(label) for label in y.tolist()])
+    np.testing.assert_array_equal(found.y_test, [order.index(label) for label in y_test.tolist()])

@@ -403,6 +403,7 @@ def test_bad_values(call, match):
         (lambda: Table({"a": [1, 2]}, (), {}, np.array([])), "columns"),
         (lambda: Table({"a": np.ones((2, 2))}, (), {}, np.array([])), "columns"),
         (lambda: Table({"a": np.ones(2)}, "a", {}, np.array([])), "axes"),
+        (lambda: Table({"a": np.ones(2)}, ("a",), {}, np.array([]), [1]), "settings: got"),
         (lambda: GOOD[["seed"]], "column"),
         (lambda: GOOD.with_column(3, [0]), "name of the column"),
         (lambda: GOOD.with_column("f1", [[0]]), "values of 'f1'"),
