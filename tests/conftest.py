@@ -66,6 +66,12 @@ def assert_same_bits():
 
 
 _COUNTED = 0.0  # the processor time of this process when its memory maps were last counted
+_ENOUGH = 3 * 2**30  # bytes of memory at which programs are forgotten
+
+
+def resident():
+    """The bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(autouse=True)
@@ -73,16 +79,17 @@ def few_memory_maps():
     """Forgets compiled programs before a long session runs into the kernel's limit.
 
     Linux allows a process 65,530 memory maps; every compiled program takes several, and past the
-    limit LLVM ends the process with a segmentation fault. Counting takes longer than many a test,
-    so the maps are counted every two seconds.
+    limit LLVM ends the process with a segmentation fault. The programs of all tests together also
+    take more memory than a small machine has. Counting takes longer than many a test, so the maps
+    are counted every two seconds.
     """
-    global _COUNTED
+    global _COUNTED, _ENOUGH
     yield
     maps = Path("/proc/self/maps")
     if time.process_time() - _COUNTED < 2.0 or not maps.exists():
         return
     _COUNTED = time.process_time()
-    if maps.read_bytes().count(b"\n") > 20_000:
+    if resident() > _ENOUGH or maps.read_bytes().count(b"\n") > 20_000:
         import jax
 
         from jinit.engine import _program
@@ -90,6 +97,8 @@ def few_memory_maps():
         _program._CACHE.clear()
         _program._EXECUTABLES.clear()
         jax.clear_caches()
+        # What stays cannot be forgotten; forgetting programs again and again would be slow.
+        _ENOUGH = max(_ENOUGH, resident() + 2**30)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import io
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from tiers import sample
 import jinit
 from jinit.auditing import read_checkpoint
 from jinit.cli import main
-from jinit.cli._signals import interrupts_kept
+from jinit.cli._output import dump
+from jinit.cli._signals import Interrupted, interrupts_kept, signals_raised, time_limit
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
 
@@ -569,6 +571,50 @@ def test_signals_end_a_command_with_the_code_of_a_shell(name, monkeypatch, capfd
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert ("press Ctrl-C again" in said) == (name == "SIGINT")
+
+
+class Short(io.RawIOBase):
+    """A stream without a buffer: each write takes ten bytes, as if a signal came."""
+
+    def __init__(self):
+        self.taken = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.taken += bytes(data[:10])
+        return min(10, len(data))
+
+
+def test_json_is_whole_on_a_stream_that_takes_a_part_of_a_write(monkeypatch):
+    stream = Short()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, "utf-8", write_through=True))
+    dump({"σ": list(range(100))})
+    assert json.loads(stream.taken) == {"σ": list(range(100))}
+    assert stream.taken.endswith(b"\n")
+
+
+def work_for_a_second(received):
+    with time_limit("1s"):
+        signal.raise_signal(signal.SIGINT)
+        assert not received.numbers
+        for _ in range(1000):
+            time.sleep(0.01)
+
+
+def test_a_time_limit_holds_where_ctrl_c_is_ignored(capfd):
+    """A shell starts the background jobs of a script like this."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_raised() as received:
+            with pytest.raises(Interrupted):
+                work_for_a_second(received)
+            assert received.code == 124
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "the time limit is reached" in capfd.readouterr().err
 
 
 def test_an_ignored_signal_stays_ignored(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,11 +161,11 @@ def check_number(
     value: float | Array,
     *,
     low: float,
-    high: float = math.inf,
+    high: float = 1e30,
     open_low: bool = False,
     fix: str,
 ) -> None:
-    """:func:`jinit.errors.check_number` for a scalar; refuses an array of several numbers."""
+    """:func:`jinit.errors.check_number` for a scalar of float32; refuses several numbers."""
     if getattr(value, "shape", ()) != ():
         raise errors.wrong_type(what, value, "one number", "call this once per number, or vmap it")
     errors.check_number(what, value, low=low, high=high, open_low=open_low, fix=fix)

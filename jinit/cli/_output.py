@@ -29,4 +29,21 @@ def dump(value: Any) -> None:
     text = json_format.dumps(plain(value), ensure_ascii=spell, allow_nan=False)
     # Ctrl-C during the write would give the reader half of the JSON.
     with held((signal.SIGINT,)):
-        print(text, flush=True)
+        _write(f"{text}\n")
+
+
+def _write(text: str) -> None:
+    """Writes all of a text to stdout.
+
+    Where Python's streams are not buffered (PYTHONUNBUFFERED, as in many containers), ``print``
+    loses what is left of a write that a signal cuts short.
+    """
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        print(text, end="", flush=True)
+        return
+    sys.stdout.flush()
+    left = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
+    while left:
+        left = left[binary.write(left) or 0 :]
+    binary.flush()

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -75,6 +75,7 @@ def signals_raised() -> Iterator[Received]:
             raise Interrupted
         raise KeyboardInterrupt
 
+    _answers.append(handle)
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -83,10 +84,13 @@ def signals_raised() -> Iterator[Received]:
     try:
         yield received
     finally:
+        _answers.remove(handle)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+# What answers signals, the innermost last.
+_answers: list[Callable[[int, FrameType | None], None]] = []
 # Set by the timer of :func:`time_limit` before it interrupts the main thread.
 _late = threading.Event()
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?|(\d+):(\d\d):(\d\d)")
@@ -113,16 +117,30 @@ def seconds(text: str | None) -> float | None:
 
 @contextlib.contextmanager
 def time_limit(text: str | None) -> Iterator[None]:
-    """Interrupts the block, as Ctrl-C does, when the time is over."""
+    """Interrupts the block, as Ctrl-C does, when the time is over.
+
+    A shell starts the background jobs of a script with SIGINT ignored. There the limit still holds,
+    and Ctrl-C stays without effect.
+    """
 
     def end() -> None:
         _late.set()
         _thread.interrupt_main(signal.SIGINT)
 
+    def limit_alone(number: int, frame: FrameType | None) -> None:
+        if _late.is_set() and _answers:
+            _answers[-1](number, frame)
+
     limit = seconds(text)
     if limit is None:
         yield
         return
+    ignored = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    )
+    if ignored:
+        signal.signal(signal.SIGINT, limit_alone)
     timer = threading.Timer(limit, end)
     timer.daemon = True
     timer.start()
@@ -130,6 +148,8 @@ def time_limit(text: str | None) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         _late.clear()
 
 

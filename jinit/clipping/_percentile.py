@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jinit import errors
+from jinit._switches import own_switches
 from jinit.clipping._build import Clipped, transform
 from jinit.clipping._norms import multiplier, norm, scaled, shrinkage, size
 from jinit.typing import Array, PyTree
@@ -66,7 +67,8 @@ def clip_by_percentile(
         "percentile threshold", threshold, low=0.0, high=100.0, open_low=True, fix="try 10.0"
     )
     errors.check_integer("history", history, low=1, high=_MOST_NORMS, fix="use 1000")
-    unused = jnp.full((history,), jnp.inf, jnp.float32)
+    with own_switches():  # no norm yet is inf
+        unused = jnp.full((history,), jnp.inf, jnp.float32)
     none = PercentileState(unused, unused, jnp.zeros((), jnp.int32))
     return transform(_Percentile(history), threshold, on_nonfinite, none, remembers=True)
 

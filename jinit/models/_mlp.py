@@ -226,7 +226,14 @@ class _Layer(nn.Module):
         """
         if self.has_variable("params", name):
             leaf: object = self.get_variable("params", name)
-            if isinstance(leaf, jax.Array) and leaf.shape == shape:
-                return leaf
+            if isinstance(leaf, jax.Array):
+                if leaf.shape == shape:
+                    return leaf
+                raise errors.refusal(
+                    f"{name!r} of layer {self.name or type(self).__name__!r}",
+                    f"shape {leaf.shape}",
+                    f"shape {shape}, which the input and the widths give",
+                    "pass inputs with as many features as at initialization",
+                )
         declared: Array = self.param(name, initializer, shape)
         return declared

@@ -47,7 +47,7 @@ class Table:
         ``(parameters, state)`` of a model with state; files do not hold them.
 
     Raises:
-      TypeError: columns or curves that are not arrays by name.
+      TypeError: columns or curves that are not arrays by name; settings that are no mapping.
       ValueError: no columns, lengths that differ, an axis without a column.
 
     >>> table = Table({"depth": np.array([1, 2])}, ("depth",), {}, np.array([]))
@@ -64,8 +64,10 @@ class Table:
 
     def __post_init__(self) -> None:
         _check_columns(self.columns, self.axes, self.curves)
-        if not isinstance(self.settings, Mapping):
-            raise errors.wrong_type("settings", self.settings, "name → value", "settings={}")
+        for name in ("settings", "parameters"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise errors.wrong_type(name, given, "a mapping", f"{name}={{}}")
 
     def __repr__(self) -> str:
         return f"Table({_shown.summary(self.columns, self.axes, self.curve_steps)})"

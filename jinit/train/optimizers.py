@@ -97,7 +97,7 @@ def get(name: str | OptimizerFor) -> Optimizer | OwnOptimizer:
         row = get(spec.name)
         assert isinstance(row, Optimizer)
         return with_options(row, spec)
-    if name in NOT_OFFERED and name not in _REGISTRY:
+    if isinstance(name, str) and name in NOT_OFFERED and name not in _REGISTRY:
         reason, fix = NOT_OFFERED[name]
         allowed = f"a name of jinit.train.optimizers.names(); not this one, because {reason}"
         raise errors.refusal("optimizer", name, allowed, fix)

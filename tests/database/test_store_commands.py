@@ -173,9 +173,13 @@ def test_a_file_that_is_no_grid_is_refused(tmp_path, monkeypatch, capsys, text, 
 
 
 @pytest.mark.full
-def test_a_time_limit_stops_cleanly_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("interrupts", ["default_int_handler", "SIG_IGN"])
+def test_a_time_limit_stops_cleanly_and_says_how_to_go_on(tmp_path, interrupts):
+    """Also in a background job of a shell script, which ignores Ctrl-C."""
     store = tmp_path / "runs.db"
-    command = [sys.executable, "-m", "jinit", "sweep", "--dataset", "xor", "--depth", "1",
+    started = (f"import runpy, signal; signal.signal(signal.SIGINT, signal.{interrupts}); "
+               "runpy.run_module('jinit', run_name='__main__', alter_sys=True)")  # fmt: skip
+    command = [sys.executable, "-c", started, "sweep", "--dataset", "xor", "--depth", "1",
                "--width", "4", "--steps", "20000", "--seeds", "4000", "--initializer", "he_normal",
                "zeros", "--tile", "16", "--store", str(store), "--time-limit", "8s"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
