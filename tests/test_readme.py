@@ -200,3 +200,12 @@ def test_the_seed_sweep_script_runs_and_stays_short():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "verdict" in done.stdout
+
+
+def test_shares_of_a_grid_leave_the_imports_out(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    whole = importlib.import_module("benchmarks.whole")
+    record = {"cores": 2, "seconds": 10.0, "compile_seconds": 4.0}
+    record |= {"cpu_seconds": 19.0, "import_cpu_seconds": 2.0}
+    found = whole.with_shares(record)
+    assert (found["compile_share"], round(found["idle_share"], 9)) == (0.2, 0.15)

@@ -43,15 +43,14 @@ grid = jinit.Grid(
     learning_rate=(0.01, 0.03, 0.1, 0.3, 1.0)[: 2 if small else 5],
     width=32, steps=5 if small else 100, seeds=8,
 )
-start = time.perf_counter()
+start, imports = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
 table = jinit.run(grid, progress=lambda event: None)
 wall = time.perf_counter() - start
 used = resource.getrusage(resource.RUSAGE_SELF)
-cores = len(os.sched_getaffinity(0))
 print(json.dumps({
     "runs": len(table), "seconds": wall, "cpu_seconds": used.ru_utime + used.ru_stime,
-    "compile_share": sum(compiled) / (cores * wall),
-    "idle_share": max(0.0, 1 - (used.ru_utime + used.ru_stime) / (cores * wall)),
+    "import_cpu_seconds": imports.ru_utime + imports.ru_stime,
+    "compile_seconds": sum(compiled), "cores": len(os.sched_getaffinity(0)),
     "peak_mib": used.ru_maxrss / 1024,
 }))
 """
@@ -97,7 +96,18 @@ def wide(source: Path, *, small: bool) -> dict[str, float]:
             check=True,
             text=True,
         )
-    return json.loads(answer.stdout.splitlines()[-1])
+    return with_shares(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def with_shares(record: dict[str, float]) -> dict[str, float]:
+    """The record, with the shares of the cores' time in the sweep that compiled or was idle.
+
+    ``seconds`` and the shares are those of the sweep; ``cpu_seconds`` are the whole process's.
+    """
+    whole = record["cores"] * record["seconds"]
+    busy = record["cpu_seconds"] - record["import_cpu_seconds"]
+    shares = {"compile_share": record["compile_seconds"] / whole, "idle_share": 1 - busy / whole}
+    return record | {name: max(0.0, share) for name, share in shares.items()}
 
 
 def _timed(source: Path, words: list[str], folder: str) -> dict[str, float]:
