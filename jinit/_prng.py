@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.extend
@@ -50,6 +51,43 @@ def unrolled(key: Key) -> Key:
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_UNROLLED)
+
+
+def starting(words: Array, first: Array) -> Key:
+    """A key whose draws are those of another key from one of their entries on.
+
+    Args:
+      words: the other key's, (2,) uint32.
+      first: the number of that entry in row-major order, uint32, < 2**32.
+
+    Returns:
+      A key to draw bits with, not to split; only for ``jax_threefry_partitionable``.
+
+    >>> key = jax.random.key(7)
+    >>> late = starting(jax.random.key_data(key), jnp.uint32(4))
+    >>> bool((jax.random.bits(late, (2,)) == jax.random.bits(key, (6,))[4:]).all())
+    True
+    """
+    return jax.random.wrap_key_data(jnp.concatenate([words, first[None]]), impl=_STARTING)
+
+
+def folded(words: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """``jax.random.fold_in`` of many keys on the host, without a program.
+
+    Args:
+      words: of threefry keys, ``(…, 2)`` uint32.
+      data: uint32, broadcasts to ``(…)``.
+
+    Returns:
+      The words of the new keys, ``(…, 2)`` uint32.
+
+    >>> folded(np.zeros((1, 2), np.uint32), np.array([5], np.uint32)).tolist()
+    [[2524808217, 3046793026]]
+    """
+    data = np.asarray(data, np.uint32)
+    key: Any = words[..., 0], words[..., 1]
+    high: Any = np.zeros_like(data)
+    return np.stack(_threefry(key, high, data), axis=-1)  # type: ignore[arg-type]
 
 
 def normal(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
@@ -114,6 +152,8 @@ def _not_fused(words: Callable[[Array], Array]) -> Callable[[Array], Array]:
 @functools.partial(jax.jit, static_argnames=("width", "shape"))
 def _words(key: Array, width: int, shape: tuple[int, ...]) -> Array:
     low = _counters(shape)
+    if key.shape[0] == 3:  # the words of a key that :func:`starting` made
+        low = low + key[2]
     first, second = _threefry(key, jnp.zeros_like(low), low)
     if width == 64:
         return (first.astype(jnp.uint64) << np.uint64(32)) | second.astype(jnp.uint64)
@@ -134,4 +174,8 @@ def _fold_in(key: Array, word: Array) -> Array:
 _UNROLLED = jax.extend.random.define_prng_impl(
     key_shape=(2,), seed=_JAX.seed, split=_split, random_bits=_bits, fold_in=_fold_in,
     name="unrolled threefry2x32", tag="unrolled",
+)  # fmt: skip
+_STARTING = jax.extend.random.define_prng_impl(
+    key_shape=(3,), seed=_JAX.seed, split=_split, random_bits=_bits, fold_in=_fold_in,
+    name="unrolled threefry2x32 from an entry on", tag="starting",
 )  # fmt: skip

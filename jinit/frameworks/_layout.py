@@ -101,6 +101,16 @@ class Layout:
         """Whether the leaf is cut into kernels; biases, vectors and norms are not."""
         return self.kind in ("kernel", "recurrent", "embedding")
 
+    def drawn_whole(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape in which an initializer draws the whole leaf; None if it draws parts.
+
+        >>> Layout("bias").drawn_whole((2, 3)), Layout(groups=4).drawn_whole((3, 3, 2, 8))
+        ((6,), None)
+        """
+        if not self.is_cut:
+            return shape if len(shape) < 2 else (math.prod(shape),)
+        return shape if self.padding is None and self._cut(shape).is_plain else None
+
     def fan_in_one(self, shape: tuple[int, ...]) -> bool:
         """Whether every unit has a single incoming weight.
 

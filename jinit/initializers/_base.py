@@ -155,6 +155,7 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
         inner,
         draw=draw,
         law=lambda shape: _laws.times(inner.law(shape), factor),
+        entries=None,
     )
     name = f"{float(factor)!r}*{initializer.name}"
     scaled = _Scaled(initializer.factory, factor)

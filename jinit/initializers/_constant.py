@@ -12,7 +12,7 @@ from jax.nn.initializers import ones as jax_ones
 from jax.nn.initializers import zeros as jax_zeros
 
 from jinit import errors
-from jinit.initializers import _laws
+from jinit.initializers import _entries, _laws
 from jinit.initializers._base import NamedInitializer
 from jinit.initializers._definition import Definition
 from jinit.initializers._exists import check_exists
@@ -62,6 +62,7 @@ def constant(value: Value, dtype: DType = None) -> Definition:
         lambda shape: _laws.entries(_broadcast(numbers, shape)),
         dtypes="any",
         dtype=dtype,
+        entries=_entries.times(numbers, "one"),
     )
 
 
@@ -77,7 +78,12 @@ def zeros_init() -> Definition:
     >>> zeros_init()(jax.random.key(0), (2,))
     Array([0., 0.], dtype=float32)
     """
-    return Definition(jax_zeros, lambda shape: _laws.constant(0.0), dtypes="any")
+    return Definition(
+        jax_zeros,
+        lambda shape: _laws.constant(0.0),
+        dtypes="any",
+        entries=_entries.times(0.0, "one"),
+    )
 
 
 @named
@@ -90,7 +96,12 @@ def ones_init() -> Definition:
     >>> ones_init()(jax.random.key(0), (2,))
     Array([1., 1.], dtype=float32)
     """
-    return Definition(jax_ones, lambda shape: _laws.constant(1.0), dtypes="any")
+    return Definition(
+        jax_ones,
+        lambda shape: _laws.constant(1.0),
+        dtypes="any",
+        entries=_entries.times(1.0, "one"),
+    )
 
 
 @named

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 
+from jinit.initializers._entries import Entries
 from jinit.initializers._laws import Law
 from jinit.typing import Array, DType, Key
 
@@ -31,6 +32,8 @@ class Definition:
         full array and keeps its shard.
       complex_ratio: the standard deviation of a complex draw, over that of ``law``; not 1 where JAX
         divides by another constant than the true one.
+      entries: the same draw in a real float dtype as a number times standard entries; None if the
+        entries are not independent, or are not such products.
     """
 
     draw: Draw
@@ -40,6 +43,7 @@ class Definition:
     arguments: Mapping[str, Any] | None = None
     whole: bool = False
     complex_ratio: float = 1.0
+    entries: Entries | None = None
 
     def drawn(self, key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         """The draw in any dtype: in half precision, the float32 draw rounded to nearest.

@@ -12,7 +12,7 @@ from jax.nn.initializers import truncated_normal as jax_truncated_normal
 from jax.nn.initializers import uniform as jax_uniform
 
 from jinit import errors
-from jinit.initializers import _laws
+from jinit.initializers import _entries, _laws
 from jinit.initializers._definition import Definition, Draw
 from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
@@ -48,6 +48,7 @@ def normal(stddev: Number = 1e-2, dtype: DType = None, *, mean: float = 0.0) -> 
         lambda shape: Law("normal", float(mean), _laws.value_or_nan(stddev)),
         "complex",
         dtype=dtype,
+        entries=None if mean else _entries.times(stddev, "normal"),
     )
 
 
@@ -75,7 +76,8 @@ def uniform(scale: Number = 1e-2, dtype: DType = None) -> Definition:
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.uniform(0.0, _laws.value_or_nan(scale))
 
-    return Definition(jax_uniform(scale), law, dtype=dtype)
+    entries = _entries.times(scale, "uniform")
+    return Definition(jax_uniform(scale), law, dtype=dtype, entries=entries)
 
 
 @named
@@ -126,7 +128,12 @@ def rademacher(stddev: float = 1e-2, dtype: DType = None) -> Definition:
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         return jax.random.rademacher(key, shape, dtype) * jnp.asarray(stddev, dtype)
 
-    return Definition(draw, lambda shape: _laws.centred("rademacher", float(stddev)), dtype=dtype)
+    return Definition(
+        draw,
+        lambda shape: _laws.centred("rademacher", float(stddev)),
+        dtype=dtype,
+        entries=_entries.times(stddev, "rademacher"),
+    )
 
 
 @named
@@ -177,7 +184,8 @@ def truncated_normal(
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.truncated(float(mean), _laws.value_or_nan(scale), lower, upper)
 
-    return Definition(_shifted(inner, mean), law, dtype=dtype)
+    entries = None if mean else _entries.truncated(scale, lower, upper)
+    return Definition(_shifted(inner, mean), law, dtype=dtype, entries=entries)
 
 
 @named

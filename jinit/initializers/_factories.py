@@ -135,7 +135,7 @@ def _packed(definition: Definition, kernel: KernelAxes) -> Definition:
             lambda key, block: definition.draw(key, block, dtype), key, shape, axis, sizes
         )
 
-    return replace(definition, law=law, draw=draw)
+    return replace(definition, law=law, draw=draw, entries=None)
 
 
 def _with_roles(signature: inspect.Signature) -> inspect.Signature:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling as jax_variance_scaling
 
 from jinit import errors
-from jinit.initializers import _laws
+from jinit.initializers import _entries, _laws
 from jinit.initializers._definition import Definition, Draw
 from jinit.initializers._fans import Fans, KernelAxes
 from jinit.initializers._laws import Law
@@ -68,6 +68,7 @@ def scaled(
         law,
         dtypes="real" if distribution == "rademacher" else "complex",
         complex_ratio=1.0 if exact_std else ratio,
+        entries=_entries.of_variance(distribution, variance, scale),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -55,7 +55,22 @@ class _Program(Protocol):
     @property
     def tiles(self) -> int: ...
     @property
+    def flops(self) -> int: ...
+    @property
     def padded_flops(self) -> int: ...
+
+
+P = TypeVar("P", bound=_Program)
+
+
+def in_turn(programs: Sequence[P]) -> list[P]:
+    """The programs as they run: the cheapest one, then the others from the dearest on.
+
+    The first rows are then there soon, and short programs at the end leave no core idle.
+    """
+    longest = sorted(programs, key=lambda program: -program.flops)
+    first = min(longest, key=lambda program: program.flops, default=None)
+    return longest if first is None else [first, *(one for one in longest if one is not first)]
 
 
 def rough_seconds(programs: Sequence[_Program], workers: int) -> float:

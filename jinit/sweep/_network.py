@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jinit import errors
+from jinit import _prng, errors
 from jinit.data import Dataset
 from jinit.engine._known import is_known
 from jinit.engine._traced import Traced
@@ -96,9 +96,30 @@ def run_key(seed: ArrayLike, purpose: str) -> Key:
             raise errors.wrong_type("seed", seed, "one whole number", "jax.vmap over seeds")
         number: Any = seed.item() if hasattr(seed, "item") else seed
         seed = errors.check_seed(number, limit=errors.SEED_LIMIT)
-    word = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=4).digest(), "little")
     root = jax.random.key(0, impl="threefry2x32")
-    return jax.random.fold_in(jax.random.fold_in(root, jnp.asarray(seed, jnp.uint32)), word)
+    folded = jax.random.fold_in(root, jnp.asarray(seed, jnp.uint32))
+    return jax.random.fold_in(folded, _word(purpose))
+
+
+def leaf_words(seeds: np.ndarray, purpose: str, words: np.ndarray) -> np.ndarray:
+    """The words of the leaves' keys, computed on the host: no program has to be compiled.
+
+    Args:
+      seeds: one per network, ``(networks,)``.
+      purpose: as for :func:`run_key`.
+      words: of the leaves' paths, ``(leaves, 2)`` uint32, see :func:`path_words`.
+
+    Returns:
+      ``(networks, leaves, 2)`` uint32: those of ``fold_words(run_key(seed, purpose), words)``.
+    """
+    roots = np.zeros((len(seeds), 2), np.uint32)
+    keys = _prng.folded(_prng.folded(roots, seeds), np.array([_word(purpose)], np.uint32))
+    keys = _prng.folded(keys[:, None], words[None, :, 0])
+    return _prng.folded(keys, words[None, :, 1])
+
+
+def _word(purpose: str) -> int:
+    return int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=4).digest(), "little")
 
 
 @dataclass(frozen=True)

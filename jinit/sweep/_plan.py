@@ -23,7 +23,7 @@ from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks, _objectives, _optimized
 from jinit.sweep._assigned import assigned
-from jinit.sweep._costs import rough_seconds, run_costs, working_bytes
+from jinit.sweep._costs import in_turn, rough_seconds, run_costs, working_bytes
 from jinit.sweep._grid import NUMBER_AXES, Grid
 from jinit.sweep._groups import groups
 from jinit.sweep._models import ModelArms, Models
@@ -221,7 +221,7 @@ def plan(
         machine = sources.machine
         programs = _programs(sources, own_data)
         _checks.check_programs([program.name for program in programs])
-        programs.sort(key=lambda program: -program.flops)
+        programs = in_turn(programs)
         runs, flops = (sum(getattr(item, name) for item in programs) for name in ("runs", "flops"))
         seeds, arms = len(grid.seed_values), len(grid.values("initializer"))
         crossed = runs // (seeds * max(1, len(grid.data_seed_values or (0,))))

@@ -1,12 +1,15 @@
 """Draws the initial weights of many networks by small programs that all networks share.
 
-One program derives keys, and one program per (initializer, shape, dtype) draws a batch of leaves.
-Networks of depth 8 and 16 use the same few programs, so a grid compiles them once. One program per
-architecture would spend seconds compiling random bits for every depth and activation.
+Keys are derived on the host. One program per family draws leaves with independent entries, of all
+shapes and by all initializers of the family; one program per (initializer, shape, dtype) draws a
+batch of other leaves. Networks of depth 8 and 16 use the same few programs, so a grid compiles them
+once. One program per architecture would spend seconds compiling random bits for every depth and
+activation.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -23,17 +26,16 @@ from jinit.engine._program import Program, cached
 from jinit.initializers import NamedInitializer
 from jinit.initializers._base import checked_draw
 from jinit.parameters import Assignment
-from jinit.parameters._keys import equal_draws, fold_words, path_words
+from jinit.parameters._keys import equal_draws, path_words
 from jinit.parameters._norms import NormOf, kernel_of
-from jinit.sweep._network import run_key
+from jinit.sweep._entries import EntriesProgram, LeafEntries, drawn
+from jinit.sweep._network import leaf_words
 from jinit.typing import Array, Initializer, PyTree
 
 # Small leaves are drawn at least _BATCH at a time, so that few calls serve a tile; a batch of large
-# leaves would be mostly padding. Leaf keys are made in multiples of _LEAVES, so that networks of
-# different depths share the program.
+# leaves would be mostly padding.
 _BATCH = 16
 _SMALL_LEAF_ENTRIES = 8192
-_LEAVES = 64
 
 
 class Weights:
@@ -59,25 +61,26 @@ class Weights:
             if isinstance(one.initializer, NormOf)
         }
         self._groups: dict[_DrawLeaf, list[int]] = {}
+        self._entries: dict[LeafEntries, list[int]] = {}
         for positions in equal_draws(assignments):
             first = assignments[positions[0]]
             if first.initializer is None or isinstance(first.initializer, NormOf):
                 continue
+            entries = LeafEntries.of(first)
+            if entries is not None:
+                # Equal entries may come from different initializers.
+                self._entries.setdefault(entries, []).extend(positions)
+                continue
             draw = _DrawLeaf(first.initializer, first.shape, str(first.dtype), first.layout)
             self._groups[draw] = positions
-        words = path_words([assignment.leaf for assignment in assignments])
-        padding = -len(words) % _LEAVES
-        self._words = np.concatenate([words, np.zeros((padding, 2), np.uint32)])
+        self._words = path_words([assignment.leaf for assignment in assignments])
         self._programs: dict[_DrawLeaf, Program] = {}
-        self._keys: Program | None = None
+        self._of_entries: dict[EntriesProgram, Program] = {}
 
     def programs(self, width: int) -> Sequence[Program]:
         """The programs that :meth:`draw` calls for tiles of this width."""
         batch = max(_BATCH, width)
-        word = jax.ShapeDtypeStruct(self._words.shape, np.dtype(np.uint32))
-        seed = {"seed": jax.ShapeDtypeStruct((), np.dtype(np.uint32))}
         key = {"key": jax.ShapeDtypeStruct((2,), np.dtype(np.uint32))}
-        self._keys = cached(_LeafKeys(self._purpose), seed, (word,), width=batch, name="leaf keys")
         self._programs = {
             draw: cached(
                 draw,
@@ -88,17 +91,21 @@ class Weights:
             )
             for draw in self._groups
         }
-        return [self._keys, *self._programs.values()]
+        functions = (entries.program for entries in self._entries)
+        self._of_entries = {one: one.made(width) for one in functions if one is not None}
+        return [*self._of_entries.values(), *self._programs.values()]
 
     def code(self) -> tuple[Any, ...]:
         """What decides the drawn bits besides the seed; call after :meth:`programs`."""
-        assert self._keys is not None
         draws = [
             (program.fingerprint(), tuple(self._groups[draw]))
             for draw, program in self._programs.items()
         ]
+        of_entries = [program.fingerprint() for program in self._of_entries.values()]
+        entries = [(repr(leaf), tuple(positions)) for leaf, positions in self._entries.items()]
         words = hashlib.blake2b(self._words.tobytes()).hexdigest()
-        return self._keys.fingerprint(), words, sorted(draws), repr(self._norms), self.kept
+        made = sorted(draws), sorted(of_entries), sorted(entries)
+        return self._purpose, words, *made, repr(self._norms), self.kept
 
     def draw(
         self,
@@ -119,17 +126,17 @@ class Weights:
           The parameters, NumPy leaves ``(len(seeds), …)``, and ``(len(seeds),)`` bool, whether
           calibration converged: always True here, where nothing is calibrated.
         """
-        assert self._keys is not None
-        keys = in_batches(self._keys, {"seed": seeds}, (self._words,), device)
+        keys = leaf_words(seeds, self._purpose, self._words)
         leaves: list[Any] = [kept.get(position) for position in range(self._tree.num_leaves)]
         for draw, positions in self._groups.items():
             flat = keys[:, positions].reshape(-1, 2)
-            drawn = in_batches(self._programs[draw], {"key": flat}, (), device)
+            values = in_batches(self._programs[draw], {"key": flat}, (), device)
             if not isinstance(draw.initializer, NamedInitializer):
-                check_drawn(f"value of initializer {label(draw.initializer)}", drawn)
-            drawn = drawn.reshape(len(seeds), len(positions), *draw.shape)
+                check_drawn(f"value of initializer {label(draw.initializer)}", values)
+            values = values.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
-                leaves[position] = drawn[:, place]
+                leaves[position] = values[:, place]
+        self._draw_entries(leaves, keys, device)
         paths = [assignment.leaf for assignment in self._assignments]
         for position, norm in self._norms.items():
             shape = self._assignments[position].shape
@@ -137,16 +144,21 @@ class Weights:
             leaves[position] = np.stack([np.asarray(norm.values(one, shape)) for one in kernels])
         return jax.tree.unflatten(self._tree, leaves), np.ones(len(seeds), bool)
 
-
-@dataclass(frozen=True)
-class _LeafKeys:
-    """Maps a seed and hashed leaf paths to the leaves' key data, both ``(leaves, 2)`` uint32."""
-
-    purpose: str
-
-    def __call__(self, lane: Mapping[str, Any], words: Array) -> Array:
-        key = run_key(lane["seed"], self.purpose)
-        return jax.random.key_data(fold_words(key, words))
+    def _draw_entries(self, leaves: list[Any], keys: np.ndarray, device: jax.Device | None) -> None:
+        """Puts the leaves with independent entries into their places of ``leaves``."""
+        for function in dict.fromkeys(entries.program for entries in self._entries):
+            chosen = {leaf: at for leaf, at in self._entries.items() if leaf.program == function}
+            if function is None:
+                found = [leaf.constant(len(keys) * len(at)) for leaf, at in chosen.items()]
+            else:
+                words = [keys[:, at].reshape(-1, 2) for at in chosen.values()]
+                program = self._of_entries[function]
+                call = functools.partial(in_batches, program, shared=(), device=device)
+                found = drawn(list(chosen), words, call)
+            for values, at in zip(found, chosen.values(), strict=True):
+                each = values.reshape(len(keys), len(at), *values.shape[1:])
+                for place, position in enumerate(at):
+                    leaves[position] = each[:, place]
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def fit(
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), stops[:-1]])
     begin = TrainState.create(params, optimizer, apply)
     idle = _Progress(zero, zero, jnp.full((), -1, jnp.int32))
-    carry, bounds = (begin, idle, batches.begin()), (starts, stops)
+    carry, bounds = _of_lane((begin, idle, batches.begin()), key), (starts, stops)
     last: Array | int = -1
     if config.stop_at_target:
         (state, progress, _), curves, last = scan_until(segment, carry, bounds, _is_done)
@@ -187,6 +187,25 @@ def _ending(
         "clip_fraction": _clip_fraction(state.opt_state),
         "skipped": _skipped(state.opt_state),
     }
+
+
+def _of_lane(carry: _Carry, key: Key) -> _Carry:
+    """The same carry, which ``jax.vmap`` over the key takes to differ by lane from the start.
+
+    Zeros and counters are equal in all lanes before the first step, not after it. To find that out,
+    ``vmap`` would transform the loops' bodies again and again, until nothing changes any more.
+    """
+    words = jax.random.key_data(key)
+    true = jnp.sum(words[:0]) == 0  # XLA sees that this holds, and drops what follows
+
+    def chosen(leaf: Array) -> Array:
+        return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else _where(true, leaf)
+
+    return jax.tree.map(chosen, carry)
+
+
+def _where(true: Array, leaf: Array) -> Array:
+    return jax.lax.select_n(jnp.broadcast_to(true, jnp.shape(leaf)), leaf, leaf)
 
 
 def _is_done(carry: _Carry) -> Array:

@@ -221,6 +221,18 @@ def test_one_hot_rows_of_two_classes_are_two_outputs():
     assert data.from_arrays(X90, np.eye(4)[THREE]).outputs == 4
 
 
+def test_digits_are_read_without_importing_scikit_learn_and_are_its_arrays(monkeypatch):
+    from sklearn import datasets
+
+    expected = datasets.load_digits(return_X_y=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(datasets, "load_digits", None)
+        found = _DATA_SETS.get("digits")()
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_arrays_in_the_order_of_train_test_split_are_recognized():
     from sklearn.model_selection import train_test_split
 

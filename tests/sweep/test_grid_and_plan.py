@@ -103,6 +103,11 @@ def test_programs_are_the_product_of_code_axes_only():
     assert sum(program.runs for program in made.programs) == made.runs
 
 
+def test_the_cheapest_program_runs_first_then_the_dearest():
+    made = jinit.plan(jinit.Grid(dataset="xor", depth=(1, 4, 2, 3), steps=2, seeds=2))
+    assert [program.code["depth"] for program in made.programs] == [1, 4, 3, 2]
+
+
 def test_flops_are_those_of_the_layers():
     grid = jinit.Grid(depth=3, width=32, batch_size=16, steps=10, evaluations=1, seeds=2)
     made = jinit.plan(grid)

@@ -9,6 +9,7 @@ import pytest
 from jinit import clipping, data, models, parameters
 from jinit.train import (
     FitConfig,
+    StatefulApply,
     Status,
     TrainState,
     fit,
@@ -274,3 +275,32 @@ def test_evaluation_steps_end_at_the_last_step():
     assert found[0] == 1
     assert found[-1] == 300
     assert len(set(found)) == len(found)
+
+
+def test_vmap_transforms_the_loop_of_a_run_once():
+    # Otherwise zeros and counters, equal in all lanes at first, make vmap try three times or more.
+    times = []
+
+    @jax.custom_batching.custom_vmap
+    def evaluate(x):
+        return x
+
+    @evaluate.def_vmap
+    def batched(size, which, x):
+        times.append(size)
+        return x, which[0]
+
+    apply = StatefulApply(
+        lambda w, state, x, key: (x @ w, state), lambda w, state, x: evaluate(x @ w)
+    )
+    xor = data.get("xor")
+
+    def run(w, seed):
+        config = FitConfig(steps=3, evaluations=1)
+        optimizer = optimizers.make("adam", 0.1)
+        loss = losses.get(None, "binary")
+        key = jax.random.key(seed)
+        return fit(w, xor, key, apply=apply, loss=loss, optimizer=optimizer, config=config)[1]
+
+    jax.make_jaxpr(jax.vmap(run))(jnp.zeros((2, 2, 1)), jnp.arange(2))
+    assert len(times) == 2  # in the loop, and at the end on the training set
