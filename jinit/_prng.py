@@ -82,7 +82,7 @@ def folded(words: np.ndarray, data: np.ndarray) -> np.ndarray:
       The words of the new keys, ``(…, 2)`` uint32.
 
     >>> folded(np.zeros((1, 2), np.uint32), np.array([5], np.uint32)).tolist()
-    [[2524808217, 3046793026]]
+    [[1524306142, 1887795613]]
     """
     data = np.asarray(data, np.uint32)
     key: Any = words[..., 0], words[..., 1]
