@@ -354,6 +354,8 @@ MUTANTS = [
     M("layer: axes in a rule for a moved leaf", "frameworks/_layout.py", "if cut.batch or self.groups > 1 or cut.order != tuple(range(len(shape))):", "if False:", f"{TREES}::test_axes_that_rule_and_layer_both_name_are_refused"),
     M("labels: texts cut to the length of the training set's", "data/_labels.py", "np.asarray(classes, np.result_type(y, y_test))", "np.asarray(classes, y.dtype)", "tests/data/test_data.py::test_labels_of_the_test_set_may_be_wider_than_those_of_the_training_set"),
     M("table: any settings", "results/_table.py", "if not isinstance(given, Mapping):", "if False:", f"{VERDICTS}::test_wrong_types"),
+    M("identity: whole numbers beyond 64 bits", "initializers/_constant.py", "jnp.asarray(within_64_bits(gain), dtype)", "jnp.asarray(gain, dtype)", f"{DROP_IN}::test_whole_numbers_beyond_64_bits_are_drawn"),
+    M("constant: of anything", "initializers/_constant.py", "if not isinstance(value, tuple | list):", "if False:", f"{DROP_IN}::test_a_constant_is_made_of_numbers"),
     M("swapped: JAX's constant looked up late", "initializers/_constant.py", "return jax_constant(numbers)", "return jax.nn.initializers.constant(numbers)", f"{DROP_IN}::test_draws_stay_when_ours_take_the_place_of_jaxs_own"),
     M("alias: defaults of another library", ALIASES, "if missing:", "if False:", f"{REGISTRY}::test_an_alias_never_stands_for_another_law"),
     M("alias: another order", ALIASES, "if spec.args and foreign.named:", "if False:", f"{REGISTRY}::test_an_alias_never_stands_for_another_law"),

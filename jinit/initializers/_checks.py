@@ -26,6 +26,11 @@ def as_dtype(dtype: DType) -> DType:
     raise errors.wrong_type("dtype", dtype, "a float dtype", "use jnp.float32 or jnp.bfloat16")
 
 
+def within_64_bits(number: float) -> float:
+    """The number; a whole number beyond 64 bits, which XLA does not take, as the nearest float."""
+    return float(number) if isinstance(number, int) and abs(number) >= 2**63 else number
+
+
 def default_dtype(dtype: DType) -> DType:
     """As :func:`as_dtype`; None is the JAX default float, and Python's types are JAX's defaults.
 

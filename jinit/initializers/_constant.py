@@ -14,6 +14,7 @@ from jax.nn.initializers import zeros as jax_zeros
 from jinit import errors
 from jinit.initializers import _entries, _laws
 from jinit.initializers._base import NamedInitializer
+from jinit.initializers._checks import within_64_bits
 from jinit.initializers._definition import Definition
 from jinit.initializers._exists import check_exists
 from jinit.initializers._factories import named
@@ -48,6 +49,7 @@ def constant(value: Value, dtype: DType = None) -> Definition:
         raise errors.wrong_type("constant value", value, "numbers", "use a finite number")
     if np.ndim(numbers) == 0:
         errors.check_number("constant value", numbers, fix="use a finite number")
+        numbers = within_64_bits(numbers) if isinstance(numbers, int) else numbers
     elif not isinstance(numbers, jax.core.Tracer) and not np.isfinite(np.asarray(numbers)).all():
         raise errors.refusal("constant value", numbers, "finite numbers", "replace NaN and inf")
 
@@ -139,7 +141,7 @@ def identity(gain: float = 1.0, dtype: DType = None) -> Definition:
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
         rows, columns = shape
-        return jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(gain, dtype)
+        return jnp.eye(rows, columns, dtype=dtype) * jnp.asarray(within_64_bits(gain), dtype)
 
     return Definition(draw, law, dtypes="any", dtype=dtype)
 
@@ -150,9 +152,11 @@ ones: NamedInitializer = ones_init()
 
 def _as_numbers(value: Value) -> float | np.ndarray | Array:
     """The value; nested tuples and lists, which spec strings have, become an array."""
-    if not isinstance(value, tuple | list):
+    if isinstance(value, np.ndarray | np.generic | jax.Array | int | float | complex):
         return value
     try:
+        if not isinstance(value, tuple | list):
+            raise TypeError
         return np.asarray(value, float)
     except (TypeError, ValueError):
         raise errors.wrong_type(

@@ -13,6 +13,7 @@ from jax.nn.initializers import uniform as jax_uniform
 
 from jinit import errors
 from jinit.initializers import _entries, _laws
+from jinit.initializers._checks import within_64_bits
 from jinit.initializers._definition import Definition, Draw
 from jinit.initializers._factories import named
 from jinit.initializers._laws import Law
@@ -178,6 +179,7 @@ def truncated_normal(
     _check_bounds("truncated_normal", lower, upper)
     errors.check_number("truncated_normal mean", mean, fix="use a finite number")
     _check_tail("truncated_normal", lower, upper)
+    lower, upper = within_64_bits(lower), within_64_bits(upper)
     scale = stddev / _laws.truncated_moments(lower, upper)[1] if exact_std else stddev
     inner = jax_truncated_normal(scale, lower=lower, upper=upper)
 

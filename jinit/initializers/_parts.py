@@ -108,7 +108,8 @@ def of_arguments(
     'layers(normal(stddev=0.1), normal(stddev=0.2))'
     """
     counts = {len(values) for values in sequences.values()}
-    fused = tuple(given.pop("fused", None) or ())
+    sizes = given.pop("fused", None)
+    fused = () if sizes is None else _blocks.check_sizes("fused", sizes, "fused=(64, 64)")
     if len(counts) != 1 or 0 in counts or (fused and len(fused) not in counts):
         raise errors.refusal(
             f"arguments {', '.join(sequences)}",

@@ -315,3 +315,38 @@ def test_torchs_names_of_linear_layers_have_gain_1():
     names = [f"conv{kind}{rank}d" for kind in ("", "_transpose") for rank in (1, 2, 3)]
     for name in ["linear", *names]:
         assert initializers.gain(name, convention="torch") == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [
+        (initializers.constant(2**64), 2.0**64),
+        (initializers.constant(-(2**63)), -(2.0**63)),
+        (initializers.identity(2**64), 2.0**64),
+    ],
+)
+def test_whole_numbers_beyond_64_bits_are_drawn(made, size, dtype):
+    assert float(made(KEY, (2, 2), dtype)[0, 0]) == size
+
+
+def test_bounds_beyond_64_bits_are_no_bounds():
+    far = initializers.truncated_normal(1.0, upper=2**64, lower=-(2**64))(KEY, (50,))
+    near = initializers.truncated_normal(1.0, upper=2.0**64, lower=-(2.0**64))(KEY, (50,))
+    np.testing.assert_array_equal(far, near)
+    assert float(jnp.abs(far).max()) < 6
+
+
+@pytest.mark.parametrize(
+    "value",
+    [bytearray(b"a"), range(3), jax.ShapeDtypeStruct((2, 3), jnp.float32), {1}, "x", None],
+    ids=repr,
+)
+def test_a_constant_is_made_of_numbers(value):
+    with pytest.raises(TypeError, match=r"constant value: got .*number"):
+        initializers.constant(value)
+
+
+def test_block_sizes_of_several_gains_are_checked():
+    with pytest.raises(TypeError, match=r"fused: got array.*a tuple of block sizes"):
+        initializers.glorot_normal(gain=(1.0, 2.0), fused=np.array([np.nan, np.nan]))

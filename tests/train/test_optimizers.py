@@ -404,3 +404,9 @@ def test_muon_needs_to_know_the_matrices():
         optimizers.make("muon", 0.1)
     with pytest.raises(ValueError, match="one for each of the 1 leaves"):
         optimizers.make("muon", 0.1, matrices=(None, None)).init(jnp.ones(2))
+
+
+@pytest.mark.parametrize("name", [{"a": None}, set(), [1], None, 5])
+def test_what_is_no_name_of_an_optimizer_is_refused(name):
+    with pytest.raises(ValueError, match=r"optimizer .* is not known"):
+        optimizers.get(name)
