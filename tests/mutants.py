@@ -104,6 +104,7 @@ SPARSE, STRUCTURED, CHECKS = "initializers/_sparse.py", "initializers/_structure
 TESTS, PAIRED, EFFECTS = "stats/_tests.py", "stats/_paired.py", "stats/_effects.py"
 BOOTSTRAP, TIMES = "stats/_bootstrap.py", "stats/_survival.py"
 MARKS = "tests/sweep/test_marks_in_a_store.py"
+MANY = "tests/stats/test_many_pairs.py"
 BOUNDED = "tests/stats/test_bounded_mean.py"
 RANKS, STUDENT = "stats/_signed_rank.py", "stats/_studentized.py"
 KERAS, TORCH = "frameworks/_keras.py", "frameworks/_torch.py"
@@ -247,6 +248,8 @@ MUTANTS = [
     M("bounded mean: equal values have one weight", "stats/_bounded_mean.py", "standard_gamma((*counts, 1)", "standard_gamma((*(1,) * len(counts), 1)", f"{BOUNDED}::test_two_values_have_the_bound_of_clopper_and_pearson"),
     M("store: what halving dropped stays behind", "_database/_whole.py", "    columns |= _marks.marked(marks, columns)\n", "", f"{MARKS}::test_what_halving_dropped_comes_back"),
     M("store: a look that was not completed counts", "_database/_marks.py", 'newest.state != "complete"', "False", f"{MARKS}::test_a_look_that_was_not_completed_was_not_made"),
+    M("grouped resamples: every group has the same chance", "stats/_grouped.py", "multinomial(n, group_sizes(n) / n,", "multinomial(n, np.full(len(group_sizes(n)), 1 / len(group_sizes(n))),", f"{MANY}::test_the_law_of_grouped_resamples_is_that_of_single_values[normal]"),
+    M("hodges-lehmann: partners are counted twice", RANKS, "first = np.maximum(first, np.arange(values.size))", "first = np.maximum(first, 0)", f"{MANY}::test_order_statistics_of_averages_are_those_of_all_averages"),
     M("equivalence: one of two tests", PAIRED, "max(*ranks, mean.tails(margin)[0]", "max(ranks[1], mean.tails(margin)[1] * 0", f"{RANKED}::test_a_margin_makes_equivalence_a_verdict_of_two_tests"),
     M("noether: 3 forgotten", "stats/_power.py", "quantile**2 / (3 * edge**2)", "quantile**2 / (edge**2)", f"{RANKED}::test_further_pairs_give_the_signed_rank_test_its_power"),
     M("kaplan-meier: halves multiplied", TIMES, "share = _share(events, at_risk)\n        greenwood", "share = np.cumprod(1 - events / at_risk)\n        greenwood", f"{SURVIVAL}::test_the_median_counts_arrivals_and_does_not_multiply"),

@@ -138,12 +138,18 @@ class _Question(NamedTuple):
 
 
 class _Arm(NamedTuple):
-    """The runs of one arm in one cell: (seed, other axes …) → value."""
+    """The runs of one arm in one cell: the seed and the other axes of each value, none twice."""
 
     name: str
-    values: dict[tuple[Value, ...], float]
+    axes: tuple[np.ndarray, ...]
+    values: np.ndarray
     diverged: int
     setting: dict[str, Value]
+
+    def places(self) -> dict[tuple[Value, ...], int]:
+        """(seed, other axes …) → place of the run."""
+        keys = zip(*(axis.tolist() for axis in self.axes), strict=True)
+        return {key: place for place, key in enumerate(keys)}
 
 
 class _Pair(NamedTuple):
@@ -201,18 +207,25 @@ def _arm(rows: Table, name: str, question: _Question) -> _Arm:
     count = int(diverged(mine).sum())
     if question.tune:
         best = tuned(mine, values, question.tune, lower=question.lower)
-        return _Arm(name, {(s,): v for s, v in best.values.items()}, count, best.setting)
+        seeds = np.empty(len(best.values), object)
+        seeds[:] = list(best.values)
+        return _Arm(name, (seeds,), np.array([*best.values.values()]), count, best.setting)
     others = [axis for axis in mine.axes if axis not in (question.across, SEED)]
-    keys = zip(*(mine[axis].tolist() for axis in (SEED, *others)), strict=True)
-    named = dict(zip(keys, values.tolist(), strict=False))
-    if len(named) < len(values):
+    arm = _Arm(name, tuple(mine[axis] for axis in (SEED, *others)), values, count, {})
+    # Where the seeds alone differ, no two runs agree.
+    different = len(values) if _all_differ(arm.axes[0]) else len(arm.places())
+    if different < len(values):
         raise errors.refusal(
             f"runs of {name!r}",
-            f"{len(values) - len(named)} that agree with another run in all axes",
+            f"{len(values) - different} that agree with another run in all axes",
             "one run for each combination of the axes",
             "name the column that tells the runs apart in Table.axes",
         )
-    return _Arm(name, named, count, {})
+    return arm
+
+
+def _all_differ(values: np.ndarray) -> bool:
+    return values.dtype.kind in "iu" and len(np.unique(values)) == len(values)
 
 
 def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -224,16 +237,22 @@ def _pairs(arms: list[str], baseline: str | None) -> list[tuple[str, str]]:
 
 def _paired(mine: _Arm, base: _Arm, question: _Question, alpha: float) -> tuple[Paired, int]:
     """The paired comparison over common runs, one pair per seed, and the number of other runs."""
-    common = [key for key in mine.values if key in base.values]
-    if not common:
-        raise errors.refusal(
-            "pairs", "no run in common", "arms that share seeds", "compare arms of one sweep"
-        )
-    seeds = [key[0] for key in common]
+    seeds, both = mine.axes[0], (mine.values, base.values)
+    alike = all(np.array_equal(*axes) for axes in zip(mine.axes, base.axes, strict=True))
+    if not alike:
+        at, there = mine.places(), base.places()
+        common = [key for key in at if key in there]
+        if not common:
+            raise errors.refusal(
+                "pairs", "no run in common", "arms that share seeds", "compare arms of one sweep"
+            )
+        places = [at[key] for key in common], [there[key] for key in common]
+        seeds = seeds[places[0]]
+        both = mine.values[places[0]], base.values[places[1]]
     result = paired(
-        *(averaged(np.array([arm.values[key] for key in common]), seeds) for arm in (mine, base)),
+        *(averaged(values, seeds.tolist()) for values in both),
         higher_is_better=not question.lower,
         alpha=alpha,
         margin=question.margin,
     )
-    return result, len(mine.values) + len(base.values) - 2 * len(common)
+    return result, len(mine.values) + len(base.values) - 2 * len(seeds)

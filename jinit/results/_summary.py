@@ -149,10 +149,15 @@ def cell_axes(
 
 def cells(table: Table, by: tuple[str, ...]) -> Iterator[tuple[dict[str, Value], Table]]:
     """Yields (axis → value, rows) for every cell, in the order of the table."""
-    combinations = list(zip(*(table[axis].tolist() for axis in by), strict=True)) or [()]
-    for values in dict.fromkeys(combinations):
-        cell = dict(zip(by, values, strict=True))
-        yield cell, table.select(**cell) if cell else table
+    if not by:
+        yield {}, table
+        return
+    numbers: dict[tuple[Value, ...], int] = {}
+    rows = zip(*(table[axis].tolist() for axis in by), strict=True)
+    place = np.array([numbers.setdefault(values, len(numbers)) for values in rows])
+    parts = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    for values, part in zip(numbers, parts, strict=True):
+        yield dict(zip(by, values, strict=True)), table.take(part)
 
 
 def unique(values: np.ndarray) -> list[str]:

@@ -186,7 +186,9 @@ class Table:
                 row: self.parameters[old]
                 for row, old in enumerate(np.arange(len(self))[rows].tolist())
                 if old in self.parameters
-            },
+            }
+            if self.parameters
+            else {},
         )
 
     def varying(self, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:

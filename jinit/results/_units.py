@@ -30,9 +30,9 @@ def per_seed(rows: Table, values: np.ndarray) -> np.ndarray:
 
 def averaged(values: np.ndarray, groups: list[Value]) -> np.ndarray:
     """The mean of each group, in the order of first appearance."""
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    if len(numbers) == len(groups):
+    if len(set(groups)) == len(groups):
         return values
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     index = np.array([numbers[group] for group in groups])
     sums = np.zeros((len(numbers), *values.shape[1:]))
     with np.errstate(invalid="ignore"):

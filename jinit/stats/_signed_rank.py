@@ -13,7 +13,9 @@ from jinit.stats._bootstrap import Interval
 # More nonzero gaps than this have a normal law: its error is then far below the exact steps.
 _MOST_EXACT = 300
 # Up to this many gaps all their averages are sorted; beyond, order statistics are bisected.
-_MOST_SORTED = 1500
+_MOST_SORTED = 512
+# The same for few different values that occur often, such as differences of accuracies.
+_SQUARE_PER_VALUE = 8
 # Stands for inf: larger than every float32, and half of it is still recognized.
 _INFINITE = 1e300
 
@@ -139,22 +141,106 @@ def _averages(values: np.ndarray, places: list[int]) -> list[float]:
         first, second = np.triu_indices(values.size)
         means = (values[first] + values[second]) / 2
         return [float(v) for v in np.partition(means, sorted(set(places)))[places]]
-    return [_bisected(values, place) for place in places]
+    different, counts = np.unique(values, return_counts=True)
+    if different.size**2 <= _SQUARE_PER_VALUE * values.size:
+        # An average of two values occurs as often as they can be paired.
+        first, second = np.triu_indices(different.size)
+        often = np.where(first == second, counts[first] * (counts[first] + 1) // 2,
+                         counts[first] * counts[second])  # fmt: skip
+        means = (different[first] + different[second]) / 2
+        order = np.argsort(means)
+        ends = np.cumsum(often[order])
+        return [float(means[order[np.searchsorted(ends, place, "right")]]) for place in places]
+    sizes = np.abs(values)
+    largest = float(np.max(sizes, where=sizes < _INFINITE, initial=0.0)) or 1.0
+    # Averages of 4 of the largest keep the order that those of 1e300 have, and lose no digits.
+    finite = np.clip(values, -4 * largest, 4 * largest)
+    found, few = dict[int, float](), _some_averages(finite)
+    inside, below = np.empty(0), 0
+    for place in sorted(set(places)):
+        if not below <= place < below + inside.size:
+            inside, below = _near(finite, few, place)
+        average = float(inside[place - below])
+        far = abs(average) > 1.2 * largest
+        found[place] = math.copysign(_INFINITE, average) if far else average
+    return [found[place] for place in places]
 
 
-def _bisected(values: np.ndarray, place: int) -> float:
-    """One order statistic of the averages, by counting the averages up to a bound."""
-    low, high, first = float(values[0]), float(values[-1]), np.arange(values.size)
-    for _ in range(200):
-        bound = low + (high - low) / 2
-        if not low < bound < high:
+def _near(values: np.ndarray, few: np.ndarray, place: int) -> tuple[np.ndarray, int]:
+    """A sorted part of all averages that holds the one at ``place``, and how many lie below it.
+
+    Bounds from a few averages are narrowed by counting the averages below a bound, until what lies
+    between is little enough to be sorted.
+
+    Reference: Monahan 1984 (order statistics of averages by counting).
+    """
+    n, rounding = values.size, 1e-15 * float(np.abs(values).max())
+    low, below, high, upto = _bracket(values, few, place)
+    for step in range(200):
+        if upto - below <= 4 * n:
             break
-        counts = np.searchsorted(values, 2 * bound - values, "right") - first
-        if int(np.maximum(counts, 0).sum()) > place:
-            high = bound
+        bound = low + (high - low) * (place + 0.5 - below) / (upto - below)
+        if step > 3:
+            # So many averages so near each other are equal ones: is the middle one what is sought?
+            bound = _between(values, low, high, upto - below)
+            less, most = (_count(values, bound + way * rounding) for way in (-1, 1))
+            if less <= place < most:
+                return np.full(most - less, bound), less
+        count = _count(values, bound)
+        if count > place:
+            high, upto = bound, count
         else:
-            low = bound
-    return high
+            low, below = bound, count
+    first, sizes = _rows(values, low, high)
+    rows = np.repeat(np.arange(n), sizes)
+    offsets = np.arange(rows.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort((values[rows] + values[first[rows] + offsets]) / 2), below
+
+
+def _rows(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each value, the first partner whose average exceeds ``low``, and how many up to high."""
+    first = np.searchsorted(values, 2 * low - values, "right")
+    first = np.maximum(first, np.arange(values.size))
+    return first, np.maximum(np.searchsorted(values, 2 * high - values, "right") - first, 0)
+
+
+def _between(values: np.ndarray, low: float, high: float, count: int) -> float:
+    """An average between two bounds, which have ``count`` averages between them."""
+    first, sizes = _rows(values, low, high)
+    row = int(np.searchsorted(np.cumsum(sizes), count // 2, "right"))
+    return float(values[row] + values[first[row] + sizes[row] // 2]) / 2
+
+
+def _some_averages(values: np.ndarray) -> np.ndarray:
+    few = values[:: max(1, values.size // 100)]
+    first, second = np.triu_indices(few.size)
+    return np.sort((few[first] + few[second]) / 2)
+
+
+def _bracket(values: np.ndarray, few: np.ndarray, place: int) -> tuple[float, int, float, int]:
+    """A bound with at most, and one with more than ``place`` averages up to it; these numbers."""
+    n = values.size
+    middle = min(int(place / (n * (n + 1) / 2) * few.size), few.size - 1)
+    low, high = float(np.nextafter(values[0], -math.inf)), float(values[-1])
+    below, upto = 0, n * (n + 1) // 2
+    for reach in (few.size // 100 + 1, few.size // 20 + 1):
+        for at in (middle - reach, middle + reach):
+            bound = float(few[min(max(at, 0), few.size - 1)])
+            if low < bound < high:
+                count = _count(values, bound)
+                if count > place:
+                    high, upto = bound, count
+                else:
+                    low, below = bound, count
+        if below and upto < n * (n + 1) // 2:
+            break
+    return low, below, high, upto
+
+
+def _count(values: np.ndarray, bound: float) -> int:
+    """How many averages of two sorted values are at most the bound."""
+    counts = np.searchsorted(values, 2 * bound - values, "right") - np.arange(values.size)
+    return int(np.maximum(counts, 0).sum())
 
 
 def _as_infinite(value: float) -> float:
