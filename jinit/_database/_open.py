@@ -70,6 +70,10 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
         connection = _connect(target, "ro")
         try:
             try:
+                if _schema.outdated(connection):
+                    connection.close()
+                    _migrate(target)
+                    connection = _connect(target, "ro")
                 _schema.check(connection, str(target))
             except sqlite3.OperationalError as error:
                 if "readonly" not in str(error):
@@ -83,6 +87,27 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
+
+
+def _migrate(path: Path) -> None:
+    """Brings a store of an older version to this one, before it is read.
+
+    Raises:
+      ValueError: the file cannot be written, or no steps lead to this version.
+    """
+    connection = _connect(path, "rw")
+    try:
+        _schema.migrate(connection, str(path))
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
+        raise errors.refusal(
+            "store", f"{path} of an older version, which cannot be written",
+            "a store that can be brought to this version",
+            "make the file and its folder writable, or read a copy",
+        ) from None  # fmt: skip
+    finally:
+        connection.close()
 
 
 def connect_to_write(path: Path) -> sqlite3.Connection:
@@ -117,6 +142,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _schema.create(connection)
         connection.execute("COMMIT")
+    if _schema.outdated(connection):
+        _schema.migrate(connection, str(path))
     _schema.check(connection, str(path))
     # A second journal beside the file needs shared memory, which network drives lack.
     if _file_system.file_system(path).trusted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jinit import errors
 
@@ -48,7 +48,8 @@ TABLES: Mapping[str, str] = {
     "results": "CREATE TABLE results (identity BLOB PRIMARY KEY, job INTEGER NOT NULL, data BLOB "
     "NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID",
 }
-# Steps from one version of the tables to the next; none so far.
+# Version → the statements that make the tables of the next one; none so far. A checksum covers all
+# values of its row that are not NULL, so statements may add columns and change ``state`` alone.
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
 _TYPES = {"b": "INTEGER", "i": "INTEGER", "u": "INTEGER", "f": "REAL", "O": "TEXT", "U": "TEXT"}
 _COLUMN = re.compile(r', ("(?:[^"]|"")+" (?:INTEGER|REAL|TEXT))')
@@ -62,6 +63,61 @@ def create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def outdated(connection: sqlite3.Connection) -> bool:
+    """Whether a store has the tables of an older version."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool(application == APPLICATION and _version(connection) < VERSION)
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Brings the tables of an older version to those of this one, all steps or none.
+
+    Raises:
+      ValueError: a version from which no steps lead here, or tables of somebody else.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have done it in the meantime.
+        for version in range(_version(connection), VERSION):
+            if version not in MIGRATIONS:
+                raise errors.refusal(
+                    "store", f"{path} of version {version}",
+                    f"versions {min(MIGRATIONS, default=VERSION)} to {VERSION}", "restore it",
+                )  # fmt: skip
+            _refuse(path, _made_up(connection))
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        check(connection, path)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _made_up(connection: sqlite3.Connection) -> list[str]:
+    """Views, triggers and indices, which no store has."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    # Indices that SQLite makes for UNIQUE have no text of their own.
+    return [
+        str(name)
+        for kind, name, table, text in found
+        if kind != "table" and not (kind == "index" and text is None and table in TABLES)
+    ]
+
+
+def _refuse(path: str, strange: Sequence[str]) -> None:
+    if strange:
+        names = ", ".join(sorted(map(repr, strange)))[:300]
+        allowed = "a store that jinit wrote"
+        raise errors.refusal("store", f"{path} with other tables: {names}", allowed, "restore it")
+
+
 def check(connection: sqlite3.Connection, path: str) -> None:
     """Refuses a file whose tables are not those of a store of this version.
 
@@ -72,26 +128,21 @@ def check(connection: sqlite3.Connection, path: str) -> None:
     """
     allowed = "a store that jinit wrote"
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if application != APPLICATION:
         raise errors.refusal("store", path, allowed, "choose a new name; the file is left alone")
     if version > VERSION:
         raise errors.refusal(
             "store", f"{path} of version {version}", f"versions up to {VERSION}", "update jinit"
         )
-    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    tables = {name: sql for kind, name, _, sql in found if kind == "table"}
-    # Indices that SQLite makes for UNIQUE have no text of their own.
-    strange = [
-        str(name)
-        for kind, name, table, text in found
-        if kind != "table" and not (kind == "index" and text is None and table in TABLES)
-    ]
-    strange += [name for name in tables if name not in TABLES]
+    if version < VERSION:
+        raise errors.refusal("store", f"{path} of version {version}", f"{VERSION}", "restore it")
+    found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+    tables = dict(found.fetchall())
+    strange = _made_up(connection)
+    strange += [str(name) for name in tables if name not in TABLES]
     strange += [name for name, made in TABLES.items() if not _same(name, tables.get(name), made)]
-    if strange:
-        names = ", ".join(sorted(map(repr, map(str, strange))))[:300]
-        raise errors.refusal("store", f"{path} with other tables: {names}", allowed, "restore it")
+    _refuse(path, strange)
     columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
     if len(columns) > MOST_COLUMNS or any(len(name) > LONGEST_NAME for name in columns):
         raise errors.refusal("store", f"{path} with {len(columns)} columns", allowed, "restore it")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,6 +198,7 @@ def test_a_changed_value_is_found_by_its_checksum(path):
         "alter table sweeps add column more",
         "pragma application_id = 7",
         "pragma user_version = 99",
+        "pragma user_version = 0",
         "drop table columns; create view columns as with recursive n(i) as (select 1 union all "
         "select i from n) select * from n",
     ],
@@ -210,6 +212,81 @@ def test_a_file_that_somebody_made_up_gives_our_error(path, script):
         with pytest.raises(errors.Refusal, match="store"):
             use(path)
     assert database.verify(path)
+
+
+STEPS = {
+    1: ("ALTER TABLE sweeps ADD COLUMN note TEXT",),
+    2: ("UPDATE sweeps SET state = 'stopped'", "ALTER TABLE jobs ADD COLUMN note TEXT"),
+}
+
+
+def later_version(monkeypatch, steps=STEPS, version=3):
+    """As if the tables had changed twice since the files of today."""
+    tables = dict(_schema.TABLES)
+    for name in ("sweeps", "jobs"):
+        tables[name] = f"{tables[name][:-1]}, note TEXT)"
+    monkeypatch.setattr(_schema, "TABLES", tables)
+    monkeypatch.setattr(_schema, "VERSION", version)
+    monkeypatch.setattr(_schema, "MIGRATIONS", steps)
+
+
+def version_of(path):
+    with sqlite3.connect(path) as connection:
+        return connection.execute("pragma user_version").fetchone()[0]
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+def test_a_store_of_an_older_version_is_brought_to_this_one(path, monkeypatch, way):
+    fill(path)
+    before = jinit.read(path)
+    later_version(monkeypatch)
+    if way == "write":
+        fill(path, range(4, 8))
+    table = jinit.read(path)
+    assert version_of(path) == 3
+    assert len(table) == (8 if way == "write" else 4)
+    assert table.select(seed=range(4))["test_loss"].tolist() == before["test_loss"].tolist()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select state, note from sweeps limit 1").fetchone() == (
+            "stopped", None,
+        )  # fmt: skip
+    assert database.verify(path) == []
+
+
+@pytest.mark.parametrize("steps", [{1: STEPS[1]}, {**STEPS, 2: (STEPS[2][0], "ALTER TABLE no x")},
+                                   {**STEPS, 2: STEPS[2][:1]}])  # fmt: skip
+def test_a_migration_that_fails_changes_nothing(path, monkeypatch, steps):
+    fill(path)
+    content = path.read_bytes()
+    with monkeypatch.context() as patch:
+        later_version(patch, steps)
+        for use in (jinit.read, database.Writer):
+            with pytest.raises((errors.Refusal, errors.StoreError), match="store"):
+                use(path)
+    assert path.read_bytes() == content
+    assert len(jinit.read(path)) == 4
+
+
+def test_an_older_store_with_a_trigger_runs_nothing(path, monkeypatch):
+    fill(path)
+    script = "create trigger spy after update on sweeps begin delete from runs; end"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(script)
+    later_version(monkeypatch)
+    with pytest.raises(errors.Refusal, match="allowed: a store that jinit wrote"):
+        jinit.read(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select count(*) from runs").fetchone() == (4,)
+    assert version_of(path) == 1
+
+
+def test_an_older_store_that_cannot_be_written_is_refused(path, monkeypatch):
+    fill(path)
+    later_version(monkeypatch)
+    connect = _open._connect
+    monkeypatch.setattr(_open, "_connect", lambda path, mode: connect(path, "ro"))
+    with pytest.raises(errors.Refusal, match="brought to this version"):
+        jinit.read(path)
 
 
 @pytest.mark.parametrize(
@@ -449,3 +526,20 @@ def test_a_commit_that_a_kill_cut_short_is_undone_by_the_next_reader(path, tmp_p
     connection.close()
     assert losses(jinit.read(cut / "runs.db")) == expected
     assert database.verify(cut / "runs.db") == []
+
+
+def test_duckdb_reads_a_store_without_a_network(path):
+    reason = "DuckDB's reader of SQLite is not installed: pip install jinit[dev]"
+    duckdb = pytest.importorskip("duckdb", reason=reason)
+    package = pytest.importorskip("duckdb_extension_sqlite_scanner", reason=reason)
+    (reader,) = Path(package.__file__).parent.rglob("sqlite_scanner.duckdb_extension")
+    fill(path, range(8))
+    with duckdb.connect() as connection:
+        connection.execute(f"LOAD '{reader}'")
+        connection.execute(f"ATTACH '{path}' AS store (TYPE sqlite, READ_ONLY)")
+        query = "select seed, test_loss, diverged from store.runs order by seed"
+        found = connection.execute(query).fetchall()
+    table = jinit.read(path)
+    assert [row[0] for row in found] == list(range(8))
+    assert [row[1] for row in found] == table["test_loss"].astype(float).tolist()
+    assert [bool(row[2]) for row in found] == table["diverged"].tolist()

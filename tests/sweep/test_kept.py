@@ -1,10 +1,16 @@
 """Final parameters of chosen runs: those whose losses the table holds, and of no other run."""
 
+import dataclasses
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jinit
+from jinit import _database as database
 from jinit import data, models
 from jinit.sweep import _kept_parameters
 from jinit.train import losses
@@ -58,6 +64,35 @@ def test_best_of_each_arm_and_seeds(table):
     )
     assert _kept_parameters._rows(held, "best of each arm").tolist() == [4, 8]
     assert _kept_parameters._rows(table, (2, 7)).tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected)
+    jax.tree.map(np.testing.assert_array_equal, list(found.values()), list(expected.values()))
+
+
+def test_a_store_changes_no_parameters(tmp_path):
+    """Nothing stored, a part, all: the kept runs have the same bits, and the file none of them."""
+    path, table = tmp_path / "runs.db", jinit.run(GRID, keep="all", progress=False)
+    options = {"store": path, "progress": False}
+    jinit.run(dataclasses.replace(GRID, seeds=(5,)), **options)
+    for _ in range(2):
+        found = jinit.run(GRID, keep="all", **options)
+        np.testing.assert_array_equal(found["test_loss"], table["test_loss"])
+        assert_same(found.parameters, table.parameters)
+    assert len(jinit.read(path)) == 12
+    assert not jinit.read(path).parameters
+    assert database.verify(path) == []
+
+
+@pytest.mark.slow
+def test_an_executor_changes_no_parameters(table, tmp_path):
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for store in (None, tmp_path / "runs.db"):
+            found = jinit.run(GRID, tile=2, keep=(2, 7), executor=pool, store=store, progress=False)
+            expected = {row: table.parameters[row] for row in found.parameters}
+            assert set(found["seed"][list(expected)].tolist()) == {2, 7}
+            assert_same(found.parameters, expected)
 
 
 @pytest.mark.parametrize(
