@@ -258,7 +258,7 @@ MUTANTS = [
     M("bootstrap: equal values have an interval", BOOTSTRAP, "return Interval(estimate, math.nan, math.nan)", "return Interval(estimate, estimate, estimate)", f"{RANKED}::test_few_or_equal_gaps_have_no_finite_interval"),
     M("verdict: the mean has no say", "results/_verdict.py", "min(max(result.p_value, mean), within)", "min(result.p_value, within)", f"{VERDICTS}::test_a_mean_that_is_not_settled_settles_nothing"),
     M("verdict: direction of the mean", "results/_verdict.py", "side = math.copysign(1.0, result.difference.estimate)", "side = math.copysign(1.0, result.mean.estimate)", f"{VERDICTS}::test_worse_on_most_seeds_and_better_on_average_is_mixed"),
-    M("compare: runs are pairs", "results/_comparison.py", "seeds = [key[0] for key in common]", "seeds = list(range(len(common)))", f"{VERDICTS}::test_runs_of_one_seed_are_one_observation"),
+    M("compare: runs are pairs", "results/_comparison.py", "*(averaged(values, seeds.tolist()) for values in both)", "*both", f"{VERDICTS}::test_runs_of_one_seed_are_one_observation"),
     M("summaries: runs are resampled", "results/_summary.py", "median = bootstrap(per_seed(rows, values))", "median = bootstrap(values)", f"{VERDICTS}::test_summaries_resample_seeds"),
     M("divergence: runs are counted as seeds", "results/_summary.py", "wilson(float(shares.sum()), len(shares))", "wilson(int(diverged.sum()), len(rows))", f"{VERDICTS}::test_summaries_resample_seeds"),
     M("tuned: on the same seeds", "results/_tuned.py", "choice[1 - column % 2]", "choice[column % 2]", f"{VERDICTS}::test_the_best_of_many_rates_is_no_evidence"),

@@ -98,8 +98,8 @@ def _migrate(path: Path) -> None:
     connection = _connect(path, "rw")
     try:
         _schema.migrate(connection, str(path))
-    except sqlite3.OperationalError as error:
-        if "readonly" not in str(error):
+    except sqlite3.OperationalError as problem:
+        if "readonly" not in str(problem):
             raise
         raise errors.refusal(
             "store", f"{path} of an older version, which cannot be written",
