@@ -94,8 +94,7 @@ def few_memory_maps():
 
         from jinit.engine import _program
 
-        _program._CACHE.clear()
-        _program._EXECUTABLES.clear()
+        _program.forget()
         jax.clear_caches()
         # What stays cannot be forgotten; forgetting programs again and again would be slow.
         _ENOUGH = max(_ENOUGH, resident() + 2**30)

@@ -57,6 +57,7 @@ GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 STACKS = "tests/frameworks/test_stacks.py"
 TRACED, TRACES = "tests/engine/test_traced.py", "tests/sweep/test_traces_of_models.py"
+FUNCTIONS = "tests/sweep/test_traces_of_functions.py"
 PRECISION = "tests/train/test_precision.py"
 KEPT = "tests/engine/test_kept_programs.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
@@ -420,6 +421,15 @@ MUTANTS = [
     M("traces: one set of shapes stands for all", "engine/_traced.py", "return all(part.code(signature) == code for signature, code in seen)", "return any(part.code(signature) == code for signature, code in seen)", f"{TRACED}::test_a_value_is_found_only_if_every_shape_that_it_was_made_for_repeats"),
     M("traces: JAX's trace of the function before the change is taken", "engine/_traced.py", "jax.make_jaxpr(called, return_shape=True)", "jax.make_jaxpr(self.function, return_shape=True)", f"{TRACED}::test_a_change_of_a_global_constant_or_derivative_is_seen"),
     M("traces: functions that call back are found again", "engine/_traced.py", 'if "callback" in name or "debug" in name:', "if False:", f"{TRACED}::test_a_function_that_calls_back_into_python_is_never_found_again"),
+    M("traces: the user's loss is no part of a program", "engine/_divided.py", "return marked(value), tuple(parts)", "return marked(value), tuple(parts[:0])", f"{FUNCTIONS}::test_a_second_run_compiles_and_lowers_nothing_and_has_the_same_bits"),
+    M("traces: a changed loss finds the program of the earlier one", "engine/_traced.py", "if len(seen) == len(parts) and all(map(_repeats, parts, seen)):", "if len(seen) == len(parts):", f"{FUNCTIONS}::test_a_changed_global_is_another_program"),
+    M("traces: each program of a plan traces the loss again", "engine/_divided.py", "return self._kept.setdefault(traced, traced)", "return traced", f"{FUNCTIONS}::test_programs_with_one_loss_share_its_traces"),
+    M("traces: a traced optimizer forgets the weight decay", "train/_traced_optimizer.py", "static = 0.0 if decay is None else decay", "static = 0.0", f"{FUNCTIONS}::test_traced_functions_train_the_bits_of_untraced_ones"),
+    M("engine: what cannot be traced raises JAX's error", "engine/_traceable.py", "if isinstance(error, jax.errors.JAXTypeError):", "if False:", "tests/engine/test_engine.py::test_functions_that_cannot_be_traced_are_refused"),
+    M("engine: text as a result raises JAX's error", "engine/_traceable.py", 'if "not a valid JAX type" in text:', "if False:", "tests/engine/test_engine.py::test_functions_that_cannot_be_traced_are_refused"),
+    M("frameworks: shapes of a model that does not run raise its error", "frameworks/_layers.py", "        if not framework.needs_inputs:\n            raise\n        reason", "        if True:\n            raise\n        reason", "tests/frameworks/test_frameworks.py::test_a_model_that_does_not_run_on_the_inputs_is_refused"),
+    M("sweep: outputs without a row per example are taken", "sweep/_opened.py", "if leaf.shape[:1] != x.shape[:1]:", "if False:", f"{OWN}::test_a_model_that_does_not_run_on_the_data_is_refused"),
+    M("own models: a state of functions stays as it starts", "models/_functional.py", "return self.apply(params, state, x, train=True, key=key)", "return self.apply(params, state, x, train=True, key=key)[0], state", f"{OWN}::test_a_lane_is_the_frameworks_own_training_loop"),
     M("traces: programs of a plan open their model again", "sweep/_opened.py", "return self._kept.get(key)", "return None", f"{TRACES}::test_programs_that_differ_in_training_alone_share_the_calls"),
     M("precision: the weights that training keeps are rounded", "train/_precision.py", 'if precision != "float64":\n        return params', 'if precision != "float64":\n        return _cast(_cast(params, precision), jnp.float32)', f"{PRECISION}::test_bfloat16_computes_low_and_keeps_float32"),
     M("precision: examples are not cast", "train/_precision.py", "plain(_cast(params, dtype), _cast(x, dtype))", "plain(_cast(params, dtype), x)", f"{PRECISION}::test_bfloat16_computes_low_and_keeps_float32"),
@@ -584,7 +594,7 @@ MUTANTS = [
     M("data: a class on one side only", "data/_splits.py", "or one_sided(labels, train, test)):", "or False):", f"{DATA}::test_a_class_is_on_both_sides_of_every_split"),
     M("data: tokens are standardized", "data/_from_arrays.py", "if standardize is None and not names:", "if False:", f"{DATA}::test_columns_that_are_no_numbers_are_named"),
     M("schedule: constant shares a program", "sweep/_groups.py", "tuple(v for v in values if v != Grid.schedule),", "tuple(v for v in values if v != Grid.schedule and False),", f"{SCHEDULES}::test_an_arm_under_a_schedule_is_that_arm_alone"),
-    M("schedule: one step late", "sweep/_network.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
+    M("schedule: one step late", "train/_traced_optimizer.py", "jnp.minimum(jnp.asarray(count), ", "jnp.minimum(jnp.asarray(count) + 1, ", f"{SCHEDULES}::test_a_run_is_the_loop_of_optax_with_its_schedule"),
     M("own loss: one noise for all steps", "train/losses.py", "            for number in numbers:\n                key = jax.random.fold_in(key, number)\n", "", f"{OBJECTIVES}::test_the_noise_of_a_loss_differs_by_step_and_by_seed_and_repeats"),
     M("own loss: parameters without a gradient", "train/losses.py", '{"params": params}', '{"params": jax.lax.stop_gradient(params)}', f"{OBJECTIVES}::test_a_gradient_uses_the_parameters_of_the_loss"),
     M("own loss: a loss without gradient passes", "sweep/_objectives.py", '    if "params" not in loss.takes:', '    if loss.takes is None:', f"{OBJECTIVES}::test_losses_that_are_refused_before_training"),

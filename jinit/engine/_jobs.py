@@ -25,6 +25,7 @@ from jinit.engine._schedule import Event, run_tasks
 from jinit.engine._spread import Work, run_spread
 from jinit.engine._store import Gathered, Store
 from jinit.engine._tiles import Tile
+from jinit.engine._traceable import refusing
 from jinit.typing import PyTree
 
 T = TypeVar("T")
@@ -242,7 +243,9 @@ def prepare(job: Job, machine: _executors.Workers) -> PreparedJob:
     if job.tile is not None:
         width = tiles.check_tile(job.tile)
     else:
-        width = tiles.tile_width(lane_bytes(job.fn, source.lane, shared), machine.platform)
+        with refusing(job.name):
+            memory = lane_bytes(job.fn, source.lane, shared)
+        width = tiles.tile_width(memory, machine.platform)
     main = cached(job.fn, source.lane, shared, width=width, name=job.name)
     return PreparedJob(
         name=job.name,

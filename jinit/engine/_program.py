@@ -23,6 +23,7 @@ from jinit._switches import own_switches
 from jinit.engine import _kept_programs
 from jinit.engine._environment import switches
 from jinit.engine._known import is_known
+from jinit.engine._traceable import refusing
 from jinit.engine._traced import Recall, Traced, divided
 from jinit.typing import PyTree
 
@@ -68,7 +69,8 @@ class Program:
         self.width = width
         self.reads = not is_known(fn)
         self.traces = 0
-        self._fn = fn
+        # A function that does not say what it is made of is compared as a whole.
+        self._fn = Traced(fn) if self.reads and divided(fn) is None else fn
         self._lane = lane
         self._shared = shared
         self._lock = threading.Lock()
@@ -86,11 +88,12 @@ class Program:
           False if the program, or one with the same code, was already compiled for that device.
 
         Raises:
-          TypeError: the function returns PRNG keys, which NumPy cannot hold.
+          TypeError: JAX cannot trace the function, or the function returns what is no array, or
+            PRNG keys, which NumPy cannot hold.
         """
         with self._lock:
             turn = self._turns.setdefault(device, threading.Lock())
-        with own_switches(), turn:
+        with own_switches(), turn, refusing(self.name):
             if device in self._compiled:
                 return False
             key, parts = self._divided(("executable", device))
@@ -123,7 +126,7 @@ class Program:
         >>> first == other, len(first)
         (True, 32)
         """
-        with own_switches(), self._lock:
+        with own_switches(), self._lock, refusing(self.name):
             if self._fingerprint is None:
                 key, parts = self._divided("fingerprint")
                 found = _FINGERPRINTS.find(key, parts) if parts else None
@@ -203,6 +206,18 @@ _OF_TRACES: Recall[Executable] = Recall()
 _FINGERPRINTS: Recall[tuple[str, PyTree]] = Recall()
 _CACHE_LOCK = threading.Lock()
 _CACHE_SIZE = 256
+
+
+def forget() -> None:
+    """Forgets all programs of this process; those that are in use stay.
+
+    >>> forget()
+    """
+    with _CACHE_LOCK:
+        for kept in (_CACHE, _EXECUTABLES):
+            kept.clear()
+        _OF_TRACES.clear()
+        _FINGERPRINTS.clear()
 
 
 def cached(

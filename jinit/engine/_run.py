@@ -64,7 +64,8 @@ def run(
         was forked from one in which JAX ran, workers with other versions or settings, a cluster
         that does not answer within 10 seconds.
       TypeError: lanes that hold no numbers, ``progress`` that is not callable, ``store`` that is
-        not a store, PRNG keys as results, a function that cannot be pickled for an executor.
+        not a store, a function that JAX cannot trace, text or PRNG keys as results, a function that
+        cannot be pickled for an executor.
       HangError: no progress; the message names the program and the tile. Or another process of
         ``jax.distributed`` is lost.
       RuntimeError: another process of ``jax.distributed`` stopped.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
@@ -48,9 +48,9 @@ class Signature:
     precision: str | None
 
     @classmethod
-    def of(cls, args: tuple[PyTree, ...]) -> Signature:
+    def of(cls, args: tuple[PyTree, ...], named: Mapping[str, PyTree]) -> Signature:
         """The signature of a call that happens now."""
-        leaves, tree = jax.tree.flatten(args)
+        leaves, tree = jax.tree.flatten((args, dict(named)))
         avals = [jax.typeof(leaf) for leaf in leaves]
         described = tuple((tuple(a.shape), a.dtype, bool(a.weak_type)) for a in avals)
         return cls(tree, described, cast(Any, jax.config).jax_default_matmul_precision)
@@ -88,9 +88,9 @@ class Traced:
         """Pickles the function; another process traces anew."""
         return Traced, (self.function,)
 
-    def __call__(self, *args: PyTree) -> Any:
-        closed, results = self._trace(Signature.of(args))
-        outputs = jex_core.jaxpr_as_fun(closed)(*jax.tree.leaves(args))
+    def __call__(self, *args: PyTree, **named: PyTree) -> Any:
+        closed, results = self._trace(Signature.of(args, named))
+        outputs = jex_core.jaxpr_as_fun(closed)(*jax.tree.leaves((args, named)))
         return jax.tree.unflatten(results, outputs)
 
     def signatures(self) -> tuple[Signature, ...]:
@@ -118,9 +118,9 @@ class Traced:
                 ]
 
                 # A new function each time: JAX keeps traces by function.
-                def called(*args: PyTree) -> PyTree:
+                def called(args: tuple[PyTree, ...], named: dict[str, PyTree]) -> PyTree:
                     self.traces += 1
-                    return self.function(*args)
+                    return self.function(*args, **named)
 
                 with jax.default_matmul_precision(cast(Any, signature.precision)):
                     closed, results = jax.make_jaxpr(called, return_shape=True)(
@@ -182,6 +182,11 @@ class Recall(Generic[T]):
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._kept.clear()
+
 
 _Seen: TypeAlias = tuple[tuple[tuple[Signature, Code], ...], ...]
 
@@ -193,6 +198,8 @@ def _repeats(part: Traced, seen: tuple[tuple[Signature, Code], ...]) -> bool:
 
 def divided(function: Callable[..., PyTree]) -> tuple[Hashable, tuple[Traced, ...]] | None:
     """What is known of a function and its other parts; None if it does not say so itself."""
+    if isinstance(function, Traced):
+        return None, (function,)
     return function.divided() if isinstance(function, Divided) else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from jinit import errors, models
 from jinit.frameworks import _table
 from jinit.models import MLP, Model
@@ -55,13 +57,27 @@ def as_model(model: ModelLike, x: Array) -> Model:
     except errors.Refusal:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise errors.refusal(
-            f"model {type(module).__name__}",
-            f"{type(error).__name__} on inputs of shape {x.shape}",
-            "a model that runs on a batch of the data",
-            f"correct the model or the data; the model raised: {reason}",
-        ) from error
+        raise does_not_run(type(module).__name__, x, error) from error
+
+
+def does_not_run(name: str, x: Array | jax.ShapeDtypeStruct, error: Exception) -> errors.Refusal:
+    """The refusal of a model whose call raises an error of its own.
+
+    Args:
+      name: of the model.
+      x: the examples that it was called on.
+      error: what it raised.
+
+    >>> does_not_run("Net", jax.ShapeDtypeStruct((2, 3), "float32"), ValueError("4 features")).fix
+    'correct the model or the data; the model raised: 4 features'
+    """
+    reason = str(error).strip().partition("\n")[0][:200]
+    return errors.refusal(
+        f"model {name}",
+        f"{type(error).__name__} on inputs of shape {x.shape}",
+        "a model that runs on a batch of the data",
+        f"correct the model or the data; the model raised: {reason}",
+    )
 
 
 def _how_to_train(model: ModelLike) -> str:

@@ -5,7 +5,8 @@ Models are recognized by class names, so a framework is imported only if the mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 
@@ -14,6 +15,8 @@ from jinit.frameworks import _table
 from jinit.frameworks._framework import Framework
 from jinit.frameworks._layout import Layout
 from jinit.typing import ModelLike, PyTree
+
+T = TypeVar("T")
 
 
 def host_of(model: ModelLike) -> str:
@@ -61,21 +64,7 @@ def layers(
     4
     """
     framework = _framework_of(model)
-    try:
-        return framework.layers(model, *inputs, **_call(framework, keywords))
-    except errors.Refusal:
-        raise
-    except Exception as error:
-        if not framework.needs_inputs:
-            raise
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise errors.refusal(
-            "inputs of the model",
-            f"{len(inputs)} inputs, on which the model does not run ({type(error).__name__})",
-            "example inputs, arrays or jax.ShapeDtypeStruct",
-            "frameworks.layers(model, x), with keywords={'train': False} if the call needs flags; "
-            f"the model raised: {reason}",
-        ) from error
+    return _asked("layers", framework, framework.layers, model, inputs, keywords)
 
 
 def shapes(
@@ -95,15 +84,16 @@ def shapes(
 
     Raises:
       TypeError: a model of no known framework.
-      ValueError: a model without parameters, or whose parameters do not exist yet (a Keras model
-        that is not built, a lazy torch layer); two parameters with one path.
+      ValueError: the model does not run on these inputs; a model without parameters, or whose
+        parameters do not exist yet (a Keras model that is not built, a lazy torch layer); two
+        parameters with one path.
 
     >>> import flax.linen as nn, jax.numpy as jnp
     >>> shapes(nn.Dense(3), jnp.zeros((1, 2)))["kernel"].shape
     (2, 3)
     """
     framework = _framework_of(model)
-    tree = framework.shapes(model, *inputs, **_call(framework, keywords))
+    tree = _asked("shapes", framework, framework.shapes, model, inputs, keywords)
     if not jax.tree.leaves(tree):
         raise errors.refusal(
             f"{framework.name} model {type(model).__name__}",
@@ -112,6 +102,32 @@ def shapes(
             "build the model or call it once on an example first",
         )
     return tree
+
+
+def _asked(
+    what: str,
+    framework: Framework,
+    function: Callable[..., T],
+    model: ModelLike,
+    inputs: tuple[PyTree, ...],
+    keywords: Mapping[str, PyTree] | None,
+) -> T:
+    """What a function of the framework says of a model; errors of the model become refusals."""
+    try:
+        return function(model, *inputs, **_call(framework, keywords))
+    except errors.Refusal:
+        raise
+    except Exception as error:
+        if not framework.needs_inputs:
+            raise
+        reason = str(error).strip().partition("\n")[0][:120]
+        raise errors.refusal(
+            "inputs of the model",
+            f"{len(inputs)} inputs, on which the model does not run ({type(error).__name__})",
+            "example inputs, arrays or jax.ShapeDtypeStruct",
+            f"frameworks.{what}(model, x), with keywords={{'train': False}} if the call needs "
+            f"flags; the model raised: {reason}",
+        ) from error
 
 
 def _call(

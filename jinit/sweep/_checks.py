@@ -110,10 +110,8 @@ def check_outputs(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
     """Refuses a model whose number of outputs does not fit the data set and the loss."""
     if isinstance(loss.function, OwnFunction):
         return  # asked by its own check
-    wanted, outputs = loss.outputs(dataset.outputs), opened.outputs(dataset)
+    wanted, outputs = loss.outputs(dataset.outputs), opened.outputs(dataset, batch=2)
     shape = getattr(outputs, "shape", None)
-    if shape is not None and shape[:1] == (len(dataset.x_test),):
-        shape = (2, *shape[1:])
     inner = dataset.y_train.shape[1:]
     if dataset.task in ("multiclass", "binary"):  # classes, perhaps at each position
         axes, fitting = (*inner, wanted), {(2, *inner, wanted)}

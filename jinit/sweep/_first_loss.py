@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -11,12 +11,16 @@ from jinit import _specs, errors
 from jinit.data import Dataset
 from jinit.engine._jobs import Job
 from jinit.engine._tiles import cut
+from jinit.engine._traced import Recall
 from jinit.sweep._network import TrainNetwork, run_key
 from jinit.sweep._plan import PlannedProgram
 from jinit.train import StatefulApply
 from jinit.train._own_loss import OwnFunction
 from jinit.train.losses import at
 from jinit.typing import Array, PyTree
+
+# Of networks with functions of the user, by what these trace as.
+_COMPILED: Recall[Callable[[PyTree, Dataset], Array]] = Recall()
 
 
 def check_first_loss(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
@@ -52,13 +56,13 @@ def _search(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
     for program, job in zip(programs, jobs, strict=True):
         for draw in job.lanes.programs(program.tile):
             draw.compile(None)
-        first = jax.jit(lambda lane, data, net=program.network: _first(net, lane, data))
+        first = _first_loss(program)
         for tile in cut(program.runs, program.tile):
             numbers = np.minimum(np.arange(program.tile) + tile.start, tile.stop - 1)
             lanes = job.lanes.take(numbers, None)
             for place in range(tile.stop - tile.start):
                 lane = jax.tree.map(lambda leaf, place=place: leaf[place], lanes)
-                value = float(first(lane, program.dataset))
+                value = first(lane)
                 if np.isfinite(value):
                     return
             bad[program.name] = value
@@ -73,6 +77,24 @@ def _search(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
         "a finite loss for at least one run",
         "look for log(0), 0/0, roots of negative numbers or overflow in the loss, model, data",
     )
+
+
+def _first_loss(program: PlannedProgram) -> Callable[[PyTree], float]:
+    """The loss of a lane's first weights; compiled once for networks that compute the same."""
+    network = program.network
+    known, parts = network.divided() or (None, ())
+    leaves, tree = jax.tree.flatten((program.shapes, program.state, program.dataset))
+    key = (known, tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    found = _COMPILED.find(key, parts) if parts else None
+    compiled = found or jax.jit(lambda lane, data: _first(network, lane, data))
+
+    def value(lane: PyTree) -> float:
+        made = float(compiled(lane, program.dataset))
+        if parts and found is None:
+            _COMPILED.keep(key, parts, compiled)
+        return made
+
+    return value
 
 
 def _first(network: TrainNetwork, lane: PyTree, data: Dataset) -> Array:

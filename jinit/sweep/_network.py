@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from jinit import _prng, errors
 from jinit.data import Dataset
+from jinit.engine._divided import OnceTraced, parts_of
 from jinit.engine._known import is_known
 from jinit.engine._traced import Traced
 from jinit.models import Model
@@ -28,7 +29,7 @@ from jinit.train._muon import Matrix
 from jinit.train._named import Optimizer
 from jinit.train._own import OwnOptimizer
 from jinit.train._softened import softened
-from jinit.train.schedules import Factor
+from jinit.train._traced_optimizer import ByStep, TracedOptimizer
 from jinit.typing import Apply, Array, Key, Number, PyTree
 
 # By default TPUs multiply in bfloat16 and recent GPUs in TF32.
@@ -60,12 +61,6 @@ def traced(apply: Apply | StatefulApply) -> Apply | StatefulApply | None:
             apply, train=Traced(apply.train), evaluate=Traced(apply.evaluate)
         )
     return Traced(apply)
-
-
-def parts_of(apply: Apply | StatefulApply | None) -> tuple[Traced, ...]:
-    """The traced functions of what :func:`traced` returned."""
-    both = (apply.train, apply.evaluate) if isinstance(apply, StatefulApply) else (apply,)
-    return tuple(one for one in both if isinstance(one, Traced))
 
 
 def run_key(seed: ArrayLike, purpose: str) -> Key:
@@ -150,7 +145,7 @@ class TrainNetwork:
 
     model: Model
     loss: losses.Loss
-    optimizer: Optimizer | OwnOptimizer
+    optimizer: Optimizer | OwnOptimizer | TracedOptimizer
     clip: str | None
     config: FitConfig
     decays: bool
@@ -172,11 +167,27 @@ class TrainNetwork:
         return self.model.apply if self.traced is None else self.traced
 
     def divided(self) -> tuple[Hashable, tuple[Traced, ...]] | None:
-        """All but the model, and the model's functions; None if something else is the user's."""
-        parts = parts_of(self.traced)
-        rest = dataclasses.replace(self, model=_NO_MODEL, traced=None)
+        """All that is known, and the traced functions of the user; None if another is left."""
+        of_user = (self.traced, self.loss, self.optimizer)
+        (apply, loss, optimizer), parts = parts_of(of_user)
+        model = self.model if self.traced is None else _NO_MODEL
+        rest = dataclasses.replace(self, model=model, traced=None, loss=loss, optimizer=optimizer)
         # Probes may call the model itself.
-        return (rest, parts) if parts and not self.watch and is_known(rest) else None
+        calls = bool(self.watch) and self.traced is not None
+        return ((rest, apply), parts) if parts and not calls and is_known(rest) else None
+
+    def once_traced(self, once: OnceTraced) -> TrainNetwork:
+        """The same network, whose optimizer is traced once per set of shapes if it may change."""
+        optimizer = self.optimizer
+        if not isinstance(optimizer, TracedOptimizer) and not is_known(optimizer):
+            optimizer = TracedOptimizer.of(
+                optimizer,
+                once,
+                decays=self.decays,
+                decayed=self.decayed,
+                matrices=self.matrices,
+            )
+        return dataclasses.replace(self, optimizer=optimizer)
 
     def __call__(self, lane: Mapping[str, Any], data: Dataset) -> dict[str, Array]:
         params, seed = lane["params"], lane["data_seed"]
@@ -189,7 +200,7 @@ class TrainNetwork:
             data = _with_label_noise(data, lane["label_noise"], run_key(seed, "label_noise"))
         rate = lane["learning_rate"]
         if self.scheduled:
-            rate = _at(rate, lane["schedule"])
+            rate = ByStep(rate, lane["schedule"])
         optimizer = optimizers.make(
             self.optimizer,
             rate,
@@ -230,11 +241,6 @@ class TrainNetwork:
         if not (self.smooths or self.weights):
             return self.loss
         return softened(self.loss, smoothing if self.smooths else None, self.weights)
-
-
-def _at(rate: Array, factors: Array) -> Factor:
-    """The learning rate as a function of the number of earlier updates."""
-    return lambda count: rate * factors[jnp.minimum(jnp.asarray(count), factors.size - 1)]
 
 
 def lane_shapes(

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
+from jinit import errors
 from jinit.data import Dataset
 from jinit.frameworks import Layers
+from jinit.frameworks._as_model import does_not_run
 from jinit.models import Model
 from jinit.sweep._network import PRECISION, traced
 from jinit.sweep._rules import ModelLeaves
@@ -50,9 +52,21 @@ class OpenedModel:
             state = jax.eval_shape(lambda key: start(key, x)[1], jax.random.key(0))
         return cls(ModelLeaves.of(model, x, layers), state, traced(model.apply))
 
-    def outputs(self, dataset: Dataset) -> PyTree:
-        """The shapes of the outputs for the test examples, which a run evaluates anyway."""
-        apply = self.leaves.model.apply if self.traced is None else self.traced
+    def outputs(self, dataset: Dataset, batch: int) -> PyTree:
+        """The shapes of the outputs for a batch of examples.
+
+        The model is traced on the test set, whose trace a run needs anyway; what has the size of
+        that set is the batch axis.
+
+        Args:
+          dataset: the data set.
+          batch: number of examples.
+
+        Raises:
+          ValueError: the model does not run on the examples, or returns no row for each of them.
+        """
+        model = self.leaves.model
+        apply = model.apply if self.traced is None else self.traced
         x = jax.ShapeDtypeStruct(dataset.x_test.shape, np.dtype(dataset.x_test.dtype))
         known: tuple[PyTree, ...] = (self.leaves.shapes,)
         called: Callable[..., PyTree]
@@ -60,8 +74,24 @@ class OpenedModel:
             called, known = apply.evaluate, (*known, self.state)
         else:
             called = apply
-        with jax.default_matmul_precision(PRECISION):
-            return jax.eval_shape(called, *known, x)
+        try:
+            with jax.default_matmul_precision(PRECISION):
+                outputs = jax.eval_shape(called, *known, x)
+        except errors.Refusal:
+            raise
+        except Exception as error:
+            raise does_not_run(model.name, x, error) from error
+        for leaf in jax.tree.leaves(outputs):
+            if leaf.shape[:1] != x.shape[:1]:
+                raise errors.refusal(
+                    f"outputs of {model.name}",
+                    f"shape {leaf.shape} for a batch of {len(dataset.x_test)}",
+                    "one row per example: shape (batch, …)",
+                    "keep the batch axis first",
+                )
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), outputs
+        )
 
 
 def described(x: Array) -> tuple[Hashable, ...]:

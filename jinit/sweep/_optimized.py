@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jinit import errors
+from jinit.engine._traced import Recall
 from jinit.parameters._leaves import TreeLeaf
 from jinit.parameters._patterns import leaf_name
 from jinit.sweep._network import TrainNetwork
@@ -17,8 +20,11 @@ from jinit.train import optimizers
 from jinit.train._muon import Matrix
 from jinit.train._named import Optimizer
 from jinit.train._own import OwnOptimizer, check_update
+from jinit.train._traced_optimizer import ByStep, TracedOptimizer
 from jinit.typing import Array, PyTree
 
+# Whether the optimizers of the user that were checked are sound, by what their functions trace as.
+_CHECKED: Recall[bool] = Recall()
 _KERNELS = ("kernel", "recurrent")
 
 
@@ -81,18 +87,29 @@ def _refused(got: str) -> errors.ValueRefusal:
 
 
 def check_own(network: TrainNetwork, numbers: Mapping[str, Any], shapes: PyTree) -> None:
-    """Refuses a user's optimizer whose updates do not fit the parameters, or are NaN."""
+    """Refuses a user's optimizer whose updates do not fit the parameters, or are NaN.
+
+    One that computes the same as an earlier one was checked then.
+    """
     optimizer = network.optimizer
-    if not isinstance(optimizer, OwnOptimizer):
+    if not (isinstance(optimizer, TracedOptimizer) and optimizer.own):
         return
+    factors = jnp.ones(network.config.steps)
 
     def make(rate: Array, momentum: Array, decay: Array) -> optax.GradientTransformation:
         return optimizers.make(
             optimizer,
-            (lambda count: rate) if network.scheduled else rate,
+            ByStep(rate, factors) if network.scheduled else rate,
             momentum=momentum,
             weight_decay=decay if network.decays else 0.0,
         )
 
     names = ("learning_rate", "momentum", "weight_decay")
-    check_update(make, [numbers[name][0] for name in names], shapes)
+    first = tuple(float(numbers[name][0]) for name in names)
+    leaves, tree = jax.tree.flatten(shapes)
+    described = tuple((tuple(leaf.shape), str(leaf.dtype)) for leaf in leaves)
+    key = (first, tree, described, network.scheduled, network.config.steps, network.decays)
+    parts = (optimizer.begin, optimizer.update)
+    if not _CHECKED.find(key, parts):
+        check_update(make, first, shapes)
+        _CHECKED.keep(key, parts, True)

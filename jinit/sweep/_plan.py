@@ -18,6 +18,7 @@ from jinit._specs import label
 from jinit._switches import own_switches
 from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
+from jinit.engine._divided import OnceTraced
 from jinit.frameworks import Layers
 from jinit.parameters import Assignment
 from jinit.stats._power import fewest_pairs
@@ -258,6 +259,7 @@ class _Sources:
     tile: int | None
     machine: _executors.Workers
     opened: OpenedModels = field(default_factory=OpenedModels)
+    once: OnceTraced = field(default_factory=OnceTraced)
 
 
 def _programs(sources: _Sources, own_data: Dataset | None) -> list[PlannedProgram]:
@@ -299,7 +301,7 @@ def _program(
     loss = fitted(losses.get(code["loss"], dataset.task, dataset.outputs), dataset)
     ours = (*class_metrics(dataset, loss), *label_metrics(dataset), *target_metrics(dataset))
     measured = (*loss.metrics, *ours, *grid.metrics)
-    loss = dataclasses.replace(loss, metrics=measured)
+    loss = sources.once.of(dataclasses.replace(loss, metrics=measured))
     code |= {"loss": loss.name}
     labels |= {"loss": loss.name} if labels["loss"] == "None" else {}
     opened = _opened(sources, code, dataset, loss)
@@ -395,4 +397,4 @@ def _network(
         decayed=_optimized.decayed(leaves) if grid.weight_decay_on == "weights" else None,
         matrices=_optimized.matrices(leaves) if _optimized.needs_matrices(optimizer) else None,
         watch=checked_watch(grid.watch),
-    )
+    ).once_traced(sources.once)

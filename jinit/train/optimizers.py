@@ -17,6 +17,7 @@ from jinit.train._muon import Matrix
 from jinit.train._named import BUILT_IN, NOT_OFFERED, Numbers, Optimizer
 from jinit.train._options import with_options
 from jinit.train._own import OptimizerFor, OwnOptimizer
+from jinit.train._traced_optimizer import TracedOptimizer
 from jinit.train.schedules import Factor
 from jinit.typing import Array
 
@@ -137,7 +138,7 @@ def register(
 
 
 def make(
-    optimizer: str | Optimizer | OwnOptimizer,
+    optimizer: str | Optimizer | OwnOptimizer | TracedOptimizer,
     learning_rate: float | Array | Factor,
     *,
     momentum: float | Array = 0.9,
@@ -179,7 +180,7 @@ def make(
     -0.2
     """
     chosen = get(optimizer) if isinstance(optimizer, str) else optimizer
-    if not isinstance(chosen, Optimizer | OwnOptimizer):
+    if not isinstance(chosen, Optimizer | OwnOptimizer | TracedOptimizer):
         raise errors.wrong_type("optimizer", optimizer, "a name of names()", "use 'adam'")
     if not callable(learning_rate):
         errors.check_number("learning_rate", learning_rate, low=0.0, open_low=True, fix="try 0.1")

@@ -312,3 +312,24 @@ def test_keys_are_lanes_and_no_lanes_are_refused():
     np.testing.assert_allclose(found, jax.vmap(jax.random.normal)(keys), rtol=1e-6)
     with pytest.raises(ValueError, match="lanes: got 'none'"):
         engine.run(lambda x: x, np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": 2}, {"store": "lanes.db"}])
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda x: 1.0 if x > 0 else 2.0, "function '<lambda>': got .TracerBoolConversionError.*"),
+        (lambda x: np.sin(x), "function '<lambda>': got .TracerArrayConversionError.*jax.numpy"),
+        (lambda x: "text", "result of '<lambda>': got 'a value of type str'; allowed: arrays"),
+    ],
+)
+def test_functions_that_cannot_be_traced_are_refused(function, match, options, tmp_path):
+    if "store" in options:
+        options = {"store": tmp_path / options["store"]}
+    with pytest.raises(errors.Refusal, match=match):
+        engine.run(function, np.arange(3.0, dtype=np.float32), **options)
+
+
+def test_errors_of_the_function_itself_are_its_own():
+    with pytest.raises(ZeroDivisionError):
+        engine.run(lambda x: x * (1 / 0), np.arange(3.0, dtype=np.float32))

@@ -53,8 +53,7 @@ def compiles(monkeypatch):
 
 def fresh(function=wave):
     """Runs the function as a process would that has just started."""
-    _program._CACHE.clear()
-    _program._EXECUTABLES.clear()
+    _program.forget()
     return engine.run(function, lanes(), np.float32(0.5), workers=1)
 
 
@@ -80,7 +79,7 @@ def test_the_next_process_loads_the_program_and_computes_the_same_bits(folder, c
 def test_a_loaded_program_is_no_compilation(folder):
     kinds = []
     for _ in range(2):
-        _program._EXECUTABLES.clear()
+        _program.forget()
         engine.run(wave, lanes(), np.float32(0.5), progress=lambda event: kinds.append(event.kind))
     assert kinds.count("compiled") == 1
 

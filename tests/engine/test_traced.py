@@ -182,4 +182,5 @@ def test_a_traced_function_is_pickled_as_the_function_and_compared_as_the_functi
 
 
 def test_signatures_tell_weak_types_apart():
-    assert Signature.of((jnp.asarray(1.0),)) != Signature.of((jnp.asarray(1.0, jnp.float32) + 0,))
+    strong = jnp.asarray(1.0, jnp.float32) + 0
+    assert Signature.of((jnp.asarray(1.0),), {}) != Signature.of((strong,), {})

@@ -237,3 +237,21 @@ def test_keras_and_torch_models_cannot_be_captured():
     keras = pytest.importorskip("keras")
     with pytest.raises(TypeError, match="a keras model"):
         frameworks.capture(keras.layers.Dense(3), X)
+
+
+class NeedsTrain(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dropout(0.1, deterministic=not train)(nn.Dense(3)(x))
+
+
+@pytest.mark.parametrize("ask", [frameworks.shapes, frameworks.layers])
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [(NeedsTrain(), "missing 1 required.*'train'"), (nn.Embed(3, 4), "must be an integer")],
+)
+def test_a_model_that_does_not_run_on_the_inputs_is_refused(ask, model, cause):
+    with pytest.raises(ValueError, match=rf"inputs.*{ask.__name__}\(model, x\).*{cause}"):
+        ask(model, jnp.ones((2, 3)))
+    if isinstance(model, NeedsTrain):
+        assert ask(model, jnp.ones((2, 3)), keywords={"train": False})

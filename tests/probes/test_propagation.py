@@ -1,7 +1,6 @@
 """A profile against NumPy in float64, against closed forms, and many seeds against one."""
 
 import dataclasses
-from collections import OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -133,14 +132,13 @@ def test_a_network_is_the_same_in_any_row():
 
 
 @pytest.mark.full
-def test_a_second_ensemble_compiles_nothing(monkeypatch):
+def test_a_second_ensemble_compiles_nothing():
     from jinit.engine import _program
 
     captured = frameworks.capture(MLP(features=(8, 3)), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}
     # Another test may have compiled the same code in this process.
-    monkeypatch.setattr(_program, "_CACHE", OrderedDict())
-    monkeypatch.setattr(_program, "_EXECUTABLES", OrderedDict())
+    _program.forget()
 
     def compiled(**rules):
         before = set(_program._EXECUTABLES)

@@ -274,7 +274,37 @@ def keras_loop(params, state, batches, keys):
     return lambda x: model(x, training=False)
 
 
+def function_net(params, mean, x, *, train, key):
+    mean = 0.9 * mean + 0.1 * x.mean(0) if train else mean
+    h = jnp.tanh((x - mean) @ params["hidden"]["kernel"])
+    h = h * jax.random.bernoulli(key, 0.5, h.shape) * 2 if train else h
+    return h @ params["out"]["kernel"], mean
+
+
+def function_model():
+    leaves = {"hidden": (6, 8), "out": (8, 3)}
+    shapes = {name: {"kernel": jnp.zeros(shape)} for name, shape in leaves.items()}
+    return shapes, function_net, jnp.zeros(6)
+
+
+def function_loop(params, mean, batches, keys):
+    """The same network without the names and the modes of ``function_net``."""
+    first, last = params["hidden"]["kernel"], params["out"]["kernel"]
+
+    def loss(weights, mean, x, y, key):
+        h = jnp.tanh((x - mean) @ weights[0])
+        kept = jax.random.bernoulli(key, 0.5, h.shape)
+        return cross_entropy(jnp.where(kept, 2 * h, 0) @ weights[1], y)
+
+    for (x, y), key in zip(batches, keys, strict=True):
+        mean = mean + 0.1 * (x.mean(0) - mean)
+        gradient = jax.grad(loss)((first, last), mean, x, y, key)
+        first, last = first - RATE * gradient[0], last - RATE * gradient[1]
+    return lambda x: jnp.tanh((x - mean) @ first) @ last
+
+
 STATEFUL = {
+    "functions": (lambda: function_model(), function_loop),
     "linen": (LinenNet, linen_loop),
     "linen without a flag": (FixedNet, linen_loop),
     "nnx": (lambda: NnxNet(nnx.Rngs(0)), nnx_loop),
@@ -502,3 +532,14 @@ def test_equal_modules_share_a_training_program():
         make, _ = STATEFUL[kind]
         first, second = (plan(grid, model=make(), data=(X, Y)).programs[0] for _ in range(2))
         assert first.network == second.network
+
+
+def test_a_model_that_does_not_run_on_the_data_is_refused():
+    images = np.zeros((8, 4, 4, 1), "f4"), np.arange(8) % 2
+    cnn = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
+    match = r"model Conv: got 'ValueError on inputs of shape \(\d+, 4, 4, 1\)'"
+    with pytest.raises(ValueError, match=match):
+        plan(jinit.Grid(**GRID), model=cnn, data=images)
+    transposed = ({"kernel": jnp.zeros((6, 3))}, lambda params, x: (x @ params["kernel"]).T)
+    with pytest.raises(ValueError, match=r"outputs of <lambda>.*keep the batch axis first"):
+        plan(jinit.Grid(**GRID), model=transposed, data=(X, Y))
