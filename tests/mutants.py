@@ -57,6 +57,7 @@ GENERATED = "tests/data/test_generated.py"
 AS_IT_COMES = "tests/data/test_as_it_comes.py"
 STACKS = "tests/frameworks/test_stacks.py"
 TRACED, TRACES = "tests/engine/test_traced.py", "tests/sweep/test_traces_of_models.py"
+SEVERAL = "tests/sweep/test_several_targets.py"
 FUNCTIONS = "tests/sweep/test_traces_of_functions.py"
 PRECISION = "tests/train/test_precision.py"
 KEPT = "tests/engine/test_kept_programs.py"
@@ -425,6 +426,10 @@ MUTANTS = [
     M("traces: a changed loss finds the program of the earlier one", "engine/_traced.py", "if len(seen) == len(parts) and all(map(_repeats, parts, seen)):", "if len(seen) == len(parts):", f"{FUNCTIONS}::test_a_changed_global_is_another_program"),
     M("traces: each program of a plan traces the loss again", "engine/_divided.py", "return self._kept.setdefault(traced, traced)", "return traced", f"{FUNCTIONS}::test_programs_with_one_loss_share_its_traces"),
     M("traces: a traced optimizer forgets the weight decay", "train/_traced_optimizer.py", "static = 0.0 if decay is None else decay", "static = 0.0", f"{FUNCTIONS}::test_traced_functions_train_the_bits_of_untraced_ones"),
+    M("several targets: each is split by itself", "data/_several.py", "split = (train, test)", "pass", f"{SEVERAL}::test_a_lane_is_gradient_descent_on_both_targets"),
+    M("several targets: a default loss is taken", "train/losses.py", 'if task == "several" and (loss is None or isinstance(loss, str)):', "if False:", f"{SEVERAL}::test_what_no_loss_can_know_is_refused"),
+    M("several targets: the grid's MLP gets no outputs", "sweep/_models.py", "    if not outputs:", "    if False:", f"{SEVERAL}::test_what_no_loss_can_know_is_refused"),
+    M("several targets: other names in the test set", "data/_several.py", "elif not isinstance(y_test, Mapping) or set(y_test) != set(y):", "elif not isinstance(y_test, Mapping):", f"{SEVERAL}::test_options_of_one_target_and_other_test_targets_are_refused"),
     M("engine: what cannot be traced raises JAX's error", "engine/_traceable.py", "if isinstance(error, jax.errors.JAXTypeError):", "if False:", "tests/engine/test_engine.py::test_functions_that_cannot_be_traced_are_refused"),
     M("engine: text as a result raises JAX's error", "engine/_traceable.py", 'if "not a valid JAX type" in text:', "if False:", "tests/engine/test_engine.py::test_functions_that_cannot_be_traced_are_refused"),
     M("frameworks: shapes of a model that does not run raise its error", "frameworks/_layers.py", "        if not framework.needs_inputs:\n            raise\n        reason", "        if True:\n            raise\n        reason", "tests/frameworks/test_frameworks.py::test_a_model_that_does_not_run_on_the_inputs_is_refused"),

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from jinit import errors
 
-Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression"]
+Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "several"]
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
 SCALED = "y = (y - y.mean(0)) / y.std(0)"
 

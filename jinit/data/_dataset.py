@@ -25,10 +25,10 @@ class Dataset:
     Attributes:
       x_train, x_test: ``(examples, features…)``, float32; int32 for tokens.
       y_train, y_test: int32 classes ``(examples,)``, or of each position ``(examples,
-        positions…)``; or float32 targets ``(examples, outputs)``.
+        positions…)``; or float32 targets ``(examples, outputs)``; or a mapping of names to such.
       name: the data set's label in tables.
       task: ``"multiclass"``, ``"binary"`` (classes 0 and 1), ``"multilabel"`` (several labels, each
-        0 or 1) or ``"regression"``.
+        0 or 1), ``"regression"``, or ``"several"`` targets with names, for losses of one's own.
       outputs: number of classes, of labels, or of regression targets.
       x_validation, y_validation: examples for choosing the best step, see :meth:`hold_out`; None
         (default) for none.
@@ -78,7 +78,7 @@ class Dataset:
         errors.check_integer("count", count, low=1, fix="use 64")
         last = len(self.x_train) - 1
         rows = np.linspace(0, last, min(count, last + 1)).astype(int)
-        return self.x_train[rows], self.y_train[rows]
+        return self.x_train[rows], _rows(self.y_train, rows)
 
     def hold_out(self, share: float) -> Dataset:
         """Moves a fixed share of the training examples to the validation set.
@@ -107,18 +107,23 @@ class Dataset:
             raise errors.refusal(
                 "validation", share, "0 with data that has a validation set", "leave it out"
             )
-        alone = self.task != "regression" and np.ndim(self.y_train) == 1
+        alone = self.task not in ("regression", "several") and np.ndim(self.y_train) == 1
         labels = np.asarray(self.y_train) if alone else None
         source = f"share {share:g} of {len(self.x_train):,} training examples"
         kept, held = split(len(self.x_train), share, labels, seed=VALIDATION)
         return dataclasses.replace(
             self,
             x_train=self.x_train[kept],
-            y_train=self.y_train[kept],
+            y_train=_rows(self.y_train, kept),
             x_validation=self.x_train[held],
-            y_validation=self.y_train[held],
+            y_validation=_rows(self.y_train, held),
             prepared=(
                 *self.prepared,
                 ("validation", f"{source}: fixed shuffle, seed {VALIDATION}"),
             ),
         )
+
+
+def _rows(y: Examples, rows: np.ndarray) -> Examples:
+    """These rows of the targets, of each one if there are several."""
+    return jax.tree.map(lambda target: target[rows], y)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import errors
-from jinit.data import _arrays, _features, _labels, _positions
+from jinit.data import _arrays, _features, _labels, _positions, _several
 from jinit.data._arrays import Task
 from jinit.data._dataset import Dataset
 from jinit.data._generated import Generator
@@ -21,9 +22,9 @@ _SHOWN = 6
 
 def from_arrays(
     x: ArrayLike,
-    y: ArrayLike | str,
+    y: ArrayLike | str | Mapping[str, ArrayLike],
     x_test: ArrayLike | None = None,
-    y_test: ArrayLike | str | None = None,
+    y_test: ArrayLike | str | Mapping[str, ArrayLike] | None = None,
     *,
     name: str = "arrays",
     split: Split | None = None,
@@ -46,7 +47,8 @@ def from_arrays(
         targets ``(examples,)``, ``(examples, outputs)`` or ``(examples, positions…, outputs)``; or
         the name of a column of the frame x. With ``task="multiclass"`` or ``"binary"`` also a label
         at each position, ``(examples, positions…)``; with ``task="multilabel"`` several labels of
-        each example, ``(examples, labels)`` of 0 and 1.
+        each example, ``(examples, labels)`` of 0 and 1. Or a mapping of names to such arrays:
+        several targets, which a loss of one's own gets as a dict.
       x_test, y_test: the test set; default: taken from x and y by ``split``.
       name: the data set's label in tables.
       split: share of test examples, in (0, 0.9], default 0.2; the split is fixed and depends on no
@@ -85,22 +87,33 @@ def from_arrays(
     ((40, 3), (10, 3), 'binary', ('cat', 'dog'))
     """
     _check_options(x_test, y_test, split, standardize, task, encode)
+    if isinstance(y, Mapping):
+        scaled = "all" if standardize == "all" else None
+        _refuse_beside_several({"task": task, "ignore": ignore, "standardize": scaled})
+        options = {"standardize": standardize, "encode": encode}
+        return _several.several(
+            from_arrays, x, y, x_test, y_test, split=split, name=name, options=options
+        )
+    if isinstance(y_test, Mapping):
+        fix = "give y as a mapping, too"
+        raise errors.refusal("y_test", sorted(map(str, y_test)), "one target, as y", fix)
+    one, one_test = y, y_test
     if ignore is not None and task in ("multilabel", "regression"):
         raise errors.refusal("ignore", ignore, f"None with task={task!r}", "leave it out")
-    column = y if isinstance(y, str) and _features.is_frame(x) else None
+    column = one if isinstance(one, str) and _features.is_frame(x) else None
     if column is not None:
-        y = _features.column("y", x, column)
-    if isinstance(y_test, str) and _features.is_frame(x_test):
-        y_test = _features.column("y_test", x_test, y_test)
-    if x_test is not None and y_test is not None:
-        _arrays.check_order(x, y, x_test, y_test)
-    _features.check_rows_alike(x, y)
+        one = _features.column("y", x, column)
+    if isinstance(one_test, str) and _features.is_frame(x_test):
+        one_test = _features.column("y_test", x_test, one_test)
+    if x_test is not None and one_test is not None:
+        _arrays.check_order(x, one, x_test, one_test)
+    _features.check_rows_alike(x, one)
     inputs, names = _features.features("x", x, without=column, encode=encode)
-    labels, one_hot = _labels.targets("y", y, task, positions=ignore is not None)
+    labels, one_hot = _labels.targets("y", one, task, positions=ignore is not None)
     _same_length("x", inputs, "y", labels)
     if standardize is None and not names:
         _refuse_tokens(inputs)
-    if x_test is None or y_test is None:
+    if x_test is None or one_test is None:
         by_class = labels if labels.ndim == 1 else None
         train, test, how = divide(SHARE if split is None else split, len(inputs), by_class)
         inputs, test_inputs = inputs[train], inputs[test]
@@ -114,7 +127,7 @@ def from_arrays(
         # Classes are known from y; a test set of few examples need not show what it holds.
         known = task or ("regression" if labels.dtype.kind == "f" else "multiclass")
         test_labels, _ = _labels.targets(
-            "y_test", y_test, known, positions=ignore is not None or labels.ndim > 1
+            "y_test", one_test, known, positions=ignore is not None or labels.ndim > 1
         )
         _check_alike((inputs, labels), (test_inputs, test_labels))
     given = np.dtype(np.float64) if names else np.asarray(x).dtype
@@ -150,6 +163,8 @@ def check(data: Dataset) -> Dataset:
     """Returns a :class:`Dataset` made by hand if its arrays fit its task."""
     if isinstance(data.generator, Generator):
         return data  # its examples were checked when it was made
+    if data.task == "several":
+        return _several.check(data)
     told = np.ndim(data.y_train) > 1 or data.task in ("multilabel", "regression")
     task = data.task if told else None
     checked = from_arrays(
@@ -203,7 +218,7 @@ def check(data: Dataset) -> Dataset:
 
 def _check_options(
     x_test: ArrayLike | None,
-    y_test: ArrayLike | None,
+    y_test: ArrayLike | Mapping[str, ArrayLike] | None,
     split: Split | None,
     standardize: bool | Literal["all"] | None,
     task: Task | None,
@@ -220,6 +235,15 @@ def _check_options(
         )
     if x_test is not None and split is not None:
         raise errors.refusal("split", split, "None with x_test and y_test", "leave one of them out")
+
+
+def _refuse_beside_several(given: Mapping[str, str | float | bool | None]) -> None:
+    """Refuses options of one target beside several."""
+    for name, value in given.items():
+        if value is not None:
+            raise errors.refusal(
+                name, value, "None with several targets", "prepare the targets, or leave it out"
+            )
 
 
 def _refuse_tokens(x: np.ndarray) -> None:

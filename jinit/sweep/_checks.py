@@ -120,14 +120,15 @@ def check_outputs(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
         axes, fitting = inner, {(2, *inner), (2, wanted)}
         fitting |= {(2,)} if wanted == 1 else set()
     if shape not in fitting:
+        fix = "set the width of the last layer"
+        if shape is None:
+            fix = "return one array, or loss=lambda outputs, y: …, which gets all outputs"
         one_each = dataset.task == "binary" and shape == (2, *inner, 2)
         raise errors.refusal(
             f"outputs of {opened.leaves.model.name}",
             type(outputs).__name__ if shape is None else shape,
             f"shape (batch, {', '.join(map(str, axes))}) for {dataset.name!r} with {loss.name}",
-            "loss='softmax_cross_entropy' for one output per class"
-            if one_each
-            else "set the width of the last layer",
+            "loss='softmax_cross_entropy' for one output per class" if one_each else fix,
         )
 
 

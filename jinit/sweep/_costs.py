@@ -133,7 +133,7 @@ def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset
 
     size = network.config.examples
     size = size if dataset.generator else min(size, len(dataset.x_train))
-    batch = (examples(dataset.x_train, size), examples(dataset.y_train, size))
+    batch = jax.tree.map(lambda array: examples(array, size), (dataset.x_train, dataset.y_train))
     training = network.config.steps * _cost.matmul_flops(step, before, batch)
     evaluations = len(network.config.evaluation_steps())
     on_test, on_train = (

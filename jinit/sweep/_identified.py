@@ -90,6 +90,6 @@ def reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[
 def _reason(program: PlannedProgram, name: str, diverged: bool) -> str:
     if name == "clip_fraction" and program.code["clip"] is None:
         return "no clip"
-    if "accuracy" in name and program.dataset.task == "regression":
-        return "regression"
+    if "accuracy" in name and program.dataset.task in ("regression", "several"):
+        return program.dataset.task
     return "diverged" if diverged else "not a number"

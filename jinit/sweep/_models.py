@@ -206,6 +206,13 @@ def _called(factory: ModelFactory, values: Mapping[str, Any]) -> ModelLike:
 
 
 def _mlp(values: Mapping[str, Any], outputs: int) -> Model:
+    if not outputs:
+        raise errors.refusal(
+            "model",
+            "the grid's own MLP for several targets",
+            "a model of your own, because no number of outputs follows from them",
+            "model=YourModule(), which returns the outputs that your loss takes",
+        )
     # A function of the user must be seen behind its name, because another one may get the name.
     activation = activations.get(values["activation"])
     return models.as_model(

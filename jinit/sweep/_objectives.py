@@ -40,7 +40,7 @@ def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
         return
     sets = ("test",) if dataset.x_validation is None else ("test", "validation")
     known = ["train_loss", *(f"{name}_{what}" for name in sets for what in measured(loss))]
-    if dataset.task == "regression":
+    if dataset.task in ("regression", "several"):
         known = [name for name in known if not name.endswith("accuracy")]
     if config.goal.metric not in known:
         name, own = config.goal.metric, config.goal.metric.removeprefix("test_")
@@ -174,7 +174,8 @@ def _check_gradient(loss: Loss, outputs: PyTree, dataset: Dataset) -> None:
     rest, parts = parts_of(loss)
     leaves, tree = jax.tree.flatten(shapes)
     described = tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    known = (rest, np.asarray(y).tobytes(), described) if is_known(rest) else None
+    targets = tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(y))
+    known = (rest, targets, jax.tree.structure(y), described) if is_known(rest) else None
     if known and _HAS_GRADIENT.find(known, parts):
         return
 
@@ -249,9 +250,10 @@ def _batch(tree: PyTree, count: int) -> PyTree:
 
 
 def _shapes(tree: PyTree) -> str:
-    """The shapes of the arrays of a tree, the number of examples as "batch"."""
+    """The shapes of the arrays of a tree by path, the number of examples as "batch"."""
     shown = [
-        f"({', '.join(['batch', *map(str, leaf.shape[1:])])}) {leaf.dtype}"
-        for leaf in jax.tree.leaves(tree)
+        f"{jax.tree_util.keystr(path)} ({', '.join(['batch', *map(str, leaf.shape[1:])])})"
+        f" {leaf.dtype}".strip()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
     return ", ".join(shown)

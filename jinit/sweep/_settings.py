@@ -125,6 +125,8 @@ def _scale(dataset: Dataset) -> dict[str, float]:
     if dataset.task == "regression":
         y = np.asarray(dataset.y_train, np.float64)
         return {"target_rms": float(np.sqrt(np.square(y).mean()))}
+    if dataset.task == "several":
+        return {}
     labels = np.asarray(dataset.y_test)
     labels = labels[labels >= 0] if dataset.ignores else labels
     rows = 0 if dataset.task == "multilabel" else None

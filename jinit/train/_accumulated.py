@@ -36,7 +36,7 @@ def mean(
         raise errors.refusal(
             "examples of a step", len(x), f"a multiple of accumulate={parts}", "another batch size"
         )
-    xs, ys = (array.reshape(parts, -1, *array.shape[1:]) for array in (x, y))
+    xs, ys = jax.tree.map(lambda array: array.reshape(parts, -1, *array.shape[1:]), (x, y))
     widest = [jnp.promote_types(leaf.dtype, jnp.float32) for leaf in jax.tree.leaves(params)]
     zeros = [
         jnp.zeros(leaf.shape, dtype)

@@ -46,7 +46,7 @@ class Batches:
           ValueError: draws with replacement of a batch larger than the training set, epochs of
             generated data.
         """
-        x, y = jnp.asarray(data.x_train), jnp.asarray(data.y_train)
+        x, y = jnp.asarray(data.x_train), jax.tree.map(jnp.asarray, data.y_train)
         check_size(config, data)
         return cls(x, y, key, config.examples, config.sampling == "epochs", data.generator)
 
@@ -95,7 +95,7 @@ class Batches:
         return result, now
 
     def _rows(self, chosen: Array) -> Batch:
-        return _rows(self.x, chosen), _rows(self.y, chosen)
+        return _rows(self.x, chosen), jax.tree.map(lambda y: _rows(y, chosen), self.y)
 
 
 def check_size(config: FitConfig, data: Dataset) -> None:

@@ -247,10 +247,10 @@ def measured(loss: Loss) -> tuple[str, ...]:
 
 
 def _evaluate(
-    state: TrainState, x: ArrayLike, y: ArrayLike, apply: Apply | StatefulApply, loss: Loss
+    state: TrainState, x: ArrayLike, y: PyTree, apply: Apply | StatefulApply, loss: Loss
 ) -> dict[str, Array]:
     """Loss, accuracy and the loss's metrics on a whole set: name → float32 scalar."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = jnp.asarray(x), jax.tree.map(jnp.asarray, y)
     if isinstance(apply, StatefulApply):
         outputs = apply.evaluate(state.evaluated, state.model_state, x)
     else:

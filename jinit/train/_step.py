@@ -243,16 +243,21 @@ def _per_example(
 
     def one(params: PyTree, x: Array, y: Array, number: Array) -> Array:
         if not isinstance(apply, StatefulApply):
-            return at(loss, params, state.step, number)(apply(params, x[None]), y[None])
+            return at(loss, params, state.step, number)(apply(params, x[None]), _alone(y))
         step = None if state.key is None else jax.random.fold_in(state.key, state.step)
         key = None if step is None else jax.random.fold_in(step, number)
         outputs = apply.train(params, state.model_state, x[None], key)[0]
-        return at(loss, params, state.step, number)(outputs, y[None])
+        return at(loss, params, state.step, number)(outputs, _alone(y))
 
     each = jax.vmap(jax.value_and_grad(one), in_axes=(None, 0, 0, 0))
     values, gradients = each(state.params, x, y, numbers)
     mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), gradients)
     return jnp.mean(values), gradients, norm(mean)
+
+
+def _alone(y: PyTree) -> PyTree:
+    """The targets of one example as a batch of it."""
+    return jax.tree.map(lambda target: target[None], y)
 
 
 def _accumulated(

@@ -325,7 +325,12 @@ def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0)
     >>> get(None, "binary").name
     'sigmoid_binary_cross_entropy'
     """
-    errors.check_choice("task", task, tuple(_DEFAULTS))
+    errors.check_choice("task", task, (*_DEFAULTS, "several"))
+    if task == "several" and (loss is None or isinstance(loss, str)):
+        raise errors.refusal(
+            "loss", loss, "a function of your own for a data set of several targets",
+            "loss=lambda outputs, y: …, with the dict y of all targets",
+        )  # fmt: skip
     if loss is None or isinstance(loss, str):
         chosen = _REGISTRY.get(_DEFAULTS[task] if loss is None else loss)
     else:
@@ -335,7 +340,7 @@ def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0)
         raise errors.refusal(
             f"loss {chosen.name!r}", f"a {task} data set", ", ".join(chosen.tasks), f"use {fits}"
         )
-    if task == "regression":
+    if task in ("regression", "several"):
         return dataclasses.replace(chosen, correct=None)
     if chosen.correct is None and task == "multilabel":
         return dataclasses.replace(chosen, correct=signs_correct)
@@ -351,7 +356,7 @@ def own(name: str, loss: str | Loss | OwnLossFunction) -> Loss:
     if isinstance(loss, Loss):
         return dataclasses.replace(loss, name=name)
     function = own_function(loss)
-    return Loss(name, function, None, tuple(_DEFAULTS), takes=function.takes)
+    return Loss(name, function, None, (*_DEFAULTS, "several"), takes=function.takes)
 
 
 def register(name: str, loss: Loss) -> None:
