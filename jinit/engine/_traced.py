@@ -29,6 +29,8 @@ Code: TypeAlias = Hashable
 _PLAIN = (type(None), bool, int, str, bytes, np.dtype)
 # Where these primitives keep the functions that give their derivatives.
 _RULES = ("jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd", "out_trees")
+# Derivatives of derivatives that are compared.
+_DEEPEST = 3
 # Constants of JAX that can decorate functions, and so have a call.
 _DECORATORS = ("Mesh", "AbstractMesh")
 
@@ -218,6 +220,7 @@ class _Encoder:
         self._bodies: dict[int, Code] = {}
         self._alive: list[jex_core.Jaxpr] = []
         self._rules: set[Code] = set()
+        self._depth = 0
 
     def closed(self, closed: jex_core.ClosedJaxpr | jex_core.Jaxpr) -> Code:
         """A jaxpr with or without its constants; newer versions of JAX have one class for both."""
@@ -285,7 +288,14 @@ class _Encoder:
             primals, back = jax.vjp(of_smooth, *(args[place] for place in smooth))
             return back(primals)
 
-        return self.closed(jax.make_jaxpr(pulled)(*shapes))
+        # A rule that calls its own function never ends.
+        if self._depth >= _DEEPEST:
+            raise _Hidden
+        self._depth += 1
+        try:
+            return self.closed(jax.make_jaxpr(pulled)(*shapes))
+        finally:
+            self._depth -= 1
 
     def _value(self, value: Any) -> Code:
         kind = type(value).__name__

@@ -184,3 +184,18 @@ def test_a_traced_function_is_pickled_as_the_function_and_compared_as_the_functi
 def test_signatures_tell_weak_types_apart():
     strong = jnp.asarray(1.0, jnp.float32) + 0
     assert Signature.of((jnp.asarray(1.0),), {}) != Signature.of((strong,), {})
+
+
+@jax.custom_jvp
+def recursive(x):
+    return 2 * x
+
+
+# The rule calls the function on another shape each time.
+recursive.defjvp(lambda primals, tangents: (
+    recursive(*primals), tangents[0] * recursive(jnp.concatenate([primals[0]] * 2)).mean()
+))  # fmt: skip
+
+
+def test_a_derivative_that_calls_its_own_function_is_not_compared():
+    assert code_of(lambda w, x: recursive(x @ w), W, X) is None
