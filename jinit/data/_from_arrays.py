@@ -120,16 +120,10 @@ def from_arrays(
         labels, test_labels = labels[train], labels[test]
     else:
         how = "test set as given"
-        test_inputs, test_names = _features.features(
-            "x_test", x_test, without=column, encode=encode
-        )
-        _features.check_same_columns(names, test_names)
-        # Classes are known from y; a test set of few examples need not show what it holds.
-        known = task or ("regression" if labels.dtype.kind == "f" else "multiclass")
-        test_labels, _ = _labels.targets(
-            "y_test", one_test, known, positions=ignore is not None or labels.ndim > 1
-        )
-        _check_alike((inputs, labels), (test_inputs, test_labels))
+        test_inputs, test_labels = _given_test(
+            (x_test, one_test), (inputs, labels), names, column, encode=encode, task=task,
+            positions=ignore is not None,
+        )  # fmt: skip
     given = np.dtype(np.float64) if names else np.asarray(x).dtype
     features = True if standardize == "all" else standardize
     inputs, test_inputs, cast = _scaled(inputs, test_inputs, given, features, names)
@@ -157,6 +151,26 @@ def from_arrays(
         units=units,
         ignores=ignore is not None,
     )
+
+
+def _given_test(
+    test: tuple[ArrayLike, ArrayLike | str],
+    train: tuple[np.ndarray, np.ndarray],
+    names: tuple[str, ...],
+    column: str | None,
+    *,
+    encode: bool,
+    task: Task | None,
+    positions: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The features and the targets of a test set that the user gave."""
+    inputs, test_names = _features.features("x_test", test[0], without=column, encode=encode)
+    _features.check_same_columns(names, test_names)
+    # Classes are known from y; a test set of few examples need not show what it holds.
+    known = task or ("regression" if train[1].dtype.kind == "f" else "multiclass")
+    labels, _ = _labels.targets("y_test", test[1], known, positions=positions or train[1].ndim > 1)
+    _check_alike(train, (inputs, labels))
+    return inputs, labels
 
 
 def check(data: Dataset) -> Dataset:
