@@ -90,13 +90,10 @@ def from_arrays(
     if isinstance(y, Mapping):
         scaled = "all" if standardize == "all" else None
         _refuse_beside_several({"task": task, "ignore": ignore, "standardize": scaled})
-        options = {"standardize": standardize, "encode": encode}
-        return _several.several(
-            from_arrays, x, y, x_test, y_test, split=split, name=name, options=options
-        )
+        options = {"split": split, "standardize": standardize, "encode": encode}
+        return _several.several(from_arrays, x, y, x_test, y_test, name, options)
     if isinstance(y_test, Mapping):
-        fix = "give y as a mapping, too"
-        raise errors.refusal("y_test", sorted(map(str, y_test)), "one target, as y", fix)
+        raise _several.refused(y_test)
     one, one_test = y, y_test
     if ignore is not None and task in ("multilabel", "regression"):
         raise errors.refusal("ignore", ignore, f"None with task={task!r}", "leave it out")
@@ -129,8 +126,6 @@ def from_arrays(
     inputs, test_inputs, cast = _scaled(inputs, test_inputs, given, features, names)
     units: tuple[tuple[float, float], ...] = ()
     source = labels.dtype
-    if standardize == "all" and task == "multilabel":
-        raise errors.refusal("standardize", "all", "True or False for labels", "standardize=True")
     if standardize == "all":
         labels, test_labels, units = _labels.standardized(labels, test_labels)
     made = _labels.coded(labels, test_labels, task, one_hot, ignore)
@@ -242,6 +237,8 @@ def _check_options(
         errors.check_choice("task", task, _arrays.TASKS)
     if standardize is not None and not (isinstance(standardize, str) and standardize == "all"):
         errors.check_bool("standardize", standardize)
+    elif standardize == "all" and task == "multilabel":
+        raise errors.refusal("standardize", "all", "True or False for labels", "standardize=True")
     errors.check_bool("encode", encode)
     if (x_test is None) != (y_test is None):
         raise errors.refusal(

@@ -9,7 +9,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.data._dataset import Dataset, Examples
-from jinit.data._splits import SHARE, Split, divide
+from jinit.data._splits import SHARE, divide
 
 _EXAMPLE = "y={'kind': labels, 'size': sizes}"
 
@@ -20,8 +20,6 @@ def several(
     y: Mapping[str, Examples],
     x_test: Examples,
     y_test: Examples,
-    *,
-    split: Split | None,
     name: str,
     options: Mapping[str, Any],
 ) -> Dataset:
@@ -29,15 +27,15 @@ def several(
 
     Args:
       make: :func:`jinit.data.from_arrays`, which makes the data set of one target.
-      x, y, x_test, y_test, split, name: as there.
-      options: its further arguments that hold for x.
+      x, y, x_test, y_test, name: as there.
+      options: its further arguments that hold for all targets.
 
     Raises:
       ValueError, TypeError: no target, a name that is no text, a target that is the name of a
         column, test targets of other names, or what ``make`` refuses.
     """
     _check("y", y)
-    how = ""
+    how, split = "", options["split"]
     if y_test is None and x_test is None:
         train, test, how = divide(SHARE if split is None else split, len(x), None)
         split = (train, test)
@@ -48,7 +46,7 @@ def several(
     made = {}
     for target, values in y.items():
         with errors.inside(f"target {target!r}"):
-            made[target] = make(x, values, x_test, tested.get(target), split=split, **options)
+            made[target] = make(x, values, x_test, tested.get(target), **options | {"split": split})
     first = next(iter(made.values()))
     said = dict(first.prepared)
     rows = {subject: said[subject] for subject in ("rows", "split", "x")}
@@ -88,6 +86,12 @@ def check(data: Dataset) -> Dataset:
                     "use data.from_arrays, which makes these arrays",
                 )
     return data
+
+
+def refused(y_test: Mapping[str, Examples]) -> errors.ValueRefusal:
+    """The refusal of several test targets beside one target."""
+    fix = "give y as a mapping, too"
+    return errors.refusal("y_test", sorted(map(str, y_test)), "one target, as y", fix)
 
 
 def _check(what: str, y: Mapping[str, Examples]) -> None:
