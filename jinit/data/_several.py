@@ -46,7 +46,9 @@ def several(
     made = {}
     for target, values in y.items():
         with errors.inside(f"target {target!r}"):
-            made[target] = make(x, values, x_test, tested.get(target), **options | {"split": split})
+            made[target] = make(
+                x, values, x_test, tested.get(target), **{**options, "split": split}
+            )
     first = next(iter(made.values()))
     said = dict(first.prepared)
     rows = {subject: said[subject] for subject in ("rows", "split", "x")}
