@@ -426,7 +426,7 @@ MUTANTS = [
     M("traces: a changed loss finds the program of the earlier one", "engine/_traced.py", "if len(seen) == len(parts) and all(map(_repeats, parts, seen)):", "if len(seen) == len(parts):", f"{FUNCTIONS}::test_a_changed_global_is_another_program"),
     M("traces: each program of a plan traces the loss again", "engine/_divided.py", "return self._kept.setdefault(traced, traced)", "return traced", f"{FUNCTIONS}::test_programs_with_one_loss_share_its_traces"),
     M("traces: a traced optimizer forgets the weight decay", "train/_traced_optimizer.py", "static = 0.0 if decay is None else decay", "static = 0.0", f"{FUNCTIONS}::test_traced_functions_train_the_bits_of_untraced_ones"),
-    M("several targets: each is split by itself", "data/_several.py", "split = (train, test)", "pass", f"{SEVERAL}::test_a_lane_is_gradient_descent_on_both_targets"),
+    M("several targets: each is split by itself", "data/_several.py", "split = (train, test)", "pass", f"{SEVERAL}::test_all_targets_have_the_same_rows_also_where_one_has_a_rare_class"),
     M("several targets: a default loss is taken", "train/losses.py", 'if task == "several" and (loss is None or isinstance(loss, str)):', "if False:", f"{SEVERAL}::test_what_no_loss_can_know_is_refused"),
     M("several targets: the grid's MLP gets no outputs", "sweep/_models.py", "    if not outputs:", "    if False:", f"{SEVERAL}::test_what_no_loss_can_know_is_refused"),
     M("several targets: other names in the test set", "data/_several.py", "elif not isinstance(y_test, Mapping) or set(y_test) != set(y):", "elif not isinstance(y_test, Mapping):", f"{SEVERAL}::test_options_of_one_target_and_other_test_targets_are_refused"),

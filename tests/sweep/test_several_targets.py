@@ -146,3 +146,17 @@ def test_options_of_one_target_and_other_test_targets_are_refused():
     for grid in ({"label_noise": 0.1}, {"class_weights": "balanced"}, {"target": "0.5"}):
         with pytest.raises((ValueError, TypeError)):
             plan(jinit.Grid(**GRID, **grid), model=TwoHeads(), loss=both, data=(X, Y))
+
+
+def test_all_targets_have_the_same_rows_also_where_one_has_a_rare_class():
+    number = np.arange(50.0) / 50
+    plain = data.from_arrays(X, number, standardize=False)
+    trained = np.rint(50 * plain.y_train[:, 0]).astype(int)
+    rare = np.where(np.isin(np.arange(50), trained[:2]), "rare", "usual")
+    # Alone, the classes are split one by one, so that the test set has the rare one.
+    assert not np.array_equal(data.from_arrays(X, rare, standardize=False).x_test, plain.x_test)
+    with pytest.warns(UserWarning, match="no test example is of class rare"):
+        made = data.from_arrays(X, {"number": number, "rare": rare}, standardize=False)
+    np.testing.assert_array_equal(made.x_test, plain.x_test)
+    np.testing.assert_array_equal(made.y_test["number"], plain.y_test)
+    np.testing.assert_array_equal(made.y_test["rare"], 1)
