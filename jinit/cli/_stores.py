@@ -47,6 +47,9 @@ def show(
     """Prints the table of a store; a sweep may be writing it.
 
     Example: jinit show runs.db --watch
+
+    For a smallest difference that matters, or for tuned arms: jinit compare runs.db --margin 0.01
+    --tune learning_rate
     """
     from jinit import report
     from jinit.results._metrics import metric_for
