@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from jinit import errors
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "several"]
+# Their targets are no classes: there is no accuracy.
+WITHOUT_CLASSES: tuple[Task, ...] = ("regression", "several")
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
 SCALED = "y = (y - y.mean(0)) / y.std(0)"
 

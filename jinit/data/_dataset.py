@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jinit import errors
-from jinit.data._arrays import Task
+from jinit.data._arrays import WITHOUT_CLASSES, Task
 from jinit.data._splits import VALIDATION, split
 
 Examples: TypeAlias = Any
@@ -107,7 +107,7 @@ class Dataset:
             raise errors.refusal(
                 "validation", share, "0 with data that has a validation set", "leave it out"
             )
-        alone = self.task not in ("regression", "several") and np.ndim(self.y_train) == 1
+        alone = self.task not in WITHOUT_CLASSES and np.ndim(self.y_train) == 1
         labels = np.asarray(self.y_train) if alone else None
         source = f"share {share:g} of {len(self.x_train):,} training examples"
         kept, held = split(len(self.x_train), share, labels, seed=VALIDATION)

@@ -186,7 +186,7 @@ def truncated_normal(
     def law(shape: tuple[int, ...]) -> Law:
         return _laws.truncated(float(mean), _laws.value_or_nan(scale), lower, upper)
 
-    entries = None if mean else _entries.truncated(scale, lower, upper)
+    entries = None if mean else _entries.times(scale, "truncated_normal", lower, upper)
     return Definition(_shifted(inner, mean), law, dtype=dtype, entries=entries)
 
 

@@ -57,7 +57,9 @@ class Entries:
     scale: Scale
 
 
-def times(number: Number | np.ndarray, name: Family) -> Entries | None:
+def times(
+    number: Number | np.ndarray, name: Family, low: float = 0.0, high: float = 1.0
+) -> Entries | None:
     """``number`` times standard entries; None for a traced number or an array of several.
 
     >>> times(0.5, "normal").scale((2, 3), np.dtype("float32"))
@@ -65,14 +67,7 @@ def times(number: Number | np.ndarray, name: Family) -> Entries | None:
     """
     if isinstance(number, jax.core.Tracer) or np.ndim(number):
         return None
-    return Entries(Standard(name), lambda shape, dtype: np.asarray(number, dtype))
-
-
-def truncated(number: Number, low: float, high: float) -> Entries | None:
-    """``number`` times a standard normal inside bounds; None if the number is traced."""
-    if isinstance(number, jax.core.Tracer):
-        return None
-    standard = Standard("truncated_normal", float(low), float(high))
+    standard = Standard(name, float(low), float(high))
     return Entries(standard, lambda shape, dtype: np.asarray(number, dtype))
 
 

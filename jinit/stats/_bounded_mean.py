@@ -19,8 +19,8 @@ class BoundedMean:
         M = D_1 x_1 + … + D_n x_n + D_{n+1} b
 
     is a law for the mean: its 1 − α quantile is an upper bound of level 1 − α if no value of the
-    law exceeds b. For two values, of which b is one, this is the bound of Clopper & Pearson; that
-    the level holds for all laws is proved for those and is Gaffke's conjecture for others.
+    law exceeds b. For two values, of which b is one, this is the bound of Clopper & Pearson, whose
+    level is proved; for all other laws the level is Gaffke's conjecture.
 
     Args:
       values: ``(n,)``, finite.

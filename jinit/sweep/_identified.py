@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jinit.data._arrays import WITHOUT_CLASSES
 from jinit.engine._jobs import PreparedJob
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES
 from jinit.sweep._lanes import NetworkLanes
@@ -90,6 +91,6 @@ def reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[
 def _reason(program: PlannedProgram, name: str, diverged: bool) -> str:
     if name == "clip_fraction" and program.code["clip"] is None:
         return "no clip"
-    if "accuracy" in name and program.dataset.task in ("regression", "several"):
+    if "accuracy" in name and program.dataset.task in WITHOUT_CLASSES:
         return program.dataset.task
     return "diverged" if diverged else "not a number"

@@ -14,6 +14,7 @@ import numpy as np
 from jinit import errors
 from jinit._warn import warn
 from jinit.data import Dataset
+from jinit.data._arrays import WITHOUT_CLASSES
 from jinit.engine._divided import parts_of, untraced
 from jinit.engine._known import is_known
 from jinit.engine._traced import Recall
@@ -40,7 +41,7 @@ def check_target(config: FitConfig, loss: Loss, dataset: Dataset) -> None:
         return
     sets = ("test",) if dataset.x_validation is None else ("test", "validation")
     known = ["train_loss", *(f"{name}_{what}" for name in sets for what in measured(loss))]
-    if dataset.task in ("regression", "several"):
+    if dataset.task in WITHOUT_CLASSES:
         known = [name for name in known if not name.endswith("accuracy")]
     if config.goal.metric not in known:
         name, own = config.goal.metric, config.goal.metric.removeprefix("test_")

@@ -13,6 +13,7 @@ import optax
 from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.data import Task
+from jinit.data._arrays import WITHOUT_CLASSES
 from jinit.train._correct import argmax_correct, sign_correct, signs_correct
 from jinit.train._own_loss import LabelsCorrect, MetricFunction, OwnLossFunction, own_function
 from jinit.typing import Array, Key, LossFunction, PyTree
@@ -340,7 +341,7 @@ def get(loss: str | Loss | OwnLossFunction | None, task: Task, classes: int = 0)
         raise errors.refusal(
             f"loss {chosen.name!r}", f"a {task} data set", ", ".join(chosen.tasks), f"use {fits}"
         )
-    if task in ("regression", "several"):
+    if task in WITHOUT_CLASSES:
         return dataclasses.replace(chosen, correct=None)
     if chosen.correct is None and task == "multilabel":
         return dataclasses.replace(chosen, correct=signs_correct)
