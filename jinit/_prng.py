@@ -27,6 +27,15 @@ _JAX = jax.extend.random.threefry_prng_impl
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
+def partitionable() -> bool:
+    """Whether an entry's bits depend on its place and the key alone, not on the array's shape.
+
+    >>> partitionable()  # JAX's default
+    True
+    """
+    return bool(getattr(jax.config, _PARTITIONABLE))
+
+
 def unrolled(key: Key) -> Key:
     """A key with the same bits as ``key``, drawn faster on CPU.
 
@@ -44,7 +53,7 @@ def unrolled(key: Key) -> Key:
     >>> bool((jax.random.normal(unrolled(key), (3, 4)) == jax.random.normal(key, (3, 4))).all())
     True
     """
-    if not getattr(jax.config, _PARTITIONABLE):
+    if not partitionable():
         return key
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.wrap_key_data(key)

@@ -20,6 +20,7 @@ from jinit.engine._convolutions import windows_product
 from jinit.typing import Array, PyTree
 
 T = TypeVar("T")
+_Atom: TypeAlias = jex_core.Var | jex_core.Literal
 _Uses: TypeAlias = dict[jex_core.Var, list[str]]
 _Form: TypeAlias = Callable[..., Array]
 
@@ -86,12 +87,13 @@ def _in_form(equation: jex_core.JaxprEqn, form: _Form) -> Sequence[jex_core.Jaxp
     traced, expected = closed.jaxpr, _aval(equation.outvars[0])
     if closed.consts or (found.shape, found.dtype) != (expected.shape, expected.dtype):
         return [equation]
-    names: dict[jex_core.Var, jex_core.Var | jex_core.Literal] = dict(
+    names: dict[_Atom, _Atom] = dict(
         zip((*traced.invars, *traced.outvars), (*equation.invars, *equation.outvars), strict=True)
     )
 
-    def named(atom: jex_core.Var | jex_core.Literal) -> jex_core.Var | jex_core.Literal:
-        return names.get(atom, atom) if isinstance(atom, jex_core.Var) else atom
+    def named(atom: _Atom) -> jex_core.Var:
+        given = names.get(atom, atom) if isinstance(atom, jex_core.Var) else atom
+        return cast(jex_core.Var, given)  # JAX's types allow no literal here
 
     return [
         each.replace(invars=[*map(named, each.invars)], outvars=[*map(named, each.outvars)])
@@ -149,6 +151,6 @@ def _transposed_once(equation: jex_core.JaxprEqn, turned: bool) -> _Form | None:
     return form
 
 
-def _aval(variable: jex_core.Var | jex_core.Literal) -> jax.ShapeDtypeStruct:
+def _aval(variable: _Atom) -> jax.ShapeDtypeStruct:
     """Shape and dtype of a variable."""
     return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX annotates aval without a shape

@@ -52,7 +52,7 @@ class LeafEntries:
         size = math.prod(one.shape)
         if shape is None or not 0 < size < 2**32 or not jnp.issubdtype(dtype, jnp.floating):
             return None
-        if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        if not _prng.partitionable():
             return None
         check_exists(made.name, made.law(shape, dtype), dtype)
         computed = np.dtype(wide(dtype))
