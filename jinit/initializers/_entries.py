@@ -23,7 +23,7 @@ class Standard:
     """A family's standard entries; ``standard(key, shape, dtype)`` draws them.
 
     Attributes:
-      name: the family; ``"one"`` is not random.
+      name: the family; ``"one"`` is not random, ``"normal"`` has standard deviation 1/√2.
       low, high: bounds of a truncated normal or a uniform law.
     """
 
@@ -36,7 +36,11 @@ class Standard:
             case "one":
                 return jax.numpy.ones(shape, dtype)
             case "normal":
-                return jax.random.normal(key, shape, dtype)
+                # jax.random.normal without its factor √2, which the scale holds: in a program XLA
+                # multiplies √2 and a standard deviation first, and how it does so with a standard
+                # deviation that is not known yet depends on its version.
+                above = np.nextafter(np.asarray(-1, dtype), np.asarray(0, dtype))
+                return jax.lax.erf_inv(jax.random.uniform(key, shape, dtype, above, 1.0))
             case "truncated_normal":
                 return jax.random.truncated_normal(key, self.low, self.high, shape, dtype)
             case "uniform":
@@ -62,13 +66,16 @@ def times(
 ) -> Entries | None:
     """``number`` times standard entries; None for a traced number or an array of several.
 
-    >>> times(0.5, "normal").scale((2, 3), np.dtype("float32"))
-    array(0.5, dtype=float32)
+    >>> times(0.5, "uniform").scale((2, 3), np.dtype("float32"))
+    np.float32(0.5)
     """
     if isinstance(number, jax.core.Tracer) or np.ndim(number):
         return None
     standard = Standard(name, float(low), float(high))
-    return Entries(standard, lambda shape, dtype: np.asarray(number, dtype))
+    root = 2**0.5 if name == "normal" else 1
+    return Entries(
+        standard, lambda shape, dtype: np.asarray(number, dtype) * np.asarray(root, dtype)
+    )
 
 
 # JAX divides truncated draws by this number.
@@ -98,7 +105,7 @@ def of_variance(
         stddev = np.sqrt(rounded)
         if distribution == "truncated_normal":
             return stddev / np.asarray(_TRUNCATED_STDDEV, dtype)
-        return stddev
+        return stddev * np.asarray(2**0.5, dtype)
 
     return Entries(_OF_DISTRIBUTION[distribution], factor)
 

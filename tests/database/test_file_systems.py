@@ -1,5 +1,6 @@
 """Where a store lies decides whether SQLite may keep a write-ahead log beside it."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -47,7 +48,6 @@ def test_a_store_has_a_write_ahead_log_only_where_locks_are_trusted(
     where = database.FileSystem("ext4" if trusted else "newfs", "/", trusted, False, 2**31)
     monkeypatch.setattr(_file_system, "file_system", lambda path: where)
     writer = database.Writer(tmp_path / "runs.db")
-    with sqlite3.connect(tmp_path / "runs.db") as reader:
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as reader:
         assert reader.execute("PRAGMA journal_mode").fetchone()[0] == journal
-    reader.close()
     writer.close()

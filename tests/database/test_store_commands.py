@@ -1,5 +1,6 @@
 """The commands that read and change stores."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -101,10 +102,9 @@ def test_an_exported_dataset_is_a_table_again(path, tmp_path, ending):
 
 def test_pandas_reads_the_file(path):
     pandas = pytest.importorskip("pandas")
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         found = pandas.read_sql("select initializer, avg(test_loss) m from runs group by 1",
                                 connection)  # fmt: skip
-    connection.close()
     table = jinit.read(path)
     for arm, mean in zip(found["initializer"], found["m"], strict=True):
         assert mean == pytest.approx(table.select(initializer=arm)["test_loss"].mean(), rel=1e-6)

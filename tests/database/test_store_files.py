@@ -1,5 +1,6 @@
 """Files of stores: damaged, made up, full, gone, written twice, merged, verified."""
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -231,7 +232,7 @@ def later_version(monkeypatch, steps=STEPS, version=3):
 
 
 def version_of(path):
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute("pragma user_version").fetchone()[0]
 
 
@@ -246,7 +247,7 @@ def test_a_store_of_an_older_version_is_brought_to_this_one(path, monkeypatch, w
     assert version_of(path) == 3
     assert len(table) == (8 if way == "write" else 4)
     assert table.select(seed=range(4))["test_loss"].tolist() == before["test_loss"].tolist()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select state, note from sweeps limit 1").fetchone() == (
             "stopped", None,
         )  # fmt: skip
@@ -270,12 +271,12 @@ def test_a_migration_that_fails_changes_nothing(path, monkeypatch, steps):
 def test_an_older_store_with_a_trigger_runs_nothing(path, monkeypatch):
     fill(path)
     script = "create trigger spy after update on sweeps begin delete from runs; end"
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(script)
     later_version(monkeypatch)
     with pytest.raises(errors.Refusal, match="allowed: a store that jinit wrote"):
         jinit.read(path)
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select count(*) from runs").fetchone() == (4,)
     assert version_of(path) == 1
 

@@ -127,7 +127,9 @@ def test_optimizers_are_optax_by_name(name):
     ours = made(name, decay=0.0 if without else 0.02)
     found = trained(ours)[0]
     exact = trained(theirs(0.0) if without else theirs)[0]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-7), found, exact)
+    # Muon's iteration computes each entry from a whole matrix of numbers near 1.
+    nearly = {"rtol": 2e-6, "atol": 1e-6 if name == "muon" else 1e-7}
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **nearly), found, exact)
 
 
 def test_weight_decay_and_clip_order():
