@@ -197,7 +197,7 @@ def check_numbers(
     allowed = _range_text(low, high, open_low)
     if _is_traced(value):
         return value
-    if hasattr(value, "ravel") and not isinstance(value, numbers.Number):
+    if hasattr(value, "ravel") and not isinstance(value, numbers.Number | type):
         if not hasattr(value, "tolist"):  # an array of PRNG keys
             raise wrong_type(what, value, allowed, fix)
         for entry in value.ravel().tolist():

@@ -38,6 +38,7 @@ from jinit.results import Table
 from jinit.train import FitConfig, losses, mup_learning_rate, optimizers
 
 KEY = jax.random.key(0)
+SHAPE = jax.ShapeDtypeStruct((4, 3), jnp.float32)
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
 Y = np.arange(8) % 2
 NUMBERS = np.linspace(0.1, 0.9, 8)
@@ -81,6 +82,10 @@ def profile():
     return probes.ensemble(
         captured(), RULES, jnp.asarray(X), probes.random_projection(KEY), seeds=2
     )
+
+
+def ensemble(x=X, seeds=2):
+    return probes.ensemble(captured(), RULES, x, probes.random_projection(KEY), seeds=seeds)
 
 
 def drawn(spec, shape, dtype=None, key=KEY):
@@ -357,6 +362,9 @@ def of_networks():
         (probes.jacobian_largest_singular_values,
          {"key": KEY, "apply": model().apply, "params": {"params": params()},
           "x": jnp.asarray(X), "count": 1, "iterations": 2}),
+        (probes.empirical_ntk,
+         {"apply": model().apply, "params": {"params": params()}, "x": jnp.asarray(X)}),
+        (ensemble, {"x": jnp.asarray(X), "seeds": 2}),
         (calibrate.get, {"text": "lsuv(orthogonal, tolerance=0.1)"}),
         (calibrate.lsuv, given | {"tolerance": 0.1, "iterations": 2}),
         (calibrate.analytic, given | {"target": 1.0, "activation": "relu", "draws": 4}),

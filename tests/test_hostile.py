@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import hostile
+import jax
 import numpy as np
 import pytest
 
@@ -109,6 +110,26 @@ def test_good_calls_of_the_fuzz_work():
         (lambda: jinit.theory.depth_scales("tanh", 10**400), "sigma_w: got 1000"),
         (lambda: jinit.engine.run("no function", X), "fn: got 'no function'"),
         (lambda: jinit.train.losses.get("hinge", "sums"), "task 'sums' is not known"),
+        (lambda: errors.check_numbers("σ", np.float32, fix="1"), "σ: got <class"),
+        (lambda: jinit.theory.length_map("relu", [[1, 2], [3]], 1.0), r"q: got \[\[1"),
+        (lambda: jinit.theory.propagate("relu", 1.0, depth=2**64), "depth: got 1844"),
+        (lambda: jinit.theory.fluctuations("relu", [10**400], 1.0), "width: got 1000"),
+        (lambda: jinit.theory.predict(hostile.model(), hostile.SHAPE), "x: got ShapeDtypeStruct"),
+        (lambda: jinit.probes.empirical_ntk(np.matmul, X[0], [[1, 2], [3]]), "x: got"),
+        (lambda: jinit.probes.jacobian_singular_values(np.matmul, X[0], X[:0]), r"shape \(0, 3\)"),
+        (lambda: hostile.ensemble(x=memoryview(b"abc")), "x: got <memory"),
+        (lambda: hostile.ensemble(x=np.full((4, 3), np.inf)), "NaN or inf"),
+        (lambda: hostile.ensemble(seeds=jax.random.split(hostile.KEY)), "seeds: got"),
+        (lambda: hostile.ensemble(seeds=2**64), "seeds: got 1844"),
+        (lambda: jinit.initializers.constant(np.array([1j])), "allowed: real numbers"),
+        (lambda: jinit.initializers.constant(np.zeros(1, "i4,f4")), "allowed: real numbers"),
+        (lambda: jinit.initializers.get(np.float32), "fix: call the class"),
+        (lambda: jinit.data.from_arrays(X, hostile.Y, split=hostile.KEY), "split: got"),
+        (lambda: jinit.Grid(gain=np.float32), "gain: got <class"),
+        (lambda: jinit.Grid(gain=(hostile.KEY, hostile.KEY)), "gain: got"),
+        (lambda: jinit.engine.run(abs, hostile.SHAPE), "lanes: got ShapeDtypeStruct"),
+        (lambda: jinit.engine.run(abs, np.float32), "lanes: got <class"),
+        (lambda: jinit.initialize(hostile.KEY, np.float32, {"*": "zeros"}), "allowed: an array"),
     ],
 )  # fmt: skip
 def test_hostile_values_are_refused_by_name(check, message):

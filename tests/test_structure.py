@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "jinit"
 # From the bottom: a room imports only from rooms before it.
 ROOMS = (
     "_lazy", "_warn", "errors", "typing", "findings", "_registry", "_specs", "_switches",
-    "_float64", "_quadrature", "_prng", "_database", "activations",
+    "_float64", "_quadrature", "_prng", "_examples", "_database", "activations",
     "stats", "data", "clipping", "engine",
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",

@@ -69,7 +69,7 @@ def test_a_bug_report_asks_for_the_settings():
     assert required == {"happened", "code", "settings"}
 
 
-# Stands for Python, pip, ruff, mypy and pytest: notes its arguments; the parts named in FAILS fail.
+# Stands for Python, pip, ruff, mypy and pytest: notes its arguments; calls with FAILS in them fail.
 TOOL = """#!/usr/bin/env bash
 case "$*" in
   "-c import sys; print"*) echo 3.11.0 ;;
@@ -77,7 +77,7 @@ case "$*" in
     cp "$0" "$4/bin/mypy" ;;
   *) echo "$0 $*" >> log ;;
 esac
-[[ "$*" != *$FAILS* ]]
+[[ "$0 $*" != *$FAILS* ]]
 """
 
 
@@ -123,3 +123,11 @@ def test_one_part_runs_alone(tmp_path):
     assert done.returncode == 0
     ran = [line for line in log.splitlines() if "-m pip" not in line and "-c " not in line]
     assert [line.partition(" ")[2] for line in ran] == ["tests/mutants.py"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("fast",), ("full", "tests")])
+@pytest.mark.parametrize("fails", ["bin/ruff check", "bin/ruff format", "bin/mypy", "-m pytest"])
+def test_a_style_type_or_test_error_fails_every_tier(arguments, fails, tmp_path):
+    done, log = run_script(tmp_path, *arguments, fails=fails)
+    assert done.returncode == 1
+    assert fails in log

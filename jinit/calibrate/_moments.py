@@ -271,7 +271,7 @@ def output_bias(
 
     mean = outputs(params)
     _check_labels(labels, batch.shape[0], max(2, classes))
-    counts = jnp.bincount(labels, length=max(2, classes)) + smoothing
+    counts = jnp.bincount(labels, length=max(2, classes)) + jnp.asarray(smoothing, mean.dtype)
     wanted = jnp.log(counts / counts.sum())
     wanted = wanted if classes > 1 else wanted[1:] - wanted[:1]
     # A bias cannot correct outputs that overflow.

@@ -122,7 +122,10 @@ def _rows(how: Rows | tuple[Rows, Rows], examples: int) -> tuple[np.ndarray, np.
 
 
 def _side(name: str, rows: Any, examples: int) -> np.ndarray:
-    array = np.asarray(rows)
+    try:
+        array = np.asarray(rows)
+    except (TypeError, ValueError):
+        raise errors.wrong_type(name, rows, _ALLOWED, "split=0.2") from None
     if array.ndim != 1 or array.dtype.kind not in "biu":
         raise errors.wrong_type(name, rows, _ALLOWED, "split=0.2")
     if array.dtype.kind == "b":

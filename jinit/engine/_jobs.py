@@ -303,6 +303,9 @@ class _ArrayLanes:
     """A :class:`LaneSource` of arrays in memory."""
 
     def __init__(self, lanes: PyTree) -> None:
+        for leaf in jax.tree.leaves(lanes):
+            if isinstance(leaf, jax.ShapeDtypeStruct | type):
+                raise errors.wrong_type("lanes", leaf, "arrays with a lane axis", "np.arange(64)")
         self.count = tiles.lane_count(lanes)
         check_numbers("lanes", lanes)
         self.lane = jax.tree.map(

@@ -115,7 +115,8 @@ def capture(
     >>> [layer.name for layer in capture(model, jnp.zeros((5, 4))).layers]
     ['hidden_0', 'output']
     """
-    if not hasattr(x, "dtype") or np.ma.isMaskedArray(x) or len(x.shape) < 1:
+    no_array = isinstance(x, type) or not hasattr(x, "dtype") or np.ma.isMaskedArray(x)
+    if no_array or len(x.shape) < 1:
         raise errors.wrong_type("x", x, "an example batch (batch, …)", "pass an array")
     if not (jnp.issubdtype(x.dtype, np.number) or x.dtype == bool):
         raise errors.wrong_type("x", f"dtype {x.dtype}", "an array of numbers", "pass numbers")

@@ -38,15 +38,16 @@ def constant(value: Value, dtype: DType = None) -> Definition:
 
     Raises:
       ValueError: the value is NaN, infinite or too large for the dtype, or does not broadcast to
-        the shape. TypeError: the value is not made of numbers.
+        the shape. TypeError: the value is not made of real numbers.
 
     >>> constant(0.1)(jax.random.key(0), (2,))
     Array([0.1, 0.1], dtype=float32)
     """
     numbers = _as_numbers(value)
-    kind = np.dtype(getattr(numbers, "dtype", float)).kind
-    if kind not in "biufcV":  # texts, dates and objects; V is JAX's half precision
-        raise errors.wrong_type("constant value", value, "numbers", "use a finite number")
+    dtype_of = np.dtype(getattr(numbers, "dtype", float))
+    # Neither complex numbers, texts, dates, objects nor records; V is also JAX's half precision.
+    if dtype_of.kind not in "biufV" or dtype_of.names:
+        raise errors.wrong_type("constant value", value, "real numbers", "use a finite number")
     if np.ndim(numbers) == 0:
         errors.check_number("constant value", numbers, fix="use a finite number")
         numbers = within_64_bits(numbers) if isinstance(numbers, int) else numbers

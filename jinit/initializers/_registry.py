@@ -197,6 +197,8 @@ def get(initializer: str | Initializer) -> Initializer:
     'he_normal'
     """
     if not isinstance(initializer, str):
+        if isinstance(initializer, type):
+            raise errors.wrong_type("initializer", initializer, "an instance", "call the class")
         if callable(initializer):
             return initializer
         raise errors.wrong_type(

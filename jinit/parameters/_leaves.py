@@ -97,7 +97,7 @@ def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:
         path = path_of(key_path)
         if not path:
             _check_is_no_model(value)
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        if isinstance(value, type) or not (hasattr(value, "shape") and hasattr(value, "dtype")):
             raise errors.wrong_type(
                 f"leaf {path!r}",
                 value,

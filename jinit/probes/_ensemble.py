@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jinit import engine, errors
+from jinit._examples import check_examples
 from jinit.activations import ActivationLike
 from jinit.engine import _executors
 from jinit.frameworks import Captured, Layers
@@ -61,15 +62,17 @@ def ensemble(
     (3, 2)
     """
     if isinstance(seeds, int | np.integer):
-        errors.check_integer("seeds", seeds, low=1, fix="use 64")
+        errors.check_integer("seeds", seeds, low=1, high=2**20, fix="use 64")
         seeds = np.arange(seeds)
-    seeds = np.asarray(seeds)
+    try:
+        seeds = np.asarray(seeds)
+    except (TypeError, ValueError):
+        raise errors.wrong_type("seeds", seeds, "a list of integers", "use 64") from None
     if seeds.ndim != 1 or seeds.dtype.kind not in "iu" or not seeds.size:
         raise errors.refusal("seeds", seeds, "a list of integers", "use 64")
     for seed in (seeds.min(), seeds.max()):
         errors.check_seed(seed, "seeds", errors.SEED_LIMIT)
-    if hasattr(x, "dtype") and not np.isfinite(np.asarray(x, np.float64)).all():
-        raise errors.refusal("x", "NaN or inf", "finite inputs", "clean the data")
+    check_examples(x, least=2, finite=True)
     output_shapes(captured, captured.params, x)
     host, layers = host or captured.host, captured.layouts if layers is None else layers
     # Refuse bad rules here, before a worker thread traces them.

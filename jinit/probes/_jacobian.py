@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jinit import errors
+from jinit._examples import check_examples
 from jinit.typing import Apply, Array, Key, PyTree
 
 # Largest number of entries of a Jacobian that is formed; the matrix-free function has no limit.
@@ -32,7 +32,8 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
       ``(batch, min(inputs, outputs))``; all values are 1 under dynamical isometry.
 
     Raises:
-      ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_values`.
+      ValueError: a Jacobian of more than 2²² entries: see :func:`jacobian_largest_singular_values`;
+        no examples.
 
     Reference: Saxe, McClelland & Ganguli 2013, section 3; Pennington et al. 2017, section 2.
 
@@ -76,7 +77,7 @@ def jacobian_largest_singular_values(
       ``(batch, count)``, largest first.
 
     Raises:
-      ValueError: ``count`` out of range, or ``iterations`` below 1.
+      ValueError: ``count`` out of range, ``iterations`` below 1, or no examples.
 
     Reference: Halko, Martinsson & Tropp 2011, algorithm 4.4.
 
@@ -132,9 +133,8 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    if not x.shape[0]:
-        raise errors.refusal("x", x.shape, "at least one example", "pass a batch")
-    outputs = jax.eval_shape(_one(apply, params, x), x[0].ravel()).size
+    one = _one(apply, params, x)
+    outputs = jax.eval_shape(one, x[0].ravel()).size
 
     def of_output(index: Array) -> Array:
         def gradient(example: Array) -> Array:
@@ -183,8 +183,6 @@ def _one(apply: Apply, params: PyTree, x: Array) -> Callable[[Array], Array]:
     """The network as a function of one flattened example."""
     if not callable(apply):
         raise errors.wrong_type("apply", apply, "apply(params, x)", "lambda params, x: …")
-    is_array = isinstance(x, jax.Array | np.ndarray) and not np.ma.isMaskedArray(x)
-    if not is_array or not x.ndim or not jnp.issubdtype(x.dtype, np.number):
-        raise errors.wrong_type("x", x, "examples (batch, …)", "pass an array of numbers")
+    check_examples(x)
     shape = x.shape[1:]
     return lambda flat: apply(params, flat.reshape(1, *shape))[0].ravel()

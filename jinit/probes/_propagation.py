@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._examples import check_examples
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.frameworks import Captured, Layer
@@ -119,9 +120,7 @@ def propagation(
     >>> propagation(captured, params, x, loss).second_moment
     Array([0., 0., 0.], dtype=float32)
     """
-    if not hasattr(x, "shape") or x.ndim < 1 or x.shape[0] < 2:
-        got = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
-        raise errors.refusal("x", got, "an array of at least 2 examples", "pass a larger batch")
+    check_examples(x, least=2)
     check_loss(loss)
     expected: Any = jax.tree.structure(captured.params)
     if jax.tree.structure(params) != expected:

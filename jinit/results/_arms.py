@@ -18,7 +18,7 @@ def arm_name(arms: Sequence[str], across: str, baseline: str) -> str:
     >>> arm_name(["he_normal", "zeros"], "initializer", "HeNormal")
     'he_normal'
     """
-    if np.ndim(baseline):
+    if isinstance(baseline, list | tuple | np.ndarray):
         raise errors.wrong_type("baseline", baseline, "the name of one arm", f"use {arms[0]!r}")
     if baseline in arms:
         return baseline

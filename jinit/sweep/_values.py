@@ -53,7 +53,7 @@ def plain(value: AxisValue | Sequence[AxisValue] | np.ndarray | Array) -> Any:
     """Converts lists, ranges and arrays to tuples, and NumPy and JAX scalars to Python numbers."""
     if isinstance(value, list | tuple | range):
         return tuple(plain(item) for item in value)
-    tolist = getattr(value, "tolist", None)
+    tolist = None if isinstance(value, type) else getattr(value, "tolist", None)
     return value if tolist is None else plain(tolist())
 
 
@@ -64,7 +64,11 @@ def check_distinct(name: str, value: AxisValue | tuple[AxisValue, ...]) -> None:
     if not value:
         raise errors.refusal(name, value, "at least one value", "leave the axis out")
     for position, item in enumerate(value):
-        if item in value[:position]:
+        try:
+            repeated = item in value[:position]
+        except (TypeError, ValueError):  # arrays, such as PRNG keys, that have no one answer
+            raise errors.wrong_type(name, item, "a plain value", "pass plain values") from None
+        if repeated:
             raise errors.refusal(name, _specs.label(item), "each value once", "drop the repetition")
 
 

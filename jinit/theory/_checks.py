@@ -18,6 +18,11 @@ Numbers: TypeAlias = ArrayLike | JaxArrayLike
 """A number, nested sequences of numbers, or an array of NumPy or JAX, traced or not."""
 
 
+def real(x: Numbers) -> Numbers:
+    """``x``, a Python integer as a float: JAX refuses those beyond its default integer."""
+    return float(x) if type(x) is int else x
+
+
 def floating(x: Numbers, what: str = "an argument") -> Array:
     """``x`` as an array of floats, float32 or wider; integers become JAX's default float dtype.
 
@@ -25,8 +30,7 @@ def floating(x: Numbers, what: str = "an argument") -> Array:
       TypeError: x is not made of real numbers.
     """
     try:
-        # JAX refuses Python integers beyond its default integer.
-        array = jnp.asarray(float(x) if type(x) is int else x)
+        array = jnp.asarray(real(x))
     except (TypeError, ValueError, OverflowError):
         raise errors.wrong_type(what, x, "numbers or an array of them", "pass an array") from None
     if jnp.issubdtype(array.dtype, jax.dtypes.extended):
@@ -50,8 +54,8 @@ def check_continuous(table: MomentTable, what: str) -> None:
 
 
 def check_shapes(**arrays: Numbers) -> None:
-    """Raises ValueError if the arrays do not broadcast against each other."""
-    shapes = tuple(np.shape(value) for value in arrays.values())
+    """Raises ValueError if the arrays do not broadcast, TypeError for ragged lists or keys."""
+    shapes = tuple(floating(value, name).shape for name, value in arrays.items())
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:

@@ -109,7 +109,7 @@ def fluctuations(
         raise errors.refusal("widths", tuple(widths), "at least one layer", "widths=[64, 64, 10]")
     errors.check_bool("orthogonal", orthogonal)
     for width in widths:
-        errors.check_integer("width", width, low=1, fix="use 64")
+        errors.check_integer("width", width, low=1, high=2**53, fix="use 64")
     check_sigmas(sigma_w, sigma_b)
     errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
     table = moment_table(activation)
@@ -127,7 +127,7 @@ def fluctuations(
             )
     check_signal(sigma_w, sigma_b)
     if inputs is not None:
-        errors.check_integer("inputs", inputs, low=1, fix="use 64")
+        errors.check_integer("inputs", inputs, low=1, high=2**53, fix="use 64")
     n = jnp.asarray(widths, floating(q).dtype)
     fans = jnp.asarray([inputs or widths[0], *widths[:-1]], n.dtype)
     sigma_w, sigma_b = (jnp.broadcast_to(floating(x), (depth,)) for x in (sigma_w, sigma_b))

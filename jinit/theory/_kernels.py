@@ -77,10 +77,10 @@ def kernels(
     x = floating(x, "x")
     if x.ndim != 2 or not x.size:
         raise errors.refusal("x", x.shape, "(inputs, features)", "x.reshape(len(x), -1)")
-    errors.check_integer("depth", depth, low=0, fix="use 3")
+    errors.check_integer("depth", depth, low=0, high=10**6, fix="use 3")
     check_sigmas(sigma_w, sigma_b)
     _check_scalar(sigma_w=sigma_w, sigma_b=sigma_b)
-    _check_inputs(x, jnp.asarray(sigma_w), jnp.asarray(sigma_b))
+    _check_inputs(x, floating(sigma_w), floating(sigma_b))
     dual = _dual(moment_table(activation))
     w, b = jnp.square(floating(sigma_w)), jnp.square(floating(sigma_b))
     start = w * jnp.matmul(x, x.T, precision="highest") / x.shape[1] + b

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.theory._checks import check_sigmas, check_signal, floating
+from jinit.theory._checks import check_sigmas, check_signal, floating, real
 from jinit.theory._fixed_points import (
     DepthScales,
     depth_scales_from_table,
@@ -49,7 +49,7 @@ def length_map(
     3.0...
     """
     check_sigmas(sigma_w, sigma_b, q=q)
-    return jnp.square(sigma_w) * moments(activation, q).second + jnp.square(sigma_b)
+    return jnp.square(real(sigma_w)) * moments(activation, q).second + jnp.square(real(sigma_b))
 
 
 def correlation_map(
@@ -83,7 +83,7 @@ def correlation_map(
     check_signal(sigma_w, sigma_b)
     difference = cross_moments(activation, q, c).difference
     length = length_map(activation, q, sigma_w, sigma_b)
-    return 1 - jnp.square(sigma_w) * difference / length
+    return 1 - jnp.square(real(sigma_w)) * difference / length
 
 
 def susceptibility(activation: ActivationLike, sigma_w: ArrayLike, q: ArrayLike) -> Array:
@@ -106,7 +106,7 @@ def susceptibility(activation: ActivationLike, sigma_w: ArrayLike, q: ArrayLike)
     1.0
     """
     check_sigmas(sigma_w, 0.0, q=q)
-    return jnp.square(sigma_w) * moments(activation, q).slope_second
+    return jnp.square(real(sigma_w)) * moments(activation, q).slope_second
 
 
 def length_fixed_point(

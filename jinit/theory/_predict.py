@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import errors
+from jinit._examples import check_examples
 from jinit._float64 import in_float64
 from jinit.activations import ActivationLike
 from jinit.findings import Finding
@@ -197,10 +199,9 @@ def _inputs(x: int | Array | np.ndarray) -> tuple[float, float, int]:
     """Mean squared entry, mean cosine between inputs, and the number of features."""
     if isinstance(x, int | np.integer) and not isinstance(x, bool):
         return 1.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
-    if isinstance(x, bool) or not hasattr(x, "shape") or len(x.shape) < 2:
+    if not isinstance(x, np.ndarray | jax.Array) or len(x.shape) < 2:
         raise errors.wrong_type("x", x, "a batch (n, …) or a number of features", "pass 64")
-    if not x.size:
-        raise errors.refusal("x", f"shape {x.shape}", "at least one input", "pass real data")
+    check_examples(x)
     flat = np.asarray(x, np.float64).reshape(len(x), -1)
     with np.errstate(over="ignore", invalid="ignore"):
         square = float((flat**2).mean())

@@ -134,7 +134,7 @@ def propagate(
             "architecture", architecture, "an Architecture", "Architecture(residual=True)"
         )
     check_sigmas(sigma_w, sigma_b, q=q, c=c)
-    errors.check_integer("depth", depth, low=1, fix="use 10")
+    errors.check_integer("depth", depth, low=1, high=10**6, fix="use 10")
     errors.check_bool("tabulated", tabulated)
     errors.check_numbers("q", q, low=0.0, fix="a variance is >= 0")
     errors.check_numbers("c", c, low=-1.0, high=1.0, fix="a correlation is in [-1, 1]")
