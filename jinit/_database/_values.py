@@ -50,12 +50,13 @@ def array_of(values: Sequence[SqlValue], dtype: str, name: str) -> np.ndarray:
         kind = str(np.dtype(dtype).kind)
     except TypeError:
         kind = ""
-    if kind in ("b", "i", "u"):
-        values = [v if type(v) is int else _normal(v) for v in values]
     kinds = {"b": (int,), "i": (int,), "u": (int,), "f": (int, float, type(None)),
              "O": (str, type(None))}.get(kind)  # fmt: skip
-    # A set of types is made once for a million values.
-    strange = () if kinds is None else {type(v) for v in values} - set(kinds)
+    found = set(map(type, values))
+    if kinds == (int,) and found != {int}:
+        values = [_normal(v) for v in values]
+        found = set(map(type, values))
+    strange = found - set(kinds or ())
     wrong = [v for v in values if type(v) in strange] if strange else []
     if kinds is None or wrong:
         got = f"dtype {dtype!r}" if kinds is None else f"{str(wrong[0])[:80]!r}"
@@ -65,7 +66,7 @@ def array_of(values: Sequence[SqlValue], dtype: str, name: str) -> np.ndarray:
     if kind == "O":
         return np.array([*values, None], object)[:-1]
     if kind == "f":
-        return np.array([np.nan if v is None else v for v in values], np.float64).astype(dtype)
+        return np.array(values, np.float64).astype(dtype)  # None becomes NaN
     try:
         return np.array(values, np.int64).astype(dtype)
     except OverflowError:

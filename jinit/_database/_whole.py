@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
 from jinit._database._sweeps import Entry, sweeps
-from jinit._database._values import SqlValue, array_of
+from jinit._database._values import array_of
 
+# Rows in one group of arrays.
+_GROUP = 2**14
 # Settings that differ between sweeps whose runs are one table: the rows say what they are.
 _FREE = ("data", "tile", "seconds", "model", "models", _marks.MARKS)
 
@@ -64,7 +66,10 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
         programs = _programs(connection, kin)
         if not programs:
             raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
-        parts = [_part(connection, number, layout, kin, columns) for number, layout in programs]
+        single = _single_valued(alike)
+        parts = [
+            _part(connection, number, layout, kin, columns, single) for number, layout in programs
+        ]
     return _joined(parts, chosen, marks)
 
 
@@ -122,6 +127,7 @@ def _part(
     layout: Layout,
     kin: Sequence[int],
     columns: Sequence[str] | None,
+    single: Collection[str],
 ) -> Stored:
     marks = ", ".join("?" * len(kin))
     where = f"FROM runs WHERE program = ? AND sweep IN ({marks})"
@@ -133,40 +139,41 @@ def _part(
         if name not in layout.names:
             raise errors.unknown_name("column", name, layout.names, "jinit.read(path).columns")
     kept = [each for each in layout.columns if each[1] == "axis" or each[0] in columns]
-    fixed = _constants(connection, layout.axes, where, (program, *kin))
-    fields = ", ".join(["id", *(quoted(name) for name, _, _ in kept if name not in fixed)])
-    rows = connection.execute(f"SELECT {fields} {where}", (program, *kin)).fetchall()
-    names = ["", *(name for name, _, _ in kept if name not in fixed)]
-    read = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    fixed = [axis for axis in layout.axes if axis in single]
+    query = f"SELECT {', '.join(map(quoted, ['id', *fixed]))} {where} LIMIT 1"
+    first = connection.execute(query, (program, *kin)).fetchone()
+    constants = dict(zip(["id", *fixed], first, strict=True))
+    read = [(name, dtype) for name, _, dtype in kept if name not in fixed]
+    fields = ", ".join(["id", *(quoted(name) for name, _ in read)])
+    cursor = connection.execute(f"SELECT {fields} {where}", (program, *kin))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name, _ in read}
+    count = 0
+    # Group by group: a million rows at once would be a million Python tuples.
+    while rows := cursor.fetchmany(_GROUP):
+        count += len(rows)
+        _, *values = zip(*rows, strict=True)
+        for (name, dtype), column in zip(read, values, strict=True):
+            parts[name].append(array_of(column, dtype, name))
     arrays = {
-        name: np.repeat(array_of([fixed[name]], dtype, name), len(rows))
+        name: np.repeat(array_of([constants[name]], dtype, name), count)
         if name in fixed
-        else array_of(read.get(name, ()), dtype, name)
+        else np.concatenate(parts[name] or [array_of([], dtype, name)])
         for name, _, dtype in kept
     }
-    return Stored(np.arange(len(rows)), arrays, {}, layout)
+    return Stored(np.arange(count), arrays, {}, layout)
 
 
-def _constants(
-    connection: sqlite3.Connection,
-    axes: Sequence[str],
-    where: str,
-    parameters: tuple[SqlValue, ...],
-) -> dict[str, SqlValue]:
-    """Axis → value, for the axes that have one value in all these runs, found by SQL."""
-    if not axes:
-        return {}
-    fields = ", ".join(map(quoted, axes))
-    first = connection.execute(f"SELECT {fields} {where} LIMIT 1", parameters).fetchone()
-    if first is None:
-        return {}
-    others = ", ".join(f"sum({quoted(name)} IS NOT ?)" for name in axes)
-    counts = connection.execute(f"SELECT {others} {where}", (*first, *parameters)).fetchone()
-    return {
-        name: value
-        for name, value, others_have in zip(axes, first, counts, strict=True)
-        if not others_have
-    }
+def _single_valued(entries: Sequence[Entry]) -> frozenset[str]:
+    """The axes for which the grids of all these sweeps have one value, the same."""
+    grids = [entry.settings.get("grid") for entry in entries]
+    known = [set(_plain(grid).items()) for grid in grids]
+    return frozenset(name for name, _ in set.intersection(*known))
+
+
+def _plain(grid: object) -> dict[str, Any]:
+    """The fields of a grid that hold one plain value: neither several values nor named arms."""
+    fields = grid.items() if isinstance(grid, dict) else ()
+    return {name: value for name, value in fields if not isinstance(value, list | dict)}
 
 
 def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
@@ -191,8 +198,12 @@ def _joined(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) ->
     varying = [axis for axis in axes if not _is_constant(columns[axis])]
     keys = [_places(columns[axis], grid.get(axis)) for axis in reversed(varying)]
     rows = np.lexsort(keys) if keys else np.arange(len(columns[names[0]]))
+    moved = {
+        name: column if name in axes and name not in varying else column[rows]
+        for name, column in columns.items()
+    }
     return Whole(
-        columns={name: column[rows] for name, column in columns.items()},
+        columns=moved,
         axes=axes,
         curves={name: curve[rows] for name, curve in curves.items()},
         steps=np.asarray(parts[0].layout.steps if curves else ()),
@@ -236,10 +247,10 @@ def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:
 
 def _places(column: np.ndarray, listed: object) -> np.ndarray:
     """The place of each value: as the grid lists them, others behind; numbers by size."""
+    if column.dtype.kind in "iuf" and not isinstance(listed, list):
+        return np.unique(column, return_inverse=True)[1]
     values = list(dict.fromkeys(column.tolist()))
     if isinstance(listed, list):
         values = [*(value for value in listed if value in values), *values]
-    elif column.dtype.kind in "iuf":
-        values = sorted(values)
     order = {value: place for place, value in reversed([*enumerate(values)])}
-    return np.array([order[value] for value in column.tolist()])
+    return np.array([*map(order.__getitem__, column.tolist())])

@@ -16,7 +16,7 @@ import pytest
 import jinit
 from jinit import _database as database
 from jinit import errors
-from jinit._database import _open, _schema, _values
+from jinit._database import _open, _schema, _sweeps, _values, _whole
 
 LAYOUT = database.Layout(
     (("initializer", "axis", "object"), ("seed", "axis", "int64"),
@@ -24,7 +24,10 @@ LAYOUT = database.Layout(
      ("diverged", "metric", "bool")),
     ("test_loss",), (1, 4),
 )  # fmt: skip
-SETTINGS = '{"grid": {"seeds": 4, "initializer": ["zeros", "ones"]}, "backend": "cpu"}'
+SETTINGS = (
+    '{"grid": {"seeds": 4, "initializer": ["zeros", "ones"], "learning_rate": 0.1}, '
+    '"backend": "cpu"}'
+)
 FIELDS = {"planned": 4, "command": "jinit sweep", "grid": "{}", "settings": SETTINGS,
           "machine": "here"}  # fmt: skip
 
@@ -100,7 +103,7 @@ def test_what_was_written_is_read_with_its_dtypes(path):
 
 
 def test_of_a_large_store_only_what_is_asked_for_is_read(path, monkeypatch):
-    """An axis of one value is counted by SQL; rows hold the axes that vary and the column asked."""
+    """An axis of one value is read once; rows hold the axes that vary and the column asked."""
     fill(path, range(300), tile=100)
     fill(path, range(300), arm="ones", tile=100)
     statements, connect = [], _open._connect
@@ -116,12 +119,21 @@ def test_of_a_large_store_only_what_is_asked_for_is_read(path, monkeypatch):
     for name in table.columns:
         assert table[name].dtype == whole[name].dtype
         assert table[name].tolist() == whole[name].tolist()
-    read = [
-        text for text in statements if "FROM runs WHERE program" in text and "LIMIT" not in text
-    ]
-    counted, rows = read[:2]
-    assert "sum(" in counted
+    once, rows = [text for text in statements if "FROM runs WHERE program" in text][:2]
+    assert once.startswith('SELECT "id", "learning_rate" FROM')
+    assert once.endswith("LIMIT 1")
     assert rows.startswith('SELECT id, "initializer", "seed", "diverged" FROM')
+
+
+def test_an_axis_is_read_once_only_where_all_grids_have_one_plain_value():
+    def entry(grid):
+        return _sweeps.Entry(1, 0.0, None, "complete", 4, 4, "", {"grid": grid})
+
+    one = {"gain": 1.0, "depth": 2, "clip": None, "initializer": {"mine": "f", "other": "g"}}
+    other = one | {"depth": 3, "gain": [1.0]}
+    assert _whole._single_valued([entry(one)]) == {"gain", "depth", "clip"}
+    assert _whole._single_valued([entry(one), entry(other)]) == {"clip"}
+    assert _whole._single_valued([entry(one), entry(None)]) == set()
 
 
 def test_numbers_are_those_of_sql(path):
@@ -470,11 +482,11 @@ def test_a_store_of_many_runs_is_small_and_opening_it_reads_few_columns(path):
     statements = []
     with database.reading(path) as connection:
         connection.set_trace_callback(statements.append)
-        few = jinit._database._whole._part(connection, 1, LAYOUT, [1], ("test_loss",))
+        single = {"initializer", "learning_rate"}
+        few = _whole._part(connection, 1, LAYOUT, [1], ("test_loss",), single)
         connection.set_trace_callback(None)
     assert len(few.places) == 20_000
-    # The first row, one count of other values, and the rows of what varies.
-    assert len(statements) == 3
+    assert len(statements) == 2  # the first row, and the rows of what varies
     assert statements[-1].startswith('SELECT id, "seed", "test_loss" FROM runs')
     assert not any("diverged" in text or "curves" in text for text in statements)
 
