@@ -212,8 +212,8 @@ def large_targets(y: np.ndarray) -> str | None:
     return (
         f"the targets y have a root mean square of {size:.3g}: the squared loss and its gradients "
         f"start {size**2:.2g} times as large as with targets of order 1, so common learning rates "
-        "diverge; fix: standardize='all' in from_arrays, with RMSE and MAE in the units of y; or "
-        f"{SCALED}"
+        "diverge; fix: standardize='all' in from_arrays, with RMSE and MAE in the units of y (for "
+        f"one target), or {SCALED}"
     )
 
 

@@ -21,6 +21,7 @@ from jinit import errors
 from jinit.frameworks import _table, _taps
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
+from jinit.frameworks._layers import raised_by_model
 from jinit.frameworks._layout import Layers
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Opened, Taps
@@ -192,7 +193,14 @@ def _open(
 ) -> Opening:
     """Opens a model by the ``open`` of its framework, or as a plain apply."""
     if framework is not None and framework.open is not None:
-        return framework.open(model, x, **({"keywords": keywords} if keywords else {}))
+        try:
+            return framework.open(model, x, **({"keywords": keywords} if keywords else {}))
+        except errors.Refusal:
+            raise
+        except Exception as error:
+            if not framework.needs_inputs:
+                raise
+            raise raised_by_model("capture", 1, error) from error
     if keywords:
         raise errors.refusal(
             "keywords",

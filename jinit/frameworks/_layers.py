@@ -120,14 +120,28 @@ def _asked(
     except Exception as error:
         if not framework.needs_inputs:
             raise
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise errors.refusal(
-            "inputs of the model",
-            f"{len(inputs)} inputs, on which the model does not run ({type(error).__name__})",
-            "example inputs, arrays or jax.ShapeDtypeStruct",
-            f"frameworks.{what}(model, x), with keywords={{'train': False}} if the call needs "
-            f"flags; the model raised: {reason}",
-        ) from error
+        raise raised_by_model(what, len(inputs), error) from error
+
+
+def raised_by_model(what: str, inputs: int, error: Exception) -> errors.Refusal:
+    """The refusal of inputs on which a model raises an error of its own.
+
+    Args:
+      what: the name of the function in :mod:`jinit.frameworks` that was called.
+      inputs: number of inputs.
+      error: what the model raised.
+
+    >>> raised_by_model("capture", 1, TypeError("missing 'train'")).fix[:30]
+    'frameworks.capture(model, x), '
+    """
+    reason = str(error).strip().partition("\n")[0][:120]
+    return errors.refusal(
+        "inputs of the model",
+        f"{inputs} inputs, on which the model does not run ({type(error).__name__})",
+        "example inputs, arrays or jax.ShapeDtypeStruct",
+        f"frameworks.{what}(model, x), with keywords={{'train': False}} if the call needs "
+        f"flags; the model raised: {reason}",
+    )
 
 
 def _call(

@@ -245,7 +245,7 @@ class NeedsTrain(nn.Module):
         return nn.Dropout(0.1, deterministic=not train)(nn.Dense(3)(x))
 
 
-@pytest.mark.parametrize("ask", [frameworks.shapes, frameworks.layers])
+@pytest.mark.parametrize("ask", [frameworks.shapes, frameworks.layers, frameworks.capture])
 @pytest.mark.parametrize(
     ("model", "cause"),
     [(NeedsTrain(), "missing 1 required.*'train'"), (nn.Embed(3, 4), "must be an integer")],
