@@ -50,7 +50,8 @@ def ensemble(
 
     Raises:
       ValueError: as in :func:`propagation` and :func:`jinit.initialize`; no seeds or seeds out of
-        range; an ``x`` that is not finite or does not fit the captured model.
+        range; an ``x`` that is not finite or does not fit the captured model. TypeError: an ``x``
+        that is not an array of numbers, seeds that are no numbers.
 
     >>> from jinit.models import MLP
     >>> from jinit.frameworks import capture

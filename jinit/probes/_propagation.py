@@ -107,7 +107,7 @@ def propagation(
     Raises:
       ValueError: fewer than two examples, an unknown activation, parameters with another tree
         structure, a loss that is not a scalar or does not fit the outputs.
-      TypeError: a loss that is not callable.
+      TypeError: an x that is not an array of numbers, a loss that is not callable.
 
     >>> from jinit import initialize
     >>> from jinit.frameworks import capture
