@@ -146,18 +146,18 @@ def _part(
     read = [(name, dtype) for name, _, dtype in kept if name not in fixed]
     fields = ", ".join(["id", *(quoted(name) for name, _ in read)])
     cursor = connection.execute(f"SELECT {fields} {where}", (program, *kin))
-    parts: dict[str, list[np.ndarray]] = {name: [] for name, _ in read}
+    groups: dict[str, list[np.ndarray]] = {name: [] for name, _ in read}
     count = 0
     # Group by group: a million rows at once would be a million Python tuples.
     while rows := cursor.fetchmany(_GROUP):
         count += len(rows)
         _, *values = zip(*rows, strict=True)
         for (name, dtype), column in zip(read, values, strict=True):
-            parts[name].append(array_of(column, dtype, name))
+            groups[name].append(array_of(column, dtype, name))
     arrays = {
         name: np.repeat(array_of([constants[name]], dtype, name), count)
         if name in fixed
-        else np.concatenate(parts[name] or [array_of([], dtype, name)])
+        else np.concatenate(groups[name] or [array_of([], dtype, name)])
         for name, _, dtype in kept
     }
     return Stored(np.arange(count), arrays, {}, layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,14 @@ from jinit import errors
 from jinit.theory._table import MomentTable
 from jinit.typing import Array
 
+T = TypeVar("T")
 Numbers: TypeAlias = ArrayLike | JaxArrayLike
 """A number, nested sequences of numbers, or an array of NumPy or JAX, traced or not."""
 
 
-def real(x: Numbers) -> Numbers:
+def real(x: T) -> T | float:
     """``x``, a Python integer as a float: JAX refuses those beyond its default integer."""
-    return float(x) if type(x) is int else x
+    return float(x) if isinstance(x, int) and not isinstance(x, bool) else x
 
 
 def floating(x: Numbers, what: str = "an argument") -> Array:
