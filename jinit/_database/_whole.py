@@ -164,7 +164,10 @@ def _part(
 
 
 def _single_valued(entries: Sequence[Entry]) -> frozenset[str]:
-    """The axes for which the grids of all these sweeps have one value, the same."""
+    """The axes for which the grids of all these sweeps have one value, the same.
+
+    Their value is that of a program's first row; the other rows are not asked.
+    """
     grids = [entry.settings.get("grid") for entry in entries]
     known = [set(_plain(grid).items()) for grid in grids]
     return frozenset(name for name, _ in set.intersection(*known))
