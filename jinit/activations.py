@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jinit import _specs, errors
+from jinit._anew import anew
 from jinit._float64 import in_float64
 from jinit._registry import Registry
 from jinit.typing import Array
@@ -133,7 +134,7 @@ def elementwise(activation: ActivationLike) -> Activation:
     problem = ""
     for shape in ((3,), ()):
         try:
-            out = jax.eval_shape(given.function, jax.ShapeDtypeStruct(shape, jnp.float32))
+            out = jax.eval_shape(anew(given.function), jax.ShapeDtypeStruct(shape, jnp.float32))
             if getattr(out, "shape", None) != shape:
                 problem = f"shape {shape} became {getattr(out, 'shape', type(out).__name__)}"
             elif jnp.issubdtype(out.dtype, jnp.complexfloating):

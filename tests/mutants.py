@@ -587,6 +587,8 @@ MUTANTS = [
     M("regression: units in the wrong places", "train/_regression.py", "outputs, y = outputs.reshape(len(y), -1), y.reshape(len(y), -1)", "outputs, y = outputs.reshape(len(y), -1)[:, ::-1], y.reshape(len(y), -1)[:, ::-1]", f"{POSITIONS}::test_sequences_of_targets_keep_their_shape"),
     M("balanced accuracy: absent classes count", "train/_balanced.py", "jnp.sum(counts > 0)", "self.classes", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
     M("balanced accuracy: every example counts alike", "train/_balanced.py", "1 / (counts[y] * jnp.sum(counts > 0))", "1 / len(y) + 0 * counts[y]", f"{BALANCED}::test_balanced_accuracy_is_scikit_learns"),
+    M("anew: JAX's trace of an equal function is taken", "_anew.py", "    return functools.wraps(function)(called) if", "    return function if True or", f"{GENERATED}::test_a_global_that_has_changed_makes_another_test_set_and_fingerprint"),
+    M("anew: a probe asks JAX's trace", "probes/_curvature.py", "jax.eval_shape(anew(loss), params)", "jax.eval_shape(loss, params)", "tests/test_structure.py::test_functions_are_traced_anew"),
     M("generated: one batch for all steps", "train/_batches.py", "jax.random.fold_in(self.key, number), self.size)), order", "self.key, self.size)), order", f"{GENERATED}::test_a_run_is_the_loop_over_batches_of_its_key"),
     M("generated: the sample is the test set", "data/_generated.py", "for seed in (TEST, _SAMPLE)", "for seed in (TEST, TEST)", f"{GENERATED}::test_a_generated_set_has_its_test_set_its_task_and_its_words"),
     M("generated: the key may be ignored", "data/_generated.py", "    if np.array_equal(x_test, x):", "    if False:", f"{GENERATED}::test_functions_that_do_not_fit_are_refused"),

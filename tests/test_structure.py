@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "jinit"
 # From the bottom: a room imports only from rooms before it.
 ROOMS = (
     "_lazy", "_warn", "errors", "typing", "findings", "_registry", "_specs", "_switches",
-    "_float64", "_quadrature", "_prng", "_examples", "_database", "activations",
+    "_float64", "_quadrature", "_prng", "_anew", "_examples", "_database", "activations",
     "stats", "data", "clipping", "engine",
     "theory", "initializers", "train", "models", "frameworks", "parameters", "auditing", "probes",
     "calibrate", "results", "sweep", "advise", "report", "cli", "__main__",
@@ -78,6 +78,43 @@ def test_rooms_import_only_from_rooms_before_them():
         and ROOMS.index(other) > ROOMS.index(room_of(path))
     ]
     assert not wrong
+
+
+TRACERS = ("jax.eval_shape", "jax.make_jaxpr")
+
+
+def kept_traces(tree):
+    """Lines that give JAX a function that may be known already: its trace would be found again."""
+    wrong = []
+
+    def is_new(function, made):
+        text = ast.unparse(function)
+        return (
+            isinstance(function, ast.Lambda) or text.startswith(("anew(", "jax.")) or text in made
+        )
+
+    def visit(node, made):
+        if isinstance(node, ast.FunctionDef):
+            inner = (each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef))
+            made = made | set(inner)
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else None
+        if called in TRACERS and not is_new(node.args[0], made):
+            wrong.append(f"{node.lineno}: {ast.unparse(node)}")
+        for child in ast.iter_child_nodes(node):
+            visit(child, made)
+
+    visit(tree, frozenset())
+    return wrong
+
+
+def test_a_trace_of_a_function_that_jax_may_know_is_seen():
+    assert len(kept_traces(ast.parse("def f(g, x):\n  jax.eval_shape(g, x)"))) == 1
+    assert not kept_traces(ast.parse("def f(x):\n  def g(): ...\n  jax.eval_shape(g, x)"))
+
+
+def test_functions_are_traced_anew():
+    found = {path.name: kept_traces(ast.parse(path.read_text())) for path in MODULES}
+    assert not {name: lines for name, lines in found.items() if lines}, "use jinit._anew.anew"
 
 
 # An interpreter that has loaded no module of jinit is forked for each room: a fresh one each time

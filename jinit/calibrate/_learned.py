@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.calibrate._common import Trace, adjusted, by_kernel, check_number, class_outputs, opened
 from jinit.frameworks._capture import by_path
 from jinit.typing import Array, Key, ModelLike, PyTree
@@ -244,7 +245,7 @@ def gradinit(
 def _check_loss(loss_of: Callable[[PyTree], Array], params: PyTree) -> None:
     """Refuses a loss that does not map the outputs to one real number."""
     try:
-        value = jax.eval_shape(loss_of, params)
+        value = jax.eval_shape(anew(loss_of), params)
     except (TypeError, ValueError, AttributeError) as problem:
         if isinstance(problem, errors.Refusal):
             raise

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import _specs, errors
+from jinit._anew import anew
 from jinit._switches import own_switches
 from jinit.data._arrays import Task, check_finite
 from jinit.data._dataset import Dataset
@@ -49,7 +50,7 @@ class Generator:
 
     def fingerprint(self, size: int) -> bytes:
         """A digest of the lowered function and of the constants that it holds."""
-        traced = jax.jit(self, static_argnums=1).trace(_key(TEST), size)
+        traced = jax.jit(anew(self), static_argnums=1).trace(_key(TEST), size)
         digest = hashlib.blake2b(traced.lower().as_text().encode())
         for constant in traced.jaxpr.consts:
             digest.update(np.asarray(constant).tobytes())
@@ -98,7 +99,7 @@ def generated(
         _check_sizes(label, (x, y), _shapes(label, draw, 3))
         task, number = _task(label, y, outputs)
         generator = Generator(draw, task)
-        drawn = jax.jit(generator, static_argnums=1)
+        drawn = jax.jit(anew(generator), static_argnums=1)
         x_test, y_test, x_train, y_train = (
             np.asarray(array) for seed in (TEST, _SAMPLE) for array in drawn(_key(seed), test)
         )
@@ -130,7 +131,7 @@ def _key(seed: int) -> Key:
 def _shapes(name: str, draw: Draw, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """The shapes and dtypes of a batch, by a trace."""
     try:
-        found: Any = jax.eval_shape(lambda key: draw(key, size), jax.eval_shape(_key, 0))
+        found: Any = jax.eval_shape(lambda key: draw(key, size), jax.eval_shape(anew(_key), 0))
     except errors.Refusal:
         raise
     except Exception as error:  # whatever the user's function raises

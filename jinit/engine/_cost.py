@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex_core
 
+from jinit._anew import anew
 from jinit.engine._convolutions import windows_noted
 from jinit.typing import PyTree
 
@@ -45,7 +46,7 @@ def lane_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ..
     LaneBytes(carried=32, windows=0, peak=96)
     """
     with windows_noted() as windows:
-        jaxpr = jax.make_jaxpr(fn)(lane, *shared).jaxpr
+        jaxpr = jax.make_jaxpr(anew(fn))(lane, *shared).jaxpr
     inputs = sum(_bytes(leaf) for leaf in jax.tree.leaves(lane))
     # Arrays that all lanes share are there once.
     peak = inputs + _peak(jaxpr)
@@ -67,7 +68,7 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
     >>> matmul_flops(lambda a: a @ a.T, a)
     512
     """
-    return _flops(jax.make_jaxpr(fn)(*args).jaxpr)
+    return _flops(jax.make_jaxpr(anew(fn))(*args).jaxpr)
 
 
 def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> int:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core as jex_core
 
+from jinit._anew import anew
 from jinit.engine._convolutions import windows_product
 from jinit.typing import Array, PyTree
 
@@ -47,7 +48,7 @@ def with_fast_products(function: Callable[..., T]) -> Callable[..., T]:
             isinstance(leaf, jax.core.Tracer) for leaf in leaves
         ):
             return function(*args)
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+        closed, shapes = jax.make_jaxpr(anew(function), return_shape=True)(*args)
         results = jex_core.jaxpr_as_fun(closed.replace(jaxpr=_rewritten(closed.jaxpr)))(*leaves)
         return cast(T, jax.tree.unflatten(jax.tree.structure(shapes), results))
 

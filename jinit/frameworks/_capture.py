@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.frameworks import _table, _taps
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
@@ -125,7 +126,7 @@ def capture(
         raise errors.refusal("x", f"shape {x.shape}", "at least one example", "pass a batch")
     if type(model) is MLP:
         # A subclass may compute something else.
-        shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+        shapes = jax.eval_shape(anew(model.init), jax.random.key(0), x)["params"]
 
         def apply(params: PyTree, x: Array, taps: Taps | None) -> tuple[Array, Taps]:
             return tapped_apply(model, params, x, taps)

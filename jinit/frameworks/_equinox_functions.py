@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.frameworks._common import comes_from
 from jinit.frameworks._modes import checked, mode_flags
 from jinit.models import Model
@@ -62,7 +63,7 @@ def _runs_without_key(plain: _Plain, params: PyTree, x: Array) -> bool:
     if not plain.call.takes_key:
         return True
     try:
-        jax.eval_shape(plain, params, x)
+        jax.eval_shape(anew(plain), params, x)
     except Exception:
         return False
     return True

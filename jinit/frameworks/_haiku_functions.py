@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from jinit._anew import anew
+from jinit.engine._traced import Traced
 from jinit.frameworks._common import comes_from
 from jinit.frameworks._modes import checked, mode_flags
 from jinit.models import Model
@@ -27,8 +29,10 @@ def functions(model: hk.Transformed | hk.TransformedWithState, x: Array) -> Mode
         made = model.init(key, x, **mode_flags(model.init, training=True))
         return made if train.takes_state else (made, {})
 
+    once = Traced(start)
+
     def own_shapes(x: Array) -> PyTree:
-        return jax.eval_shape(start, jax.random.key(0), x)[0]
+        return jax.eval_shape(anew(once), jax.random.key(0), x)[0]
 
     plain, name = _Plain(train), "haiku"
     if not train.takes_state and not train.flags and _runs_without_key(plain, own_shapes(x), x):
@@ -40,7 +44,7 @@ def functions(model: hk.Transformed | hk.TransformedWithState, x: Array) -> Mode
 def _runs_without_key(plain: _Plain, params: PyTree, x: Array) -> bool:
     """Whether ``apply`` works with ``rng=None``; Haiku raises where a key is missing."""
     try:
-        jax.eval_shape(plain, params, x)
+        jax.eval_shape(anew(plain), params, x)
     except Exception:
         return False
     return True

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.frameworks._modes import checked
 from jinit.models import Model
 from jinit.train import StatefulApply
@@ -58,7 +59,7 @@ def functions(model: package.Layer, x: Array) -> Model:
         return params, state
 
     def shapes(x: Array) -> PyTree:
-        return jax.eval_shape(start, jax.random.key(0), x)[0]
+        return jax.eval_shape(anew(start), jax.random.key(0), x)[0]
 
     takes_training = "training" in inspect.signature(model.call).parameters
     if not takes_training and (state or any(seeds)):

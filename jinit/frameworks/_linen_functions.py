@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import jax
 
+from jinit._anew import anew
+from jinit.engine._traced import Traced
 from jinit.frameworks._modes import checked, mode_flags
 from jinit.models import Model
 from jinit.train import StatefulApply
@@ -32,15 +34,16 @@ def functions(model: nn.Module, x: Array) -> Model:
 
     flags = _flags(model, training=True)
     start = _Start(model, flags)
+    once = Traced(start)
 
     def shapes(x: Array) -> PyTree:
-        return jax.eval_shape(start, jax.random.key(0), x)[0]
+        return jax.eval_shape(anew(once), jax.random.key(0), x)[0]
 
     name, plain = type(model).__name__, _Plain(model)
-    params, state = jax.eval_shape(start, jax.random.key(0), x)
+    params, state = jax.eval_shape(anew(once), jax.random.key(0), x)
     if not state and not flags:
         try:
-            jax.eval_shape(plain, params, x)
+            jax.eval_shape(anew(plain), params, x)
         except flax_errors.InvalidRngError:
             pass
         else:

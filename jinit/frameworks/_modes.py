@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.models import Model
 from jinit.train import StatefulApply
 from jinit.typing import Array, ModelLike, PyTree
@@ -44,8 +45,8 @@ def checked(model: Model, x: Array) -> Model:
     """
     assert model.start is not None
     assert isinstance(model.apply, StatefulApply)
-    params, state = jax.eval_shape(model.start, jax.random.key(0), x)
-    _, after = jax.eval_shape(model.apply.train, params, state, x, jax.random.key(0))
+    params, state = jax.eval_shape(anew(model.start), jax.random.key(0), x)
+    _, after = jax.eval_shape(anew(model.apply.train), params, state, x, jax.random.key(0))
     if _described(after) != _described(state):
         raise errors.refusal(
             f"state of {model.name} after a step",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from jinit._anew import anew
 from jinit.frameworks._modes import checked, mode_flags
 from jinit.models import Model
 from jinit.train import StatefulApply
@@ -36,7 +37,7 @@ def functions(model: nnx.Module, x: Array) -> Model:
         return nnx.to_pure_dict(params), nnx.to_pure_dict(state)
 
     def shapes(x: Array) -> PyTree:
-        return jax.eval_shape(start, jax.random.key(0), x)[0]
+        return jax.eval_shape(anew(start), jax.random.key(0), x)[0]
 
     name = type(model).__name__
     if jax.tree.leaves((state, train.templates[1])) or train.flags:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.train import StatefulApply
 from jinit.typing import Apply, Array, Key, ModelLike, PyTree
 
@@ -155,7 +156,7 @@ class _LinenShapes:
     module: nn.Module
 
     def __call__(self, x: Array) -> PyTree:
-        variables = dict(jax.eval_shape(self.module.init, jax.random.key(0), x))
+        variables = dict(jax.eval_shape(anew(self.module.init), jax.random.key(0), x))
         # Flax's perturbations and sown intermediates are not state.
         state = sorted(set(variables) - {"params", "perturbations", "intermediates"})
         if state:

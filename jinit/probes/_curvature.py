@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.probes._losses import check_scalar
 from jinit.typing import Array, Key, PyTree
 
@@ -47,7 +48,7 @@ def hessian_largest_eigenvalue(
         raise errors.refusal(
             "params", params, "at least one parameter", "pass the model's parameters"
         )
-    check_scalar(jax.eval_shape(loss, params), "parameters")
+    check_scalar(jax.eval_shape(anew(loss), params), "parameters")
     steps = min(iterations, flat.size)
     gradient = jax.grad(lambda flat: loss(rebuild(flat)))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jinit import errors
+from jinit._anew import anew
 from jinit._examples import check_examples
 from jinit.typing import Apply, Array, Key, PyTree
 
@@ -42,7 +43,7 @@ def jacobian_singular_values(apply: Apply, params: PyTree, x: Array) -> Array:
     Array([[3., 1.]], dtype=float32)
     """
     one = _one(apply, params, x)
-    inputs, outputs = x[0].size, jax.eval_shape(one, x[0].ravel()).size
+    inputs, outputs = x[0].size, jax.eval_shape(anew(one), x[0].ravel()).size
     if inputs * outputs > LARGEST:
         raise errors.refusal(
             "Jacobian",
@@ -91,7 +92,7 @@ def jacobian_largest_singular_values(
     errors.check_key(key)
     errors.check_integer("iterations", iterations, low=1, high=10**6, fix="use 50")
     one = _one(apply, params, x)
-    most = min(x[0].size, jax.eval_shape(one, x[0].ravel()).size)
+    most = min(x[0].size, jax.eval_shape(anew(one), x[0].ravel()).size)
     errors.check_integer("count", count, low=1, high=most, fix=f"at most {most} here")
 
     def largest(key: Key, x: Array) -> Array:
@@ -134,7 +135,7 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
            [0., 1.]], dtype=float32)
     """
     one = _one(apply, params, x)
-    outputs = jax.eval_shape(one, x[0].ravel()).size
+    outputs = jax.eval_shape(anew(one), x[0].ravel()).size
 
     def of_output(index: Array) -> Array:
         def gradient(example: Array) -> Array:

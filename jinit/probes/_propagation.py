@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._anew import anew
 from jinit._examples import check_examples
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
@@ -137,7 +138,7 @@ def propagation(
         return loss(outputs), values
 
     outputs, shapes = output_shapes(captured, params, x)
-    check_scalar(jax.eval_shape(loss, outputs), "outputs")
+    check_scalar(jax.eval_shape(anew(loss), outputs), "outputs")
     taps = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     (gradient, tapped), values = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, taps)
     stacks = {layer.value for layer in captured.layers if layer.index is not None}

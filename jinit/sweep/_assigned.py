@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors, parameters
+from jinit._anew import anew
 from jinit._specs import label
 from jinit.calibrate import Calibration
 from jinit.calibrate._registry import split
@@ -78,7 +79,7 @@ def _traced(name: str, function: Any) -> Any:
       ValueError: the function needs the bits of its key, as NumPy's functions do.
     """
     try:
-        return jax.eval_shape(function, jax.random.key(0))
+        return jax.eval_shape(anew(function), jax.random.key(0))
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         problem = str(error).partition("\n")[0]
         raise errors.refusal(

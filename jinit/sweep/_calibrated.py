@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.calibrate import Calibration
 from jinit.data import Dataset
 from jinit.engine._program import Program, cached
@@ -90,7 +91,7 @@ def check(
 ) -> None:
     """Traces the calibration of this model, so that its errors appear before any computation."""
     function = _function(calibration, leaves.model, loss)
-    jax.eval_shape(function, _lane(leaves.shapes, state), *dataset.spread(BATCH))
+    jax.eval_shape(anew(function), _lane(leaves.shapes, state), *dataset.spread(BATCH))
 
 
 def _lane(shapes: PyTree, state: PyTree) -> dict[str, PyTree]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit._anew import anew
 from jinit._warn import warn
 from jinit.data import Dataset
 from jinit.data._arrays import WITHOUT_CLASSES
@@ -218,7 +219,7 @@ def _check_metric(
 def _traced(what: str, function: Callable[..., Any], seen: str, *arguments: PyTree) -> Any:
     """The jaxpr of a user's function; its errors become refusals that name the function."""
     try:
-        return jax.make_jaxpr(function)(*arguments)
+        return jax.make_jaxpr(anew(function))(*arguments)
     except errors.Refusal as error:
         raise type(error)(what, error.got, error.allowed, error.fix) from None
     except Exception as error:

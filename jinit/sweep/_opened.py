@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jinit import errors
+from jinit._anew import anew
 from jinit.data import Dataset
 from jinit.frameworks import Layers
 from jinit.frameworks._as_model import does_not_run
@@ -76,7 +77,7 @@ class OpenedModel:
             called = apply
         try:
             with jax.default_matmul_precision(PRECISION):
-                outputs = jax.eval_shape(called, *known, x)
+                outputs = jax.eval_shape(anew(called), *known, x)
         except errors.Refusal:
             raise
         except Exception as error:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors, frameworks, initializers
+from jinit._anew import anew
 from jinit.frameworks import Captured
 from jinit.frameworks._capture import capture_in_training
 from jinit.initializers import NamedInitializer
@@ -142,7 +143,7 @@ def _traced_roles(model: Model, x: Array, what: str) -> Roles:
 def _opened(model: Model, x: Array) -> Captured:
     if not isinstance(model.apply, StatefulApply) or model.start is None:
         return frameworks.capture(model.source, x)
-    _, state = jax.eval_shape(model.start, jax.random.key(0), x)
+    _, state = jax.eval_shape(anew(model.start), jax.random.key(0), x)
     # Only a trace sees this state; nnx cannot set entries of NumPy arrays there.
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
     return capture_in_training(model, zeros, x, jax.random.key(0))

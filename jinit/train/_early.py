@@ -8,6 +8,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from jinit._anew import anew
 from jinit.typing import Array, PyTree
 
 Carry = TypeVar("Carry")
@@ -35,7 +36,7 @@ def scan_until(
     """
     count = len(jax.tree.leaves(xs)[0])
     # Under vmap this number stays one for all lanes, and so do the bounds of inner loops.
-    shapes = jax.eval_shape(step, carry, jax.tree.map(lambda x: x[0], xs))[1]
+    shapes = jax.eval_shape(anew(step), carry, jax.tree.map(lambda x: x[0], xs))[1]
     empty = jax.tree.map(_missing, shapes)
     outputs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), empty)
 

@@ -120,6 +120,16 @@ def test_a_fingerprint_is_that_of_the_lowered_function():
     assert fingerprint(data.get(once)) != fingerprint(data.get(twice))
 
 
+@pytest.mark.slow
+def test_a_global_that_has_changed_makes_another_test_set_and_fingerprint(monkeypatch):
+    before = data.generated(teacher, test=20)
+    first, again = fingerprint(before), fingerprint(data.generated(teacher, test=20))
+    monkeypatch.setitem(globals(), "WEIGHTS", 2 * WEIGHTS)
+    after = data.generated(teacher, test=20)
+    np.testing.assert_allclose(after.y_test, 2 * before.y_test, rtol=1e-6)
+    assert first == again != fingerprint(after)
+
+
 def normal(key, size):
     return jax.random.normal(key, (size, 2))
 
