@@ -1,5 +1,7 @@
 """Generated data: batches drawn on the device by a key, a fixed test set, and clear refusals."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +120,76 @@ def test_a_fingerprint_is_that_of_the_lowered_function():
     assert fingerprint(data.generated(scaled(2.0), name="a")) != same
     np.testing.assert_array_equal(data.get(once).y_test, data.get(twice).y_test)
     assert fingerprint(data.get(once)) != fingerprint(data.get(twice))
+
+
+def tagged(key, size):
+    """Tokens 1 to 4 with their tags 0 to 3; 0 pads, with tag −100."""
+    x = jax.random.randint(key, (size, 6), 1, 5)
+    lengths = jax.random.randint(jax.random.fold_in(key, 1), (size, 1), 2, 7)
+    kept = jnp.arange(6) < lengths
+    return jnp.where(kept, x, 0), jnp.where(kept, x - 1, -100)
+
+
+@pytest.mark.slow
+def test_labels_of_positions_train_as_a_loop_over_the_counted_ones():
+    made = data.generated(tagged, outputs=4, task="multiclass", ignore=-100, test=20)
+    raw = jax.jit(tagged, static_argnums=1)(jax.random.key(20150201), 20)[1]
+    np.testing.assert_array_equal(made.y_test, np.where(raw == -100, -1, raw))
+    assert (made.task, made.outputs, made.ignores) == ("multiclass", 4, True)
+    assert "one for each of 6 positions; -100 → −1, not counted" in dict(made.prepared)["y"]
+    key = jax.random.key(3)
+    chosen = dataclasses.replace(losses.get(None, "multiclass"), ignores=True)
+    state, _ = fit(
+        jnp.zeros((5, 4)), made, key, apply=lambda w, x: w[x], loss=chosen,
+        optimizer=optax.sgd(1.0), config=FitConfig(steps=10, batch_size=8),
+    )  # fmt: skip
+    weights = np.zeros((5, 4))
+    for number in range(10):
+        x, y = tagged(jax.random.fold_in(key, number), 8)
+        tokens, tags = np.asarray(x)[y >= 0], np.asarray(y)[y >= 0]
+        shares = np.exp(weights[tokens]) / np.exp(weights[tokens]).sum(1, keepdims=True)
+        np.add.at(weights, tokens, -(shares - np.eye(4)[tags]) / len(tags))
+    np.testing.assert_allclose(state.params, weights, rtol=1e-5, atol=1e-6)
+
+
+def test_several_labels_of_a_generated_example():
+    def signs(key, size):
+        x = normal(key, size)
+        return x, x > 0
+
+    made = data.generated(signs, task="multilabel", test=30)
+    assert (made.task, made.outputs, made.y_test.dtype) == ("multilabel", 2, np.float32)
+    np.testing.assert_array_equal(made.y_test, made.x_test > 0)
+    assert made.classes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"outputs": 4}, ValueError, r"shape of y: got \(2, 6\).*task='multiclass'"),
+        ({"task": "multiclass", "outputs": 4}, ValueError, "ignore=-100 if this label"),
+        ({"task": "multiclass", "ignore": -100}, ValueError, "outputs=10"),
+        ({"task": "multiclass", "outputs": 3, "ignore": -100}, ValueError, "outputs=4"),
+        ({"task": "multiclass", "outputs": 4, "ignore": 9}, ValueError, "-100, 0, 1, 2, 3"),
+        ({"task": "multiclass", "outputs": 4, "ignore": -1.0}, TypeError, "a whole number"),
+        ({"task": "multilabel"}, ValueError, "y: got .*0 and 1"),
+        ({"task": "multilabel", "outputs": 4}, ValueError, "6 labels of y"),
+        ({"task": "regression", "ignore": -100}, ValueError, "None with task='regression'"),
+        ({"task": "several"}, ValueError, "task 'several' is not known"),
+    ],
+)
+def test_a_task_that_does_not_fit_generated_labels_is_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        data.generated(tagged, **options)
+
+
+def test_a_label_of_minus_one_by_mistake_is_no_label_to_ignore():
+    def mistaken(key, size):
+        x, y = tagged(key, size)
+        return x, jnp.where(y == 0, -1, y)
+
+    with pytest.raises(ValueError, match="labels from -2 to 3"):
+        data.generated(mistaken, outputs=4, task="multiclass", ignore=-100)
 
 
 @pytest.mark.slow
