@@ -594,7 +594,7 @@ MUTANTS = [
     M("generated: padding is a class", "data/_generated.py", "        ignores=ignore is not None,\n", "", f"{GENERATED}::test_labels_of_positions_train_as_a_loop_over_the_counted_ones"),
     M("generated: −1 is ignored whatever ignore says", "data/_generated.py", "jnp.where(y == -1, -2, y))", "y)", f"{GENERATED}::test_a_label_of_minus_one_by_mistake_is_no_label_to_ignore"),
     M("generated: several labels may be any numbers", "data/_generated.py", 'if generator.task == "multilabel" and not np.isin(labels, (0, 1)).all():', "if False:", f"{GENERATED}::test_a_task_that_does_not_fit_generated_labels_is_refused"),
-    M("generated: the key may be ignored", "data/_generated.py", "    if np.array_equal(x_test, x):", "    if False:", f"{GENERATED}::test_functions_that_do_not_fit_are_refused"),
+    M("generated: the key may be ignored", "data/_generated.py", "    if np.array_equal(test[0], sample[0]):", "    if False:", f"{GENERATED}::test_functions_that_do_not_fit_are_refused"),
     M("generated: the function has no fingerprint", "sweep/_settings.py", "    if dataset.generator is not None:", "    if False:", f"{GENERATED}::test_a_fingerprint_is_that_of_the_lowered_function"),
     M("generated: a changed function is not seen", "sweep/_plan.py", "    network = dataclasses.replace(network, generator=dataset.generator)\n", "", f"{GENERATED}::test_arms_see_the_same_examples_and_a_changed_function_is_seen"),
     M("data: a column of labels is refused", "data/_labels.py", "if array.ndim == 2 and array.shape[1] == 1:", "if False:", f"{DATA}::test_the_same_classes_however_they_are_written"),
