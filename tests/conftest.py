@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import collections
 import gc
 import os
 import time
@@ -49,6 +50,23 @@ def pytest_collection_modifyitems(items):
                 item.add_marker("slow")
         elif path.startswith(tuple(f"tests/{room}/" for room in BY_VERSION)):
             item.add_marker("versions")
+    _sample(items)
+
+
+def _sample(items):
+    """Leaves every n-th row of a battery marked ``sampled(n)``; marks the others for a later tier.
+
+    The first row always stays, and so do the rows of other marks.
+    """
+    rows = collections.Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is None or item.get_closest_marker("full"):
+            continue
+        battery = item.nodeid.partition("[")[0]
+        if rows[battery] % sampled.args[0]:
+            item.add_marker(sampled.kwargs.get("later", "full"))
+        rows[battery] += 1
 
 
 def pytest_collection_finish():

@@ -57,6 +57,7 @@ def test_gaussian_second_moment_with_the_listed_kinks(name):
 
 
 @pytest.mark.parametrize("name", activations.names())
+@pytest.mark.slow
 def test_away_from_kinks_second_derivatives_are_continuous(name):
     activation = activations.get(name)
     second = jax.vmap(jax.grad(jax.grad(activation.function)))

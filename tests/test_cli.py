@@ -400,7 +400,7 @@ def checkpoint(tmp_path, **arrays):
 PROBE = ["probe", "--depth", "3", "--width", "16", "--seeds", "4", "--batch-size", "16"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     picture = tmp_path / "layers.svg"
     assert main([*PROBE, "--plot", str(picture)]) == 0
@@ -651,7 +651,7 @@ def test_a_missing_package_is_one_line_and_exit_code_2(package):
     assert f"needs the package '{package}'" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("encoding", sample(["ascii", "cp1252"]))
 def test_streams_without_the_characters_of_maths(encoding, tmp_path):
     path = tmp_path / "runs.csv"

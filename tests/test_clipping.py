@@ -95,6 +95,7 @@ def test_norms_beyond_float32_are_clipped_to_the_threshold(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.slow
 def test_half_precision_keeps_its_dtype_and_does_not_overflow(kind, dtype):
     found = clip(kind, [jnp.full((1000,), 300.0, dtype)], 10.0)[0]
     assert found.dtype == dtype
@@ -126,6 +127,7 @@ def test_nonfinite_options(kind, bad):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(3)
 def test_lanes_do_not_meet(kind):
     rng = np.random.default_rng(0)
     tree = {"a": rng.normal(size=(5, 3, 2)), "b": rng.normal(size=(5, 4))}
@@ -191,6 +193,7 @@ def test_bad_input(call, match):
 
 @pytest.mark.parametrize("kind", ["leaf_norm", "global_norm", "value"])
 @pytest.mark.slow
+@pytest.mark.sampled(3)
 def test_wider_dtypes_are_not_narrowed(kind):
     code = f"""
 import jax
@@ -389,6 +392,7 @@ def _agc_by_axis(axis):
 
 
 @pytest.mark.parametrize("share", ["global", "leaves", "entries"])
+@pytest.mark.slow
 def test_per_example_against_optax(share):
     grads = [np.random.default_rng(7).normal(size=(6, *shape)) for shape in [(3,), (2, 4), (1,)]]
     grads = [jnp.asarray(leaf, jnp.float32).at[2].set(0.0) for leaf in grads]
@@ -441,6 +445,7 @@ def test_nonfinite_updates_are_counted_where_they_are_handled():
 
 
 @pytest.mark.parametrize("shape", [(2**24,), (2**12, 2**12), (2**14, 2**10), (2**20, 16)])
+@pytest.mark.slow
 def test_the_norm_of_many_entries_is_right(shape):
     """Adding ones one by one in float32 would stop at 2^24; a sum of squares of 0.1 earlier."""
     for entry in (0.1, 1e20):

@@ -57,6 +57,7 @@ QUICK = ("clip_theory", "jacobian_spectra", "zero_weights")
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in NAMES]
 )
+@pytest.mark.sampled(3)
 def test_small_runs_agree_with_the_committed_verdict(name, tmp_path):
     pytest.importorskip("evosax" if name == "populations" else "jinit")
     found = harness.run(name, harness.Scale("small"), tmp_path)

@@ -95,6 +95,7 @@ def hosts_by_class():
     return modules
 
 
+@pytest.mark.slow
 def test_a_layer_kind_of_one_framework_is_changed_in_one_module():
     """No module but those of frameworks names a layer class; one for a class of one framework."""
     files = {f"frameworks/_{name}.py" for name in frameworks.names()}

@@ -21,6 +21,7 @@ import jax
 from jax.experimental import serialize_executable
 
 from jinit._warn import warn
+from jinit.engine import _kept_notes
 from jinit.engine._environment import processor, variables, versions
 from jinit.engine._stderr import filtered
 from jinit.typing import PyTree
@@ -58,6 +59,7 @@ def compiled(
     code: bytes,
     options: dict[str, Any] | None,
     device: jax.Device | None,
+    note: Path | None = None,
 ) -> tuple[Callable[..., PyTree], bool]:
     """The executable of a lowered program, from the folder if possible.
 
@@ -66,26 +68,77 @@ def compiled(
       code: a digest of everything that decides the program's code.
       options: of the compiler.
       device: None is the default device.
+      note: from :func:`noted`: where to keep which file has the program; None for nowhere.
 
     Returns:
       The executable, and whether it was compiled now.
     """
     used = jax.local_devices()[0] if device is None else device
-    folder = _folder() if used.platform == "cpu" else None
-    if folder is None:
+    kept = folder() if used.platform == "cpu" else None
+    if kept is None:
         return lowered.compile(options), True
     what = f"{sorted((options or {}).items())}{used.id}{lowered.in_tree}{lowered.out_tree}"
-    file = folder / hashlib.blake2b(code + what.encode(), digest_size=20).hexdigest()
-    found = _loaded(file, lowered, used)
+    file = kept / hashlib.blake2b(code + what.encode(), digest_size=20).hexdigest()
+    found = _loaded(file, jax.tree.structure(lowered.args_info), lowered.out_tree, used)
     if found is not None:
+        _note(note, file, lowered.out_tree)
         return found, False
     _listen()
     _FOUND.by_jax = False
     made = lowered.compile(options)
     # A program that JAX's cache has loaded is serialized without its functions, in jaxlib 0.9.2.
-    if not _FOUND.by_jax:
-        _store(file, made)
+    if not _FOUND.by_jax and _store(file, made):
+        _note(note, file, lowered.out_tree)
     return made, True
+
+
+def noted(
+    function: Callable[..., PyTree],
+    arguments: tuple[PyTree, ...],
+    options: dict[str, Any] | None,
+    device: jax.Device | None,
+) -> tuple[Path | None, Callable[..., PyTree] | None]:
+    """Looks for a program by the description of its function, without a trace.
+
+    Args:
+      function: that is compiled, and reads nothing but its arguments.
+      arguments: the ``jax.ShapeDtypeStruct`` trees of the compiled program.
+      options, device: as in :func:`compiled`.
+
+    Returns:
+      The note to give to :func:`compiled`, None if there can be none; and the executable, None if
+      the program has to be traced.
+    """
+    used = jax.local_devices()[0] if device is None else device
+    kept = folder() if used.platform == "cpu" else None
+    leaves, tree = jax.tree.flatten((arguments, {}))
+    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+    what = (str(tree), shapes, sorted((options or {}).items()), used.id)
+    note = _kept_notes.place(kept, "program", function, what)
+    fact = _kept_notes.read(note)
+    if kept is None or fact is None:
+        return note, None
+    try:
+        results = _tree(bytes.fromhex(fact["results"]))
+        return note, _loaded(kept / Path(fact["file"]).name, tree, results, used)
+    except (KeyError, TypeError, ValueError, RuntimeError):  # a note of another form
+        return note, None
+
+
+def _note(note: Path | None, file: Path, results: jax.tree_util.PyTreeDef) -> None:
+    """Keeps which file has a program, and the tree of its results."""
+    if note is None:
+        return
+    try:
+        tree = results.serialize_using_proto()
+    except ValueError:  # a tree with nodes of the user or of a package
+        return
+    _kept_notes.write(note, {"file": file.name, "results": tree.hex()})
+
+
+def _tree(text: bytes) -> jax.tree_util.PyTreeDef:
+    registry = jax.tree_util.default_registry
+    return jax.tree_util.PyTreeDef.deserialize_using_proto(registry, text)
 
 
 class _Found(threading.local):
@@ -123,17 +176,17 @@ def _machine() -> str:
     return f"jax-{versions()['jax']}-jaxlib-{versions()['jaxlib']}-{digest}"
 
 
-def _folder() -> Path | None:
+def folder() -> Path | None:
     """The folder for this machine, made if needed; None, with a warning, if it cannot be used."""
     base = root()
     if base is None:
         return None
-    folder = base / "programs" / _machine()
+    mine = base / "programs" / _machine()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mine.mkdir(mode=0o700, parents=True, exist_ok=True)
         if hasattr(os, "getuid"):
             # Loading a program runs what the file says.
-            for part in (base / "programs", folder):
+            for part in (base / "programs", mine):
                 found = part.stat()
                 if found.st_uid != os.getuid():
                     raise PermissionError(f"{part} belongs to another user")
@@ -142,11 +195,14 @@ def _folder() -> Path | None:
     except OSError as error:
         _without(base, error)
         return None
-    return folder
+    return mine
 
 
 def _loaded(
-    file: Path, lowered: jax.stages.Lowered, device: jax.Device
+    file: Path,
+    arguments: jax.tree_util.PyTreeDef,
+    results: jax.tree_util.PyTreeDef,
+    device: jax.Device,
 ) -> Callable[..., PyTree] | None:
     """The program in a file; None if there is none, or none that can be used."""
     try:
@@ -160,10 +216,9 @@ def _loaded(
     try:
         if _checksum(program) != digest:
             raise ValueError("the file is damaged")
-        tree = jax.tree.structure(lowered.args_info)
         with _LOCK, filtered():
             found: Callable[..., PyTree] = serialize_executable.deserialize_and_load(
-                program, tree, lowered.out_tree, device.client, [device]
+                program, arguments, results, device.client, [device]
             )
         os.utime(file)
     except Exception as error:  # JAX raises many kinds for a program that does not fit
@@ -172,12 +227,14 @@ def _loaded(
     return found
 
 
-def _store(file: Path, made: jax.stages.Compiled) -> None:
-    """Writes a program; a reader sees the whole file or none."""
+def _store(file: Path, made: jax.stages.Compiled) -> bool:
+    """Writes a program, if possible; a reader sees the whole file or none."""
     try:
         program, _, _ = serialize_executable.serialize(made)
     except Exception:
-        return  # such as programs with constants as arguments, which JAX does not serialize yet
+        return (
+            False  # such as programs with constants as arguments, which JAX does not serialize yet
+        )
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix="new-")
         try:
@@ -191,6 +248,8 @@ def _store(file: Path, made: jax.stages.Compiled) -> None:
             _prune(file.parent.parent)
     except OSError as error:
         _without(file, error)
+        return False
+    return True
 
 
 def _prune(programs: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import jax
@@ -101,9 +102,13 @@ class Program:
             if found is not None:
                 self._compiled[device] = found
                 return False
+            note, made = self._noted(device)
+            if made is not None:
+                self._compiled[device] = made
+                return False
             with self._lock:
                 traced, lowered = self._lowered(device)
-            made, fresh = _executable(traced, lowered, device, shared=self.reads)
+            made, fresh = _executable(traced, lowered, device, shared=self.reads, note=note)
             if parts:
                 _OF_TRACES.keep(key, parts, made)
             self._compiled[device] = made
@@ -138,6 +143,13 @@ class Program:
                         _FINGERPRINTS.keep(key, parts, found)
                 self._fingerprint, self.results = found
             return self._fingerprint
+
+    def _noted(self, device: jax.Device | None) -> tuple[Path | None, Executable | None]:
+        """The program that an earlier process kept, and where to note what is compiled now."""
+        if self.reads:
+            return None, None
+        arguments, options = self._arguments(device), _options(device)
+        return _kept_programs.noted(self._fn, arguments, options, device)
 
     def _divided(self, what: Hashable) -> tuple[Hashable, tuple[Traced, ...]]:
         """A key of what is known of the program, and the functions of the user that it calls.
@@ -281,6 +293,7 @@ def _executable(
     device: jax.Device | None,
     *,
     shared: bool,
+    note: Path | None,
 ) -> tuple[Executable, bool]:
     """Compiles a trace; returns the executable and whether it is new.
 
@@ -288,16 +301,18 @@ def _executable(
       traced, lowered: the trace and its code.
       device: None is the default device.
       shared: whether a trace with the same code may use the same executable.
+      note: as in :func:`_kept_programs.compiled`.
     """
-    platform = jax.default_backend() if device is None else device.platform
-    options = COMPILER_OPTIONS.get(platform)
+    options = _options(device)
     code = lowered.as_text()
     # The code of a call back into Python does not say which function is called.
     if "callback" in code:
         return lowered.compile(options), True
+    # Lowering a call of LAPACK prepares the library; a program loaded without it would crash.
+    note = None if "custom_call" in code else note
     digest = _hashed(code, traced).digest()
     if not shared:
-        return _kept_programs.compiled(lowered, digest, options, device)
+        return _kept_programs.compiled(lowered, digest, options, device, note)
     key = (digest, device, lowered.in_tree, lowered.out_tree)
     with _CACHE_LOCK:
         found = _EXECUTABLES.get(key)
@@ -305,6 +320,12 @@ def _executable(
         return found, False
     made, fresh = _kept_programs.compiled(lowered, digest, options, device)
     return _held(_EXECUTABLES, key, made), fresh
+
+
+def _options(device: jax.Device | None) -> dict[str, Any] | None:
+    """The options of the compiler for a device; None is the default device."""
+    platform = jax.default_backend() if device is None else device.platform
+    return COMPILER_OPTIONS.get(platform)
 
 
 def _hashed(code: str, traced: jax.stages.Traced) -> hashlib.blake2b:

@@ -73,7 +73,17 @@ class MemoryStore:
 
     def put(self, job: str, tile: int, result: PyTree) -> None:
         """Keeps the result of a finished tile."""
-        self._tiles[job, tile] = result
+        self._tiles[job, tile] = jax.tree.map(_owned, result)
+
+
+def _owned(leaf: object) -> object:
+    """The leaf itself, or a copy of a view.
+
+    A view of a buffer of JAX keeps that buffer, which takes kilobytes beside a small array.
+    """
+    if isinstance(leaf, np.ndarray) and not leaf.flags.owndata:
+        return leaf.copy()
+    return leaf
 
 
 class Gathered:

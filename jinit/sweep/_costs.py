@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jinit.data import Dataset
-from jinit.engine import _cost
+from jinit.engine import _cost, _kept_notes, _kept_programs
 from jinit.engine._known import is_known
 from jinit.engine._traced import Recall
 from jinit.sweep._network import PRECISION, TrainNetwork, lane_shapes
@@ -39,13 +39,13 @@ def run_costs(
     except TypeError:
         known = False
     if known:
-        return _traced_costs(network, tree, leaf_shapes)
+        return _kept_costs(network, tree, leaf_shapes)
     # It may read something that has changed.
     rest, parts = network.divided() or (None, ())
     key = (rest, tree, leaf_shapes)
     costs = _OF_TRACES.find(key, parts) if parts else None
     if costs is None:
-        costs = _traced_costs.__wrapped__(network, tree, leaf_shapes)
+        costs = _traced_costs(network, tree, leaf_shapes)
         if parts:
             _OF_TRACES.keep(key, parts, costs)
     return costs
@@ -91,6 +91,23 @@ def working_bytes(lane: _cost.LaneBytes, platform: str) -> int:
 
 
 @functools.lru_cache(maxsize=256)
+def _kept_costs(
+    network: TrainNetwork,
+    tree: jax.tree_util.PyTreeDef,
+    leaf_shapes: tuple[tuple[tuple[int, ...], str], ...],
+) -> tuple[int, _cost.LaneBytes]:
+    """The costs of a network without functions of the user, as an earlier process kept them."""
+    folder = _kept_programs.folder()
+    note = _kept_notes.place(folder, "costs", network, str(tree), leaf_shapes, PRECISION)
+    try:
+        fact = _kept_notes.read(note) or {}
+        return int(fact["flops"]), _cost.LaneBytes(**fact["bytes"])
+    except (KeyError, TypeError):  # there is none yet
+        flops, memory = _traced_costs(network, tree, leaf_shapes)
+    _kept_notes.write(note, {"flops": flops, "bytes": dataclasses.asdict(memory)})
+    return flops, memory
+
+
 def _traced_costs(
     network: TrainNetwork,
     tree: jax.tree_util.PyTreeDef,

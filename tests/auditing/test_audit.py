@@ -196,6 +196,7 @@ HEALTHY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sample(HEALTHY, 2))
+@pytest.mark.sampled(3)
 def test_healthy_models_are_left_in_peace(name):
     make, layers, host = HEALTHY[name]()
     for seed in range(4):
@@ -351,6 +352,7 @@ def test_rules_that_never_applied():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "least"), [(1e-3, 0), (0.2, 20)])
+@pytest.mark.full
 def test_false_alarms_with_rules_have_the_stated_rate(monkeypatch, alpha, least):
     """400 healthy models at the audit's own rate, and at one where alarms can be counted."""
     monkeypatch.setattr(_departures, "ALPHA", alpha)
@@ -404,6 +406,7 @@ def test_every_departure_from_a_rule_is_seen(params, rules, evidence):
      "uniform(scale=0.1)", "truncated_normal(stddev=0.1)", "scaled_for(activation=tanh)"],
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_what_was_drawn_by_its_rule_has_no_finding(rule, dtype):
     shapes = {"kernel": jax.ShapeDtypeStruct((64, 64), dtype)}
     for seed in range(3):

@@ -37,6 +37,7 @@ OTHERS = [name for name in activations.names() if name not in COMMON]
 @pytest.mark.parametrize(
     "name", [*COMMON, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)]
 )
+@pytest.mark.sampled(3)
 def test_lsuv_gives_unit_variance_and_keeps_orthogonality(name, x):
     model = MLP(features=(64,) * 20 + (10,), activation=name)
     params = drawn(model, x, "orthogonal")

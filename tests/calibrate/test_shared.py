@@ -41,6 +41,7 @@ def together(model, params):
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 @pytest.mark.parametrize("calls", [2, 8])
+@pytest.mark.sampled(3)
 def test_lsuv_sets_the_variance_over_all_calls(calls, scale):
     """Whole steps overshoot by what the kernel does to its own input, and never arrive."""
     model = Again(calls)

@@ -146,6 +146,7 @@ initializer = ["he_normal", "zeros"]
 """
 
 
+@pytest.mark.slow
 def test_a_grid_comes_from_a_file_and_options_win(tmp_path, capsys):
     file, store = tmp_path / "grid.toml", tmp_path / "runs.db"
     file.write_text(GRID)

@@ -139,6 +139,15 @@ def test_a_hang_becomes_an_error_that_names_program_and_tile():
     free.set()
 
 
+def test_a_store_in_memory_keeps_no_buffer_of_jax():
+    store, whole = engine.MemoryStore(), np.arange(4.0)
+    store.put("job", 0, {"view": whole[:3], "own": whole})
+    kept = store.get("job", 0)
+    assert kept["view"].flags.owndata
+    np.testing.assert_array_equal(kept["view"], whole[:3])
+    assert kept["own"] is whole
+
+
 def test_an_error_says_where_and_finished_tiles_stay():
     store = engine.MemoryStore()
 

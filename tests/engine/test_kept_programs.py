@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from jinit import engine
 from jinit.engine import _kept_programs, _program, _stderr
@@ -24,20 +23,6 @@ def wave(x, shift):
 
 def lanes():
     return X[:, None]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder of kept programs, used whatever the session that runs the tests has set."""
-    monkeypatch.setenv("JINIT_CACHE_DIR", str(tmp_path / "kept"))
-    monkeypatch.delenv("JINIT_NO_CACHE", raising=False)
-    monkeypatch.setattr(_kept_programs, "_WARNED", set())
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()  # stays open otherwise
-    yield tmp_path / "kept"
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture
@@ -277,7 +262,7 @@ def test_an_exception_while_stderr_is_held_back_gives_stderr_back(capfd):
     assert capfd.readouterr().err == "one\ntwo\n"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_second_sweep_says_the_same_and_compiles_nothing(tmp_path):
     words = "sweep --dataset xor --initializer he_normal orthogonal --depth 2 --width 8"
     command = [sys.executable, "-m", "jinit", *words.split(), "--steps", "5", "--seeds", "4"]

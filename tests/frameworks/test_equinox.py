@@ -39,6 +39,7 @@ EQUINOX = {
 
 
 @pytest.mark.parametrize("name", sample(EQUINOX, 2))
+@pytest.mark.sampled(3)
 def test_equinox(name):
     make, kind = EQUINOX[name]
     module, x = make(), example(kind)
@@ -121,6 +122,7 @@ def test_state_of_equinox_is_not_drawn():
     assert jax.tree.structure(drawn_tree) == jax.tree.structure(tree)
 
 
+@pytest.mark.full
 def test_default_draws_of_equinox():
     for module in (
         eqx.nn.Linear(100, 2000, key=K),

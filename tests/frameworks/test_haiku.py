@@ -38,6 +38,7 @@ HAIKU = {
 
 
 @pytest.mark.parametrize("name", sample(HAIKU, 2))
+@pytest.mark.sampled(3)
 def test_haiku(name):
     function, kind = HAIKU[name]
     model, x = hk.without_apply_rng(hk.transform(function)), example(kind)
@@ -93,6 +94,7 @@ def test_a_layer_stack_of_haiku():
     assert kernel.fans((6, 32, 32)).fan_in == 32
 
 
+@pytest.mark.full
 def test_default_draws_of_haiku():
     for function, x in (
         (lambda x: hk.Linear(200)(x), jnp.zeros((1, 100))),

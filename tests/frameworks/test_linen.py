@@ -38,6 +38,7 @@ LINEN = {
 
 
 @pytest.mark.parametrize("name", LINEN)
+@pytest.mark.sampled(3)
 def test_linen(name):
     module, kind = LINEN[name]
     x = example(kind)
@@ -83,6 +84,7 @@ def test_linen_embedding_attention_and_recurrence():
     ("name", "kind"),
     [("LSTMCell", "lstm"), ("OptimizedLSTMCell", "lstm"), ("GRUCell", "gru")],
 )
+@pytest.mark.sampled(3)
 def test_gates_of_linen(name, kind, side):
     cell = getattr(nn, name)(UNITS)
 
@@ -149,6 +151,7 @@ LIFTED = {
 
 
 @pytest.mark.parametrize("name", LIFTED)
+@pytest.mark.sampled(3)
 def test_linen_lifted_layers_and_einsum(name):
     module, x = LIFTED[name](), example("conv1" if name == "local" else "dense")
     layers = frameworks.layers(module, x)
@@ -223,6 +226,7 @@ def test_default_draws_of_linen_cells(name):
 
 
 @pytest.mark.parametrize("index", range(len(DEFAULTS)))
+@pytest.mark.sampled(3)
 def test_default_draws_of_linen(index):
     module, x = DEFAULTS[index]
     compare(module.init(K, x)["params"], frameworks.layers(module, x), "flax")

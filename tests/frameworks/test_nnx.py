@@ -103,6 +103,7 @@ def test_nnx_gates_are_drawn_alone(kind):
     ("name", "kind"),
     [("LSTMCell", "lstm"), ("OptimizedLSTMCell", "lstm"), ("GRUCell", "gru")],
 )
+@pytest.mark.sampled(3)
 def test_gates_of_nnx(name, kind, side):
     def carried(h):
         return (jnp.zeros_like(h), h) if kind == "lstm" else h

@@ -128,6 +128,7 @@ def test_nnx_stacks_whose_sizes_are_equal_are_refused_until_layers_says_the_axis
     assert drawn["kernel"].shape == EQUAL
 
 
+@pytest.mark.slow
 def test_equinox_stacks_have_the_fans_of_one_layer_on_any_axis():
     eqx = pytest.importorskip("equinox")
     count, inputs, outputs = DIFFERENT

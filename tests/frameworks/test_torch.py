@@ -136,6 +136,7 @@ def test_torch_layers_with_projections_and_reparametrizations():
     assert frameworks.layers(normed) is not None
 
 
+@pytest.mark.full
 def test_default_draws_of_torch():
     torch.manual_seed(3)
     for module in (

@@ -41,6 +41,7 @@ def same(ours, theirs, shape, dtype):
     "name", keep(FANNED, lambda name, _: not name.startswith(("xavier", "kaiming")))
 )
 @pytest.mark.parametrize("dtype", WITH_COMPLEX)
+@pytest.mark.sampled(3)
 def test_scaled_by_fans(name, dtype):
     for shape, axes in itertools.product(SHAPES, AXES):
         if len(shape) < 3 and ("batch_axis" in axes or axes.get("in_axis") == (0, 1)):
@@ -51,6 +52,7 @@ def test_scaled_by_fans(name, dtype):
 
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"])
 @pytest.mark.parametrize("distribution", ["truncated_normal", "normal", "uniform"])
+@pytest.mark.sampled(3)
 def test_variance_scaling(mode, distribution):
     for shape, dtype in itertools.product(SHAPES, WITH_COMPLEX):
         arguments = (1.7, mode, distribution)
@@ -78,6 +80,7 @@ def test_zeros_and_ones_are_initializers_themselves(name):
 
 @pytest.mark.parametrize("column_axis", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+@pytest.mark.sampled(3)
 def test_orthogonal(column_axis, dtype):
     for shape in SHAPES:
         theirs = jax.nn.initializers.orthogonal(1.5, column_axis)
@@ -90,6 +93,7 @@ def test_delta_orthogonal():
         same(initializers.delta_orthogonal(1.5), theirs, shape, jnp.float32)
 
 
+@pytest.mark.full
 def test_float64():
     """All shared names in double precision, in a process that has it."""
     code = """
@@ -139,6 +143,7 @@ def test_default_dtypes_and_positional_calls():
         ("delta_orthogonal", ()),
     ],
 )
+@pytest.mark.sampled(3)
 def test_scales_may_be_traced_where_jax_takes_them(factory, arguments):
     def many(module):
         make = getattr(module, factory)

@@ -131,6 +131,7 @@ def test_steep_functions_against_scipy(steepness):
         lambda x: jnp.exp(x**2 / 4),  # E φ² is infinite
     ],
 )
+@pytest.mark.slow
 def test_what_the_quadrature_does_not_resolve_is_refused(phi):
     with pytest.raises(ValueError, match="does not resolve"):
         gain(phi)

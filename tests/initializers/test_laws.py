@@ -267,6 +267,7 @@ def test_complex_truncated_draws_have_the_variance_that_is_stated(factory):
         ("he_normal(exact_std=True, fused=(100, 200))", None),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(3, later="slow")
 def test_the_density_of_a_complex_law_is_that_of_the_real_part(spec, oracle):
     made, shape = initializers.get(spec), (300, 300)
     law = made.law(shape, "complex64")
@@ -338,6 +339,7 @@ def test_randomized_asymmetric():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["qr", "householder"])
 @pytest.mark.parametrize(("n", "m"), [(40, 40), (41, 41), (60, 25), (25, 60), (1, 5), (3, 1)])
+@pytest.mark.sampled(3)
 def test_orthogonality(method, n, m):
     q = np.asarray(initializers.orthogonal(method=method)(jax.random.key(1), (n, m)), np.float64)
     short = q if n >= m else q.T
@@ -405,6 +407,7 @@ def test_hadamard_is_an_isometry_of_its_input():
     "shape", [(1, 1), (1, 5), (5, 9), (6, 7), (27, 30), (6, 33), (3, 3, 3, 5), (5, 3)]
 )
 @pytest.mark.parametrize("gain", [1.0, -2.0])
+@pytest.mark.slow
 def test_laws_of_kernels_that_draw_nothing_are_those_of_their_entries(shape, gain):
     for made in (
         initializers.hadamard(gain),

@@ -71,6 +71,7 @@ def test_aliases_are_distinct_and_reach_their_row():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", sample(EXAMPLES))
+@pytest.mark.sampled(3)
 def test_shape_dtype_jit_and_vmap(text):
     made, shape = initializers.get(text), shape_of(text)
     keys = jax.random.split(jax.random.key(3), 5)

@@ -44,6 +44,7 @@ def test_gaussian_layers_spread_the_spectrum():
 @pytest.mark.parametrize(
     "features", [(20, 5), pytest.param((8, 30), marks=pytest.mark.full), (12,)]
 )
+@pytest.mark.sampled(2)
 def test_singular_values_are_those_of_the_matrix(features):
     apply, params = made(features, "glorot_uniform", activation="tanh")
     found = probes.jacobian_singular_values(apply, params, X)

@@ -163,6 +163,7 @@ def test_a_second_ensemble_compiles_nothing():
         (np.tile(np.random.default_rng(0).normal(size=(7, 4)), 3), None, 0.0, 1.0),
     ],
 )
+@pytest.mark.slow
 def test_duplicate_units(kernel, bias, tolerance, share):
     bias = None if bias is None else jnp.asarray(bias)
     found = duplicate_units(jnp.asarray(kernel, jnp.float32), bias, tolerance)

@@ -100,6 +100,7 @@ def test_plain_values_of_a_nest():
     assert to_json([math.inf, 0.25], real=str) == ["inf", "0.25"]
 
 
+@pytest.mark.slow
 def test_results_are_shown_and_converted_by_kind():
     x = jnp.eye(4)
     captured = frameworks.capture(models.MLP(features=(8, 2)), x)

@@ -120,7 +120,7 @@ def test_sweeps_of_equal_arms_are_rarely_won_or_lost(law, what):
         assert max(counts.values()) <= 26, counts
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_clear_differences_are_still_found():
     rng = np.random.default_rng(3)
     wins = 0

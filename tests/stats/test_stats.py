@@ -93,6 +93,7 @@ DISTRIBUTIONS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.sampled(3)
 def test_coverage_of_nominal_95_percent(name, method):
     draw, mean = DISTRIBUTIONS[name]
     rng = np.random.default_rng(7)
@@ -167,6 +168,7 @@ SIGNS = 1 - 2 * ((np.arange(2**11)[:, None] >> np.arange(11)) & 1)
 
 
 @pytest.mark.parametrize("test", ["wilcoxon", "sign", "permutation"])
+@pytest.mark.slow
 def test_false_alarms_of_each_test_without_a_difference(test):
     rng = np.random.default_rng(5)
     gaps = rng.standard_t(2, size=(150 if test == "permutation" else 600, 20))

@@ -39,6 +39,7 @@ class Dense(nn.Module):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("module", [Dense, Convolved])
+@pytest.mark.slow
 def test_drawing_and_training_lower_for_tpus(monkeypatch, module, dtype):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     machine = _executors.Workers("tpu", (None,) * 8, True, 2**34)

@@ -21,7 +21,7 @@ GRID = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_calibrated_arm_runs_beside_its_own_initializer():
     arms = ("orthogonal", "lsuv(orthogonal)", "within_layer(he_normal)")
     table = jinit.run(jinit.Grid(initializer=arms, seeds=5, **GRID))

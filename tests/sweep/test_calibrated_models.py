@@ -125,6 +125,7 @@ def test_the_table_says_that_models_with_state_were_calibrated():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ["between_layers", "within_layer", "analytic", "gradinit"])
+@pytest.mark.sampled(3)
 def test_every_calibration_of_layers_takes_every_stateful_model(kind, name):
     options = ", steps=1" if name == "gradinit" else ""
     grid = jinit.Grid(initializer=f"{name}(he_normal{options})", **GRID)
@@ -170,6 +171,7 @@ def test_first_and_last_layers_are_seen_in_models_with_state(kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.slow
 def test_the_opened_model_is_the_training_step(kind):
     """The same outputs as the functions that the sweep trains, and taps that reach them."""
     model = as_model(MODELS[kind](), X[:1])

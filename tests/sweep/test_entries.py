@@ -57,6 +57,7 @@ def test_the_bits_of_every_leaf_are_those_of_its_initializer_in_a_program():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.sampled(2)
 def test_the_bits_of_all_registered_initializers_are_those_of_their_programs(dtype):
     names = _registered()
     assert len(names) > 12

@@ -147,6 +147,7 @@ def whole():
     return jinit.run(jinit.Grid(**GRID, seeds=12), tile=4)
 
 
+@pytest.mark.slow
 def test_what_is_left_has_the_bits_of_the_plain_sweep_and_a_store_goes_on(tmp_path, whole):
     computed = []
 

@@ -32,6 +32,7 @@ def loss_of(params):
     return losses.get(None, "binary")(outputs, jnp.asarray(xor.y_test))
 
 
+@pytest.mark.slow
 def test_the_parameters_of_a_row_have_the_losses_of_the_row(table):
     assert list(table.parameters) == list(range(12))
     found = [loss_of(params) for params in table.parameters.values()]
@@ -71,6 +72,7 @@ def assert_same(found, expected):
     jax.tree.map(np.testing.assert_array_equal, list(found.values()), list(expected.values()))
 
 
+@pytest.mark.slow
 def test_a_store_changes_no_parameters(tmp_path):
     """Nothing stored, a part, all: the kept runs have the same bits, and the file none of them."""
     path, table = tmp_path / "runs.db", jinit.run(GRID, keep="all", progress=False)

@@ -177,6 +177,7 @@ FULL = {("haiku", 0.0), ("functions", 0.0), ("equinox", 0.0), ("linen", 0.5)}
         if case != ("equinox tree", 0.5)
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_lane_is_gradient_descent_on_the_frameworks_own_call(kind, rate):
     model, call = KINDS[kind](rate)
     grid, seed = jinit.Grid(initializer="he_normal", seeds=2, **GRID), 1
@@ -285,6 +286,7 @@ KEPT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KEPT)
+@pytest.mark.sampled(4)
 def test_embeddings_tables_and_scales_keep_the_models_own_start(kind):
     from jinit.frameworks._paths import path_of
 

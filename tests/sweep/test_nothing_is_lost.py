@@ -191,6 +191,7 @@ PAIR = {"kernel": jax.ShapeDtypeStruct((3, 2), "float32")}
         {"activation": "registered"},
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_sweep_sees_that_a_global_of_the_model_has_changed(arguments, monkeypatch):
     """The reference is the same function with the value written into it."""
     activations.register("registered", lambda: activations.Activation("registered", by_activation))

@@ -139,6 +139,7 @@ def several(learning_rate):
 
 
 @pytest.mark.parametrize("own", [partitioned, injected, averaged, by_value, several, decayed])
+@pytest.mark.sampled(3, later="slow")
 def test_transforms_of_optax_that_users_bring_fit(own):
     for schedule in ("constant", "cosine"):
         grid = jinit.Grid(**GRID, optimizer=own, schedule=schedule)
@@ -147,6 +148,7 @@ def test_transforms_of_optax_that_users_bring_fit(own):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [partitioned, injected, averaged, by_value])
+@pytest.mark.sampled(4)
 def test_transforms_of_optax_that_users_bring_train(own):
     table = jinit.run(jinit.Grid(**{**GRID, "steps": 20}, optimizer=own, learning_rate=0.1))
     assert not table["diverged"].any()

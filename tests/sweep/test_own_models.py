@@ -103,6 +103,7 @@ FANS = {
 
 
 @pytest.mark.parametrize("kind", FANS)
+@pytest.mark.sampled(3, later="slow")
 def test_every_kernel_has_the_sigma_of_its_layer(kind):
     make, x, fans = FANS[kind]
     grid = jinit.Grid(initializer="he_normal", seeds=64, **GRID)
@@ -316,6 +317,7 @@ STATEFUL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STATEFUL)
+@pytest.mark.sampled(3)
 def test_a_lane_is_the_frameworks_own_training_loop(kind):
     make, loop = STATEFUL[kind]
     seed, grid = 2, jinit.Grid(initializer="he_normal", seeds=4, **GRID)
@@ -346,6 +348,7 @@ def test_a_lane_is_the_frameworks_own_training_loop(kind):
         pytest.param("haiku", marks=pytest.mark.full),
     ],
 )
+@pytest.mark.sampled(2)
 def test_lanes_with_state_and_noise_are_independent(kind, assert_same_bits):
     make = STATEFUL[kind][0]
     grid = {**GRID, "initializer": ("he_normal", "lecun_normal")}

@@ -46,6 +46,7 @@ METRICS = {"size_error": size_error}
 @pytest.mark.parametrize(
     "sampling", ["replacement", pytest.param("epochs", marks=pytest.mark.full)]
 )
+@pytest.mark.slow
 def test_a_lane_is_gradient_descent_on_both_targets(sampling):
     grid = jinit.Grid(**GRID, initializer="he_normal", validation=0.2, sampling=sampling)
     given = {"model": TwoHeads(), "loss": both, "metrics": METRICS, "data": (X, Y)}
@@ -82,6 +83,7 @@ def test_a_lane_is_gradient_descent_on_both_targets(sampling):
     assert float(table["test_size_error"][seed]) == pytest.approx(error, rel=2e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_and_single_examples_take_all_targets():
     made = data.from_arrays(X, Y)
     params = TwoHeads().init(jax.random.key(0), X[:1])["params"]

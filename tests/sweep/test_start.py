@@ -133,6 +133,7 @@ def by_path(tree):
 
 
 @pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.slow
 def test_named_leaves_are_drawn_and_all_others_are_the_given_ones(kind, assert_same_bits):
     model, start = STARTS[kind][0], STARTS[kind][1]()
     model = model() if kind == "keras" else model

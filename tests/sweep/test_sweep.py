@@ -37,6 +37,7 @@ def same_rows(a, b, same):
         same(a.curves[name], b.curves[name])
 
 
+@pytest.mark.slow
 def test_shape_of_the_table(table):
     assert len(table) == 3 * 2 * 6
     assert table.varying() == ("initializer", "learning_rate", "seed", "data_seed")
@@ -197,6 +198,7 @@ def test_a_grid_in_which_everything_diverges():
         {"residual": True, "layer_norm": True},
     ],
 )
+@pytest.mark.sampled(3)
 def test_every_kind_of_run(axis):
     found = jinit.run(jinit.Grid(**SMALL | axis | {"seeds": 2}))
     assert not found["diverged"].any()
@@ -380,6 +382,7 @@ def test_labels_of_an_axis_are_what_the_table_says():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["two_moons", "linear_teacher"])
+@pytest.mark.sampled(2)
 def test_one_output_may_have_no_axis_of_its_own(dataset):
     """A model that returns (batch,) is trained like the same model with outputs (batch, 1)."""
     one = data.get(dataset)

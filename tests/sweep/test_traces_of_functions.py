@@ -63,6 +63,7 @@ def trained():
     return train()
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_and_lowers_nothing_and_has_the_same_bits(trained, monkeypatch):
     monkeypatch.setattr(_program.Program, "_lowered", lambda *_: pytest.fail("lowered again"))
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda *_: pytest.fail("compiled again"))
@@ -75,6 +76,7 @@ def test_a_second_run_compiles_and_lowers_nothing_and_has_the_same_bits(trained,
 
 
 @pytest.mark.parametrize("what", FACTORS)
+@pytest.mark.slow
 def test_a_changed_global_is_another_program(what, trained, monkeypatch):
     monkeypatch.setitem(FACTORS, what, 0.25)
     name = "test_mine" if what == "metric" else "test_loss"

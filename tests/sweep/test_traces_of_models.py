@@ -76,6 +76,7 @@ def test_a_model_is_called_once_per_set_of_shapes_in_a_run(model, opening, monke
     assert not [name for name in lowered if "draw" not in name and "own" not in name]
 
 
+@pytest.mark.slow
 def test_programs_that_differ_in_training_alone_share_the_calls():
     train(Linen(), optimizer=("sgd", "adam"), loss=("softmax_cross_entropy", "mean_squared_error"))
     assert len(CALLS) == 3 + 3
@@ -92,6 +93,7 @@ def test_a_store_knows_the_program_without_a_new_trace(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("model", "_"), MODELS)
+@pytest.mark.slow
 def test_a_derivative_that_has_changed_is_used(model, _, monkeypatch):
     before = train(model())["train_loss"]
     monkeypatch.setitem(globals(), "SLOPE", 0.0)

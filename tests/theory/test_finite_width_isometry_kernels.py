@@ -181,6 +181,7 @@ def test_kernels_closed_forms():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "leaky_relu(0.3)", "erf", "identity"])
+@pytest.mark.sampled(4)
 def test_kernels_by_quadrature_are_the_closed_forms(name):
     """The same function under another name has no closed form."""
     phi = get_activation(name)

@@ -56,6 +56,7 @@ def test_fixed_points_beyond_the_table(sigma_w, sigma_b):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "sigma_b"), [("softplus", 0.0), ("gelu", 1.0), ("silu", 1.0)])
+@pytest.mark.sampled(3)
 def test_lengths_that_grow_for_ever_have_no_depth_scale(name, sigma_b):
     """χ₁ tends to 1 with them, as a power of the depth: neither critical nor 10⁶ layers."""
     found = in_float64(theory.depth_scales, name, 2**0.5, sigma_b)
@@ -155,6 +156,7 @@ def in64(function, *args, **kwargs):
     [("tanh", 1.0, 0.05**0.5), ("tanh", 2.0, 0.05**0.5), ("erf", 1.8, 0.3), ("erf", 2.5, 0.1),
      ("sigmoid", 3.0, 0.5)],
 )  # fmt: skip
+@pytest.mark.sampled(3)
 def test_depth_scales_against_scipy(name, sigma_w, sigma_b):
     """An own solution of the same equations: brentq on Gauss–Hermite sums, doubled integrals."""
     value, slope = FUNCTIONS[name]
@@ -312,6 +314,7 @@ def test_an_unstable_critical_point_is_said(name):
 
 @pytest.mark.parametrize("sigma_b", [0.1, 0.4, 1.0])
 @pytest.mark.parametrize("name", ["tanh", "erf", "softsign", "lecun_tanh", "hard_tanh", "sin"])
+@pytest.mark.slow
 def test_critical_sigma_b_is_the_inverse(name, sigma_b):
     sigma_w = theory.edge_of_chaos(name, sigma_b)
     assert critical_sigma_b(name, sigma_w) == pytest.approx(sigma_b, rel=1e-6)
@@ -367,6 +370,7 @@ def test_maps_jit_vmap_and_have_derivatives():
      *(pytest.param(*case, marks=pytest.mark.full)
        for case in (("gelu", 1.3, 0.3), ("erf", 2.5, 0.1), ("tanh", 0.5, 0.0)))],
 )  # fmt: skip
+@pytest.mark.full
 def test_depth_scales_have_derivatives_in_every_phase(name, sigma_w, sigma_b):
     def at(sigma_w):
         found = theory.depth_scales(name, sigma_w, sigma_b)

@@ -69,6 +69,7 @@ def reference(name, q, of, kinks):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("q", [1e-3, 0.3, 1.0, 9.0])
+@pytest.mark.sampled(3, later="slow")
 def test_every_activation_against_scipy(name, q):
     kinks = activations.get(name).kinks
     found = moments64(name, q)
@@ -141,6 +142,7 @@ def test_cross_moments_closed_forms(q):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sampled(3)
 def test_cross_moments_against_mehler(name):
     """E φ(u₁)φ(u₂) = Σ a_k² c^k with a_k = E φ(√q z) He_k(z)/√k!."""
     q, c, terms = 1.7, np.array([-0.4, 0.0, 0.45]), 48
@@ -251,6 +253,7 @@ def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
         ),
     ],
 )
+@pytest.mark.slow
 def test_activations_that_bend_on_two_scales(phi, numpy_phi):
     for q in (1e-4, 0.01, 1.0, 100.0, 1e4):
         s = math.sqrt(q)
@@ -278,6 +281,7 @@ def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
 
 
 @pytest.mark.parametrize("power", [2, 3, 4, 6, 8])
+@pytest.mark.sampled(3, later="slow")
 def test_powers(power):
     q = np.geomspace(0.1, 1e5, 60)
     found = moments64(lambda x: x**power, q)
@@ -289,6 +293,7 @@ def test_powers(power):
 
 
 @pytest.mark.parametrize(("steepness", "largest"), [(0.5, 16.0), (1.0, 4.0), (2.0, 1.0)])
+@pytest.mark.slow
 def test_exponentials(steepness, largest):
     q = np.linspace(0.0, largest, 60)
     found = moments64(lambda x: jnp.exp(steepness * x), q)
@@ -383,6 +388,7 @@ BELL = {  # exp(−x²)
         (lambda x: x + 1, {"second": lambda q: 1 + q, "growth": lambda q: 1 + 0 * q}, 1e5),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(3, later="slow")
 def test_an_activation_whose_value_or_slope_vanishes_at_0(phi, wanted, largest):
     q = np.geomspace(1e-6, largest, 40)
     found = moments64(phi, q)
@@ -401,6 +407,7 @@ def test_an_activation_whose_value_or_slope_vanishes_at_0(phi, wanted, largest):
         ("gelu", 0.0, 0.5, math.sqrt(2 / math.pi)),
     ],
 )
+@pytest.mark.slow
 def test_moments_at_no_variance_are_those_of_the_taylor_series(name, value, slope, curvature):
     found = moments64(name, 0.0)
     assert (found.mean, found.second) == (value, pytest.approx(value**2, rel=1e-15))
@@ -498,6 +505,7 @@ def test_kinks_at_any_place(low, high, q):
         (lambda x: jnp.where(x > 5, jnp.nan, x), ValueError, "NaN"),
     ],
 )
+@pytest.mark.slow
 def test_functions_that_are_no_activations(activation, error, message):
     with pytest.raises(error, match=message):
         theory.moments(activation, 1.0)

@@ -37,6 +37,7 @@ def assert_close(one, other, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6), one, other)
 
 
+@pytest.mark.slow
 def test_parts_give_the_steps_of_the_whole_batch():
     for optimizer in (optax.adam(0.1), jinit.train.optimizers.make("sgd", 0.5, clip="global_norm")):
         whole, of_whole = trained(optimizer, 1)

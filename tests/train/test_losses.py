@@ -37,6 +37,7 @@ def test_multiclass_hinge_is_crammer_singer():
     assert float(losses.multiclass_hinge(jnp.asarray(Z), Y)) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_mean_squared_error():
     target = np.eye(4)[Y]
     found = losses.mean_squared_error(jnp.asarray(Z), jnp.asarray(Y))
@@ -96,6 +97,7 @@ def batch(loss, task, examples=12):
 
 @pytest.mark.parametrize(("loss", "task"), cases())
 class TestEveryLoss:
+    @pytest.mark.slow
     def test_is_the_mean_over_the_batch(self, loss, task):
         outputs, y = batch(loss, task)
         single = [float(loss(outputs[i : i + 1], y[i : i + 1])) for i in range(len(y))]
@@ -126,6 +128,7 @@ class TestEveryLoss:
         assert task == "binary" or not loss.single_output
 
     @pytest.mark.slow
+    @pytest.mark.sampled(3)
     def test_trains_in_a_sweep(self, loss, task):
         dataset = {"multiclass": "iris", "binary": "xor", "regression": "linear_teacher"}[task]
         grid = jinit.Grid(dataset=dataset, loss=loss.name, depth=1, width=8, steps=60, seeds=2)

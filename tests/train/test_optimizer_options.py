@@ -47,6 +47,7 @@ def rows():
 
 
 @pytest.mark.parametrize("name", rows())
+@pytest.mark.slow
 def test_defaults_written_out_change_nothing_and_every_other_value_does(name):
     known = options_of(optimizers.get(name))
     plain = path(optimizers.make(name, 0.1))

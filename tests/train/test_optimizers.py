@@ -120,6 +120,7 @@ THEIRS = {
 
 
 @pytest.mark.parametrize("name", QUICK)
+@pytest.mark.sampled(3)
 def test_optimizers_are_optax_by_name(name):
     theirs = THEIRS[name]
     # Some of optax have no weight decay.
@@ -186,6 +187,7 @@ def test_the_flags_say_which_leaves_decay(name):
 
 @pytest.mark.parametrize("name", QUICK)
 class TestEveryOptimizer:
+    @pytest.mark.sampled(3)
     def test_approaches_the_minimum(self, name):
         rate = {"sgd": 0.1, "adadelta": 100.0, "lars": 20.0, "sm3": 0.5, "radam": 0.3}
         rate |= {"adagrad": 0.5, "muon": 0.15, "schedule_free_sgd": 1.0, "schedule_free_adamw": 0.2}
@@ -206,12 +208,14 @@ class TestEveryOptimizer:
         assert after < 0.5 * before
 
     @pytest.mark.parametrize("number", ["momentum", "decay"])
+    @pytest.mark.sampled(3)
     def test_has_exactly_the_numbers_of_its_row(self, name, number):
         few, many = (trained(made(name, **{number: value}))[0] for value in (0.5, 0.9))
         row = {"momentum": "momentum", "decay": "weight_decay"}[number]
         assert differs(few, many) is getattr(optimizers.get(name), row)
 
     @pytest.mark.slow
+    @pytest.mark.sampled(3)
     def test_all_numbers_may_be_traced(self, name):
         def traced(rate, momentum, decay):
             return trained(made(name, rate, momentum, decay), steps=2)[0]
@@ -225,6 +229,7 @@ class TestEveryOptimizer:
                 traced(*row),
             )
 
+    @pytest.mark.sampled(3)
     def test_a_schedule_multiplies_the_learning_rate_of_its_step(self, name):
         constant = trained(made(name, lambda count: 0.05))[0]
         jax.tree.map(
@@ -237,6 +242,7 @@ class TestEveryOptimizer:
             # Those three go on: their momentum or their average contains earlier steps.
             assert not differs(trained(stopped, 2)[0], trained(stopped, 6)[0])
 
+    @pytest.mark.sampled(3)
     def test_a_gradient_of_nan_freezes_the_run_and_its_state(self, name):
         transform = made(name)
 

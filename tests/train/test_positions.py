@@ -32,6 +32,7 @@ def dataset(y, task="multiclass", ignores=False):
 
 
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "multiclass_hinge"])
+@pytest.mark.slow
 def test_a_loss_of_positions_is_the_mean_over_the_counted_ones(name):
     loss = fitted(losses.get(name, "multiclass", 3), dataset(Y, ignores=True))
     kept = Y >= 0
@@ -111,6 +112,7 @@ def tagged():
     return jinit.run(grid, model=Tagger(), data=SEQUENCES, progress=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_positions_counts_what_is_counted(tagged):
     said = tagged.settings["data"]["arrays"]
     assert "one for each of 6 positions; -1 → −1, not counted (" in said["prepared"]["y"]
@@ -121,6 +123,7 @@ def test_a_sweep_of_positions_counts_what_is_counted(tagged):
     assert (tagged["test_balanced_accuracy"] <= 1).all()
 
 
+@pytest.mark.slow
 def test_a_run_is_a_loop_over_optax_steps():
     made = data.from_arrays(**SEQUENCES)
     model = Tagger()

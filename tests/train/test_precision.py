@@ -147,6 +147,7 @@ def test_whole_numbers_are_not_rounded():
     assert float(tokens(table, jnp.array([257]))[0]) == 256.0  # bfloat16 has 8 bits
 
 
+@pytest.mark.slow
 def test_a_sweep_computes_in_its_precision_and_its_table_says_so():
     model = nn.Sequential([nn.Dense(6), nn.LayerNorm(), nn.tanh, nn.Dense(3)])
     grid = jinit.Grid(dataset="iris", steps=4, seeds=2, evaluations=2)
