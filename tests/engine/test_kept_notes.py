@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import math
 import os
 import types
@@ -143,6 +144,19 @@ def test_a_damaged_note_is_traced_again(notes):
     for file in note.parent.glob("[!n]*"):
         file.unlink()
     assert traces(LEAKY)[0] == 1
+
+
+def test_a_note_that_names_another_program_is_not_believed(notes):
+    _, expected = traces(LEAKY)
+    (note,) = notes()
+    traces(functools.partial(nn.leaky_relu, negative_slope=0.25))
+    names = [json.loads(each.read_text())["fact"]["file"] for each in notes()]
+    mine = json.loads(note.read_text())["fact"]["file"]
+    (other,) = set(names) - {mine}
+    note.write_text(note.read_text().replace(mine, other))
+    count, found = traces(LEAKY)
+    assert count == 1
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_costs_of_a_sweep_are_kept(monkeypatch):
