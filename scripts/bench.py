@@ -3,6 +3,7 @@
     python scripts/bench.py sweep                 # all contenders, all sizes; writes bench.json
     python scripts/bench.py sweep --only a f      # two contenders
     python scripts/bench.py sweep --against REV   # the same, and another build, alternating
+    python scripts/bench.py sweep --against REV --parts commands   # one part of that
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
@@ -53,6 +54,11 @@ CONTENDERS = {
     "f": ("hand tiles", contenders.hand_tiles),
     "g": ("hyperoptax", contenders.hyperoptax_grid),
 }
+PARTS = ("contenders", "commands", "builds")
+PARTS_HELP = (
+    "the contenders; with --against, whole commands and the sizes of both builds. The file keeps "
+    "what it holds of the other parts (default: all)"
+)
 # The order and the names of the contenders in the page's table.
 COLUMNS = {
     "f": "hand-written tiles",
@@ -106,44 +112,79 @@ def sweep(arguments: argparse.Namespace) -> None:
     if importlib.util.find_spec("hyperoptax") is None:
         print("hyperoptax is not installed (pip install hyperoptax): no row (g)")
         letters = [letter for letter in letters if letter != "g"]
-    results = {}
     works = {
         name: replace(SIZES[name], **(SMALL if arguments.small else {})) for name in arguments.sizes
     }
-    for name, work in works.items():
-        measured = measure(work, letters, arguments.repeats)
-        peak = statistics.median(measured["peaks"])
-        print(
-            f"\n{work.runs} runs, width {work.width}, depth {work.depth}, batch {work.batch}, "
-            f"{work.steps} steps: {work.gflop:.0f} GFLOP; peak {peak:.0f} GFLOP/s"
-        )
-        print(
-            "                steady s    cold s   GFLOP/s   of peak   jinit faster by", flush=True
-        )
-        for letter, row in measured["rows"].items():
-            print(
-                f"({letter}) {CONTENDERS[letter][0]:<11}{row['steady_seconds']:9.2f}"
-                f"{row['cold_seconds']:10.2f}{row['gflops']:10.1f}{row['of_peak']:10.2f}"
-                f"{row['slower']:14.2f} ×",
-                flush=True,
-            )
-        results[name] = summary(measured)
+    record = head(arguments) | {"rounds": arguments.repeats}
+    if "contenders" in arguments.parts:
+        record["sizes"] = {}
+        for name, work in works.items():
+            measured = measure(work, letters, arguments.repeats)
+            print_rows(measured)
+            record["sizes"][name] = summary(measured)
+            write(arguments.out, record)
+    if arguments.against:
+        compare(arguments, {name: vars(work) for name, work in works.items()})
+    print(f"\n{arguments.out} written")
+
+
+def compare(arguments: argparse.Namespace, works: dict[str, dict[str, Any]]) -> None:
+    """Times this build against another one; each finished part goes into the file."""
+    record: dict[str, Any] = {"revision": arguments.against, **head(arguments)}
+    before = read(arguments.out).get("against", {})
+    if all(before.get(name) == value for name, value in record.items()):
+        record = before  # the parts of an earlier session on the same machine stay
+    with against.unpacked(arguments.against) as old:
+        if "commands" in arguments.parts:
+            rounds = min(arguments.repeats, 3)
+            record |= whole.compare(old, small=arguments.small, rounds=rounds)
+            write(arguments.out, {"against": record})
+        if "builds" in arguments.parts:
+            record["rows"] = []
+            for name, work in works.items():
+                one = {name: work}
+                record["rows"] += against.compare(old, one, arguments.kinds, arguments.repeats)
+                write(arguments.out, {"against": record})
+
+
+def head(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The machine and the versions of the packages that are timed."""
     versions = {name: version(name) for name in ("jax", "torch", "hyperoptax")}
-    record: dict[str, Any] = {
+    return {
         "machine": arguments.machine or f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: text for name, text in versions.items() if text},
-        "rounds": arguments.repeats,
-        "sizes": results,
     }
-    if arguments.against:
-        fields = {name: vars(work) for name, work in works.items()}
-        with against.unpacked(arguments.against) as old:
-            rows = against.compare(old, fields, arguments.kinds, arguments.repeats)
-            rounds = min(arguments.repeats, 3)
-            sweeps = whole.compare(old, small=arguments.small, rounds=rounds)
-        record["against"] = {"revision": arguments.against, "rows": rows, **sweeps}
-    Path(arguments.out).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(f"\n{arguments.out} written")
+
+
+def write(file: str | Path, found: dict[str, Any]) -> None:
+    """Adds to a JSON file, which keeps what it holds of other parts."""
+    text = json.dumps(read(file) | found, indent=1, ensure_ascii=False)
+    Path(file).write_text(text + "\n")
+
+
+def read(file: str | Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing if there is none."""
+    path = Path(file)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def print_rows(measured: dict[str, Any]) -> None:
+    """Prints one size: a line of its work and a row for each contender."""
+    work, peak = measured["work"], statistics.median(measured["peaks"])
+    print(
+        f"\n{work['runs']} runs, width {work['width']}, depth {work['depth']}, batch "
+        f"{work['batch']}, {work['steps']} steps: {measured['gflop']:.0f} GFLOP; peak "
+        f"{peak:.0f} GFLOP/s"
+    )
+    print("                steady s    cold s   GFLOP/s   of peak   jinit faster by")
+    for letter, row in measured["rows"].items():
+        print(
+            f"({letter}) {CONTENDERS[letter][0]:<11}{row['steady_seconds']:9.2f}"
+            f"{row['cold_seconds']:10.2f}{row['gflops']:10.1f}{row['of_peak']:10.2f}"
+            f"{row['slower']:14.2f} ×",
+            flush=True,
+        )
 
 
 def version(package: str) -> str | None:
@@ -182,7 +223,44 @@ def markdown_table(record: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
     how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
-    return "\n".join([*lines, "", how])
+    parts = ["\n".join([*lines, "", how])]
+    if "against" in record:
+        parts.append(against_table(record["against"]))
+    return "\n\n".join(parts)
+
+
+def against_table(found: dict[str, Any]) -> str:
+    """Formats the comparison with another build: seconds of both, and their ratio."""
+    lines = [
+        f"| work | build {found['revision'][:7]} | this build | faster by |",
+        "|---|---|---|---|",
+    ]
+
+    def add(what: str, old: list[float], new: list[float]) -> None:
+        ratio = statistics.median(a / b for a, b in zip(old, new, strict=True))
+        seconds = " | ".join(f"{statistics.median(values):.1f} s" for values in (old, new))
+        lines.append(f"| {what} | {seconds} | {ratio_text(ratio)} |")
+
+    quick, wide = found.get("quickstart"), found.get("wide")
+    if quick:
+        for what, run, field in (
+            ("quickstart, cold", "cold", "seconds"),
+            ("quickstart, its first rows", "cold", "first_rows"),
+            ("quickstart, a second time", "second", "seconds"),
+        ):
+            add(what, *([one[run][field] for one in quick[side]] for side in ("old", "new")))
+    if wide:
+        what = f"{wide['new'][0]['runs']:.0f} networks of 12 shapes"
+        add(what, *([one["seconds"] for one in wide[side]] for side in ("old", "new")))
+    for row in found.get("rows", []):
+        if "slower" in row:
+            size = SIZES[row["size"]]
+            what = f"{size.runs} × ({size.width}, {size.depth}, {size.batch}), {row['kind']}"
+            add(what, *([wall for wall, _ in row["seconds"][side]] for side in ("old", "new")))
+    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
+    return "\n".join(
+        [*lines, "", f"Medians of alternating rounds on {found['machine']}{versions}."]
+    )
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -274,6 +352,7 @@ def main() -> None:
     one.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     one.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     one.add_argument("--against", metavar="REV", help="compare with this revision, too")
+    one.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help=PARTS_HELP)
     one.add_argument("--small", action="store_true", help="tiny sizes, to try the program itself")
     one.add_argument("--kinds", nargs="+", default=list(against.KINDS), choices=against.KINDS)
     one.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")

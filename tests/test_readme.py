@@ -142,6 +142,18 @@ def test_the_speed_table_is_the_committed_measurement(monkeypatch):
     record = {"machine": "one core", "versions": {}, "rounds": 1, "sizes": sizes}
     row = "| 256 × (32, 3, 32) | 64 GFLOP/s | 0.35 | 11 × | 11 × |"
     assert row in bench.markdown_table(record)
+    once = {"cold": {"seconds": 8.0, "first_rows": 4.0}, "second": {"seconds": 2.0}}
+    twice = {"cold": {"seconds": 16.0, "first_rows": 12.0}, "second": {"seconds": 9.0}}
+    record["against"] = {
+        "revision": "0123456789", "machine": "one core", "versions": {},
+        "quickstart": {"old": [twice], "new": [once]},
+        "rows": [{"size": "32x3", "kind": "linen", "slower": {},
+                  "seconds": {"old": [[3.0, 5.0]], "new": [[2.0, 3.0]]}}],
+    }  # fmt: skip
+    text = bench.markdown_table(record)
+    assert "| work | build 0123456 | this build | faster by |" in text
+    assert "| quickstart, a second time | 9.0 s | 2.0 s | 4.50 × |" in text
+    assert "| 256 × (32, 3, 32), linen | 3.0 s | 2.0 s | 1.50 × |" in text
 
 
 @pytest.mark.slow

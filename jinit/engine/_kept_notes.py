@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jinit.engine import _installed
 from jinit.engine._described import described
 from jinit.engine._environment import switches
@@ -33,7 +35,9 @@ def place(folder: Path | None, kind: str, value: object, *more: object) -> Path 
     text = None if folder is None else described(value)
     if folder is None or text is None or _installed.is_patched():
         return None
-    whole = repr((kind, text, _installed.source(), more, sorted(switches().items())))
+    # A trace depends on the platform, too.
+    state = (jax.default_backend(), sorted(switches().items()))
+    whole = repr((kind, text, _installed.source(), more, state))
     return folder / f"note-{hashlib.blake2b(whole.encode(), digest_size=20).hexdigest()}"
 
 
