@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from jinit import _registry
 from jinit.engine import _installed
 from jinit.engine._described import described
 from jinit.engine._environment import switches
@@ -30,10 +31,13 @@ def place(folder: Path | None, kind: str, value: object, *more: object) -> Path 
 
     Returns:
       The path; None for functions of the user, and where a script has replaced functions of the
-      packages.
+      packages or registered items of its own.
     """
     text = None if folder is None else described(value)
     if folder is None or text is None or _installed.is_patched():
+        return None
+    # A description names registered items, and another process may give a name to another one.
+    if any(_registry.additions().values()):
         return None
     # A trace depends on the platform, too.
     state = (jax.default_backend(), sorted(switches().items()))

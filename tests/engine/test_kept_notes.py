@@ -78,7 +78,7 @@ def test_descriptions_are_equal_exactly_where_values_are():
         jnp.zeros(2), (1, [2]), nn.Dense(3, kernel_init=lambda *args: 0), object(), os.environ,
         "text".upper, type("Mine", (), {}),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_may_change_or_is_unfamiliar_has_no_description(value):
     assert _described.described(value) is None
@@ -168,6 +168,25 @@ def test_the_costs_of_a_sweep_are_kept(monkeypatch):
     again = run(grid, progress=False)
     np.testing.assert_array_equal(first["test_loss"], again["test_loss"])
     assert first.settings["tile"] == again.settings["tile"]
+
+
+def mine_as(function):
+    return activations.Activation("kept_mine", function, kinks=())
+
+
+def test_a_name_that_stands_for_another_function_is_another_program():
+    settings = {"dataset": "xor", "depth": 2, "width": 5, "steps": 5, "seeds": 2}
+    found = []
+    for function in (jnp.tanh, jnp.sin):
+        _costs._kept_costs.cache_clear()
+        _program.forget()
+        activations.register("kept_mine", functools.partial(mine_as, function))
+        try:
+            grid = Grid(activation="kept_mine", **settings)
+            found.append(run(grid, progress=False)["test_loss"])
+        finally:
+            activations._REGISTRY.remove("kept_mine")
+    assert (found[0] != found[1]).all()
 
 
 def test_an_edited_package_has_another_digest(tmp_path, monkeypatch):
