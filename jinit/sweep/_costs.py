@@ -97,7 +97,7 @@ def _kept_costs(
     leaf_shapes: tuple[tuple[tuple[int, ...], str], ...],
 ) -> tuple[int, _cost.LaneBytes]:
     """The costs of a network without functions of the user, as an earlier process kept them."""
-    folder = _kept_programs.folder()
+    folder = _kept_programs.folder() if jax.default_backend() == "cpu" else None
     note = _kept_notes.place(folder, "costs", network, str(tree), leaf_shapes, PRECISION)
     try:
         fact = _kept_notes.read(note) or {}
