@@ -17,6 +17,8 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_programs()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Operations of a trace need not know the user's line: tracing and lowering take a tenth less time.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # XLA reports every program that it loads from the folder as an error.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -35,8 +37,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jinit")
 
 
-# Examples of these rooms compile for seconds each.
-SLOW_EXAMPLES = ("theory", "probes", "calibrate", "advise", "sweep", "report", "train")
+# Examples of these rooms compile for seconds each, those of the second list for longer.
+SLOW_EXAMPLES = ("theory", "probes", "sweep", "train")
+FULL_EXAMPLES = ("calibrate", "advise", "report")
 # These rooms build on models of frameworks, on optax and on compiled programs.
 BY_VERSION = ("frameworks", "engine", "train", "sweep")
 
@@ -48,13 +51,15 @@ def pytest_collection_modifyitems(items):
         if isinstance(item, pytest.DoctestItem):
             if path.startswith(tuple(f"jinit/{room}/" for room in SLOW_EXAMPLES)):
                 item.add_marker("slow")
+            if path.startswith(tuple(f"jinit/{room}/" for room in FULL_EXAMPLES)):
+                item.add_marker("full")
         elif path.startswith(tuple(f"tests/{room}/" for room in BY_VERSION)):
             item.add_marker("versions")
     _sample(items)
 
 
 def _sample(items):
-    """Leaves every n-th row of a battery marked ``sampled(n)``; marks the others for a later tier.
+    """Leaves every n-th row of a battery marked ``sampled(n)``; the others run in ``full`` alone.
 
     The first row always stays, and so do the rows of other marks.
     """
@@ -65,7 +70,7 @@ def _sample(items):
             continue
         battery = item.nodeid.partition("[")[0]
         if rows[battery] % sampled.args[0]:
-            item.add_marker(sampled.kwargs.get("later", "full"))
+            item.add_marker("full")
         rows[battery] += 1
 
 

@@ -416,7 +416,7 @@ def test_probe_of_a_healthy_and_a_sick_network(tmp_path, capsys):
     assert "interval" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_probe_as_json_and_bad_input(capsys):
     assert main([*PROBE, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

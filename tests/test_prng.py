@@ -57,7 +57,7 @@ def test_keys_derived_from_it(seed, word):
         lambda key, shape: jax.random.orthogonal(key, 4),
     ],
 )  # fmt: skip
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_draws_under_vmap_and_jit(draw):
     keys = jax.random.split(jax.random.key(0), 3)
     shape = 7 if draw is jax.random.permutation else (4, 7)

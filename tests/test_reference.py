@@ -129,7 +129,7 @@ def test_functions_cite_their_source(module):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_exported_name_is_in_the_site(tmp_path, monkeypatch):
     pytest.importorskip("pdoc")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))

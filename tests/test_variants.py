@@ -70,7 +70,7 @@ def test_a_calibration_keeps_the_tree():
         chex.assert_trees_all_close(changed, params)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_measurements_have_one_number_per_layer():
     model, x = models.MLP(features=(8, 8, 2)), np.asarray(jax.random.normal(KEY, (16, 4)))
     captured = frameworks.capture(model, x)

@@ -55,7 +55,7 @@ TREES = {
 
 
 @pytest.mark.parametrize("kind", TREES)
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_every_fix_runs_when_pasted(kind):
     params, options = TREES[kind]
     findings = jinit.audit(params, **options)

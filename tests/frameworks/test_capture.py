@@ -115,7 +115,7 @@ def test_layers_of_every_framework(kind):
 
 @pytest.mark.parametrize("options", [{}, {"residual": True}, {"layer_norm": True}])
 @pytest.mark.parametrize("features", [(3,), (8, 3), (8, 8, 8, 3), (8, 6, 3)])
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_the_tapped_mlp_is_the_mlp(features, options):
     model = MLP(features=features, activation="tanh", **options)
     params = model.init(jax.random.key(0), X)["params"]

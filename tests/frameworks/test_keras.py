@@ -37,6 +37,7 @@ KERAS = {
 
 
 @pytest.mark.parametrize("name", sample(KERAS, 2))
+@pytest.mark.sampled(2)
 def test_keras(name):
     make, kind = KERAS[name]
     layer, x = make(), example(kind)

@@ -41,7 +41,7 @@ def same(ours, theirs, shape, dtype):
     "name", keep(FANNED, lambda name, _: not name.startswith(("xavier", "kaiming")))
 )
 @pytest.mark.parametrize("dtype", WITH_COMPLEX)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_scaled_by_fans(name, dtype):
     for shape, axes in itertools.product(SHAPES, AXES):
         if len(shape) < 3 and ("batch_axis" in axes or axes.get("in_axis") == (0, 1)):
@@ -80,7 +80,7 @@ def test_zeros_and_ones_are_initializers_themselves(name):
 
 @pytest.mark.parametrize("column_axis", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_orthogonal(column_axis, dtype):
     for shape in SHAPES:
         theirs = jax.nn.initializers.orthogonal(1.5, column_axis)

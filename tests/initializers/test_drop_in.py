@@ -154,7 +154,7 @@ def test_pythons_types_are_jaxs_default_dtypes():
 
 
 @pytest.mark.parametrize("spec", EXAMPLES)
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_a_stack_is_one_draw_with_the_bits_of_separate_draws(spec):
     made, shape = initializers.get(spec), shape_of(spec)
     separate = one_by_one(made, KEY, shape, 3)

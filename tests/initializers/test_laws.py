@@ -267,7 +267,7 @@ def test_complex_truncated_draws_have_the_variance_that_is_stated(factory):
         ("he_normal(exact_std=True, fused=(100, 200))", None),
     ],
 )  # fmt: skip
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_the_density_of_a_complex_law_is_that_of_the_real_part(spec, oracle):
     made, shape = initializers.get(spec), (300, 300)
     law = made.law(shape, "complex64")

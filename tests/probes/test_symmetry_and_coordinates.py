@@ -202,7 +202,7 @@ def test_rates_that_fall_with_width_are_flat():
         ({"model": lambda width: models.MLP(features=(8,) * (width // 8))}, "same at every width"),
     ],
 )
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_what_a_coordinate_check_refuses(options, match):
     given = {"model": mlp, "widths": (8, 16), "rules": {"*/kernel": "he_normal", "*": "zeros"}}
     given |= {"x": X, "loss": probes.cross_entropy(LABELS), "optimizer": optax.sgd(0.1), "seeds": 2}

@@ -105,7 +105,7 @@ def kinds(activation, depth, kernel, bias):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "kind"), keep(SICK, lambda case, _: case[0][:2] in ALWAYS))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 def test_sick_networks(network, kind):
     found = {finding.kind: finding for finding in kinds(*network)}
     assert kind in found

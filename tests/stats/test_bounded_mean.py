@@ -125,6 +125,7 @@ def test_a_claim_beside_rare_losses_waits_for_more_of_them():
     ("n", "share", "sizes", "most"),
     [(16, 0.1, "equal", 0.025), (32, 0.05, "equal", 0.025), (16, 0.2, "lognormal", 0.08)],
 )
+@pytest.mark.sampled(3)
 def test_the_end_that_resamples_cannot_give_is_rarely_missed(n, share, sizes, most):
     """Rare values of one size are missed as promised; of lognormal size .04 to .09 (open: 0)."""
     rng, trials, missed, failed = np.random.default_rng(6), 300, 0, 0

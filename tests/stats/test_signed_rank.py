@@ -196,7 +196,7 @@ def test_the_studentized_mean_is_the_bootstrap_t_of_resamples():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "least"), [("normal", 0.93), ("lognormal", 0.91)])
-@pytest.mark.sampled(2)
+@pytest.mark.full
 def test_coverage_of_the_studentized_mean(law, least):
     rng = np.random.default_rng(9)
     truth = {"normal": 0.0, "lognormal": math.exp(0.5)}[law]

@@ -168,7 +168,7 @@ SIGNS = 1 - 2 * ((np.arange(2**11)[:, None] >> np.arange(11)) & 1)
 
 
 @pytest.mark.parametrize("test", ["wilcoxon", "sign", "permutation"])
-@pytest.mark.slow
+@pytest.mark.full
 def test_false_alarms_of_each_test_without_a_difference(test):
     rng = np.random.default_rng(5)
     gaps = rng.standard_t(2, size=(150 if test == "permutation" else 600, 20))

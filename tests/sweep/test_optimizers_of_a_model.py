@@ -139,7 +139,7 @@ def several(learning_rate):
 
 
 @pytest.mark.parametrize("own", [partitioned, injected, averaged, by_value, several, decayed])
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_transforms_of_optax_that_users_bring_fit(own):
     for schedule in ("constant", "cosine"):
         grid = jinit.Grid(**GRID, optimizer=own, schedule=schedule)

@@ -103,7 +103,7 @@ FANS = {
 
 
 @pytest.mark.parametrize("kind", FANS)
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_every_kernel_has_the_sigma_of_its_layer(kind):
     make, x, fans = FANS[kind]
     grid = jinit.Grid(initializer="he_normal", seeds=64, **GRID)

@@ -71,6 +71,7 @@ def test_the_same_sweep_again_computes_nothing_and_more_seeds_only_themselves(tm
      {"schedule": "cosine"}, {"label_noise": 0.1}, {"validation": 0.2}, {"dataset": "two_moons"}]),
 )  # fmt: skip
 @pytest.mark.slow
+@pytest.mark.sampled(2)
 def test_whatever_changes_the_numbers_makes_another_run(tmp_path, change):
     seen, path = [], tmp_path / "runs.db"
     run(path, seeds=2, seen=seen)

@@ -77,6 +77,7 @@ def test_a_second_run_compiles_and_lowers_nothing_and_has_the_same_bits(trained,
 
 @pytest.mark.parametrize("what", FACTORS)
 @pytest.mark.slow
+@pytest.mark.sampled(2)
 def test_a_changed_global_is_another_program(what, trained, monkeypatch):
     monkeypatch.setitem(FACTORS, what, 0.25)
     name = "test_mine" if what == "metric" else "test_loss"

@@ -69,7 +69,7 @@ def reference(name, q, of, kinks):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("q", [1e-3, 0.3, 1.0, 9.0])
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_every_activation_against_scipy(name, q):
     kinks = activations.get(name).kinks
     found = moments64(name, q)
@@ -254,6 +254,7 @@ def test_a_steep_activation_is_the_gentle_one_in_another_unit(steepness):
     ],
 )
 @pytest.mark.slow
+@pytest.mark.sampled(3)
 def test_activations_that_bend_on_two_scales(phi, numpy_phi):
     for q in (1e-4, 0.01, 1.0, 100.0, 1e4):
         s = math.sqrt(q)
@@ -281,7 +282,7 @@ def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
 
 
 @pytest.mark.parametrize("power", [2, 3, 4, 6, 8])
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_powers(power):
     q = np.geomspace(0.1, 1e5, 60)
     found = moments64(lambda x: x**power, q)
@@ -388,7 +389,7 @@ BELL = {  # exp(−x²)
         (lambda x: x + 1, {"second": lambda q: 1 + q, "growth": lambda q: 1 + 0 * q}, 1e5),
     ],
 )  # fmt: skip
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_an_activation_whose_value_or_slope_vanishes_at_0(phi, wanted, largest):
     q = np.geomspace(1e-6, largest, 40)
     found = moments64(phi, q)

@@ -32,7 +32,7 @@ def test_branches_that_end_in_relu_add_up_in_step_and_grow_faster():
     assert last[0] > 3 * last[1]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "scale"),
     [

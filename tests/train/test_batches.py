@@ -25,7 +25,7 @@ def numbered(examples):
 @pytest.mark.parametrize(
     ("examples", "size"), [(12, 4), (13, 4), (13, 12), (5, 1), (4, 4), (4, 9), (1, 3)]
 )
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_every_example_is_seen_exactly_once_per_epoch(examples, size):
     batches = Batches.of(numbered(examples), KEY, FitConfig(batch_size=size, sampling="epochs"))
     order, seen, sizes = batches.begin(), [], []

@@ -30,7 +30,7 @@ def test_every_schedule_is_covered():
 
 
 @pytest.mark.parametrize("spec", OPTAX)
-@pytest.mark.sampled(3, later="slow")
+@pytest.mark.sampled(3)
 def test_factors_are_those_of_optax(spec):
     exact = [float(OPTAX[spec](step)) for step in range(STEPS)]
     np.testing.assert_allclose(schedules.factors(spec, STEPS), exact, rtol=1e-5, atol=1e-7)
