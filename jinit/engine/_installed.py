@@ -8,7 +8,6 @@ import os
 import site
 import sys
 import sysconfig
-import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,6 @@ _PACKAGES = ("jinit", "jax", "flax", "optax")
 # Their modules with names that a script may replace; JAX has too many others.
 _PUBLIC_JAX = ("jax", "jax.nn", "jax.nn.initializers", "jax.numpy", "jax.lax", "jax.random",
                "jax._src.nn.functions", "jax._src.nn.initializers", "jax._src.random")  # fmt: skip
-_SECONDS = 1.0
-_LOOKED: dict[str, tuple[float, bool]] = {}
 
 
 @functools.cache
@@ -49,14 +46,9 @@ def _modules(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 def is_patched() -> bool:
     """Whether a script has replaced a function of these packages by its own.
 
-    What is replaced shows in a trace, not in the name of a function. The answer is kept for a
-    second: looking takes some 20 ms, and a sweep asks for each of its programs.
+    What is replaced shows in a trace, not in the name of a function. Looking takes some 20 ms.
     """
-    asked, found = _LOOKED.get("patched", (-_SECONDS, False))
-    if time.monotonic() - asked > _SECONDS:
-        asked, found = time.monotonic(), any(map(_is_foreign, _functions()))
-        _LOOKED["patched"] = asked, found
-    return found
+    return any(map(_is_foreign, _functions()))
 
 
 def _functions() -> Iterator[types.FunctionType]:

@@ -232,9 +232,8 @@ def _store(file: Path, made: jax.stages.Compiled) -> bool:
     try:
         program, _, _ = serialize_executable.serialize(made)
     except Exception:
-        return (
-            False  # such as programs with constants as arguments, which JAX does not serialize yet
-        )
+        # Such as a program with constants as arguments, which JAX does not serialize yet.
+        return False
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix="new-")
         try:
