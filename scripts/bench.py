@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against, contenders, draws, theories, whole
+from benchmarks import against, brought, contenders, draws, theories, whole
 from benchmarks.contenders import Run, Work
 
 from jinit import errors
@@ -54,11 +54,12 @@ CONTENDERS = {
     "f": ("hand tiles", contenders.hand_tiles),
     "g": ("hyperoptax", contenders.hyperoptax_grid),
 }
-PARTS = ("contenders", "commands", "builds")
+PARTS = ("contenders", "models", "commands", "builds")
 PARTS_HELP = (
-    "the contenders; with --against, whole commands and the sizes of both builds. The file keeps "
-    "what it holds of the other parts (default: all)"
+    "the contenders; models of other libraries; with --against, whole commands and the sizes of "
+    "both builds. The file keeps what it holds of the other parts (default: all)"
 )
+MODELS_ROUNDS = 12  # fewer give no useful interval
 # The order and the names of the contenders in the page's table.
 COLUMNS = {
     "f": "hand-written tiles",
@@ -123,6 +124,15 @@ def sweep(arguments: argparse.Namespace) -> None:
             print_rows(measured)
             record["sizes"][name] = summary(measured)
             write(arguments.out, record)
+    if "models" in arguments.parts:
+        cut = SMALL if arguments.small else {}
+        models = brought.measure(
+            {name: works[name] for name in works if works[name].width < 128},
+            replace(brought.CNN, **cut),
+            6 if arguments.small else max(MODELS_ROUNDS, arguments.repeats),
+            torch="d" in letters,
+        )
+        write(arguments.out, {"models": head(arguments, "flax", "equinox") | models})
     if arguments.against:
         compare(arguments, {name: vars(work) for name, work in works.items()})
     print(f"\n{arguments.out} written")
@@ -147,9 +157,9 @@ def compare(arguments: argparse.Namespace, works: dict[str, dict[str, Any]]) -> 
                 write(arguments.out, {"against": record})
 
 
-def head(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The machine and the versions of the packages that are timed."""
-    versions = {name: version(name) for name in ("jax", "torch", "hyperoptax")}
+def head(arguments: argparse.Namespace, *others: str) -> dict[str, Any]:
+    """The machine and the versions of the packages that are timed, some ``others`` among them."""
+    versions = {name: version(name) for name in ("jax", *others, "torch", "hyperoptax")}
     return {
         "machine": arguments.machine or f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: text for name, text in versions.items() if text},
@@ -224,9 +234,34 @@ def markdown_table(record: dict[str, Any]) -> str:
     versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
     how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
     parts = ["\n".join([*lines, "", how])]
+    if "models" in record:
+        parts.append(models_table(record["models"]))
     if "against" in record:
         parts.append(against_table(record["against"]))
     return "\n\n".join(parts)
+
+
+def models_table(found: dict[str, Any]) -> str:
+    """Formats the models of other libraries: ratios with their 95 % intervals."""
+
+    def cells(ratios: dict[str, dict[str, float]]) -> list[str]:
+        return ["{median:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in ratios.values()]
+
+    kinds = next(iter(found["mlps"].values()))
+    lines = [f"| MLPs, speed of the built-in one = 1 | {' | '.join(kinds)} |"]
+    lines.append("|---" * (len(kinds) + 1) + "|")
+    for size, ratios in found["mlps"].items():
+        work = SIZES[size]
+        row = [f"{work.runs} × ({work.width}, {work.depth}, {work.batch})", *cells(ratios)]
+        lines.append(f"| {' | '.join(row)} |")
+    loops, cnn = found["cnn"], brought.CNN
+    lines += ["", f"| CNNs, time of jinit = 1 | {' | '.join(loops)} |"]
+    lines.append("|---" * (len(loops) + 1) + "|")
+    row = [f"{cnn.runs} of 2 convolutions of 16 channels, 8 × 8, batch {cnn.batch}", *cells(loops)]
+    lines.append(f"| {' | '.join(row)} |")
+    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
+    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {found['machine']}{versions}."
+    return "\n".join([*lines, "", how])
 
 
 def against_table(found: dict[str, Any]) -> str:

@@ -142,6 +142,12 @@ def test_the_speed_table_is_the_committed_measurement(monkeypatch):
     record = {"machine": "one core", "versions": {}, "rounds": 1, "sizes": sizes}
     row = "| 256 × (32, 3, 32) | 64 GFLOP/s | 0.35 | 11 × | 11 × |"
     assert row in bench.markdown_table(record)
+    ratio = {"median": 0.98, "low": 0.96, "high": 1.004}
+    record["models"] = {
+        "rounds": 12, "machine": "one core", "versions": {},
+        "mlps": {"32x3": {"nnx": ratio}}, "cnn": {"step loop": ratio},
+    }  # fmt: skip
+    assert "| 256 × (32, 3, 32) | 0.98 [0.96, 1.00] |" in bench.markdown_table(record)
     once = {"cold": {"seconds": 8.0, "first_rows": 4.0}, "second": {"seconds": 2.0}}
     twice = {"cold": {"seconds": 16.0, "first_rows": 12.0}, "second": {"seconds": 9.0}}
     record["against"] = {

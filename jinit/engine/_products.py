@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias, TypeVar, cast
 
 import jax
@@ -64,9 +64,14 @@ def _rewritten(jaxpr: jex_core.Jaxpr) -> jex_core.Jaxpr:
     for atom in jaxpr.outvars:
         if isinstance(atom, jex_core.Var):
             uses[atom].append("result")
+    turned = {
+        equation.outvars[0]
+        for equation in jaxpr.eqns
+        if equation.primitive.name == "transpose" and equation.params["permutation"] == (1, 0)
+    }
     equations: list[jex_core.JaxprEqn] = []
     for equation in jaxpr.eqns:
-        form = _form(equation, uses)
+        form = _form(equation, uses, turned)
         equations += [_with_bodies(equation)] if form is None else _in_form(equation, form)
     return jaxpr.replace(eqns=equations)
 
@@ -102,10 +107,21 @@ def _in_form(equation: jex_core.JaxprEqn, form: _Form) -> Sequence[jex_core.Jaxp
     ]
 
 
-def _form(equation: jex_core.JaxprEqn, uses: _Uses) -> _Form | None:
-    """The faster form of an equation; None if there is none."""
+def _form(
+    equation: jex_core.JaxprEqn, uses: _Uses, turned: Collection[jex_core.Var]
+) -> _Form | None:
+    """The faster form of an equation; None if there is none.
+
+    Args:
+      equation: any.
+      uses: the primitives that read each variable.
+      turned: transposed matrices.
+    """
     if equation.primitive.name == "dot_general":
-        return _transposed_once(equation, uses[equation.outvars[0]] == ["transpose"])
+        left, result = equation.invars[0], equation.outvars[0]
+        copied = isinstance(left, jex_core.Var) and left in turned
+        kept = _kept_transposed(equation) if copied else None
+        return kept or _transposed_once(equation, uses[result] == ["transpose"])
     if equation.primitive.name == "conv_general_dilated":
         shapes = (_aval(equation.invars[1]), _aval(equation.outvars[0]))
         return windows_product(equation.params, *shapes)
@@ -125,16 +141,16 @@ def _transposed_once(equation: jex_core.JaxprEqn, turned: bool) -> _Form | None:
     contracted, batch = equation.params["dimension_numbers"]
     left, right = (_aval(variable) for variable in equation.invars)
     axes = tuple(range(len(contracted[0])))
-    rows = math.prod(left.shape[: len(axes)])
-    sizes = (math.prod(left.shape[len(axes) :]), math.prod(right.shape[len(axes) :]))
+    rows, *sides = (
+        math.prod(left.shape[: len(axes)]),
+        math.prod(left.shape[len(axes) :]),
+        math.prod(right.shape[len(axes) :]),
+    )
     if (
         any(batch)
         or not axes
         or (tuple(contracted[0]), tuple(contracted[1])) != (axes, axes)
-        or not jnp.issubdtype(left.dtype, jnp.floating)
-        or rows < _LEAST_ROWS
-        or min(sizes) < _LEAST_COLUMNS
-        or math.prod(sizes) > _MOST_ENTRIES
+        or not _pays(left, rows, sides)
     ):
         return None
 
@@ -150,6 +166,39 @@ def _transposed_once(equation: jex_core.JaxprEqn, turned: bool) -> _Form | None:
         return (result.T if turned else result).reshape(_aval(equation.outvars[0]).shape)
 
     return form
+
+
+def _kept_transposed(equation: jex_core.JaxprEqn) -> _Form | None:
+    """δᵀx, the gradient of W x, as a product of the transposed copy that it reads.
+
+    XLA would fold the transposition into the product, which is then that of
+    :func:`_transposed_once`. A barrier keeps the copy.
+    """
+    contracted, batch = equation.params["dimension_numbers"]
+    left, right = (_aval(variable) for variable in equation.invars)
+    if (
+        any(batch)
+        or (tuple(contracted[0]), tuple(contracted[1])) != ((1,), (0,))
+        or not _pays(left, left.shape[1], [left.shape[0], math.prod(right.shape[1:])])
+    ):
+        return None
+    return lambda left, right: lax.dot_general(
+        lax.optimization_barrier(left),
+        right,
+        (((1,), (0,)), ((), ())),
+        precision=equation.params["precision"],
+        preferred_element_type=equation.params["preferred_element_type"],
+    )
+
+
+def _pays(left: jax.ShapeDtypeStruct, rows: int, sides: Sequence[int]) -> bool:
+    """Whether a copy of a factor pays, by the contracted size and the sizes of the result."""
+    return (
+        jnp.issubdtype(left.dtype, jnp.floating)
+        and rows >= _LEAST_ROWS
+        and min(sides) >= _LEAST_COLUMNS
+        and math.prod(sides) <= _MOST_ENTRIES
+    )
 
 
 def _aval(variable: _Atom) -> jax.ShapeDtypeStruct:

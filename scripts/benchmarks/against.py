@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import json
 import os
 import statistics
@@ -22,9 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import brought, contenders
+
 ROOT = Path(__file__).parent.parent.parent
-# What is trained: the built-in MLP, the same MLP of other libraries, and a small CNN.
-KINDS = ("built-in", "linen", "nnx", "equinox", "cnn", "jit(vmap)")
+KINDS = (*brought.KINDS, "jit(vmap)")
 
 
 @contextlib.contextmanager
@@ -94,7 +94,8 @@ def _row(sides: dict[str, Path], work: dict[str, int], kind: str, rounds: int) -
 
 
 def _started(path: Path, work: dict[str, int], kind: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    folders = os.pathsep.join(map(str, (path, ROOT / "scripts")))
+    environment = os.environ | {"PYTHONPATH": folders, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["JINIT_NO_CACHE"] = "1"
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     return subprocess.Popen(
@@ -110,57 +111,12 @@ def _answer(process: subprocess.Popen[str]) -> list[float] | None:
     return json.loads(line) if line else None
 
 
-def _model(kind: str, width: int, depth: int) -> Any:
-    """The model of a kind for 64 inputs and 10 outputs."""
-    import jax
-
-    if kind == "equinox":
-        import equinox
-
-        return equinox.nn.MLP(64, 10, width, depth, key=jax.random.key(0))
-    if kind == "nnx":
-        from flax import nnx
-
-        rngs, sizes = nnx.Rngs(0), [64, *[width] * depth]
-        layers: list[Any] = []
-        for inputs, outputs in itertools.pairwise(sizes):
-            layers += [nnx.Linear(inputs, outputs, rngs=rngs), nnx.relu]
-        return nnx.Sequential(*layers, nnx.Linear(width, 10, rngs=rngs))
-    from flax import linen
-
-    if kind == "linen":
-        layers = [part for _ in range(depth) for part in (linen.Dense(width), linen.relu)]
-        return linen.Sequential([*layers, linen.Dense(10)])
-    convolutions = [linen.Conv(16, (3, 3)), linen.relu, linen.Conv(16, (3, 3), 2), linen.relu]
-    return linen.Sequential(
-        [
-            lambda x: x.reshape(len(x), 8, 8, 1),
-            *convolutions,
-            lambda x: x.reshape(len(x), -1),
-            linen.Dense(10),
-        ]
-    )
-
-
 def _work(work: dict[str, int], kind: str) -> Any:
     """A function that does the work of one round."""
-    import contenders
-
     arrays = contenders.Work(**work)
     if kind == "jit(vmap)":
         return contenders.vmap_all(arrays)
-    if kind == "built-in":
-        return contenders.jinit_sweep(arrays)
-    import jinit
-
-    grid = jinit.Grid(
-        initializer="he_normal", batch_size=arrays.batch, learning_rate=contenders.RATE,
-        clip=f"global_norm({contenders.THRESHOLD})", steps=arrays.steps, evaluations=1,
-        seeds=arrays.runs,
-    )  # fmt: skip
-    dataset = jinit.data.from_arrays(*contenders.data(), standardize=False)
-    model = _model(kind, arrays.width, arrays.depth)
-    return lambda: jinit.run(grid, data=dataset, model=model)
+    return brought.brought_sweep(arrays, kind)
 
 
 def main() -> None:

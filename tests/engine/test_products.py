@@ -26,6 +26,11 @@ def called(w, x):
     return jax.jit(dense)(w, x)
 
 
+def outwards(w, x):
+    """A layer with kernels of (out, in), as Equinox calls it for each example."""
+    return jnp.mean(jnp.tanh(jax.vmap(lambda one: w @ one)(x)) ** 2)
+
+
 def looped(w, x):
     return jnp.mean(jax.lax.scan(lambda h, _: (jnp.tanh(h @ w), None), x, None, length=3)[0] ** 2)
 
@@ -34,6 +39,7 @@ MODELS = {
     "dense": (dense, (12, 8), (16, 12)),
     "sequences": (sequences, (12, 2, 4), (4, 5, 12)),
     "called": (called, (12, 8), (16, 12)),
+    "outwards": (outwards, (8, 12), (16, 12)),
     "looped": (looped, (8, 8), (16, 8)),
 }
 
