@@ -144,15 +144,15 @@ def _part(
     first = connection.execute(query, (program, *kin)).fetchone()
     constants = dict(zip(["id", *fixed], first, strict=True))
     read = [(name, dtype) for name, _, dtype in kept if name not in fixed]
-    fields = ", ".join(["id", *(quoted(name) for name, _ in read)])
+    # A column of the primary key keeps the rows from having no column at all.
+    fields = ", ".join(quoted(name) for name, _ in read) or "id"
     cursor = connection.execute(f"SELECT {fields} {where}", (program, *kin))
     groups: dict[str, list[np.ndarray]] = {name: [] for name, _ in read}
     count = 0
     # Group by group: a million rows at once would be a million Python tuples.
     while rows := cursor.fetchmany(_GROUP):
         count += len(rows)
-        _, *values = zip(*rows, strict=True)
-        for (name, dtype), column in zip(read, values, strict=True):
+        for (name, dtype), column in zip(read, zip(*rows, strict=True), strict=False):
             groups[name].append(array_of(column, dtype, name))
     arrays = {
         name: np.repeat(array_of([constants[name]], dtype, name), count)
@@ -222,16 +222,21 @@ def _settings(
     grid = dict(settings.get("grid", {}))
     for axis in axes:
         listed = grid.get(axis)
-        found = (
-            columns[axis][:1].tolist() if _is_constant(columns[axis]) else columns[axis].tolist()
-        )
-        if axis in grid and len(set(found)) > (len(listed) if isinstance(listed, list) else 1):
-            known = listed if isinstance(listed, list) else [listed]
-            grid[axis] = list(dict.fromkeys([*known, *found]))
-    seeds = sorted(set(columns["seed"].tolist())) if "seed" in columns else []
+        known = listed if isinstance(listed, list) else [listed]
+        if axis in grid and len(_different(columns[axis])) > len(known):
+            grid[axis] = list(dict.fromkeys([*known, *columns[axis].tolist()]))
+    seeds = sorted(_different(columns["seed"])) if "seed" in columns else []
     grid["seeds"] = len(seeds) if seeds == [*range(len(seeds))] else seeds
     kept = {name: value for name, value in settings.items() if name != _marks.MARKS}
     return kept | {"grid": grid, "seconds": None}
+
+
+def _different(column: np.ndarray) -> Collection[Any]:
+    """The different values, as Python has them."""
+    if _is_constant(column):
+        return column[:1].tolist()
+    found = np.unique(column) if column.dtype.kind in "iuf" else dict.fromkeys(column.tolist())
+    return found.tolist() if isinstance(found, np.ndarray) else found
 
 
 def _is_constant(column: np.ndarray) -> bool:

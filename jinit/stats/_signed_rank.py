@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,12 @@ _MOST_EXACT = 300
 _MOST_SORTED = 512
 # The same for few different values that occur often, such as differences of accuracies.
 _SQUARE_PER_VALUE = 8
+# Values farther from the quartiles than so many distances of these do not widen a histogram's bins.
+_REACH = 32
+# So many averages per value are listed and sorted.
+_MOST_LISTED = 8
+# The rounding error of an average, relative to its summands.
+_ROUNDING = 1e-15
 # Stands for inf: larger than every float32, and half of it is still recognized.
 _INFINITE = 1e300
 
@@ -34,17 +42,46 @@ def tied(gaps: np.ndarray, resolutions: np.ndarray) -> np.ndarray:
     """
     sizes = np.where(np.abs(gaps) <= resolutions, 0.0, np.abs(gaps))
     order = np.argsort(sizes, kind="stable")
+    ordered, errors = sizes[order], resolutions[order]
     equal = np.empty_like(sizes)
-    start, own = 0.0, 0.0
-    # The smallest size of a group stands for all of them, and every member is compared with this
-    # one: were neighbours compared, many seeds would chain differences of any size together.
-    for place, size, error in zip(
-        order.tolist(), sizes[order].tolist(), resolutions[order].tolist(), strict=True
-    ):
-        if not (size == start or (start > 0 and size - start <= max(own, error))):
-            start, own = size, error
-        equal[place] = start
+    equal[order] = _grouped(ordered, errors)
     return np.copysign(equal, gaps)
+
+
+def _grouped(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """The smallest size of each group of tied sizes, which are sorted."""
+    with np.errstate(invalid="ignore"):
+        steps = np.diff(sizes)
+    # No group goes on over a step that is larger than all errors so far.
+    near = (steps > 0) & (sizes[:-1] > 0) & (steps <= np.maximum.accumulate(errors)[1:])
+    if not near.any():
+        return sizes
+    starts = np.append(0, np.flatnonzero((steps > 0) & ~near) + 1)
+    lengths = np.diff(starts, append=sizes.size)
+    equal = np.repeat(sizes[starts], lengths)
+    with np.errstate(invalid="ignore"):
+        far = sizes - equal > np.maximum(errors, np.repeat(errors[starts], lengths))
+    for group in np.flatnonzero(np.logical_or.reduceat(far, starts)).tolist():
+        part = slice(starts[group], starts[group] + lengths[group])
+        equal[part] = _in_turn(sizes[part].tolist(), errors[part].tolist())
+    return equal
+
+
+def _in_turn(sizes: list[float], errors: list[float]) -> list[float]:
+    """As :func:`_grouped`, size by size."""
+    equal: list[float] = []
+    while len(equal) < len(sizes):
+        place = len(equal)
+        first, own = sizes[place], errors[place]
+        # The smallest size of a group stands for all of them, and every member is compared with
+        # this one: were neighbours compared, many seeds would chain differences of any size.
+        end = bisect.bisect_right(sizes, first + own, place + 1)
+        while sizes[end - 1] - first > own:
+            end -= 1
+        while end < len(sizes) and sizes[end] - first <= max(own, errors[end]):
+            end += 1
+        equal += [first] * (end - place)
+    return equal
 
 
 def signed_rank_tails(gaps: np.ndarray) -> tuple[float, float]:
@@ -106,10 +143,13 @@ def hodges_lehmann(gaps: np.ndarray, confidence: float) -> Interval:
 
 def _doubled_ranks(sizes: np.ndarray) -> np.ndarray:
     """Twice the mean ranks: whole numbers."""
-    ordered = np.sort(sizes)
-    return np.asarray(
-        np.searchsorted(ordered, sizes, "left") + np.searchsorted(ordered, sizes, "right") + 1
-    )
+    order = np.argsort(sizes)
+    ordered = sizes[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(starts, append=sizes.size)
+    ranks = np.empty(sizes.size, np.int64)
+    ranks[order] = np.repeat(2 * starts + counts + 1, counts)
+    return ranks
 
 
 @functools.lru_cache(maxsize=64)
@@ -155,35 +195,40 @@ def _averages(values: np.ndarray, places: list[int]) -> list[float]:
     largest = float(np.max(sizes, where=sizes < _INFINITE, initial=0.0)) or 1.0
     # Averages of 4 of the largest keep the order that those of 1e300 have, and lose no digits.
     finite = np.clip(values, -4 * largest, 4 * largest)
-    found, few = dict[int, float](), _some_averages(finite)
+    found, sums = dict[int, float](), _Sums.of(finite)
     inside, below = np.empty(0), 0
     for place in sorted(set(places)):
         if not below <= place < below + inside.size:
-            inside, below = _near(finite, few, place)
+            inside, below = _near(finite, sums, place)
         average = float(inside[place - below])
         far = abs(average) > 1.2 * largest
         found[place] = math.copysign(_INFINITE, average) if far else average
     return [found[place] for place in places]
 
 
-def _near(values: np.ndarray, few: np.ndarray, place: int) -> tuple[np.ndarray, int]:
+def _near(values: np.ndarray, sums: _Sums, place: int) -> tuple[np.ndarray, int]:
     """A sorted part of all averages that holds the one at ``place``, and how many lie below it.
 
-    Bounds from a few averages are narrowed by counting the averages below a bound, until what lies
-    between is little enough to be sorted.
+    Estimated bounds are narrowed by counting the averages below a bound, until what lies between is
+    little enough to be sorted.
 
     Reference: Monahan 1984 (order statistics of averages by counting).
     """
-    n, rounding = values.size, 1e-15 * float(np.abs(values).max())
-    low, below, high, upto = _bracket(values, few, place)
+    n = values.size
+    low, high = sums.around(place)
+    rows = _rows(values, low, high)
+    below, upto = rows.below, rows.below + int(rows.sizes.sum())
+    if not below <= place < upto:
+        low, below = float(np.nextafter(values[0], -math.inf)), 0
+        high, upto = float(values[-1]), n * (n + 1) // 2
     for step in range(200):
-        if upto - below <= 4 * n:
+        if upto - below <= _MOST_LISTED * n:
             break
         bound = low + (high - low) * (place + 0.5 - below) / (upto - below)
         if step > 3:
             # So many averages so near each other are equal ones: is the middle one what is sought?
-            bound = _between(values, low, high, upto - below)
-            less, most = (_count(values, bound + way * rounding) for way in (-1, 1))
+            bound = _rows(values, low, high).middle(values)
+            less, most = (_count(values, bound, way) for way in (-_ROUNDING, _ROUNDING))
             if less <= place < most:
                 return np.full(most - less, bound), less
         count = _count(values, bound)
@@ -191,55 +236,104 @@ def _near(values: np.ndarray, few: np.ndarray, place: int) -> tuple[np.ndarray, 
             high, upto = bound, count
         else:
             low, below = bound, count
-    first, sizes = _rows(values, low, high)
-    rows = np.repeat(np.arange(n), sizes)
-    offsets = np.arange(rows.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort((values[rows] + values[first[rows] + offsets]) / 2), below
+    if (low, high) != rows.bounds:
+        rows = _rows(values, low, high)
+    return np.sort(rows.averages(values)), below
 
 
-def _rows(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each value, the first partner whose average exceeds ``low``, and how many up to high."""
-    first = np.searchsorted(values, 2 * low - values, "right")
-    first = np.maximum(first, np.arange(values.size))
-    return first, np.maximum(np.searchsorted(values, 2 * high - values, "right") - first, 0)
+class _Rows(NamedTuple):
+    """For each value, its partners that are not smaller and give averages between two bounds.
+
+    Attributes:
+      bounds: the averages are above the lower and at most the upper one.
+      first: ``(m,)``, the place of the first partner of each value; those left out have none.
+      sizes: ``(m,)``, the numbers of partners.
+    """
+
+    bounds: tuple[float, float]
+    first: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def below(self) -> int:
+        """How many averages are at most the lower bound."""
+        return int(self.first.sum()) - self.first.size * (self.first.size - 1) // 2
+
+    def averages(self, values: np.ndarray) -> np.ndarray:
+        """All averages between the bounds."""
+        rows = np.repeat(np.arange(self.first.size), self.sizes)
+        starts = np.cumsum(self.sizes) - self.sizes
+        partners = np.arange(rows.size) + np.repeat(self.first - starts, self.sizes)
+        return np.asarray((values[rows] + values[partners]) / 2)
+
+    def middle(self, values: np.ndarray) -> float:
+        """One of these averages, near the middle one."""
+        ends = np.cumsum(self.sizes)
+        row = int(np.searchsorted(ends, ends[-1] // 2, "right"))
+        return float(values[row] + values[self.first[row] + self.sizes[row] // 2]) / 2
 
 
-def _between(values: np.ndarray, low: float, high: float, count: int) -> float:
-    """An average between two bounds, which have ``count`` averages between them."""
-    first, sizes = _rows(values, low, high)
-    row = int(np.searchsorted(np.cumsum(sizes), count // 2, "right"))
-    return float(values[row] + values[first[row] + sizes[row] // 2]) / 2
+def _rows(values: np.ndarray, low: float, high: float) -> _Rows:
+    smaller = values[: np.searchsorted(values, high, "right")]
+    first = np.searchsorted(values, 2 * low - smaller, "right")
+    first = np.maximum(first, np.arange(smaller.size))
+    after = np.searchsorted(values, 2 * high - smaller, "right")
+    return _Rows((low, high), first, np.maximum(after - first, 0))
 
 
-def _some_averages(values: np.ndarray) -> np.ndarray:
-    few = values[:: max(1, values.size // 100)]
-    first, second = np.triu_indices(few.size)
-    return np.sort((few[first] + few[second]) / 2)
+class _Sums(NamedTuple):
+    """Estimates order statistics of all averages of two values, from a histogram of the values.
+
+    The histogram of the sums is the convolution of that of the values with itself.
+
+    Attributes:
+      least: the lower edge of the first bin.
+      width: that of a bin.
+      upto: ``(bins,)``, how many averages lie in the bins up to each one, which are half as wide.
+      slack: by how many averages far values, which count in the outermost bins, may shift these.
+    """
+
+    least: float
+    width: float
+    upto: np.ndarray
+    slack: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Sums:
+        """Those of sorted finite values ``(n,)``."""
+        quarter = values.size // 4
+        middle = values[quarter], values[-1 - quarter]
+        reach = _REACH * (middle[1] - middle[0])
+        least = max(float(values[0]), float(middle[0] - reach))
+        largest = min(float(values[-1]), float(middle[1] + reach))
+        outside = np.searchsorted(values, (least, largest))
+        bins = 2 ** max(12, values.size.bit_length() - 1)
+        width = (largest - least) / bins or 1.0
+        places = ((np.clip(values, least, largest) - least) / width).astype(int)
+        counts = np.bincount(np.minimum(places, bins - 1), minlength=bins)
+        twice = np.fft.irfft(np.fft.rfft(counts, 2 * bins) ** 2, 2 * bins)[:-1]
+        # Each pair of two values stands there twice, each value with itself once.
+        twice[::2] += counts
+        # An average of two far values on both sides may count in a wrong bin.
+        slack = int(outside[0]) * int(values.size - outside[1]) + 1
+        return cls(least, width, np.cumsum(twice / 2), slack)
+
+    def around(self, place: int) -> tuple[float, float]:
+        """Bounds that most likely have at most, and more than ``place`` averages up to them."""
+        wanted = (place - self.slack, place + self.slack)
+        below, above = np.searchsorted(self.upto, wanted, "right")
+        # A bin holds sums of two values that were rounded down, each by less than a width.
+        low, high = (self.least + self.width / 2 * float(at) for at in (below, above + 2))
+        return low, high
 
 
-def _bracket(values: np.ndarray, few: np.ndarray, place: int) -> tuple[float, int, float, int]:
-    """A bound with at most, and one with more than ``place`` averages up to it; these numbers."""
-    n = values.size
-    middle = min(int(place / (n * (n + 1) / 2) * few.size), few.size - 1)
-    low, high = float(np.nextafter(values[0], -math.inf)), float(values[-1])
-    below, upto = 0, n * (n + 1) // 2
-    for reach in (few.size // 100 + 1, few.size // 20 + 1):
-        for at in (middle - reach, middle + reach):
-            bound = float(few[min(max(at, 0), few.size - 1)])
-            if low < bound < high:
-                count = _count(values, bound)
-                if count > place:
-                    high, upto = bound, count
-                else:
-                    low, below = bound, count
-        if below and upto < n * (n + 1) // 2:
-            break
-    return low, below, high, upto
+def _count(values: np.ndarray, bound: float, rounding: float = 0.0) -> int:
+    """How many averages of two sorted values are at most the bound.
 
-
-def _count(values: np.ndarray, bound: float) -> int:
-    """How many averages of two sorted values are at most the bound."""
-    counts = np.searchsorted(values, 2 * bound - values, "right") - np.arange(values.size)
+    ``rounding`` is added to the bound, relative to the summands of each average.
+    """
+    partners = 2 * bound - values + rounding * (abs(bound) + np.abs(values))
+    counts = np.searchsorted(values, partners, "right") - np.arange(values.size)
     return int(np.maximum(counts, 0).sum())
 
 

@@ -122,7 +122,7 @@ def test_of_a_large_store_only_what_is_asked_for_is_read(path, monkeypatch):
     once, rows = [text for text in statements if "FROM runs WHERE program" in text][:2]
     assert once.startswith('SELECT "id", "learning_rate" FROM')
     assert once.endswith("LIMIT 1")
-    assert rows.startswith('SELECT id, "initializer", "seed", "diverged" FROM')
+    assert rows.startswith('SELECT "initializer", "seed", "diverged" FROM')
 
 
 def test_an_axis_is_read_once_only_where_all_grids_have_one_plain_value():
@@ -487,7 +487,7 @@ def test_a_store_of_many_runs_is_small_and_opening_it_reads_few_columns(path):
         connection.set_trace_callback(None)
     assert len(few.places) == 20_000
     assert len(statements) == 2  # the first row, and the rows of what varies
-    assert statements[-1].startswith('SELECT id, "seed", "test_loss" FROM runs')
+    assert statements[-1].startswith('SELECT "seed", "test_loss" FROM runs')
     assert not any("diverged" in text or "curves" in text for text in statements)
 
 

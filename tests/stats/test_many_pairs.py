@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from jinit.stats._grouped import group_sizes, grouped_sums
-from jinit.stats._signed_rank import _as_infinite, _averages, hodges_lehmann
+from jinit.stats._signed_rank import _as_infinite, _averages, hodges_lehmann, tied
 from jinit.stats._studentized import StudentizedMean, _studentized
 
 RNG = np.random.default_rng(0)
@@ -68,7 +68,18 @@ def test_the_interval_of_very_many_normal_values_is_students():
 
 
 @pytest.mark.parametrize(
-    "law", ["normal", "tiny", "tenths", "whole", "alike", "infinite", "mostly infinite"]
+    "law",
+    [
+        "normal",
+        "tiny",
+        "tenths",
+        "whole",
+        "alike",
+        "infinite",
+        "mostly infinite",
+        "all sizes",
+        "diverged",
+    ],
 )
 @pytest.mark.parametrize("most", [0, 10**6])
 def test_order_statistics_of_averages_are_those_of_all_averages(law, most, monkeypatch):
@@ -81,6 +92,9 @@ def test_order_statistics_of_averages_are_those_of_all_averages(law, most, monke
         "whole": lambda: rng.integers(-3, 4, n) * 1.0,
         "alike": lambda: np.r_[np.full(n - 2, 0.5), 0.1, 0.7],
         "infinite": lambda: np.r_[rng.normal(size=n - 3), 1e300, 1e300, -1e300],
+        # Ends that a tolerance relative to the largest value would find at once, and wrong.
+        "all sizes": lambda: rng.normal(size=n) * 10 ** rng.uniform(0, 30, n),
+        "diverged": lambda: rng.normal(size=n) * np.where(rng.random(n) < 0.02, 1e30, 1),
         "mostly infinite": lambda: rng.choice([-1e300, 1e300, 3.0], n),
     }[law]()
     values = np.sort(values[values != 0])
@@ -91,6 +105,33 @@ def test_order_statistics_of_averages_are_those_of_all_averages(law, most, monke
     for found, expected in zip(_averages(values, places), means[places], strict=True):
         found, expected = _as_infinite(found), _as_infinite(float(expected))
         assert found == pytest.approx(expected, rel=1e-12, abs=1e-15 * np.median(np.abs(values)))
+
+
+def tied_one_by_one(gaps, resolutions):
+    """The rule itself: the smallest size of a group stands for all that it reaches."""
+    sizes = np.where(np.abs(gaps) <= resolutions, 0.0, np.abs(gaps))
+    equal, start, own = np.empty_like(sizes), 0.0, 0.0
+    for place in np.argsort(sizes, kind="stable"):
+        size, error = sizes[place], resolutions[place]
+        if not (size == start or (start > 0 and size - start <= max(own, error))):
+            start, own = size, error
+        equal[place] = start
+    return np.copysign(equal, gaps)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_of_many_gaps_are_those_of_one_after_the_other(seed):
+    rng = np.random.default_rng(seed)
+    for law in (
+        lambda n: rng.normal(size=n),
+        lambda n: rng.integers(-9, 9, n) / 360 + 1e-9 * rng.normal(size=n),
+        lambda n: np.where(rng.random(n) < 0.1, np.inf, rng.standard_cauchy(n)),
+        lambda n: np.round(rng.normal(size=n), 3),
+    ):
+        for n in (1, 2, 40, 700):
+            gaps = law(n)
+            for errors in (np.full(n, 1e-6), 10 ** rng.uniform(-9, -2) * rng.random(n)):
+                assert np.array_equal(tied(gaps, errors), tied_one_by_one(gaps, errors))
 
 
 def test_the_shift_of_very_many_values_is_found():
