@@ -138,13 +138,17 @@ class _Question(NamedTuple):
 
 
 class _Arm(NamedTuple):
-    """The runs of one arm in one cell: the seed and the other axes of each value, none twice."""
+    """The runs of one arm in one cell: the seed and the other axes of each value, none twice.
+
+    ``once`` says that each seed has one run.
+    """
 
     name: str
     axes: tuple[np.ndarray, ...]
     values: np.ndarray
     diverged: int
     setting: dict[str, Value]
+    once: bool
 
     def places(self) -> dict[tuple[Value, ...], int]:
         """(seed, other axes …) → place of the run."""
@@ -174,7 +178,9 @@ def _asked(
     alpha = ALPHA * share / max(1, sum(len(pairs) for _, _, pairs in in_cells))
     found = []
     for cell, rows, pairs in in_cells:
-        arms = {arm: _arm(rows, arm, question) for arm in dict.fromkeys(sum(pairs, ()))}
+        # Other axes tell no runs of the cell apart.
+        others = rows.varying(leave_out=(question.across, SEED))
+        arms = {arm: _arm(rows, arm, question, others) for arm in dict.fromkeys(sum(pairs, ()))}
         for name, other in pairs:
             mine, base = arms[name], arms[other]
             found.append(_Pair(cell, mine, base, *_paired(mine, base, question, alpha)))
@@ -200,7 +206,7 @@ def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...
     return axes
 
 
-def _arm(rows: Table, name: str, question: _Question) -> _Arm:
+def _arm(rows: Table, name: str, question: _Question, others: tuple[str, ...]) -> _Arm:
     mine = rows.select(**{question.across: name})
     values = np.asarray(mine[question.metric], float)
     values = worst_for_nonfinite(values, question.metric, question.higher_is_better)
@@ -209,11 +215,11 @@ def _arm(rows: Table, name: str, question: _Question) -> _Arm:
         best = tuned(mine, values, question.tune, lower=question.lower)
         seeds = np.empty(len(best.values), object)
         seeds[:] = list(best.values)
-        return _Arm(name, (seeds,), np.array([*best.values.values()]), count, best.setting)
-    others = [axis for axis in mine.axes if axis not in (question.across, SEED)]
-    arm = _Arm(name, tuple(mine[axis] for axis in (SEED, *others)), values, count, {})
+        return _Arm(name, (seeds,), np.array([*best.values.values()]), count, best.setting, True)
+    once = _all_differ(mine[SEED])
+    arm = _Arm(name, tuple(mine[axis] for axis in (SEED, *others)), values, count, {}, once)
     # Where the seeds alone differ, no two runs agree.
-    different = len(values) if _all_differ(arm.axes[0]) else len(arm.places())
+    different = len(values) if once else len(arm.places())
     if different < len(values):
         raise errors.refusal(
             f"runs of {name!r}",
@@ -249,8 +255,11 @@ def _paired(mine: _Arm, base: _Arm, question: _Question, alpha: float) -> tuple[
         places = [at[key] for key in common], [there[key] for key in common]
         seeds = seeds[places[0]]
         both = mine.values[places[0]], base.values[places[1]]
+    if not (mine.once and base.once):
+        first, second = (averaged(values, seeds.tolist()) for values in both)
+        both = first, second
     result = paired(
-        *(averaged(values, seeds.tolist()) for values in both),
+        *both,
         higher_is_better=not question.lower,
         alpha=alpha,
         margin=question.margin,

@@ -198,7 +198,8 @@ class Table:
         return tuple(
             axis
             for axis in self.axes
-            if axis not in leave_out and len(set(self.columns[axis].tolist())) > 1
+            if axis not in leave_out
+            and bool(np.any(self.columns[axis][1:] != self.columns[axis][:1]))
         )
 
     def to_pandas(self) -> pandas.DataFrame:
