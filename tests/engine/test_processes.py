@@ -1,5 +1,6 @@
 """Processes that JAX connects run one sweep with the bits of one process, or end with an error."""
 
+import contextlib
 import json
 import os
 import signal
@@ -89,23 +90,46 @@ def test_two_processes_of_four_devices_give_the_bits_of_one_process(tmp_path):
     assert first["tiles"] == 1
 
 
-@pytest.mark.full
-def test_two_commands_write_the_table_of_one(tmp_path):
-    """Both end with success, so each left JAX's coordinator in order."""
-    flags = ["--dataset", "xor", "--initializer", "he_normal", "zeros", "--depth", "1", "--width",
-             "4", "--steps", "4", "--evaluations", "2", "--seeds", "7", "--tile", "2"]  # fmt: skip
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    def command(*words):
-        line = [sys.executable, "-m", "jinit", "sweep", *flags, "--devices", "2", *words]
-        return subprocess.Popen(line, cwd=tmp_path, env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-
+def by_address():
+    """The words and the environment of each of two commands that are told where to meet."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{listener.getsockname()[1]}/2"
-    together = [command("--distributed", f"{where}/{n}", "--out", f"{n}.csv") for n in (0, 1)]
-    together.append(command("--out", "alone.csv"))
+    return [(("--distributed", f"{where}/{number}"), {}) for number in (0, 1)]
+
+
+def by_slurm():
+    """The same for two commands that Slurm starts: JAX reads its variables."""
+    for job in range(os.getpid() % 4096, 2**13):
+        port = job % 2**12 + 2**16 - 2**12  # where the processes of this job meet
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            break
+    shared = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+    return [
+        (
+            ("--distributed", "auto"),
+            {**shared, "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)},
+        )
+        for number in (0, 1)
+    ]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", [by_address, by_slurm])
+def test_two_commands_write_the_table_of_one(way, tmp_path):
+    """Both end with success, so each left JAX's coordinator in order."""
+    flags = ["--dataset", "xor", "--initializer", "he_normal", "zeros", "--depth", "1", "--width",
+             "4", "--steps", "4", "--evaluations", "2", "--seeds", "7", "--tile", "2"]  # fmt: skip
+
+    def command(out, words=(), variables=None):
+        line = [sys.executable, "-m", "jinit", "sweep", *flags, "--devices", "2", "--out", out]
+        own = {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path), **(variables or {})}
+        return subprocess.Popen([*line, *words], cwd=tmp_path, env=os.environ | own, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+    together = [command(f"{number}.csv", *how) for number, how in enumerate(way())]
+    together.append(command("alone.csv"))
     said = [process.communicate(timeout=280) for process in together]
     assert [process.returncode for process in together] == [0, 0, 0], said
     assert said[1][0] == ""
