@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from jinit import errors
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "several"]
+# Their labels are numbers of classes, one for an example or one at each position.
+CLASSES: tuple[Task, ...] = ("multiclass", "binary")
 # Their targets are no classes: there is no accuracy.
 WITHOUT_CLASSES: tuple[Task, ...] = ("regression", "several")
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "regression")
@@ -49,6 +51,13 @@ def plain(name: str, given: ArrayLike) -> np.ndarray:
             f"np.stack(list({name}))" if ended else "pass a NumPy or JAX array",
         )
     return array
+
+
+def check_indicators(name: str, array: np.ndarray) -> None:
+    """Refuses any other number than 0 and 1 among labels that are present or absent."""
+    other = array[(array != 0) & (array != 1)]
+    if other.size:
+        raise errors.refusal(name, other.ravel()[0].item(), "0 and 1", "y = (y > 0.5)")
 
 
 def check_order(*arrays: ArrayLike) -> None:

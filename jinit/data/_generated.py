@@ -15,7 +15,7 @@ from jinit import _specs, errors
 from jinit._anew import anew
 from jinit._switches import own_switches
 from jinit.data import _positions
-from jinit.data._arrays import TASKS, Task, check_finite
+from jinit.data._arrays import CLASSES, TASKS, Task, check_finite, check_indicators
 from jinit.data._dataset import Dataset
 from jinit.data._splits import TEST
 from jinit.typing import Array, Key
@@ -23,7 +23,6 @@ from jinit.typing import Array, Key
 Draw: TypeAlias = Callable[[Key, int], tuple[Array, Array]]
 """``draw(key, size) -> (x, y)``, x ``(size, features…)``, y ``(size,)`` or ``(size, …)``."""
 
-_CLASSES = ("multiclass", "binary")
 # The seed of the key that draws the training sample.
 _SAMPLE = 20150203
 _EXAMPLE = "lambda key, size: (x, y), with jax.random.normal(key, (size, 8)) and jnp alone"
@@ -136,7 +135,7 @@ def generated(
         label,
         kind,
         number,
-        classes=tuple(range(number)) if kind in _CLASSES else (),
+        classes=tuple(range(number)) if kind in CLASSES else (),
         prepared=(
             ("rows", f"{source} drawn once (seed {TEST}), {test:,} for train_loss ({_SAMPLE})"),
             ("x", f"{x.dtype} → {x_test.dtype}, values unchanged"),
@@ -149,7 +148,7 @@ def generated(
 
 def _said(source: str, y: np.ndarray, task: Task, number: int, ignore: int | None) -> str:
     """What became of y, for the plan."""
-    if task in _CLASSES and (y.ndim > 1 or ignore is not None):
+    if task in CLASSES and (y.ndim > 1 or ignore is not None):
         return f"{_positions.said(source, y, ignore)}, {number} classes"
     what = {"regression": "targets", "multilabel": f"{number} labels of 0 and 1"}
     return f"{source} → {y.dtype}, {what.get(task, f'{number} classes')}"
@@ -247,7 +246,7 @@ def _check_ignore(ignore: int | None, task: Task) -> None:
     """Refuses a label that is no integer, and labels to ignore where there are no classes."""
     if ignore is None:
         return
-    if task not in _CLASSES:
+    if task not in CLASSES:
         fix = "leave ignore out, or weigh the targets in a loss of your own"
         raise errors.refusal("ignore", ignore, f"None with task={task!r}", fix)
     errors.check_integer("ignore", ignore, low=-(2**31), high=2**31 - 1, fix="ignore=-1")
@@ -272,14 +271,13 @@ def _check_values(
             "jax.random.normal(key, …), not numpy.random, which a trace calls once",
         )
     labels = test[1]
-    if generator.task == "multilabel" and not np.isin(labels, (0, 1)).all():
-        other = labels[(labels != 0) & (labels != 1)][0].item()
-        raise errors.refusal(f"data {name!r}: y", other, "0 and 1", "y = (y > 0.5)")
+    if generator.task == "multilabel":
+        check_indicators(f"data {name!r}: y", labels)
     if generator.ignore is not None:
         ignored = [each == -1 for each in (sample[1], labels)]
         _positions.check_ignored(sample[1], ignored, generator.ignore)
         labels = labels[~ignored[1]]
-    if generator.task in _CLASSES and (labels.min() < 0 or labels.max() >= number):
+    if generator.task in CLASSES and (labels.min() < 0 or labels.max() >= number):
         got = f"labels from {labels.min()} to {labels.max()}"
         fix = f"outputs={int(labels.max()) + 1}"
         if labels.min() < 0 and generator.ignore is None:

@@ -12,10 +12,12 @@ from jinit import errors
 from jinit._warn import warn
 from jinit.data import _positions
 from jinit.data._arrays import (
+    CLASSES,
     SCALED,
     Task,
     as_float32,
     check_finite,
+    check_indicators,
     first_text,
     plain,
     text_in,
@@ -120,7 +122,7 @@ def coded(
         than two classes of a binary task, targets that float32 cannot hold, a label to ignore that
         does not occur.
     """
-    if y.dtype.kind == "f" and task not in ("multiclass", "binary"):
+    if y.dtype.kind == "f" and task not in CLASSES:
         y, y_test = (as_float32(*pair, SCALED) for pair in (("y", y), ("y_test", y_test)))
         kind: Task = "multilabel" if task == "multilabel" else "regression"
         return Coded(y, y_test, kind, math.prod(y.shape[1:]))
@@ -310,9 +312,7 @@ def _indicators(name: str, array: np.ndarray) -> np.ndarray:
         got, allowed = f"dtype {array.dtype}, shape {array.shape}", "(examples, labels) of 0 and 1"
         fix = "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(lists of labels)"
         raise errors.refusal(name, got, allowed, fix)
-    other = array[(array != 0) & (array != 1)]
-    if other.size:
-        raise errors.refusal(name, other.ravel()[0].item(), "0 and 1", "y = (y > 0.5)")
+    check_indicators(name, array)
     return array.astype(np.float64)
 
 

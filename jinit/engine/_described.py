@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 import jax
 import numpy as np
 
-from jinit.engine._known import is_known
+from jinit.engine._known import held, is_known
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, types.EllipsisType)
 
@@ -124,9 +124,9 @@ class _Describer:
             cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
         except ValueError:  # a name that is not bound yet
             raise _Unfamiliar from None
-        held = (function.__defaults__, _items(function.__kwdefaults__ or {}), cells)
+        bound = (function.__defaults__, _items(function.__kwdefaults__ or {}), cells)
         place = f"{function.__module__}.{function.__qualname__}"
-        return f"function {place} {self._of_code(function.__code__)} {self._all(held)}"
+        return f"function {place} {self._of_code(function.__code__)} {self._all(bound)}"
 
     def _of_code(self, code: types.CodeType) -> str:
         constants = (
@@ -141,23 +141,13 @@ class _Describer:
         cls = type(value)
         if isinstance(value, jax.Array | np.ndarray | list | dict | set):
             raise _Unfamiliar
-        if dataclasses.is_dataclass(value):
-            fields = [item.name for item in dataclasses.fields(value) if item.compare]
-            held = tuple((name, getattr(value, name, None)) for name in fields)
-            return f"{_name(cls)}({self._all(held)})"
-        # What is not in the dictionary of the instance cannot be seen.
-        attributes = getattr(value, "__dict__", None)
-        if attributes is None or any(vars(each).get("__slots__") for each in cls.__mro__):
-            raise _Unfamiliar
-        own = {
-            name: item
-            for name, item in attributes.items()
-            if not name.startswith("__") and name != "_jit_info"
-        }
-        inner = getattr(value, "__wrapped__", None)
-        if not own and inner is None:
-            raise _Unfamiliar
-        return f"{_name(cls)}({self._all((_items(own), inner))})"
+        own = held(value)
+        if not dataclasses.is_dataclass(value):
+            # What is not in the dictionary of the instance cannot be seen.
+            slots = any(vars(each).get("__slots__") for each in cls.__mro__)
+            if not own or slots or not hasattr(value, "__dict__"):
+                raise _Unfamiliar
+        return f"{_name(cls)}({self._all(_items(own))})"
 
 
 def _name(cls: type) -> str:

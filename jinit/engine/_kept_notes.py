@@ -6,9 +6,11 @@ the same machine with the same versions, the same files of the packages and the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,25 @@ def write(file: Path | None, fact: dict[str, Any]) -> None:
     """Keeps a fact: a reader sees the whole file or none."""
     if file is None:
         return
-    part = file.with_name(f"new-{os.getpid()}-{file.name}")
+    content = json.dumps({"fact": fact, "digest": _digest(fact)})
+    with contextlib.suppress(OSError):  # the folder of compiled programs has said so
+        write_whole(file, content.encode())
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Writes a file of which a reader sees everything or nothing, whoever else writes.
+
+    Raises:
+      OSError: there is no room, or no permission; no part of the file stays.
+    """
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix="new-")
     try:
-        part.write_text(json.dumps({"fact": fact, "digest": _digest(fact)}), "utf-8")
-        part.replace(file)
-    except OSError:
-        return  # the folder of compiled programs has said so
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _digest(fact: dict[str, Any]) -> str:

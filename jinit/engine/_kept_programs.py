@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import platform
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -73,8 +72,7 @@ def compiled(
     Returns:
       The executable, and whether it was compiled now.
     """
-    used = jax.local_devices()[0] if device is None else device
-    kept = folder() if used.platform == "cpu" else None
+    used, kept = _where(device)
     if kept is None:
         return lowered.compile(options), True
     what = f"{sorted((options or {}).items())}{used.id}{lowered.in_tree}{lowered.out_tree}"
@@ -109,8 +107,7 @@ def noted(
       The note to give to :func:`compiled`, None if there can be none; and the executable, None if
       the program has to be traced.
     """
-    used = jax.local_devices()[0] if device is None else device
-    kept = folder() if used.platform == "cpu" else None
+    used, kept = _where(device)
     leaves, tree = jax.tree.flatten((arguments, {}))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
     what = (str(tree), shapes, sorted((options or {}).items()), used.id)
@@ -123,6 +120,12 @@ def noted(
         return note, _loaded(kept / Path(fact["file"]).name, tree, results, used)
     except (KeyError, TypeError, ValueError, RuntimeError):  # a note of another form
         return note, None
+
+
+def _where(device: jax.Device | None) -> tuple[jax.Device, Path | None]:
+    """The device that runs a program, and the folder that keeps the program, if any does."""
+    used = jax.local_devices()[0] if device is None else device
+    return used, folder() if used.platform == "cpu" else None
 
 
 def _note(note: Path | None, file: Path, results: jax.tree_util.PyTreeDef) -> None:
@@ -235,14 +238,7 @@ def _store(file: Path, made: jax.stages.Compiled) -> bool:
         # Such as a program with constants as arguments, which JAX does not serialize yet.
         return False
     try:
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix="new-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(_checksum(program) + program)
-            Path(name).replace(file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        _kept_notes.write_whole(file, _checksum(program) + program)
         with _LOCK:
             _prune(file.parent.parent)
     except OSError as error:

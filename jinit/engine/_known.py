@@ -58,7 +58,7 @@ def _known(value: object, seen: set[int]) -> bool:
         return False
     if isinstance(value, np.ndarray | list | dict | set):
         return False
-    return _all(_attributes(value), seen)
+    return _all(held(value).values(), seen)
 
 
 def _all(values: Iterable[object], seen: set[int]) -> bool:
@@ -83,14 +83,18 @@ def _bound(function: types.FunctionType) -> list[object]:
     return bound
 
 
-def _attributes(value: object) -> list[object]:
+def held(value: object) -> dict[str, object]:
     """What an object of a known class holds: its compared fields, or all its attributes."""
     if dataclasses.is_dataclass(value):
         compared = [field.name for field in dataclasses.fields(value) if field.compare]
         # A bound Flax module has a parent and a scope; an unbound one has None.
-        return [getattr(value, name, None) for name in compared]
-    held: dict[str, object] = getattr(value, "__dict__", {})
+        return {name: getattr(value, name, None) for name in compared}
+    attributes: dict[str, object] = getattr(value, "__dict__", {})
     # A function of jax.jit names the Python function that it calls; the rest describes it.
-    described = [name for name in held if name.startswith("__") or name == "_jit_info"]
-    own = [item for name, item in held.items() if name not in described]
-    return [*own, getattr(value, "__wrapped__", None)]
+    own = {
+        name: item
+        for name, item in attributes.items()
+        if not name.startswith("__") and name != "_jit_info"
+    }
+    inner = getattr(value, "__wrapped__", None)
+    return own if inner is None else own | {"__wrapped__": inner}

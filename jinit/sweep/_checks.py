@@ -8,6 +8,7 @@ from jinit import data as datasets
 from jinit import errors
 from jinit.calibrate._registry import split
 from jinit.data import DataLike, Dataset
+from jinit.data._arrays import CLASSES
 from jinit.engine import _executors
 from jinit.sweep._arms import OWN, Whole, content
 from jinit.sweep._grid import Grid
@@ -113,7 +114,7 @@ def check_outputs(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
     wanted, outputs = loss.outputs(dataset.outputs), opened.outputs(dataset, batch=2)
     shape = getattr(outputs, "shape", None)
     inner = dataset.y_train.shape[1:]
-    if dataset.task in ("multiclass", "binary"):  # classes, perhaps at each position
+    if dataset.task in CLASSES:  # classes, perhaps at each position
         axes, fitting = (*inner, wanted), {(2, *inner, wanted)}
         fitting |= {(2, *inner)} if wanted == 1 else set()
     else:
@@ -135,7 +136,7 @@ def check_outputs(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:
 def check_data(network: TrainNetwork, dataset: Dataset, shapes: PyTree) -> None:
     """Refuses label noise on regression, large batches, and probes that give no numbers."""
     check_watch(network.watch, network.model, shapes, dataset)
-    if network.noisy and dataset.task not in ("multiclass", "binary"):
+    if network.noisy and dataset.task not in CLASSES:
         raise errors.refusal(
             "label_noise", f"a {dataset.task} data set", "classes", "drop the label_noise axis"
         )

@@ -15,7 +15,7 @@ from jinit import errors
 from jinit._anew import anew
 from jinit._warn import warn
 from jinit.data import Dataset
-from jinit.data._arrays import WITHOUT_CLASSES
+from jinit.data._arrays import CLASSES, WITHOUT_CLASSES
 from jinit.engine._divided import parts_of, untraced
 from jinit.engine._known import is_known
 from jinit.engine._traced import Recall
@@ -64,7 +64,7 @@ def class_weights(
     """The weight of each class; () without weights."""
     if weights is None:
         return ()
-    if dataset.task not in ("multiclass", "binary"):
+    if dataset.task not in CLASSES:
         fix = "drop class_weights"
         raise errors.refusal("class_weights", f"a {dataset.task} data set", "classes", fix)
     if isinstance(loss.function, OwnFunction) and (dataset.ignores or dataset.y_train.ndim > 1):

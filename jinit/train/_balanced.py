@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit.data import Dataset
+from jinit.data._arrays import CLASSES
 from jinit.train._own_loss import MetricFunction
 from jinit.train.losses import Loss
 from jinit.typing import Array
@@ -57,7 +58,7 @@ def class_metrics(dataset: Dataset, loss: Loss) -> tuple[tuple[str, MetricFuncti
     >>> [name for name, _ in class_metrics(data.get("xor"), losses.get(None, "binary"))]
     ['balanced_accuracy']
     """
-    if dataset.task not in ("multiclass", "binary") or loss.correct is None:
+    if dataset.task not in CLASSES or loss.correct is None:
         return ()
     metric = BalancedAccuracy(loss.correct, dataset.outputs, dataset.ignores)
     return (("balanced_accuracy", metric),)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit.data import Dataset
+from jinit.data._arrays import CLASSES
 from jinit.train._own_loss import OwnFunction
 from jinit.train.losses import Loss
 from jinit.typing import Array
@@ -90,7 +91,7 @@ def fitted(loss: Loss, dataset: Dataset) -> Loss:
     if dataset.task == "several":
         return loss
     positions = dataset.y_test.ndim > 1 or dataset.ignores
-    classes = dataset.task in ("multiclass", "binary")
+    classes = dataset.task in CLASSES
     made = isinstance(loss.function, OwnFunction | PerPosition | Flattened)
     if classes and positions:
         loss = dataclasses.replace(loss, ignores=dataset.ignores)

@@ -13,7 +13,7 @@ import optax
 from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.data import Task
-from jinit.data._arrays import WITHOUT_CLASSES
+from jinit.data._arrays import CLASSES, WITHOUT_CLASSES
 from jinit.train._correct import argmax_correct, sign_correct, signs_correct
 from jinit.train._own_loss import LabelsCorrect, MetricFunction, OwnLossFunction, own_function
 from jinit.typing import Array, Key, LossFunction, PyTree
@@ -260,7 +260,6 @@ def mean_squared_error(outputs: Array, y: Array) -> Array:
     return optax.squared_error(outputs, y).mean()
 
 
-_CLASSES: tuple[Task, ...] = ("multiclass", "binary")
 _DEFAULTS: dict[Task, str] = {
     "multiclass": "softmax_cross_entropy",
     "binary": "sigmoid_binary_cross_entropy",
@@ -273,7 +272,7 @@ _REGISTRY = Registry(
     {
         loss.name: loss
         for loss in (
-            Loss("softmax_cross_entropy", softmax_cross_entropy, argmax_correct, _CLASSES),
+            Loss("softmax_cross_entropy", softmax_cross_entropy, argmax_correct, CLASSES),
             Loss(
                 "sigmoid_binary_cross_entropy",
                 sigmoid_binary_cross_entropy,
@@ -283,12 +282,12 @@ _REGISTRY = Registry(
             ),
             Loss("sigmoid_cross_entropy", sigmoid_cross_entropy, signs_correct, ("multilabel",)),
             Loss("hinge", hinge, sign_correct, ("binary",), single_output=True),
-            Loss("multiclass_hinge", multiclass_hinge, argmax_correct, _CLASSES),
+            Loss("multiclass_hinge", multiclass_hinge, argmax_correct, CLASSES),
             Loss(
                 "mean_squared_error",
                 mean_squared_error,
                 argmax_correct,
-                (*_CLASSES, "regression"),
+                (*CLASSES, "regression"),
             ),
         )
     },
