@@ -38,8 +38,8 @@ hypothesis.settings.load_profile("jinit")
 
 
 # Examples of these rooms compile for seconds each, those of the second list for longer.
-SLOW_EXAMPLES = ("theory", "probes", "sweep", "train")
-FULL_EXAMPLES = ("calibrate", "advise", "report")
+SLOW_EXAMPLES = ("sweep", "train")
+FULL_EXAMPLES = ("calibrate", "advise", "report", "theory", "probes")
 # These rooms build on models of frameworks, on optax and on compiled programs.
 BY_VERSION = ("frameworks", "engine", "train", "sweep")
 

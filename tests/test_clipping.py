@@ -234,7 +234,7 @@ def entrywise():
     _RULES.remove("entrywise")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_registered_rule_works_wherever_a_name_may_stand(entrywise, capsys):
     assert clipping.names()[-1] == entrywise
     assert parse("entrywise(0.01)") == ("entrywise", 0.01)

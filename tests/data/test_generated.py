@@ -130,7 +130,7 @@ def tagged(key, size):
     return jnp.where(kept, x, 0), jnp.where(kept, x - 1, -100)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_labels_of_positions_train_as_a_loop_over_the_counted_ones():
     made = data.generated(tagged, outputs=4, task="multiclass", ignore=-100, test=20)
     raw = jax.jit(tagged, static_argnums=1)(jax.random.key(20150201), 20)[1]

@@ -103,7 +103,7 @@ def test_he_keeps_the_second_moment_of_wide_relu_networks():
         assert error < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_ensemble_is_its_networks():
     captured = frameworks.capture(MLP(features=(8, 8, 3), activation="tanh"), X)
     rules = {"*/kernel": "glorot_uniform", "*/bias": "zeros"}

@@ -49,7 +49,7 @@ def test_calibrations_that_start_branches_at_0_are_healthy(name, blocks, activat
     assert (name == "fixup") == ("start at 0" in finding.evidence)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_lora_is_healthy():
     class Net(nnx.Module):
         def __init__(self, rngs):

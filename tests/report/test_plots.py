@@ -107,7 +107,7 @@ def test_losses_and_times_that_never_come():
         plots.learning_rate_sensitivity(table)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_everything_is_written_with_its_numbers(tmp_path):
     files = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "new" / "folder")
     assert {file.suffix for file in files} == {".png", ".svg", ".csv"}

@@ -126,7 +126,7 @@ def test_log_rank_of_censored_arms():
         stats.restricted_mean(a, horizon=np.array([]))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_coverage_with_censoring():
     rng = np.random.default_rng(3)
     true_mean, true_share = 50 * (1 - math.exp(-2)), math.exp(-30 / 50)

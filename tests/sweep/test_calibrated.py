@@ -61,7 +61,7 @@ def test_its_weights_are_those_of_the_function(digits):
     assert bool(trace.converged.all())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_calibration_that_does_not_reach_its_goal_is_said(capsys):
     """A network of zeros has no variance to scale; the other arms reach their goal."""
     arms = ("lsuv(zeros)", "orthogonal", "lsuv(orthogonal)")

@@ -87,7 +87,7 @@ def test_a_store_changes_no_parameters(tmp_path):
     assert database.verify(path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_executor_changes_no_parameters(table, tmp_path):
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for store in (None, tmp_path / "runs.db"):

@@ -55,7 +55,7 @@ def test_an_own_loss_trains_as_the_same_loss_by_name(table, arm):
     np.testing.assert_allclose(own["test_f1"], usual["test_f1"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_parameters_and_noise_in_a_loss_change_the_run(table):
     usual = table.select(loss="usual")
     for arm in ("decayed", "noisy"):

@@ -25,7 +25,7 @@ def settings(**how):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_width_of_a_tile_and_switches_of_jax_are_settings(monkeypatch):
     plain = settings()
     assert settings(tile=2) != plain

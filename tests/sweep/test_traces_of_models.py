@@ -76,7 +76,7 @@ def test_a_model_is_called_once_per_set_of_shapes_in_a_run(model, opening, monke
     assert not [name for name in lowered if "draw" not in name and "own" not in name]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_programs_that_differ_in_training_alone_share_the_calls():
     train(Linen(), optimizer=("sgd", "adam"), loss=("softmax_cross_entropy", "mean_squared_error"))
     assert len(CALLS) == 3 + 3

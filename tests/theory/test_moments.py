@@ -305,7 +305,7 @@ def test_exponentials(steepness, largest):
     np.testing.assert_allclose(found.growth, 2 * steepness**2 * square, rtol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_float32_loses_few_digits():
     q = np.geomspace(1e-6, 1e5, 500, dtype=np.float32)
     for name in ("tanh", "relu", "gelu", "softplus"):

@@ -259,6 +259,7 @@ def test_high_word_is_exact(factor):
     np.testing.assert_array_equal(np.asarray(_high_word(jnp.asarray(bits), factor)), exact)
 
 
+@pytest.mark.full
 def test_minibatches_are_uniform_and_differ_by_step():
     from scipy import stats
 
