@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from jinit.stats._averages import as_infinite, order_statistics
 from jinit.stats._grouped import group_sizes, grouped_sums
-from jinit.stats._signed_rank import _as_infinite, _averages, hodges_lehmann, tied
+from jinit.stats._signed_rank import hodges_lehmann, tied
 from jinit.stats._studentized import StudentizedMean, _studentized
 
 RNG = np.random.default_rng(0)
@@ -83,7 +84,7 @@ def test_the_interval_of_very_many_normal_values_is_students():
 )
 @pytest.mark.parametrize("most", [0, 10**6])
 def test_order_statistics_of_averages_are_those_of_all_averages(law, most, monkeypatch):
-    monkeypatch.setattr("jinit.stats._signed_rank._SQUARE_PER_VALUE", most)
+    monkeypatch.setattr("jinit.stats._averages._SQUARE_PER_VALUE", most)
     rng, n = np.random.default_rng(4), 700
     values = {
         "normal": lambda: rng.normal(size=n),
@@ -102,8 +103,8 @@ def test_order_statistics_of_averages_are_those_of_all_averages(law, most, monke
     means = np.sort((values[first] + values[second]) / 2)
     count = means.size
     places = [(count - 1) // 2, count // 2, int(0.48 * count), int(0.52 * count), 5, 0, count - 1]
-    for found, expected in zip(_averages(values, places), means[places], strict=True):
-        found, expected = _as_infinite(found), _as_infinite(float(expected))
+    for found, expected in zip(order_statistics(values, places), means[places], strict=True):
+        found, expected = as_infinite(found), as_infinite(float(expected))
         assert found == pytest.approx(expected, rel=1e-12, abs=1e-15 * np.median(np.abs(values)))
 
 
