@@ -13,6 +13,7 @@ import numpy as np
 from jax.tree_util import KeyPath
 
 from jinit import errors
+from jinit._examples import check_examples
 from jinit.frameworks import Captured, capture
 from jinit.frameworks._capture import by_path
 from jinit.frameworks._paths import path_of
@@ -53,7 +54,7 @@ def opened(model: ModelLike, params: PyTree, batch: Array) -> Captured:
         batch, parameters that are not finite, kernels or biases that are not real; a batch that is
         not an array, not real, not finite, or that the model does not take.
     """
-    _check_batch(batch)
+    check_examples(batch, name="batch", real=True, finite=True)
     arrays(params)
     try:
         captured = model if isinstance(model, Captured) else capture(model, batch, params)
@@ -101,19 +102,6 @@ def kernels_by_layer(captured: Captured) -> Array:
     """``(layers,)``: the index of each layer's kernel in :func:`by_kernel`."""
     kernels = list(by_kernel(captured))
     return jnp.asarray([kernels.index(layer.kernel) for layer in captured.layers])
-
-
-def _check_batch(batch: Array) -> None:
-    """Refuses a batch that is not a non-empty array of real finite numbers."""
-    if not isinstance(batch, np.ndarray | jax.Array):
-        raise errors.wrong_type("batch", batch, "an array (batch, …)", "jnp.asarray(batch)")
-    if not (jnp.issubdtype(batch.dtype, jnp.floating) or jnp.issubdtype(batch.dtype, jnp.integer)):
-        raise errors.wrong_type("batch", str(batch.dtype), "real numbers", "pass the real part")
-    if not batch.ndim or not batch.size:
-        raise errors.refusal("batch", f"shape {batch.shape}", "(batch, …)", "pass examples")
-    concrete = not isinstance(batch, jax.core.Tracer)
-    if concrete and not np.isfinite(np.asarray(batch, np.float64)).all():
-        raise errors.refusal("batch", "NaN or inf", "finite inputs", "clean the data")
 
 
 def _check_params(params: PyTree, captured: Captured) -> None:

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from jinit import errors
 from jinit._anew import anew
+from jinit._examples import check_examples
 from jinit.frameworks import _table, _taps
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
@@ -117,13 +116,7 @@ def capture(
     >>> [layer.name for layer in capture(model, jnp.zeros((5, 4))).layers]
     ['hidden_0', 'output']
     """
-    no_array = isinstance(x, type) or not hasattr(x, "dtype") or np.ma.isMaskedArray(x)
-    if no_array or len(x.shape) < 1:
-        raise errors.wrong_type("x", x, "an example batch (batch, …)", "pass an array")
-    if not (jnp.issubdtype(x.dtype, np.number) or x.dtype == bool):
-        raise errors.wrong_type("x", f"dtype {x.dtype}", "an array of numbers", "pass numbers")
-    if not x.size:
-        raise errors.refusal("x", f"shape {x.shape}", "at least one example", "pass a batch")
+    check_examples(x, abstract=True)
     if type(model) is MLP:
         # A subclass may compute something else.
         shapes = jax.eval_shape(anew(model.init), jax.random.key(0), x)["params"]
