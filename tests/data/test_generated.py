@@ -85,6 +85,16 @@ def test_arms_see_the_same_examples_and_a_changed_function_is_seen():
     finally:
         WEIGHTS[:] = before
     assert (again["test_loss"] != table["test_loss"]).all()
+    # The test set alone would differ, too: training is that of a function that was never traced.
+    changed = -3 * WEIGHTS
+
+    def other(key, size):
+        x = jax.random.normal(key, (size, 4))
+        return x, x @ jnp.asarray(changed, jnp.float32)
+
+    fresh = jinit.run(jinit.Grid(**GRID, initializer=arms), data=other)
+    for metric in ("train_loss", "test_loss"):
+        np.testing.assert_array_equal(again[metric], fresh[metric])
     by_hand = teacher(jax.random.fold_in(run_key(0, "data"), 0), 4)[0]
     assert np.isfinite(by_hand).all()
 
