@@ -648,6 +648,7 @@ MUTANTS = [
     M("switches: theory is not guarded", "theory/__init__.py", "\nguard(__name__)\n", "\n", f"{SWITCHES}::test_theory_under_strict_rules"),
     M("products: factors do not change places", "engine/_products.py", "(right, left) if turned else (left, right)", "(left, right)", "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[dense]"),
     M("products: a transposed factor is folded again", "engine/_products.py", "return kept or _transposed_once(", "return _transposed_once(", "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[outwards]"),
+    M("linen: lists of layers are kept as lists", "frameworks/_linen_functions.py", "given, model = model, _frozen(model)", "given = model", "tests/sweep/test_traces_of_models.py::test_flaxs_own_sequential_needs_no_trace_and_a_changed_list_is_seen"),
     M("products: loops are left alone", "engine/_products.py", '"scan", "closed_call")', '"closed_call")', "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[looped]"),
     M("convolutions: strides are forgotten", "engine/_convolutions.py", "lax.iota(np.int32, sizes[a])[:, None] * strides[a]", "lax.iota(np.int32, sizes[a])[:, None]", "tests/engine/test_convolutions.py::test_a_convolution_and_its_gradients_are_those_of_lax"),
     M("norm: sums of any length", "clipping/_norms.py", "columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)", "columns", f"{CLIPPING}::test_the_norm_of_many_entries_is_right"),

@@ -32,6 +32,7 @@ def functions(model: nn.Module, x: Array) -> Model:
     """
     from flax import errors as flax_errors
 
+    given, model = model, _frozen(model)
     flags = _flags(model, training=True)
     start = _Start(model, flags)
     once = Traced(start)
@@ -47,10 +48,22 @@ def functions(model: nn.Module, x: Array) -> Model:
         except flax_errors.InvalidRngError:
             pass
         else:
-            return Model(shapes, plain, name, start, source=model)
+            return Model(shapes, plain, name, start, source=given)
     test = _Evaluate(model, _flags(model, training=False))
     apply = StatefulApply(_Train(model, flags), test)
-    return checked(Model(shapes, apply, name, start, source=model), x)
+    return checked(Model(shapes, apply, name, start, source=given), x)
+
+
+def _frozen(module: Any) -> Any:
+    """Flax's own Sequential with a tuple of layers in place of a list, which could change.
+
+    A module that holds constants alone needs no new trace to show that it computes the same.
+    """
+    import flax.linen as nn
+
+    if type(module) is not nn.Sequential or not isinstance(module.layers, list | tuple):
+        return module
+    return module.clone(layers=tuple(map(_frozen, module.layers)))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from flax import nnx
 
 from jinit import Grid, run
 from jinit.engine import _program
+from jinit.engine._known import is_known
+from jinit.frameworks._as_model import as_model
 from jinit.sweep import plan
 
 CALLS, WIDTH, OUTPUTS, SLOPE = [], 4, 3, 1.0
@@ -80,6 +82,19 @@ def test_a_model_is_called_once_per_set_of_shapes_in_a_run(model, opening, monke
 def test_programs_that_differ_in_training_alone_share_the_calls():
     train(Linen(), optimizer=("sgd", "adam"), loss=("softmax_cross_entropy", "mean_squared_error"))
     assert len(CALLS) == 3 + 3
+
+
+def test_flaxs_own_sequential_needs_no_trace_and_a_changed_list_is_seen():
+    model = nn.Sequential([nn.Dense(4), nn.relu, nn.Sequential([nn.Dense(3)])])
+    first, again = as_model(model, X), as_model(model, X)
+    assert is_known(first.apply)
+    assert first.apply == again.apply
+    assert isinstance(model.layers, list)
+    model.layers[1] = nn.tanh
+    changed = as_model(model, X)
+    assert changed.apply != first.apply
+    params = model.init(jax.random.key(0), X)["params"]
+    np.testing.assert_array_equal(changed.apply(params, X), model.apply({"params": params}, X))
 
 
 def test_a_store_knows_the_program_without_a_new_trace(tmp_path, monkeypatch):
