@@ -235,8 +235,7 @@ def _different(column: np.ndarray) -> Collection[Any]:
     """The different values, as Python has them."""
     if _is_constant(column):
         return column[:1].tolist()
-    found = np.unique(column) if column.dtype.kind in "iuf" else dict.fromkeys(column.tolist())
-    return found.tolist() if isinstance(found, np.ndarray) else found
+    return np.unique(column).tolist() if column.dtype.kind in "iuf" else set(column.tolist())
 
 
 def _is_constant(column: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ changes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -156,13 +157,7 @@ def _transposed_once(equation: jex_core.JaxprEqn, turned: bool) -> _Form | None:
 
     def form(left: Array, right: Array) -> Array:
         first, second = (right, left) if turned else (left, right)
-        result = lax.dot_general(
-            lax.optimization_barrier(first.reshape(rows, -1).T),
-            second.reshape(rows, -1),
-            (((1,), (0,)), ((), ())),
-            precision=equation.params["precision"],
-            preferred_element_type=equation.params["preferred_element_type"],
-        )
+        result = _of_copy(equation, first.reshape(rows, -1).T, second.reshape(rows, -1))
         return (result.T if turned else result).reshape(_aval(equation.outvars[0]).shape)
 
     return form
@@ -182,7 +177,12 @@ def _kept_transposed(equation: jex_core.JaxprEqn) -> _Form | None:
         or not _pays(left, left.shape[1], [left.shape[0], math.prod(right.shape[1:])])
     ):
         return None
-    return lambda left, right: lax.dot_general(
+    return functools.partial(_of_copy, equation)
+
+
+def _of_copy(equation: jex_core.JaxprEqn, left: Array, right: Array) -> Array:
+    """A matrix times ``right``, of which XLA has to keep the transposed copy ``left``."""
+    return lax.dot_general(
         lax.optimization_barrier(left),
         right,
         (((1,), (0,)), ((), ())),

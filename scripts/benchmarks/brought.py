@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from benchmarks import contenders
 from benchmarks.contenders import Run, Work
 
@@ -75,36 +74,9 @@ def brought_sweep(work: Work, kind: str) -> Run:
 
 def cnn_step_loop(work: Work, runs: int = 4) -> Run:
     """A Python loop over a jitted step, one CNN after the other; `runs` are timed."""
-    x, y, x_test, _ = (jnp.asarray(array) for array in contenders.data())
     network = model("cnn", work.width, work.depth)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(contenders.THRESHOLD), optax.sgd(contenders.RATE)
-    )
-
-    @jax.jit
-    def step(carry: Any, key: Any, number: Any) -> Any:
-        chosen = jax.random.randint(
-            jax.random.fold_in(key, number), (work.batch,), 0, contenders.TRAIN
-        )
-        params, state = carry
-        gradient = jax.grad(
-            lambda p: contenders.cross_entropy(network.apply(p, x[chosen]), y[chosen])
-        )(params)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state
-
-    draw, outputs = jax.jit(lambda key: network.init(key, x[:1])), jax.jit(network.apply)
-
-    def everything() -> None:
-        for seed in range(runs):
-            key = jax.random.key(seed)
-            params = draw(key)
-            carry = params, optimizer.init(params)
-            for number in range(work.steps):
-                carry = step(carry, key, number)
-            jax.block_until_ready([outputs(carry[0], x), outputs(carry[0], x_test)])
-
-    return lambda: contenders.timed(everything) * work.runs / runs
+    x = jnp.zeros((1, contenders.INPUTS))
+    return contenders.python_loop(work, runs, lambda _, key: network.init(key, x), network.apply)
 
 
 def cnn_torch_loop(work: Work, runs: int = 4) -> Run:

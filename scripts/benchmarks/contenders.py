@@ -133,10 +133,10 @@ def cross_entropy(outputs: Any, y: Any) -> Any:
     return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
 
 
-def update(optimizer: Any, carry: Any, x: Any, y: Any) -> Any:
+def update(optimizer: Any, carry: Any, x: Any, y: Any, outputs: Any = forward) -> Any:
     """One SGD step."""
     params, state = carry
-    gradient = jax.grad(lambda p: cross_entropy(forward(p, x), y))(params)
+    gradient = jax.grad(lambda p: cross_entropy(outputs(p, x), y))(params)
     updates, state = optimizer.update(gradient, state)
     return optax.apply_updates(params, updates), state
 
@@ -179,15 +179,18 @@ def hyperoptax_grid(work: Work) -> Run:
     return lambda: timed(lambda: jax.block_until_ready(once(jax.random.key(0))))
 
 
-def python_loop(work: Work, runs: int = 4) -> Run:
-    """(c) A Python loop over a jitted step, one network after the other; `runs` are timed."""
+def python_loop(work: Work, runs: int = 4, init: Any = init, forward: Any = forward) -> Run:
+    """(c) A Python loop over a jitted step, one network after the other; `runs` are timed.
+
+    `init(work, key)` draws the weights of another model, `forward(params, x)` computes its outputs.
+    """
     x, y, x_test, _ = (jnp.asarray(array) for array in data())
     optimizer = optax.chain(optax.clip_by_global_norm(THRESHOLD), optax.sgd(RATE))
 
     @jax.jit
     def step(carry: Any, key: Any, number: Any) -> Any:
         chosen = jax.random.randint(jax.random.fold_in(key, number), (work.batch,), 0, TRAIN)
-        return update(optimizer, carry, x[chosen], y[chosen])
+        return update(optimizer, carry, x[chosen], y[chosen], forward)
 
     draw = jax.jit(lambda key: init(work, key))
     outputs = jax.jit(forward)

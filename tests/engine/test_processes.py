@@ -102,6 +102,7 @@ def by_slurm():
     """The same for two commands that Slurm starts: JAX reads its variables."""
     for job in range(os.getpid() % 4096, 2**13):
         port = job % 2**12 + 2**16 - 2**12  # where the processes of this job meet
+        # A port that is taken: the next job number has another one.
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
             break
