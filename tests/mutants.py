@@ -358,6 +358,8 @@ MUTANTS = [
     M("limits: zeros drawn", EXISTS, "if law.stddev < finest:", "if False:", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
     M("limits: integers cut off", EXISTS, "value != math.floor(value) or not low <= value <= high", "not low <= value <= high", f"{DROP_IN}::test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name"),
     M("own rule: NaN of a group not seen", "parameters/_initialize.py", "zip(assignments, values, strict=True):\n            with", "[]:\n            with", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
+    M("known values are traced: a rule inside jit", EXISTS, "np.isnan(np.asarray(value)).sum()", "jnp.isnan(value).sum()", f"{TREES}::test_an_own_initializer_may_give_known_values_inside_jit"),
+    M("known values are traced: a calibration inside jit", "_examples.py", "np.isfinite(np.asarray(x)).all()", "jnp.isfinite(x).all()", f"{CALIBRATE}::test_calibrations_run_inside_jit_with_a_batch_of_known_values"),
     M("own rule: any shape", EXISTS, "if value.shape != tuple(shape):", "if False:", f"{DROP_IN}::test_what_a_users_rule_returns_is_checked"),
     M("layer: groups of rule and layer count twice", "frameworks/_layout.py", "if self.groups == 1 or groups == 1:", "if True:", f"{TREES}::test_groups_that_rule_and_layer_both_name_count_once"),
     M("layer: axes in a rule for a moved leaf", "frameworks/_layout.py", "if cut.batch or self.groups > 1 or cut.order != tuple(range(len(shape))):", "if False:", f"{TREES}::test_axes_that_rule_and_layer_both_name_are_refused"),

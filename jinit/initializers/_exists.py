@@ -85,7 +85,7 @@ def check_returned(
         fix = "return value.astype(dtype)"
         raise errors.wrong_type(what, _Text(f"dtype {value.dtype}"), f"dtype {wanted}", fix)
     if not isinstance(value, jax.core.Tracer) and jnp.issubdtype(wanted, jnp.inexact):
-        missing = int(jnp.isnan(value).sum())
+        missing = int(np.isnan(np.asarray(value)).sum())  # jnp would trace under jit
         if missing:
             fix = "return a number for every entry"
             raise errors.refusal(what, _Text(f"{missing} NaN of {value.size}"), "no NaN", fix)

@@ -33,6 +33,14 @@ COMMON = ("relu", "tanh", "sigmoid")
 OTHERS = [name for name in activations.names() if name not in COMMON]
 
 
+def test_calibrations_run_inside_jit_with_a_batch_of_known_values(x):
+    model = MLP(features=(8, 10))
+    params = drawn(model, x)
+    outside, _ = calibrate.lsuv(KEY, model, params, x)
+    inside, _ = jax.jit(lambda params: calibrate.lsuv(KEY, model, params, x))(params)
+    chex.assert_trees_all_close(inside, outside, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*COMMON, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)]

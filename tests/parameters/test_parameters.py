@@ -299,6 +299,13 @@ def test_packed_is_separate(host):
         np.testing.assert_allclose(batched[entry].reshape(12, 30), alone, rtol=1e-6)
 
 
+def test_an_own_initializer_may_give_known_values_inside_jit():
+    known = jnp.arange(12.0).reshape(4, 3)
+    rules = {"kernel": lambda key, shape, dtype=jnp.float32: known}
+    made = jax.jit(lambda key: jinit.initialize(key, {"kernel": known}, rules))(KEY)
+    np.testing.assert_array_equal(made["kernel"], known)
+
+
 def test_leaves_outside_where_need_no_rule_and_may_be_integers():
     body = {"kernel": jnp.ones((8, 8), jnp.int8), "mystery": jnp.ones((2, 3, 4))}
     tree = {"body": body, "head": {"kernel": jnp.ones((8, 4)), "bias": jnp.ones(4)}}
