@@ -56,6 +56,7 @@ def test_gaussian_second_moment_with_the_listed_kinks(name):
     assert mean_square(activation, activation.kinks) == pytest.approx(exact, rel=1e-10)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", activations.names())
 @pytest.mark.slow
 def test_away_from_kinks_second_derivatives_are_continuous(name):
@@ -79,6 +80,7 @@ def test_spec_strings_and_callables():
     assert activations.get(jax.nn.leaky_relu).name == "leaky_relu"
 
 
+@pytest.mark.slow
 def test_another_function_of_a_known_name_is_told_from_it():
     def relu(x):
         return x**3
@@ -110,6 +112,7 @@ def test_a_registered_activation_works_wherever_a_name_may_stand():
             activations.register("cubic", factory)
 
 
+@pytest.mark.slow
 def test_a_registered_activation_need_not_list_its_kinks():
     def bent():
         return activations.Activation("bent", lambda x: jnp.where(x > 0.5, x, 0.1 * x))

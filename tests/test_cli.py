@@ -53,6 +53,7 @@ def test_an_interrupt_that_python_would_forget_comes_again(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_has_defaults_and_an_example():
     code = (
         "import sys\nfrom jinit.cli import main\n"
@@ -191,6 +192,7 @@ if __name__ != "with_entry_point":
 """
 
 
+@pytest.mark.slow
 def test_a_module_makes_its_initializers_known(tmp_path, monkeypatch, capsys):
     registry = jinit.initializers._registry._REGISTRY
     monkeypatch.chdir(tmp_path)
@@ -235,6 +237,7 @@ def test_installed_packages_register_by_an_entry_point(tmp_path, monkeypatch, ca
             registry.remove("from_package")
 
 
+@pytest.mark.slow
 def test_plan_runs_nothing(capsys):
     assert main(["plan", *SWEEP[1:], "--depth", "1", "2"]) == 0
     assert "12 runs in 2 training programs" in capsys.readouterr().out
@@ -242,6 +245,7 @@ def test_plan_runs_nothing(capsys):
     assert json.loads(capsys.readouterr().out)["runs"] == 6
 
 
+@pytest.mark.slow
 def test_initializers_and_describe(capsys):
     assert main(["initializers"]) == 0
     printed = capsys.readouterr().out
@@ -305,13 +309,13 @@ def test_unknown_flags_exit_with_2(arguments):
     assert caught.value.code == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_everything_diverging_still_prints_and_exits_0(capsys):
     assert main([*SWEEP, "--learning-rate", "1e30", "--depth", "20"]) == 0
     assert "he_normal" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_prints_what_is_done():
     # A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that.
     listening = ("import runpy, signal\n"
@@ -334,7 +338,7 @@ def test_ctrl_c_prints_what_is_done():
     assert "zeros" in out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_x64_sweeps():
     done = run("sweep", *TINY, env=os.environ | {"JAX_ENABLE_X64": "1"})
     assert done.returncode == 0, done.stderr
@@ -348,7 +352,7 @@ def test_a_hang_exits_with_1():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_closed_pipe_is_quiet():
     command = f"{sys.executable} -m jinit sweep {' '.join(TINY)} --json | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=200)
@@ -382,6 +386,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("jinit ")
 
 
+@pytest.mark.slow
 def test_describe_draws_a_picture(tmp_path, capsys):
     for name, shape in (("fan_in_uniform", "10 1000"), ("zeros", "4 4"), ("sparse", "90 40")):
         path = tmp_path / f"{name}.png"
@@ -603,6 +608,7 @@ def work_for_a_second(received):
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_time_limit_holds_where_ctrl_c_is_ignored(capfd):
     """A shell starts the background jobs of a script like this."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -640,6 +646,7 @@ def test_a_mistyped_option_names_the_options_of_its_command_alone(capsys):
     assert "jinit probe" not in said.out + said.err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["tyro", "rich"])
 def test_a_missing_package_is_one_line_and_exit_code_2(package):
@@ -667,7 +674,7 @@ def test_streams_without_the_characters_of_maths(encoding, tmp_path):
     assert json.loads(done.stdout.decode(encoding))["metric"] == "test_accuracy"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 @pytest.mark.parametrize(
     ("redirection", "said"),
@@ -683,6 +690,7 @@ def test_output_that_is_lost_costs_no_file_and_is_told(redirection, said, tmp_pa
     assert len(pandas.read_csv(path)) == 6
 
 
+@pytest.mark.slow
 def test_doctor_says_what_a_sweep_would_run_on(capsys, tmp_path, monkeypatch):
     from jinit import _database
     from jinit.engine import _machine
@@ -699,6 +707,7 @@ def test_doctor_says_what_a_sweep_would_run_on(capsys, tmp_path, monkeypatch):
     assert found["problems"] == []
 
 
+@pytest.mark.slow
 def test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system(capsys, monkeypatch):
     from jinit import _database
     from jinit.engine import _machine

@@ -75,6 +75,7 @@ def test_against_numpy(kind, seed, threshold, exponent):
         np.testing.assert_allclose(ours, exact, rtol=2e-6, atol=1e-37)
 
 
+@pytest.mark.slow
 def test_global_norm_is_optax_where_optax_is_right():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(4)}
     theirs = optax.clip_by_global_norm(2.0)
@@ -93,6 +94,7 @@ def test_norms_beyond_float32_are_clipped_to_the_threshold(kind):
         np.testing.assert_allclose(found, exact, rtol=1e-6)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.slow
@@ -103,6 +105,7 @@ def test_half_precision_keeps_its_dtype_and_does_not_overflow(kind, dtype):
     np.testing.assert_allclose(np.asarray(found, np.float32), exact, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_zero_gradient_stays_zero_even_at_traced_threshold_zero(kind):
     zero = [jnp.zeros(3)]
@@ -111,6 +114,7 @@ def test_zero_gradient_stays_zero_even_at_traced_threshold_zero(kind):
     assert not np.any(np.concatenate(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["leaf_norm", "global_norm"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nonfinite_options(kind, bad):
@@ -154,6 +158,7 @@ def test_statistics_count_how_often_and_how_hard():
     assert clipping.statistics(optax.adam(0.1).init(jnp.zeros(2))) is None
 
 
+@pytest.mark.slow
 def test_works_in_chain_inject_and_masked():
     injected = optax.inject_hyperparams(clipping.clip_by_leaf_norm)(threshold=1.0)
     state = injected.init(jnp.zeros(2))
@@ -327,6 +332,7 @@ def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind):
     assert np.isfinite(zero).all()
 
 
+@pytest.mark.slow
 def test_derivative_of_a_norm_beyond_float32():
     big = jnp.full((4,), 3e38)
     found = jax.grad(lambda g: clip("leaf_norm", [g], 2.0)[0][0] * 1e20)(big)
@@ -338,6 +344,7 @@ def test_derivative_of_a_norm_beyond_float32():
     np.testing.assert_allclose(moved, exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "per_example"])
 def test_outside_of_jit_nothing_is_compiled_again(kind):
     tree = random_tree(4, shapes={"a": (3, 2), "b": (3, 4)})
@@ -360,7 +367,7 @@ def test_outside_of_jit_nothing_is_compiled_again(kind):
     assert not compiled
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_adaptive_units_of_every_rank_and_of_named_axes():
     shapes = {**TREE, "volume": (2, 1, 2, 3, 2), "scalar": ()}
     params, grads = random_tree(5, 0.1, shapes), random_tree(6, 1.0, shapes)
@@ -391,6 +398,7 @@ def _agc_by_axis(axis):
     return clip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("share", ["global", "leaves", "entries"])
 @pytest.mark.slow
 def test_per_example_against_optax(share):
@@ -408,6 +416,7 @@ def test_per_example_against_optax(share):
     assert 0 < np.sum(clipped) < 6 * np.size(clipped)
 
 
+@pytest.mark.slow
 def test_per_example_lanes_do_not_meet():
     grads = jnp.asarray(np.random.default_rng(8).normal(size=(4, 5, 3)), jnp.float32)
     grads = grads.at[1, 2].set(jnp.nan).at[2].set(1e30)
@@ -420,6 +429,7 @@ def test_per_example_lanes_do_not_meet():
     assert np.isnan(mapped[1]).all()
 
 
+@pytest.mark.slow
 def test_options_of_a_rule_are_parsed_written_and_made():
     rule, threshold = parse("adaptive(0.01, on_nonfinite=skip, eps=0.1)")
     assert (rule, threshold) == ("adaptive(eps=0.1, on_nonfinite=skip)", 0.01)
@@ -430,6 +440,7 @@ def test_options_of_a_rule_are_parsed_written_and_made():
     np.testing.assert_allclose(made.update(grads, made.init(params), params)[0], 1e-3 / 2**0.5)
 
 
+@pytest.mark.slow
 def test_nonfinite_updates_are_counted_where_they_are_handled():
     for option, expected in (("zero", 1), ("skip", 1)):
         chain = optax.chain(clipping.clip_by_value(1.0, on_nonfinite=option), optax.sgd(0.1))
@@ -444,6 +455,7 @@ def test_nonfinite_updates_are_counted_where_they_are_handled():
     assert nonfinite_updates(clipping.clip_by_value(1.0).init(0.0)) is None
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shape", [(2**24,), (2**12, 2**12), (2**14, 2**10), (2**20, 16)])
 @pytest.mark.slow
 def test_the_norm_of_many_entries_is_right(shape):
@@ -453,6 +465,7 @@ def test_the_norm_of_many_entries_is_right(shape):
         np.testing.assert_allclose(float(norm(jnp.full(shape, entry))), exact, rtol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(32, 10), (7, 5), (300, 301)])
 def test_the_norm_of_a_lane_is_the_same_at_every_position(shape):
     one, others = (np.random.default_rng(0).normal(size=size) for size in (shape, (5, *shape)))

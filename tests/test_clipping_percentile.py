@@ -35,6 +35,7 @@ def reference(gradients, percentile, history):
     return np.array(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", [1, 7, 40, 1000])
 def test_against_numpy(history):
     percentiles = np.array([3.0, 10.0, 50.0, 99.0, 100.0], np.float32)
@@ -45,6 +46,7 @@ def test_against_numpy(history):
     assert (found[-1] == GRADIENTS).all()
 
 
+@pytest.mark.slow
 def test_equal_norms_leave_in_their_order():
     gradients = np.ones((9, 6), np.float32)
     gradients[4:] *= np.array([[1.0], [3.0], [1.0], [0.5], [3.0]], np.float32)
@@ -54,6 +56,7 @@ def test_equal_norms_leave_in_their_order():
         np.testing.assert_array_equal(state.inner.ascending, np.sort(state.inner.norms))
 
 
+@pytest.mark.slow
 def test_each_lane_remembers_its_own_norms():
     lanes = np.stack([GRADIENTS, 100 * GRADIENTS[::-1]])
     found = jax.vmap(lambda g: clipped(g, 20.0)[0])(lanes)
@@ -62,6 +65,7 @@ def test_each_lane_remembers_its_own_norms():
         np.testing.assert_allclose(found[lane], exact, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_nonfinite", ["propagate", "skip", "zero"])
 def test_a_norm_that_is_not_finite_is_not_remembered(on_nonfinite):
     bad = GRADIENTS.copy()
@@ -75,6 +79,7 @@ def test_a_norm_that_is_not_finite_is_not_remembered(on_nonfinite):
     assert bool(np.isnan(found[5]).any()) is (on_nonfinite == "propagate")
 
 
+@pytest.mark.slow
 def test_gradients_of_zero_do_not_hold_later_ones_at_zero():
     gradients = np.zeros((4, 6), np.float32)
     gradients[2:] = 1.0
@@ -82,6 +87,7 @@ def test_gradients_of_zero_do_not_hold_later_ones_at_zero():
     assert (found == gradients).all()
 
 
+@pytest.mark.slow
 def test_spec_strings_and_statistics():
     assert parse("percentile(10, history=50)") == ("percentile(history=50)", 10.0)
     assert label("percentile(history=50)", 10.0) == "percentile(10, history=50)"

@@ -26,6 +26,7 @@ def test_the_notebook_has_no_outputs_and_begins_with_its_title(notebook):
     assert sources(notebook["cells"])[0][1].startswith("# Which initializer")
 
 
+@pytest.mark.slow
 def test_the_notebook_is_the_script(notebook):
     """`jupytext --to ipynb scripts/colab.py` makes it."""
     jupytext = pytest.importorskip("jupytext")

@@ -53,7 +53,7 @@ def test_tables_are_fresh():
 QUICK = ("clip_theory", "jacobian_spectra", "zero_weights")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in NAMES]
 )

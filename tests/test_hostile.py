@@ -82,6 +82,7 @@ def test_the_fuzz_sees_an_error_that_is_not_ours(monkeypatch):
     assert all(call.startswith("broken(") for _, call in found.values())
 
 
+@pytest.mark.slow
 def test_good_calls_of_the_fuzz_work():
     """A call that fails with its good arguments would hide what its bad arguments do."""
     for room in ("statistics", "training"):

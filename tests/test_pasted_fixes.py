@@ -125,7 +125,7 @@ def test_a_script_is_bad_input_of_verify(tmp_path):
     assert main(["verify", str(script)]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_reader_that_has_enough_ends_the_list_of_experiments_quietly():
     reader, writer = os.pipe()
     os.close(reader)

@@ -26,6 +26,7 @@ def test_bits(seed, shape, dtype):
     np.testing.assert_array_equal(found, jax.random.bits(key, shape, dtype))
 
 
+@pytest.mark.slow
 def test_bits_of_64():
     def check():
         key = jax.random.key(3)
@@ -36,6 +37,7 @@ def test_bits_of_64():
     in_float64(check)
 
 
+@pytest.mark.slow
 @hypothesis.given(SEEDS, SEEDS)
 @hypothesis.settings(max_examples=20, deadline=None)
 def test_keys_derived_from_it(seed, word):
@@ -48,6 +50,7 @@ def test_keys_derived_from_it(seed, word):
     np.testing.assert_array_equal(words(found), words(jax.random.fold_in(key, np.uint32(word))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [
@@ -68,6 +71,7 @@ def test_draws_under_vmap_and_jit(draw):
     np.testing.assert_array_equal(loop, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "complex64"])
 def test_normal_numbers_in_half_precision_are_those_of_float32(dtype):
     key, wide = jax.random.key(2), "complex64" if dtype == "complex64" else "float32"
@@ -75,11 +79,13 @@ def test_normal_numbers_in_half_precision_are_those_of_float32(dtype):
     np.testing.assert_array_equal(_prng.normal(key, (1000,), dtype), expected)
 
 
+@pytest.mark.slow
 def test_legacy_words_and_typed_keys_are_one_stream():
     found = jax.random.normal(_prng.unrolled(jax.random.PRNGKey(5)), (6,))
     np.testing.assert_array_equal(found, jax.random.normal(jax.random.key(5), (6,)))
 
 
+@pytest.mark.slow
 def test_a_sharded_draw_needs_no_whole_array():
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
     parts = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
@@ -103,6 +109,7 @@ def test_other_keys_come_back_as_they_are():
         assert _prng.unrolled(key) is key
 
 
+@pytest.mark.slow
 def test_it_is_not_a_loop():
     def program(key):
         run = jax.jit(lambda key: jax.random.normal(key, (64, 64)))

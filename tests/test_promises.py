@@ -72,6 +72,7 @@ def assignments(name):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["leaf_norm", "global_norm", "value"])
 def test_a_clip_rule_is_changed_in_one_module(rule):
     """Its formula is one function; other code holds the rule's row and never asks for its name."""
@@ -95,7 +96,7 @@ def hosts_by_class():
     return modules
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_layer_kind_of_one_framework_is_changed_in_one_module():
     """No module but those of frameworks names a layer class; one for a class of one framework."""
     files = {f"frameworks/_{name}.py" for name in frameworks.names()}

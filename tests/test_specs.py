@@ -19,6 +19,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(NAMES, st.lists(VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3))
 def test_parse_undoes_write(name, args, kwargs):
     spec = _specs.Spec(name, tuple(args), tuple(kwargs.items()))

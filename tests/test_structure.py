@@ -68,6 +68,7 @@ def test_warnings_are_issued_at_the_line_of_the_user():
     assert not others, "use jinit._warn.warn"
 
 
+@pytest.mark.slow
 def test_rooms_import_only_from_rooms_before_them():
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {name}"
@@ -112,6 +113,7 @@ def test_a_trace_of_a_function_that_jax_may_know_is_seen():
     assert not kept_traces(ast.parse("def f(x):\n  def g(): ...\n  jax.eval_shape(g, x)"))
 
 
+@pytest.mark.slow
 def test_functions_are_traced_anew():
     found = {path.name: kept_traces(ast.parse(path.read_text())) for path in MODULES}
     assert not {name: lines for name, lines in found.items() if lines}, "use jinit._anew.anew"
@@ -152,6 +154,7 @@ def loaded():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS[:-1])  # the last runs the command line
 def test_importing_a_room_loads_no_later_room(room, loaded):
     """A new interpreter sees what reading the source cannot: imports by string."""
@@ -214,6 +217,7 @@ def test_scripts_and_experiments_use_exported_names_only():
     assert not wrong
 
 
+@pytest.mark.slow
 def test_modules_have_no_cycle():
     names = {"jinit." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in MODULES}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
@@ -244,6 +248,7 @@ def test_module_sizes():
     assert statistics.median(lengths.values()) <= 200
 
 
+@pytest.mark.slow
 def test_few_arguments_say_nothing_of_their_type():
     loose, total = [], 0
     for path in MODULES:
@@ -257,6 +262,7 @@ def test_few_arguments_say_nothing_of_their_type():
     assert len(loose) < 0.08 * total, loose
 
 
+@pytest.mark.slow
 def test_functions_are_short_and_take_few_parameters():
     wrong = []
     for path in MODULES:
@@ -287,6 +293,7 @@ def fresh(code):
     return result.stdout.split()
 
 
+@pytest.mark.slow
 def test_importing_everything_needed_loads_nothing_heavy_and_touches_no_device():
     code = """
 import sys

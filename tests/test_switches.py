@@ -68,6 +68,7 @@ def test_switches_are_set_for_jinit_alone_and_set_back():
         assert np.geterr()["under"] == "raise"
 
 
+@pytest.mark.slow
 def test_theory_under_strict_rules():
     from jinit import theory
 
@@ -77,6 +78,7 @@ def test_theory_under_strict_rules():
         )
 
 
+@pytest.mark.slow
 def test_clips_under_strict_rules():
     from jinit import clipping
 

@@ -44,6 +44,7 @@ class Variants(chex.TestCase):
         assert not drawn["a/bias"].any()
 
 
+@pytest.mark.slow
 def test_functions_that_are_called_again_are_not_traced_again():
     """Other values of the same shapes use the same program."""
     clip = clipping.clip_by_leaf_norm(1.0)
@@ -59,6 +60,7 @@ def test_functions_that_are_called_again_are_not_traced_again():
         assert not jnp.isnan(jax.tree.leaves(outputs[0])[0]).any(), name
 
 
+@pytest.mark.slow
 def test_a_calibration_keeps_the_tree():
     model, x = models.MLP(features=(8, 2)), jax.random.normal(KEY, (16, 4))
     params = jinit.initialize(

@@ -213,12 +213,14 @@ def found(name, kind, leaf_end):
     return findings[0]
 
 
+@pytest.mark.slow
 def test_flax_counts_the_wrong_axis_of_a_transposed_kernel():
     module = nn.ConvTranspose(256, (3, 3), transpose_kernel=True)
     finding = found(linen(module, IMAGE), "wrong fan", "kernel")
     assert "4× too small" in finding.evidence
 
 
+@pytest.mark.slow
 def test_flax_counts_batch_axes_as_inputs():
     module = nnx.LinearGeneral(40, 50, axis=-1, batch_axis={0: 16}, rngs=nnx.Rngs(0))
     make = lambda seed: nnx.state(  # noqa: E731
@@ -228,6 +230,7 @@ def test_flax_counts_batch_axes_as_inputs():
     assert "4× too small" in finding.evidence
 
 
+@pytest.mark.slow
 def test_keras_counts_all_channels_of_a_depthwise_kernel():
     def build(k):
         return k.Sequential([k.Input((12, 12, 64)), k.layers.DepthwiseConv2D(3)])
@@ -236,6 +239,7 @@ def test_keras_counts_all_channels_of_a_depthwise_kernel():
     assert "too small" in finding.evidence
 
 
+@pytest.mark.slow
 def test_haiku_does_not_count_strides():
     def model(x):
         import haiku as hk
@@ -258,6 +262,7 @@ GATES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GATES)
 def test_gates_drawn_as_one_orthogonal_kernel(name):
@@ -399,6 +404,7 @@ def test_every_departure_from_a_rule_is_seen(params, rules, evidence):
     assert any(evidence in finding.evidence for finding in findings), findings
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "rule",
     ["he_normal", "he_uniform", "orthogonal", "identity", "constant(value=0.1)", "sparse",
@@ -414,6 +420,7 @@ def test_what_was_drawn_by_its_rule_has_no_finding(rule, dtype):
         assert not jinit.audit(params, rules={"kernel": rule})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [128, 512])
 def test_a_transposed_kernel_by_he_has_the_wrong_fan(outputs):
     model = nn.ConvTranspose(outputs, (3, 3), transpose_kernel=True,
@@ -424,6 +431,7 @@ def test_a_transposed_kernel_by_he_has_the_wrong_fan(outputs):
     assert [finding.kind for finding in findings] == ["wrong fan"]
 
 
+@pytest.mark.slow
 def test_one_key_for_layers_of_other_sizes():
     key, init = jax.random.key(0), initializers.he_normal()
     params = {str(n): init(key, (n, m)) for n, m in ((32, 64), (64, 128), (128, 10))}

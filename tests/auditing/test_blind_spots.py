@@ -23,6 +23,7 @@ def test_lecun_with_in_and_out_exchanged_is_found_in_both_directions(shape):
     assert jinit.audit(kernel((2 / shape[1]) ** 0.5, shape)) == []  # he_normal(mode=fan_out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
 @pytest.mark.parametrize("shape", [(64, 1024), (1024, 64), (3, 3, 4, 64)])
 def test_orthogonal_kernels_stay_healthy_in_every_dtype(shape, dtype):
@@ -33,6 +34,7 @@ def test_orthogonal_kernels_stay_healthy_in_every_dtype(shape, dtype):
         assert jinit.audit(jax.tree.map(lambda w: w.astype(dtype), drawn), layers=layers) == []
 
 
+@pytest.mark.slow
 def test_random_rows_pass_for_orthogonal_at_the_stated_rate():
     rng = np.random.default_rng(5)
     passed = sum(

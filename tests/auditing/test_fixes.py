@@ -54,6 +54,7 @@ TREES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TREES)
 @pytest.mark.sampled(3)
 def test_every_fix_runs_when_pasted(kind):
@@ -71,6 +72,7 @@ def test_every_fix_runs_when_pasted(kind):
         assert jax.tree.structure(place["params"]) == jax.tree.structure(params)
 
 
+@pytest.mark.slow
 def test_the_fix_of_a_models_layer_uses_its_layers():
     model, x = nn.ConvTranspose(256, (3, 3), transpose_kernel=True), jnp.zeros((1, 8, 8, 16))
     params = model.init(jax.random.key(0), x)["params"]
@@ -84,6 +86,7 @@ def test_the_fix_of_a_models_layer_uses_its_layers():
     assert np.std(place["params"]["kernel"]) == pytest.approx(1 / 12, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "fan_in", "fan_out", "rule"),
     [

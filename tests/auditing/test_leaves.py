@@ -257,6 +257,7 @@ def gpt2(depth, width=48, sigma=0.02):
     return tree
 
 
+@pytest.mark.slow
 def test_depth_scaled_branches_are_healthy_and_a_single_small_kernel_is_not():
     tree = gpt2(12, width=256)
     assert kinds(tree) == {}
@@ -264,6 +265,7 @@ def test_depth_scaled_branches_are_healthy_and_a_single_small_kernel_is_not():
     assert kinds(alone) == {"proj/kernel": "scale"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero", "antisymmetric"])
 @pytest.mark.parametrize("blocks", [1, pytest.param(48, marks=pytest.mark.full)])

@@ -41,7 +41,7 @@ def test_calibrations_run_inside_jit_with_a_batch_of_known_values(x):
     chex.assert_trees_all_close(inside, outside, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [*COMMON, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)]
 )
@@ -117,6 +117,7 @@ def test_between_layers_gives_one_rate_and_keeps_the_function(x):
     np.testing.assert_allclose(after, before, atol=1e-4 * float(jnp.abs(before).max()))
 
 
+@pytest.mark.slow
 def test_the_gradient_quotient_of_a_quadratic_in_closed_form():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(6, 6))
@@ -143,7 +144,7 @@ def test_metainit_halves_the_gradient_quotient_and_helps_training(x, digits):
     assert after_training(model, changed, x, loss) < after_training(model, params, x, loss)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("depth", "activation"),
     [(2, "tanh"), *(pytest.param(4, name, marks=pytest.mark.full) for name in ("tanh", "gelu"))],
@@ -221,6 +222,7 @@ def test_output_bias_starts_at_the_entropy_of_the_labels(x, digits):
     assert float(loss) < math.log(10) - 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -417,6 +419,7 @@ def _plain(params, x, tap):
     return tap("first", x @ params["first"]["kernel"])
 
 
+@pytest.mark.slow
 def test_outputs_that_overflow_keep_their_bias(x):
     model = MLP(features=(8, 4))
     params = jax.tree.map(lambda w: 1e30 * w, drawn(model, x))
@@ -425,6 +428,7 @@ def test_outputs_that_overflow_keep_their_bias(x):
     assert not trace.converged.any()
 
 
+@pytest.mark.slow
 def test_outputs_that_are_no_classes_are_refused():
     class Tokens(nn.Module):
         @nn.compact
@@ -448,6 +452,7 @@ def test_a_calibration_asked_for_as_an_initializer_points_to_the_list_of_calibra
         jinit.initializers.get(name)
 
 
+@pytest.mark.slow
 def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):
     """Its own __call__ decides, not the layers that an MLP of its fields would have."""
 

@@ -19,6 +19,7 @@ def network():
     return _common.opened(model, params, X), params
 
 
+@pytest.mark.slow
 def test_layers_and_kernels_know_each_other(network):
     captured, _ = network
     assert [layer.name for layer in captured.layers] == ["hidden_0", "output"]

@@ -92,6 +92,7 @@ def test_fixup_takes_the_branches_of_any_model():
             calibrate.fixup(KEY, model, params, X, branches=wrong)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("function", [calibrate.skipinit, calibrate.rezero])
 def test_scalars_at_zero_leave_the_stream_alone(function):
@@ -168,6 +169,7 @@ def test_antisymmetric_copies_in_trees_of_other_frameworks():
         calibrate.antisymmetric(KEY, *cases[0], X * jnp.nan)
 
 
+@pytest.mark.slow
 def test_within_layer_is_weight_normalization_from_data():
     """Salimans & Kingma 2016, equation 6, layer after layer: z = g v·h/|v| + b."""
     model = MLP(features=(10, 10, 3), activation="tanh")

@@ -53,6 +53,7 @@ def test_lsuv_sets_the_variance_over_all_calls(calls, scale):
     assert variance == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("calls", [2, 8])
 def test_within_layer_standardizes_units_over_all_calls(calls):
@@ -65,6 +66,7 @@ def test_within_layer_standardizes_units_over_all_calls(calls):
     np.testing.assert_allclose(z.std(0), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [1, 2])
 def test_units_that_vary_from_call_to_call_alone_keep_their_kernel(calls):
     model = Again(calls)

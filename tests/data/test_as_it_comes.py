@@ -228,7 +228,7 @@ def test_a_tensor_of_torch_is_an_array():
 GRID = jinit.Grid(depth=1, width=4, steps=4, evaluations=2, seeds=2, batch_size=8)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_plan_and_the_settings_say_what_was_done():
     given = {"x": FRAME, "y": "island", "name": "animals", "split": "stratified(0.3)"}
     stream = io.StringIO()
@@ -261,6 +261,7 @@ def test_a_sweep_on_a_frame_is_the_sweep_on_its_numbers():
     np.testing.assert_array_equal(table["test_loss"], again["test_loss"])
 
 
+@pytest.mark.slow
 def test_pandas_is_not_imported():
     import subprocess
 

@@ -23,6 +23,7 @@ def test_the_catalogue_is_what_is_expected():
     assert set(data.names()) == set(EXPECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_data_set(name):
     if name == "mnist5k":

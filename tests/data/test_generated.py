@@ -52,6 +52,7 @@ def test_a_generated_set_has_its_test_set_its_task_and_its_words():
     assert (len(held.x_validation), held.generator) == (250, made.generator)
 
 
+@pytest.mark.slow
 def test_a_run_is_the_loop_over_batches_of_its_key():
     made, key = data.generated(teacher, test=20), jax.random.key(3)
     state, metrics = fit(
@@ -247,6 +248,7 @@ def test_functions_that_do_not_fit_are_refused(draw, error, match):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_options_that_do_not_fit_generated_data_are_refused():
     with pytest.raises(ValueError, match=r"labels from 0 to 2.*outputs=3"):
         data.generated(addition, outputs=2)

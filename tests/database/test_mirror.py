@@ -55,6 +55,7 @@ fill(Path(sys.argv[2]), arm="ones", mirror=sys.argv[3])
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_copy_leaves_the_one_before(path, tmp_path):
     drive = tmp_path / "drive"
     fill(path, mirror=drive)
@@ -69,6 +70,7 @@ def test_a_kill_in_the_middle_of_a_copy_leaves_the_one_before(path, tmp_path):
     assert runs(drive / "runs.db") == 10
 
 
+@pytest.mark.slow
 def test_a_slow_drive_delays_no_commit(path, tmp_path, monkeypatch):
     """While one copy is on its way, finished runs are committed, and no second copy begins."""
     copied, go, copies = shutil.copyfileobj, threading.Event(), []

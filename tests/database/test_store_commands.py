@@ -70,6 +70,7 @@ def test_export_writes_tables(path, tmp_path, ending):
     assert found["test_loss"].astype("float32").tolist() == jinit.read(path)["test_loss"].tolist()
 
 
+@pytest.mark.slow
 def test_export_writes_netcdf(path, tmp_path):
     xarray = pytest.importorskip("xarray")
     out = tmp_path / "runs.nc"
@@ -120,6 +121,7 @@ def test_bad_input_is_exit_code_2(path, arguments):
     assert main([each.format(path) for each in arguments]) == 2
 
 
+@pytest.mark.slow
 def test_ls_needs_no_jax(path):
     code = f"""
 import sys
@@ -146,7 +148,7 @@ initializer = ["he_normal", "zeros"]
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_grid_comes_from_a_file_and_options_win(tmp_path, capsys):
     file, store = tmp_path / "grid.toml", tmp_path / "runs.db"
     file.write_text(GRID)

@@ -302,6 +302,7 @@ def test_an_older_store_that_cannot_be_written_is_refused(path, monkeypatch):
         jinit.read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "match"),
     [
@@ -352,6 +353,7 @@ def hold(path):
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_of_several_writers_one_wins_and_the_others_are_told_who(path, processes):
     racing = [hold(path) for _ in range(processes)]
@@ -410,6 +412,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_committed(path, request):
     done = subprocess.run([sys.executable, "-c", FULL, str(path), str(request.path.parent)],
                           capture_output=True, text=True, check=True)  # fmt: skip
@@ -468,6 +471,7 @@ def test_sweeps_of_different_settings_are_not_one_table(path, monkeypatch):
     assert jinit.read(path, sweep=2).settings["backend"] == "tpu"
 
 
+@pytest.mark.slow
 def test_a_store_of_many_runs_is_small_and_opening_it_reads_few_columns(path):
     fill(path, range(20_000), tile=1000)
     connection = sqlite3.connect(path)
@@ -541,6 +545,7 @@ def test_a_commit_that_a_kill_cut_short_is_undone_by_the_next_reader(path, tmp_p
     assert database.verify(cut / "runs.db") == []
 
 
+@pytest.mark.slow
 def test_duckdb_reads_a_store_without_a_network(path):
     reason = "DuckDB's reader of SQLite is not installed: pip install jinit[dev]"
     duckdb = pytest.importorskip("duckdb", reason=reason)

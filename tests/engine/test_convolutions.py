@@ -61,6 +61,7 @@ def test_a_convolution_and_its_gradients_are_those_of_lax(name):
         np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=2e-6 * scale)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_lane_is_the_same_at_every_position(assert_same_bits):
     convolve, (x, w) = made(CASES["strides"])
     slope = with_fast_products(jax.grad(lambda w, x: jnp.mean(jnp.tanh(convolve(x, w)) ** 2)))

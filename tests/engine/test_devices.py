@@ -99,6 +99,7 @@ def test_eight_devices_train_the_bits_of_one(tmp_path):
     assert len(walked["interrupted"]["used"]) == 17 - walked["interrupted"]["kept"]
 
 
+@pytest.mark.slow
 def test_devices_are_workers():
     devices = jax.local_devices()
     machine = _executors.local(devices)
@@ -131,6 +132,7 @@ def test_what_is_no_device_is_refused(workers, match):
 BYTES = st.integers(0, 2**40)
 
 
+@pytest.mark.slow
 @given(BYTES, BYTES, BYTES, st.sampled_from(["cpu", "gpu", "tpu", "metal"]))
 def test_the_width_of_a_tile_is_a_power_of_two_that_fits(carried, windows, peak, platform):
     """The limits are those of the documented rule, computed here with integers."""
@@ -147,6 +149,7 @@ def test_the_width_of_a_tile_is_a_power_of_two_that_fits(carried, windows, peak,
     assert not fits(2 * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_more_seeds_and_more_devices_keep_the_width_on_accelerators(monkeypatch, platform):
     """Stored runs match later ones only if the width is the same."""

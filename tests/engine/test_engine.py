@@ -45,6 +45,7 @@ def reference():
     return engine.run(descend, LANES, X, tile=4, workers=1)
 
 
+@pytest.mark.slow
 def test_run_is_vmap(reference):
     lanes = {"w": LANES["w"], "rate": LANES["rate"].astype(np.float32)}
     expected = jax.jit(jax.vmap(descend, in_axes=(0, None)))(lanes, X)
@@ -53,6 +54,7 @@ def test_run_is_vmap(reference):
         np.testing.assert_allclose(ours, exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 22), min_size=1, max_size=23), st.integers(1, 2))
 def test_a_lane_is_the_same_anywhere_with_anyone_on_any_worker(
@@ -62,6 +64,7 @@ def test_a_lane_is_the_same_anywhere_with_anyone_on_any_worker(
     equal(found, jax.tree.map(lambda leaf: leaf[rows], reference), assert_same_bits)
 
 
+@pytest.mark.slow
 def test_other_widths_agree_to_rounding(reference):
     for width in (2, 8, 16):
         found = engine.run(descend, LANES, X, tile=width)
@@ -119,6 +122,7 @@ def test_workers_run_at_the_same_time():
     np.testing.assert_array_equal(found, np.arange(4))
 
 
+@pytest.mark.slow
 def test_a_hang_becomes_an_error_that_names_program_and_tile():
     free = threading.Event()
 
@@ -252,6 +256,7 @@ def test_convolutions_are_counted():
     assert _cost.matmul_flops(conv, x, k) == 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
 
 
+@pytest.mark.slow
 def test_several_devices_share_the_work(monkeypatch):
     devices = tuple(jax.local_devices())
     assert len(devices) == 2, "tests run with two host devices"
@@ -315,6 +320,7 @@ def test_a_store_holds_one_job_of_a_name():
             engine.run(fn, others, store=store)
 
 
+@pytest.mark.slow
 def test_keys_are_lanes_and_no_lanes_are_refused():
     keys = jax.random.split(jax.random.key(0), 5)
     found = engine.run(jax.random.normal, keys)

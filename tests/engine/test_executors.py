@@ -61,6 +61,7 @@ class Here:
         return future
 
 
+@pytest.mark.slow
 def test_a_process_pool_gives_the_bits_of_this_process(pool):
     found = engine.run(travel, LANES, LARGE, tile=4, executor=pool)
     local = engine.run(travel, LANES, LARGE, tile=4)
@@ -73,7 +74,7 @@ def test_a_process_pool_gives_the_bits_of_this_process(pool):
     np.testing.assert_array_equal(engine.run(draw, keys, executor=pool), engine.run(draw, keys))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_in_a_process_pool_is_the_same_table(pool):
     grid = jinit.Grid(**SMALL, seeds=9, initializer=("he_normal", "orthogonal"))
     kinds = []
@@ -86,6 +87,7 @@ def test_a_sweep_in_a_process_pool_is_the_same_table(pool):
     assert {**table.settings, "seconds": 0} == {**local.settings, "seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_stored_sweep_goes_on_elsewhere_with_the_runs_that_it_lacks(tmp_path):
     """The lanes of the second call are those that the file lacks."""
     first = jinit.Grid(**SMALL, seeds=(0, 3), initializer=("he_normal", "orthogonal"))
@@ -117,7 +119,7 @@ def test_what_a_tile_raises_comes_back_with_its_type_and_place(pool):
     assert "'broken', in a worker" in caught.value.__notes__[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_the_user_registered_is_known_to_the_workers(pool):
     schedules.register("thirds", lambda steps: lambda step: 1 / 3)
     try:
@@ -218,6 +220,7 @@ def test_an_interruption_waits_for_running_tiles_and_takes_the_others_back():
     assert len(set(begun)) < 8
 
 
+@pytest.mark.slow
 def test_a_pool_that_does_not_answer_is_a_hang():
     class Silent:
         def submit(self, fn, request):

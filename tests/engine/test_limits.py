@@ -23,6 +23,7 @@ def identity(x):
     return x
 
 
+@pytest.mark.slow
 @given(
     arrays.arrays(
         st.sampled_from([np.int64, np.uint64, np.int16, np.float64, np.complex128]),
@@ -97,6 +98,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("before", ["import jinit.engine", ""])
@@ -134,6 +136,7 @@ def test_a_limit_of_the_process_counts_as_its_memory():
     assert done.stdout.split() == [str(limit)], done.stderr
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_ends_the_wait_and_a_third_loses_nothing():
     free, store = threading.Event(), engine.MemoryStore()
 

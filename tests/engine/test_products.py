@@ -48,6 +48,7 @@ def barriers(function, *args):
     return str(jax.make_jaxpr(function)(*args)).count("optimization_barrier")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_gradient_is_the_plain_one_and_its_products_are_rewritten(name):
     model, *shapes = MODELS[name]
@@ -72,6 +73,7 @@ def test_values_that_are_not_traced_are_not_traced():
     assert found.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_what_a_function_closes_over_may_be_traced():
     x = normal(16, 12)
 

@@ -42,6 +42,7 @@ def assert_same(found, expected):
         assert mine.tobytes() == theirs.tobytes()
 
 
+@pytest.mark.slow
 def test_only_missing_lanes_run_and_the_bits_are_those_of_one_run(tmp_path):
     path, whole = tmp_path / "results.db", engine.run(both, LANES, X, tile=2)
     found, ran = computed(take(slice(0, 5)), path, X)
@@ -55,6 +56,7 @@ def test_only_missing_lanes_run_and_the_bits_are_those_of_one_run(tmp_path):
     assert database.verify(path) == []
 
 
+@pytest.mark.slow
 def test_another_function_shared_argument_or_width_is_another_result(tmp_path):
     path = tmp_path / "results.db"
     computed(LANES, path, X)
@@ -85,6 +87,7 @@ def test_an_interrupted_call_goes_on(tmp_path):
     assert_same(found, engine.run(both, LANES, X, tile=2))
 
 
+@pytest.mark.slow
 def test_keys_are_lanes(tmp_path):
     keys = jax.random.split(jax.random.key(0), 5)
     path = tmp_path / "results.db"
@@ -120,7 +123,7 @@ def test_what_cannot_be_known_again_is_refused(tmp_path):
     assert computed(LANES, path, X)[1] == 11
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_fingerprint_of_a_program_is_the_same_in_every_process(tmp_path):
     code = """
 import sys

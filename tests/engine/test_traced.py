@@ -73,6 +73,7 @@ def again(monkeypatch, function, name, value):
     return kept.find("key", (Traced(function),)) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_traced_function_lowers_to_the_code_of_the_function(function):
     def program(apply):
@@ -88,6 +89,7 @@ def test_a_traced_function_lowers_to_the_code_of_the_function(function):
     np.testing.assert_array_equal(ours, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_is_called_once_per_shape_dtype_and_precision(function):
     traced = Traced(function)
@@ -100,6 +102,7 @@ def test_a_function_is_called_once_per_shape_dtype_and_precision(function):
     assert traced.traces == 3 == len(traced.signatures())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_two_traces_of_one_function_have_one_code(function):
     first = code_of(function, W, X)

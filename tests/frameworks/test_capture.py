@@ -87,6 +87,7 @@ def filled(captured):
     return params, found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_layers_of_every_framework(kind):
@@ -113,6 +114,7 @@ def test_layers_of_every_framework(kind):
     np.testing.assert_allclose(profile.bias_gradient_norm, biases, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"residual": True}, {"layer_norm": True}])
 @pytest.mark.parametrize("features", [(3,), (8, 3), (8, 8, 8, 3), (8, 6, 3)])
 @pytest.mark.sampled(3)
@@ -126,6 +128,7 @@ def test_the_tapped_mlp_is_the_mlp(features, options):
     assert sum(z.shape[0] if z.ndim == 3 else 1 for z in values.values()) == len(features)
 
 
+@pytest.mark.slow
 def test_an_mlp_inside_another_linen_module():
     class Net(nn.Module):
         @nn.compact
@@ -148,6 +151,7 @@ def test_an_mlp_inside_another_linen_module():
     np.testing.assert_allclose(values["MLP_0/output"], alone, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_layer_is_taken_for_a_jinit_mlp():
     class Doubled(MLP):
         @nn.compact

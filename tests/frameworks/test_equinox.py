@@ -56,6 +56,7 @@ def test_equinox(name):
     with_unit_variance(y)
 
 
+@pytest.mark.full
 def test_equinox_attention_and_cells_have_layers():
     attention = eqx.nn.MultiheadAttention(4, 32, key=K)
     assert frameworks.layers(attention)["query_proj/weight"].in_axes == (1,)
@@ -96,6 +97,7 @@ def test_embeddings_of_equinox():
     with_unit_variance(jax.vmap(lambda p: jax.vmap(eqx.combine(p, static))(IDS))(trees))
 
 
+@pytest.mark.full
 def test_attention_of_equinox():
     module = eqx.nn.MultiheadAttention(4, 32, key=K)
     static = eqx.partition(module, eqx.is_inexact_array)[1]

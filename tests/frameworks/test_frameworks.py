@@ -198,6 +198,7 @@ def test_siblings_have_the_same_parts_in_the_same_order(name):
     assert body[-1].targets[0].id == name.upper()
 
 
+@pytest.mark.slow
 def test_no_other_module_decides_by_the_name_of_a_framework():
     """A string that is the name of a framework or host stands in its sibling file only."""
     known = {*frameworks.names(), *frameworks.hosts()} - {"flax"}  # the default host
@@ -221,6 +222,7 @@ def test_the_known_layer_classes_exist():
         assert {"Conv", "ConvTranspose", "Einsum"} <= shared
 
 
+@pytest.mark.slow
 def test_initializers_go_into_other_peoples_layers():
     x, key = jnp.ones((1, 4)), jax.random.key(0)
     linen = nn.Dense(3, kernel_init=initializers.he_normal()).init(key, x)["params"]["kernel"]

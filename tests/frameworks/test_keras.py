@@ -93,6 +93,7 @@ def test_two_keras_layers_that_share_an_initializer_differ():
     np.testing.assert_array_equal(again.kernel, first.kernel)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("side", SIDES)
 def test_gates_of_keras(side):
     for kind, cell in (
@@ -119,6 +120,7 @@ def test_embeddings_of_keras():
     with_unit_variance(jax.vmap(lambda p: layer.stateless_call([p[path]], [], IDS)[0])(trees))
 
 
+@pytest.mark.full
 def test_attention_of_keras():
     layer = keras.layers.MultiHeadAttention(4, 8)
     layer.build(TOKEN.shape, TOKEN.shape)

@@ -24,6 +24,7 @@ def registered():
     _kinds._kinds.remove("gated")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", frameworks.hosts())
 def test_a_registered_layer_kind_works_wherever_a_name_may_stand(host, registered):
     assert frameworks.layer_kinds()[-1] == "gated"

@@ -217,6 +217,7 @@ DEFAULTS = [
 CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CELLS)
 def test_default_draws_of_linen_cells(name):
     cell = getattr(nn, name)(40)

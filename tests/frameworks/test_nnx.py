@@ -65,6 +65,7 @@ NNX = (
 )
 
 
+@pytest.mark.full
 def test_every_layer_of_nnx_has_a_name():
     assert tuple(nnx_layers()) == NNX
 
@@ -143,6 +144,7 @@ def test_a_vmapped_layer_of_nnx():
     assert frameworks.layers(many(jax.random.split(K, 5)))["kernel"].fans((5, 32, 64)).fan_in == 32
 
 
+@pytest.mark.full
 def test_default_draws_of_nnx():
     rngs = nnx.Rngs(0)
     for module in (

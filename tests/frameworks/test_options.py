@@ -14,6 +14,7 @@ from jinit import frameworks, parameters
 KEY = jax.random.key(6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", [nn.with_partitioning, nn.with_logical_partitioning])
 def test_boxed_kernels_have_the_fans_of_their_layer(box):
     lecun = nn.initializers.lecun_normal()
@@ -114,6 +115,7 @@ def test_keras_models_that_are_not_built_or_repeat_a_path_are_refused():
         frameworks.shapes(twice)
 
 
+@pytest.mark.slow
 def test_required_flags_of_a_call_are_keywords():
     class Net(nn.Module):
         @nn.compact
@@ -154,6 +156,7 @@ def test_required_flags_of_a_call_are_keywords():
     assert len(frameworks.capture(linear, x, keywords={"key": None}).layers) == 1
 
 
+@pytest.mark.slow
 def test_the_padding_row_of_torch_is_zero_in_every_draw():
     torch = pytest.importorskip("torch")
     for kind in (torch.nn.Embedding, torch.nn.EmbeddingBag):

@@ -38,6 +38,7 @@ def has_sigma(outputs):
     assert float(np.std(outputs)) == pytest.approx(0.5, rel=6 / np.sqrt(2 * 64 * 128))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [-1, None, (-2, -1)])
 def test_the_kernel_under_weight_norm_of_linen_is_the_drawn_one(axes):
     class Net(nn.Module):
@@ -54,7 +55,7 @@ def test_the_kernel_under_weight_norm_of_linen_is_the_drawn_one(axes):
     assert np.all(np.asarray(preset["WeightNorm_0"]["fc/kernel/scale"]) == 1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_kernel_under_weight_norm_of_equinox_is_the_drawn_one():
     eqx = pytest.importorskip("equinox")
     for axis in (0, 1, None):

@@ -63,6 +63,7 @@ def test_linen_experts_of_equal_sizes_have_the_fans_of_one_layer(axis):
     assert layout.batch_axes == (axis,)
 
 
+@pytest.mark.slow
 def test_linen_stacks_of_attention_and_convolutions_of_equal_sizes():
     x = jnp.zeros((2, 3, SIZE))
     net = scanned(
@@ -103,6 +104,7 @@ NNX = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NNX)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_nnx_stacks_have_the_fans_of_one_layer_on_any_axis(kind, axis):
@@ -117,6 +119,7 @@ def test_nnx_stacks_have_the_fans_of_one_layer_on_any_axis(kind, axis):
     assert found.fans(shape) == one.fans(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_nnx_stacks_whose_sizes_are_equal_are_refused_until_layers_says_the_axis(axis):
     stack = nnx_stack(axis, *EQUAL, NNX["linear"])
@@ -128,7 +131,7 @@ def test_nnx_stacks_whose_sizes_are_equal_are_refused_until_layers_says_the_axis
     assert drawn["kernel"].shape == EQUAL
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_equinox_stacks_have_the_fans_of_one_layer_on_any_axis():
     eqx = pytest.importorskip("equinox")
     count, inputs, outputs = DIFFERENT
@@ -154,6 +157,7 @@ def test_equinox_stacks_have_the_fans_of_one_layer_on_any_axis():
     assert "weight" not in frameworks.layers(square)
 
 
+@pytest.mark.slow
 def test_a_layer_stack_of_haiku_is_stacked_along_the_first_axis_whatever_its_sizes():
     hk = pytest.importorskip("haiku")
 
@@ -171,6 +175,7 @@ def test_a_layer_stack_of_haiku_is_stacked_along_the_first_axis_whatever_its_siz
     np.testing.assert_allclose(net.apply(params, x), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stack_of_equal_sizes_is_drawn_as_its_layers_alone():
     net, x = scanned(lambda: nn.Dense(SIZE, use_bias=False), 1, SIZE), jnp.zeros((2, SIZE))
     shapes, layers = frameworks.shapes(net, x), frameworks.layers(net, x)

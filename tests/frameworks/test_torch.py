@@ -36,6 +36,7 @@ TORCH = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", sample(TORCH, 2))
 def test_torch(name):
     make, kind = TORCH[name]
@@ -71,6 +72,7 @@ def test_what_comes_out_of_torch_attention():
         with_unit_variance(block * np.sqrt(32))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("side", SIDES)
 def test_gates_of_torch(side):
     for kind, cell in (
@@ -93,6 +95,7 @@ def test_gates_of_torch(side):
         from_a_cell(kind, side, run, drawn(frameworks.shapes(cell), layers, "torch"))
 
 
+@pytest.mark.full
 def test_what_comes_out_of_torch_attention_with_separate_projections():
     """Keys and values of other sizes than the queries': three leaves instead of one."""
     module = torch.nn.MultiheadAttention(32, 4, kdim=8, vdim=48, batch_first=True)

@@ -78,6 +78,7 @@ def test_zeros_and_ones_are_initializers_themselves(name):
         same(getattr(initializers, name), getattr(jax.nn.initializers, name), shape, dtype)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("column_axis", [-1, 0, 1])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 @pytest.mark.sampled(6)

@@ -74,6 +74,7 @@ KERAS = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", sample(KERAS, 2))
 @pytest.mark.parametrize("shape", CONVOLUTIONS)
 def test_variances_are_keras(name, shape):
@@ -97,6 +98,7 @@ def test_torch_deterministic_kernels():
     np.testing.assert_array_equal(eye.T, initializers.identity()(K, (5, 3)))
 
 
+@pytest.mark.full
 def test_flax_modules_take_every_initializer():
     for name in ("he_normal", "orthogonal", "scaled_for(activation=gelu)", "hadamard", "sparse"):
         made = initializers.get(name)
@@ -159,6 +161,7 @@ DRAWS = {
 ASKS = ("normal_", "uniform_", "trunc_normal_", "RandomNormal", "RandomUniform", "TruncatedNormal")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("draw", "alias"), [(draw, alias) for draw, aliases in DRAWS.items() for alias in aliases]
 )

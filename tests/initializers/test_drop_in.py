@@ -26,6 +26,7 @@ def shape_of(text):
     return {1: (2,), 2: (6, 4), 4: (3, 3, 4, 6)}[len(_registry.row(text.partition("(")[0]).shape)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
@@ -126,6 +127,7 @@ PICKLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", PICKLED, ids=str)
 def test_pickling_keeps_name_arguments_and_values(made):
     shape = {"constant": (6, 4), "class_prior": (2,)}.get(made.name)
@@ -153,6 +155,7 @@ def test_pythons_types_are_jaxs_default_dtypes():
     assert initializers.get(str(made))(KEY, (2, 3)).dtype == made(KEY, (2, 3)).dtype == jnp.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", EXAMPLES)
 @pytest.mark.sampled(3)
 def test_a_stack_is_one_draw_with_the_bits_of_separate_draws(spec):
@@ -165,6 +168,7 @@ def test_a_stack_is_one_draw_with_the_bits_of_separate_draws(spec):
         np.testing.assert_array_equal(together, separate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", ["rbg", "threefry2x32"])
 def test_groups_of_any_generator_are_drawn_from_their_own_keys(impl):
     key = jax.random.key(2, impl=impl)
@@ -240,6 +244,7 @@ def test_draws_that_do_not_exist_in_the_dtype_are_refused_by_name(call, match):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "complex64"])
 def test_draws_just_inside_the_limits_exist(dtype):
     limits = jnp.finfo(dtype)
@@ -291,6 +296,7 @@ def test_a_users_rule_may_return_a_numpy_array_and_infinities():
     assert float(tree["b"][0, 1]) == -math.inf
 
 
+@pytest.mark.slow
 def test_a_dense_kernel_has_two_axes():
     shapes = {"w": jax.ShapeDtypeStruct((8, 16, 32), "float32")}
     with pytest.raises(ValueError, match=r"dense.*rank 2.*dense\(batch=1\)"):

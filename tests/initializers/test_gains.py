@@ -26,6 +26,7 @@ def test_forward_gain_closed_forms(name, exact):
     assert gain(name) == pytest.approx(exact, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "exact"),
     [("relu", math.sqrt(2)), ("identity", 1.0), ("sin", 1 / math.sqrt((1 + math.exp(-2)) / 2))],
@@ -34,6 +35,7 @@ def test_backward_gain_closed_forms(name, exact):
     assert gain(name, convention="backward") == pytest.approx(exact, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_any_callable():
     assert gain(lambda z: z**2) == pytest.approx(1 / math.sqrt(3), rel=1e-6)
     with pytest.raises(ValueError, match="keeps no signal"):
@@ -82,6 +84,7 @@ def test_what_is_not_elementwise_is_refused_in_one_sentence(function, match):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_step_functions_and_a_kink_given_wrong():
     assert gain(lambda x: x > 0) == pytest.approx(math.sqrt(2), rel=1e-6)
     assert gain(lambda x: jnp.sign(x).astype(int)) == pytest.approx(1, rel=1e-6)
@@ -98,6 +101,7 @@ def test_a_gain_says_by_which_definition():
     assert float(2 * found) == pytest.approx(2 / math.sqrt(0.52))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phi", "expected"),
     [
@@ -123,6 +127,7 @@ def test_steep_functions_against_scipy(steepness):
     assert found == pytest.approx(1 / math.sqrt(second), rel=1e-8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "phi",
     [
@@ -142,6 +147,7 @@ def test_functions_that_are_no_numbers_on_a_part_of_the_line_are_refused():
         gain(jnp.sqrt)
 
 
+@pytest.mark.slow
 def test_a_signal_between_two_jumps_needs_kinks():
     def narrow(x):
         return jnp.where(abs(x - 1.2345) < 0.0005, 100.0, 0.0)

@@ -122,6 +122,7 @@ def test_moments_tails_and_kolmogorov(spec, shape, dtype):
         assert stats.binomtest(found, size, min(1.0, p[tail].sum())).pvalue > ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("spec", sample([*dict(SPECS), *EXTRA], 3, pytest.mark.slow))
 @pytest.mark.sampled(3)
@@ -153,6 +154,7 @@ def test_six_relu_layers_keep_the_second_moment_in_bfloat16():
     assert float((z**2).mean()) == pytest.approx(2.0, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_tree_of_half_precision_is_the_rounded_float32_tree(dtype):
     rules = {"*kernel": "he_normal", "*bias": "normal"}

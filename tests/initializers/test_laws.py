@@ -181,6 +181,7 @@ def ks(values, oracle, rounding):
     return stats.kstwo.sf(max(above.max(), below.max(), 0.0), n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("spec", ["he_normal", "glorot_uniform", "fan_in_normal", "orthogonal"])
 def test_half_precision_keeps_the_variance(spec, dtype):
@@ -228,6 +229,7 @@ def test_complex_entries(spec):
         assert abs(np.corrcoef(square[1:], square[:-1])[0, 1]) < reach
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "factory", ["variance_scaling", "lecun_normal", "glorot_normal", "he_normal"]
 )
@@ -256,6 +258,7 @@ def test_complex_truncated_draws_have_the_variance_that_is_stated(factory):
         assert told == made.law((30, 40), "complex64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "oracle"),
     [
@@ -284,6 +287,7 @@ def test_the_density_of_a_complex_law_is_that_of_the_real_part(spec, oracle):
         np.testing.assert_allclose(density, oracle.pdf(x), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_complex_orthogonal_is_unitary():
     q = np.asarray(initializers.orthogonal()(jax.random.key(0), (12, 8), jnp.complex64))
     np.testing.assert_allclose(q.conj().T @ q, np.eye(8), atol=1e-5)
@@ -299,6 +303,7 @@ def test_rademacher():
         assert stats.binomtest(int((values > 0).sum()), values.size).pvalue > PER_TEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(100, 60), (60, 100)])
 def test_sparse_units_have_k_random_incoming_weights(shape):
     n = shape[0]
@@ -315,6 +320,7 @@ def test_sparse_units_have_k_random_incoming_weights(shape):
         assert made.law(shape).stddev == pytest.approx(0.5 * math.sqrt(k / n))
 
 
+@pytest.mark.slow
 def test_randomized_asymmetric():
     n, m = 20, 4000
     kernel = initializers.randomized_asymmetric()
@@ -346,6 +352,7 @@ def test_orthogonality(method, n, m):
     np.testing.assert_allclose(short.T @ short, np.eye(min(n, m)), atol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["qr", "householder"])
 def test_haar_law(method):
     """Traces of powers of Haar matrices: E tr Q = 0, E (tr Q)² = 1, E (tr Q)⁴ = 3, E tr Q² = 1.
@@ -377,6 +384,7 @@ def test_householder_shapes_and_axes():
         np.testing.assert_allclose(short.T @ short, 4 * np.eye(short.shape[1]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dirac_keeps_a_signal_through_a_convolution():
     x = jax.random.normal(jax.random.key(0), (2, 9, 9, 6))
     for groups in (1, 2, 3):
@@ -388,6 +396,7 @@ def test_dirac_keeps_a_signal_through_a_convolution():
         np.testing.assert_allclose(y, x, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_hadamard_is_an_isometry_of_its_input():
     for n, m in ((8, 8), (12, 5), (5, 12), (16, 32), (3, 4)):
         w = np.asarray(initializers.hadamard()(jax.random.key(0), (n, m)))
@@ -403,6 +412,7 @@ def test_hadamard_is_an_isometry_of_its_input():
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 5), (5, 9), (6, 7), (27, 30), (6, 33), (3, 3, 3, 5), (5, 3)]
 )
@@ -444,6 +454,7 @@ def test_looks_linear_network_is_linear():
     np.testing.assert_allclose(lengths[1], math.sqrt(2) * lengths[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_packed_kernel_is_its_blocks():
     key, sizes = jax.random.key(9), (4, 6, 2)
     for spec in ("glorot_uniform", "he_normal", "spectral"):

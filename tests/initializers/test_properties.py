@@ -92,6 +92,7 @@ VALUES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     name=st.sampled_from(NAMES),

@@ -165,6 +165,7 @@ def test_the_worked_example():
     assert [n for n, _ in initializers.describe("fan_in_uniform", (1, 9)).spread] == [1, 4, 16]
 
 
+@pytest.mark.slow
 def test_exact_std_and_mean_of_truncated_normal():
     made = initializers.truncated_normal(0.5, mean=2.0, exact_std=True)
     values = np.asarray(made(jax.random.key(0), (200, 200)))

@@ -41,6 +41,7 @@ def reference(params, x, *, residual=False, norm=False, activation=np.tanh):
     return h @ out["kernel"] + out["bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [(3,), (7, 3), (7, 7, 7, 3)])
 @pytest.mark.parametrize("options", [{}, {"residual": True}, {"layer_norm": True}])
 def test_against_numpy(features, options):
@@ -69,6 +70,7 @@ def test_scanned_layers_are_the_unrolled_ones(options, monkeypatch):
     np.testing.assert_allclose(first, other["hidden_1"]["kernel"], rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pre_activations_are_sown_and_perturbable():
     model = models.MLP((4, 4, 2), "tanh")
     variables = model.init(jax.random.key(0), X)

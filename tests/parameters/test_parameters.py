@@ -30,6 +30,7 @@ RULES = {"*/kernel": "he_normal", "*/bias": "zeros"}
 KEY = jax.random.key(4)
 
 
+@pytest.mark.slow
 def test_a_leaf_does_not_depend_on_the_rest_of_the_tree():
     small = jinit.initialize(KEY, shapes(a=(4, 3)), RULES)
     large = jinit.initialize(KEY, shapes(z=(4, 3), a=(4, 3), b=(9, 9)), RULES)
@@ -47,6 +48,7 @@ def test_leaf_keys_are_the_same_for_ever():
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(folded))
 
 
+@pytest.mark.slow
 def test_leaves_that_draw_alike_are_one_group_even_if_the_initializer_has_no_hash():
     class Unhashable:
         __hash__ = None
@@ -93,6 +95,7 @@ def test_keep_keeps_arrays():
     assert found["a"] is tree["a"]
 
 
+@pytest.mark.slow
 def test_linen_and_nnx_trees_come_back_as_they_were():
     module = models.MLP((8, 3))
     tree = jax.eval_shape(module.init, KEY, jnp.zeros((1, 4)))["params"]
@@ -146,6 +149,7 @@ def test_axes_are_not_guessed(name, rules):
     assert jax.tree.structure(drawn) == jax.tree.structure(tree)
 
 
+@pytest.mark.slow
 def test_a_plain_dense_tree_has_one_reading():
     tree = shapes(a=(8, 4)) | {"e": {"embedding": jax.ShapeDtypeStruct((9, 4), F32)}}
     rules = {"*/kernel": "he_normal", "*/bias": "fan_in_uniform", "*": "normal"}
@@ -167,6 +171,7 @@ def test_a_model_s_layers_are_complete_and_no_other_leaf_is_read_by_its_name():
     assert bias.fan_in == 4
 
 
+@pytest.mark.slow
 def test_vmap_and_jit():
     keys = jax.random.split(KEY, 3)
     mapped = jax.jit(jax.vmap(lambda k: jinit.initialize(k, shapes(a=(4, 3), b=(4, 3)), RULES)))(
@@ -217,6 +222,7 @@ def test_leaves_that_cannot_be_drawn_are_named():
         jinit.initialize(jax.random.split(KEY, 3), {"a": leaf}, {"*": "normal"})
 
 
+@pytest.mark.slow
 def test_rbg_keys_draw_every_leaf():
     tree = {name: jax.ShapeDtypeStruct((3, 3), "float32") for name in "ab"}
     made = jinit.initialize(jax.random.key(0, impl="rbg"), tree, {"*": "normal"})
@@ -248,6 +254,7 @@ def test_fans_of_unequal_blocks_are_those_of_the_first():
     assert made.fans((3, 10)) == initializers.Fans(3.0, 4.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["flax", "torch"])
 def test_a_rule_and_a_layout_with_the_same_blocks_pack_once(host):
     shape = (7, 8) if host == "flax" else (8, 7)
@@ -277,6 +284,7 @@ def test_a_rule_with_other_blocks_than_its_layout_is_refused(sizes):
         jinit.initialize(KEY, {"w": jnp.zeros((7, 8))}, {"w": rule}, layers={"w": fused})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["flax", "torch"])
 def test_packed_is_separate(host):
     """A fused kernel's blocks, a group and a batch entry are kernels drawn alone."""
@@ -378,6 +386,7 @@ def drawn_grouped(rule, kind="conv(groups=2)"):
     return jinit.initialize(KEY, tree, {"*": rule}, host="torch", layers={"*": kind})["weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["glorot_normal", "0.5*glorot_normal", "he_normal"])
 def test_groups_that_rule_and_layer_both_name_count_once(rule):
     factor, _, name = rule.rpartition("*")

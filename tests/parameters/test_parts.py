@@ -17,6 +17,7 @@ def draw(shape, rule, layer, host="flax"):
     return np.asarray(jinit.initialize(KEY, tree, {"w": rule}, host=host, layers={"w": layer})["w"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["dense(batch=1)", "dense(outputs=2, batch=1)"])
 def test_each_stacked_layer_has_a_sigma_of_its_own(spec):
     shape = (4, 8, 6, 2)[: 2 + spec.count("2") + 1]
@@ -37,6 +38,7 @@ def test_layers_may_follow_different_rules_and_groups_belong_to_one_layer():
         np.testing.assert_array_equal(stacked[layer], draw((3, 5, 4, 6), rule, layout)[layer])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["flax", "torch"])
 def test_each_packed_block_has_a_gain_of_its_own(host):
     gains, sizes = (1.0, 1.0, 0.25), (3, 5, 8)
@@ -52,6 +54,7 @@ def test_each_packed_block_has_a_gain_of_its_own(host):
         np.testing.assert_allclose(rule(KEY, shape)[0], ratio[0] * alone[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_forget_gate_starts_at_one():
     gates = initializers.parts(["zeros", "ones", "zeros", "zeros"], along="blocks")
     assert draw((8,), gates, "bias").tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
@@ -66,6 +69,7 @@ def test_a_forget_gate_starts_at_one():
     ]
 
 
+@pytest.mark.slow
 def test_the_expected_sigma_is_that_of_all_parts_together():
     tree = {"w": jax.ShapeDtypeStruct((4, 300, 200), "float32")}
     rules = {"w": initializers.normal(STDDEVS)}
@@ -75,6 +79,7 @@ def test_the_expected_sigma_is_that_of_all_parts_together():
     assert sample.std() == pytest.approx(found.stddev, rel=6 / np.sqrt(2 * sample.size) + 0.005)
 
 
+@pytest.mark.slow
 def test_deepnorm_scales_v_and_not_q_and_k():
     factors = parameters.deepnorm_factors(12)
     roles = {"w": (None, None, "beta")}

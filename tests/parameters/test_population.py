@@ -19,6 +19,7 @@ SHAPES = {
 RULES = {"*/kernel": "he_normal", "*/bias": "normal(stddev=0.1, mean=0.5)"}
 
 
+@pytest.mark.slow
 def test_members_are_trees_drawn_alone_and_a_larger_population_begins_with_a_smaller():
     small, large = (parameters.population(KEY, size, SHAPES, RULES) for size in (3, 8))
     for member in range(3):

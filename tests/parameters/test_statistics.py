@@ -50,6 +50,7 @@ def measured():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nnx", "linen", "torch", "haiku"])
 def test_running_statistics_need_no_rule_and_keep_their_values(name):
     tree, rules, layers = measured()[name]
@@ -106,6 +107,7 @@ def test_the_outer_tree_of_linen_is_named_as_the_cause():
         call(variables["params"])
 
 
+@pytest.mark.slow
 def test_a_model_and_a_torch_state_are_no_trees_of_arrays():
     torch = pytest.importorskip("torch")
     model = torch.nn.Linear(3, 2)

@@ -22,7 +22,7 @@ def made(features, initializer, **options):
     return (lambda params, x: model.apply({"params": params}, x)), params
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_deep_orthogonal_linear_network_is_an_isometry():
     apply, params = made((12,) * 9, "orthogonal", activation="identity")
     values = probes.jacobian_singular_values(apply, params, X)
@@ -40,7 +40,7 @@ def test_gaussian_layers_spread_the_spectrum():
     assert spread[1] > 3 * spread[0]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "features", [(20, 5), pytest.param((8, 30), marks=pytest.mark.full), (12,)]
 )
@@ -58,6 +58,7 @@ def test_singular_values_are_those_of_the_matrix(features):
         np.testing.assert_allclose(largest[index], expected[:3], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-25, 1e20])
 def test_singular_values_whose_squares_float32_does_not_hold(scale):
     weights = jnp.diag(jnp.array([3.0, 2.0, 1.0])) * scale
@@ -67,7 +68,7 @@ def test_singular_values_whose_squares_float32_does_not_hold(scale):
     np.testing.assert_allclose(found[0], np.array([3.0, 2.0]) * scale, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_ntk_is_that_of_the_parameter_jacobian():
     apply, params = made((9, 4), "he_normal")
     flat, rebuild = ravel_pytree(params)
@@ -116,6 +117,7 @@ def test_the_largest_eigenvalue_is_that_of_the_hessian():
     assert float(found) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve", [[1.0, 1.0, 1.0], [-3.0, -2.0, -5.0], [0.0, 0.0, 2.0], [7.0]])
 def test_few_distinct_eigenvalues(curve):
     """Lanczos breaks down when the subspace is invariant; no 0 may come from that."""

@@ -150,6 +150,7 @@ def test_a_second_ensemble_compiles_nothing():
     assert compiled(**rules | {"*/bias": "ones"}) == 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kernel", "bias", "tolerance", "share"),
     [
@@ -170,6 +171,7 @@ def test_duplicate_units(kernel, bias, tolerance, share):
     assert float(found) == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_bad_input():
     captured, params = made((8, 3))
     with pytest.raises(ValueError, match="at least 2"):

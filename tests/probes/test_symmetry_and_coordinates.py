@@ -30,6 +30,7 @@ def test_rank_and_duplicates_against_numpy():
     assert found.near_duplicates.tolist() == [np.float32(4 / 20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
 def test_near_duplicates_against_all_pairs(tolerance):
     rng = np.random.default_rng(1)
@@ -43,6 +44,7 @@ def test_near_duplicates_against_all_pairs(tolerance):
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_bitwise_duplicates_in_half_precision(dtype):
     kernel = jax.random.normal(jax.random.key(0), (64, 512)).astype(dtype)
@@ -58,6 +60,7 @@ def test_near_duplicates_at_any_scale(scale):
     assert duplicate_units(twins, tolerance=0.01) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 3.0])
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
 def test_projections_find_near_duplicates(share, scale):
@@ -120,7 +123,7 @@ def test_symmetry_kept_or_broken_after_training(rules, start, end):
     assert watched[-1, 0] == end
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_watching_changes_nothing():
     xor = data.get("xor")
     model = models.as_model(models.MLP(features=(8, 1), activation="tanh"))
@@ -189,6 +192,7 @@ def test_rates_that_fall_with_width_are_flat():
     assert all(abs(slope.estimate) < 0.2 for slope in found.slopes), found.slopes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -259,7 +259,7 @@ def test_what_a_fix_names_cures(activation, depth, kernel, bias):
         assert [f.kind for f in cured] == ["healthy"], (finding, cured)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_network_whose_output_alone_explodes():
     _, found = seen("relu", "normal(100.0)", depth=1, width=32)
     assert found["exploding forward"].where == "output"
@@ -271,6 +271,7 @@ def test_a_verdict_of_something_else_is_refused():
         probes.verdict(captured, None)
 
 
+@pytest.mark.slow
 def test_labels_and_inputs_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="labels: got 9; allowed: 0 to 1"):
         probes.cross_entropy(jnp.array([9]))(jnp.zeros((1, 2)))

@@ -45,6 +45,7 @@ def test_candidates(printed, width):
     assert ("Too narrow for:" in text) == (width < 140)
 
 
+@pytest.mark.slow
 @WIDTHS
 def test_predictions_leave_out_their_bands(monkeypatch, width):
     monkeypatch.setattr(_console, "console_width", lambda stream: width)

@@ -42,12 +42,13 @@ def fresh(missing, code):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_pictures_need_no_rich():
     done = fresh("rich", "from jinit.report import plots\nprint(plots.ranking(table).get_xlabel())")
     assert done.stdout == "test accuracy, median [95 %]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_json_and_interval_text_need_neither_rich_nor_matplotlib():
     code = """
 sys.modules["matplotlib"] = None
@@ -60,12 +61,13 @@ print(jinit.report.interval_text(Interval(0.5, 0.4, 0.6)))
     assert done.stdout == "a\n.500 [.400, .600]\n", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_tables_need_no_matplotlib():
     done = fresh("matplotlib", "from jinit.report import show\nshow(table)")
     assert "test accuracy [95 %]" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "code"),
     [
@@ -100,7 +102,7 @@ def test_plain_values_of_a_nest():
     assert to_json([math.inf, 0.25], real=str) == ["inf", "0.25"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_results_are_shown_and_converted_by_kind():
     x = jnp.eye(4)
     captured = frameworks.capture(models.MLP(features=(8, 2)), x)
@@ -129,6 +131,7 @@ def test_results_are_shown_and_converted_by_kind():
     assert measured == pytest.approx(float(jnp.median(profile.second_moment[:, 0])))
 
 
+@pytest.mark.slow
 def test_an_option_of_another_kind_of_result_is_refused():
     found = [healthy("nothing vanishes")]
     for call in (report.show, report.to_json):
@@ -163,6 +166,7 @@ def test_an_accuracy_stands_beside_what_the_most_frequent_class_gives():
     assert "steps to 0.9" in printed(table)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the targets y")
 @pytest.mark.parametrize(("scale", "said"), [(1.0, False), (300.0, True)])
 def test_a_regression_has_no_steps_to_target_and_says_that_its_targets_are_large(scale, said):

@@ -140,7 +140,7 @@ def table():
     return jinit.run(SMALL)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_files_hold_every_run(table, tmp_path):
     table.write(tmp_path / "t.csv")
     table.write(tmp_path / "t.parquet")
@@ -265,6 +265,7 @@ def test_a_column_of_ones_own_is_a_metric():
     assert named["kind"].tolist()[:3] == ["a", None, "b"]
 
 
+@pytest.mark.slow
 def test_results_are_shown_in_a_line_and_in_html(table):
     for shown in (table, jinit.compare(table, baseline="zeros")[0], jinit.plan(SMALL),
                   jinit.plan(SMALL).programs[0], jinit.summarize(table)[0].metric):  # fmt: skip

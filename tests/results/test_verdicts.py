@@ -133,6 +133,7 @@ def test_clear_differences_are_still_found():
     assert wins / 660 > 0.8
 
 
+@pytest.mark.slow
 def test_runs_of_one_seed_are_one_observation():
     rates = [0.1, 0.05, 0.025, 0.0125]
     wrong = 0
@@ -148,6 +149,7 @@ def test_runs_of_one_seed_are_one_observation():
     assert jinit.compare(data_seeds, baseline="a")[0].result.pairs == 7
 
 
+@pytest.mark.slow
 def test_summaries_resample_seeds():
     rng = np.random.default_rng(4)
     hits = 0
@@ -302,6 +304,7 @@ def test_each_arm_is_tuned_on_other_seeds():
         jinit.compare(tuned_table(scores, rates), tune="seed")
 
 
+@pytest.mark.slow
 def test_the_best_of_many_rates_is_no_evidence():
     rng, wrong = np.random.default_rng(11), 0
     for _ in range(120):

@@ -27,6 +27,7 @@ def test_two_values_have_the_bound_of_clopper_and_pearson(n, k, side):
     assert found == pytest.approx(exact, rel=0.04)
 
 
+@pytest.mark.slow
 def test_the_level_holds_where_no_value_exceeds_the_reach():
     rng, wrong = np.random.default_rng(0), {"uniform": 0, "beta": 0}
     for _ in range(400):
@@ -74,6 +75,7 @@ def test_so_few_values_that_nothing_is_sure_keep_an_open_end():
     assert (found.low, found.high) == (-math.inf, math.inf)
 
 
+@pytest.mark.slow
 def test_a_mean_is_never_claimed_beside_an_interval_that_holds_the_bound():
     rng = np.random.default_rng(4)
     claimed = 0

@@ -215,6 +215,7 @@ def test_effect_size_in_closed_form_and_without_bias():
     assert stats.effect_size(np.zeros(5)).estimate == 0
 
 
+@pytest.mark.slow
 def test_probability_of_improvement_is_mann_whitneys():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 6, 30).astype(float), rng.integers(0, 5, 20).astype(float)

@@ -37,6 +37,7 @@ class Dense(nn.Module):
         return nn.Dense(3, dtype=self.dtype)(nn.relu(nn.Dense(4, dtype=self.dtype)(x)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("module", [Dense, Convolved])
 @pytest.mark.slow

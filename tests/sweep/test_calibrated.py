@@ -36,7 +36,7 @@ def test_a_calibrated_arm_runs_beside_its_own_initializer():
     assert len(verdicts) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_its_weights_are_those_of_the_function(digits):
     grid = jinit.Grid(initializer="lsuv(orthogonal, tolerance=0.01)", seeds=2, **GRID)
     assert grid.initializer == "lsuv(orthogonal, tolerance=0.01)"

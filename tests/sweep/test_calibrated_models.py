@@ -170,6 +170,7 @@ def test_first_and_last_layers_are_seen_in_models_with_state(kind):
     assert sigmas == pytest.approx({"body": 6**-0.5, "head": 1 / 16})
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.slow
 def test_the_opened_model_is_the_training_step(kind):

@@ -51,11 +51,12 @@ def _weights(dtype, specs):
     return Weights(shapes, assignments, "init"), assignments
 
 
+@pytest.mark.slow
 def test_the_bits_of_every_leaf_are_those_of_its_initializer_in_a_program():
     check("float32", INITIALIZERS)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.sampled(2)
 def test_the_bits_of_all_registered_initializers_are_those_of_their_programs(dtype):
@@ -80,6 +81,7 @@ def check(dtype, specs):
         np.testing.assert_array_equal(leaf[2].view(np.uint8), bits, one.leaf)
 
 
+@pytest.mark.slow
 def test_keys_of_leaves_on_the_host_are_those_of_the_device():
     words = np.random.default_rng(0).integers(0, 2**32, (5, 2), np.uint32)
     found = leaf_words(SEEDS, "init|a", words)

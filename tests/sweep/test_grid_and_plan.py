@@ -103,11 +103,13 @@ def test_programs_are_the_product_of_code_axes_only():
     assert sum(program.runs for program in made.programs) == made.runs
 
 
+@pytest.mark.slow
 def test_the_cheapest_program_runs_first_then_the_dearest():
     made = jinit.plan(jinit.Grid(dataset="xor", depth=(1, 4, 2, 3), steps=2, seeds=2))
     assert [program.code["depth"] for program in made.programs] == [1, 4, 3, 2]
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_layers():
     grid = jinit.Grid(depth=3, width=32, batch_size=16, steps=10, evaluations=1, seeds=2)
     made = jinit.plan(grid)
@@ -117,6 +119,7 @@ def test_flops_are_those_of_the_layers():
     assert made.flops == 2 * (10 * step + 359 * forward + 1438 * forward)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "options", "match"),
@@ -147,6 +150,7 @@ def test_lists_arrays_and_ranges_are_axes():
     assert grid.runs == 12
 
 
+@pytest.mark.slow
 def test_functions_of_one_name_are_numbered():
     grid = jinit.Grid(activation=(lambda x: x, lambda x: x * x))
     names = grid.labels("activation")

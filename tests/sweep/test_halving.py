@@ -147,7 +147,7 @@ def whole():
     return jinit.run(jinit.Grid(**GRID, seeds=12), tile=4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_is_left_has_the_bits_of_the_plain_sweep_and_a_store_goes_on(tmp_path, whole):
     computed = []
 
@@ -228,6 +228,7 @@ def test_races_without_a_result_are_refused(grid, halving, match):
         run_halving(given, 3, run=run)
 
 
+@pytest.mark.slow
 def test_the_command_line_halves_and_marks(capsys, tmp_path):
     flags = ["sweep", "--dataset", "xor", "--initializer", "zeros", "he_normal", "ones", "--depth",
              "1", "--width", "4", "--steps", "4", "--evaluations", "2", "--seeds", "12",

@@ -32,7 +32,7 @@ def loss_of(params):
     return losses.get(None, "binary")(outputs, jnp.asarray(xor.y_test))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_parameters_of_a_row_have_the_losses_of_the_row(table):
     assert list(table.parameters) == list(range(12))
     found = [loss_of(params) for params in table.parameters.values()]

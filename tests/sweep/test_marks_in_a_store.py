@@ -34,6 +34,7 @@ def assert_same(read, live):
     assert "marks" not in read.settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "halving", "across"),
     [
@@ -80,6 +81,7 @@ def test_an_interrupted_race_is_marked_as_far_as_decided(tmp_path):
     assert (read["dropped"] == np.where(live["dropped"] == 1, 1, 0)).all()
 
 
+@pytest.mark.slow
 def test_the_looks_of_a_sweep_come_back(tmp_path):
     path = tmp_path / "runs.db"
     grid = jinit.Grid(**SMALL, initializer=("he_normal", "glorot_normal"), seeds=4)

@@ -61,7 +61,7 @@ FACTORIES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(kind, marks=() if kind == "linen" else pytest.mark.full) for kind in FACTORIES],
@@ -141,6 +141,7 @@ def test_models_by_name_are_arms_on_the_same_seeds(assert_same_bits):
         results.concat([table, changed])
 
 
+@pytest.mark.slow
 def test_a_plan_prints_the_leaves_of_each_named_model(capsys):
     models = {"linen": Net(), "torch-like": lambda width: equinox_mlp(width)}
     with pytest.raises(ValueError, match=r"'width': got 16.*model 'linen' does not take it"):

@@ -182,6 +182,7 @@ def test_metrics_that_are_refused_before_training(metric, error, match):
         jinit.plan(jinit.Grid(depth=1, metrics=metric))
 
 
+@pytest.mark.slow
 def test_broadcasting_of_one_output_against_labels_is_noticed():
     def squared(outputs, y):
         return ((outputs - y) ** 2).mean()
@@ -231,6 +232,7 @@ def test_a_regression_is_reported_in_the_units_of_its_targets(targets):
     assert any("mean" in said for _, said in dataset.prepared if "standardized" in said)
 
 
+@pytest.mark.slow
 def test_r2_of_constant_targets_and_of_other_outputs_is_undefined():
     from jinit.train._regression import TargetMetric
 
@@ -275,7 +277,7 @@ def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target)
     assert 0 < reached.any(1).mean() < 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_stopping_at_the_target_leaves_the_bits_of_what_came_before():
     grid = jinit.Grid(**LONG, target="test_accuracy>=0.8", validation=0.3)
     whole = jinit.run(grid)
@@ -309,6 +311,7 @@ def test_a_stopped_run_does_not_depend_on_the_other_runs():
     np.testing.assert_array_equal(alone["train_loss"], row["train_loss"])
 
 
+@pytest.mark.slow
 def test_a_loop_ends_with_its_last_lane():
     from jinit.train._early import scan_until
 
@@ -374,7 +377,7 @@ def test_the_command_line_takes_a_target_and_stops_there(capsys):
     assert "did you mean 'test_loss'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
     def broken(outputs, y):
         return mean(outputs, y) + jnp.log(-1.0 - (outputs**2).sum())
@@ -393,6 +396,7 @@ def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
     assert not table.select(initializer="he_normal")["diverged"].any()
 
 
+@pytest.mark.slow
 def test_a_loss_by_name_that_is_finite_for_no_run_stops_after_one_tile():
     events = []
     arms = {"dataset": "xor", "depth": 1, "width": 4, "steps": 3, "seeds": 4, "evaluations": 1}

@@ -39,6 +39,7 @@ def leaves_of(module, x):
     return leaves, [leaf.path for leaf in leaves.leaves]
 
 
+@pytest.mark.slow
 def test_muon_takes_the_hidden_kernels_by_their_layers():
     leaves, paths = leaves_of(Block(), jnp.zeros((2, 5), jnp.int32))
     found = {path: m for path, m in zip(paths, _optimized.matrices(leaves), strict=True) if m}
@@ -138,6 +139,7 @@ def several(learning_rate):
     return optax.MultiSteps(optax.adam(learning_rate), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [partitioned, injected, averaged, by_value, several, decayed])
 @pytest.mark.sampled(3)
 def test_transforms_of_optax_that_users_bring_fit(own):
@@ -146,7 +148,7 @@ def test_transforms_of_optax_that_users_bring_fit(own):
         assert jinit.plan(grid).programs[0].labels["optimizer"] == own.__name__
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("own", [partitioned, injected, averaged, by_value])
 @pytest.mark.sampled(4)
 def test_transforms_of_optax_that_users_bring_train(own):

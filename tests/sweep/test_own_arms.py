@@ -87,6 +87,7 @@ def test_the_models_own_start_is_kept_with_its_biases():
     assert (named["Dense_0/bias"], named["Dense_0/kernel"]) == ("None", "zeros")
 
 
+@pytest.mark.slow
 def test_a_function_of_the_key_gets_the_key_of_the_run():
     seen = {}
 

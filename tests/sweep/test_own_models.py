@@ -102,6 +102,7 @@ FANS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FANS)
 @pytest.mark.sampled(3)
 def test_every_kernel_has_the_sigma_of_its_layer(kind):
@@ -338,7 +339,7 @@ def test_a_lane_is_the_frameworks_own_training_loop(kind):
     assert len(set(table["test_loss"].tolist())) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     "kind",
     [
@@ -443,6 +444,7 @@ def test_first_and_last_layers_get_their_own_law():
     assert built_in["output/kernel"] == pytest.approx(1 / 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -457,7 +459,7 @@ def test_a_law_by_role_is_refused_where_roles_are_unknown(model, reason):
     assert sigmas("mup(role=hidden)", model())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_functions_with_state_are_a_model():
     """A running mean, written by hand; the state before the first step is the user's."""
     shapes = {"kernel": jax.ShapeDtypeStruct((6, 3), jnp.float32), "scale": np.full(6, 2.0, "f4")}
@@ -537,6 +539,7 @@ def test_equal_modules_share_a_training_program():
         assert first.network == second.network
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_run_on_the_data_is_refused():
     images = np.zeros((8, 4, 4, 1), "f4"), np.arange(8) % 2
     cnn = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))

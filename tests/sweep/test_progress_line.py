@@ -21,6 +21,7 @@ class Notebook(io.StringIO):
 Notebook.__module__ = "ipykernel.iostream"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Terminal, Notebook])
 def test_terminals_and_notebooks_show_the_last_run(kind, monkeypatch):
     stream = kind()

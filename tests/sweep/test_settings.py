@@ -51,7 +51,7 @@ class Network(nn.Module):
         return nn.Dense(2)(nn.tanh(nn.Dense(self.units)(x)))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_own_models_and_arrays_are_named_and_the_defaults_of_the_grid_are_not():
     grid = jinit.Grid(steps=4, evaluations=2, seeds=2, loss="softmax_cross_entropy")
     found = jinit.run(grid, model=Network(), data=(X, Y)).settings
@@ -83,7 +83,7 @@ def test_a_fingerprint_changes_with_every_change_of_the_data(change):
     assert fingerprint(from_arrays(X.copy(), Y, X, Y, standardize=False)) == fingerprint(data)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_more_seeds_join_the_first_and_other_settings_are_refused(tmp_path):
     axes = {**SMALL, "initializer": ("he_normal", "zeros")}
     whole = jinit.run(jinit.Grid(**axes | {"seeds": 6}))
@@ -106,6 +106,7 @@ def test_more_seeds_join_the_first_and_other_settings_are_refused(tmp_path):
     assert len(results.concat([first, narrow], ignore=["tile"])) == 10
 
 
+@pytest.mark.slow
 def test_results_beyond_the_memory_are_refused_before_training(monkeypatch):
     grid = jinit.Grid(**SMALL | {"seeds": 10**6, "steps": 10**5, "evaluations": 10**4})
     with pytest.raises(ValueError, match="memory of the results of 1,000,000 runs"):

@@ -83,7 +83,7 @@ def test_a_lane_is_gradient_descent_on_both_targets(sampling):
     assert float(table["test_size_error"][seed]) == pytest.approx(error, rel=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_parts_of_a_batch_and_single_examples_take_all_targets():
     made = data.from_arrays(X, Y)
     params = TwoHeads().init(jax.random.key(0), X[:1])["params"]
@@ -104,6 +104,7 @@ def test_parts_of_a_batch_and_single_examples_take_all_targets():
     jax.tree.map(close, after(alone), plain)
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_each_target_became():
     planned = plan(jinit.Grid(**GRID), model=TwoHeads(), loss=both, data=(X, Y))
     said = dict(planned.programs[0].dataset.prepared)

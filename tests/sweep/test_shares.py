@@ -20,6 +20,7 @@ FLAGS = ["--dataset", "xor", "--initializer", "he_normal", "zeros", "--depth", "
          "--steps", "4", "--evaluations", "2", "--seeds", "7"]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.data())
 def test_every_seed_is_in_one_share(seeds, data):
     grid = jinit.Grid(seeds=seeds, initializer=("he_normal", "zeros"))

@@ -132,6 +132,7 @@ def by_path(tree):
     return {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", STARTS)
 @pytest.mark.slow
 def test_named_leaves_are_drawn_and_all_others_are_the_given_ones(kind, assert_same_bits):
@@ -202,6 +203,7 @@ class Normed(nn.Module):
         return nn.WeightNorm(nn.Dense(3, name="head"), name="norm")(nn.Dense(8, name="body")(x))
 
 
+@pytest.mark.slow
 def test_the_norm_of_a_drawn_kernel_follows_the_draw():
     """With the old norm the layer would keep its old size, whatever was drawn."""
     start = shifted(Normed().init(jax.random.key(1), X)["params"])

@@ -53,6 +53,7 @@ def whole():
     return {seeds: run(seeds=seeds) for seeds in (6, 11)}
 
 
+@pytest.mark.slow
 def test_the_same_sweep_again_computes_nothing_and_more_seeds_only_themselves(tmp_path, whole):
     seen, path = [], tmp_path / "runs.db"
     assert_same(run(path, seen=seen), whole[6])
@@ -105,6 +106,7 @@ def test_a_user_model_is_known_by_its_code_and_its_data(tmp_path):
     assert "another code" in seen[2][2]
 
 
+@pytest.mark.slow
 def test_runs_of_another_environment_are_named_and_taken_only_if_asked(
     tmp_path, monkeypatch, whole
 ):
@@ -188,6 +190,7 @@ jinit.run(grid, store=sys.argv[1], tile=4, progress=slowly)
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("after", sample([0, 1, 4, 8]))
 def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, after):

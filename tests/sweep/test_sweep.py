@@ -73,6 +73,7 @@ def test_a_run_is_initialize_and_fit(table):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
@@ -145,7 +146,7 @@ def test_data_seeds_are_crossed_with_seeds():
     np.testing.assert_array_equal(tied["train_loss"], row["train_loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_label_noise_gain_decay_and_clip_do_something():
     off = {"label_noise": 0.0, "gain": 1.0, "weight_decay": 0.0}
     on = {"label_noise": 0.5, "gain": 2.0, "weight_decay": 0.1}
@@ -256,7 +257,7 @@ def test_own_callables_as_axis_values():
     assert len(set(found["initializer"])) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_interruption_keeps_what_was_finished():
     def stop(event):
         if event.kind == "tile":
@@ -268,6 +269,7 @@ def test_an_interruption_keeps_what_was_finished():
     assert "of 64 runs" in str(caught.value)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digits):
@@ -325,7 +327,7 @@ def test_two_hundred_threaded_sweeps_with_orthogonal_layers_do_not_hang():
     assert len(found) == 16
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_label_noise_0_is_the_same_alone_and_beside_noisy_arms(assert_same_bits):
     axes = {"dataset": "xor", "depth": 1, "width": 16, "steps": 30, "seeds": 3}
     alone = jinit.run(jinit.Grid(**axes))
@@ -342,7 +344,7 @@ def test_adamw_decays_as_much_as_its_column_says():
     np.testing.assert_array_equal(beside["test_loss"], alone["test_loss"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_bias_rule_may_use_the_kernels_fan():
     grid = jinit.Grid(dataset="xor", bias_initializer="fan_in_uniform", depth=1, steps=5, seeds=2)
     assert np.isfinite(jinit.run(grid)["test_loss"]).all()
@@ -380,7 +382,7 @@ def test_labels_of_an_axis_are_what_the_table_says():
         assert set(table[axis]) == set(grid.labels(axis))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("dataset", ["two_moons", "linear_teacher"])
 @pytest.mark.sampled(2)
 def test_one_output_may_have_no_axis_of_its_own(dataset):

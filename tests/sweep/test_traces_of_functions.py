@@ -84,6 +84,7 @@ def test_a_changed_global_is_another_program(what, trained, monkeypatch):
     assert (train()[name] != trained[name]).all()
 
 
+@pytest.mark.slow
 def test_traced_functions_train_the_bits_of_untraced_ones(trained, monkeypatch):
     monkeypatch.setattr(OnceTraced, "of", lambda self, value: value)
     monkeypatch.setattr(TrainNetwork, "once_traced", lambda self, once: self)
@@ -93,6 +94,7 @@ def test_traced_functions_train_the_bits_of_untraced_ones(trained, monkeypatch):
     assert_same(train(), trained)
 
 
+@pytest.mark.slow
 def test_programs_with_one_loss_share_its_traces():
     planned = plan(Grid(dataset="xor", seeds=2, loss=own_loss, optimizer=("sgd", "adam"))).programs
     one, two = (parts_of(program.network.loss)[1] for program in planned)

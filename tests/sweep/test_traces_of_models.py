@@ -97,6 +97,7 @@ def test_flaxs_own_sequential_needs_no_trace_and_a_changed_list_is_seen():
     np.testing.assert_array_equal(changed.apply(params, X), model.apply({"params": params}, X))
 
 
+@pytest.mark.slow
 def test_a_store_knows_the_program_without_a_new_trace(tmp_path, monkeypatch):
     first = run(Grid(**SHORT), model=pair(), data=DATA, progress=False, store=tmp_path / "a.db")
     monkeypatch.setattr(_program, "_fingerprint", lambda *args: pytest.fail("lowered again"))
@@ -107,6 +108,7 @@ def test_a_store_knows_the_program_without_a_new_trace(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first["train_loss"], again["train_loss"])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("model", "_"), MODELS)
 @pytest.mark.slow
 def test_a_derivative_that_has_changed_is_used(model, _, monkeypatch):
@@ -128,6 +130,7 @@ def test_a_model_that_was_refused_runs_after_the_global_is_corrected(model, monk
     assert len(train(one)) == 2
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_model_has_its_costs_again_only_while_it_computes_the_same(monkeypatch):
     def flops():
         return plan(Grid(**SHORT), model=Linen(), data=DATA).flops

@@ -83,6 +83,7 @@ def test_sweeps_of_equal_arms_are_rarely_settled_at_any_look():
     assert false_alarms(200, seed=1) <= 19
 
 
+@pytest.mark.slow
 def test_an_effect_that_looks_large_once_is_not_enough():
     """At the first look p = .013: enough for a sweep of 16 seeds, not for the first of 5 looks."""
     rng = np.random.default_rng(0)
@@ -108,6 +109,7 @@ def test_each_p_value_of_a_look_is_divided_by_its_share():
     assert result.p_value < 0.5
 
 
+@pytest.mark.slow
 def test_what_is_settled_once_stays_settled():
     rng = np.random.default_rng(0)
     base, other, gaps = rng.normal(size=(3, MOST))
@@ -121,6 +123,7 @@ def test_what_is_settled_once_stays_settled():
     assert whole[0].p_value > 0.0005
 
 
+@pytest.mark.slow
 def test_large_effects_need_few_seeds_and_small_ones_the_rest():
     rng = np.random.default_rng(1)
     base, noise = rng.normal(size=MOST), rng.normal(size=(3, MOST))
@@ -135,6 +138,7 @@ def test_large_effects_need_few_seeds_and_small_ones_the_rest():
     assert set(verdicts) == {"equivalent"}
 
 
+@pytest.mark.slow
 def test_a_sweep_that_adds_seeds_has_the_runs_of_one_that_had_them_all():
     said = []
     grid = jinit.Grid(**GRID, steps=4, seeds=4)
@@ -190,7 +194,7 @@ def test_questions_that_cannot_be_settled_are_refused(grid, settle, match):
         run_until_settled(jinit.Grid(**{**GRID, "steps": 2, "seeds": 4, **grid}), Settle(**settle))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_line_adds_seeds(capsys):
     flags = ["--dataset", "xor", "--initializer", "zeros", "he_normal", "--depth", "1", "--width",
              "16", "--steps", "60", "--evaluations", "2"]  # fmt: skip

@@ -91,6 +91,7 @@ def test_fluctuations_of_networks_that_narrow_and_widen(name, sigma_w, sigma_b, 
     np.testing.assert_allclose(gradient.var(0), found.gradient, rtol=0.25, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_log_length_is_exact():
     rng = np.random.default_rng(0)
     k = np.maximum(rng.binomial(50, 0.5, 400_000), 1)
@@ -104,6 +105,7 @@ def test_log_length_is_exact():
     assert random_walk_gain("identity", 100) == pytest.approx(1.0050293, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_failure_modes():
     found = theory.failure_modes("relu", [25] * 20 + [1], 2**0.5)
     assert found.log_mean_length == pytest.approx(0, abs=1e-9)
@@ -162,6 +164,7 @@ def test_isometry_is_for_smooth_saturating_activations():
 INPUTS = np.random.default_rng(3).normal(size=(5, 7))
 
 
+@pytest.mark.slow
 def test_kernels_closed_forms():
     x = INPUTS * np.sqrt(7) / np.linalg.norm(INPUTS, axis=1, keepdims=True)
     found = in_float64(lambda: theory.kernels("relu", jnp.asarray(x), depth=2))
@@ -231,6 +234,7 @@ def test_kernels_against_the_empirical_ones_of_wide_networks(name):
     assert np.abs(errors.mean(0)).max() < 4 * spread / math.sqrt(networks)
 
 
+@pytest.mark.slow
 def test_linearized_loss_is_gradient_descent_on_the_kernel():
     rng = np.random.default_rng(0)
     features, y, rate = rng.normal(size=(6, 40)), rng.normal(size=6), 0.02
@@ -261,6 +265,7 @@ def test_kernels_jit_and_have_derivatives(name):
     assert float(slope) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_kernels_of_large_inputs_keep_their_slope(name):
     x = np.array([[300.0, -200.0], [250.0, 10.0]], np.float32)

@@ -34,6 +34,7 @@ def mean(function, q):
     return sum(integrate.quad(integrand, a, b)[0] for a, b in itertools.pairwise(edges))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), [(1100.0, 0.1), (1e4, 0.1), (1.5, 1000.0)])
 def test_fixed_points_beyond_the_table(sigma_w, sigma_b):
@@ -80,6 +81,7 @@ def test_a_length_falls_and_rises_to_the_same_fixed_point(start):
     assert float(found) == pytest.approx(q, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_jump_has_no_chi_1():
     def step(x):
         return jnp.where(x > 0, 1.0, 0.0)
@@ -98,6 +100,7 @@ def test_a_jump_has_no_chi_1():
             call()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_b"), [("tanh", 0.05**0.5), ("tanh", 0.3), ("erf", 0.2), ("hard_tanh", 0.2)]
@@ -116,6 +119,7 @@ def test_edge_of_chaos(name, sigma_b):
     assert susceptibility(name, sigma_w, q) == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("relu", 2.0), ("identity", 1.0), ("leaky_relu(0.5)", 2 / 1.25), ("tanh", 1.0),
@@ -125,6 +129,7 @@ def test_closed_forms_without_bias(name, expected):
     assert theory.edge_of_chaos(name) ** 2 == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_length_dies_and_explodes():
     assert theory.length_fixed_point("relu", 1.0) == 0.0
     assert theory.length_fixed_point("relu", 2.0) == math.inf
@@ -188,6 +193,7 @@ def test_depth_scales_against_scipy(name, sigma_w, sigma_b):
     assert found.xi_gradient == pytest.approx(1 / math.log(chi_1), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_published_depth_scales_of_tanh():
     """6 ξ_c at σ_b² = 0.05 (Schoenholz et al. 2017, figure 5), computed with mpmath elsewhere."""
     sigma_w = np.sqrt([1.0, 1.4, 1.76, 2.5, 4.0])
@@ -231,6 +237,7 @@ def test_fixed_points_are_all_found_with_their_stability():
     assert [p.kind for p in correlations] == ["unstable", "stable", "unstable"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b", "q"),
     [("tanh", 0.5, 1e-3, 1e-6 / 0.75), ("relu", 1.0, 1e-3, 2e-6), ("tanh", 0.1, 1e-6, 1e-12 / 0.99),
@@ -242,7 +249,7 @@ def test_small_fixed_points_are_found(name, sigma_w, sigma_b, q):
     assert found.kind == "stable"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_activation_that_is_flat_at_0_has_an_edge_of_chaos():
     """cos: σ_w² E sin² = 1 and q = σ_w² E cos² + σ_b², by scipy's root finder."""
     sigma_b = 0.3
@@ -283,7 +290,7 @@ def test_a_network_without_weights_or_biases_has_the_limits():
     assert not any(np.isnan(value) for value in jax.tree.leaves(found))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_isometry_looks_at_large_lengths_and_at_their_stability():
     """sigmoid's critical line begins at q* = 45.6; silu's at small q repels."""
     assert "4.45" in theory.isometry("sigmoid").reason
@@ -306,12 +313,14 @@ def test_no_critical_point_is_said():
         theory.edge_of_chaos("softplus")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gelu", "silu"])
 def test_an_unstable_critical_point_is_said(name):
     with pytest.raises(ValueError, match="unstable"):
         theory.edge_of_chaos(name, 0.05)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("sigma_b", [0.1, 0.4, 1.0])
 @pytest.mark.parametrize("name", ["tanh", "erf", "softsign", "lecun_tanh", "hard_tanh", "sin"])
 @pytest.mark.slow
@@ -452,6 +461,7 @@ def test_sampled_networks_agree_within_their_standard_errors(name, sigma_w, sigm
             assert abs(seen.mean() - value) < 4 * error + bias + 1e-6, at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sigma_b"), [("gelu", 1.5), ("gelu", 3.0), ("silu", 3.0), ("sigmoid", 0.0)]
 )

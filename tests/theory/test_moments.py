@@ -67,6 +67,7 @@ def reference(name, q, of, kinks):
     return sum(integrate.fixed_quad(integrand, a, b, n=61)[0] for a, b in itertools.pairwise(cuts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("q", [1e-3, 0.3, 1.0, 9.0])
 @pytest.mark.sampled(3)
@@ -92,6 +93,7 @@ def test_every_activation_against_scipy(name, q):
         assert getattr(found, what) == pytest.approx(expected, rel=1e-8, abs=floor), what
 
 
+@pytest.mark.slow
 def test_closed_forms():
     q = np.array([1e-8, 1e-3, 0.2, 1.0, 7.0, 400.0])
     relu, identity = moments64("relu", q), moments64("identity", q)
@@ -118,6 +120,7 @@ def test_selu_is_normalized():
     assert found.second == pytest.approx(1, abs=1e-8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("q", [0.1, 1.0, 30.0])
 def test_cross_moments_closed_forms(q):
@@ -163,6 +166,7 @@ def test_cross_moments_against_mehler(name):
         np.testing.assert_allclose(getattr(found, what), expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_value_slope_and_difference_agree():
     q, c = 2.0, np.array([0.2, 0.7])
     found = cross64("gelu", q, c)
@@ -190,6 +194,7 @@ def test_float32_is_close_and_traced():
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sigmoid"])
 def test_derivatives_against_finite_differences(name):
@@ -206,6 +211,7 @@ def test_derivatives_against_finite_differences(name):
     assert growth == pytest.approx(numeric, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_users_callable_with_kinks_nobody_named():
     def bent(x):
         return jnp.where(x > 0.37, 2 * x - 0.37, x) + 0.5
@@ -281,6 +287,7 @@ def test_what_is_not_resolved_is_nan_and_never_a_wrong_number():
     assert np.isnan(growing.mean[1:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [2, 3, 4, 6, 8])
 @pytest.mark.sampled(3)
 def test_powers(power):
@@ -293,6 +300,7 @@ def test_powers(power):
     np.testing.assert_allclose(found.slope_second, slope, rtol=1e-9)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("steepness", "largest"), [(0.5, 16.0), (1.0, 4.0), (2.0, 1.0)])
 @pytest.mark.slow
 def test_exponentials(steepness, largest):
@@ -379,6 +387,7 @@ BELL = {  # exp(−x²)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phi", "wanted", "largest"),
     [
@@ -399,6 +408,7 @@ def test_an_activation_whose_value_or_slope_vanishes_at_0(phi, wanted, largest):
         np.testing.assert_allclose(getattr(found, what), expected, 2e-9, floor, err_msg=what)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "value", "slope", "curvature"),
     [
@@ -424,6 +434,7 @@ def test_moments_at_no_variance_are_those_of_the_taylor_series(name, value, slop
     assert second == pytest.approx(found.growth, abs=1e-10)
 
 
+@pytest.mark.slow
 def test_a_kink_at_0_of_an_activation_that_is_not_0_there():
     """E (1 + relu)² = 1 + 2√(q/2π) + q/2: the growth is infinite at q = 0."""
     q = np.array([0.0, 1e-6, 0.01, 1.0, 1e4])
@@ -444,6 +455,7 @@ def test_a_column_that_is_not_known_takes_only_what_needs_it():
     assert moment_table(lambda x: jnp.where(x > 0.3, 1.0, 0.0)).jump == pytest.approx(0.3, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -470,6 +482,7 @@ def test_a_table_is_made_once():
     assert moment_table(other) is moment_table(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_critical_points_of_the_catalogue_to_eight_digits(name):
     """By scipy's rule alone: lengths stay at q*, and χ₁ is 1 there; or the reason is said."""
@@ -490,6 +503,7 @@ def test_critical_points_of_the_catalogue_to_eight_digits(name):
     assert length == pytest.approx(q, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high", "q"), [(-0.3, 0.7, 1.0), (-0.1234567, 2.3456789, 10.0)])
 def test_kinks_at_any_place(low, high, q):
     found = moments64(lambda x: jnp.clip(x, low, high), q)
@@ -497,6 +511,7 @@ def test_kinks_at_any_place(low, high, q):
     assert found.slope_second == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("activation", "error", "message"),
     [

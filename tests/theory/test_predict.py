@@ -108,6 +108,7 @@ def test_bad_input_is_refused(call, message):
         theory.predict(MLP(features=(4, 2)), 8, kernel="he_normal")
 
 
+@pytest.mark.slow
 def test_the_predict_command(capsys, tmp_path):
     assert main(["predict", "--depth", "30", "--activation", "tanh", "--initializer",
                  "fan_in_normal(k=9.0)", "--plot", str(tmp_path / "p.png")]) == 1  # fmt: skip
@@ -240,6 +241,7 @@ def test_bad_input_is_refused_by_name(call, error, message):
         call(np.ones((4, 3)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "activation", [lambda x: jnp.sin(50 * x), lambda x: jnp.sqrt(jnp.abs(x)), "sin"]

@@ -12,6 +12,7 @@ from jinit._float64 import in_float64
 FIRST = {"residual": True, "residual_first": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "sigma_v"), [(1.0, 1.0), (0.5, 1.3), (20**-0.5, 1.0)])
 def test_relu_branches_that_end_linearly_grow_by_a_closed_form(scale, sigma_v):
     """E h² grows by 1 + (scale σ_v)² where He's weights feed the ReLU; gradients by the same."""

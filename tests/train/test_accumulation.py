@@ -37,7 +37,7 @@ def assert_close(one, other, rtol=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6), one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_parts_give_the_steps_of_the_whole_batch():
     for optimizer in (optax.adam(0.1), jinit.train.optimizers.make("sgd", 0.5, clip="global_norm")):
         whole, of_whole = trained(optimizer, 1)
@@ -61,6 +61,7 @@ def test_parts_are_the_small_steps_of_multi_steps():
     assert int(state.step) == 12  # small steps of optax, updates of ours
 
 
+@pytest.mark.slow
 def test_half_precision_gradients_add_up_in_float32():
     # 1 + 2⁻⁸ · 1: bfloat16 sums would lose each of the small gradients.
     def linear(params, x):
@@ -76,6 +77,7 @@ def test_half_precision_gradients_add_up_in_float32():
     assert float(after.params) == -float(jnp.bfloat16((256 + 127) / 128))
 
 
+@pytest.mark.slow
 def test_the_state_passes_through_the_parts_and_each_part_has_noise_of_its_own():
     def train(params, count, x, key):
         noise = jax.random.uniform(key)

@@ -14,6 +14,7 @@ from jinit.train._balanced import BalancedAccuracy, class_metrics
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (0, 2, 3), (1,)])
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 def test_balanced_accuracy_is_scikit_learns(present):
@@ -30,6 +31,7 @@ def test_balanced_accuracy_is_scikit_learns(present):
     np.testing.assert_allclose(both, [expected, 0.0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_binary_losses_decide_by_the_sign():
     outputs, y = np.array([[1.0], [-1], [2], [3]]), np.array([1, 1, 0, 0])
     (_, metric), *rest = class_metrics(
@@ -43,7 +45,7 @@ X = RNG.normal(size=(120, 2)).astype(np.float32)
 RARE = np.repeat(["common", "rare"], [108, 12])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_has_it_beside_the_accuracy_and_compares_by_it():
     # Kernels of 0 and a rate of nearly 0: the output stays −1, the common class.
     grid = jinit.Grid(

@@ -22,6 +22,7 @@ def numbered(examples):
     return data.Dataset(x, x, x, x, task="regression", outputs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("examples", "size"), [(12, 4), (13, 4), (13, 12), (5, 1), (4, 4), (4, 9), (1, 3)]
 )
@@ -55,6 +56,7 @@ def test_every_example_is_seen_exactly_once_per_epoch(examples, size):
     assert examples < 5 or epochs[0] != epochs[1] != epochs[2]
 
 
+@pytest.mark.slow
 def test_orders_of_epochs_are_uniform():
     from scipy import stats
 
@@ -70,7 +72,7 @@ def batch_mean(params, mean, x, key):
     return params * (x - x.mean()), 0.5 * mean + 0.5 * x.mean()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch():
     x = RNG.normal(size=(7, 1)).astype(np.float32)
     y = (2 * x + 1).astype(np.float32)
@@ -96,7 +98,7 @@ def test_a_run_is_the_loop_of_numpy_with_its_odd_last_batch():
     np.testing.assert_allclose(metrics["curve_train_loss"][-1], np.mean(said[1:]), rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_batch_larger_than_the_data_is_the_whole_set():
     def trained(size, sampling):
         return fit(

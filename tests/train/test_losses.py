@@ -16,11 +16,13 @@ Y = RNG.integers(0, 4, 50)
 B = RNG.integers(0, 2, 50)
 
 
+@pytest.mark.slow
 def test_softmax_cross_entropy():
     exact = metrics.log_loss(Y, special.softmax(Z, axis=1), labels=range(4))
     assert float(losses.softmax_cross_entropy(Z, Y)) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_sigmoid_binary_cross_entropy():
     exact = metrics.log_loss(B, special.expit(Z[:, 0]))
     found = losses.sigmoid_binary_cross_entropy(jnp.asarray(Z[:, :1]), jnp.asarray(B))
@@ -32,24 +34,27 @@ def test_hinge():
     assert float(losses.hinge(jnp.asarray(Z[:, :1]), B)) == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_multiclass_hinge_is_crammer_singer():
     exact = metrics.hinge_loss(Y, Z, labels=range(4))
     assert float(losses.multiclass_hinge(jnp.asarray(Z), Y)) == pytest.approx(exact, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_mean_squared_error():
     target = np.eye(4)[Y]
     found = losses.mean_squared_error(jnp.asarray(Z), jnp.asarray(Y))
     assert float(found) == pytest.approx(np.mean((Z - target) ** 2), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_are_finite_for_huge_outputs():
     huge = jnp.array([[1e30, -1e30]])
     assert float(losses.softmax_cross_entropy(huge, jnp.array([0]))) == 0.0
     assert np.isfinite(float(losses.sigmoid_binary_cross_entropy(huge[:, :1], jnp.array([0]))))
 
 
+@pytest.mark.slow
 def test_accuracy_counts_outputs_that_are_not_finite_as_wrong():
     outputs = jnp.array([[1.0, 0.0], [jnp.nan, 0.0], [0.0, jnp.inf], [0.0, 2.0]])
     found = losses.get("softmax_cross_entropy", "multiclass")
@@ -97,12 +102,14 @@ def batch(loss, task, examples=12):
 
 @pytest.mark.parametrize(("loss", "task"), cases())
 class TestEveryLoss:
+    @pytest.mark.sampled(3)
     @pytest.mark.slow
     def test_is_the_mean_over_the_batch(self, loss, task):
         outputs, y = batch(loss, task)
         single = [float(loss(outputs[i : i + 1], y[i : i + 1])) for i in range(len(y))]
         assert float(loss(outputs, y)) == pytest.approx(np.mean(single), rel=1e-5)
 
+    @pytest.mark.slow
     def test_falls_along_its_gradient_to_right_answers(self, loss, task):
         loss = losses.get(loss.name, task)
         outputs, y = batch(loss, task)

@@ -25,6 +25,7 @@ def path(transform):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(found)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -46,6 +47,7 @@ def rows():
     return [pytest.param(name, id=name) for name in names if options_of(optimizers.get(name))]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", rows())
 @pytest.mark.slow
 def test_defaults_written_out_change_nothing_and_every_other_value_does(name):
@@ -67,6 +69,7 @@ def test_a_registered_optimizer_has_options_too():
     assert options_of(Optimizer(factory, momentum=True)) == {"scale": 2.0}
 
 
+@pytest.mark.slow
 def test_arms_with_options_are_programs_whose_column_shows_the_spec():
     grid = jinit.Grid(dataset="xor", optimizer=("adam", "adam( b2 = .5 )"), seeds=2)
     assert grid.optimizer == ("adam", "adam(b2=0.5)")

@@ -119,6 +119,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.sampled(3)
 def test_optimizers_are_optax_by_name(name):
@@ -171,6 +172,7 @@ def differs(one, other):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_flags_say_which_leaves_decay(name):
     none, flagged, every = (
@@ -187,6 +189,7 @@ def test_the_flags_say_which_leaves_decay(name):
 
 @pytest.mark.parametrize("name", QUICK)
 class TestEveryOptimizer:
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     def test_approaches_the_minimum(self, name):
         rate = {"sgd": 0.1, "adadelta": 100.0, "lars": 20.0, "sm3": 0.5, "radam": 0.3}
@@ -242,6 +245,7 @@ class TestEveryOptimizer:
             # Those three go on: their momentum or their average contains earlier steps.
             assert not differs(trained(stopped, 2)[0], trained(stopped, 6)[0])
 
+    @pytest.mark.slow
     @pytest.mark.sampled(3)
     def test_a_gradient_of_nan_freezes_the_run_and_its_state(self, name):
         transform = made(name)
@@ -364,6 +368,7 @@ def test_numbers_that_an_optimizer_does_not_have_are_refused_in_a_grid():
             jinit.Grid(**axes)
 
 
+@pytest.mark.slow
 def test_muon_orthogonalizes_each_block_and_each_batch_entry():
     packed = np.random.default_rng(0).standard_normal((2, 5, 7)).astype(np.float32)
     kind = Matrix((1,), (2,), (3, 4))
@@ -380,7 +385,7 @@ def test_muon_orthogonalizes_each_block_and_each_batch_entry():
             assert cosine > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_schedule_free_run_is_evaluated_and_watched_at_its_average():
     xor, model = jinit.data.get("xor"), jinit.models.as_model(jinit.models.MLP((4, 1), "tanh"))
     rules = {"*kernel": "he_normal", "*": "zeros"}

@@ -31,6 +31,7 @@ def dataset(y, task="multiclass", ignores=False):
     return data.Dataset(X, y, X, y, task=task, outputs=3, ignores=ignores)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "multiclass_hinge"])
 @pytest.mark.slow
 def test_a_loss_of_positions_is_the_mean_over_the_counted_ones(name):
@@ -50,6 +51,7 @@ def test_a_loss_of_positions_is_the_mean_over_the_counted_ones(name):
     np.testing.assert_allclose(plain(jnp.asarray(Z), jnp.asarray(abs(Y))), whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_accuracies_of_positions_are_scikit_learns():
     loss = fitted(losses.get(None, "multiclass", 3), dataset(Y, ignores=True))
     kept, said = Y >= 0, Z.argmax(-1)
@@ -69,6 +71,7 @@ def test_smoothing_and_class_weights_of_positions():
     np.testing.assert_allclose(found, each.mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_binary_label_at_each_position_may_have_one_score():
     y = Y % 2
     loss = fitted(losses.get(None, "binary", 2), dataset(y, "binary"))
@@ -79,6 +82,7 @@ def test_a_binary_label_at_each_position_may_have_one_score():
         np.testing.assert_allclose(right, np.mean((Z[..., 0] > 0) == y), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:F-score is ill-defined")
 def test_several_labels_are_measured_as_scikit_learn_does():
     z, y = RNG.normal(size=BITS.shape).astype(np.float32), BITS.copy()
@@ -112,7 +116,7 @@ def tagged():
     return jinit.run(grid, model=Tagger(), data=SEQUENCES, progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_of_positions_counts_what_is_counted(tagged):
     said = tagged.settings["data"]["arrays"]
     assert "one for each of 6 positions; -1 → −1, not counted (" in said["prepared"]["y"]
@@ -123,7 +127,7 @@ def test_a_sweep_of_positions_counts_what_is_counted(tagged):
     assert (tagged["test_balanced_accuracy"] <= 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_is_a_loop_over_optax_steps():
     made = data.from_arrays(**SEQUENCES)
     model = Tagger()

@@ -100,6 +100,7 @@ def test_bfloat16_computes_low_and_keeps_float32():
     assert apart(rounded, state.params) > 0
 
 
+@pytest.mark.slow
 def test_float32_is_the_plain_loop():
     state, metrics = ours("float32")
     full, loss = by_hand(jnp.float32, jnp.float32)
@@ -116,6 +117,7 @@ def test_float64_computes_and_keeps_64_bits(bits64):
     np.testing.assert_allclose(metrics["train_loss"], loss, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_float64_is_refused_in_32_bits_before_training():
     grid = jinit.Grid(dataset="xor", depth=1, width=4, steps=2, seeds=2, precision="float64")
     with pytest.raises(ValueError, match="JAX_ENABLE_X64=1"):
@@ -124,6 +126,7 @@ def test_float64_is_refused_in_32_bits_before_training():
         FitConfig(precision="float16")
 
 
+@pytest.mark.slow
 def test_running_statistics_keep_their_dtype():
     seen = []
 
@@ -147,7 +150,7 @@ def test_whole_numbers_are_not_rounded():
     assert float(tokens(table, jnp.array([257]))[0]) == 256.0  # bfloat16 has 8 bits
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_computes_in_its_precision_and_its_table_says_so():
     model = nn.Sequential([nn.Dense(6), nn.LayerNorm(), nn.tanh, nn.Dense(3)])
     grid = jinit.Grid(dataset="iris", steps=4, seeds=2, evaluations=2)

@@ -29,6 +29,7 @@ def test_every_schedule_is_covered():
     assert {spec.partition("(")[0] for spec in OPTAX} == set(schedules.names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", OPTAX)
 @pytest.mark.sampled(3)
 def test_factors_are_those_of_optax(spec):

@@ -37,6 +37,7 @@ def test_smoothed_labels_are_those_of_optax_and_torch(share):
     assert float(smooth.training(Z, Y)) == pytest.approx(float(other), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_classes_are_smoothed_alike_by_one_output_and_by_two():
     one = softened(losses.get(None, "binary"), 0.3)
     two = softened(losses.get("softmax_cross_entropy", "binary"), 0.3)
@@ -45,6 +46,7 @@ def test_two_classes_are_smoothed_alike_by_one_output_and_by_two():
     assert float(one.training(z, B)) == pytest.approx(float(two.training(both, B)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "multiclass_hinge"])
 def test_class_weights_are_factors_on_the_losses_of_examples(name):
     weights = (0.5, 2.0, 0.0, 3.0)
@@ -70,7 +72,7 @@ def test_balanced_weights_are_those_of_scikit_learn():
     np.testing.assert_allclose(program.network.weights, exact)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_smoothing_is_an_axis_of_one_program_and_zero_has_the_bits_of_no_smoothing():
     plain = jinit.run(jinit.Grid(**TINY))
     grid = jinit.Grid(**TINY, label_smoothing=(0.0, 0.1, 0.5))

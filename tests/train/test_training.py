@@ -78,6 +78,7 @@ def test_logistic_regression_learns_what_it_should():
         assert 1 <= int(metrics["steps_to_target"]) <= 200
 
 
+@pytest.mark.slow
 def test_regression_recovers_the_teacher():
     teacher = data.get("linear_teacher")
     model = models.as_model(models.MLP((4,)))
@@ -97,6 +98,7 @@ def test_regression_recovers_the_teacher():
     assert int(metrics["steps_to_target"]) == -1
 
 
+@pytest.mark.slow
 def test_a_broken_lane_freezes_is_dated_and_leaves_the_others_alone():
     squared, sgd = lambda z, y: ((z - y) ** 2).mean(), optax.sgd(1.0)
     step = jax.jit(jax.vmap(make_train_step(lambda w, x: x * w, squared, sgd), in_axes=(0, None)))
@@ -119,6 +121,7 @@ def test_a_broken_lane_freezes_is_dated_and_leaves_the_others_alone():
     assert int(states.step[0]) == 23
 
 
+@pytest.mark.slow
 def test_a_gradient_that_breaks_first_is_named():
     # √|w| at 0: finite loss, infinite gradient.
     step = make_train_step(lambda w, x: jnp.sqrt(w) * x, lambda z, y: z.sum(), optax.sgd(0.1))
@@ -149,6 +152,7 @@ def bad_batch_run(optimizer, xs):
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -166,6 +170,7 @@ def test_a_bad_batch_costs_one_step_if_the_optimizer_skips_it(optimizer):
     assert int(state.step) == 4
 
 
+@pytest.mark.slow
 def test_a_clip_that_does_not_skip_freezes_as_before():
     for clip in (clipping.clip_by_global_norm(1.0), clipping.clip_by_value(1.0)):
         state = bad_batch_run(optax.chain(clip, optax.sgd(0.1)), (1.0, 0.0, 1.0))
@@ -173,6 +178,7 @@ def test_a_clip_that_does_not_skip_freezes_as_before():
         assert int(state.step) == 1
 
 
+@pytest.mark.slow
 def test_skipping_does_not_hide_parameters_that_overflow():
     optimizer = optax.chain(clipping.clip_by_value(1.0, on_nonfinite="skip"), optax.sgd(3.4e38))
     step = make_train_step(lambda w, x: w * x, lambda z, y: z.mean(), optimizer)
@@ -203,6 +209,7 @@ def test_skipped_steps_are_counted_by_fit():
     assert int(metrics["status"]) == Status.RUNNING
 
 
+@pytest.mark.slow
 def test_per_example_gradients_are_clipped_before_the_mean():
     xs, w = np.array([[1.0], [10.0], [0.1]], np.float32), np.float32(1.0)
     optimizer = optax.chain(clipping.clip_per_example(0.5), optax.sgd(1.0))
@@ -278,6 +285,7 @@ def test_evaluation_steps_end_at_the_last_step():
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.slow
 def test_vmap_transforms_the_loop_of_a_run_once():
     # Otherwise zeros and counters, equal in all lanes at first, make vmap try three times or more.
     times = []
