@@ -24,6 +24,7 @@ ON_LINEN, ON_HAIKU, ON_EQUINOX, ON_KERAS, ON_TORCH = (
 )
 GAINS = "tests/initializers/test_gains.py"
 HALF, DROP_IN = (f"tests/initializers/test_{name}.py" for name in ("half_precision", "drop_in"))
+PACKS = "tests/database/test_packs.py"
 EXISTS, ALIASES = (f"initializers/_{name}.py" for name in ("exists", "aliases"))
 STATS, SURVIVAL, RATES = (
     f"tests/stats/test_{name}.py" for name in ("stats", "survival", "rates_ranks_and_variance")
@@ -496,6 +497,12 @@ MUTANTS = [
     M("shares: the first seeds are in every share", "sweep/_grid.py", "self.seed_values[number - 1 :: of]", "self.seed_values[:: of]", f"{SHARES}::test_every_seed_is_in_one_share"),
     M("machine: the quota of a control group is not seen", "engine/_executors.py", "return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), cores))", "return max(1, cores)", f"{MACHINE}::test_the_quota_of_a_control_group_limits_the_cores"),
     M("machine: a network drive looks local", "_database/_file_system.py", "if real.is_relative_to(folder) and len(folder) >= len(mount):", "if str(real).startswith(folder):", f"{FILE_SYSTEMS}::test_the_innermost_mount_decides"),
+    M("packs: those of other rows are read", "_database/_packs.py", "return last if there == held else 0", "return last", f"{PACKS}::test_packs_of_rows_that_have_changed_are_not_used_and_are_made_anew"),
+    M("packs: only the number of rows counts", "_database/_packs.py", "return last if there == held else 0", "return last if there[0] == held[0] else 0", f"{PACKS}::test_packs_of_rows_that_have_changed_are_not_used_and_are_made_anew"),
+    M("packs: rows are read again", "_database/_whole.py", "(program, *kin, packed)", "(program, *kin, 0)", f"{PACKS}::test_packed_columns_are_those_of_the_rows"),
+    M("packs: those of a removed sweep stay", "_database/_merge.py", "            _packs.forget(connection)\n", "", f"{PACKS}::test_sweeps_that_are_removed_and_stores_that_are_merged_have_the_packs_of_their_rows"),
+    M("packs: a half is one", "_database/_packs.py", "if not engine.eof or len(found) != runs:", "if len(found) != runs:", f"{PACKS}::test_made_up_packs_give_our_error"),
+    M("packs: verify believes them", "_database/_packs.py", "if not same:", "if False:", f"{PACKS}::test_made_up_packs_give_our_error"),
     M("doctor: a silent CPU is no problem", "cli/_doctor.py", 'if machine.platform == "cpu" and signs:', "if False:", f"{CLI}::test_doctor_warns_of_a_silent_cpu_a_bad_jax_and_a_remote_file_system"),
     M("sweep: an error loses its table", "sweep/_run.py", "_attach(error, finished, runs)", "pass", f"{LOST}::test_a_callback_that_raises_ends_the_sweep_with_its_table"),
     M("sweep: lanes run arm by arm", "sweep/_lanes.py", "        self._block = block", "        self._block = 10**6", f"{LOST}::test_lanes_of_any_start_of_a_sweep_have_the_same_seeds_in_every_arm"),

@@ -20,7 +20,7 @@ from jinit._database._runs import (
     registered,
 )
 from jinit._database._sweeps import Entry, begin_sweep, end_sweep, next_run, sweeps
-from jinit._database._values import python_values
+from jinit._database._values import is_repeated, python_values, repeated
 from jinit._database._verify import verify
 from jinit._database._whole import load
 from jinit._database._writer import Writer
@@ -43,6 +43,7 @@ __all__ = [
     "file_system",
     "find",
     "find_results",
+    "is_repeated",
     "is_store",
     "layout_of",
     "load",
@@ -53,6 +54,7 @@ __all__ = [
     "reading",
     "registered",
     "remove",
+    "repeated",
     "result_rows",
     "sweeps",
     "verify",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinit import errors
+from jinit._database import _packs
 from jinit._database._open import check_path, reading
 from jinit._database._runs import (
     CURVE,
@@ -59,7 +61,7 @@ def merge(into: str | Path, sources: Sequence[str | Path]) -> tuple[int, int]:
                     new, old = _copy(source, connection, path)
                 copied, known = copied + new, known + old
     finally:
-        writer.close()
+        writer.close(packing=math.inf)
     return copied, known
 
 
@@ -212,13 +214,14 @@ def remove(path: str | Path, sweeps: Sequence[int]) -> int:
     try:
         with writer.transaction() as connection:
             condition = f"(SELECT id FROM runs WHERE sweep IN ({marks}))"
+            _packs.forget(connection)
             connection.execute(f"DELETE FROM curves WHERE run IN {condition}", tuple(sweeps))
             removed = connection.execute(
                 f"DELETE FROM runs WHERE sweep IN ({marks})", tuple(sweeps)
             ).rowcount
             connection.execute(f"DELETE FROM sweeps WHERE id IN ({marks})", tuple(sweeps))
     finally:
-        writer.close(shrink=True)
+        writer.close(shrink=True, packing=math.inf)
     return removed
 
 

@@ -10,7 +10,7 @@ from jinit import errors
 
 # "jini": tools such as `file` tell a store from other SQLite files by this number.
 APPLICATION = 0x6A696E69
-VERSION = 1
+VERSION = 2
 # Bounds on what a file may ask this process to hold.
 LONGEST_NAME = 100
 MOST_COLUMNS = 400
@@ -47,10 +47,13 @@ TABLES: Mapping[str, str] = {
     "checksum INTEGER NOT NULL)",
     "results": "CREATE TABLE results (identity BLOB PRIMARY KEY, job INTEGER NOT NULL, data BLOB "
     "NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID",
+    "packs": "CREATE TABLE packs (program INTEGER NOT NULL, name TEXT NOT NULL, last INTEGER NOT "
+    "NULL, sweep INTEGER NOT NULL, runs INTEGER NOT NULL, sum INTEGER NOT NULL, data BLOB NOT "
+    "NULL, UNIQUE (program, name, last, sweep))",
 }
-# Version → the statements that make the tables of the next one; none so far. A checksum covers all
-# values of its row that are not NULL, so statements may add columns and change ``state`` alone.
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
+# Version → the statements that make the tables of the next one. A checksum covers all values of
+# its row that are not NULL, so statements may add columns and tables and change ``state`` alone.
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES["packs"],)}
 _TYPES = {"b": "INTEGER", "i": "INTEGER", "u": "INTEGER", "f": "REAL", "O": "TEXT", "U": "TEXT"}
 _COLUMN = re.compile(r', ("(?:[^"]|"")+" (?:INTEGER|REAL|TEXT))')
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jinit._database import _packs
 from jinit._database._owner import is_alive
 from jinit._database._runs import settings_of
 from jinit._database._values import SqlValue, checksum
@@ -65,10 +68,19 @@ class Entry:
     settings: dict[str, Any]
 
 
-def sweeps(connection: sqlite3.Connection) -> list[Entry]:
-    """All sweeps, in the order in which they were entered."""
+def sweeps(
+    connection: sqlite3.Connection, census: Mapping[tuple[int, int], int] | None = None
+) -> list[Entry]:
+    """All sweeps, in the order in which they were entered.
+
+    Args:
+      connection: to the store.
+      census: the number of runs of each program and sweep; default: they are counted.
+    """
     owner = connection.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
-    computed = dict(connection.execute("SELECT sweep, count(*) FROM runs GROUP BY sweep"))
+    computed: Counter[int] = Counter()
+    for (_, sweep), runs in (census or _packs.census(connection)[1]).items():
+        computed[sweep] += runs
     rows = connection.execute(
         "SELECT id, started, ended, state, planned, command, settings FROM sweeps ORDER BY id"
     ).fetchall()
@@ -79,6 +91,6 @@ def sweeps(connection: sqlite3.Connection) -> list[Entry]:
             state = "killed"
         entries.append(
             Entry(number, float(started), ended, str(state), int(planned),
-                  computed.get(number, 0), str(command or ""), settings_of(settings))
+                  computed[number], str(command or ""), settings_of(settings))
         )  # fmt: skip
     return entries

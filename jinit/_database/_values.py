@@ -75,6 +75,24 @@ def array_of(values: Sequence[SqlValue], dtype: str, name: str) -> np.ndarray:
         ) from None
 
 
+def repeated(column: np.ndarray, count: int) -> np.ndarray:
+    """The first value as a column of that many rows, which takes the memory of one.
+
+    >>> repeated(np.array([0.5]), 3)
+    array([0.5, 0.5, 0.5])
+    """
+    return np.broadcast_to(column[:1], count)
+
+
+def is_repeated(column: np.ndarray) -> bool:
+    """Whether a column is known to have one value, because the value is in memory once.
+
+    >>> is_repeated(repeated(np.array([0.5]), 3)), is_repeated(np.array([0.5, 0.5]))
+    (True, False)
+    """
+    return column.ndim == 1 and column.strides == (0,)
+
+
 def packed(curve: np.ndarray) -> bytes:
     """A curve as little-endian float32, the layout of ``curves.values``.
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from jinit._database import _packs
 from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, of_runs, settings_of
 from jinit._database._schema import FIXED_NAMES, quoted
@@ -57,6 +58,7 @@ def _problems(connection: sqlite3.Connection) -> Iterator[str]:
     for (text,) in connection.execute("SELECT settings FROM environments").fetchall():
         settings_of(text)
     yield from _runs(connection)
+    yield from _packs.problems(connection)
     for what, query in (
         ("curves without a run", "SELECT count(*) FROM curves WHERE run NOT IN "
          "(SELECT id FROM runs)"),

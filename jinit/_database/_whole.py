@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
-from jinit._database import _marks
+from jinit._database import _marks, _packs
 from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
 from jinit._database._sweeps import Entry, sweeps
-from jinit._database._values import array_of
+from jinit._database._values import array_of, is_repeated, repeated
 
 # Rows in one group of arrays.
 _GROUP = 2**14
@@ -57,18 +57,22 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
       ValueError: no runs, no such sweep or column, sweeps of several kinds, a damaged file.
     """
     with reading(path) as connection, explained(path):
-        entries = list(sweeps(connection))
+        packed, counts = _packs.census(connection)
+        entries = sweeps(connection, counts)
         chosen = _chosen(path, entries, sweep)
         kind = _kind(chosen)
         alike = [entry for entry in entries if _kind(entry) == kind]
         marks = _marks.of_sweep(alike[-1] if sweep is None else chosen, alike)
         kin = [entry.number for entry in alike]
-        programs = _programs(connection, kin)
+        programs = _programs(connection, {program for program, sweep in counts if sweep in kin})
         if not programs:
             raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
         single = _single_valued(alike)
         parts = [
-            _part(connection, number, layout, kin, columns, single) for number, layout in programs
+            _whole(connection, number, layout, kin)
+            if columns is None
+            else _part(connection, number, layout, kin, columns, single, packed)
+            for number, layout in programs
         ]
     return _joined(parts, chosen, marks)
 
@@ -112,13 +116,19 @@ _AXES = (
 )  # fmt: skip
 
 
-def _programs(connection: sqlite3.Connection, kin: Sequence[int]) -> list[tuple[int, Layout]]:
-    marks = ", ".join("?" * len(kin))
-    query = (
-        "SELECT id, layout FROM programs WHERE id IN "
-        f"(SELECT DISTINCT program FROM runs WHERE sweep IN ({marks})) ORDER BY id"
-    )
-    return [(n, Layout.read(text)) for n, text in connection.execute(query, tuple(kin)).fetchall()]
+def _programs(connection: sqlite3.Connection, wanted: Collection[int]) -> list[tuple[int, Layout]]:
+    rows = connection.execute("SELECT id, layout FROM programs ORDER BY id").fetchall()
+    return [(number, Layout.read(text)) for number, text in rows if number in wanted]
+
+
+def _whole(
+    connection: sqlite3.Connection, program: int, layout: Layout, kin: Sequence[int]
+) -> Stored:
+    """All columns and curves of a program, row by row with its checksum."""
+    query = f"SELECT id {_of(kin)}"
+    numbers = [row[0] for row in connection.execute(query, (program, *kin))]
+    parts = [by_number(connection, layout, chunk) for chunk in chunks(numbers)]
+    return _stacked(parts, layout)
 
 
 def _part(
@@ -126,41 +136,45 @@ def _part(
     program: int,
     layout: Layout,
     kin: Sequence[int],
-    columns: Sequence[str] | None,
+    columns: Sequence[str],
     single: Collection[str],
+    packed: int,
 ) -> Stored:
-    marks = ", ".join("?" * len(kin))
-    where = f"FROM runs WHERE program = ? AND sweep IN ({marks})"
-    if columns is None:
-        numbers = [row[0] for row in connection.execute(f"SELECT id {where}", (program, *kin))]
-        parts = [by_number(connection, layout, chunk) for chunk in chunks(numbers)]
-        return _stacked(parts, layout)
+    """The axes and some metrics of a program; rows up to ``packed`` are read from packs."""
     for name in columns:
         if name not in layout.names:
             raise errors.unknown_name("column", name, layout.names, "jinit.read(path).columns")
     kept = [each for each in layout.columns if each[1] == "axis" or each[0] in columns]
     fixed = [axis for axis in layout.axes if axis in single]
-    query = f"SELECT {', '.join(map(quoted, ['id', *fixed]))} {where} LIMIT 1"
-    first = connection.execute(query, (program, *kin)).fetchone()
-    constants = dict(zip(["id", *fixed], first, strict=True))
-    read = [(name, dtype) for name, _, dtype in kept if name not in fixed]
-    # A column of the primary key keeps the rows from having no column at all.
-    fields = ", ".join(quoted(name) for name, _ in read) or "id"
-    cursor = connection.execute(f"SELECT {fields} {where}", (program, *kin))
+    read = [("id", "int64"), *((name, dtype) for name, _, dtype in kept if name not in fixed)]
     groups: dict[str, list[np.ndarray]] = {name: [] for name, _ in read}
-    count = 0
+    if packed:
+        groups = _packs.columns_of(connection, program, kin, read)
+    fields = ", ".join(quoted(name) for name, _ in read)
+    query = f"SELECT {fields} {_of(kin)} AND id > ?"
+    cursor = connection.execute(query, (program, *kin, packed))
     # Group by group: a million rows at once would be a million Python tuples.
     while rows := cursor.fetchmany(_GROUP):
-        count += len(rows)
-        for (name, dtype), column in zip(read, zip(*rows, strict=True), strict=False):
+        for (name, dtype), column in zip(read, zip(*rows, strict=True), strict=True):
             groups[name].append(array_of(column, dtype, name))
+    columns_read = {name: np.concatenate(arrays) for name, arrays in groups.items()}
+    numbers = columns_read["id"]
+    fields = ", ".join(map(quoted, ["id", *fixed]))
+    query = f"SELECT {fields} FROM runs WHERE id = ?"
+    first = connection.execute(query, (int(numbers[0]),)).fetchone()
+    constants = dict(zip(fixed, first[1:], strict=True))
     arrays = {
-        name: np.repeat(array_of([constants[name]], dtype, name), count)
+        name: repeated(array_of([constants[name]], dtype, name), len(numbers))
         if name in fixed
-        else np.concatenate(groups[name] or [array_of([], dtype, name)])
+        else columns_read[name]
         for name, _, dtype in kept
     }
-    return Stored(np.arange(count), arrays, {}, layout)
+    return Stored(np.arange(len(numbers)), arrays, {}, layout)
+
+
+def _of(kin: Sequence[int]) -> str:
+    """Selects the rows of a program and of these sweeps."""
+    return f"FROM runs WHERE program = ? AND sweep IN ({', '.join('?' * len(kin))})"
 
 
 def _single_valued(entries: Sequence[Entry]) -> frozenset[str]:
@@ -190,7 +204,7 @@ def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
 def _joined(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> Whole:
     """One table of several programs, sorted by the order of the axes in the grid."""
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
-    columns = {name: np.concatenate([_filled(part, name, parts) for part in parts])
+    columns = {name: _concatenated([_filled(part, name, parts) for part in parts])
                for name in names}  # fmt: skip
     common = [name for name in parts[0].curves
               if all(name in part.curves for part in parts)]  # fmt: skip
@@ -238,9 +252,16 @@ def _different(column: np.ndarray) -> Collection[Any]:
     return np.unique(column).tolist() if column.dtype.kind in "iuf" else set(column.tolist())
 
 
+def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The parts one after the other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def _is_constant(column: np.ndarray) -> bool:
     """Whether all values are the same one."""
-    return not len(column) or bool((column[0] == column[-1]) and (column == column[0]).all())
+    if not len(column) or is_repeated(column):
+        return True
+    return bool((column[0] == column[-1]) and (column == column[0]).all())
 
 
 def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:

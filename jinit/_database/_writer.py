@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from jinit import errors
-from jinit._database import _mirror, _owner
+from jinit._database import _mirror, _owner, _packs
 from jinit._database._open import check_path, connect_to_write, explained
 from jinit._database._values import SqlValue
 
@@ -23,6 +23,8 @@ Rows: TypeAlias = tuple[str, list[tuple[SqlValue, ...]]]
 # Nothing that was finished longer ago than twice this is lost by a kill.
 SECONDS_BETWEEN_COMMITS = 0.2
 _MOST_TILES = 64
+# Whoever ends a sweep does not wait longer for columns of rows to be packed.
+SECONDS_OF_PACKING = 4.0
 
 
 class Writer:
@@ -60,6 +62,7 @@ class Writer:
         self._file = (status.st_dev, status.st_ino)
         self._copied = time.monotonic()
         self._copying: threading.Thread | None = None
+        self._packer = _packs.Packer()
         _mirror.clean(self.path, self._mirror)
 
     @contextlib.contextmanager
@@ -91,12 +94,19 @@ class Writer:
         """Number of tiles that could not be written."""
         return self._lost
 
-    def close(self, last: Sequence[Rows] = (), *, shrink: bool = False) -> None:
+    def close(
+        self,
+        last: Sequence[Rows] = (),
+        *,
+        shrink: bool = False,
+        packing: float = SECONDS_OF_PACKING,
+    ) -> None:
         """Writes what was handed over, then closes the file; a second call does nothing.
 
         Args:
           last: rows to write at the end.
           shrink: whether to give the room of removed rows back.
+          packing: seconds after which rows are left unpacked.
 
         Raises:
           StoreError: something could not be written.
@@ -110,6 +120,7 @@ class Writer:
                 with explained(self.path):
                     for statement, rows in last:
                         self._connection.executemany(statement, rows)
+                    self._packer.step(self._connection, packing)
                     _owner.release(self._connection)
                     self._one_file(shrink)
         finally:
@@ -160,6 +171,8 @@ class Writer:
                     for statement, rows in tile:
                         self._connection.executemany(statement, rows)
                 self._commit()
+                if self._packer.step(self._connection):
+                    self._commit()
             if self._mirror and time.monotonic() - self._copied > _mirror.SECONDS:
                 self._copy()
         except Exception as error:

@@ -180,7 +180,9 @@ def _asked(
     for cell, rows, pairs in in_cells:
         # Other axes tell no runs of the cell apart.
         others = rows.varying(leave_out=(question.across, SEED))
-        arms = {arm: _arm(rows, arm, question, others) for arm in dict.fromkeys(sum(pairs, ()))}
+        of_arms = {arm[question.across]: mine for arm, mine in cells(rows, (question.across,))}
+        asked = dict.fromkeys(sum(pairs, ()))
+        arms = {arm: _arm(of_arms[arm], arm, question, others) for arm in asked}
         for name, other in pairs:
             mine, base = arms[name], arms[other]
             found.append(_Pair(cell, mine, base, *_paired(mine, base, question, alpha)))
@@ -206,8 +208,7 @@ def _tunable(table: Table, axes: tuple[str, ...], across: str) -> tuple[str, ...
     return axes
 
 
-def _arm(rows: Table, name: str, question: _Question, others: tuple[str, ...]) -> _Arm:
-    mine = rows.select(**{question.across: name})
+def _arm(mine: Table, name: str, question: _Question, others: tuple[str, ...]) -> _Arm:
     values = np.asarray(mine[question.metric], float)
     values = worst_for_nonfinite(values, question.metric, question.higher_is_better)
     count = int(diverged(mine).sum())

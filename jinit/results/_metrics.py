@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from jinit import errors
+from jinit._database import is_repeated
 from jinit.results._table import Table
 
 METRICS = (
@@ -210,7 +211,10 @@ def with_blown_up(table: Table) -> Table:
     """
     flags = diverged(table)
     sets = table.columns.get("dataset")
-    names = np.zeros(len(table), int) if sets is None else np.unique(sets, return_inverse=True)[1]
+    if sets is None or is_repeated(sets):
+        names = np.zeros(len(table), int)
+    else:
+        names = np.unique(sets, return_inverse=True)[1]
     for loss in ("train_loss", "test_loss"):
         if loss not in table.columns:
             continue

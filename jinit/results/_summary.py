@@ -152,9 +152,15 @@ def cells(table: Table, by: tuple[str, ...]) -> Iterator[tuple[dict[str, Value],
     if not by:
         yield {}, table
         return
+    # Rows of a sweep are in order: few rows differ from the row before.
+    changed = np.arange(len(table)) == 0
+    for axis in by:
+        changed[1:] |= table[axis][1:] != table[axis][:-1]
+    starts = np.flatnonzero(changed)
     numbers: dict[tuple[Value, ...], int] = {}
-    rows = zip(*(table[axis].tolist() for axis in by), strict=True)
-    place = np.array([numbers.setdefault(values, len(numbers)) for values in rows])
+    blocks = zip(*(table[axis][starts].tolist() for axis in by), strict=True)
+    cell = [numbers.setdefault(values, len(numbers)) for values in blocks]
+    place = np.repeat(cell, np.diff(starts, append=len(table)))
     parts = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
     for values, part in zip(numbers, parts, strict=True):
         yield dict(zip(by, values, strict=True)), table.take(part)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jinit import errors
+from jinit._database import is_repeated, repeated
 from jinit.results import _formats, _shown
 from jinit.results._files import write_whole
 
@@ -178,9 +179,13 @@ class Table:
         )
         if not fits:
             raise errors.refusal("rows", rows, f"those of {len(self)} rows", "np.arange(10)")
+        count = int(rows.sum()) if rows.dtype.kind == "b" else len(rows)
         return replace(
             self,
-            columns={name: column[rows] for name, column in self.columns.items()},
+            columns={
+                name: repeated(column, count) if is_repeated(column) else column[rows]
+                for name, column in self.columns.items()
+            },
             curves={name: curve[rows] for name, curve in self.curves.items()},
             parameters={
                 row: self.parameters[old]
@@ -199,6 +204,7 @@ class Table:
             axis
             for axis in self.axes
             if axis not in leave_out
+            and not is_repeated(self.columns[axis])
             and bool(np.any(self.columns[axis][1:] != self.columns[axis][:1]))
         )
 
