@@ -5,6 +5,7 @@
     python scripts/bench.py sweep --against REV   # the same, and another build, alternating
     python scripts/bench.py sweep --against REV --parts commands   # one part of that
     python scripts/bench.py memory                # peak memory at 64 and at 4,096 runs
+    python scripts/bench.py store                 # opening and comparing a store of 10⁶ runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
     python scripts/bench.py theory                # phase diagram and propagation against a loop
@@ -28,7 +29,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against, brought, contenders, draws, theories, whole
+from benchmarks import against, brought, contenders, draws, stores, theories, whole
 from benchmarks.contenders import Run, Work
 
 from jinit import errors
@@ -376,6 +377,17 @@ def theory(arguments: argparse.Namespace) -> None:
     print("NumPy's time for the first two is scaled up from a part of the grid.")
 
 
+def store(arguments: argparse.Namespace) -> None:
+    """Prints the times of opening a store of many runs and of comparing its arms."""
+    found = stores.measure(arguments.runs, arguments.repeats)
+    print(
+        f"{found['runs']:,.0f} runs of {found['bytes_a_run']:.0f} bytes: opening from rows "
+        f"{found['rows']:.2f} s, from packs {found['packs']:.2f} s "
+        f"({found['rows'] / found['packs']:.1f} times as fast); "
+        f"44 comparisons {found['compare']:.2f} s"
+    )
+
+
 def main() -> None:
     """Parses the arguments."""
     parser = argparse.ArgumentParser(
@@ -403,6 +415,10 @@ def main() -> None:
     two.set_defaults(run=init)
     commands.add_parser("theory", help="theory against NumPy and SciPy").set_defaults(run=theory)
     commands.add_parser("memory", help="peak memory of 64 and 4,096 runs").set_defaults(run=memory)
+    three = commands.add_parser("store", help="opening and comparing a store of many runs")
+    three.add_argument("--runs", type=int, default=10**6, help="rows (default 10⁶)")
+    three.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
+    three.set_defaults(run=store)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -9,8 +9,10 @@ import numpy as np
 
 # Up to this many values all their averages are sorted; beyond, bounds are narrowed by counting.
 _MOST_SORTED = 512
-# The same for few different values that occur often, such as differences of accuracies.
+# The same for few different values that occur often, such as differences of accuracies: their
+# averages lie so near each other that bounds would have to be narrowed a hundred times.
 _SQUARE_PER_VALUE = 8
+_MOST_DIFFERENT = 1024
 # Values farther from the quartiles than so many distances of these do not widen a histogram's bins.
 _REACH = 32
 # So many averages per value are listed and sorted.
@@ -36,7 +38,7 @@ def order_statistics(values: np.ndarray, places: list[int]) -> list[float]:
         means = (values[first] + values[second]) / 2
         return [float(v) for v in np.partition(means, sorted(set(places)))[places]]
     different, counts = np.unique(values, return_counts=True)
-    if different.size**2 <= _SQUARE_PER_VALUE * values.size:
+    if _occur_often(different.size, values.size):
         # An average of two values occurs as often as they can be paired.
         first, second = np.triu_indices(different.size)
         often = np.where(first == second, counts[first] * (counts[first] + 1) // 2,
@@ -58,6 +60,11 @@ def order_statistics(values: np.ndarray, places: list[int]) -> list[float]:
         far = abs(average) > 1.2 * largest
         found[place] = math.copysign(INFINITE, average) if far else average
     return [found[place] for place in places]
+
+
+def _occur_often(different: int, n: int) -> bool:
+    """Whether all averages of the different values among n are few enough to be sorted."""
+    return different**2 <= _SQUARE_PER_VALUE * n or different <= min(_MOST_DIFFERENT, n // 4)
 
 
 def _near(values: np.ndarray, sums: _Sums, place: int) -> tuple[np.ndarray, int]:
