@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from jinit import errors
 from jinit._database._runs import chunks
-from jinit._database._values import checksum
-from jinit._database._writer import Rows
+from jinit._database._values import Rows, checksum
 
 _INSERT = "INSERT OR IGNORE INTO results (identity, job, data, checksum) VALUES (?, ?, ?, ?)"
 

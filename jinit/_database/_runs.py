@@ -14,6 +14,7 @@ import numpy as np
 from jinit import errors
 from jinit._database._schema import column_type, quoted
 from jinit._database._values import (
+    Rows,
     SqlValue,
     array_of,
     checksum,
@@ -21,7 +22,6 @@ from jinit._database._values import (
     python_values,
     row_checksum,
 )
-from jinit._database._writer import Rows
 
 T = TypeVar("T")
 

@@ -12,8 +12,7 @@ from typing import Any
 from jinit._database import _packs
 from jinit._database._owner import is_alive
 from jinit._database._runs import settings_of
-from jinit._database._values import SqlValue, checksum
-from jinit._database._writer import Rows
+from jinit._database._values import Rows, SqlValue, checksum
 
 
 def begin_sweep(connection: sqlite3.Connection, **fields: SqlValue) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from jinit import errors
 
 SqlValue: TypeAlias = int | float | str | bytes | None
+Rows: TypeAlias = tuple[str, list[tuple[SqlValue, ...]]]
+"""A statement and the rows that it inserts."""
 
 
 def python_values(column: np.ndarray) -> list[SqlValue]:

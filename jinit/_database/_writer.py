@@ -10,15 +10,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from jinit import errors
 from jinit._database import _mirror, _owner, _packs
 from jinit._database._open import check_path, connect_to_write, explained
-from jinit._database._values import SqlValue
-
-Rows: TypeAlias = tuple[str, list[tuple[SqlValue, ...]]]
-"""A statement and the rows that it inserts."""
+from jinit._database._values import Rows
 
 # Nothing that was finished longer ago than twice this is lost by a kill.
 SECONDS_BETWEEN_COMMITS = 0.2

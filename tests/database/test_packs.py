@@ -1,6 +1,7 @@
 """Columns that are kept packed beside their rows."""
 
 import contextlib
+import random
 import sqlite3
 import zlib
 
@@ -186,3 +187,26 @@ def test_a_million_runs_are_small_and_are_read_from_packs(path, monkeypatch):
     (found,) = jinit.compare(table, "test_loss", baseline="zeros")
     assert found.verdict == "loses"
     assert found.result.pairs == half
+
+
+def test_any_damaged_byte_of_a_pack_is_found_or_harmless(path):
+    fill(path, range(80))
+    expected, rng = read(path)["test_loss"].tolist(), random.Random(0)
+    query = "select rowid, data from packs where name in ('seed', 'test_loss', 'id')"
+    packs, found = ask(path, query), 0
+    for number in range(60):
+        row, data = rng.choice(packs)
+        broken = bytearray(data)
+        place = rng.randrange(len(broken))
+        if number % 3:
+            broken[place] ^= 1 << rng.randrange(8)
+        else:
+            del broken[place:]
+        ask(path, "update packs set data = ? where rowid = ?", bytes(broken), row)
+        try:
+            assert read(path)["test_loss"].tolist() == expected
+        except errors.Refusal as error:
+            assert "run jinit verify" in str(error)
+            found += 1
+        ask(path, "update packs set data = ? where rowid = ?", data, row)
+    assert found >= 50
