@@ -8,6 +8,7 @@
     python scripts/bench.py store                 # opening and comparing a store of 10⁶ runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
+    python scripts/bench.py precision             # verdicts that another precision changes
     python scripts/bench.py theory                # phase diagram and propagation against a loop
 
 Ratios carry over to other machines; absolute times do not. Run it on an idle machine.
@@ -29,7 +30,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against, brought, contenders, draws, stores, theories, whole
+from benchmarks import against, brought, contenders, draws, precisions, stores, theories, whole
 from benchmarks.contenders import Run, Work
 
 from jinit import errors
@@ -388,6 +389,25 @@ def store(arguments: argparse.Namespace) -> None:
     )
 
 
+def precision(arguments: argparse.Namespace) -> None:
+    """Prints what bfloat16 and float64 change in the verdicts of the quickstart's grid."""
+    found = {}
+    for name in ("float32", "bfloat16", "float64"):
+        found[name] = precisions.measure(name, arguments.seeds)
+        print(f"{name}: {found[name].seconds:.1f} s", flush=True)
+    usual = found.pop("float32")
+    for name, other in found.items():
+        changed = {key: (usual.verdicts[key], said) for key, said in other.verdicts.items()
+                   if said != usual.verdicts[key]}  # fmt: skip
+        gap = max(abs(other.differences[key] - usual.differences[key]) for key in usual.verdicts)
+        print(
+            f"{name}: {len(changed)} of {len(usual.verdicts)} verdicts change; differences of "
+            f"accuracies by at most {gap:.3f}"
+        )
+        for key, (before, after) in changed.items():
+            print(f"  {', '.join(key)}: {before} → {after}")
+
+
 def main() -> None:
     """Parses the arguments."""
     parser = argparse.ArgumentParser(
@@ -415,6 +435,9 @@ def main() -> None:
     two.set_defaults(run=init)
     commands.add_parser("theory", help="theory against NumPy and SciPy").set_defaults(run=theory)
     commands.add_parser("memory", help="peak memory of 64 and 4,096 runs").set_defaults(run=memory)
+    four = commands.add_parser("precision", help="verdicts that another precision changes")
+    four.add_argument("--seeds", type=int, default=64, help="seeds (default 64)")
+    four.set_defaults(run=precision)
     three = commands.add_parser("store", help="opening and comparing a store of many runs")
     three.add_argument("--runs", type=int, default=10**6, help="rows (default 10⁶)")
     three.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")

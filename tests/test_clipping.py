@@ -86,6 +86,7 @@ def test_global_norm_is_optax_where_optax_is_right():
         np.testing.assert_allclose(ours, exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "value"])
 def test_norms_beyond_float32_are_clipped_to_the_threshold(kind):
     for entry, threshold in ((3e38, 2.0), (1e25, 1e-3)):

@@ -33,6 +33,7 @@ COMMON = ("relu", "tanh", "sigmoid")
 OTHERS = [name for name in activations.names() if name not in COMMON]
 
 
+@pytest.mark.slow
 def test_calibrations_run_inside_jit_with_a_batch_of_known_values(x):
     model = MLP(features=(8, 10))
     params = drawn(model, x)

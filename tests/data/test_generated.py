@@ -174,6 +174,7 @@ def test_several_labels_of_a_generated_example():
     assert made.classes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [

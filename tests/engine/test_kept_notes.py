@@ -158,6 +158,7 @@ def test_a_note_that_names_another_program_is_not_believed(notes):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_the_costs_of_a_sweep_are_kept(monkeypatch):
     grid = Grid(dataset="xor", initializer="he_normal", depth=1, width=5, steps=2, seeds=2)
     first = run(grid, progress=False)
@@ -173,6 +174,7 @@ def mine_as(function):
     return activations.Activation("kept_mine", function, kinks=())
 
 
+@pytest.mark.slow
 def test_a_name_that_stands_for_another_function_is_another_program():
     settings = {"dataset": "xor", "depth": 2, "width": 5, "steps": 5, "seeds": 2}
     found = []

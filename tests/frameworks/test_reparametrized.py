@@ -78,6 +78,7 @@ def torch_models():
         yield norms.weight_norm(linear(), dim=dim)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_the_kernel_under_weight_norm_of_torch_is_the_drawn_one():
     torch = pytest.importorskip("torch")

@@ -61,6 +61,7 @@ def test_axes_that_jax_takes(shape, axes, mode):
 JAX_NAMES = sorted(set(dir(jax.nn.initializers)) & set(initializers.__all__))
 
 
+@pytest.mark.slow
 def test_draws_stay_when_ours_take_the_place_of_jaxs_own(monkeypatch):
     """Whoever swaps the functions of jax.nn.initializers in place gets the same bits."""
 
@@ -93,6 +94,7 @@ def test_a_whole_number_is_the_shape_of_a_vector(size):
         initializers.zeros(KEY, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("spec", "shapes"),

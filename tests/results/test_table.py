@@ -151,6 +151,7 @@ def test_files_hold_every_run(table, tmp_path):
     assert csv["initializer"].tolist() == table["initializer"].tolist()
 
 
+@pytest.mark.slow
 def test_xarray(table):
     found = table.to_xarray()
     assert found["curve_test_loss"].shape == (16, len(table.curve_steps))

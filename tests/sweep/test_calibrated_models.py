@@ -125,7 +125,7 @@ def test_the_table_says_that_models_with_state_were_calibrated():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", ["between_layers", "within_layer", "analytic", "gradinit"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_every_calibration_of_layers_takes_every_stateful_model(kind, name):
     options = ", steps=1" if name == "gradinit" else ""
     grid = jinit.Grid(initializer=f"{name}(he_normal{options})", **GRID)
@@ -162,6 +162,7 @@ def test_a_calibration_that_cannot_be_done_is_refused_by_name(model, name, reaso
     assert name in str(caught.value) or "keras" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_first_and_last_layers_are_seen_in_models_with_state(kind):
     grid = jinit.Grid(initializer="mup", **GRID)

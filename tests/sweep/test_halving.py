@@ -179,6 +179,7 @@ def test_what_is_left_has_the_bits_of_the_plain_sweep_and_a_store_goes_on(tmp_pa
     assert_same_runs(again, table)
 
 
+@pytest.mark.slow
 def test_every_value_of_the_other_axes_is_a_race_of_its_own(whole):
     asked = Halving(factor=2, metric="test_loss", across=("learning_rate",))
     store = MemoryStore()

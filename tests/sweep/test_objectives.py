@@ -118,6 +118,7 @@ def decayed_square(outputs, y, params):
     return ((outputs - y) ** 2).mean(-1) + 3.0 * (params**2).sum()
 
 
+@pytest.mark.slow
 def test_metrics_are_columns_curves_and_compared(table):
     for name in ("test_f1", "best_test_f1"):
         assert np.isfinite(table[name]).all()

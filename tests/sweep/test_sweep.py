@@ -286,6 +286,7 @@ def test_the_training_program_lowers_for_chips_this_machine_lacks(platform, digi
     assert len(lowered.mlir_module_serialized) > 1000
 
 
+@pytest.mark.slow
 def test_memory_does_not_hold_all_weights(monkeypatch):
     """Weights are drawn tile by tile, never for all runs at once."""
     from jinit.sweep import _lanes

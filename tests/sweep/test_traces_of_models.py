@@ -84,6 +84,7 @@ def test_programs_that_differ_in_training_alone_share_the_calls():
     assert len(CALLS) == 3 + 3
 
 
+@pytest.mark.slow
 def test_flaxs_own_sequential_needs_no_trace_and_a_changed_list_is_seen():
     model = nn.Sequential([nn.Dense(4), nn.relu, nn.Sequential([nn.Dense(3)])])
     first, again = as_model(model, X), as_model(model, X)

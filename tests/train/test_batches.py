@@ -139,6 +139,7 @@ def test_arms_of_a_sweep_see_the_same_epochs(assert_same_bits):
     assert both.settings["grid"]["sampling"] == "epochs"
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_an_epoch_is(capsys):
     from jinit import report
 

@@ -121,7 +121,7 @@ THEIRS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_optimizers_are_optax_by_name(name):
     theirs = THEIRS[name]
     # Some of optax have no weight decay.
@@ -172,6 +172,7 @@ def differs(one, other):
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_flags_say_which_leaves_decay(name):
@@ -218,7 +219,7 @@ class TestEveryOptimizer:
         assert differs(few, many) is getattr(optimizers.get(name), row)
 
     @pytest.mark.slow
-    @pytest.mark.sampled(3)
+    @pytest.mark.sampled(6)
     def test_all_numbers_may_be_traced(self, name):
         def traced(rate, momentum, decay):
             return trained(made(name, rate, momentum, decay), steps=2)[0]

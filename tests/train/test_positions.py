@@ -189,6 +189,7 @@ def test_bad_labels_are_refused(given, match):
         data.from_arrays(**{"x": X.astype(float)} | given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axes", "model", "given", "match"),
     [
