@@ -101,6 +101,7 @@ def _started(path: Path, work: dict[str, int], kind: str) -> subprocess.Popen[st
     return subprocess.Popen(
         [sys.executable, __file__, json.dumps(work), kind],
         env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=None if path == ROOT else subprocess.DEVNULL,  # an older one may refuse such models
     )  # fmt: skip
 
 

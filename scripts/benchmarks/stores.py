@@ -82,5 +82,5 @@ def build(path: Path, runs: int) -> None:
     subprocess.run(
         [sys.executable, "-m", "jinit", "rm", path, "--sweep", "2"],
         check=True,
-        stdout=subprocess.DEVNULL,
+        capture_output=True,
     )
