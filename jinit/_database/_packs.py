@@ -134,10 +134,7 @@ def problems(connection: sqlite3.Connection) -> Iterator[str]:
     if covered(connection) != _last(connection):
         yield "packs: not those of the rows; the next sweep makes them anew"
         return
-    layouts = {
-        number: Layout.read(text)
-        for number, text in connection.execute("SELECT id, layout FROM programs").fetchall()
-    }
+    layouts = _layouts(connection)
     start = 0
     for (stop,) in connection.execute("SELECT DISTINCT last FROM packs ORDER BY last").fetchall():
         query = "SELECT program, sweep, name, runs, data FROM packs WHERE last = ?"
@@ -175,12 +172,14 @@ def _stop(connection: sqlite3.Connection, start: int) -> int | None:
     return None if row is None else int(row[0])
 
 
+def _layouts(connection: sqlite3.Connection) -> dict[int, Layout]:
+    rows = connection.execute("SELECT id, layout FROM programs").fetchall()
+    return {number: Layout.read(text) for number, text in rows}
+
+
 def _pack_rows(connection: sqlite3.Connection, start: int, stop: int) -> None:
     """Packs the rows after ``start`` up to ``stop``."""
-    layouts = {
-        number: Layout.read(text)
-        for number, text in connection.execute("SELECT id, layout FROM programs").fetchall()
-    }
+    layouts = _layouts(connection)
     # All rows are read before the first is written: a damaged one leaves no half of a batch.
     for program, sweep, runs, total, arrays in list(_batch(connection, layouts, start, stop)):
         connection.executemany(

@@ -9,10 +9,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+from benchmarks.contenders import timed
 
 import jinit
 
@@ -46,13 +46,6 @@ def measure(runs: int, repeats: int) -> dict[str, float]:
 def read(path: Path) -> jinit.Table:
     """The axes and one metric of all runs."""
     return jinit.read(path, columns=("test_accuracy",))
-
-
-def timed(call: Callable[[], object]) -> float:
-    """The seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def build(path: Path, runs: int) -> None:

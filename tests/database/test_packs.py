@@ -7,12 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
-from test_store_files import LAYOUT, fill
+from test_store_files import LAYOUT, fill, traced
 
 import jinit
 from jinit import _database as database
 from jinit import errors
-from jinit._database import _open, _packs, _schema
+from jinit._database import _packs, _schema
 
 
 @pytest.fixture(autouse=True)
@@ -167,14 +167,7 @@ def test_a_million_runs_are_small_and_are_read_from_packs(path, monkeypatch):
     assert path.stat().st_size < 600 * 2 * half
     packed = ask(path, "select sum(runs) from packs where name = 'id'")[0][0]
     assert packed == 2 * half // _packs.BATCH * _packs.BATCH
-    statements, connect = [], _open._connect
-
-    def traced(*arguments):
-        connection = connect(*arguments)
-        connection.set_trace_callback(statements.append)
-        return connection
-
-    monkeypatch.setattr(_open, "_connect", traced)
+    statements = traced(monkeypatch)
     table = jinit.read(path, columns=("test_loss",))
     assert len(table) == 2 * half
     rows = [text for text in statements if "test_loss" in text and "FROM runs" in text]

@@ -68,6 +68,19 @@ def fill(path, seeds=range(4), arm="zeros", offset=0.0, tile=2, mirror=None):
     writer.close(database.end_sweep(sweep, "complete"))
 
 
+def traced(monkeypatch):
+    """The statements that connections run from now on."""
+    statements, connect = [], _open._connect
+
+    def connected(*arguments):
+        connection = connect(*arguments)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(_open, "_connect", connected)
+    return statements
+
+
 def runs(path):
     connection = sqlite3.connect(path)
     try:
@@ -106,14 +119,7 @@ def test_of_a_large_store_only_what_is_asked_for_is_read(path, monkeypatch):
     """An axis of one value is read once; rows hold the axes that vary and the column asked."""
     fill(path, range(300), tile=100)
     fill(path, range(300), arm="ones", tile=100)
-    statements, connect = [], _open._connect
-
-    def traced(*arguments):
-        connection = connect(*arguments)
-        connection.set_trace_callback(statements.append)
-        return connection
-
-    monkeypatch.setattr(_open, "_connect", traced)
+    statements = traced(monkeypatch)
     table = jinit.read(path, columns=("diverged",))
     whole = jinit.read(path)
     for name in table.columns:
