@@ -8,6 +8,7 @@
     python scripts/bench.py store                 # opening and comparing a store of 10⁶ runs
     python scripts/bench.py table --write         # bench.json as the table of the engine's page
     python scripts/bench.py init                  # draws per second against JAX and PyTorch
+    python scripts/bench.py profile               # where a step's time goes; writes bench.json
     python scripts/bench.py precision             # verdicts that another precision changes
     python scripts/bench.py theory                # phase diagram and propagation against a loop
 
@@ -30,8 +31,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import against, brought, contenders, draws, precisions, stores, theories, whole
-from benchmarks.contenders import Run, Work
+from benchmarks import (
+    against,
+    brought,
+    contenders,
+    draws,
+    precisions,
+    profiles,
+    stores,
+    theories,
+    whole,
+)
+from benchmarks.contenders import SIZES, Run, Work
+from benchmarks.pages import markdown_table
 
 from jinit import errors
 
@@ -39,12 +51,6 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "benchmarks" / "bench.json"
 PAGE = FOLDER.parent / "jinit" / "engine" / "README.md"
 START, END = "<!-- python scripts/bench.py table -->", "<!-- end -->"
-SIZES = {
-    "32x3": Work(runs=256, width=32, depth=3, batch=32, steps=600, hand_tile=16),
-    "64x4": Work(runs=64, width=64, depth=4, batch=64, steps=600, hand_tile=4),
-    "128x8": Work(runs=64, width=128, depth=8, batch=128, steps=60, hand_tile=2),
-    "512x4": Work(runs=16, width=512, depth=4, batch=256, steps=30, hand_tile=2),
-}
 SMALL = {"runs": 8, "steps": 2, "hand_tile": 2}
 INSTALL = errors.INSTALL.format(extra="bench")
 CONTENDERS = {
@@ -62,15 +68,6 @@ PARTS_HELP = (
     "both builds. The file keeps what it holds of the other parts (default: all)"
 )
 MODELS_ROUNDS = 12  # fewer give no useful interval
-# The order and the names of the contenders in the page's table.
-COLUMNS = {
-    "f": "hand-written tiles",
-    "b": "`jit(vmap)`",
-    "g": "hyperoptax",
-    "e": "`torch.func.vmap`",
-    "c": "step loop",
-    "d": "PyTorch loop",
-}
 
 
 def measure(work: Work, letters: list[str], repeats: int) -> dict[str, Any]:
@@ -219,94 +216,6 @@ def summary(measured: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def markdown_table(record: dict[str, Any]) -> str:
-    """Formats bench.json as a Markdown table and a line with machine and versions."""
-    timed = {letter for row in record["sizes"].values() for letter in row["slower"]}
-    columns = {letter: name for letter, name in COLUMNS.items() if letter in timed}
-    heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *columns.values()]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in record["sizes"].values():
-        cells = [
-            f"{row['runs']} × ({row['width']}, {row['depth']}, {row['batch']})",
-            f"{row['gflops']:.0f} GFLOP/s",
-            f"{row['of_peak']:.2f}",
-            *(ratio_text(row["slower"].get(letter)) for letter in columns),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
-    how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
-    parts = ["\n".join([*lines, "", how])]
-    if "models" in record:
-        parts.append(models_table(record["models"]))
-    if "against" in record:
-        parts.append(against_table(record["against"]))
-    return "\n\n".join(parts)
-
-
-def models_table(found: dict[str, Any]) -> str:
-    """Formats the models of other libraries: ratios with their 95 % intervals."""
-
-    def cells(ratios: dict[str, dict[str, float]]) -> list[str]:
-        return ["{median:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in ratios.values()]
-
-    kinds = next(iter(found["mlps"].values()))
-    lines = [f"| MLPs, speed of the built-in one = 1 | {' | '.join(kinds)} |"]
-    lines.append("|---" * (len(kinds) + 1) + "|")
-    for size, ratios in found["mlps"].items():
-        work = SIZES[size]
-        row = [f"{work.runs} × ({work.width}, {work.depth}, {work.batch})", *cells(ratios)]
-        lines.append(f"| {' | '.join(row)} |")
-    loops, cnn = found["cnn"], brought.CNN
-    lines += ["", f"| CNNs, time of jinit = 1 | {' | '.join(loops)} |"]
-    lines.append("|---" * (len(loops) + 1) + "|")
-    row = [f"{cnn.runs} of 2 convolutions of 16 channels, 8 × 8, batch {cnn.batch}", *cells(loops)]
-    lines.append(f"| {' | '.join(row)} |")
-    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
-    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {found['machine']}{versions}."
-    return "\n".join([*lines, "", how])
-
-
-def against_table(found: dict[str, Any]) -> str:
-    """Formats the comparison with another build: seconds of both, and their ratio."""
-    lines = [
-        f"| work | build {found['revision'][:7]} | this build | faster by |",
-        "|---|---|---|---|",
-    ]
-
-    def add(what: str, old: list[float], new: list[float]) -> None:
-        ratio = statistics.median(a / b for a, b in zip(old, new, strict=True))
-        seconds = " | ".join(f"{statistics.median(values):.1f} s" for values in (old, new))
-        lines.append(f"| {what} | {seconds} | {ratio_text(ratio)} |")
-
-    quick, wide = found.get("quickstart"), found.get("wide")
-    if quick:
-        for what, run, field in (
-            ("quickstart, cold", "cold", "seconds"),
-            ("quickstart, its first rows", "cold", "first_rows"),
-            ("quickstart, a second time", "second", "seconds"),
-        ):
-            add(what, *([one[run][field] for one in quick[side]] for side in ("old", "new")))
-    if wide:
-        what = f"{wide['new'][0]['runs']:.0f} networks of 12 shapes"
-        add(what, *([one["seconds"] for one in wide[side]] for side in ("old", "new")))
-    for row in found.get("rows", []):
-        if "slower" in row:
-            size = SIZES[row["size"]]
-            what = f"{size.runs} × ({size.width}, {size.depth}, {size.batch}), {row['kind']}"
-            add(what, *([wall for wall, _ in row["seconds"][side]] for side in ("old", "new")))
-    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
-    return "\n".join(
-        [*lines, "", f"Medians of alternating rounds on {found['machine']}{versions}."]
-    )
-
-
-def ratio_text(ratio: float | None) -> str:
-    """``1.42 ×``, without decimals from 10 on; empty if the contender did not run."""
-    if ratio is None:
-        return ""
-    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
-
-
 def table(arguments: argparse.Namespace) -> None:
     """Prints the table, or writes it into the engine's page."""
     text = markdown_table(json.loads(RESULTS.read_text()))
@@ -389,6 +298,17 @@ def store(arguments: argparse.Namespace) -> None:
     )
 
 
+def profile(arguments: argparse.Namespace) -> None:
+    """Prints where the time of one tile goes, on one core, and keeps it in the file."""
+    profiles.one_core()
+    found = []
+    for name in arguments.sizes:
+        found.append(profiles.measure(replace(SIZES[name], steps=arguments.steps)))
+        print(found[-1], flush=True)
+    write(arguments.out, {"profile": head(arguments) | {"tiles": found}})
+    print(f"{arguments.out} written")
+
+
 def precision(arguments: argparse.Namespace) -> None:
     """Prints what bfloat16 and float64 change in the verdicts of the quickstart's grid."""
     found = {}
@@ -435,13 +355,19 @@ def main() -> None:
     two.set_defaults(run=init)
     commands.add_parser("theory", help="theory against NumPy and SciPy").set_defaults(run=theory)
     commands.add_parser("memory", help="peak memory of 64 and 4,096 runs").set_defaults(run=memory)
-    four = commands.add_parser("precision", help="verdicts that another precision changes")
-    four.add_argument("--seeds", type=int, default=64, help="seeds (default 64)")
-    four.set_defaults(run=precision)
     three = commands.add_parser("store", help="opening and comparing a store of many runs")
     three.add_argument("--runs", type=int, default=10**6, help="rows (default 10⁶)")
     three.add_argument("--repeats", type=int, default=5, help="rounds (default 5)")
     three.set_defaults(run=store)
+    four = commands.add_parser("precision", help="verdicts that another precision changes")
+    four.add_argument("--seeds", type=int, default=64, help="seeds (default 64)")
+    four.set_defaults(run=precision)
+    five = commands.add_parser("profile", help="where the time of a training step goes")
+    five.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    five.add_argument("--steps", type=int, default=100, help="training steps (default 100)")
+    five.add_argument("--out", default=RESULTS, help="JSON file (default benchmarks/bench.json)")
+    five.add_argument("--machine", help='for the page, e.g. "an AMD EPYC with AVX2"')
+    five.set_defaults(run=profile)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

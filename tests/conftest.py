@@ -38,8 +38,10 @@ hypothesis.settings.load_profile("jinit")
 
 
 # Examples of these rooms compile for seconds each, those of the second list for longer.
-SLOW_EXAMPLES = ("sweep", "train")
+SLOW_EXAMPLES = ("sweep", "train", "models", "clipping")
 FULL_EXAMPLES = ("calibrate", "advise", "report", "theory", "probes")
+# A quick battery of more rows than this is thinned out for `fast`.
+MANY_ROWS = 6
 # These rooms build on models of frameworks, on optax and on compiled programs.
 BY_VERSION = ("frameworks", "engine", "train", "sweep")
 
@@ -56,6 +58,7 @@ def pytest_collection_modifyitems(items):
         elif path.startswith(tuple(f"tests/{room}/" for room in BY_VERSION)):
             item.add_marker("versions")
     _sample(items)
+    _thin(items)
 
 
 def _sample(items):
@@ -72,6 +75,19 @@ def _sample(items):
         if rows[battery] % sampled.args[0]:
             item.add_marker("full")
         rows[battery] += 1
+
+
+def _thin(items):
+    """Marks two of three rows of a long quick battery as slow."""
+    batteries = collections.defaultdict(list)
+    for item in items:
+        if not (item.get_closest_marker("slow") or item.get_closest_marker("full")):
+            batteries[item.nodeid.partition("[")[0]].append(item)
+    for rows in batteries.values():
+        if len(rows) > MANY_ROWS:
+            for place, item in enumerate(rows):
+                if place % 3:
+                    item.add_marker("slow")
 
 
 def pytest_collection_finish():

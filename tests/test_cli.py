@@ -133,6 +133,7 @@ def table_of(arms, **columns):
     return jinit.results.Table(own | columns, axes, {}, np.array([]), {"grid": {}})
 
 
+@pytest.mark.slow
 def test_written_tables_are_joined_and_compared(capsys, tmp_path):
     first, second, joined = (str(tmp_path / f"{name}.parquet") for name in "abc")
     table_of({"a": 0.2, "b": 0.1}).write(first)

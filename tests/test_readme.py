@@ -161,6 +161,35 @@ def test_the_speed_table_is_the_committed_measurement(monkeypatch):
     assert "| work | build 0123456 | this build | faster by |" in text
     assert "| quickstart, a second time | 9.0 s | 2.0 s | 4.50 × |" in text
     assert "| 256 × (32, 3, 32), linen | 3.0 s | 2.0 s | 1.50 × |" in text
+    spent = {"products": 300.0, "others": 90.4, "dispatch": 10.0, "operations": 31.0}
+    tile = {"networks": 16, "work": {"width": 32, "depth": 3, "batch": 32}, "at_peak": 250.0}
+    tile |= dict.fromkeys(("step", "evaluation", "rest"), spent)
+    record["profile"] = {"machine": "one core", "versions": {}, "tiles": [tile]}
+    row = "| 16 × (32, 3, 32) | 400 µs | 300 µs | 250 µs | 90 µs in 31 | 10 µs | 400 µs |"
+    assert row in bench.markdown_table(record)
+
+
+def test_a_profile_counts_the_own_time_of_each_operation_once(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    profiles = importlib.import_module("benchmarks.profiles")
+
+    def event(name, start, duration):
+        return types.SimpleNamespace(name=name, start_ns=start, duration_ns=duration)
+
+    # Two steps of a product and another operation within a loop, then one evaluation.
+    events = [event("while.1", 0, 100_000), event("end: dot", 20_000, 1_000)]
+    for start in (0, 50_000):
+        events += [event("dot.2", start, 20_000), event("add_fusion", start + 20_000, 10_000)]
+    events.append(event("log_fusion", 100_000, 7_000))
+    lines = [
+        types.SimpleNamespace(events=events),
+        types.SimpleNamespace(events=[event("python", 0, 9_000)]),
+    ]
+    profile = types.SimpleNamespace(planes=[types.SimpleNamespace(lines=lines)])
+    found = profiles._split(profile, {"step": 2, "evaluation": 1, "rest": 1})
+    assert found["step"] == {"products": 20.0, "others": 10.0, "dispatch": 0.0, "operations": 1}
+    assert found["evaluation"]["others"] == 7.0
+    assert found["evaluation"]["dispatch"] == 40.0
 
 
 @pytest.mark.slow

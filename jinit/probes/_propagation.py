@@ -181,7 +181,23 @@ def _signal(
     z: Array, gradient: Array, *, phi: _Elementwise | None, layer: Layer
 ) -> dict[str, Array]:
     """The numbers of one layer's pre-activation ``(batch, …)`` and its gradient."""
-    z = jnp.moveaxis(z, layer.unit_axis, -1)
+    slopes = None
+    if phi is not None:
+        slopes = _slope(phi, _entering(z, layer.unit_axis, layer.normalized))
+    return _numbers(z, gradient, slopes, layer.unit_axis)
+
+
+# Compiled once for each shape; operations run one by one would be compiled one by one.
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _entering(z: Array, unit_axis: int, normalized: bool) -> Array:
+    """What the activation takes, ``(inputs, units)`` in float32."""
+    z = jnp.moveaxis(z, unit_axis, -1).astype(jnp.float32)
+    return (_standardized(z) if normalized else z).reshape(-1, z.shape[-1])
+
+
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def _numbers(z: Array, gradient: Array, slopes: Array | None, unit_axis: int) -> dict[str, Array]:
+    z = jnp.moveaxis(z, unit_axis, -1)
     z, gradient = z.astype(jnp.float32), gradient.astype(jnp.float32)
     batch = z.shape[0]
     flat = z.reshape(batch, -1)
@@ -194,9 +210,7 @@ def _signal(
     cosine = gram / jnp.maximum(length[:, None] * length, _TINY)
     # Divided by the trace, because squares of covariances can underflow or overflow float32.
     spectrum = covariance / jnp.maximum(jnp.trace(covariance), _TINY)
-    entering = _standardized(z) if layer.normalized else z
-    slopes = None if phi is None else _slope(phi, entering.reshape(-1, z.shape[-1]))
-    nan = jnp.float32(jnp.nan)
+    nan = jnp.full((), jnp.nan)
     # If any z is not finite, the shares of units and the gradient are undefined.
     defined = jnp.where(jnp.isfinite(flat).all(), 1.0, nan)
     return {
@@ -240,28 +254,47 @@ def _weights(
     for ((_, axis), bias), places in alike.items():
         chosen = [layers[place] for place in places]
 
-        def stacked(tree: dict[str, Any], leaf: str, chosen: list[Layer] = chosen) -> Array:
-            return jnp.stack([tree[getattr(layer, leaf)] for layer in chosen])
+        def listed(tree: dict[str, Any], leaf: str, chosen: list[Layer] = chosen) -> list[Array]:
+            return [tree[getattr(layer, leaf)] for layer in chosen]
 
-        kernel, biases = stacked(leaves, "kernel"), None
-        norms = {"bias_gradient_norm": jnp.full(len(places), jnp.nan)}
-        if bias is not None:
-            biases = stacked(leaves, "bias")
-            norms = {"bias_gradient_norm": _norms(stacked(gradients, "bias"))}
-        # One layer at a time: a kernel is read many times, and a single one stays in cache.
-        equal, near = jax.lax.map(
-            lambda layer: (duplicate_units(*layer), _near_duplicates(*layer)),
-            (jnp.moveaxis(kernel, axis + (axis >= 0), -1), biases),
+        measured = _of_alike(
+            listed(leaves, "kernel"),
+            listed(gradients, "kernel"),
+            None if bias is None else listed(leaves, "bias"),
+            None if bias is None else listed(gradients, "bias"),
+            axis,
         )
-        norms |= {
-            "kernel_norm": _norms(kernel),
-            "kernel_gradient_norm": _norms(stacked(gradients, "kernel")),
-            "duplicates": equal,
-            "near_duplicates": near,
-        }
-        for row, place in enumerate(places):
-            rows[place] = {name: value[row] for name, value in norms.items()}
+        for place, row in zip(places, measured, strict=True):
+            rows[place] = row
     return rows
+
+
+@functools.partial(jax.jit, static_argnums=4, inline=True)
+def _of_alike(
+    kernels: list[Array],
+    of_kernels: list[Array],
+    biases: list[Array] | None,
+    of_biases: list[Array] | None,
+    unit_axis: int,
+) -> list[dict[str, Array]]:
+    """The numbers of layers of equal shape, from parameters and their gradients."""
+    kernel, bias = jnp.stack(kernels), None
+    norms = {"bias_gradient_norm": jnp.full(len(kernels), jnp.nan)}
+    if biases is not None and of_biases is not None:
+        bias = jnp.stack(biases)
+        norms = {"bias_gradient_norm": _norms(jnp.stack(of_biases))}
+    # One layer at a time: a kernel is read many times, and a single one stays in cache.
+    equal, near = jax.lax.map(
+        lambda layer: (duplicate_units(*layer), _near_duplicates(*layer)),
+        (jnp.moveaxis(kernel, unit_axis + (unit_axis >= 0), -1), bias),
+    )
+    norms |= {
+        "kernel_norm": _norms(kernel),
+        "kernel_gradient_norm": _norms(jnp.stack(of_kernels)),
+        "duplicates": equal,
+        "near_duplicates": near,
+    }
+    return [{name: value[row] for name, value in norms.items()} for row in range(len(kernels))]
 
 
 def _near_duplicates(kernel: Array, bias: Array | None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import jax
@@ -67,25 +68,37 @@ def symmetry(captured: Captured, params: PyTree, *, tolerance: float = NEAR) -> 
     >>> ones.duplicates.tolist(), ones.rank.tolist()
     ([1.0, 1.0], [1.0, 1.0])
     """
+    _check_tolerance(tolerance)
     leaves = by_path(params)
-    rows = []
-    for layer in captured.layers:
-        kernel = leaves[layer.kernel]
-        bias = None if layer.bias is None else leaves[layer.bias]
-        kernel = jnp.moveaxis(kernel, layer.kernel_unit_axis, -1)
-        flat = kernel.reshape(-1, kernel.shape[-1])
-        singular = jnp.linalg.svd(flat.astype(jnp.float32), compute_uv=False)
-        largest = jnp.maximum(singular[0], _FLOAT32.tiny)
-        floor = max(flat.shape) * _FLOAT32.eps * largest
-        rows.append(
-            (
-                duplicate_units(kernel, bias),
-                duplicate_units(kernel, bias, tolerance),
-                (singular > floor).sum(dtype=jnp.float32),
-                ((singular / largest) ** 2).sum(),
-            )
+    rows = [
+        _of_layer(
+            leaves[layer.kernel],
+            None if layer.bias is None else leaves[layer.bias],
+            layer.kernel_unit_axis,
+            float(tolerance),
         )
+        for layer in captured.layers
+    ]
     return Symmetry(*(jnp.stack(column) for column in zip(*rows, strict=True)))
+
+
+# Compiled once for each shape; operations run one by one would be compiled one by one.
+@functools.partial(jax.jit, static_argnums=(2, 3), inline=True)
+def _of_layer(
+    kernel: Array, bias: Array | None, unit_axis: int, tolerance: float
+) -> tuple[Array, Array, Array, Array]:
+    """The four numbers of :class:`Symmetry`, in its order."""
+    kernel = jnp.moveaxis(kernel, unit_axis, -1)
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    singular = jnp.linalg.svd(flat.astype(jnp.float32), compute_uv=False)
+    largest = jnp.maximum(singular[0], _FLOAT32.tiny)
+    floor = max(flat.shape) * _FLOAT32.eps * largest
+    return (
+        duplicate_units(kernel, bias),
+        duplicate_units(kernel, bias, tolerance),
+        (singular > floor).sum(dtype=jnp.float32),
+        ((singular / largest) ** 2).sum(),
+    )
 
 
 def duplicate_units(
@@ -118,9 +131,7 @@ def duplicate_units(
     >>> float(duplicate_units(jnp.array([[1.0, 1.0, 2.0]])))  # doctest: +ELLIPSIS
     0.666...
     """
-    errors.check_number("tolerance", tolerance, low=0.0, high=1e3, fix=f"use 0, or at least {NEAR}")
-    if tolerance and not tolerance >= NEAR:
-        raise errors.refusal("tolerance", tolerance, f"0, or at least {NEAR}", f"use {NEAR}")
+    _check_tolerance(tolerance)
     if projections is not None:
         errors.check_integer("projections", projections, low=1, fix="use 16")
         if not tolerance:
@@ -135,6 +146,12 @@ def duplicate_units(
     else:
         columns = jnp.concatenate(rows)
     return (_near(columns, tolerance) if tolerance else _equal(columns)).mean(dtype=jnp.float32)
+
+
+def _check_tolerance(tolerance: float) -> None:
+    errors.check_number("tolerance", tolerance, low=0.0, high=1e3, fix=f"use 0, or at least {NEAR}")
+    if tolerance and not tolerance >= NEAR:
+        raise errors.refusal("tolerance", tolerance, f"0, or at least {NEAR}", f"use {NEAR}")
 
 
 def _projected(rows: list[Array], projections: int) -> Array:

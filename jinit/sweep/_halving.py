@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jinit import errors, results
+from jinit import errors
 from jinit.results import Table
 from jinit.results._metrics import (
     check_metric,
@@ -28,8 +28,8 @@ from jinit.results._metrics import (
 from jinit.results._summary import cells
 from jinit.results._table import Value
 from jinit.results._units import SEED, per_seed
+from jinit.sweep._batches import Batches
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
-from jinit.sweep._marks import noted
 from jinit.sweep._run import run
 from jinit.sweep._values import known_fields
 
@@ -138,17 +138,12 @@ def run_halving(
     race = _Race(grid, halving)
     counts = race.seeds()
     left = list(np.ndindex(*race.sizes))
-    whole: Table | None = None
+    # Rules are described for the first initializer of a grid, tiles by the size of a batch.
+    batches = Batches(run, race.marked, may_differ=("tile", "rules"))
     for number, (before, seeds) in enumerate(zip((0, *counts), counts, strict=False), 1):
         for first, box in enumerate(_boxes(left)):
-            try:
-                with noted(race.marks(number - 1 if first == 0 else 0)):
-                    part = run(race.batch(box, before, seeds))
-            except BaseException as error:
-                _complete(error, whole, race)
-                raise
-            whole = part if whole is None else _joined(whole, part)
-        assert whole is not None
+            marks = race.marks(number - 1 if first == 0 else 0)
+            whole = batches.add(race.batch(box, before, seeds), marks)
         if number < len(counts):
             left = race.decide(whole, left, number, seeds)
             note_of = race.rungs[-1]
@@ -157,8 +152,7 @@ def run_halving(
                     f"{note_of['configurations']} configurations with {seeds} seeds: "
                     f"{note_of['kept']} go on"
                 )
-    assert whole is not None
-    return race.marked(whole)
+    return batches.table()
 
 
 class _Race:
@@ -328,18 +322,3 @@ def _boxes(left: Sequence[Places]) -> list[tuple[Places, ...]]:
         boxes = [(*rest[:axis], tuple(sorted(places)), *rest[axis:])
                  for rest, places in alike.items()]  # fmt: skip
     return boxes
-
-
-def _joined(whole: Table, part: Table) -> Table:
-    # Rules are described for the first initializer of a grid, tiles by the size of a batch.
-    return results.concat([whole, part], ignore=("tile", "rules"))
-
-
-def _complete(error: BaseException, whole: Table | None, race: _Race) -> None:
-    """Gives an exception the runs of earlier batches, too, marked as far as decided."""
-    part = getattr(error, "table", None)
-    if whole is None:
-        return
-    table = race.marked(whole if part is None else _joined(whole, part))
-    vars(error)["table"] = table
-    error.add_note(f"with the batches before, the exception's .table has {len(table)} runs")

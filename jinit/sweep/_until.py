@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jinit import errors, results
+from jinit import errors
 from jinit.results import Table, compare
 from jinit.results._arms import baseline_among
 from jinit.results._looks import planned_looks
 from jinit.results._metrics import metric_for
 from jinit.results._summary import unique
+from jinit.sweep._batches import Batches
 from jinit.sweep._grid import Grid
-from jinit.sweep._marks import noted
 from jinit.sweep._run import run
 from jinit.sweep._values import known_fields
 
@@ -115,52 +115,27 @@ def run_until_settled(
             "Grid(seeds=32), or raise most_seeds",
         )
     looks = planned_looks(grid.seeds, until.most_seeds)
-    whole: Table | None = None
     done: list[int] = []
+
+    def looked_at(table: Table) -> Table:
+        return dataclasses.replace(table, settings={**table.settings, "looks": _looks(done, until)})
+
+    # On accelerators a larger batch has wider tiles, which round differently; the arms of a seed,
+    # which are compared, are in one batch.
+    batches = Batches(run, looked_at, may_differ=("tile",))
     for before, seeds in zip((0, *looks), looks, strict=False):
         batch = tuple(range(before, seeds)) if before else seeds
-        try:
-            with noted({"looks": _looks([*done, seeds], until)}):
-                part = run(dataclasses.replace(grid, seeds=batch))
-        except BaseException as error:
-            _complete(error, whole, done, until)
-            raise
+        marks = {"looks": _looks([*done, seeds], until)}
+        batches.add(dataclasses.replace(grid, seeds=batch), marks)
         done.append(seeds)
-        whole = _looked_at(_joined(whole, part), done, until)
-        settled, asked = until.settled(whole)
+        settled, asked = until.settled(batches.table())
         note(f"{settled} of {asked} comparisons settled with {seeds} seeds")
         if settled == asked:
             break
-    assert whole is not None
-    return whole
-
-
-def _joined(whole: Table | None, part: Table) -> Table:
-    if whole is None:
-        return part
-    # The batches before have a setting that this one cannot have yet.
-    plain = {name: value for name, value in whole.settings.items() if name != "looks"}
-    # On accelerators a larger batch has wider tiles, which round differently; the arms of a seed,
-    # which are compared, are in one batch.
-    return results.concat([dataclasses.replace(whole, settings=plain), part], ignore=("tile",))
-
-
-def _looked_at(table: Table, looks: list[int], until: Settle) -> Table:
-    """The table with a note of the looks."""
-    return dataclasses.replace(table, settings={**table.settings, "looks": _looks(looks, until)})
+    return batches.table()
 
 
 def _looks(counts: list[int], until: Settle) -> dict[str, Any]:
     asked: dict[str, Any] = {"metric": until.metric, "baseline": until.baseline,
                              "across": until.across, "margin": until.margin}  # fmt: skip
     return {"seeds": list(counts), "most": until.most_seeds, **asked}
-
-
-def _complete(error: BaseException, whole: Table | None, looks: list[int], until: Settle) -> None:
-    """Gives an exception the runs of earlier batches, too."""
-    if whole is None:
-        return
-    part = getattr(error, "table", None)
-    table = whole if part is None else _looked_at(_joined(whole, part), looks, until)
-    vars(error)["table"] = table
-    error.add_note(f"with the batches before, the exception's .table has {len(table)} runs")

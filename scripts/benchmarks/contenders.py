@@ -41,13 +41,28 @@ class Work:
         return [INPUTS, *[self.width] * self.depth, OUTPUTS]
 
     @property
+    def weights(self) -> int:
+        """Entries of all kernels of a network."""
+        return sum(a * b for a, b in zip(self.dims[:-1], self.dims[1:], strict=True))
+
+    @property
+    def step_flop(self) -> int:
+        """Matrix-multiply operations of a training step of one network."""
+        return self.batch * (6 * self.weights - 2 * INPUTS * self.width)
+
+    @property
     def gflop(self) -> float:
         """Matrix-multiply operations of all runs, the final evaluation included."""
-        pairs = list(zip(self.dims[:-1], self.dims[1:], strict=True))
-        weights = sum(a * b for a, b in pairs)
-        step = self.batch * (6 * weights - 2 * INPUTS * self.width)
-        return self.runs * (self.steps * step + 2 * (TRAIN + TEST) * weights) / 1e9
+        final = 2 * (TRAIN + TEST) * self.weights
+        return self.runs * (self.steps * self.step_flop + final) / 1e9
 
+
+SIZES = {
+    "32x3": Work(runs=256, width=32, depth=3, batch=32, steps=600, hand_tile=16),
+    "64x4": Work(runs=64, width=64, depth=4, batch=64, steps=600, hand_tile=4),
+    "128x8": Work(runs=64, width=128, depth=8, batch=128, steps=60, hand_tile=2),
+    "512x4": Work(runs=16, width=512, depth=4, batch=256, steps=30, hand_tile=2),
+}
 
 Run = Callable[[], float]
 

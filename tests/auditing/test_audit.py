@@ -196,7 +196,7 @@ HEALTHY = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sample(HEALTHY, 2))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 def test_healthy_models_are_left_in_peace(name):
     make, layers, host = HEALTHY[name]()
     for seed in range(4):
@@ -302,6 +302,7 @@ def test_two_keras_layers_with_one_initializer():
     assert "1 ×" in found(keras_model(build), "duplicated", "kernel").evidence
 
 
+@pytest.mark.slow
 def test_one_key_used_twice_is_proportional():
     params = {
         "a": {"kernel": initializers.he_normal()(K, (30, 30))},
@@ -336,6 +337,7 @@ def test_traps_of_any_tree(params, kind):
     assert kind in {finding.kind for finding in jinit.audit(params)}
 
 
+@pytest.mark.slow
 def test_he_by_fan_out_is_a_rule_of_its_own():
     assert jinit.audit(kernels(a=jnp.sqrt(2 / 900) * jax.random.normal(K, (30, 900)))) == []
 
@@ -439,6 +441,7 @@ def test_one_key_for_layers_of_other_sizes():
     assert kinds == ["duplicated", "duplicated"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["siren", "siren(is_first=True)", "mup(role=output)"])
 def test_rules_of_special_networks_are_known_without_being_given(spec):
     params = {"kernel": initializers.get(spec)(jax.random.key(0), (256, 256))}
@@ -455,6 +458,7 @@ def test_a_seed_fn_that_returns_nothing_is_refused():
         jinit.audit({"kernel": KERNEL}, seed_fn=lambda seed: None)
 
 
+@pytest.mark.slow
 def test_keys_in_a_model_are_not_weights():
     class Dropped(nnx.Module):
         def __init__(self, rngs):

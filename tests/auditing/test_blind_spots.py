@@ -23,6 +23,7 @@ def test_lecun_with_in_and_out_exchanged_is_found_in_both_directions(shape):
     assert jinit.audit(kernel((2 / shape[1]) ** 0.5, shape)) == []  # he_normal(mode=fan_out)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
 @pytest.mark.parametrize("shape", [(64, 1024), (1024, 64), (3, 3, 4, 64)])

@@ -229,6 +229,7 @@ def test_false_alarms_of_functions_have_the_stated_rate():
     assert 0 < alarms <= stats.binom.isf(1e-4, 6000, 0.05)
 
 
+@pytest.mark.slow
 def test_a_healthy_tree_with_functions_as_rules_on_float64_and_stacks():
     shapes = {
         "a": jax.ShapeDtypeStruct((3, 24, 32), "float32"),

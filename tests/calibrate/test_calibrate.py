@@ -201,6 +201,7 @@ def test_metainit_of_a_model_with_one_output(x):
     assert bool(trace.converged[0])
 
 
+@pytest.mark.slow
 def test_complex_batches_are_refused(x):
     model = MLP(features=(8, 4))
     with pytest.raises(TypeError, match="batch: got 'complex64'"):

@@ -41,7 +41,7 @@ def together(model, params):
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 @pytest.mark.parametrize("calls", [2, 8])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_lsuv_sets_the_variance_over_all_calls(calls, scale):
     """Whole steps overshoot by what the kernel does to its own input, and never arrive."""
     model = Again(calls)
@@ -177,6 +177,7 @@ def test_output_bias_wants_an_output_layer_of_its_own():
         calibrate.fixup(KEY, Last(), drawn(Last()), X, branches=[("Dense_0/kernel",) * 2])
 
 
+@pytest.mark.slow
 def test_arrays_tied_by_other_means_than_a_module_are_refused():
     """Only one of two nnx modules would be seen; Equinox keeps a placeholder."""
     nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")

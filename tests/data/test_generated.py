@@ -163,6 +163,7 @@ def test_labels_of_positions_train_as_a_loop_over_the_counted_ones():
     np.testing.assert_allclose(state.params, weights, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_labels_of_a_generated_example():
     def signs(key, size):
         x = normal(key, size)
@@ -174,6 +175,7 @@ def test_several_labels_of_a_generated_example():
     assert made.classes == ()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "match"),
@@ -195,6 +197,7 @@ def test_a_task_that_does_not_fit_generated_labels_is_refused(options, error, ma
         data.generated(tagged, **options)
 
 
+@pytest.mark.slow
 def test_a_label_of_minus_one_by_mistake_is_no_label_to_ignore():
     def mistaken(key, size):
         x, y = tagged(key, size)

@@ -182,6 +182,7 @@ def test_a_million_runs_are_small_and_are_read_from_packs(path, monkeypatch):
     assert found.result.pairs == half
 
 
+@pytest.mark.slow
 def test_any_damaged_byte_of_a_pack_is_found_or_harmless(path):
     fill(path, range(80))
     expected, rng = read(path)["test_loss"].tolist(), random.Random(0)

@@ -44,7 +44,7 @@ def made(options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_a_convolution_and_its_gradients_are_those_of_lax(name):
     convolve, arrays = made(CASES[name])
 

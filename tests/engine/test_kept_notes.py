@@ -123,6 +123,7 @@ def test_another_program_is_traced(monkeypatch, change):
     assert traces(function)[0] == 1
 
 
+@pytest.mark.slow
 def test_programs_that_call_lapack_are_traced():
     """Lowering such a call prepares the library: a program loaded without it ends the process."""
     inverse = functools.partial(jnp.linalg.inv)

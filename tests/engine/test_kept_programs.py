@@ -46,6 +46,7 @@ def files(folder):
     return sorted(file for file in folder.glob("programs/*/*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_the_next_process_loads_the_program_and_computes_the_same_bits(folder, compiles, capfd):
     first = fresh()
     assert len(files(folder)) == len(compiles) == 1

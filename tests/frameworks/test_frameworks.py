@@ -101,6 +101,7 @@ def test_one_row_adds_a_framework(toy):
     np.testing.assert_array_equal(defaults["first"]["constant"], 0.25)
 
 
+@pytest.mark.slow
 def test_a_model_of_an_added_framework_is_captured(toy):
     captured = frameworks.capture(toy, X)
     assert [layer.name for layer in captured.layers] == ["first", "last"]

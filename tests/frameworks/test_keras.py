@@ -93,7 +93,7 @@ def test_two_keras_layers_that_share_an_initializer_differ():
     np.testing.assert_array_equal(again.kernel, first.kernel)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.full
 @pytest.mark.parametrize("side", SIDES)
 def test_gates_of_keras(side):
     for kind, cell in (

@@ -145,6 +145,7 @@ def test_what_another_parametrization_makes_of_a_draw_is_not_guessed():
             draw(model, host="torch", rules=rules)
 
 
+@pytest.mark.slow
 def test_a_rule_for_a_scale_that_would_undo_the_draw_is_refused_and_its_fix_works():
     eqx = pytest.importorskip("equinox")
     model = eqx.nn.WeightNorm(eqx.nn.Linear(4, 3, key=KEY))

@@ -104,6 +104,7 @@ NNX = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NNX)
 @pytest.mark.parametrize("axis", [0, 1, 2])

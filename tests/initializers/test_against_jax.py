@@ -52,7 +52,7 @@ def test_scaled_by_fans(name, dtype):
 
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"])
 @pytest.mark.parametrize("distribution", ["truncated_normal", "normal", "uniform"])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 def test_variance_scaling(mode, distribution):
     for shape, dtype in itertools.product(SHAPES, WITH_COMPLEX):
         arguments = (1.7, mode, distribution)

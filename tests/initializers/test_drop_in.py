@@ -26,6 +26,7 @@ def shape_of(text):
     return {1: (2,), 2: (6, 4), 4: (3, 3, 4, 6)}[len(_registry.row(text.partition("(")[0]).shape)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "axes"),
@@ -94,6 +95,7 @@ def test_a_whole_number_is_the_shape_of_a_vector(size):
         initializers.zeros(KEY, True)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
@@ -129,6 +131,7 @@ PICKLED = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("made", PICKLED, ids=str)
 def test_pickling_keeps_name_arguments_and_values(made):
@@ -339,6 +342,7 @@ def test_whole_numbers_beyond_64_bits_are_drawn(made, size, dtype):
     assert float(made(KEY, (2, 2), dtype)[0, 0]) == size
 
 
+@pytest.mark.slow
 def test_bounds_beyond_64_bits_are_no_bounds():
     far = initializers.truncated_normal(1.0, upper=2**64, lower=-(2**64))(KEY, (50,))
     near = initializers.truncated_normal(1.0, upper=2.0**64, lower=-(2.0**64))(KEY, (50,))

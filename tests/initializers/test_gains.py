@@ -92,6 +92,7 @@ def test_step_functions_and_a_kink_given_wrong():
         gain(jnp.tanh, kinks=0.0)
 
 
+@pytest.mark.slow
 def test_a_gain_says_by_which_definition():
     import pickle
 

@@ -125,7 +125,7 @@ def test_moments_tails_and_kolmogorov(spec, shape, dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("spec", sample([*dict(SPECS), *EXTRA], 3, pytest.mark.slow))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(8)
 def test_it_is_the_float32_draw_rounded_last(spec, dtype):
     made = initializers.get(spec)
     row = _registry.row(spec.partition("(")[0])

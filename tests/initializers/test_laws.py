@@ -345,7 +345,7 @@ def test_randomized_asymmetric():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["qr", "householder"])
 @pytest.mark.parametrize(("n", "m"), [(40, 40), (41, 41), (60, 25), (25, 60), (1, 5), (3, 1)])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_orthogonality(method, n, m):
     q = np.asarray(initializers.orthogonal(method=method)(jax.random.key(1), (n, m)), np.float64)
     short = q if n >= m else q.T

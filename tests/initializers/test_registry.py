@@ -150,6 +150,7 @@ def test_describe(text):
     assert found.draw.maximum <= found.law.high + 1e-7
 
 
+@pytest.mark.slow
 def test_the_sigma_of_a_complex_draw_is_of_its_modulus():
     found = initializers.describe("normal(stddev=0.5, dtype=complex64)", (100, 100))
     assert found.draw.stddev == pytest.approx(0.5, rel=0.03)
@@ -326,6 +327,7 @@ def test_bad_input_is_one_line(call, error, match):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_rbg_key_under_vmap_is_refused():
     keys = jax.random.split(jax.random.key(0, impl="rbg"), 3)
     with pytest.raises(ValueError, match="rbg"):
@@ -333,6 +335,7 @@ def test_an_rbg_key_under_vmap_is_refused():
     assert initializers.normal(0.1)(keys[0], (2,)).shape == (2,)
 
 
+@pytest.mark.slow
 def test_orthogonal_in_half_precision_is_rounded_float32():
     key = jax.random.key(5)
     wide = initializers.orthogonal()(key, (16, 8))

@@ -84,6 +84,7 @@ def test_pre_activations_are_sown_and_perturbable():
     assert jax.grad(loss)(zero)["pre_activation_0"].shape == (6, 4)
 
 
+@pytest.mark.slow
 def test_flax_init_uses_the_given_initializers():
     model = models.MLP((9, 3), kernel_init=initializers.zeros, bias_init=initializers.ones)
     params = model.init(jax.random.key(0), X)["params"]
@@ -95,6 +96,7 @@ def test_flax_init_uses_the_given_initializers():
     )
 
 
+@pytest.mark.slow
 def test_a_flax_layer_takes_our_initializer():
     layer = nn.Dense(4, kernel_init=initializers.orthogonal())
     kernel = layer.init(jax.random.key(0), X)["params"]["kernel"]

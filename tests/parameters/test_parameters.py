@@ -229,6 +229,7 @@ def test_rbg_keys_draw_every_leaf():
     assert not np.array_equal(made["a"], made["b"])
 
 
+@pytest.mark.slow
 def test_a_bias_takes_the_fan_of_the_kernel_beside_it():
     rules = {"*/kernel": "zeros", "*/bias": "fan_in_uniform"}
     found = {a.leaf: a for a in parameters.assign(shapes(a=(100, 30)), rules)}

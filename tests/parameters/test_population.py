@@ -39,6 +39,7 @@ def test_the_search_distribution_has_the_populations_moments():
         assert float(d.std()) == pytest.approx(float(s.mean()), rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_search_distribution_of_what_draws_nothing_and_of_blocks():
     shapes = {"a": jax.ShapeDtypeStruct((6, 6), jnp.float32)}
     mean, stddev = parameters.search_distribution(
@@ -104,6 +105,7 @@ def test_residual_rules_keep_a_residual_stack_as_it_was():
         parameters.residual_rules({"*": "middle"}, parameters.fixup_factors(8))
 
 
+@pytest.mark.slow
 def test_scaled_initializers_keep_law_name_and_fans():
     half = initializers.scaled_by(initializers.he_normal(), 0.5)
     assert str(half.with_arguments(fan_in=8)) == "0.5*he_normal(fan_in=8)"

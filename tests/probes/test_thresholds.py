@@ -31,6 +31,7 @@ def findings(activation, **columns):
     return {each.kind: each for each in probes.verdict(captured(), profile, activation=activation)}
 
 
+@pytest.mark.slow
 def test_the_profile_that_the_cases_start_from_is_healthy():
     assert set(findings("relu")) == set(findings("tanh")) == {"healthy"}
 

@@ -105,7 +105,7 @@ def kinds(activation, depth, kernel, bias):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "kind"), keep(SICK, lambda case, _: case[0][:2] in ALWAYS))
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(35)
 def test_sick_networks(network, kind):
     found = {finding.kind: finding for finding in kinds(*network)}
     assert kind in found
@@ -121,7 +121,7 @@ def test_sick_networks(network, kind):
     "network",
     [pytest.param(one, marks=() if one[:2] in ALWAYS else pytest.mark.full) for one in HEALTHY],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(20)
 def test_healthy_networks(network):
     assert [finding.kind for finding in kinds(*network)] == ["healthy"]
 

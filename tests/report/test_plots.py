@@ -152,6 +152,7 @@ def test_the_histogram_of_equal_entries_is_one_bar(value):
     assert heights[place] * (edges[place + 1] - edges[place]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_name_without_an_ending_is_written_as_png_and_svg(tmp_path):
     ax = plots.singular_values(np.array([2.0]))
     names = [file.name for file in plots.save(ax, tmp_path / "one")]

@@ -68,6 +68,7 @@ def test_the_interval_of_very_many_normal_values_is_students():
     assert found.high == pytest.approx(expected.high, abs=0.04 * width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law",
     [

@@ -59,6 +59,7 @@ def test_strata_keep_their_sizes_as_in_scipys_many_samples(method):
     assert mixed.high - mixed.low > 2 * width
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(arrays(float, st.integers(1, 40), elements=st.floats(-1e6, 1e6)), st.floats(0, 0.49))
 def test_trimmed_means_are_scipys(values, cut):

@@ -137,6 +137,7 @@ def keras_net():
     return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name", "reason"),
     [

@@ -197,6 +197,7 @@ def test_limits_and_defaults_of_a_run_have_one_source():
         jinit.Grid(evaluations=10_001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "twins",
     [

@@ -40,7 +40,7 @@ def test_the_parameters_of_a_row_have_the_losses_of_the_row(table):
     assert len(set(table["test_loss"].tolist())) > 6  # another row would be seen
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_rows_that_are_taken_or_joined_keep_their_parameters(table):
     some = table.take(np.array([7, -1]))
     assert some.parameters == {0: table.parameters[7], 1: table.parameters[11]}

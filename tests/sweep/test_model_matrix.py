@@ -177,7 +177,7 @@ FULL = {("haiku", 0.0), ("functions", 0.0), ("equinox", 0.0), ("linen", 0.5)}
         if case != ("equinox tree", 0.5)
     ],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_a_lane_is_gradient_descent_on_the_frameworks_own_call(kind, rate):
     model, call = KINDS[kind](rate)
     grid, seed = jinit.Grid(initializer="he_normal", seeds=2, **GRID), 1

@@ -122,6 +122,7 @@ def test_an_interrupted_sweep_has_pairs_to_compare():
     assert seeds[0] & seeds[1]
 
 
+@pytest.mark.slow
 def test_a_store_continues_a_sweep_without_running_anything_twice():
     store, grid = engine.MemoryStore(), jinit.Grid(**SMALL, seeds=12, initializer=ARMS)
 

@@ -295,6 +295,7 @@ def test_a_start_that_does_not_fit_is_refused_by_path(change, options, message):
     assert isinstance(caught.value, jinit.errors.Refusal)
 
 
+@pytest.mark.slow
 def test_a_state_that_does_not_fit_is_refused():
     variables = linen_variables()
     wrong = jax.tree.map(lambda leaf: leaf[:3], variables["batch_stats"])

@@ -183,6 +183,7 @@ def test_an_interruption_keeps_the_batches_before():
     assert caught.value.table.settings["looks"]["seeds"] == [16, 32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "settle", "match"),
     [({"seeds": (3, 4)}, {}, "first batch"), ({"seeds": 64}, {"most_seeds": 32}, "at most 32"),

@@ -68,6 +68,7 @@ def test_lengths_that_grow_for_ever_have_no_depth_scale(name, sigma_b):
     assert np.isfinite([below.q_star, below.trainable_depth]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [0.6, 3.0, 50.0])
 def test_a_length_falls_and_rises_to_the_same_fixed_point(start):
     def change(q):
@@ -308,6 +309,7 @@ def test_the_critical_line_is_that_of_its_points(name):
         assert theory.edge_of_chaos(name, line.sigma_b[i]) == pytest.approx(line.sigma_w[i], 1e-8)
 
 
+@pytest.mark.slow
 def test_no_critical_point_is_said():
     with pytest.raises(ValueError, match="no critical point"):
         theory.edge_of_chaos("softplus")

@@ -114,6 +114,7 @@ def test_closed_forms():
     np.testing.assert_allclose(sine.growth, np.exp(-2 * q[:-1]), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_selu_is_normalized():
     found = moments64("selu", 1.0)
     assert abs(found.mean) < 1e-8
@@ -475,6 +476,7 @@ def test_bad_input_is_refused_in_one_sentence(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_a_table_is_made_once():
     assert moment_table("tanh") is moment_table("tanh")
     assert moment_table("leaky_relu(0.2)") is moment_table("leaky_relu(negative_slope=0.2)")
@@ -482,6 +484,7 @@ def test_a_table_is_made_once():
     assert moment_table(other) is moment_table(other)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_critical_points_of_the_catalogue_to_eight_digits(name):

@@ -32,7 +32,7 @@ PLACES = {
     sample([Architecture(), Architecture(True, True), Architecture(normalized=True)], 2),
     ids=["plain", "residual", "normalized"],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(14)
 def test_numpy_and_jax_agree(place, activation, architecture):
     sigma_w, sigma_b, q, gap = PLACES[place]
     w, b, n = np.full(6, sigma_w), np.full(6, sigma_b), np.array([40.0, 40, 30, 30, 20, 10])

@@ -134,6 +134,7 @@ def test_optimizers_are_optax_by_name(name):
     jax.tree.map(functools.partial(np.testing.assert_allclose, **nearly), found, exact)
 
 
+@pytest.mark.slow
 def test_weight_decay_and_clip_order():
     w, g = jnp.array([1.0]), jnp.array([10.0])
     transform = optimizers.make(

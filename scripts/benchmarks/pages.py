@@ -1,0 +1,136 @@
+"""Formats bench.json as the tables of the engine's page: `python scripts/bench.py table`."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from benchmarks import brought, profiles
+from benchmarks.contenders import SIZES
+
+# The order and the names of the contenders in the page's table.
+COLUMNS = {
+    "f": "hand-written tiles",
+    "b": "`jit(vmap)`",
+    "g": "hyperoptax",
+    "e": "`torch.func.vmap`",
+    "c": "step loop",
+    "d": "PyTorch loop",
+}
+
+
+def markdown_table(record: dict[str, Any]) -> str:
+    """Formats bench.json as a Markdown table and a line with machine and versions."""
+    timed = {letter for row in record["sizes"].values() for letter in row["slower"]}
+    columns = {letter: name for letter, name in COLUMNS.items() if letter in timed}
+    heads = ["networks × (width, depth, batch)", "jinit", "of matmul peak", *columns.values()]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in record["sizes"].values():
+        cells = [
+            f"{row['runs']} × ({row['width']}, {row['depth']}, {row['batch']})",
+            f"{row['gflops']:.0f} GFLOP/s",
+            f"{row['of_peak']:.2f}",
+            *(ratio_text(row["slower"].get(letter)) for letter in columns),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
+    how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
+    parts = ["\n".join([*lines, "", how])]
+    if "models" in record:
+        parts.append(models_table(record["models"]))
+    if "against" in record:
+        parts.append(against_table(record["against"]))
+    if "profile" in record:
+        parts.append(profile_table(record["profile"]))
+    return "\n\n".join(parts)
+
+
+def models_table(found: dict[str, Any]) -> str:
+    """Formats the models of other libraries: ratios with their 95 % intervals."""
+
+    def cells(ratios: dict[str, dict[str, float]]) -> list[str]:
+        return ["{median:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in ratios.values()]
+
+    kinds = next(iter(found["mlps"].values()))
+    lines = [f"| MLPs, speed of the built-in one = 1 | {' | '.join(kinds)} |"]
+    lines.append("|---" * (len(kinds) + 1) + "|")
+    for size, ratios in found["mlps"].items():
+        work = SIZES[size]
+        row = [f"{work.runs} × ({work.width}, {work.depth}, {work.batch})", *cells(ratios)]
+        lines.append(f"| {' | '.join(row)} |")
+    loops, cnn = found["cnn"], brought.CNN
+    lines += ["", f"| CNNs, time of jinit = 1 | {' | '.join(loops)} |"]
+    lines.append("|---" * (len(loops) + 1) + "|")
+    row = [f"{cnn.runs} of 2 convolutions of 16 channels, 8 × 8, batch {cnn.batch}", *cells(loops)]
+    lines.append(f"| {' | '.join(row)} |")
+    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
+    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {found['machine']}{versions}."
+    return "\n".join([*lines, "", how])
+
+
+def against_table(found: dict[str, Any]) -> str:
+    """Formats the comparison with another build: seconds of both, and their ratio."""
+    lines = [
+        f"| work | build {found['revision'][:7]} | this build | faster by |",
+        "|---|---|---|---|",
+    ]
+
+    def add(what: str, old: list[float], new: list[float]) -> None:
+        ratio = statistics.median(a / b for a, b in zip(old, new, strict=True))
+        seconds = " | ".join(f"{statistics.median(values):.1f} s" for values in (old, new))
+        lines.append(f"| {what} | {seconds} | {ratio_text(ratio)} |")
+
+    quick, wide = found.get("quickstart"), found.get("wide")
+    if quick:
+        for what, run, field in (
+            ("quickstart, cold", "cold", "seconds"),
+            ("quickstart, its first rows", "cold", "first_rows"),
+            ("quickstart, a second time", "second", "seconds"),
+        ):
+            add(what, *([one[run][field] for one in quick[side]] for side in ("old", "new")))
+    if wide:
+        what = f"{wide['new'][0]['runs']:.0f} networks of 12 shapes"
+        add(what, *([one["seconds"] for one in wide[side]] for side in ("old", "new")))
+    for row in found.get("rows", []):
+        if "slower" in row:
+            size = SIZES[row["size"]]
+            what = f"{size.runs} × ({size.width}, {size.depth}, {size.batch}), {row['kind']}"
+            add(what, *([wall for wall, _ in row["seconds"][side]] for side in ("old", "new")))
+    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
+    return "\n".join(
+        [*lines, "", f"Medians of alternating rounds on {found['machine']}{versions}."]
+    )
+
+
+def profile_table(found: dict[str, Any]) -> str:
+    """Formats where a tile's time goes, in microseconds."""
+    heads = [
+        "one tile, one core", "a step", "its products", "at the core's peak", "other operations",
+        "between operations", "an evaluation",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for tile in found["tiles"]:
+        step = tile["step"]
+        sums = {part: sum(tile[part][kind] for kind in profiles.KINDS) for part in profiles.PARTS}
+        cells = [
+            "{networks} × ({width}, {depth}, {batch})".format(
+                networks=tile["networks"], **tile["work"]
+            ),
+            *(
+                f"{value:,.0f} µs"
+                for value in (sums["step"], step["products"], tile["at_peak"], step["others"])
+            ),
+            f"{step['dispatch']:,.0f} µs",
+            f"{sums['evaluation']:,.0f} µs",
+        ]
+        cells[4] += f" in {step['operations']:.0f}"
+        lines.append(f"| {' | '.join(cells)} |")
+    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
+    return "\n".join([*lines, "", f"One profiled run on one core of {found['machine']}{versions}."])
+
+
+def ratio_text(ratio: float | None) -> str:
+    """``1.42 ×``, without decimals from 10 on; empty if the contender did not run."""
+    if ratio is None:
+        return ""
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
