@@ -17,6 +17,7 @@ COLUMNS = {
     "c": "step loop",
     "d": "PyTorch loop",
 }
+NAMES = {"equinox": "Equinox"}  # of libraries, where they differ from their packages'
 
 
 def markdown_table(record: dict[str, Any]) -> str:
@@ -52,7 +53,8 @@ def models_table(found: dict[str, Any]) -> str:
         return ["{median:.2f} [{low:.2f}, {high:.2f}]".format(**one) for one in ratios.values()]
 
     kinds = next(iter(found["mlps"].values()))
-    lines = [f"| MLPs, speed of the built-in one = 1 | {' | '.join(kinds)} |"]
+    names = (NAMES.get(kind, kind) for kind in kinds)
+    lines = [f"| MLPs, speed of the built-in one = 1 | {' | '.join(names)} |"]
     lines.append("|---" * (len(kinds) + 1) + "|")
     for size, ratios in found["mlps"].items():
         work = SIZES[size]
