@@ -18,7 +18,6 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.typing import ArrayLike
 
 from jinit.typing import Array, DType, Key
 
@@ -61,54 +60,6 @@ def unrolled(key: Key) -> Key:
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_UNROLLED)
-
-
-def fold_in(key: Key, data: ArrayLike) -> Key:
-    """``jax.random.fold_in`` in one operation, where JAX's is a loop; the same key.
-
-    Args:
-      key: one PRNG key, typed or ``uint32`` words; may be traced.
-      data: an integer; may be traced.
-
-    Returns:
-      A key of the same kind.
-
-    >>> key = jax.random.key(7)
-    >>> bool(fold_in(key, 3) == jax.random.fold_in(key, 3))
-    True
-    """
-    fast = unrolled(key)
-    if fast is key:
-        return jax.random.fold_in(key, data)
-    folded = jax.random.key_data(jax.random.fold_in(fast, data))
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return jax.random.wrap_key_data(folded, impl="threefry2x32") if typed else folded
-
-
-def bits_of_step(key: Key, number: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """``jax.random.bits(jax.random.fold_in(key, number), shape)``, for few bits in every step.
-
-    JAX's two loops are 160 short operations, twice as many as all others in a small network's step.
-    Unrolled, the bits and the numbers computed from them are one operation.
-
-    Args:
-      key: one PRNG key; may be traced.
-      number: an integer, the number of the step.
-      shape: of the bits.
-
-    Returns:
-      uint32 bits, the same as JAX's.
-
-    >>> key = jax.random.key(7)
-    >>> expected = jax.random.bits(jax.random.fold_in(key, 3), (4,))
-    >>> bool((bits_of_step(key, 3, (4,)) == expected).all())
-    True
-    """
-    fast = unrolled(key)
-    step = jax.random.fold_in(fast, number)
-    if fast is key:
-        return jax.random.bits(step, shape)
-    return _words(jax.random.key_data(step), 32, shape)
 
 
 def starting(words: Array, first: Array) -> Key:

@@ -8,7 +8,6 @@ import pytest
 
 from jinit import _prng
 from jinit._float64 import in_float64
-from jinit.train._batches import minibatch
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -108,48 +107,6 @@ def test_other_keys_come_back_as_they_are():
     with jax.threefry_partitionable(False):
         key = jax.random.key(0)
         assert _prng.unrolled(key) is key
-
-
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
-def test_bits_and_keys_of_a_step(impl):
-    key = jax.random.key(5, impl=impl)
-    for number in (0, 7, 2**32 - 1):
-        step = jax.random.fold_in(key, number)
-        found = _prng.fold_in(key, number)
-        assert found.dtype == step.dtype
-        np.testing.assert_array_equal(words(found), words(step))
-        expected = jax.random.bits(step, (3, 5))
-        np.testing.assert_array_equal(_prng.bits_of_step(key, number, (3, 5)), expected)
-
-
-def test_a_folded_key_of_words_is_words():
-    key = jax.random.PRNGKey(5)
-    np.testing.assert_array_equal(_prng.fold_in(key, 3), jax.random.fold_in(key, 3))
-    expected = jax.random.bits(jax.random.fold_in(key, 3), (4,))
-    np.testing.assert_array_equal(_prng.bits_of_step(key, 3, (4,)), expected)
-
-
-@pytest.mark.slow
-def test_the_bits_of_a_step_are_those_of_jax_under_vmap_and_without_its_new_counters():
-    keys, numbers = jax.random.split(jax.random.key(0), 4), np.arange(4)
-
-    def jaxs(key, number):
-        return jax.random.bits(jax.random.fold_in(key, number), (5,))
-
-    def ours(key, number):
-        return _prng.bits_of_step(key, number, (5,))
-
-    for partitionable in (True, False):
-        with jax.threefry_partitionable(partitionable):
-            found = jax.jit(jax.vmap(ours))(keys, numbers)
-            np.testing.assert_array_equal(found, jax.jit(jax.vmap(jaxs))(keys, numbers))
-
-
-@pytest.mark.slow
-def test_a_training_step_draws_its_minibatch_in_no_loop():
-    drawn = jax.jit(lambda key, number: minibatch(key, number, 8, 100))
-    text = drawn.lower(jax.random.key(0), 3).compile().as_text()
-    assert "while(" not in text
 
 
 @pytest.mark.slow

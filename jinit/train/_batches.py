@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jinit import _prng, errors
+from jinit import errors
 from jinit.data import Dataset
 from jinit.train._config import FitConfig
 from jinit.typing import Array, Key
@@ -69,7 +69,7 @@ class Batches:
           step: a function of a batch.
         """
         if self.generator is not None:
-            return step(self.generator(_prng.fold_in(self.key, number), self.size)), order
+            return step(self.generator(jax.random.fold_in(self.key, number), self.size)), order
         if isinstance(order, tuple):
             return step(self._rows(minibatch(self.key, number, self.size, len(self.x)))), order
         whole = len(self.x) // self.size  # batches of full size
@@ -122,7 +122,7 @@ def minibatch(key: Key, number: ArrayLike, batch_size: int, examples: int) -> Ar
     2⁻³². ``jax.random.randint`` draws twice the bits and takes two remainders, which would cost
     5 % of a small network's step.
     """
-    bits = _prng.bits_of_step(key, number, (batch_size,))
+    bits = jax.random.bits(jax.random.fold_in(key, number), (batch_size,), jnp.uint32)
     return _high_word(bits, examples).astype(jnp.int32)
 
 
@@ -133,7 +133,7 @@ def epoch_order(key: Key, epoch: ArrayLike, examples: int) -> Array:
     [0, 1, 2, 3]
     """
     numbers = jnp.arange(examples, dtype=jnp.int32)
-    return jax.random.permutation(jax.random.fold_in(_prng.unrolled(key), epoch), numbers)
+    return jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
 
 
 def _high_word(bits: Array, factor: int) -> Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinit import _prng, errors
+from jinit import errors
 from jinit.clipping import _statistics
 from jinit.clipping._norms import norm
 from jinit.engine._products import with_fast_products
@@ -244,8 +244,8 @@ def _per_example(
     def one(params: PyTree, x: Array, y: Array, number: Array) -> Array:
         if not isinstance(apply, StatefulApply):
             return at(loss, params, state.step, number)(apply(params, x[None]), _alone(y))
-        step = None if state.key is None else _prng.fold_in(state.key, state.step)
-        key = None if step is None else _prng.fold_in(step, number)
+        step = None if state.key is None else jax.random.fold_in(state.key, state.step)
+        key = None if step is None else jax.random.fold_in(step, number)
         outputs = apply.train(params, state.model_state, x[None], key)[0]
         return at(loss, params, state.step, number)(outputs, _alone(y))
 
@@ -299,9 +299,9 @@ def _value_and_gradient(
         value, gradient = with_fast_products(slope)(state.params)
         return value, gradient, state.model_state
     network = apply
-    key = None if state.key is None else _prng.fold_in(state.key, state.step)
+    key = None if state.key is None else jax.random.fold_in(state.key, state.step)
     if key is not None and part:
-        key = _prng.fold_in(key, part[0])
+        key = jax.random.fold_in(key, part[0])
 
     def objective(params: PyTree) -> tuple[Array, PyTree]:
         outputs, model_state = network.train(params, state.model_state, x, key)

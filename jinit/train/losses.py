@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jinit import _prng, _specs, errors
+from jinit import _specs, errors
 from jinit._registry import Registry
 from jinit.data import Task
 from jinit.data._arrays import CLASSES, WITHOUT_CLASSES
@@ -103,7 +103,7 @@ class Loss:
         if "key" in self.takes:
             key = jax.random.key(0) if self.key is None else self.key
             for number in numbers:
-                key = _prng.fold_in(key, number)
+                key = jax.random.fold_in(key, number)
             extras["key"] = key
         given = {name: extras[name] for name in self.takes}
         return lambda outputs, y: self.function(_columns(outputs), y, **given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from benchmarks import brought, profiles
+from benchmarks import brought
 from benchmarks.contenders import SIZES
 
 # The order and the names of the contenders in the page's table.
@@ -108,24 +108,21 @@ def profile_table(found: dict[str, Any]) -> str:
     """Formats where a tile's time goes, in microseconds."""
     heads = [
         "one tile, one core", "a step", "its products", "at the core's peak", "other operations",
-        "between operations", "an evaluation",
+        "an evaluation",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for tile in found["tiles"]:
-        step = tile["step"]
-        sums = {part: sum(tile[part][kind] for kind in profiles.KINDS) for part in profiles.PARTS}
+        step, evaluation = tile["step"], tile["evaluation"]
         cells = [
             "{networks} × ({width}, {depth}, {batch})".format(
                 networks=tile["networks"], **tile["work"]
             ),
-            *(
-                f"{value:,.0f} µs"
-                for value in (sums["step"], step["products"], tile["at_peak"], step["others"])
-            ),
-            f"{step['dispatch']:,.0f} µs",
-            f"{sums['evaluation']:,.0f} µs",
+            f"{tile['unrecorded']:,.0f} µs",
+            f"{step['products']:,.0f} µs",
+            f"{tile['at_peak']:,.0f} µs",
+            f"{step['operations']:.0f}, {step['others']:,.0f} µs",
+            f"{evaluation['products'] + evaluation['others']:,.0f} µs",
         ]
-        cells[4] += f" in {step['operations']:.0f}"
         lines.append(f"| {' | '.join(cells)} |")
     versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
     return "\n".join([*lines, "", f"One profiled run on one core of {found['machine']}{versions}."])
