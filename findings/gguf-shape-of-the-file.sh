@@ -14,7 +14,7 @@
 # Whoever computes a fan-in from .shape, as from every other checkpoint reader, gets outputs for inputs
 # unless the kernel is square: He's sigma is then sqrt(2 / 64) in place of sqrt(2 / 768), 3.5 times as
 # large. Of a quantized tensor .data.shape is no way out.
-# Expected before the run: one shape in both places.
+# What the names let one expect: one shape in both places. (The source was read before the run.)
 #
 # Prints the shapes and exits 0 while they are as above, 1 if one of them changed.
 set -euo pipefail

@@ -13,7 +13,7 @@
 #   muon(nesterov=False)               .0100    .0100    .0100
 #
 # Whoever compares Muon with Adam on biases, norms and embeddings of rank 1 compares NAdam with Adam.
-# Expected before the run: the steps of adamw.
+# What the page lets one expect: the steps of adamw. (The source was read before the run.)
 #
 # Prints the steps and exits 0 while they are as above, 1 if one of them changed.
 set -euo pipefail

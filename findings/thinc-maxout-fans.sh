@@ -13,7 +13,7 @@
 #   lecun_normal_init      sqrt(1 / 288) = .0589                 .5774, 9.80 times as large
 #
 # Ten inputs in place of 288 leave every bound as it is. Nothing is raised.
-# Expected before the run: fan-in 288 in all three.
+# What the names let one expect: fan-in 288 in all three. (The source was read before the run.)
 #
 # Prints the numbers and exits 0 while they are as above, 1 if one of them changed.
 set -euo pipefail
