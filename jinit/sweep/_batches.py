@@ -53,9 +53,9 @@ class Batches:
         return results.concat([self.plain, part], ignore=self.may_differ)
 
     def _complete(self, error: BaseException) -> None:
-        part = getattr(error, "table", None)
         if self.plain is None:
             return
+        part = getattr(error, "table", None)
         table = self.described(self.plain if part is None else self._with(part))
         vars(error)["table"] = table
         error.add_note(f"with the batches before, the exception's .table has {len(table)} runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import brought
@@ -28,14 +29,13 @@ def markdown_table(record: dict[str, Any]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in record["sizes"].values():
         cells = [
-            f"{row['runs']} × ({row['width']}, {row['depth']}, {row['batch']})",
+            _networks(row["runs"], row),
             f"{row['gflops']:.0f} GFLOP/s",
             f"{row['of_peak']:.2f}",
             *(ratio_text(row["slower"].get(letter)) for letter in columns),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    versions = "".join(f", {name} {text}" for name, text in record["versions"].items())
-    how = f"Medians of {record['rounds']} rounds on {record['machine']}{versions}."
+    how = f"Medians of {record['rounds']} rounds on {_where(record)}."
     parts = ["\n".join([*lines, "", how])]
     if "models" in record:
         parts.append(models_table(record["models"]))
@@ -58,15 +58,14 @@ def models_table(found: dict[str, Any]) -> str:
     lines.append("|---" * (len(kinds) + 1) + "|")
     for size, ratios in found["mlps"].items():
         work = SIZES[size]
-        row = [f"{work.runs} × ({work.width}, {work.depth}, {work.batch})", *cells(ratios)]
+        row = [_networks(work.runs, vars(work)), *cells(ratios)]
         lines.append(f"| {' | '.join(row)} |")
     loops, cnn = found["cnn"], brought.CNN
     lines += ["", f"| CNNs, time of jinit = 1 | {' | '.join(loops)} |"]
     lines.append("|---" * (len(loops) + 1) + "|")
     row = [f"{cnn.runs} of 2 convolutions of 16 channels, 8 × 8, batch {cnn.batch}", *cells(loops)]
     lines.append(f"| {' | '.join(row)} |")
-    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
-    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {found['machine']}{versions}."
+    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {_where(found)}."
     return "\n".join([*lines, "", how])
 
 
@@ -96,12 +95,9 @@ def against_table(found: dict[str, Any]) -> str:
     for row in found.get("rows", []):
         if "slower" in row:
             size = SIZES[row["size"]]
-            what = f"{size.runs} × ({size.width}, {size.depth}, {size.batch}), {row['kind']}"
+            what = f"{_networks(size.runs, vars(size))}, {row['kind']}"
             add(what, *([wall for wall, _ in row["seconds"][side]] for side in ("old", "new")))
-    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
-    return "\n".join(
-        [*lines, "", f"Medians of alternating rounds on {found['machine']}{versions}."]
-    )
+    return "\n".join([*lines, "", f"Medians of alternating rounds on {_where(found)}."])
 
 
 def profile_table(found: dict[str, Any]) -> str:
@@ -114,9 +110,7 @@ def profile_table(found: dict[str, Any]) -> str:
     for tile in found["tiles"]:
         step, evaluation = tile["step"], tile["evaluation"]
         cells = [
-            "{networks} × ({width}, {depth}, {batch})".format(
-                networks=tile["networks"], **tile["work"]
-            ),
+            _networks(tile["networks"], tile["work"]),
             f"{tile['unrecorded']:,.0f} µs",
             f"{step['products']:,.0f} µs",
             f"{tile['at_peak']:,.0f} µs",
@@ -124,8 +118,19 @@ def profile_table(found: dict[str, Any]) -> str:
             f"{evaluation['products'] + evaluation['others']:,.0f} µs",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    versions = "".join(f", {name} {text}" for name, text in found["versions"].items())
-    return "\n".join([*lines, "", f"One profiled run on one core of {found['machine']}{versions}."])
+    return "\n".join([*lines, "", f"One profiled run on one core of {_where(found)}."])
+
+
+def _networks(count: int, work: Mapping[str, Any]) -> str:
+    """``256 × (32, 3, 32)``: a number of networks, and their width, depth and batch size."""
+    return f"{count} × ({work['width']}, {work['depth']}, {work['batch']})"
+
+
+def _where(found: dict[str, Any]) -> str:
+    """The machine and the versions of a measurement."""
+    return ", ".join(
+        [found["machine"], *(f"{name} {text}" for name, text in found["versions"].items())]
+    )
 
 
 def ratio_text(ratio: float | None) -> str:
