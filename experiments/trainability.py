@@ -72,9 +72,8 @@ def decide(numbers: dict) -> Verdict:
     missed = within & (accuracy < 0.70)
     shallow = int((missed & ~deep).sum())
     failed = int(missed.sum())
-    rate = numbers["runs"] / numbers["seconds"]
     answer = (
-        f"{numbers['runs']:,} runs, {rate:.1f} a second; Spearman {rank:.2f}; of "
+        f"{numbers['runs']:,} runs; Spearman {rank:.2f}; of "
         f"{int(beyond.sum())} cells beyond 1.3 · 6 ξ_c {lost} train; of {int(within.sum())} within "
         f"half of it {failed} do not train to .70 ({shallow} of them to depth 60, all chaotic: "
         f"{float(accuracy[missed & ~deep].min(initial=1.0)):.2f} or more)"

@@ -12,7 +12,9 @@ import importlib
 import inspect
 import re
 import shutil
+import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pdoc.doc
@@ -89,11 +91,55 @@ def text_of(page: Path, name: str, site: Path) -> str:
     return "".join(parts).replace("script · ", "")  # scripts are not part of the site
 
 
+def returned(name: str) -> list[type]:
+    """The classes of a room that functions return or callbacks get, and that it does not export.
+
+    A room exports functions, and the classes that users make or catch. The reference shows these
+    classes, too, and those that their attributes have.
+    """
+    module = importlib.import_module(name)
+    exported = [getattr(module, each) for each in getattr(module, "__all__", ())]
+    first = _new(name, exported, exported)
+    found = first + _new(name, first, exported + first)
+    return sorted(found, key=lambda item: item.__name__)
+
+
+def _new(name: str, items: list[object], known: list[object]) -> list[type]:
+    """The private classes of a room that items return or have, without those that are known."""
+    classes = dict.fromkeys(each for item in items for each in _classes(item))
+    return [one for one in classes if one.__module__.startswith(f"{name}._") and one not in known]
+
+
+def _classes(item: object) -> Iterator[type]:
+    """The public classes that a function returns or passes on, or that attributes have."""
+    functions = [item]
+    if isinstance(item, type):
+        functions += [
+            each.fget if isinstance(each, property) else each
+            for name, each in vars(item).items()
+            if not name.startswith("_")
+        ]
+    for function in filter(callable, functions):
+        function = inspect.unwrap(function)
+        names = vars(sys.modules.get(function.__module__, object))
+        for argument, annotation in getattr(function, "__annotations__", {}).items():
+            is_input = not isinstance(function, type) and argument != "return"
+            if is_input and "Callable[[" not in str(annotation):
+                continue
+            for word in re.findall(r"\w+", str(annotation)):
+                if isinstance(names.get(word), type) and not word.startswith("_"):
+                    yield names[word]
+
+
 def documented(name: str, site: Path) -> pdoc.doc.Module:
     """A room as pdoc reads it, with its README.md in place of the module's docstring."""
     module = importlib.import_module(name)
     for export in getattr(module, "__all__", ()):
         getattr(module, export)  # imports lazy names now, so that pdoc sees them
+    shown = {item.__name__: item for item in returned(name)}
+    if shown:
+        vars(module).update(shown)
+        module.__all__ = [*module.__all__, *shown]
     if page := page_of(name):
         module.__doc__ = text_of(page, name, site)
     for item in vars(module).values():

@@ -108,6 +108,19 @@ def test_arguments_and_fields_are_described(module):
     assert not {name: names for name, names in missing.items() if name not in DESCRIBED_IN_WORDS}
 
 
+def test_attributes_of_what_functions_return_are_described(monkeypatch):
+    reference = site_maker(monkeypatch)
+    found = {module: reference.returned(module) for module in MODULES}
+    assert {item.__name__ for item in found["jinit.sweep"]} >= {"Plan", "SweepEvent"}
+    assert {item.__name__ for item in found["jinit.stats"]} >= {"Paired", "Pair", "Ranking"}
+    missing = {
+        f"{module}.{item.__name__}": unnamed(module, item)
+        for module, items in found.items()
+        for item in items
+    }
+    assert not {name: names for name, names in missing.items() if names}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_functions_that_refuse_say_what_they_raise(module):
     functions = [(name, item) for name, item in exported(module) if not inspect.isclass(item)]
@@ -129,17 +142,23 @@ def test_functions_cite_their_source(module):
     ]
 
 
-@pytest.mark.full
-def test_every_exported_name_is_in_the_site(tmp_path, monkeypatch):
+def site_maker(monkeypatch):
+    """scripts/reference.py as a module."""
     pytest.importorskip("pdoc")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    reference = importlib.import_module("reference")
+    return importlib.import_module("reference")
+
+
+@pytest.mark.full
+def test_every_exported_name_is_in_the_site(tmp_path, monkeypatch):
+    reference = site_maker(monkeypatch)
     command = [sys.executable, str(ROOT / "scripts" / "reference.py"), "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     assert set(reference.rooms()) == {"jinit", *MODULES}
     for module in MODULES:
         html = (tmp_path / f"{module.replace('.', '/')}.html").read_text()
-        for name in getattr(importlib.import_module(module), "__all__", ()):
+        names = list(getattr(importlib.import_module(module), "__all__", ()))
+        for name in names + [item.__name__ for item in reference.returned(module)]:
             if f"{module}.{name}" not in MODULES:
                 assert f'id="{name}"' in html, (module, name)
     # Every link between pages, and every picture, is there.

@@ -1,5 +1,5 @@
 """Ranks initializers for a network by measurement, with the prediction of theory beside it."""
 
-from jinit.advise._recommend import Candidate, recommend
+from jinit.advise._recommend import recommend
 
-__all__ = ["Candidate", "recommend"]
+__all__ = ["recommend"]

@@ -22,9 +22,10 @@ from jinit.auditing._leaves import Leaf
 from jinit.auditing._scales import is_scale, unless_depth_scaled
 from jinit.findings import Finding
 from jinit.frameworks._layout import Layers
+from jinit.frameworks._paths import leaf_name
 from jinit.frameworks._table import conventions_of
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
-from jinit.parameters._patterns import leaf_name, matches
+from jinit.parameters._patterns import matches
 from jinit.parameters._rules import Assignment, Rules, assign
 from jinit.typing import PyTree
 

@@ -19,8 +19,8 @@ from jinit.auditing._traps import (
     usual,
 )
 from jinit.findings import Finding
+from jinit.frameworks._paths import leaf_name
 from jinit.initializers import Fans
-from jinit.parameters._patterns import leaf_name
 
 # A kernel's σ agrees with a usual rule up to this many standard errors of log σ, and with a rule
 # of special networks up to 3: their σ may be one that a usual rule has with mistaken fans.

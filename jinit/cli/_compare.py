@@ -16,7 +16,8 @@ except ImportError:
     raise errors.missing_extra("tyro", "lab", "the command line") from None
 
 if TYPE_CHECKING:
-    from jinit.results import Comparison, Table
+    from jinit.results import Table
+    from jinit.results._verdict import Comparison
 
 
 def compare(

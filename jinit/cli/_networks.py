@@ -19,7 +19,8 @@ from jinit.findings import all_ok
 
 if TYPE_CHECKING:
     from jinit.models import MLP
-    from jinit.probes import Beside, Profile
+    from jinit.probes import Profile
+    from jinit.probes._beside import Beside
     from jinit.typing import Array
 
 

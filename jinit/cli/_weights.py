@@ -142,8 +142,8 @@ def audit(
 
 def _usual_host(paths: Iterable[str]) -> str:
     """The default host; refuses leaf names that belong to kernels of another axis order."""
+    from jinit.frameworks._paths import leaf_name
     from jinit.frameworks._table import hosts, hosts_with_kernel
-    from jinit.parameters._patterns import leaf_name
 
     usual = hosts()[0]
     for path in paths:

@@ -6,7 +6,7 @@ traced. Each leaf keeps its dtype. Under vmap each lane is clipped by its own no
 
 from jinit.clipping._percentile import clip_by_percentile
 from jinit.clipping._rules import get, names, register
-from jinit.clipping._statistics import ClipStatistics, statistics, with_clip_statistics
+from jinit.clipping._statistics import statistics, with_clip_statistics
 from jinit.clipping._transforms import (
     clip_by_block_rms,
     clip_by_global_norm,
@@ -16,7 +16,6 @@ from jinit.clipping._transforms import (
 from jinit.clipping._units import clip_adaptively, clip_per_example
 
 __all__ = [
-    "ClipStatistics",
     "clip_adaptively",
     "clip_by_block_rms",
     "clip_by_global_norm",

@@ -6,12 +6,10 @@ takes.
 
 from jinit.engine._durable import FileStore
 from jinit.engine._run import run
-from jinit.engine._schedule import Event
 from jinit.engine._store import MemoryStore, Store
 
 __all__ = [
     "run",
-    "Event",
     "FileStore",
     "Store",
     "MemoryStore",

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-# The packages whose functions are taken to read only their arguments.
+# jinit and the packages below it, whose functions are taken to read only their arguments.
 _PACKAGES = frozenset({"jinit", "jax", "jaxlib", "flax", "optax", "numpy", "builtins", "functools",
                        "operator", "math", "_operator", "types", "ml_dtypes"})  # fmt: skip
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, types.EllipsisType,

@@ -6,7 +6,7 @@ the frameworks' default initializations, :func:`layer_kinds` the layers that a s
 
 from jinit._switches import guard
 from jinit.frameworks._as_model import as_model
-from jinit.frameworks._capture import Captured, Layer, capture
+from jinit.frameworks._capture import Captured, capture
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening, Preset
 from jinit.frameworks._haiku import haiku
@@ -29,7 +29,7 @@ __all__ = [
     "get", "hosts", "names", "register",
     "presets", "register_preset",
     "layer_kinds", "register_layer_kind",
-    "Captured", "Conventions", "Framework", "Layer", "Layers", "Layout", "Opening", "Preset",
+    "Captured", "Conventions", "Framework", "Layers", "Layout", "Opening", "Preset",
 ]  # fmt: skip
 
 guard(__name__)

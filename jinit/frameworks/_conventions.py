@@ -9,6 +9,7 @@ from typing import Literal
 from jinit import _specs
 from jinit.frameworks._kinds import get_layer_kind
 from jinit.frameworks._layout import Layout
+from jinit.frameworks._statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Conventions:
       biases: names of biases.
       vectors: names of scales and shifts.
       leaves: leaf name → layer kind of a matrix, for names that mean the same in every layer.
+      statistics: names of running statistics.
 
     >>> Conventions(kernel=(1, 0)).layout("dense").out_axes
     (0,)
@@ -39,6 +41,7 @@ class Conventions:
     biases: tuple[str, ...] = ("bias", "b")
     vectors: tuple[str, ...] = ("scale", "offset", "shift", "gamma", "beta")
     leaves: Mapping[str, str] = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
 
     def layout(self, spec: str | Layout) -> Layout:
         """The layout that a spec such as ``conv(groups=2)`` names, in this axis order.

@@ -26,6 +26,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._paths import KeyPath, path_of
+from jinit.frameworks._statistics import Statistics
 from jinit.frameworks._taps import Opened, Tap, Taps, owner_of, owners_of
 from jinit.initializers import NamedInitializer
 from jinit.models import Model
@@ -36,7 +37,14 @@ if TYPE_CHECKING:
     import equinox as eqx
 
 CONVENTIONS = Conventions(
-    kernel=(1, 0), transposed=(1, 0), channels_last=False, kernels=("weight",)
+    kernel=(1, 0),
+    transposed=(1, 0),
+    channels_last=False,
+    kernels=("weight",),
+    # The indices of BatchNorm's state.
+    statistics=Statistics(
+        inside={"ema_state_index": {}, "batch_state_index": {}, "ema_first_time_index": {}}
+    ),
 )
 _layout = CONVENTIONS.layout
 

@@ -24,6 +24,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._haiku_functions import functions
 from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._statistics import Statistics
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
 from jinit.models import Model
@@ -33,7 +34,13 @@ from jinit.typing import Array, DType, Initializer, Key, ModelLike, PyTree, Shap
 if TYPE_CHECKING:
     import haiku as hk
 
-CONVENTIONS = Conventions(transposed=(-1, -2), kernels=("w",), leaves={"embeddings": "embedding"})
+CONVENTIONS = Conventions(
+    transposed=(-1, -2),
+    kernels=("w",),
+    leaves={"embeddings": "embedding"},
+    # hk.ExponentialMovingAverage: its average starts at 0, of a variance, too.
+    statistics=Statistics(inside={"mean_ema": {}, "var_ema": {}}),
+)
 _layout = CONVENTIONS.layout
 
 

@@ -19,6 +19,7 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework
 from jinit.frameworks._keras_functions import functions
 from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._statistics import MEAN, VARIANCE, Statistics
 from jinit.initializers import (
     NamedInitializer,
     constant,
@@ -37,6 +38,7 @@ CONVENTIONS = Conventions(
     transposed=(-1, -2),
     kernels=("kernel",),
     leaves={"recurrent_kernel": "recurrent", "embeddings": "embedding"},
+    statistics=Statistics({"moving_mean": MEAN, "moving_variance": VARIANCE}),
 )
 _layout = CONVENTIONS.layout
 _Described: TypeAlias = "Iterable[tuple[package.Variable | None, Layout]]"

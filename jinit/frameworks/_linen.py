@@ -19,6 +19,7 @@ from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._linen_functions import functions
 from jinit.frameworks._linen_stacks import at, stack_axes, unboxed
 from jinit.frameworks._paths import path_of
+from jinit.frameworks._statistics import MEAN, VARIANCE, Statistics
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import (
     NamedInitializer,
@@ -38,7 +39,11 @@ if TYPE_CHECKING:
     from flax import nnx
     from flax.linen.module import InterceptorContext
 
-CONVENTIONS = Conventions(leaves={"embedding": "embedding"})
+BATCH_STATS = "batch_stats"
+CONVENTIONS = Conventions(
+    leaves={"embedding": "embedding"},
+    statistics=Statistics(inside={BATCH_STATS: {"mean": MEAN, "var": VARIANCE}}),
+)
 _layout = CONVENTIONS.layout
 Interceptor: TypeAlias = "Callable[..., PyTree]"
 _CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")

@@ -17,6 +17,7 @@ from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path, s
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._nnx_functions import _Run, functions
+from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.models import Model
 from jinit.train import StatefulApply
@@ -40,6 +41,24 @@ _TAP = "_jinit_tap"
 def recognize(model: ModelLike) -> bool:
     """True for an nnx module."""
     return comes_from(model, "flax.nnx", "Module")
+
+
+def variables(tree: PyTree, name: str) -> set[str]:
+    """Paths of the variables of a class in a tree: ``"BatchStat"``, or ``"RngState"``."""
+
+    def kind(node: PyTree) -> type:
+        if comes_from(node, "flax.nnx", "Variable"):
+            return type(node)
+        return getattr(node, "type", type(node))  # flax's VariableState names its variable's class
+
+    def is_variable(node: PyTree) -> bool:
+        return comes_from(node, "flax.nnx", "Variable", "VariableState")
+
+    return {
+        path_of(path)
+        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_variable)
+        if is_variable(node) and any(base.__name__ == name for base in kind(node).__mro__)
+    }
 
 
 def shapes(model: nnx.Module, *inputs: PyTree) -> PyTree:

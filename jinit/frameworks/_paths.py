@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
@@ -30,3 +31,12 @@ def path_of(path: KeyPath) -> str:
     if len(names) > 1 and names[-1] == "value":
         names.pop()
     return "/".join(names)
+
+
+def leaf_name(path: str) -> str:
+    """The name of a leaf in its layer: what follows the last ``/`` or ``.`` of its path.
+
+    >>> leaf_name("hidden_0/kernel"), leaf_name("fc.weight")
+    ('kernel', 'weight')
+    """
+    return re.split(r"[/.]", path)[-1]

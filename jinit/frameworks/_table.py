@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jinit import errors
 from jinit._registry import Registry
+from jinit.frameworks import _nnx
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._equinox import EQUINOX
 from jinit.frameworks._framework import Framework, Preset
 from jinit.frameworks._haiku import HAIKU
 from jinit.frameworks._keras import KERAS
-from jinit.frameworks._linen import LINEN
+from jinit.frameworks._linen import BATCH_STATS, LINEN
 from jinit.frameworks._nnx import NNX
+from jinit.frameworks._statistics import statistic_of
 from jinit.frameworks._torch import TORCH
-from jinit.typing import ModelLike
+from jinit.typing import ModelLike, PyTree
 
 _ROWS = (LINEN, NNX, HAIKU, EQUINOX, KERAS, TORCH)
 _table: Registry[Framework] = Registry(
@@ -159,6 +163,20 @@ def register_preset(name: str, preset: Preset) -> None:
 def find(model: ModelLike) -> Framework | None:
     """The framework of a model, or None if no framework recognizes it."""
     return next((row for row in _rows() if row.recognize(model)), None)
+
+
+def statistics_of(tree: PyTree, paths: Iterable[str]) -> dict[str, str]:
+    """Path → what running statistic a leaf is, by the names that frameworks use; "" for none.
+
+    >>> statistics_of({}, ["batch_stats/norm/var", "dense/kernel"])
+    {'batch_stats/norm/var': 'running variance', 'dense/kernel': ''}
+    """
+    known = [row.conventions.statistics for row in _rows()]
+    collected = _nnx.variables(tree, "BatchStat")
+    return {
+        path: statistic_of(f"{BATCH_STATS}/{path}" if path in collected else path, known)
+        for path in paths
+    }
 
 
 def conventions_of(host: str) -> Conventions:

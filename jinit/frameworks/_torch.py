@@ -15,6 +15,7 @@ from jinit.frameworks._common import comes_from, equal_blocks, strided, vector
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework
 from jinit.frameworks._layout import Layout, bias_of
+from jinit.frameworks._statistics import COUNT, MEAN, VARIANCE, Statistics
 from jinit.initializers import NamedInitializer, fan_in_uniform, glorot_uniform, normal, zeros
 from jinit.typing import ModelLike, PyTree
 
@@ -27,6 +28,9 @@ CONVENTIONS = Conventions(
     transposed_groups="in",
     channels_last=False,
     kernels=("weight",),
+    statistics=Statistics(
+        {"running_mean": MEAN, "running_var": VARIANCE, "num_batches_tracked": COUNT}
+    ),
 )
 _layout = CONVENTIONS.layout
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]

@@ -14,7 +14,7 @@ from jinit.initializers._derived import (
     siren,
     spectral,
 )
-from jinit.initializers._describe import Description, describe
+from jinit.initializers._describe import describe
 from jinit.initializers._distributions import (
     normal,
     parametrized_truncated_normal,
@@ -49,7 +49,7 @@ kaiming_normal, kaiming_uniform = he_normal, he_uniform
 xavier_normal, xavier_uniform = glorot_normal, glorot_uniform
 
 __all__ = [
-    "NamedInitializer", "Law", "Description", "Fans", "KernelRoles", "Parts",
+    "NamedInitializer", "Law", "Fans", "KernelRoles", "Parts",
     "get", "names", "register", "parts", "describe", "fans", "gain",
     "zeros", "zeros_init", "ones", "ones_init", "constant", "identity", "dirac",
     "normal", "uniform", "uniform_range", "rademacher",

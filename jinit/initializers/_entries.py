@@ -55,7 +55,12 @@ Scale: TypeAlias = Callable[[tuple[int, ...], np.dtype], "np.ndarray | np.generi
 
 @dataclass(frozen=True)
 class Entries:
-    """The standard entries of a draw, and their factor for a shape and a float dtype."""
+    """The standard entries of a draw, and their factor.
+
+    Attributes:
+      standard: the law of the standard entries.
+      scale: ``scale(shape, dtype)``: the factor of a draw of that shape and float dtype.
+    """
 
     standard: Standard
     scale: Scale

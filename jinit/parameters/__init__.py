@@ -11,10 +11,9 @@ from jinit.parameters._residual import (
     skipinit_factors,
     t_fixup_factors,
 )
-from jinit.parameters._rules import Assignment, Rules, assign
+from jinit.parameters._rules import Rules, assign
 
-__all__ = [
-    "Assignment", "Rules", "assign", "initialize", "population",
+__all__ = [ "Rules", "assign", "initialize", "population",
     "reset_report", "search_distribution",
     "deepnorm_factors", "fixup_factors", "gpt2_stddevs", "residual_rules", "rezero_factors",
     "skipinit_factors", "t_fixup_factors",

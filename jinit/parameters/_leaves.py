@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
-from jinit.frameworks._common import comes_from
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._layout import Layers, Layout, bias_of
-from jinit.frameworks._paths import path_of
-from jinit.frameworks._table import conventions_of, find
+from jinit.frameworks._nnx import variables
+from jinit.frameworks._paths import leaf_name, path_of
+from jinit.frameworks._table import conventions_of, find, statistics_of
 from jinit.frameworks._torch import TORCH, is_tensor
-from jinit.parameters._patterns import check_all_used, leaf_name, matches
-from jinit.parameters._statistics import statistic_of
+from jinit.parameters._patterns import check_all_used, matches
 from jinit.typing import Array, PyTree
 
 
@@ -49,39 +48,15 @@ def tree_leaves(tree: PyTree, host: str, layers: Layers | None) -> list[TreeLeaf
     """
     values = _values_by_path(tree)
     layouts = _layouts(values, conventions_of(host), layers)
-    state, measured = _variables(tree, "RngState"), _variables(tree, "BatchStat")
+    random, statistics = variables(tree, "RngState"), statistics_of(tree, values)
     return [
-        TreeLeaf(
-            path,
-            value,
-            layouts[path],
-            path in state or _is_key(value),
-            statistic_of(path, path in measured),
-        )
+        TreeLeaf(path, value, layouts[path], path in random or _is_key(value), statistics[path])
         for path, value in values.items()
     ]
 
 
 def _is_key(value: Array | jax.ShapeDtypeStruct) -> bool:
     return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
-
-
-def _variables(tree: PyTree, name: str) -> set[str]:
-    """Paths of the nnx variables of a class, such as the keys and counts of ``Rngs``."""
-
-    def kind(node: PyTree) -> type:
-        if comes_from(node, "flax.nnx", "Variable"):
-            return type(node)
-        return getattr(node, "type", type(node))  # flax's VariableState names its variable's class
-
-    def is_variable(node: PyTree) -> bool:
-        return comes_from(node, "flax.nnx", "Variable", "VariableState")
-
-    return {
-        path_of(path)
-        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_variable)
-        if is_variable(node) and any(base.__name__ == name for base in kind(node).__mro__)
-    }
 
 
 def _values_by_path(tree: PyTree) -> dict[str, Array | jax.ShapeDtypeStruct]:

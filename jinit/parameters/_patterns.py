@@ -25,15 +25,6 @@ def matches(pattern: str, path: str) -> bool:
     )
 
 
-def leaf_name(path: str) -> str:
-    """The name of a leaf in its layer: what follows the last ``/`` or ``.`` of its path.
-
-    >>> leaf_name("hidden_0/kernel"), leaf_name("fc.weight")
-    ('kernel', 'weight')
-    """
-    return re.split(r"[/.]", path)[-1]
-
-
 def check_all_used(
     kind: str, patterns: Iterable[str], used: set[str], paths: Iterable[str]
 ) -> None:

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 
 from jinit import errors
 from jinit.frameworks._layout import Layers, Layout
+from jinit.frameworks._paths import leaf_name
 from jinit.frameworks._table import get_preset
 from jinit.initializers import NamedInitializer, Parts
 from jinit.initializers import get as get_initializer
 from jinit.initializers._base import checked_draw
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._norms import NORM, FollowKernel, NormOf
-from jinit.parameters._patterns import check_all_used, leaf_name, matches
+from jinit.parameters._patterns import check_all_used, matches
 from jinit.parameters._statistics import check_start, without_rule
 from jinit.typing import Array, DType, Initializer, Key, PyTree
 

@@ -1,42 +1,13 @@
-"""Recognizes running statistics, which no initializer draws: a model measures them."""
+"""Refuses rules that draw running statistics, which a model measures."""
 
 from __future__ import annotations
 
 from jinit import errors
+from jinit.frameworks._statistics import COUNT, MEAN, VARIANCE
 from jinit.initializers import NamedInitializer
-from jinit.parameters._patterns import leaf_name
 from jinit.typing import Initializer
 
-MEAN, VARIANCE, COUNT = "running mean", "running variance", "state of a running average"
-# torch and Keras name the leaf.
-_NAMES = {
-    "running_mean": MEAN,
-    "moving_mean": MEAN,
-    "running_var": VARIANCE,
-    "moving_variance": VARIANCE,
-    "num_batches_tracked": COUNT,
-}
-# Haiku's averages start at 0, and so do Equinox' counters: their names say no more.
-_PARTS = ("mean_ema", "var_ema", "ema_state_index", "batch_state_index", "ema_first_time_index")
 _STARTS = {MEAN: "zeros", VARIANCE: "ones", COUNT: "zeros"}
-
-
-def statistic_of(path: str, is_variable: bool) -> str:
-    """What running statistic a leaf is; "" if it is none.
-
-    Args:
-      path: of the leaf.
-      is_variable: whether the leaf is an nnx ``BatchStat``.
-
-    >>> statistic_of("batch_stats/BatchNorm_0/var", False), statistic_of("dense/kernel", False)
-    ('running variance', '')
-    """
-    name, components = leaf_name(path), path.split("/")
-    if name in _NAMES:
-        return _NAMES[name]
-    if is_variable or "batch_stats" in components:
-        return {"mean": MEAN, "var": VARIANCE}.get(name, COUNT)
-    return COUNT if any(part in components for part in _PARTS) else ""
 
 
 def without_rule(path: str, statistic: str, shape: tuple[int, ...]) -> ValueError:

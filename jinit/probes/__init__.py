@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from jinit._lazy import retired
 from jinit._switches import guard
-from jinit.probes._beside import Beside, beside
-from jinit.probes._coordinates import CoordinateCheck, coordinate_check
+from jinit.probes._beside import beside
+from jinit.probes._coordinates import coordinate_check
 from jinit.probes._curvature import hessian_largest_eigenvalue
 from jinit.probes._ensemble import ensemble
 from jinit.probes._jacobian import (
@@ -20,14 +20,11 @@ from jinit.probes._jacobian import (
 )
 from jinit.probes._losses import cross_entropy, random_projection
 from jinit.probes._propagation import Profile, propagation
-from jinit.probes._symmetry import Symmetry, symmetry
+from jinit.probes._symmetry import symmetry
 from jinit.probes._verdict import verdict
 
 __all__ = [
-    "Beside",
-    "CoordinateCheck",
     "Profile",
-    "Symmetry",
     "beside",
     "coordinate_check",
     "cross_entropy",

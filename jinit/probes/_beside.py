@@ -9,7 +9,7 @@ import numpy as np
 from jinit import errors
 from jinit.findings import Finding, healthy
 from jinit.probes._propagation import Profile
-from jinit.theory import Prediction
+from jinit.theory._predict import Prediction
 
 # A difference counts beyond 4 standard errors plus a quarter of the expected value. The quarter
 # covers the higher orders of depth/width, which wide-network theory omits.

@@ -18,8 +18,8 @@ from jinit._anew import anew
 from jinit._examples import check_examples
 from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
-from jinit.frameworks import Captured, Layer
-from jinit.frameworks._capture import by_path
+from jinit.frameworks import Captured
+from jinit.frameworks._capture import Layer, by_path
 from jinit.frameworks._taps import Taps
 from jinit.probes._losses import Loss, check_loss, check_scalar
 from jinit.probes._symmetry import NEAR, duplicate_units

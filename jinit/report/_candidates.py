@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TextIO
 
-from jinit.advise import Candidate
+from jinit.advise._recommend import Candidate
 from jinit.report._console import (
     columns_that_fit,
     escaped,
@@ -38,7 +38,7 @@ def print_candidates(candidates: Sequence[Candidate], stream: TextIO | None = No
       candidates: from :func:`jinit.advise.recommend`, at least one.
       stream: default stdout.
 
-    >>> from jinit.advise import Candidate
+    >>> from jinit.advise._recommend import Candidate
     >>> numbers = [0.1] * 9
     >>> print_candidates([Candidate("he_normal", "zeros", *numbers, "why", "code")])
     ... # doctest: +ELLIPSIS

@@ -14,7 +14,7 @@ from jinit.report._console import (
 )
 from jinit.report._sweep_table import STYLES, VERDICT_WIDTH, comparison_notes
 from jinit.report._text import interval_text, words
-from jinit.results import Comparison
+from jinit.results._verdict import Comparison
 
 _EXPENDABLE = ("mean", "tuned", "baseline tuned", "difference")
 

@@ -12,13 +12,14 @@ import numpy as np
 from jinit import errors
 from jinit.findings import Finding
 from jinit.report._intervals import intervals
-from jinit.results import Comparison, Table, compare, summarize
+from jinit.results import Table, compare, summarize
 from jinit.results._metrics import metric_for
+from jinit.results._verdict import Comparison
 
 if TYPE_CHECKING:
     from jinit.frameworks import Captured
     from jinit.probes import Profile
-    from jinit.theory import Prediction
+    from jinit.theory._predict import Prediction
 
 
 def to_json(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TextIO
 
 from jinit import _specs
-from jinit.parameters import Assignment
+from jinit.parameters._rules import Assignment
 from jinit.report._console import escaped, new_table, open_console
-from jinit.sweep import Plan
-from jinit.sweep._plan import PlannedProgram
+from jinit.sweep._plan import Plan, PlannedProgram
 
 _LEAF_COLUMNS = ("shape", "layer", "in", "out", "drawn by", "σ")
 

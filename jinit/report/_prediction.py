@@ -7,11 +7,12 @@ from typing import TextIO
 
 import numpy as np
 
-from jinit.probes import Beside
+from jinit.probes._beside import Beside
 from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console, wider
 from jinit.report._findings import print_findings
 from jinit.report._text import MISSING, number, rows_shown
-from jinit.theory import DepthScales, Prediction
+from jinit.theory._fixed_points import DepthScales
+from jinit.theory._predict import Prediction
 
 _ROWS = 16
 _BAND = "95 % of networks"

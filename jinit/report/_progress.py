@@ -14,7 +14,8 @@ from jinit.report._plan import plan_line, seeds_line
 from jinit.report._text import interval_text
 from jinit.results import Table, summarize
 from jinit.results._metrics import metric_for
-from jinit.sweep import Plan, SweepEvent
+from jinit.sweep._plan import Plan
+from jinit.sweep._run import SweepEvent
 
 _SECONDS_BETWEEN_LINES = 5
 
@@ -42,6 +43,8 @@ class SweepProgress:
         # A closed terminal or a pipe without a reader must not end the sweep.
         shown = encodable(stream or sys.stderr or io.StringIO(), forgiving=True)
         self._console = Console(file=shown, highlight=False)
+        # A line of a file is a sentence, whatever its length.
+        self._console.soft_wrap = not self._console.is_terminal
         self._metric = metric
         self._bar: Progress | None = None
         self._done = self._planned = self._failed = self._compiled = self._stored = 0

@@ -11,11 +11,12 @@ from jinit.report._console import open_console
 
 # isort: split
 from jinit import errors
-from jinit.advise import Candidate
+from jinit.advise._recommend import Candidate
 from jinit.findings import Finding
 from jinit.frameworks import Captured
-from jinit.initializers import Description
-from jinit.probes import Beside, Profile
+from jinit.initializers._describe import Description
+from jinit.probes import Profile
+from jinit.probes._beside import Beside
 from jinit.report._candidates import print_candidates
 from jinit.report._comparisons import print_comparisons
 from jinit.report._findings import print_findings
@@ -25,9 +26,10 @@ from jinit.report._prediction import print_beside, print_prediction
 from jinit.report._profile import print_profile
 from jinit.report._sweep_table import print_table
 from jinit.report._weights import print_description
-from jinit.results import Comparison, Table
-from jinit.sweep import Plan
-from jinit.theory import Prediction
+from jinit.results import Table
+from jinit.results._verdict import Comparison
+from jinit.sweep._plan import Plan
+from jinit.theory._predict import Prediction
 
 Result: TypeAlias = (
     Table

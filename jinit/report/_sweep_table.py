@@ -19,9 +19,11 @@ from jinit.report._console import (
     print_left_out,
 )
 from jinit.report._text import MISSING, interval_text, words
-from jinit.results import Comparison, Summary, Table, compare, summarize
+from jinit.results import Table, compare, summarize
 from jinit.results._metrics import metric_for, undefined
+from jinit.results._summary import Summary
 from jinit.results._table import Value
+from jinit.results._verdict import Comparison
 
 STYLES = {
     "wins": "bold green",

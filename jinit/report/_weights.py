@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 
 from jinit.findings import Finding
-from jinit.initializers import Description
+from jinit.initializers._describe import Description
 from jinit.initializers._registry import Row
 from jinit.parameters._leaves import tree_leaves
 from jinit.report._console import escaped, new_table, open_console

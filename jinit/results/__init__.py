@@ -3,13 +3,10 @@
 from jinit.results._comparison import compare
 from jinit.results._concat import concat
 from jinit.results._read import read
-from jinit.results._summary import Summary, summarize
+from jinit.results._summary import summarize
 from jinit.results._table import Table, check_output
-from jinit.results._verdict import Comparison
 
 __all__ = [
-    "Comparison",
-    "Summary",
     "Table",
     "check_output",
     "compare",

@@ -24,7 +24,8 @@ from jinit.results._table import Table, Value, check_table
 from jinit.results._tuned import tuned
 from jinit.results._units import SEED, averaged
 from jinit.results._verdict import ALPHA, Comparison, p_values, verdict
-from jinit.stats import Paired, paired
+from jinit.stats import paired
+from jinit.stats._paired import Paired
 
 
 def compare(

@@ -21,7 +21,7 @@ import numpy as np
 
 from jinit.results._table import Table
 from jinit.results._units import SEED
-from jinit.stats import Paired
+from jinit.stats._paired import Paired
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from jinit.results._shown import html_table
 from jinit.results._table import Value
-from jinit.stats import Paired, holm
+from jinit.stats import holm
+from jinit.stats._paired import Paired
 
 ALPHA = 0.05
 

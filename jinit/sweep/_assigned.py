@@ -19,9 +19,8 @@ from jinit.calibrate._registry import split
 from jinit.engine._program import Program, cached
 from jinit.frameworks._paths import path_of
 from jinit.initializers import NamedInitializer
-from jinit.parameters import Assignment
 from jinit.parameters._norms import NormOf
-from jinit.parameters._rules import KEEP
+from jinit.parameters._rules import KEEP, Assignment
 from jinit.sweep._arms import OWN, Arm, Whole, content
 from jinit.sweep._network import run_key
 from jinit.sweep._rules import ModelLeaves, RulesFor, assignments

@@ -17,7 +17,7 @@ from jinit.initializers import NamedInitializer
 from jinit.initializers._definition import wide
 from jinit.initializers._entries import Standard
 from jinit.initializers._exists import check_exists
-from jinit.parameters import Assignment
+from jinit.parameters._rules import Assignment
 from jinit.typing import Array
 
 # A leaf is drawn in pieces of _PIECE entries, _PIECES or more in one call. A call of 65,536 entries

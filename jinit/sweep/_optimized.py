@@ -11,8 +11,8 @@ import optax
 
 from jinit import errors
 from jinit.engine._traced import Recall
+from jinit.frameworks._paths import leaf_name
 from jinit.parameters._leaves import TreeLeaf
-from jinit.parameters._patterns import leaf_name
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._roles import roles_of
 from jinit.sweep._rules import ModelLeaves

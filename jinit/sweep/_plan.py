@@ -20,7 +20,7 @@ from jinit.data import DataLike, Dataset
 from jinit.engine import _executors, _tiles
 from jinit.engine._divided import OnceTraced
 from jinit.frameworks import Layers
-from jinit.parameters import Assignment
+from jinit.parameters._rules import Assignment
 from jinit.stats._power import fewest_pairs
 from jinit.sweep import _calibrated, _checks, _objectives, _optimized
 from jinit.sweep._assigned import assigned

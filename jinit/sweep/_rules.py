@@ -14,14 +14,13 @@ from jinit import errors, frameworks, parameters
 from jinit.frameworks import Layers
 from jinit.frameworks._layers import host_of
 from jinit.frameworks._modes import call_of, mode_flags
-from jinit.frameworks._paths import path_of
+from jinit.frameworks._paths import leaf_name, path_of
 from jinit.frameworks._table import conventions_of, find
 from jinit.models import MLP, Model
-from jinit.parameters import Assignment
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
 from jinit.parameters._norms import NORM
-from jinit.parameters._patterns import leaf_name, matches
-from jinit.parameters._rules import KEEP
+from jinit.parameters._patterns import matches
+from jinit.parameters._rules import KEEP, Assignment
 from jinit.sweep._arms import OWN
 from jinit.sweep._grid import Grid
 from jinit.sweep._roles import escaped, roles_of, with_roles

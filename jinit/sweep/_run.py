@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jinit import engine, errors
+from jinit import errors
 from jinit._switches import own_switches
 from jinit._warn import warn
 from jinit.data import DataLike
@@ -21,6 +21,7 @@ from jinit.engine._executors import WorkersLike
 from jinit.engine._group import joined
 from jinit.engine._interrupts import held
 from jinit.engine._jobs import HANG_AFTER, Job, PreparedJob, check_progress, run_many
+from jinit.engine._schedule import Event
 from jinit.frameworks import Layers
 from jinit.results import Table
 from jinit.sweep import _rows, _settings, _stored
@@ -292,7 +293,7 @@ class _Sweep:
             )
         return narrow
 
-    def forward(self, event: engine.Event) -> None:
+    def forward(self, event: Event) -> None:
         """Reports an event of the engine."""
         if event.kind == "compiled":
             self.report(SweepEvent("compiled", self.planned))

@@ -25,9 +25,9 @@ from jinit._warn import warn
 from jinit.engine._program import Program, cached
 from jinit.initializers import NamedInitializer
 from jinit.initializers._base import checked_draw
-from jinit.parameters import Assignment
 from jinit.parameters._keys import equal_draws, path_words
 from jinit.parameters._norms import NormOf, kernel_of
+from jinit.parameters._rules import Assignment
 from jinit.sweep._entries import EntriesProgram, LeafEntries, drawn
 from jinit.sweep._network import leaf_words
 from jinit.typing import Array, Initializer, PyTree

@@ -3,50 +3,33 @@
 from jinit._float64 import in_float64
 from jinit._switches import guard
 from jinit.theory._edge_of_chaos import (
-    CriticalLine,
     critical_line,
     critical_rate,
     edge_of_chaos,
 )
-from jinit.theory._finite_width import FailureModes, Fluctuations, failure_modes, fluctuations
-from jinit.theory._fixed_points import DepthScales
+from jinit.theory._finite_width import failure_modes, fluctuations
 from jinit.theory._isometry import (
-    Isometry,
-    JacobianSpectrum,
     isometric_point,
     isometry,
     jacobian_spectrum,
 )
-from jinit.theory._kernels import Kernels, condition_number, kernels, linearized_loss
+from jinit.theory._kernels import condition_number, kernels, linearized_loss
 from jinit.theory._mean_field import (
     correlation_map,
     depth_scales,
     length_fixed_point,
     length_map,
 )
-from jinit.theory._moments import Moments, moments
-from jinit.theory._pair import CrossMoments, cross_moments
-from jinit.theory._phase import PhaseDiagram, phase_diagram
-from jinit.theory._predict import Prediction, predict
-from jinit.theory._propagation import Architecture, Propagation, propagate
+from jinit.theory._moments import moments
+from jinit.theory._pair import cross_moments
+from jinit.theory._phase import phase_diagram
+from jinit.theory._predict import predict
+from jinit.theory._propagation import Architecture, propagate
 from jinit.theory._random_walk import log_length
-from jinit.theory._stability import FixedPoint, correlation_fixed_points, length_fixed_points
+from jinit.theory._stability import correlation_fixed_points, length_fixed_points
 
 __all__ = [
     "Architecture",
-    "CriticalLine",
-    "CrossMoments",
-    "DepthScales",
-    "FailureModes",
-    "FixedPoint",
-    "Fluctuations",
-    "Isometry",
-    "JacobianSpectrum",
-    "Kernels",
-    "Moments",
-    "PhaseDiagram",
-    "Prediction",
-    "Propagation",
     "condition_number",
     "correlation_fixed_points",
     "correlation_map",

@@ -47,11 +47,21 @@ def measured():
             {"l/w": "ones"},
             None,
         ),
+        "keras": (
+            {"bn/moving_mean": stats["mean"], "bn/moving_variance": stats["var"], "k": X},
+            {"k": "ones"},
+            None,
+        ),
+        "equinox": (
+            {"bn": {"ema_state_index": {"init": stats["mean"]}}, "k": X},
+            {"k": "ones"},
+            None,
+        ),
     }  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["nnx", "linen", "torch", "haiku"])
+@pytest.mark.parametrize("name", ["nnx", "linen", "torch", "haiku", "keras", "equinox"])
 def test_running_statistics_need_no_rule_and_keep_their_values(name):
     tree, rules, layers = measured()[name]
     drawn = jax.tree.leaves(jinit.initialize(KEY, tree, rules, layers=layers))

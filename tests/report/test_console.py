@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from jinit import frameworks, initializers, models, probes, theory
-from jinit.advise import Candidate
+from jinit.advise._recommend import Candidate
 from jinit.findings import Finding, healthy
 from jinit.report import _console
 from jinit.report._candidates import print_candidates

@@ -180,3 +180,15 @@ def test_a_regression_has_no_steps_to_target_and_says_that_its_targets_are_large
     assert "steps to" not in text
     assert ("standardize the targets" in text) == said
     assert (f"starts near {near:.2g}" in text) == said
+
+
+def test_a_line_of_progress_in_a_file_is_one_line():
+    file = io.StringIO()
+    progress = report.SweepProgress(stream=file)
+    jinit.run(
+        jinit.Grid(dataset="xor", depth=1, width=4, steps=2, evaluations=2, seeds=2),
+        progress=progress,
+    )
+    lines = [line for line in file.getvalue().splitlines() if "runs/s" in line]
+    assert lines
+    assert all(line.endswith("compilations, draws included") for line in lines)

@@ -7,8 +7,8 @@ import pytest
 from jinit import initializers
 from jinit.frameworks import Layout
 from jinit.initializers._base import scaled_by
-from jinit.parameters import Assignment
 from jinit.parameters._keys import fold_words, leaf_key
+from jinit.parameters._rules import Assignment
 from jinit.sweep._network import leaf_words, run_key
 from jinit.sweep._weights import Weights
 

@@ -13,6 +13,7 @@ import pytest
 
 import jinit
 from jinit.sweep import _trackers
+from jinit.sweep._run import SweepEvent
 
 GRID = jinit.Grid(
     dataset="xor", width=4, depth=1, steps=3, batch_size=8, seeds=40,
@@ -83,7 +84,7 @@ def test_records_beyond_the_queue_are_counted():
         seen.append(record["kind"])
 
     tracking = _trackers.Tracking(slow, {}, waiting=2)
-    event = jinit.sweep.SweepEvent("plan", jinit.plan(GRID))
+    event = SweepEvent("plan", jinit.plan(GRID))
     start = time.monotonic()
     for _ in range(10):
         tracking.event(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jinit import errors
-from jinit.initializers import Description
+from jinit.initializers._describe import Description
 from jinit.report._text import number
 from jinit.report.plots._figure import axes_of, check_drawable, integer_ticks, record
 from jinit.report.plots._style import BLUE, GREY, SKY, VERMILION, line_style

@@ -8,7 +8,8 @@ import numpy as np
 
 from jinit.report.plots._figure import axes_of, check_drawable, integer_ticks, record
 from jinit.report.plots._style import BLUE, GREY, ORANGE, VERMILION
-from jinit.theory import PhaseDiagram, Prediction
+from jinit.theory._phase import PhaseDiagram
+from jinit.theory._predict import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
