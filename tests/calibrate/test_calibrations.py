@@ -80,16 +80,16 @@ def test_taken_names_are_refused(name, registered):
     ],
 )
 def test_functions_of_other_parameters_are_refused(function, error):
-    with pytest.raises(error, match="calibration 'mine'"):
-        calibrate.register("mine", function)
-    assert "mine" not in calibrate.names()
+    with pytest.raises(error, match="calibration 'made_here'"):
+        calibrate.register("made_here", function)
+    assert "made_here" not in calibrate.names()
 
 
 def test_another_function_under_the_same_name_is_another_calibration():
     """Programs are compiled once for equal calibrations."""
     calibrations = []
     for function in (scaled, with_labels_and_loss):
-        calibrate.register("mine", function)
-        calibrations.append(calibrate.Calibration("mine", initializers.get("zeros")))
-        _registry._FUNCTIONS.remove("mine")
+        calibrate.register("made_here", function)
+        calibrations.append(calibrate.Calibration("made_here", initializers.get("zeros")))
+        _registry._FUNCTIONS.remove("made_here")
     assert calibrations[0] != calibrations[1]
