@@ -13,8 +13,7 @@ _T = TypeVar("_T")
 class Registry(Generic[_T]):
     """A table from names to items, in the order of registration.
 
-    Registries are the only global state in jinit, and only :meth:`register` and :meth:`remove`
-    change them.
+    Only :meth:`register`, :meth:`remove` and :func:`restore` change a registry.
 
     Args:
       kind: the noun for one item, in the singular: ``"clip"``.
@@ -97,12 +96,13 @@ class Registry(Generic[_T]):
         self._aliases.update(dict.fromkeys(spellings[1:], name))
 
     def remove(self, name: str) -> None:
-        """Removes an item that :meth:`register` added, with its aliases: for tests and examples.
+        """Removes an item, under its name or an alias, with its aliases: for tests and examples.
 
         Raises:
           ValueError: the name is unknown.
         """
         self.get(name)
+        name = self.canonical(name)
         del self._items[name]
         self._aliases = {alias: to for alias, to in self._aliases.items() if to != name}
 
@@ -145,7 +145,7 @@ def additions() -> dict[str, dict[str, tuple[Any, tuple[str, ...]]]]:
 
 
 def restore(added: Mapping[str, Mapping[str, tuple[Any, tuple[str, ...]]]]) -> None:
-    """Registers what :func:`additions` found in another process, instead of earlier additions.
+    """Registers what :func:`additions` found in another process; equal names are replaced.
 
     >>> restore({"clip to come": {"mine": (abs, ())}})
     >>> Registry("clip to come", "", {}).names()

@@ -30,7 +30,7 @@ class Activation:
     """A named elementwise function.
 
     Attributes:
-      name: the spec string; two activations with the same name are the same function.
+      name: the spec string; of a callable, its own name, which other callables may share.
       function: ``x -> φ(x)``, from any shape to the same shape; the dtype is kept.
       kinks: the points where a derivative of φ jumps, ascending; None if they are unknown.
 
@@ -87,7 +87,7 @@ def get(activation: ActivationLike) -> Activation:
         if name not in _REGISTRY.names():
             return Activation(name, activation)
         registered = _REGISTRY.get(name)()
-        # Equal names must mean equal functions, so another function gets angle brackets.
+        # A registered name must mean the registered function; another one gets angle brackets.
         return (
             registered if _is_same(registered, activation) else Activation(f"<{name}>", activation)
         )

@@ -17,8 +17,8 @@ PyTree: TypeAlias = Any
 """Nested dicts, lists, tuples and registered dataclasses with arrays at the leaves."""
 
 ModelLike: TypeAlias = Any
-"""A model that :func:`jinit.frameworks.capture` accepts: a linen, nnx, Haiku or Equinox module, or
-a plain apply function. The frameworks share no base class."""
+"""A model of any framework in :func:`jinit.frameworks.names`, or a plain apply function. The
+frameworks share no base class."""
 
 Shape: TypeAlias = Sequence[int]
 """The shape of an array, sizes ≥ 0; a kernel has shape ``(receptive field…, in, out)``."""

@@ -144,6 +144,10 @@ def test_written_tables_are_joined_and_compared(capsys, tmp_path):
     assert [(each["arm"], each["verdict"]) for each in found] == [("b", "loses"), ("c", "wins")]
     assert found[0]["tuned"] == {"learning_rate": 1.0}
     assert len(jinit.read(joined)) == 72
+    assert main(["compare", *files, "--by", "learning_rate", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"metric", "summary", "comparisons", "columns", "curves", "settings"} <= set(found)
+    assert len(found["comparisons"]) == 4
     assert main(["compare", *files, "--tune", "learning_rate", "--margin", "0.15"]) == 0
     text = capsys.readouterr().out
     assert "equivalent" in text

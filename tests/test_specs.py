@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jinit import _specs
+from jinit._registry import Registry
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(
     lambda s: s not in {"and", "as", "if", "in", "is", "or", "not", "def", "del", "for", "try"}
@@ -50,3 +51,11 @@ def test_what_is_not_a_name_with_literals_is_refused(text):
 def test_nothing_is_evaluated():
     with pytest.raises(ValueError, match="allowed"):
         _specs.parse("f(__import__('os').getcwd())")
+
+
+def test_an_item_is_removed_under_its_alias():
+    table = Registry("item of this test", "", {})
+    table.register("mine", abs, aliases=("my",))
+    table.remove("my")
+    assert table.names() == ()
+    assert "my" not in table

@@ -1,4 +1,4 @@
-"""Keeps finished work in one SQLite file. Knows nothing of networks and loads no JAX."""
+"""Keeps finished work in one SQLite file. Loads no JAX."""
 
 from sqlite3 import Connection
 
@@ -8,15 +8,15 @@ from jinit._database._open import check_path, is_store, reading
 from jinit._database._results import find_results, result_rows
 from jinit._database._runs import (
     Layout,
-    OfCells,
     RunRows,
     Stored,
+    StoredProgram,
     add_columns,
+    axis_values,
     by_number,
-    cells,
     find,
     layout_of,
-    of_cells,
+    programs_of,
     registered,
 )
 from jinit._database._sweeps import Entry, begin_sweep, end_sweep, next_run, sweeps
@@ -30,14 +30,14 @@ __all__ = [
     "Entry",
     "FileSystem",
     "Layout",
-    "OfCells",
+    "StoredProgram",
     "RunRows",
     "Stored",
     "Writer",
     "add_columns",
     "begin_sweep",
     "by_number",
-    "cells",
+    "axis_values",
     "check_path",
     "end_sweep",
     "file_system",
@@ -49,7 +49,7 @@ __all__ = [
     "load",
     "merge",
     "next_run",
-    "of_cells",
+    "programs_of",
     "python_values",
     "reading",
     "registered",

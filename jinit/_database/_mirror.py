@@ -11,7 +11,7 @@ from pathlib import Path
 from jinit import errors
 from jinit._database._open import explained, reading
 
-# The copy is at most so much older than the store, and the time that the drive needs.
+# The copy is older than the store by at most this, plus the time that the drive needs.
 SECONDS = 30.0
 _CHUNK = 2**20
 

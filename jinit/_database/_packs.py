@@ -2,8 +2,8 @@
 
 A pack holds one column of the runs of one program and one sweep, among 8,192 consecutive rows. The
 rows are what counts: packs are read only while the rows that they cover are all there, with their
-checksums. Otherwise the rows are read, and the next writer packs them anew. Rows after the last
-pack are read as rows.
+checksums. Otherwise the rows are read, and a writer packs all rows anew as soon as 8,192 follow the
+last pack. Rows after the last pack are read as rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Packer:
 
         Args:
           connection: to the store.
-          seconds: after so many no further batch of rows begins.
+          seconds: after this time no further batch of rows begins.
         """
         if self._stopped:
             return False
@@ -132,7 +132,10 @@ def columns_of(
 def problems(connection: sqlite3.Connection) -> Iterator[str]:
     """What is wrong with the packs, in words: each is compared with its rows."""
     if covered(connection) != _last(connection):
-        yield "packs: not those of the rows; the next sweep makes them anew"
+        yield (
+            "packs: not those of the rows, which are read instead; they are made anew once "
+            f"{BATCH:,} rows are unpacked"
+        )
         return
     layouts = _layouts(connection)
     start = 0

@@ -26,7 +26,7 @@ from jinit._database._values import (
 T = TypeVar("T")
 
 # The columns of a row, besides its axes and metrics, that the checksum covers.
-_COVERED = ("identity", "machine", "finished", "missing")
+COVERED = ("identity", "machine", "finished", "missing")
 CURVE = 'INSERT INTO curves (run, metric, "values") VALUES (?, ?, ?)'
 # SQLite takes at least 999 parameters a statement.
 _CHUNK = 500
@@ -154,7 +154,7 @@ class RunRows:
           columns, curves: as in :class:`Stored`.
           reasons: for each run, name of a missing number → why there is none.
         """
-        names = (*_COVERED, *self._layout.names)
+        names = (*COVERED, *self._layout.names)
         values = zip(*(python_values(columns[name]) for name in self._layout.names), strict=True)
         now = round(time.time(), 3)
         runs: list[tuple[SqlValue, ...]] = []
@@ -200,7 +200,7 @@ def by_number(connection: sqlite3.Connection, layout: Layout, runs: Sequence[int
     return _stored(layout, range(len(runs)), [found[run] for run in runs])
 
 
-def cells(
+def axis_values(
     connection: sqlite3.Connection, program: int, names: Sequence[str]
 ) -> Iterator[tuple[int, bytes, tuple[SqlValue, ...]]]:
     """Number, identity and axis values of the runs of a program."""
@@ -238,7 +238,7 @@ def whole_rows(
     Raises:
       ValueError: a damaged row.
     """
-    names = (*_COVERED, *layout.names)
+    names = (*COVERED, *layout.names)
     fields = ", ".join(["id", "checksum", *map(quoted, names)])
     size = 4 * len(layout.steps)
     cursor = connection.execute(f"SELECT {fields} FROM runs WHERE {where} ORDER BY id", parameters)
@@ -249,7 +249,7 @@ def whole_rows(
             sound = row_checksum(names, row, blobs) == kept and set(blobs) == set(layout.curves)
             if not sound or any(len(blob) != size for blob in blobs.values()):
                 raise _damaged(f"run {number}")
-            yield number, row[0], tuple(row[len(_COVERED) :]), blobs
+            yield number, row[0], tuple(row[len(COVERED) :]), blobs
 
 
 def of_runs(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, dict[str, bytes]]:
@@ -265,7 +265,7 @@ def of_runs(connection: sqlite3.Connection, runs: Sequence[int]) -> dict[int, di
 
 
 @dataclass(frozen=True)
-class OfCells:
+class StoredProgram:
     """A program in the store that trains the same networks, in some environment.
 
     Attributes:
@@ -283,7 +283,7 @@ class OfCells:
     environment_digest: bytes
 
 
-def of_cells(connection: sqlite3.Connection, label: bytes) -> list[OfCells]:
+def programs_of(connection: sqlite3.Connection, label: bytes) -> list[StoredProgram]:
     """The programs that train the networks of a label.
 
     Args:
@@ -294,13 +294,13 @@ def of_cells(connection: sqlite3.Connection, label: bytes) -> list[OfCells]:
         "JOIN environments e ON e.id = p.environment WHERE p.label = ? ORDER BY p.id"
     )
     return [
-        OfCells(number, digest, Layout.read(layout), settings_of(text), theirs)
+        StoredProgram(number, digest, Layout.read(layout), settings_of(text), theirs)
         for number, digest, layout, text, theirs in connection.execute(query, (label,))
     ]
 
 
 def layout_of(connection: sqlite3.Connection, digest: bytes) -> Layout | None:
-    """What the rows of a program hold; None if the store has none of them."""
+    """The layout of the program with this digest; None if the store lacks the program."""
     query = "SELECT layout FROM programs WHERE digest = ?"
     row = connection.execute(query, (digest,)).fetchone()
     return None if row is None else Layout.read(row[0])

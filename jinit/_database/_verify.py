@@ -8,14 +8,13 @@ from pathlib import Path
 
 from jinit._database import _packs
 from jinit._database._open import explained, reading
-from jinit._database._runs import Layout, of_runs, settings_of
+from jinit._database._runs import COVERED, Layout, of_runs, settings_of
 from jinit._database._schema import FIXED_NAMES, quoted
 from jinit._database._values import checksum, row_checksum
 
 _MOST_PROBLEMS = 20
 # Columns that change after a row was written, or that name the row.
 _LEFT_OUT = ("id", "checksum", "ended", "state", "job")
-_COVERED = ("identity", "machine", "finished", "missing")
 
 
 def verify(path: str | Path) -> list[str]:
@@ -90,7 +89,7 @@ def _plain_rows(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _runs(connection: sqlite3.Connection) -> Iterator[str]:
     further = [name for name in _names(connection, "runs") if name not in FIXED_NAMES]
-    names = (*_COVERED, *further)
+    names = (*COVERED, *further)
     fields = ", ".join(["id", "checksum", *map(quoted, names)])
     cursor = connection.execute(f"SELECT {fields} FROM runs ORDER BY id")
     while rows := cursor.fetchmany(500):

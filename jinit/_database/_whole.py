@@ -112,7 +112,7 @@ def _kind(entry: Entry) -> str:
 _AXES = (
     "dataset", "activation", "depth", "width", "optimizer", "batch_size", "loss", "initializer",
     "bias_initializer", "gain", "learning_rate", "momentum", "weight_decay", "label_noise",
-    "schedule", "clip",
+    "label_smoothing", "schedule", "clip",
 )  # fmt: skip
 
 

@@ -43,10 +43,9 @@ class Writer:
         self._mirror = _mirror.check(mirror, self.path)
         self._lock = threading.Lock()
         self._error: errors.StoreError | None = None
-        self._lost = 0
         self._queue: queue.SimpleQueue[list[Rows] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, daemon=True, name="store-of-jinit")
-        self._started = False
+        self._started = self._closed = False
         self._connection = connect_to_write(self.path)
         try:
             with explained(self.path):
@@ -85,11 +84,6 @@ class Writer:
             self._thread.start()
         self._queue.put(tile)
 
-    @property
-    def lost(self) -> int:
-        """Number of tiles that could not be written."""
-        return self._lost
-
     def close(
         self,
         last: Sequence[Rows] = (),
@@ -125,7 +119,9 @@ class Writer:
             raise self._error
         if self._copying is not None:
             self._copying.join()
-        _mirror.copy(self.path, self._mirror)
+        if not self._closed:
+            _mirror.copy(self.path, self._mirror)
+        self._closed = True
 
     def _is_open(self) -> bool:
         try:
@@ -159,7 +155,6 @@ class Writer:
 
     def _write(self, group: Sequence[list[Rows]]) -> None:
         if self._error is not None:
-            self._lost += len(group)
             return
         try:
             with self._lock, explained(self.path):
@@ -173,7 +168,6 @@ class Writer:
                 self._copy()
         except Exception as error:
             self._roll_back()
-            self._lost += len(group)
             self._error = (
                 error if isinstance(error, errors.StoreError) else errors.StoreError(str(error))
             )

@@ -138,7 +138,9 @@ def recommend(
 def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
     """Distinct pairs of kernel and bias spec strings."""
     if given:
-        return [(str(initializers.get(spec)), "zeros") for spec in given]
+        return [
+            (spec, "zeros") for spec in dict.fromkeys(str(initializers.get(one)) for one in given)
+        ]
     name = get_activation(model.activation).name
     chosen = [(str(initializers.get(spec)), "zeros") for spec in _COMMON]
     if not isinstance(model.activation, str):

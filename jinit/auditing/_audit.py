@@ -48,8 +48,8 @@ def audit(
     [1/20, 20] (for N kernels of branches that are scaled alike, [1/(20 N), 20]).
 
     Entries out of all proportion (memory that was never initialized) are reported in any leaf:
-    |w| > 10⁶, or far beyond the median. So are slices of a leaf that repeat others, with a chance
-    below 10⁻⁶ in a healthy leaf. Leaves that share memory, and tables of smooth functions, may be
+    |w| > 10⁶, or far beyond the median. Slices that repeat others are reported too (chance in a
+    healthy leaf: below 10⁻⁶). Leaves that share memory, and tables of smooth functions, may be
     equal.
 
     With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
@@ -58,8 +58,8 @@ def audit(
     E|w − mean|/σ of the leaf must be among those of the draws by Student's t, at the same rate.
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
-    than half of all kernels. (Two in a row block every gradient.) Scales of norms likewise. One
-    zero kernel is right at the end of a residual branch and wrong on the only path:
+    than half of all kernels. (Two in a row block every gradient.) Zero scales of norms follow the
+    same rule. One zero kernel is right at the end of a residual branch and wrong on the only path:
     :func:`jinit.verdict` runs the model and tells.
 
     The σ of an orthogonal kernel counts only if its rows or columns are orthogonal. He's rule with

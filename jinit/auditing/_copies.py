@@ -20,7 +20,7 @@ _COPIED = 0.05
 _CHANCE = 1e-6
 # Correlation of neighbours along an axis from which a leaf is a table of a smooth function.
 _SMOOTH = 0.5
-# So many entries tell how often entries are equal.
+# The share of equal entries is estimated from at most this many entries.
 _SAMPLE = 65_536
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jinit.auditing._fixes import Fixes
-from jinit.auditing._functions import farthest, is_deterministic, reference_draws
+from jinit.auditing._functions import first_departure, is_deterministic, reference_draws
 from jinit.auditing._leaves import Leaf, Moments, moments
 from jinit.findings import Finding
 from jinit.initializers import NamedInitializer
@@ -124,7 +124,7 @@ def _from_function(leaf: Leaf, assignment: Assignment, share: float) -> _Departu
     name = f"the rule {assignment.rule!r}"
     if is_deterministic(draws):
         return _from_entries(leaf, draws[0], name)
-    found = farthest(leaf, draws, share)
+    found = first_departure(leaf, draws, share)
     if found is None:
         return None
     evidence, threshold = found
@@ -171,7 +171,8 @@ def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departur
     one_law = assignment.layout is None or not assignment.layout.fused
     # Half precision rounds entries by half a unit of its last place.
     precision = jnp.finfo(leaf.values.dtype)  # type: ignore[no-untyped-call]
-    slack = 0.01 * stddev + float(precision.eps) * min(law.high, 10 * stddev)
+    largest = min(max(abs(law.low), abs(law.high)), abs(law.mean) + 10 * stddev)
+    slack = 0.01 * stddev + float(precision.eps) * largest
     # Of complex entries, the law bounds the modulus.
     lowest = -law.high if np.iscomplexobj(leaf.values) else law.low
     if one_law and (sample.low < lowest - slack or sample.high > law.high + slack):

@@ -29,14 +29,14 @@ def is_deterministic(draws: list[np.ndarray]) -> bool:
     return all(np.array_equal(draw, draws[0], equal_nan=True) for draw in draws[1:])
 
 
-def farthest(leaf: Leaf, draws: list[np.ndarray], alpha: float) -> tuple[str, str] | None:
+def first_departure(leaf: Leaf, draws: list[np.ndarray], alpha: float) -> tuple[str, str] | None:
     """The first statistic of a leaf that departs from those of the draws, and its threshold.
 
     If the leaf follows the rule, its statistic T is one of DRAWS + 1 exchangeable numbers, and
     (T − mean)/(s √(1 + 1/DRAWS)) has Student's law, whatever the entries depend on. The statistics
     are log σ, the mean by σ, and log(E|w − mean|/σ), which tells families of laws apart.
 
-    The evidence names the rule ``{rule}``.
+    The caller replaces ``{rule}`` in the evidence by the name of the rule.
 
     Args:
       leaf: of finite entries.

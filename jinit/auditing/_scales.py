@@ -36,7 +36,7 @@ TINY = 1e-8
 _ORTHOGONAL, _FEWEST_ROWS = 0.02, 4
 # Rows whose scalar products are below this share of those of random rows may be orthogonal. Six
 # products of four random rows are below it with a chance of 0.3 %; bfloat16 is at 0.003, float8 at
-# 0.05. So many rows are compared at most.
+# 0.05. At most _ROWS rows are compared.
 _BELOW_RANDOM, _ROWS = 0.3, 64
 
 

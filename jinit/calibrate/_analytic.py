@@ -86,7 +86,7 @@ def analytic(
     captured = opened(model, params, batch)
     if phi is None:
         errors.check_key(key)
-        weights, biases = _drawn(jax.random.split(key, draws), captured, params, batch, target)
+        weights, biases = _measured(jax.random.split(key, draws), captured, params, batch, target)
     else:
         weights, biases = _expected(phi, captured, params, batch, target)
     # No factor reaches the target if the input is 0 or the bias alone exceeds the target.
@@ -134,7 +134,7 @@ def _expected(
     return _of_kernels(captured, jnp.stack(weights)), _of_kernels(captured, jnp.stack(biases))
 
 
-def _drawn(
+def _measured(
     keys: Key, captured: Captured, params: PyTree, batch: Array, target: float
 ) -> tuple[Array, Array]:
     """As :func:`_expected` for any network, by means over draws; NaN if z is not linear in W.
@@ -160,7 +160,7 @@ def _drawn(
 
     added = values(zeros, None)
 
-    def drawn(key: Key) -> Taps:
+    def draw_taps(key: Key) -> Taps:
         def tap(index: int, name: str, z: Array) -> Array:
             noise = _prng.normal(jax.random.fold_in(key, index), z.shape, z.dtype)
             return tap_deviation(name, z) * noise
@@ -174,9 +174,9 @@ def _drawn(
         z, slope = jax.jvp(lambda kernels: values(kernels, taps), (at,), (direction,))
         return by_layer(captured, z), by_layer(captured, slope)
 
-    def draw(key: Key) -> tuple[Array, Array]:
+    def measure_once(key: Key) -> tuple[Array, Array]:
         of_taps, of_signs = jax.random.split(key)
-        taps = drawn(of_taps)
+        taps = draw_taps(of_taps)
         signed = {
             name: w * jax.random.rademacher(jax.random.fold_in(of_signs, i), w.shape, w.dtype)
             for i, (name, w) in enumerate(kernels.items())
@@ -191,14 +191,14 @@ def _drawn(
         Returns the mean squares of their difference and of the derivative at 0, for the first call
         of a shared kernel; the input of later calls depends on W itself.
         """
-        taps = drawn(keys[0])
+        taps = draw_taps(keys[0])
         alone = {name: w * (i == place) for i, (name, w) in enumerate(kernels.items())}
         (_, here), (_, at_zero) = (derivative_along(alone, at, taps) for at in (alone, zeros))
         apart = [a - b for a, b in zip(here, at_zero, strict=True)]
         call = calls[place]
         return jnp.stack([_squares(apart)[call], _squares(at_zero)[call]])
 
-    means = [squares.mean(0) for squares in jax.lax.map(draw, keys)]
+    means = [squares.mean(0) for squares in jax.lax.map(measure_once, keys)]
     weights, biases = (_of_kernels(captured, mean) for mean in means)
     calls = jnp.asarray([own[0] for own in by_kernel(captured).values()])
     apart, size = jax.lax.map(nonlinearity, jnp.arange(len(kernels))).T

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise left from None
         if received.numbers:
             code = received.code
-        _last.said(code)
+        _last.print_after(code)
         if argv is None and (received.numbers or _working()):
             # A thread inside the compiler or a program cannot be stopped; an ordinary exit would
             # wait for it or crash in JAX's runtime.

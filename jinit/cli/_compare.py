@@ -53,6 +53,7 @@ def compare(
 def print_result(table: Table, comparison: CompareOptions, *, as_json: bool) -> None:
     """Prints medians, differences and verdicts; of tuned arms the comparisons alone."""
     from jinit import report
+    from jinit.report._json import runs_json
     from jinit.report._sweep_table import print_table
     from jinit.results import summarize
     from jinit.results._metrics import check_metric, metric_for
@@ -62,19 +63,16 @@ def print_result(table: Table, comparison: CompareOptions, *, as_json: bool) -> 
     baseline = _baseline(table, comparison)
     by = tuple(comparison.by) or None
     if as_json:
-        values = report.to_json(table, metric=metric) if by is None and direction is None else {}
         summaries = summarize(
             table, metric, by=by, across=comparison.across, higher_is_better=direction
         )
         compared = [] if baseline is None else _compared(table, comparison, metric, baseline)
-        dump(
-            values
-            | {
-                "metric": metric,
-                "summary": [asdict(item) for item in summaries],
-                "comparisons": report.to_json(compared),
-            }
-        )
+        answer = {
+            "metric": metric,
+            "summary": [asdict(item) for item in summaries],
+            "comparisons": report.to_json(compared),
+        }
+        dump(answer | runs_json(table))
     elif comparison.tune and baseline is not None:
         report.show(_compared(table, comparison, metric, baseline))
     elif by is None and direction is None:

@@ -13,7 +13,7 @@ def say(line: str) -> None:
     _lines[:] = [line] if line else []
 
 
-def said(code: int) -> None:
+def print_after(code: int) -> None:
     """Prints the last line after a command that failed or was interrupted.
 
     After bad input (exit code 2) the same command would be refused again, so nothing is printed.

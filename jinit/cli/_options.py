@@ -93,7 +93,7 @@ class RunOptions:
     tracker: Annotated[
         str | None,
         left_out(
-            "FILE.jsonl, tensorboard:FOLDER, wandb:, mlflow: or trackio:NAME: one run", "WHERE"
+            "FILE.jsonl, tensorboard:FOLDER, wandb:NAME, mlflow:NAME or trackio:NAME", "WHERE"
         ),
     ] = None
     executor: Annotated[

@@ -28,8 +28,9 @@ class ClipState(NamedTuple):
       scale: float32 scalar, ‖after‖/‖before‖: of the most clipped leaf under ``leaf_norm`` and
         ``block_rms``, of the most clipped unit under ``adaptive``, of the most clipped example
         under ``per_example``, else of all leaves together; 1 if the clip did not fire.
-      inner: of ``per_example`` a :class:`PerExampleState`; of a registered transform that has
-        another state, that state; else ``()``.
+      inner: of ``per_example`` a :class:`PerExampleState`, of ``percentile`` a
+        :class:`PercentileState`; of a registered transform with another state, that state; else
+        ``()``.
       nonfinite: int32 scalar, number of updates so far that contained NaN or inf, if the clip was
         made with ``on_nonfinite="zero"`` or ``"skip"``; else ``()``.
     """

@@ -45,8 +45,8 @@ def get(data: DataLike) -> Dataset:
         or a function ``draw(key, size) -> (x, y)`` for :func:`generated`.
 
     Returns:
-      A standardized :class:`Dataset` with a fixed split. The arrays of a named data set are
-      read-only, because all callers share them.
+      A :class:`Dataset`; named sets and plain arrays are standardized, with a fixed split. The
+      arrays of a named data set are read-only, because all callers share them.
 
     Raises:
       ValueError: an unknown name; arrays that :func:`from_arrays` refuses, also inside a Dataset.
@@ -146,7 +146,7 @@ def _scikit_learn(loader: str) -> Loader:
 
 
 def _file_of(package: str, path: str) -> Path | None:
-    """A file of a package that is not imported for it; None without the package."""
+    """The path of a file of a package, found without an import; None without the package."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         return None

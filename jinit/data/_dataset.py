@@ -83,8 +83,8 @@ class Dataset:
     def hold_out(self, share: float) -> Dataset:
         """Moves a fixed share of the training examples to the validation set.
 
-        The examples keep their standardization. The split depends on no seed; a class that would
-        be missing on one side is split by class.
+        The examples keep their standardization. The split depends on no seed; if a class
+        would be missing on one side, every class is split by itself.
 
         Args:
           share: share of the training examples, in (0, 0.9].

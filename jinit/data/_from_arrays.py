@@ -55,10 +55,10 @@ def from_arrays(
         seed of a run. If a class would then be missing on one side, every class is split by itself.
         ``"stratified(0.2)"`` always splits every class by itself. Or row numbers (or a mask) of the
         test examples, or a pair ``(train rows, test rows)``.
-      standardize: False leaves the values of x unchanged, and integers int32. The default None
-        means True, but refuses integers ``(examples, length)`` of 16 bits and more, which may be
-        measurements as well as tokens. ``"all"``: also the targets of a regression become (y −
-        mean)/std; RMSE and MAE of a sweep stay in the units of y.
+      standardize: False only casts x: integers of 16 bits and more to int32, all else to float32.
+        The default None means True, but refuses integers ``(examples, length)`` of 16 bits and
+        more, which may be measurements as well as tokens. ``"all"``: also the targets of a
+        regression become (y − mean)/std; RMSE and MAE of a sweep stay in the units of y.
       task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``; the default None
         takes it from y.
       encode: whether columns of text or categories of a frame become a column of 0 and 1 for each
@@ -184,7 +184,7 @@ def check(data: Dataset) -> Dataset:
         name=data.name,
         standardize=False,
         task=task,
-        ignore=-1 if data.ignores else None,
+        ignore=_ignored(data, data.y_train, data.y_test),
     )
     if (checked.task == "regression") != (data.task == "regression"):
         raise errors.refusal(
@@ -220,9 +220,14 @@ def check(data: Dataset) -> Dataset:
         data.y_validation,
         standardize=False,
         task=task,
-        ignore=-1 if data.ignores and np.min(data.y_train) < 0 else None,
+        ignore=_ignored(data, data.y_train, data.y_validation),
     )
     return dataclasses.replace(checked, x_validation=held.x_test, y_validation=held.y_test)
+
+
+def _ignored(data: Dataset, *labels: Any) -> int | None:
+    """The label to ignore, if a set has it: :func:`from_arrays` refuses one that no set has."""
+    return -1 if data.ignores and min(np.min(y) for y in labels) < 0 else None
 
 
 def _check_options(

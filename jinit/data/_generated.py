@@ -259,7 +259,7 @@ def _check_values(
     sample: tuple[np.ndarray, np.ndarray],
     number: int,
 ) -> None:
-    """Refuses values that no training could use, of the test set and of the sample."""
+    """Refuses test values that no training could use, and a function that ignores its key."""
     for what, array in (("x", test[0]), ("y", test[1])):
         if array.dtype.kind == "f":
             check_finite(f"data {name!r}: {what}", array, "let the function return finite numbers")

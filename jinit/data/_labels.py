@@ -24,7 +24,7 @@ from jinit.data._arrays import (
 )
 
 _NUMBERED = "y = np.unique(y, return_inverse=True)[1]"
-# A y with at most so many different whole numbers may be labels, whatever the numbers are.
+# A y with at most this many different whole numbers may be labels, whatever the numbers are.
 _FEW = 20
 # Root mean square of regression targets beyond which common learning rates diverge.
 LARGE_TARGETS = 10.0
@@ -118,8 +118,8 @@ def coded(
       ignore: the label that is not counted, or None.
 
     Raises:
-      ValueError: labels that may be targets, one class where the name of another is needed, more
-        than two classes of a binary task, targets that float32 cannot hold, a label to ignore that
+      ValueError: labels that may be targets, a single label that is not 0 or 1, more than two
+        classes of a binary task, targets that float32 cannot hold, a label to ignore that
         does not occur.
     """
     if y.dtype.kind == "f" and task not in CLASSES:
@@ -192,7 +192,7 @@ def _check_repeated(present: np.ndarray, examples: int, task: Task | None) -> No
 def standardized(
     y: np.ndarray, y_test: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[tuple[float, float], ...]]:
-    """Targets by the mean and deviation of the training examples, and both by target.
+    """Targets standardized by the training mean and deviation, and both numbers for each target.
 
     Raises:
       ValueError: labels, which have no mean.
@@ -200,8 +200,9 @@ def standardized(
     if y.dtype.kind != "f" or y.ndim < 2:
         fix = "standardize=True, or task='regression' with float targets"
         raise errors.refusal("standardize", "all", "True or False for labels", fix)
-    mean, deviation = y.mean(axis=0), y.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    mean = y.mean(axis=0)
+    # The deviation of equal numbers is not exactly 0.
+    deviation = np.where(np.ptp(y, axis=0) > 0, y.std(axis=0), 1.0)
     units = tuple(zip(mean.ravel().tolist(), deviation.ravel().tolist(), strict=True))
     return (y - mean) / deviation, (y_test - mean) / deviation, units
 

@@ -1,4 +1,4 @@
-"""Names what decides the numbers of a run besides its inputs: versions, processor, switches."""
+"""Names what the processes of one run must have in common: versions, processor, switches."""
 
 from __future__ import annotations
 

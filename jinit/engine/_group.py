@@ -87,7 +87,7 @@ class Group:
         self._client.key_value_set_bytes(f"{self._name}/{key}/parts", str(len(parts)).encode())
 
     def hear(self, key: str, patience: float) -> bytes:
-        """The bytes that another process publishes under a key, which is then forgotten.
+        """The bytes that another process publishes under a key; they stay until :meth:`forget`.
 
         Args:
           key: as for :meth:`say`.

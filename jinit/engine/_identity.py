@@ -1,4 +1,4 @@
-"""Names what decides the bits of a program besides its code: versions, machine, switches."""
+"""Names what a stored result depends on besides its code: versions, machine, switches."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Program:
     def _divided(self, what: Hashable) -> tuple[Hashable, tuple[Traced, ...]]:
         """A key of what is known of the program, and the functions of the user that it calls.
 
-        There are none where the program cannot be found by their traces.
+        No functions if the program cannot be found by traces.
         """
         known = divided(self._fn) if self.reads else None
         if known is None:

@@ -41,8 +41,8 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A tile on its way.
+class JobTile:
+    """A tile that is sent, or waits to be sent.
 
     Attributes:
       job: position of the job.
@@ -54,8 +54,8 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class _Parcel:
-    """A job that is ready to be sent: digest → part, and the digests of its arrays."""
+class _PackedJob:
+    """A job that is ready to be sent: its digest, those of its arrays, and digest → part."""
 
     digest: str
     arrays: tuple[str, ...]
@@ -135,20 +135,20 @@ class _Run:
         prepare: Callable[..., Any],
         report: Callable[[Event], None],
     ) -> None:
-        self.sent: dict[Future[Any], Sent] = {}
+        self.sent: dict[Future[Any], JobTile] = {}
         self.inbox: _Inbox = queue.SimpleQueue()
         self._jobs, self._tasks, self._store = jobs, tasks, store
         self._executor, self._prepare, self._report = executor, prepare, report
         self._waiting = deque(
-            Sent(job, tile)
+            JobTile(job, tile)
             for job, task in enumerate(tasks)
             for tile in task.tiles
             if store.get(task.name, tile.index) is None
         )
         self._unfinished = Counter(sent.job for sent in self._waiting)
-        self._losses: Counter[Sent] = Counter()
+        self._losses: Counter[JobTile] = Counter()
         self._packer = Packer()
-        self._parcels: dict[int, _Parcel] = {}
+        self._parcels: dict[int, _PackedJob] = {}
         self._environment = _environment.environment()
         # A job contains its data set.
         added = {kind: x for kind, x in _registry.additions().items() if kind != "dataset"}
@@ -227,7 +227,7 @@ class _Run:
             f"{more}; fix: check that the executor has workers, or raise hang_after"
         )
 
-    def _send(self, sent: Sent, missing: Sequence[str] = ()) -> None:
+    def _send(self, sent: JobTile, missing: Sequence[str] = ()) -> None:
         parcel = self._parcel(sent.job)
         # A shared object store has every part already, and a worker fetches what it lacks.
         stored = hasattr(self._executor, "put")
@@ -237,7 +237,7 @@ class _Run:
         self.sent[future] = sent
         future.add_done_callback(self.inbox.put)
 
-    def _parcel(self, job: int) -> _Parcel:
+    def _parcel(self, job: int) -> _PackedJob:
         if job not in self._parcels:
             packed = self._packer.pack((self._jobs[job], self._prepare))
             envelope = Envelope(self._environment, self._registered, packed.body)
@@ -247,10 +247,10 @@ class _Run:
             put = getattr(self._executor, "put", None)
             if put is not None:
                 parts = {name: put(name, content) for name, content in parts.items()}
-            self._parcels[job] = _Parcel(digest, tuple(packed.arrays), parts)
+            self._parcels[job] = _PackedJob(digest, tuple(packed.arrays), parts)
         return self._parcels[job]
 
-    def _finish(self, sent: Sent, reply: Reply) -> None:
+    def _finish(self, sent: JobTile, reply: Reply) -> None:
         self._put(sent, reply)
         self._unfinished[sent.job] -= 1
         for _ in range(reply.compiled):
@@ -260,7 +260,7 @@ class _Run:
             self._parcels.pop(sent.job, None)
             self._report(Event("job", sent.job))
 
-    def _put(self, sent: Sent, reply: Reply) -> None:
+    def _put(self, sent: JobTile, reply: Reply) -> None:
         self._store.put(self._tasks[sent.job].name, sent.tile.index, reply.result)
 
 

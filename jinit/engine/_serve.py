@@ -45,7 +45,7 @@ class Request:
       arrays: digests of the large arrays that the job contains.
       tile: the tile.
       sender: host and process of the driver.
-      parts: digest → bytes, or where to fetch them; empty until the worker asks.
+      parts: digest → bytes, or where to fetch them; may be empty until the worker asks.
     """
 
     job: str

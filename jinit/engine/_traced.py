@@ -137,9 +137,9 @@ class Divided(Protocol):
     """A function whose parts of the user are :class:`Traced`."""
 
     def divided(self) -> tuple[Hashable, tuple[Traced, ...]] | None:
-        """What is known of the function, equal for equal ones, and the other parts.
+        """The known part, equal for equal functions, and the functions of the user.
 
-        None if the function reads more than both.
+        None if the function reads anything else.
         """
         ...
 
@@ -199,7 +199,7 @@ def _repeats(part: Traced, seen: tuple[tuple[Signature, Code], ...]) -> bool:
 
 
 def divided(function: Callable[..., PyTree]) -> tuple[Hashable, tuple[Traced, ...]] | None:
-    """What is known of a function and its other parts; None if it does not say so itself."""
+    """The parts of a function as in :class:`Divided`; None if it has no such method."""
     if isinstance(function, Traced):
         return None, (function,)
     return function.divided() if isinstance(function, Divided) else None

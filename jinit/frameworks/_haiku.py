@@ -38,7 +38,7 @@ CONVENTIONS = Conventions(
     transposed=(-1, -2),
     kernels=("w",),
     leaves={"embeddings": "embedding"},
-    # hk.ExponentialMovingAverage: its average starts at 0, of a variance, too.
+    # hk.ExponentialMovingAverage starts each average at 0, also that of a variance.
     statistics=Statistics(inside={"mean_ema": {}, "var_ema": {}}),
 )
 _layout = CONVENTIONS.layout

@@ -223,9 +223,9 @@ class Layout:
         )
 
     def cut_for(self, parts: Parts, shape: tuple[int, ...]) -> _blocks.Cut:
-        """The cut of a leaf into parts: that of the kernels; vectors are cut along one axis.
+        """The cut of a leaf into parts: that of the kernels, or one along the axes of a vector.
 
-        A vector has its blocks along the last axis and its layers along the first one.
+        Blocks lie along the last axis of a vector, layers along all other axes.
 
         >>> Layout("vector", in_axes=(), out_axes=()).cut_for(Parts((), "layers"), (6, 32)).layers
         6

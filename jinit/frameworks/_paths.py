@@ -12,7 +12,7 @@ KeyPath: TypeAlias = tuple[DictKey | GetAttrKey | SequenceKey | FlattenedIndexKe
 
 
 def path_of(path: KeyPath) -> str:
-    """A JAX key path as ``a/b/c``; the ``value`` that nnx appends is dropped.
+    """A JAX key path as ``a/b/c``; the attribute ``value`` that nnx appends is dropped.
 
     Args:
       path: the keys of a leaf, from ``jax.tree.leaves_with_path``.
@@ -28,7 +28,7 @@ def path_of(path: KeyPath) -> str:
         str(next(getattr(key, name) for name in ("key", "name", "idx") if hasattr(key, name)))
         for key in path
     ]
-    if len(names) > 1 and names[-1] == "value":
+    if len(names) > 1 and names[-1] == "value" and isinstance(path[-1], GetAttrKey):
         names.pop()
     return "/".join(names)
 

@@ -202,11 +202,6 @@ def listed(*, opened: bool = False, trained: bool = False) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def layer_classes() -> dict[str, tuple[str, ...]]:
-    """Framework → names of the layer classes whose kernels jinit knows, for the documentation."""
-    return {row.name: row.classes for row in _rows()}
-
-
 def _rows() -> list[Framework]:
     return [_table.get(name) for name in _table.names()]
 

@@ -130,5 +130,5 @@ def owners_of(shapes: PyTree, vectors: Sequence[str] = ()) -> set[str]:
 
 
 def owner_of(path: KeyPath) -> str:
-    """The path of a leaf's layer, from the leaf's text: path_of drops a last key ``value``."""
+    """The path of a leaf's layer, cut from the text because path_of drops a last ``value``."""
     return path_of(path).rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""What a name of another library means there, where jinit's name for it means another thing.
+"""Refuses aliases from other libraries where jinit would draw another law than the library.
 
 An alias never draws another law in silence: if the library's defaults differ from jinit's, the
 alias asks for these arguments; arguments of the library are answered with jinit's word for them.

@@ -67,7 +67,8 @@ def class_prior(
         or not np.isfinite(numbers).all()
         or (numbers < 0).any()
     ):
-        raise errors.refusal("class counts", counts, "two or more numbers >= 0", "counts=(90, 10)")
+        got = numbers.tolist()
+        raise errors.refusal("class counts", got, "two or more numbers >= 0", "counts=(90, 10)")
     weights = numbers + smoothing
     if not weights.all():
         raise errors.refusal(

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import jax
 import numpy as np
 
+from jinit.initializers._laws import TRUNCATED_STDDEV
 from jinit.typing import Array, DType, Key, Number
 
 Family: TypeAlias = Literal["one", "normal", "truncated_normal", "uniform", "rademacher"]
@@ -83,10 +84,6 @@ def times(
     )
 
 
-# JAX divides truncated draws by this number.
-_TRUNCATED_STDDEV = 0.87962566103423978
-
-
 def of_variance(
     distribution: str, variance: Callable[[tuple[int, ...]], Number], scale: Number
 ) -> Entries | None:
@@ -109,7 +106,7 @@ def of_variance(
             return np.sqrt(np.asarray(3, dtype) * rounded)
         stddev = np.sqrt(rounded)
         if distribution == "truncated_normal":
-            return stddev / np.asarray(_TRUNCATED_STDDEV, dtype)
+            return stddev / np.asarray(TRUNCATED_STDDEV, dtype)
         return stddev * np.asarray(2**0.5, dtype)
 
     return Entries(_OF_DISTRIBUTION[distribution], factor)

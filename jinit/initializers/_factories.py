@@ -91,7 +91,7 @@ def named(function: Callable[Parameters, Definition]) -> Callable[Parameters, Na
 def _sequences(
     signature: inspect.Signature, given: Mapping[str, Any]
 ) -> dict[str, tuple[float, ...]]:
-    """The sequences among the arguments that are single numbers: one number for each part."""
+    """The sequences given for arguments that take one number; entry i belongs to part i."""
     found = {}
     for name, value in given.items():
         is_number = re.fullmatch(

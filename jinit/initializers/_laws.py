@@ -93,8 +93,8 @@ class Law:
             centre, scale = self.parent
             low, high = ((bound - centre) / scale for bound in (self.low, self.high))
             return inside * _bell(x, centre, scale) / normal_mass(low, high)
-        if self.distribution == "beta":  # Beta(2, 1)
-            return inside * 2 * x
+        if self.distribution == "beta":  # Beta(2, 1) on (0, high)
+            return inside * 2 * x / self.high**2
         if self.distribution == "orthogonal" and self.size > 2:
             n, t = self.size, np.clip(x / self.high, -1, 1)
             constant = math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2)) / math.sqrt(math.pi)

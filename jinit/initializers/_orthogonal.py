@@ -38,7 +38,7 @@ def orthogonal(
     - ``"householder"`` draws the reflections of that decomposition directly (Stewart 1980) and
       multiplies them in blocks I − V T Vᵀ (Puglisi 1992). It needs little more than half as many
       random numbers and operations as ``"qr"``; the operations are matrix products, without LAPACK.
-      Its speed is limited by the chain of 4 to 16 dependent blocks, and on CPU also by the random
+      Its speed is limited by the chain of up to 17 dependent blocks, and on CPU also by the random
       numbers and one pass over the matrix per block. It draws real dtypes only.
 
     Args:

@@ -50,10 +50,13 @@ class Parts:
         """Draws a kernel ``(…, in, out)`` whose packed blocks have the sizes ``fused``.
 
         Raises:
-          ValueError: the parts are layers, or the blocks have no sizes: the axes of the leaf then
-            come from its layout, as in :func:`jinit.initialize`.
+          ValueError: a sharding; or the parts are layers, or the blocks have no sizes: the axes of
+            the leaf then come from its layout, as in :func:`jinit.initialize`.
         """
-        if self.along != "blocks" or not self.fused or out_sharding is not None:
+        if out_sharding is not None:
+            fix = "shard the drawn array with jax.device_put"
+            raise errors.refusal("out_sharding", out_sharding, "None for parts", fix)
+        if self.along != "blocks" or not self.fused:
             raise errors.refusal(
                 "initializer",
                 str(self),

@@ -222,8 +222,8 @@ def get(initializer: str | Initializer) -> Initializer:
 def parts(initializers: Sequence[str | Initializer], along: str = "layers") -> Parts:
     """One initializer for each stacked layer, or for each packed block, of a leaf.
 
-    Part i has the bits that its initializer alone would draw there, so that parts which differ in σ
-    only differ by a factor.
+    Part i has the bits that its initializer alone would draw there, so that parts that differ only
+    in σ differ only by a factor.
 
     Args:
       initializers: one for each part, in order: spec strings or ``init(key, shape, dtype)``.
@@ -235,7 +235,7 @@ def parts(initializers: Sequence[str | Initializer], along: str = "layers") -> P
       An initializer for :func:`jinit.initialize`, which knows the layout of the leaf.
 
     Raises:
-      ValueError: no initializer, an unknown name, an unknown ``along``.
+      ValueError: an unknown name or ``along``. TypeError: not a sequence, or an empty one.
 
     >>> depth_scaled = parts([f"normal({0.02 / (2 * l) ** 0.5})" for l in (1, 2, 3)])
     >>> str(depth_scaled.initializers[1])

@@ -27,8 +27,9 @@ class MLP(nn.Module):
     """A multilayer perceptron: ``depth`` hidden layers (W, b, φ), then an output layer (W, b).
 
     Hidden layer l: h_l = φ(norm(h_{l−1} W_l + b_l)), plus h_{l−1} if ``residual`` and the widths
-    are equal. Parameters are ``hidden_0/kernel … output/bias`` with kernels ``(in, out)``. Unrolled
-    and scanned layers have the same names, so one key gives a layer equal weights at every depth.
+    are equal. Parameters are ``hidden_0/kernel … output/bias``, with LayerNorm also
+    ``hidden_0/scale`` and ``hidden_0/shift`` …; kernels are ``(in, out)``. Unrolled and scanned
+    layers have the same names, so one key gives a layer equal weights at every depth.
 
     Attributes:
       features: widths of all layers; the last is the number of outputs. ``(10,)`` has depth 0:

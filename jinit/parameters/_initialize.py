@@ -137,7 +137,7 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     # threefry gives the same bits as separate draws; rbg does not.
     threefry = "threefry" in str(jax.random.key_impl(key))
     if len(assignments) == 1 or not threefry:
-        return [first.draw(leaf_key) for leaf_key in keys]
+        return [first.draw(one) for one in keys]
     values = list(jax.vmap(first.draw)(keys))
     if first.initializer is not None and not isinstance(first.initializer, NamedInitializer):
         # Under vmap values are traced, and NaN among them is not seen.

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import errors
-from jinit.typing import Array, DType, Key, Shape
+from jinit.typing import Array, DType, Key, OutSharding, Shape
 
 NORM = "norm"
-OutSharding: TypeAlias = NamedSharding | PartitionSpec | None
 
 
 @dataclass(frozen=True)

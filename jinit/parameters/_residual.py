@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from jinit import errors, initializers
 from jinit.initializers import NamedInitializer, scaled_by
-from jinit.typing import Initializer
+from jinit.typing import Array, DType, Initializer, Key, OutSharding, Shape
 
 
 def fixup_factors(depth: int, branch_layers: int = 2) -> dict[str, float]:
@@ -200,10 +200,19 @@ def residual_rules(
 def _times(initializer: Initializer, factor: float) -> Initializer:
     """The scaled initializer; a named one keeps a name and a law, which reports and audits use."""
     if not isinstance(initializer, NamedInitializer):
-        return lambda key, shape, dtype=None, out_sharding=None: (
-            factor * initializer(key, shape, dtype, out_sharding)
-        )
+        return _of_function(initializer, factor)
     return scaled_by(initializer, factor)
+
+
+def _of_function(function: Initializer, factor: float) -> Initializer:
+    def init(
+        key: Key, shape: Shape, dtype: DType = None, out_sharding: OutSharding = None
+    ) -> Array:
+        # A function of the user may take no sharding.
+        given = () if out_sharding is None else (out_sharding,)
+        return factor * function(key, shape, dtype, *given)
+
+    return init
 
 
 def _check_depth(name: str, count: int) -> None:

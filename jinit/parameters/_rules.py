@@ -36,8 +36,8 @@ class Assignment:
 
     Attributes:
       leaf: the path, components joined by ``/``.
-      rule: the pattern that matched, or the preset; ``"keep"`` for a leaf that ``where`` excludes
-        and for state.
+      rule: the pattern that matched, or the preset; else ``"keep"`` (excluded by ``where``, state,
+        running statistics) or ``"norm"`` (the scale of a weight norm).
       initializer: the initializer; None if the leaf is kept.
       shape, dtype: of the leaf.
       layout: the leaf's layout in its layer; None if unknown and not needed.
@@ -163,8 +163,8 @@ def _no_rule(leaf: TreeLeaf, rules: Mapping[str, str | Initializer], host: str) 
     shape = tuple(leaf.value.shape)
     fix = (
         f"add the start that its layer is meant to have, for example {{{leaf.path!r}: "
-        "'normal(0.02)'}}, or 'keep' if the tree has arrays"
-    ).replace("}}", "}")
+        "'normal(0.02)'}, or 'keep' if the tree has arrays"
+    )
     with contextlib.suppress(ValueError, TypeError):
         if leaf.layout is not None and not leaf.layout.rescaled:
             default = get_preset(host)(leaf.layout, leaf_name(leaf.path), shape)[0]

@@ -34,11 +34,11 @@ def check_start(
     if not isinstance(rule, NamedInitializer):
         return
     allowed = "'keep', 'zeros' or another constant"
-    is_random = rule.definition.dtypes != "any"
+    is_wrong = rule.definition.dtypes != "any"
     if statistic == VARIANCE:
         allowed = "'keep', 'ones' or another constant > 0"
-        is_random = is_random or rule.law(shape).low <= 0
-    if is_random:
+        is_wrong = is_wrong or rule.law(shape).low <= 0
+    if is_wrong:
         raise errors.refusal(
             f"rule {pattern!r} for leaf {path!r}, a {statistic}",
             str(rule),

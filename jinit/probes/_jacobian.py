@@ -147,28 +147,6 @@ def empirical_ntk(apply: Apply, params: PyTree, x: Array) -> Array:
     return jax.lax.map(of_output, jnp.arange(outputs)).mean(0)
 
 
-def ntk_condition_number(apply: Apply, params: PyTree, x: Array) -> Array:
-    """The condition number λ_max/λ_min of the empirical NTK.
-
-    Gradient descent needs about this many steps.
-
-    Args:
-      apply, params, x: as in :func:`empirical_ntk`. Two equal examples give a huge number or inf.
-
-    Returns:
-      A scalar ≥ 1, or inf if the smallest eigenvalue is not positive. Values above about 10⁶ are
-      dominated by float32 rounding.
-
-    Reference: Xiao, Pennington & Schoenholz 2020, section 3.
-
-    >>> apply = lambda params, x: x @ params
-    >>> float(ntk_condition_number(apply, jnp.ones((2, 1)), jnp.diag(jnp.array([1.0, 2.0]))))
-    4.0
-    """
-    values = jnp.linalg.eigvalsh(empirical_ntk(apply, params, x))
-    return jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
-
-
 def _inner_products(rows: Array) -> Array:
     """``rows @ rows.T`` without loss of digits in rows of many millions of entries.
 

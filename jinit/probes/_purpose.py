@@ -30,16 +30,16 @@ def bypassed(m: Medians, activation: ActivationLike | None) -> np.ndarray:
     around = nothing & later
     if m.output_kernel_norm > 0 or not m.output_kernel_gradient > 0:
         return around
-    is_odd = activation is not None and not at_zero(activation)
-    around_last = around.any() or (is_odd and m.second_moment[-1:].sum() == 0)
+    zero_at_zero = activation is not None and not at_zero(activation)
+    around_last = around.any() or (zero_at_zero and m.second_moment[-1:].sum() == 0)
     return nothing if around_last else around
 
 
 def gated(m: Medians) -> np.ndarray:
     """Whether the gradient goes around a hidden layer, as if a factor 0 followed it.
 
-    No gradient reaches the layer, but an earlier layer has one; or the output layer is not 0, and
-    the last hidden layer is neither dead nor saturated throughout.
+    No gradient reaches the layer, but an earlier layer has one; or no hidden layer has one, its z
+    and the output kernel are not 0, and the last hidden layer is not wholly dead or saturated.
     """
     none = m.gradient_norm == 0
     earlier = np.array([(~none[:place]).any() for place in range(len(m.names))], bool)

@@ -41,7 +41,7 @@ def verdict(
 ) -> list[Finding]:
     """Compares a profile with fixed thresholds; values are medians over seeds.
 
-    If a single network has values that are not finite, the verdict is an explosion; the evidence
+    If any network has values that are not finite, the verdict is an explosion; the evidence
     gives the share of such networks. The output layer may be small on purpose, so only the upper
     limit of E z² applies to it.
 
@@ -205,7 +205,7 @@ def _collapsed(m: Medians, activation: ActivationLike | None) -> Finding | None:
 def _dead(m: Medians, activation: ActivationLike | None) -> Finding | None:
     if not m.names or activation is None or not is_rectifier(activation):
         return None
-    # If z is 0 everywhere, an earlier layer is at fault.
+    # If z is 0 everywhere, this kernel or an earlier layer is at fault.
     dead = np.where(m.second_moment > 0, m.dead, 0.0)
     if not dead.max() > DEAD:
         return None

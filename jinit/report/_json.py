@@ -166,6 +166,13 @@ def table_json(
         "metric": metric,
         "summary": [dataclasses.asdict(item) for item in summarize(table, metric)],
         "comparisons": [_comparison_json(item) for item in comparisons],
+        **runs_json(table),
+    }
+
+
+def runs_json(table: Table) -> dict[str, Any]:
+    """What a table holds, without its summary, for JSON."""
+    return {
         "columns": {name: column.tolist() for name, column in table.columns.items()},
         "curves": {name: curve.tolist() for name, curve in table.curves.items()},
         "curve_steps": table.curve_steps.tolist(),

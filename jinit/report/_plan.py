@@ -48,9 +48,9 @@ def seeds_line(plan: Plan) -> str:
 def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """Prints the totals of a plan, a row for each program, the data, and what draws each leaf.
 
-    The rows of programs stand longest first. The leaves are those of the first program in the order
-    of the grid, or of each model's first program if the sweep names several, with the initializers
-    of its first arm; leaves with equal rows share one.
+    The rows of programs are in the order of running. The leaves are those of the first program in
+    the order of the grid, or of each model's first program if the sweep names several, with the
+    initializers of its first arm; leaves with equal rows share one.
 
     Args:
       plan: from :func:`jinit.plan`.
@@ -117,7 +117,7 @@ def _data_lines(plan: Plan) -> list[str]:
 
 def _epoch(program: PlannedProgram) -> str:
     """How many steps an epoch has, and the size of its last batch."""
-    size, examples = program.network.config.batch_size, len(program.dataset.x_train)
+    size, examples = program.network.config.examples, len(program.dataset.x_train)
     steps = -(-examples // size)
     last = examples - (steps - 1) * size
     return f"{steps:,} step{'s' if steps > 1 else ''} of {min(size, examples):,} examples" + (

@@ -1,4 +1,4 @@
-"""Holds the result of a sweep: a table of runs, summaries and paired comparisons. No JAX."""
+"""Holds the result of a sweep: a table of runs, summaries and paired comparisons."""
 
 from jinit.results._comparison import compare
 from jinit.results._concat import concat

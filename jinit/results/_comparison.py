@@ -93,7 +93,7 @@ def compare(
         baseline = arm_name(unique(table[across]), across, baseline)
     question = _Question(metric, across, higher_is_better, margin, axes)
     looks = looks_of(table)
-    found = [_asked(rows_at(table, look), by, baseline, question, look.share) for look in looks]
+    found = [_compared(rows_at(table, look), by, baseline, question, look.share) for look in looks]
     same = zip(*found, strict=True)
     decided = [decisive([pair.result for pair in pairs], looks) for pairs in same]
     corrected, both = p_values(decided)
@@ -167,10 +167,10 @@ class _Pair(NamedTuple):
     unpaired: int
 
 
-def _asked(
+def _compared(
     table: Table, by: tuple[str, ...], baseline: str | None, question: _Question, share: float
 ) -> list[_Pair]:
-    """Compares all pairs of arms in all cells; ``share`` is that of the error."""
+    """Compares the pairs of arms in all cells, which may spend a ``share`` of the error."""
     in_cells = [
         (cell, rows, _pairs(unique(rows[question.across]), baseline))
         for cell, rows in cells(with_blown_up(table), by)

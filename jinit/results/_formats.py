@@ -182,8 +182,9 @@ def _spread(
     """The runs' values at their places; NaN, or None for text, where there is no run."""
     if not shape:
         return np.asarray(array[0])
-    if len(array) < np.prod(shape) and array.dtype.kind in "biu":
-        array = array.astype(float)
+    if len(array) < np.prod(shape):
+        wide = {"b": float, "i": float, "u": float, "U": object}.get(array.dtype.kind)
+        array = array if wide is None else array.astype(wide)
     filler = {"f": np.nan, "O": None}.get(array.dtype.kind, 0)
     spread = np.full((*shape, *array.shape[1:]), filler, array.dtype)
     spread[places] = array

@@ -82,8 +82,8 @@ def decisive(results: Sequence[Paired], looks: Sequence[Look]) -> Paired:
 
     Reference: Kim & DeMets 1987 (α t²). Holm's correction over comparisons comes after.
     """
-    # Where a look adds no pair, an arm was dropped before, for its results: these pairs are judged
-    # only once, with the share of the look that has no others.
+    # A look that adds no pair is left out: its arm was dropped before, because of its results, and
+    # these pairs have been judged already.
     pairs = [0, *(result.pairs for result in results)]
     new = [number for number in range(len(looks)) if pairs[number + 1] > pairs[number]]
     scaled = [

@@ -38,7 +38,7 @@ RANKABLE = (
     *REGRESSION,
     *CLASSES,
 )
-# The metrics whose direction is known.
+# All metrics of a sweep; any other column is the user's own.
 KNOWN = (*METRICS, *BEST, *REGRESSION, *CLASSES)
 LOWER_IS_BETTER = (
     "train_loss",
@@ -50,7 +50,7 @@ LOWER_IS_BETTER = (
     "best_test_loss",
     *(name for name in REGRESSION if not name.endswith("r2")),
 )
-# Metrics of which neither more nor less is better.
+# Metrics of which neither more nor less is better; the worst gradient_norm is inf nevertheless.
 NEUTRAL = ("clip_fraction", "gradient_norm", "skipped", "best_step")
 # Metrics that diverged runs have too, if their task does: non-finite outputs count as wrong.
 _DEFINED_IF_DIVERGED = (
@@ -61,7 +61,7 @@ _DEFINED_IF_DIVERGED = (
     *BEST,
     *CLASSES,
 )
-# A loss of so many times the best one (at least 1) counts as diverged, although it is finite.
+# A finite loss above this multiple of the best one, or of 1 if that is less, counts as diverged.
 BLOWN_UP = 1e6
 
 
@@ -203,7 +203,7 @@ def diverged(rows: Table) -> np.ndarray:
 def with_blown_up(table: Table) -> Table:
     """The table in which runs with an absurd loss count as diverged, too.
 
-    A loss is absurd beyond a million times the smallest loss of the data set, or beyond a million.
+    A loss is absurd above 10⁶ · max(1, least loss of the data set).
 
     >>> columns = {"test_loss": np.array([0.5, 3e28]), "diverged": np.zeros(2, bool)}
     >>> with_blown_up(Table(columns, (), {}, np.array([])))["diverged"].tolist()

@@ -29,8 +29,8 @@ class Summary:
     Attributes:
       cell: axis → value, for each ``by`` axis.
       arm: the arm's name, e.g. the initializer.
-      runs, diverged: number of runs, and number of diverged runs; a run whose loss is finite but a
-        million times the smallest of its data set, or beyond a million, counts as diverged.
+      runs, diverged: number of runs, and number of diverged runs; a run with a finite loss above
+        10⁶ · max(1, least loss of its data set) counts as diverged.
       diverged_rate: share of runs that diverged, with its Wilson interval over seeds.
       metric: median over seeds of the metric with a 95 % bootstrap interval. Runs of one seed are
         averaged first, because they are not independent. Diverged runs are included, and a value

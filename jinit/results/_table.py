@@ -33,7 +33,8 @@ class Table:
     Attributes:
       columns: name → array ``(runs,)``: the axes (``initializer``, ``activation``, ``depth``,
         ``seed``, …), then the metrics. ``steps_to_target`` is inf if the target was not reached;
-        ``first_bad_step`` is −1 and ``where`` is "" if the run did not diverge. A diverged run has
+        ``first_bad_step`` is −1 and ``where`` is "" if the run did not diverge; else ``where`` is
+        "loss" or "gradient". A diverged run has
         the metrics of its last parameters, whose outputs may already overflow: outputs that are not
         finite count as wrong (accuracy down to 0) and give NaN losses. ``calibrated`` is False if a
         calibration, such as that of ``lsuv(zeros)``, did not reach its goal in every layer. With
@@ -41,7 +42,7 @@ class Table:
         ``best_test_accuracy`` at the evaluated step of the least validation loss.
       axes: the names of the axis columns.
       curves: name → array ``(runs, evaluations)``: train_loss, test_loss, test_accuracy,
-        gradient_norm.
+        gradient_norm, and those of the user's metrics, the validation set and probes.
       curve_steps: ``(evaluations,)`` completed steps at each point of the curves.
       settings: the grid, versions and machine settings, as plain values for JSON.
       parameters: row number → final parameters of the runs that ``jinit.run(keep=…)`` kept, or

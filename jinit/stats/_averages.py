@@ -1,4 +1,4 @@
-"""Finds order statistics of all averages of two values, without listing these averages."""
+"""Finds order statistics of all averages of two values; of many values it lists only a few."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST_SORTED = 512
 # averages lie so near each other that bounds would have to be narrowed a hundred times.
 _SQUARE_PER_VALUE = 8
 _MOST_DIFFERENT = 1024
-# Values farther from the quartiles than so many distances of these do not widen a histogram's bins.
+# Values more than this many interquartile ranges beyond a quartile do not widen the bins.
 _REACH = 32
-# So many averages per value are listed and sorted.
+# At most this many averages per value are listed and sorted.
 _MOST_LISTED = 8
 # The rounding error of an average, relative to its summands.
 _ROUNDING = 1e-15
@@ -49,7 +49,7 @@ def order_statistics(values: np.ndarray, places: list[int]) -> list[float]:
         return [float(means[order[np.searchsorted(ends, place, "right")]]) for place in places]
     sizes = np.abs(values)
     largest = float(np.max(sizes, where=sizes < INFINITE, initial=0.0)) or 1.0
-    # Averages of 4 of the largest keep the order that those of 1e300 have, and lose no digits.
+    # Averages with ±4 · largest sort as averages with ±1e300 do, and lose no digits.
     finite = np.clip(values, -4 * largest, 4 * largest)
     found, sums = dict[int, float](), _Sums.of(finite)
     inside, below = np.empty(0), 0
@@ -149,9 +149,9 @@ class _Sums(NamedTuple):
 
     Attributes:
       least: the lower edge of the first bin.
-      width: that of a bin.
-      upto: ``(bins,)``, how many averages lie in the bins up to each one, which are half as wide.
-      slack: by how many averages far values, which count in the outermost bins, may shift these.
+      width: of a bin.
+      upto: ``(2 bins − 1,)``, how many averages lie at or below each half-wide bin.
+      slack: the largest error of ``upto``, from far values counted in the outermost bins.
     """
 
     least: float

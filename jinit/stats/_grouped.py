@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-# So many values at each end are groups of their own; a group is at most this share of the values.
+# This many values at each end are groups of their own; a group is at most this share of the values.
 _SINGLE = 24
 _LARGEST = 1 / 40
 _GROWTH = 1.2
@@ -36,8 +36,8 @@ def grouped_sums(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     Every value is rounded to the mean of its group of neighbours in sorted order. A resample of
     values draws group b with the probability m_b/n each time, so the numbers of draws are
     multinomial, and the sums are those of a plain bootstrap of the rounded values. Rounding keeps
-    the mean; it takes less than a thousandth of the variance of a normal, lognormal or two-point
-    law, of which a studentized mean knows nothing, because its own error loses the same.
+    the mean. It lowers the variance of a normal, lognormal or two-point law by less than a
+    thousandth. A studentized mean does not change: its standard error falls alike.
 
     Args:
       values: ``(n,)``, n ≥ 2.

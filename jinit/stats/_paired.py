@@ -37,8 +37,8 @@ class Paired:
       p_value: two-sided; 1 if no pair differs. With a margin, of a difference beyond the margin.
       mean_p_value: two-sided p-value of the mean, for the side on which the difference lies; NaN
         where the mean has no interval.
-      equivalence_p_value: the larger p-value of two one-sided tests, and of those of the mean, that
-        the difference lies within ± margin; NaN without a margin.
+      equivalence_p_value: the largest of four one-sided p-values: that difference and mean are
+        above −margin and below margin; NaN without a margin.
       probability_of_improvement: share of pairs in which the treatment is better; ties count ½.
       more_pairs: estimated number of further pairs that settle the comparison with 80 % power, by
         the signed-rank test and by the mean. An infinite difference counts as twice the largest

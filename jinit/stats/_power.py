@@ -68,16 +68,16 @@ def fewest_pairs(comparisons: int, *, alpha: float = 0.05) -> int:
 def more_signed_rank_pairs(gaps: np.ndarray, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Further pairs with which the signed-rank test would settle the observed difference.
 
-    Pairs that differ n = (z_{1−α/2} + z_power)² / (3 (p − ½)²), where p is the share of sums
-    d_i + d_j (i < j) that are positive; at least log₂(2/α). Zeros are left out of p, and more of
-    them are expected beside further pairs.
+    Needed are n = (z_{1−α/2} + z_power)² / (3 (p − ½)²) pairs that differ, where p is the share of
+    sums d_i + d_j (i < j) that are positive; at least log₂(2/α). Zeros are left out of p, and the
+    share of zeros is expected to stay.
 
     Args:
       gaps: ``(n,)`` paired differences, inf allowed.
       alpha, power: as :func:`more_pairs`.
 
     Returns:
-      A whole number ≥ 0 as float; inf if p is ½, NaN if n < 2.
+      A whole number ≥ 0 as float; inf if p is ½ or fewer than two pairs differ; NaN if n < 2.
 
     Reference: Noether 1987, section 3.
 

@@ -98,8 +98,8 @@ def signed_rank_tails(gaps: np.ndarray) -> tuple[float, float]:
 def hodges_lehmann(gaps: np.ndarray, confidence: float) -> Interval:
     """The median of all averages (d_i + d_j)/2, i ≤ j, with the inverted signed-rank interval.
 
-    Zeros are left out, as in the test. The interval excludes 0 exactly if the two-sided p is below
-    1 − confidence, or touches 0 there. ±inf ends say that no confidence as high can be had from so
+    Zeros are left out, as in the test. If the two-sided p is below 1 − confidence, 0 is outside the
+    interval or one of its ends. ±inf ends say that no confidence as high can be had from so
     few gaps; NaN ends, that all gaps are alike.
 
     Args:

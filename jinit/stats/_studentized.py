@@ -22,8 +22,8 @@ _FEWEST_BOUNDED = 6
 class StudentizedMean:
     """The mean of a sample, judged by t* = (mean* − mean)/se* over resamples.
 
-    A resample that misses the few values that differ has no spread, and t* = ±inf, or nearly none,
-    and a huge t*. Where more than 2.5 % of the resamples put an end of the interval farther than
+    A resample that misses the few values that differ has no spread, or nearly none: its t* is
+    infinite or huge. Where more than 2.5 % of the resamples put an end of the interval farther than
     values are thought to reach (:func:`~jinit.stats._bounded_mean.reach_of`), t* says nothing of
     that side. Its end is then the farther one of Student's and of the bound of a mean whose values
     do not reach farther (:class:`~jinit.stats._bounded_mean.BoundedMean`). Fewer than six values
@@ -67,7 +67,7 @@ class StudentizedMean:
         tail = (1 - confidence) / 2
         return Interval(self.estimate, *(self._end(side, tail) for side in (-1, 1)))
 
-    def rarely_spread(self, side: int) -> bool:
+    def lacks_spread(self, side: int) -> bool:
         """Whether too many resamples have too little spread to give the end on this side."""
         if not self.known or self._size < _FEWEST_BOUNDED:
             return False
@@ -75,7 +75,7 @@ class StudentizedMean:
 
     def _end(self, side: int, tail: float) -> float:
         resampled = self._resampled_end(side, tail)
-        if not self.rarely_spread(side):
+        if not self.lacks_spread(side):
             return resampled
         level = 1 - tail if side > 0 else tail
         bounds = (

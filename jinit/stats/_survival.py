@@ -235,8 +235,8 @@ def _risk_table(
 def _share(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
     """``(k,)``: Π (1 − d/n), so that a share of exactly one half is 0.5.
 
-    While nobody is censored the factors telescope to one fraction, (n − d)/n of its first n. Whole
-    numbers are multiplied, and the quotient is rounded once.
+    While nobody is censored the factors telescope to one fraction: the runs left over the first n.
+    Whole numbers are multiplied, and the quotient is rounded once.
     """
     left = (at_risk - events).astype(int).tolist()
     share = np.empty(len(left))

@@ -46,7 +46,7 @@ def assigned(
     if isinstance(kernel, Whole):
         WholeWeights(leaves, kernel, "init")
         kept = parameters.assign(leaves.shapes, {"*": KEEP}, host=leaves.host, layers=leaves.layers)
-        # Every leaf comes from the function, which a page of the plan names.
+        # Every leaf comes from the function, which the printed plan names.
         named: Any = kernel
         return [dataclasses.replace(one, initializer=named) for one in kept], None
     if kernel == OWN and not leaves.own:

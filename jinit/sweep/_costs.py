@@ -149,7 +149,8 @@ def _flops_per_run(network: TrainNetwork, shapes: PyTree, state: PyTree, dataset
         return jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype)
 
     size = network.config.examples
-    size = size if dataset.generator else min(size, len(dataset.x_train))
+    if network.config.sampling == "epochs":
+        size = min(size, len(dataset.x_train))
     batch = jax.tree.map(lambda array: examples(array, size), (dataset.x_train, dataset.y_train))
     training = network.config.steps * _cost.matmul_flops(step, before, batch)
     evaluations = len(network.config.evaluation_steps())

@@ -35,8 +35,8 @@ Metrics: TypeAlias = "Mapping[str, MetricFunction] | tuple[tuple[str, MetricFunc
 
 MOST_RUNS = 10**7
 
-# Code axes change shapes or code: every combination is a program of its own. All values of the
-# number axes share one program.
+# Code axes change shapes or code: every combination is a program of its own. The values of a number
+# axis share one, but a share of 0 and the constant schedule have programs of their own.
 MODEL_AXES = ("activation", "depth", "width")
 CODE_AXES = ("dataset", *MODEL_AXES, "optimizer", "batch_size", "loss")
 NUMBER_AXES = (

@@ -138,7 +138,7 @@ def run_halving(
     race = _Race(grid, halving)
     counts = race.seeds()
     left = list(np.ndindex(*race.sizes))
-    # Rules are described for the first initializer of a grid, tiles by the size of a batch.
+    # Rules are described for the first initializer of a grid; ``run`` may choose another tile.
     batches = Batches(run, race.marked, may_differ=("tile", "rules"))
     for number, (before, seeds) in enumerate(zip((0, *counts), counts, strict=False), 1):
         for first, box in enumerate(_boxes(left)):
@@ -146,11 +146,11 @@ def run_halving(
             whole = batches.add(race.batch(box, before, seeds), marks)
         if number < len(counts):
             left = race.decide(whole, left, number, seeds)
-            note_of = race.rungs[-1]
+            rung = race.rungs[-1]
             if note is not None:
                 note(
-                    f"{note_of['configurations']} configurations with {seeds} seeds: "
-                    f"{note_of['kept']} go on"
+                    f"{rung['configurations']} configurations with {seeds} seeds: "
+                    f"{rung['kept']} go on"
                 )
     return batches.table()
 

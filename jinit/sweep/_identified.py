@@ -22,7 +22,7 @@ def digest(
     settings: Mapping[str, Any],
     environment: bytes,
 ) -> bytes:
-    """What decides the numbers of a program's runs besides their lanes.
+    """16 bytes of what decides the numbers of a program's runs besides their lanes.
 
     Args:
       task: the prepared job.
@@ -37,7 +37,7 @@ def digest(
 
 
 def label(program: PlannedProgram, settings: Mapping[str, Any]) -> bytes:
-    """What a program trains, in the words of its settings: equal in every environment."""
+    """16 bytes of what a program trains, from its settings: equal in every environment."""
     axes = (*CODE_AXES, *NUMBER_AXES, "clip", "seeds", "data_seeds")
     grid = {k: v for k, v in settings["grid"].items() if k not in axes}
     named = {key: settings[key] for key in ("model", "layers", "rules")}
@@ -78,6 +78,7 @@ def _shown(name: str, theirs: object, mine: object) -> str:
 
 
 def reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
+    """For each run: name of a column that is NaN → why."""
     diverged = columns["diverged"].tolist()
     found: list[dict[str, str]] = [{} for _ in diverged]
     for name, column in columns.items():

@@ -167,7 +167,7 @@ class TrainNetwork:
         return self.model.apply if self.traced is None else self.traced
 
     def divided(self) -> tuple[Hashable, tuple[Traced, ...]] | None:
-        """All that is known, and the traced functions of the user; None if another is left."""
+        """The network without the user's functions, and their traces; None if they do not part."""
         of_user = (self.traced, self.loss, self.optimizer)
         (apply, loss, optimizer), parts = parts_of(of_user)
         model = self.model if self.traced is None else _NO_MODEL

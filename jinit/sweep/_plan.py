@@ -124,8 +124,8 @@ class Plan:
     """The programs of a grid and an estimate of their costs.
 
     Attributes:
-      programs: one per combination of the code axes, most FLOPs first, each with ``labels`` (code
-        axis → value), ``runs``, ``tile`` (networks per call), ``lane_bytes`` and ``flops``.
+      programs: one per combination of the code axes, in the order of running, each with ``labels``
+        (code axis → value), ``runs``, ``tile`` (networks per call), ``lane_bytes`` and ``flops``.
       runs: number of networks of all programs.
       flops: floating-point operations of the matrix products of all programs.
       result_bytes: bytes of all metrics and curves.

@@ -193,9 +193,5 @@ def _metric_columns(result: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         "skipped": result["skipped"],
         "calibrated": result["calibrated"],
         **{name: result[name] for name in BEST if name in result},
-        **{
-            name: result[name]
-            for name in sorted(result)
-            if name.startswith(("test_", "best_test_"))
-        },
+        **{name: result[name] for name in sorted(result) if name.startswith(_FURTHER)},
     }

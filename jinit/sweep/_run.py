@@ -162,9 +162,10 @@ def run(
         tracker has a thread of its own: if it fails or hangs, a warning at the end says so, and no
         run is delayed or lost.
       keep: the runs whose final parameters the table keeps, as ``table.parameters[row]``:
-        ``"best of each arm"`` (the least final validation loss, or training loss without
-        ``validation``), seeds such as ``(0, 1)``, or ``"all"``. These runs are trained once more,
-        with the same bits, and only their parameters are copied to the host. Default: none.
+        ``"best of each arm"`` (per combination of axes but seeds: the least final validation loss,
+        or training loss without ``validation``), seeds such as ``(0, 1)``, or ``"all"``. These
+        runs are trained once more, with the same bits, and only their parameters are copied to the
+        host. Default: none.
 
     Returns:
       A :class:`jinit.results.Table`, rows in the order of the grid. The bits of a run's numbers do
@@ -275,7 +276,7 @@ class _Sweep:
     tiles: Tiles
     report: Callable[[SweepEvent], None]
     jobs: Sequence[Job]
-    seen: list[bool] = field(default_factory=list)
+    first_tile_checked: list[bool] = field(default_factory=list)
 
     def table(self, programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
         """The finished runs of some programs."""
@@ -301,8 +302,8 @@ class _Sweep:
             failed = int(np.count_nonzero(event.result["status"]))
             runs = event.tile.stop - event.tile.start
             self.report(SweepEvent("tile", self.planned, runs, failed))
-            if not self.seen:
-                self.seen.append(True)
+            if not self.first_tile_checked:
+                self.first_tile_checked.append(True)
                 check_failed(self.planned.programs, self.jobs, event.result)
         else:
             of_program = self.table(self.planned.programs[event.job : event.job + 1], None)

@@ -33,7 +33,7 @@ class _Plan(Protocol):
 
 
 def shown_program(program: _Program) -> str:
-    """``xor relu 2×16: 8 runs, 8 at a time``: what tells programs apart, and their runs."""
+    """``dataset=xor, …, width=16: 8 runs, 8 at a time``: what tells programs apart, and runs."""
     names = ("dataset", "model", "activation", "depth", "width", "optimizer", "batch_size")
     named = ", ".join(f"{name}={program.labels[name]}" for name in names if name in program.labels)
     return f"{named}: {program.runs:,} runs, {program.tile} at a time"

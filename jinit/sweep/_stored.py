@@ -66,7 +66,6 @@ class _Known:
       identities: of all lanes, in lane order.
       missing: numbers of the lanes that are to run.
       found: the runs of the store, whose places are lane numbers.
-      foreign: runs of another environment that were accepted, with a name for each.
       writer: makes rows; None before the first tile.
     """
 
@@ -138,7 +137,7 @@ class StoredSweep(MemoryStore):
                 stored = database.find(connection, layout, identities)
                 known.missing = np.setdiff1d(known.missing, stored.places)
                 known.found.append(_piece(program, stored))
-            notes = self._look_abroad(connection, known) if len(known.missing) else []
+            notes = self._in_other_environments(connection, known) if len(known.missing) else []
         failed = sum(int(piece.columns["diverged"].sum()) for piece in known.found)
         found = Found(program.runs - len(known.missing), failed, "; ".join(notes))
         return only(task, known.missing), found
@@ -208,7 +207,7 @@ class StoredSweep(MemoryStore):
             )  # fmt: skip
         return database.RunRows(layout, sweep=self._sweep, program=number, machine=self._machine)
 
-    def _look_abroad(self, connection: database.Connection, known: _Known) -> list[str]:
+    def _in_other_environments(self, connection: database.Connection, known: _Known) -> list[str]:
         """Looks for the missing runs among those of other environments and other code.
 
         Returns:
@@ -216,7 +215,7 @@ class StoredSweep(MemoryStore):
         """
         program, notes = known.program, list[str]()
         index = LaneIndex(self._grid, program.numbers, program.tile)
-        for other in database.of_cells(connection, _identified.label(program, self._settings)):
+        for other in database.programs_of(connection, _identified.label(program, self._settings)):
             runs = self._runs_there(connection, known, other, index)
             if not runs:
                 continue
@@ -230,20 +229,19 @@ class StoredSweep(MemoryStore):
             if not words or not taken:
                 also = f", and from {words}" if words else ""
                 notes.append(
-                    f"{len(runs)} missing runs stand in {self._options.path} from another code of "
-                    f"the model, its training or its draws{also}; they are not used"
+                    f"{self._options.path} has {len(runs)} of the missing runs, but from other "
+                    f"code of the model, its training or its draws{also}; they are not used"
                 )
             elif not self._options.accept_environment:
                 notes.append(
-                    f"{len(taken)} missing runs stand in {self._options.path} from {words}; they "
-                    "are not used, unless --accept-environment asks for them"
+                    f"{self._options.path} has {len(taken)} of the missing runs, but from {words}; "
+                    "they are not used, unless --accept-environment asks for them"
                 )
             else:
                 mark = words if same else f"{words}; its code cannot be compared"
                 if not same:
                     notes.append(
-                        f"{len(taken)} runs from {words} are used; whether a change of the code "
-                        "stands behind them cannot be told"
+                        f"{len(taken)} runs from {words} are used; their code may have changed"
                     )
                 stored = database.by_number(connection, other.layout, list(taken))
                 lanes = np.array([lane for lane, _ in taken.values()])
@@ -256,7 +254,7 @@ class StoredSweep(MemoryStore):
         self,
         connection: database.Connection,
         known: _Known,
-        other: database.OfCells,
+        other: database.StoredProgram,
         index: LaneIndex,
     ) -> dict[int, tuple[int, bytes]]:
         """Number of a run of another program → the missing lane with its axes, its identity."""
@@ -265,13 +263,13 @@ class StoredSweep(MemoryStore):
             return {}
         columns = [database.python_values(column) for column in axes.values()]
         lanes = dict(zip(zip(*columns, strict=True), known.missing.tolist(), strict=True))
-        cells = database.cells(connection, other.number, tuple(axes))
-        return {run: (lanes[cell], identity) for run, identity, cell in cells if cell in lanes}
+        found = database.axis_values(connection, other.number, tuple(axes))
+        return {run: (lanes[cell], identity) for run, identity, cell in found if cell in lanes}
 
     def _of_same_code(
-        self, known: _Known, other: database.OfCells, runs: Mapping[int, tuple[int, bytes]]
+        self, known: _Known, other: database.StoredProgram, runs: Mapping[int, tuple[int, bytes]]
     ) -> dict[int, tuple[int, bytes]]:
-        """Those runs that have the identity which the code of here would have there."""
+        """The runs whose identity is the one that this code would give them there."""
         there = _identified.digest(
             known.task, known.program, self._settings, other.environment_digest
         )

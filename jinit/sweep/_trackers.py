@@ -39,7 +39,7 @@ _NOT_IN_MLFLOW = re.compile(r"[^\w\-. :/]")
 
 
 def check_tracker(tracker: Tracker | None) -> None:
-    """Refuses what is no tracker, and a file that cannot be written, before training.
+    """Refuses what is no tracker, and a file in no existing folder, before training.
 
     Raises:
       ValueError: a text of another form, a folder that does not exist. TypeError: neither a path
@@ -89,9 +89,10 @@ Seen = TypeVar("Seen", bound=Event)
 class Tracking:
     """One run of a tracker for a whole sweep.
 
-    Records are dicts of plain values: ``kind`` (``"plan"``, ``"tile"``, ``"program"``, ``"end"``),
-    ``seconds`` since the start, ``runs`` finished, ``planned`` and ``diverged``; the first has the
-    settings, those of programs ``metrics``: ``"test_accuracy/he_normal"`` → median.
+    Records are dicts of plain values: ``kind`` (``"end"``, or that of a :class:`SweepEvent`),
+    ``seconds`` since the start, ``runs`` finished and, but for ``"end"``, ``planned`` and
+    ``diverged``; the first has the settings, those of programs ``metrics``:
+    ``"test_accuracy/he_normal"`` → median.
     """
 
     def __init__(self, tracker: Tracker, settings: Mapping[str, Any], waiting: int | None = None):
@@ -295,7 +296,7 @@ def _scalars(record: Record) -> dict[str, float]:
 
 
 def _medians(table: Table) -> dict[str, float]:
-    """``metric/arm/cell`` → median over the runs of the arm; NaN and infinities are left out."""
+    """``metric/arm/cell`` → median of the finite values; of ``diverged`` their number."""
     axes = table.varying(leave_out=("seed", "data_seed")) or ("initializer",)
     keys = list(zip(*(table[axis].tolist() for axis in axes), strict=True))
     found: dict[str, float] = {}

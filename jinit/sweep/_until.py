@@ -102,33 +102,34 @@ def run_until_settled(
     """
     if not isinstance(settle, Settle):
         raise errors.wrong_type("settle", settle, "a Settle", "jinit.sweep.Settle(most_seeds=512)")
-    until, note = settle, note or (lambda text: None)
+    note = note or (lambda text: None)
     if settle.across == "initializer" and len(grid.values("initializer")) < 2:
         raise errors.refusal(
             "initializer", grid.initializer, "at least two arms", "add one, or name across="
         )
-    if not isinstance(grid.seeds, int) or grid.seeds > until.most_seeds:
+    if not isinstance(grid.seeds, int) or grid.seeds > settle.most_seeds:
         raise errors.refusal(
             "seeds",
             grid.seeds,
-            f"the number of seeds of the first batch, at most {until.most_seeds}",
+            f"the number of seeds of the first batch, at most {settle.most_seeds}",
             "Grid(seeds=32), or raise most_seeds",
         )
-    looks = planned_looks(grid.seeds, until.most_seeds)
+    looks = planned_looks(grid.seeds, settle.most_seeds)
     done: list[int] = []
 
     def looked_at(table: Table) -> Table:
-        return dataclasses.replace(table, settings={**table.settings, "looks": _looks(done, until)})
+        return dataclasses.replace(
+            table, settings={**table.settings, "looks": _looks(done, settle)}
+        )
 
-    # On accelerators a larger batch has wider tiles, which round differently; the arms of a seed,
-    # which are compared, are in one batch.
+    # ``run`` may choose another tile for a batch; the arms of a seed, which are compared, share it.
     batches = Batches(run, looked_at, may_differ=("tile",))
     for before, seeds in zip((0, *looks), looks, strict=False):
         batch = tuple(range(before, seeds)) if before else seeds
-        marks = {"looks": _looks([*done, seeds], until)}
+        marks = {"looks": _looks([*done, seeds], settle)}
         batches.add(dataclasses.replace(grid, seeds=batch), marks)
         done.append(seeds)
-        settled, asked = until.settled(batches.table())
+        settled, asked = settle.settled(batches.table())
         note(f"{settled} of {asked} comparisons settled with {seeds} seeds")
         if settled == asked:
             break

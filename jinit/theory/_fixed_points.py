@@ -43,8 +43,8 @@ class DepthScales:
       xi_q: layers in which the distance to q_star falls by a factor e.
       xi_c: layers in which the distance to c_star falls by a factor e; inf on the edge of chaos.
       xi_gradient: 1/ln χ₁, layers in which a squared gradient grows by a factor e; negative if
-        gradients vanish. NaN if q_star is inf and χ₁ tends to 1 only as lengths grow (softplus and
-        gelu at σ_w² = 2): gradients then change as a power of the depth.
+        gradients vanish, −inf if χ₁ = 1. NaN if q_star is inf and χ₁ tends to 1 only as lengths
+        grow (softplus and gelu at σ_w² = 2): gradients then change as a power of the depth.
       trainable_depth: 6 ξ_c (Schoenholz et al. 2017, section 5), in layers; 6/|ln χ₁| if q_star is
         0 or inf, NaN if xi_gradient is NaN there.
     """

@@ -123,12 +123,12 @@ def linearized_loss(
 ) -> Array:
     """Mean squared loss of gradient descent on a network with a constant kernel.
 
-    For the loss ½ mean r² the residual r = f − y obeys r_{t+1} = (1 − η Θ/n) r_t. It starts at
-    −y, because the mean initial output over networks is 0.
+    For the loss ½ mean r² over m numbers, the residual r = f − y of each output obeys
+    r_{t+1} = (1 − η Θ/m) r_t. It starts at −y, because the mean initial output over networks is 0.
 
     Args:
       ntk: ``(n, n)``, the kernel Θ.
-      targets: ``(n,)`` or ``(n, outputs)``.
+      targets: ``(n,)`` or ``(n, outputs)``; m is their number of entries.
       learning_rate: η, ≥ 0; may be traced.
       steps: number of steps, ≥ 1.
 
@@ -160,7 +160,7 @@ def linearized_loss(
     n = ntk.shape[0]
     values, vectors = jnp.linalg.eigh(ntk)
     squares = (vectors.T @ targets.reshape(n, -1)) ** 2
-    decay = jnp.abs(1 - learning_rate * values / n)
+    decay = jnp.abs(1 - learning_rate * values / targets.size)
     times = jnp.arange(steps + 1)[:, None]
     return (decay ** (2 * times) @ squares).sum(1) / (2 * targets.size)
 

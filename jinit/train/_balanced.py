@@ -42,8 +42,8 @@ class BalancedAccuracy:
         if y.ndim > 1:  # a label at each position
             correct, y = correct.reshape(-1), y.reshape(-1)
         counts = jax.nn.one_hot(y, self.classes, dtype=jnp.float32).sum(axis=0)
-        # Of each example, so that the sum over a class is 1 / C. y is shared by all lanes, and so
-        # are these weights.
+        # One weight per example; the weights of a class sum to 1 / C. All lanes share y and these
+        # weights.
         weights = 1 / (counts[y] * jnp.sum(counts > 0))
         if self.ignores:
             correct &= y >= 0

@@ -99,7 +99,7 @@ class Batches:
 
 
 def check_size(config: FitConfig, data: Dataset) -> None:
-    """Refuses to draw with replacement more examples than there are, and epochs of endless data."""
+    """Refuses a ``batch_size`` above the number of examples, and epochs of generated data."""
     examples = len(data.x_train)
     if data.generator is not None:
         if config.sampling == "epochs":

@@ -35,7 +35,6 @@ def scan_until(
       of the lane, counted from 0.
     """
     count = len(jax.tree.leaves(xs)[0])
-    # Under vmap this number stays one for all lanes, and so do the bounds of inner loops.
     shapes = jax.eval_shape(anew(step), carry, jax.tree.map(lambda x: x[0], xs))[1]
     empty = jax.tree.map(_missing, shapes)
     outputs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), empty)
@@ -58,6 +57,7 @@ def scan_until(
         last = choose(number, last)
         return number + 1, jax.tree.map(choose, after, carry), outputs, last
 
+    # Under vmap ``number`` is one scalar for all lanes, and so are the bounds of inner loops.
     zero = jnp.zeros((), jnp.int32)
     _, carry, outputs, last = jax.lax.while_loop(goes_on, advance, (zero, carry, outputs, zero))
     return carry, outputs, last

@@ -20,7 +20,7 @@ def check_effects(
     numbers: Mapping[str, Sequence[float]],
     weight_decay_on: str,
 ) -> None:
-    """Refuses what would have no effect, or none but NaN.
+    """Refuses numbers without effect, and a momentum of 0 by which an optimizer divides.
 
     Args:
       names: the grid's optimizers, names or functions.

@@ -15,7 +15,6 @@ def evaluated(params: PyTree, opt_state: PyTree) -> PyTree:
       params: the parameters y at which gradients are taken.
       opt_state: the state of any optax transform, nested or not.
 
-    >>> tx = optax.contrib.schedule_free_sgd(0.1)
     >>> evaluated(1.0, optax.sgd(0.1).init(1.0))
     1.0
     """

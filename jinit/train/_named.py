@@ -24,7 +24,7 @@ Transforms: TypeAlias = list[optax.GradientTransformation]
 
 @dataclass(frozen=True)
 class Numbers:
-    """What an optimizer is made of; the numbers may be traced.
+    """The hyperparameters of one optimizer; they may be traced.
 
     Attributes:
       learning_rate: > 0, or a function of the number of earlier updates.

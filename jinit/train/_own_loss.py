@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit.train._correct import argmax_correct
 from jinit.typing import Array, PyTree
 
 OwnLossFunction: TypeAlias = Callable[..., Array]
@@ -132,7 +133,7 @@ class LabelsCorrect:
         if not (hasattr(outputs, "shape") and hasattr(y, "shape")):
             return None
         if outputs.shape == (*y.shape, self.classes):
-            return (jnp.argmax(outputs, -1) == y) & jnp.all(jnp.isfinite(outputs), -1)
+            return argmax_correct(outputs, y)
         if outputs.shape == (*y.shape, 1) and self.classes == 2:
             score = outputs[..., 0]
             return ((score > 0) == (y > 0)) & jnp.isfinite(score)

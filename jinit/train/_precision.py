@@ -47,8 +47,8 @@ def computing(apply: Apply | StatefulApply, precision: str) -> Apply | StatefulA
       apply: ``apply(params, x) -> outputs`` or a :class:`jinit.train.StatefulApply`.
       precision: as in :class:`jinit.train.FitConfig`.
 
-    >>> double = computing(lambda w, x: w * x, "bfloat16")
-    >>> double(jnp.float32(1.001), jnp.ones(1)), double(jnp.ones(()), jnp.ones(1)).dtype
+    >>> half = computing(lambda w, x: w * x, "bfloat16")
+    >>> half(jnp.float32(1.001), jnp.ones(1)), half(jnp.ones(()), jnp.ones(1)).dtype
     (Array([1.], dtype=float32), dtype('float32'))
     """
     if precision == "float32":

@@ -244,8 +244,8 @@ def _per_example(
     def one(params: PyTree, x: Array, y: Array, number: Array) -> Array:
         if not isinstance(apply, StatefulApply):
             return at(loss, params, state.step, number)(apply(params, x[None]), _alone(y))
-        step = None if state.key is None else jax.random.fold_in(state.key, state.step)
-        key = None if step is None else jax.random.fold_in(step, number)
+        of_step = None if state.key is None else jax.random.fold_in(state.key, state.step)
+        key = None if of_step is None else jax.random.fold_in(of_step, number)
         outputs = apply.train(params, state.model_state, x[None], key)[0]
         return at(loss, params, state.step, number)(outputs, _alone(y))
 

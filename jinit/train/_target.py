@@ -16,7 +16,7 @@ _FIX = "target='test_accuracy>=0.9', or target='test_loss<=0.1'"
 
 @dataclass(frozen=True)
 class Target:
-    """A value of a curve that ends the search: reached once the curve is as good.
+    """The value of a curve that a run has to reach; see ``steps_to_target``.
 
     Attributes:
       metric: the name of a curve, such as ``"test_accuracy"``.
@@ -29,7 +29,9 @@ class Target:
     higher: bool
 
     def __str__(self) -> str:
-        return f"{self.metric}{'>=' if self.higher else '<='}{self.value:g}"
+        short = f"{self.value:g}"
+        exact = short if float(short) == self.value else repr(float(self.value))
+        return f"{self.metric}{'>=' if self.higher else '<='}{exact}"
 
     def reached(self, values: Any) -> Any:
         """Whether each value of an array reaches the target; NaN never does."""

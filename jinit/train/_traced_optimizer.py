@@ -1,4 +1,4 @@
-"""An optimizer of the user as two functions that are traced once per set of shapes."""
+"""Wraps an optimizer as two functions that are traced once per set of shapes."""
 
 from __future__ import annotations
 

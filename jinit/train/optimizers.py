@@ -34,13 +34,13 @@ def names() -> tuple[str, ...]:
     these names at optax's defaults, which differ from other libraries where a line says so.
 
     - ``sgd``, ``momentum`` (m ← momentum · m + g), ``nesterov``; ``sign_sgd``, ``signum`` (sign of
-      the gradient, of its mean). Weight decay is L2 regularization in ``sgd`` alone.
+      the gradient, of its mean). Of these, weight decay is L2 regularization in ``sgd`` only.
     - ``adam``, ``adamw``: the same; weight decay is decoupled in both.
     - ``nadam``, ``nadamw``: Nesterov's look-ahead without Dozat's decay schedule of β₁: the first
       step divides by 1 − β₁², in PyTorch by a product of scheduled β₁.
     - ``adamax``, ``adamaxw``, ``amsgrad`` (the maximum of the corrected second moments; PyTorch
       corrects the maximum), ``radam``, ``adabelief``, ``yogi``, ``adopt``, ``ademamix``; ``adan``
-      (its three decays are fixed: no momentum).
+      (options b1, b2 and b3 in place of a momentum).
     - ``rmsprop``: second moments with decay 0.9 from 0, no correction: the first step is
       g/√(0.1 g² + 1e-8), √10 times that of Adam; PyTorch's decay is 0.99. ``adagrad``: from 0.1.
     - ``adadelta``: weight decay is added to the gradient, before the rescaling.

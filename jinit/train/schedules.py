@@ -59,10 +59,11 @@ def _step(steps: int, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)) 
     """Times ``factor`` at these shares of the steps (He et al. 2016, section 4.2)."""
     errors.check_number("schedule step: factor", factor, low=0.0, open_low=True, fix="use 0.1")
     places = at if isinstance(at, tuple) else (at,)
-    shares = [_share("at", place) for place in places]
-    return optax.piecewise_constant_schedule(
-        1.0, {round(share * steps): float(factor) for share in shares}
-    )
+    drops: dict[int, float] = {}
+    for share in places:  # two shares of few steps may fall on one step
+        step = round(_share("at", share) * steps)
+        drops[step] = drops.get(step, 1.0) * float(factor)
+    return optax.piecewise_constant_schedule(1.0, drops)
 
 
 def _warmup_cosine(steps: int, warmup: float = 0.1, final: float = 0.0) -> Factor:
@@ -78,7 +79,9 @@ def _one_cycle(steps: int, peak_at: float = 0.3, start: float = 0.04) -> Factor:
     errors.check_number(
         "schedule one_cycle: start", start, low=0.0, high=1.0, open_low=True, fix="use 0.04"
     )
-    return optax.cosine_onecycle_schedule(steps, 1.0, _share("peak_at", peak_at), 1 / start, 1e4)
+    # With a peak at the last step nothing would rise.
+    errors.check_number("schedule one_cycle: peak_at", peak_at, low=0.0, high=0.999, fix="use 0.3")
+    return optax.cosine_onecycle_schedule(steps, 1.0, float(peak_at), 1 / start, 1e4)
 
 
 def _share(option: str, value: float) -> float:

@@ -65,7 +65,7 @@ def models_table(found: dict[str, Any]) -> str:
     lines.append("|---" * (len(loops) + 1) + "|")
     row = [f"{cnn.runs} of 2 convolutions of 16 channels, 8 × 8, batch {cnn.batch}", *cells(loops)]
     lines.append(f"| {' | '.join(row)} |")
-    how = f"Medians and 95 % intervals of {found['rounds']} rounds on {_where(found)}."
+    how = f"Hodges–Lehmann ratios, 95 % intervals, {found['rounds']} rounds on {_where(found)}."
     return "\n".join([*lines, "", how])
 
 
@@ -90,21 +90,23 @@ def against_table(found: dict[str, Any]) -> str:
         ):
             add(what, *([one[run][field] for one in quick[side]] for side in ("old", "new")))
     if wide:
-        what = f"{wide['new'][0]['runs']:.0f} networks of 12 shapes"
+        what = f"{wide['new'][0]['runs']:.0f} networks of 12 programs"
         add(what, *([one["seconds"] for one in wide[side]] for side in ("old", "new")))
     for row in found.get("rows", []):
         if "slower" in row:
             size = SIZES[row["size"]]
             what = f"{_networks(size.runs, vars(size))}, {row['kind']}"
             add(what, *([wall for wall, _ in row["seconds"][side]] for side in ("old", "new")))
-    return "\n".join([*lines, "", f"Medians of alternating rounds on {_where(found)}."])
+    return "\n".join(
+        [*lines, "", f"Medians of alternating rounds and of their ratios, on {_where(found)}."]
+    )
 
 
 def profile_table(found: dict[str, Any]) -> str:
     """Formats where a tile's time goes, in microseconds."""
     heads = [
-        "one tile, one core", "a step", "its products", "at the core's peak", "other operations",
-        "an evaluation",
+        "one tile, one core", "a step", "its products", "at the core's peak",
+        "other operations: kinds, time", "an evaluation",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for tile in found["tiles"]:

@@ -24,6 +24,14 @@ def test_an_initializer_that_keeps_the_signal_is_first():
 
 
 @pytest.mark.full
+def test_one_initializer_under_two_names_is_one_candidate():
+    found = advise.recommend(
+        MLP(features=(8, 2)), 8, seeds=2, candidates=("he_normal", "kaiming_normal_")
+    )
+    assert [each.initializer for each in found] == ["he_normal"]
+
+
+@pytest.mark.full
 def test_initializers_that_let_nothing_through_are_last():
     model = MLP(features=(32,) * 8 + (4,))
     found = advise.recommend(

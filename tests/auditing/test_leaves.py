@@ -225,7 +225,7 @@ def test_false_alarms_of_functions_have_the_stated_rate():
             draw = jax.jit(jax.vmap(lambda key, law=law, shape=shape: law(key, shape)))
             values = np.asarray(draw(jax.random.split(jax.random.key(1), 9000)))
             for own, *others in values.reshape(1000, 9, *shape):
-                alarms += _functions.farthest(Leaf("w", own, None), others, 0.05) is not None
+                alarms += _functions.first_departure(Leaf("w", own, None), others, 0.05) is not None
     assert 0 < alarms <= stats.binom.isf(1e-4, 6000, 0.05)
 
 
@@ -281,3 +281,10 @@ def test_networks_that_start_simpler_are_healthy(name, blocks):
     params = jinit.initialize(jax.random.key(0), shapes, rules)
     changed = getattr(calibrate, name)(jax.random.key(1), model, params, x)[0]
     assert kinds(changed, layers=frameworks.layers(model, x)) == {}
+
+
+def test_entries_that_round_to_a_negative_bound_are_inside():
+    rule = initializers.uniform_range(low=-2.0, high=-1.0)
+    drawn = rule(jax.random.key(0), (256, 256), jnp.bfloat16)
+    assert float(drawn.max()) == -1.0
+    assert not kinds({"w": drawn}, rules={"w": rule})

@@ -271,3 +271,23 @@ def test_pandas_is_not_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("place", ["train", "test", "validation"])
+def test_labels_to_ignore_may_stand_in_one_set_alone(place):
+    """Which sets have them depends on the split."""
+    x, labels = np.zeros((4, 2), np.float32), {}
+    for name in ("train", "test", "validation"):
+        labels[name] = np.array([0, 1, 0, -1 if name == place else 1])
+    made = data.Dataset(x, labels["train"], x, labels["test"], ignores=True,
+                        x_validation=x, y_validation=labels["validation"])  # fmt: skip
+    checked = data.get(made)
+    for name, expected in labels.items():
+        assert getattr(checked, f"y_{name}").tolist() == expected.tolist()
+
+
+def test_constant_targets_are_not_divided_by_a_rounding_error():
+    made = data.from_arrays(
+        X[:3], np.full(3, 0.1), X[:1], np.array([0.2]), task="regression", standardize="all"
+    )
+    np.testing.assert_allclose(made.y_test, 0.1, rtol=1e-5)

@@ -40,6 +40,15 @@ def test_a_copy_that_stops_half_way_leaves_the_one_before(path, tmp_path, monkey
     assert sorted(each.name for each in tmp_path.iterdir()) == ["drive", "runs.db"]
 
 
+def test_a_second_close_copies_nothing(path, tmp_path):
+    drive = tmp_path / "drive"
+    writer = database.Writer(path, drive)
+    writer.close()
+    (drive / "runs.db").unlink()
+    writer.close()
+    assert not (drive / "runs.db").exists()
+
+
 SCRIPT = """
 import os, sys
 from pathlib import Path

@@ -216,7 +216,7 @@ def test_no_other_module_decides_by_the_name_of_a_framework():
 
 
 def test_the_known_layer_classes_exist():
-    classes = _table.layer_classes()
+    classes = {name: frameworks.get(name).classes for name in frameworks.names()}
     assert list(classes) == list(frameworks.names())
     for package, name in ((nn, "linen"), (nnx, "nnx")):
         shared = set(classes[name]) & set(dir(package))

@@ -145,6 +145,14 @@ def test_one_entry(spec):
         np.testing.assert_allclose(law.density(x), oracle.pdf(x), rtol=5e-6)
 
 
+def test_the_density_of_scaled_entries_is_that_of_the_draw():
+    """One column is of the Beta law, the others are normal."""
+    whole = initializers.get("randomized_asymmetric").law((10, 4))
+    half = initializers.scaled_by(initializers.get("randomized_asymmetric"), 0.5).law((10, 4))
+    x = np.linspace(-1, 1, 101)
+    np.testing.assert_allclose(half.density(x / 2), 2 * whole.density(x))
+
+
 def check_draw(drawn, oracle, independent):
     """KS, and where entries are independent mean, variance (exact kurtosis) and bounds."""
     values, (low, high) = np.asarray(drawn, np.float64), oracle.support()

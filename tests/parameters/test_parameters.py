@@ -430,3 +430,13 @@ def test_axes_of_a_leaf_in_order_are_the_rules_own():
     tree = {"kernel": jax.ShapeDtypeStruct((50, 200), jnp.float32)}
     (found,) = parameters.assign(tree, {"*": rule}, layers={"*": "dense"})
     assert found.stddev == pytest.approx(200**-0.5)
+
+
+def test_a_leaf_that_is_called_value_has_its_name():
+    """nnx appends an attribute of this name, which no path shows; a key of a dict stays."""
+    leaf = jax.ShapeDtypeStruct((4, 4), F32)
+    tree = {"attention": {"query": leaf, "key": leaf, "value": leaf}}
+    assigned = parameters.assign(tree, {"*/value": "zeros", "*": "normal"})
+    assert [one.leaf.rpartition("/")[2] for one in assigned] == ["key", "query", "value"]
+    state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    assert [one.leaf for one in parameters.assign(state, {"*": "zeros"})] == ["bias", "kernel"]

@@ -105,6 +105,14 @@ def test_residual_rules_keep_a_residual_stack_as_it_was():
         parameters.residual_rules({"*": "middle"}, parameters.fixup_factors(8))
 
 
+def test_a_function_of_three_arguments_has_a_role():
+    rules = parameters.residual_rules(
+        {"*": "first"}, {"first": 0.5}, lambda key, shape, dtype: jnp.ones(shape, dtype)
+    )
+    drawn = jinit.initialize(KEY, {"a": jax.ShapeDtypeStruct((3,), "float32")}, rules)
+    np.testing.assert_array_equal(drawn["a"], 0.5)
+
+
 @pytest.mark.slow
 def test_scaled_initializers_keep_law_name_and_fans():
     half = initializers.scaled_by(initializers.he_normal(), 0.5)

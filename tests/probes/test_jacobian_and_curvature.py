@@ -7,9 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import jinit
-from jinit import probes
+from jinit import probes, theory
 from jinit.models import MLP
-from jinit.probes._jacobian import ntk_condition_number
 
 X = jax.random.normal(jax.random.key(5), (6, 12))
 
@@ -75,10 +74,10 @@ def test_the_ntk_is_that_of_the_parameter_jacobian():
     jacobian = np.asarray(jax.jacobian(lambda flat: apply(rebuild(flat), X))(flat), np.float64)
     expected = np.einsum("iop,jop->ij", jacobian, jacobian) / 4
     np.testing.assert_allclose(probes.empirical_ntk(apply, params, X), expected, rtol=1e-4)
-    condition = float(ntk_condition_number(apply, params, X))
+    condition = float(theory.condition_number(probes.empirical_ntk(apply, params, X)))
     assert condition == pytest.approx(np.linalg.cond(expected), rel=1e-2)
     twice = jnp.concatenate([X[:1], X[:1]])
-    assert float(ntk_condition_number(apply, params, twice)) > 1e6
+    assert float(theory.condition_number(probes.empirical_ntk(apply, params, twice))) > 1e6
 
 
 @pytest.mark.full

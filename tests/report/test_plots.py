@@ -108,6 +108,16 @@ def test_losses_and_times_that_never_come():
 
 
 @pytest.mark.full
+def test_a_task_without_accuracy_has_its_pictures(tmp_path):
+    table = made(depths=(2,))
+    for values in (table.columns, table.curves):
+        values["test_accuracy"] = np.full_like(values["test_accuracy"], np.nan)
+    table.columns["steps_to_target"][:] = np.nan
+    found = {file.stem for file in plots.save_all(table, tmp_path)}
+    assert found == set(plots.KINDS) - {"survival", "learning_rate_sensitivity"}
+
+
+@pytest.mark.full
 def test_everything_is_written_with_its_numbers(tmp_path):
     files = plots.save_all(made(rates=(0.01, 0.1)), tmp_path / "new" / "folder")
     assert {file.suffix for file in files} == {".png", ".svg", ".csv"}

@@ -152,7 +152,12 @@ def test_xarray_has_the_axes_as_dimensions():
         assert found["skipped"].dtype == int
         assert found["width"].item() == 4
     part = table.take(np.arange(11)).to_xarray(unstack=True)
-    assert np.isnan(part["skipped"].sel(initializer="he_normal", depth=2, seed=2))
+    missing = {"initializer": "he_normal", "depth": 2, "seed": 2}
+    assert np.isnan(part["skipped"].sel(missing))
+    text = np.array(["a host"] * 11)  # not an array of objects
+    rows = table.take(np.arange(11))
+    hosts = Table({**rows.columns, "host": text}, rows.axes, rows.curves, rows.curve_steps)
+    assert pandas.isna(hosts.to_xarray(unstack=True)["host"].sel(missing).item())
     with pytest.raises(ValueError, match="two runs that agree"):
         table.take(np.array([0, 0])).to_xarray(unstack=True)
 

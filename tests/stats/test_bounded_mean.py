@@ -42,8 +42,8 @@ def test_the_level_holds_where_no_value_exceeds_the_reach():
 def test_a_few_values_apart_leave_both_ends_finite(side, noise):
     values = side * rare(32, 3) + noise * np.random.default_rng(2).normal(size=32)
     mean = StudentizedMean(values)
-    assert mean.rarely_spread(-side)
-    assert not mean.rarely_spread(side)
+    assert mean.lacks_spread(-side)
+    assert not mean.lacks_spread(side)
     found = mean.interval(0.95)
     assert reach_of(values, -1) < found.low < mean.estimate < found.high < reach_of(values, 1)
     # No share of rare values that their count allows, .25 of 32, moves the mean beyond the end.
@@ -136,7 +136,7 @@ def test_the_end_that_resamples_cannot_give_is_rarely_missed(n, share, sizes, mo
         mean = StudentizedMean(values)
         truth = share * (math.exp(0.5) if sizes != "equal" else 1.0)
         missed += mean.known and mean.interval(0.95).high < truth
-        failed += mean.rarely_spread(1)
+        failed += mean.lacks_spread(1)
     assert failed > 0.4 * trials
     assert missed <= most * trials + 3 * math.sqrt(most * trials)
 

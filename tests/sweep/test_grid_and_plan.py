@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import io
 import math
 import pickle
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import activations, clipping, data, errors, models, sweep
+from jinit import activations, clipping, data, errors, models, report, sweep
 from jinit.sweep._grid import settings
 from jinit.sweep._names import NAMES
 from jinit.train import FitConfig, losses, optimizers, schedules
@@ -107,6 +108,21 @@ def test_programs_are_the_product_of_code_axes_only():
 def test_the_cheapest_program_runs_first_then_the_dearest():
     made = jinit.plan(jinit.Grid(dataset="xor", depth=(1, 4, 2, 3), steps=2, seeds=2))
     assert [program.code["depth"] for program in made.programs] == [1, 4, 3, 2]
+
+
+@pytest.mark.slow
+def test_examples_of_a_step_may_outnumber_the_data():
+    """Draws with replacement do; an epoch ends with the data."""
+    short = {"dataset": "iris", "depth": 1, "width": 4, "steps": 10, "seeds": 2}
+    step = 2 * 10 * (6 * (4 * 4 + 4 * 3) - 2 * 4 * 4)  # FLOPs of one example in all steps
+    with_it, without = (
+        jinit.plan(jinit.Grid(**short, batch_size=64, accumulate=count)).flops for count in (4, 1)
+    )
+    assert with_it - without == (256 - 64) * step
+    epochs = jinit.Grid(**short, batch_size=5, accumulate=4, sampling="epochs")
+    out = io.StringIO()
+    report.show(jinit.plan(epochs), stream=out)
+    assert "epochs: 6 steps of 20 examples" in out.getvalue()
 
 
 @pytest.mark.slow

@@ -266,6 +266,11 @@ LONG = {"dataset": "iris", "depth": 1, "width": 6, "steps": 60, "evaluations": 7
 
 
 @pytest.mark.full
+def test_a_target_keeps_its_digits():
+    for value in (0.9999999, 0.12345678, 0.5):
+        assert train.FitConfig(target=f"test_accuracy>={value}").goal.value == value
+
+
 @pytest.mark.parametrize("target", ["test_loss<=0.8", "test_f1>=0.5", "validation_loss<=0.7"])
 def test_steps_to_target_is_the_first_point_of_the_curve_that_reaches_it(target):
     grid = jinit.Grid(**LONG, target=target, metrics={"f1": macro_f1}, validation=0.3)

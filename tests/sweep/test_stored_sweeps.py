@@ -14,7 +14,9 @@ from tiers import sample
 
 import jinit
 from jinit import engine
+from jinit._database import _whole
 from jinit.engine import _identity
+from jinit.sweep._grid import CODE_AXES, NUMBER_AXES
 
 SMALL = {"dataset": "xor", "depth": 1, "width": 4, "steps": 4, "evaluations": 2}
 ARMS = ("he_normal", "zeros")
@@ -206,3 +208,8 @@ def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, afte
     seen = []
     assert_same(run(path, seeds=20, seen=seen), run(seeds=20))
     assert seen[0][:2] == (40 - kept, kept)
+
+
+def test_a_store_knows_every_axis():
+    """Sweeps that differ in their axes alone are one table."""
+    assert set(_whole._AXES) == {*CODE_AXES, *NUMBER_AXES, "clip"}

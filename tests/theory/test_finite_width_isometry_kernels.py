@@ -235,15 +235,16 @@ def test_kernels_against_the_empirical_ones_of_wide_networks(name):
 
 
 @pytest.mark.slow
-def test_linearized_loss_is_gradient_descent_on_the_kernel():
+@pytest.mark.parametrize("shape", [(6,), (6, 3)])
+def test_linearized_loss_is_gradient_descent_on_the_kernel(shape):
     rng = np.random.default_rng(0)
-    features, y, rate = rng.normal(size=(6, 40)), rng.normal(size=6), 0.02
+    features, y, rate = rng.normal(size=(6, 40)), rng.normal(size=shape), 0.02
     kernel = features @ features.T
-    w, losses = np.zeros(40), []
+    w, losses = np.zeros((40, *shape[1:])), []
     for _ in range(21):
         residual = features @ w - y
         losses.append(0.5 * np.mean(residual**2))
-        w -= rate * features.T @ residual / 6
+        w -= rate * features.T @ residual / y.size
     found = theory.linearized_loss(kernel, y, learning_rate=rate, steps=20)
     np.testing.assert_allclose(found, losses, rtol=2e-4)
     values = np.linalg.eigvalsh(kernel)

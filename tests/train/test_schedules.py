@@ -42,6 +42,12 @@ def test_factors_are_those_of_optax(spec):
     assert schedules.factors(spec, 1).shape == (1,)
 
 
+def test_drops_that_fall_on_one_step_are_both_made():
+    np.testing.assert_allclose(schedules.factors("step", 3), [1, 1, 0.01])
+    twice = schedules.factors("step(at=(0.5, 0.5))", 4)
+    np.testing.assert_allclose(twice, [1, 1, 0.01, 0.01])
+
+
 def test_any_function_of_the_step_is_a_schedule():
     traced = schedules.factors(lambda step: jnp.where(step < 2, 1.0, 0.5), 4)
     plain = schedules.factors(lambda step: 1.0 if step < 2 else 0.5, 4)
@@ -57,6 +63,7 @@ def test_any_function_of_the_step_is_a_schedule():
         ("step(factor=0)", ValueError, "factor: got 0"),
         ("step(at=(0.5, 1.5))", ValueError, "at: got 1.5"),
         ("one_cycle(start=0)", ValueError, "start: got 0"),
+        ("one_cycle(peak_at=1.0)", ValueError, "peak_at: got 1"),
         (0.1, TypeError, "schedule: got 0.1"),
         (lambda step: -1.0, ValueError, "-1.0 at step 0"),
         (lambda step: jnp.log(step * 1.0), ValueError, "-inf at step 0"),

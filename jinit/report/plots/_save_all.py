@@ -16,7 +16,7 @@ from jinit.report.plots._lines import (
     survival,
 )
 from jinit.results import Table
-from jinit.results._metrics import undefined
+from jinit.results._metrics import metric_for, undefined
 
 # File name → function that draws the picture of a sweep.
 KINDS: dict[str, Callable[..., Any]] = {
@@ -37,7 +37,7 @@ def save_all(
     table: Table,
     folder: str | Path,
     *,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     baseline: str | None = None,
     across: str = "initializer",
 ) -> list[Path]:
@@ -46,7 +46,7 @@ def save_all(
     Args:
       table: from :func:`jinit.run`.
       folder: created if it does not exist.
-      metric: the metric to draw.
+      metric: the metric to draw; default the test accuracy, or the test loss without one.
       baseline: the arm to compare with in ``paired_differences``; default glorot_uniform, or the
         first arm.
       across: the axis whose values are the arms.
@@ -70,6 +70,7 @@ def save_all(
     if any(place.is_file() for place in (target, *target.parents)):
         raise errors.refusal("folder", str(folder), "a folder, or a new name", "name another")
     target.mkdir(parents=True, exist_ok=True)
+    metric = metric_for(table, metric)
     curve = metric if metric in table.curves and not undefined(table, metric) else "test_loss"
     options: dict[str, dict[str, Any]] = {
         "learning_curves": {"metric": curve},
