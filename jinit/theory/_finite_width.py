@@ -150,16 +150,16 @@ def fluctuations_from_table(
     """
     xp = namespace(q)
     # A Gaussian matrix adds a variance of 2/n; an orthogonal one leaves out these fractions of it.
-    saved_forward = saved_backward = xp.zeros_like(n)
+    kept_forward = kept_backward = xp.zeros_like(n)
     if orthogonal:
         after = xp.concatenate([n[1:], n[-1:]])
-        saved_forward, saved_backward = (1 - xp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
+        kept_forward, kept_backward = (1 - xp.maximum(x - n, 0) / (x + 2) for x in (fans, after))
 
     def layer(
         state: tuple[Array, Array], here: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
         q, variance = state
-        n, kept, saved_backward, own_b, sigma_w, sigma_b = here
+        n, kept, kept_backward, own_b, sigma_w, sigma_b = here
         # An orthogonal matrix fixes only the part of z's squared length that does not come from
         # the biases, which are independent.
         kept = kept * (1 - own_b**2 / q).clip(0) ** 2
@@ -178,7 +178,7 @@ def fluctuations_from_table(
         # that these lengths explain is subtracted.
         noise = noise - 2 * kept * share**2
         common = common - 2 * kept * share * tilt
-        backward = backward - 2 * saved_backward - 2 * kept * tilt**2
+        backward = backward - 2 * kept_backward - 2 * kept * tilt**2
         row = (
             variance + (1 - kept) * 2 / n,
             variance,
@@ -191,9 +191,7 @@ def fluctuations_from_table(
         return (following, share**2 * variance + noise / n), row
 
     ahead = [xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b)]
-    _, rows = scan(
-        layer, (q, xp.zeros_like(q)), (n, saved_forward, saved_backward, sigma_b, *ahead)
-    )
+    _, rows = scan(layer, (q, xp.zeros_like(q)), (n, kept_forward, kept_backward, sigma_b, *ahead))
 
     def gradient(
         state: tuple[Array, Array], here: tuple[Array, ...]
