@@ -6,8 +6,8 @@ import contextlib
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -22,6 +22,13 @@ _JAX: dict[str, Any] = {
     "numpy_rank_promotion": "allow",
     "debug_key_reuse": False,
 }
+# JAX's switches that change numbers, and that users set for a block of their code.
+_OF_NUMBERS = (
+    "enable_x64",
+    "default_matmul_precision",
+    "default_prng_impl",
+    "threefry_partitionable",
+)
 
 
 @contextlib.contextmanager
@@ -48,6 +55,54 @@ def own_switches() -> Iterator[None]:
                 np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
             )
         yield
+
+
+def taken() -> Mapping[str, Any]:
+    """The switches of this thread that change numbers, for :func:`entered` in another thread.
+
+    >>> import jax
+    >>> with jax.default_matmul_precision("highest"):
+    ...     print(taken()["default_matmul_precision"])
+    highest
+    """
+    import jax
+
+    names = [name for name in _OF_NUMBERS if hasattr(jax.config, f"jax_{name}")]
+    return {name: getattr(jax.config, f"jax_{name}") for name in names}
+
+
+@contextlib.contextmanager
+def entered(switches: Mapping[str, Any]) -> Iterator[None]:
+    """Sets switches of JAX that differ here, in this thread and until the end.
+
+    The context managers of JAX set a switch for one thread; threads that this one starts do not
+    see the value.
+
+    Args:
+      switches: as :func:`taken` gives them.
+
+    >>> import jax
+    >>> with entered({"default_matmul_precision": "highest"}):
+    ...     print(jax.config.jax_default_matmul_precision)
+    highest
+    """
+    import jax
+
+    with contextlib.ExitStack() as stack:
+        for name, value in switches.items():
+            if getattr(jax.config, f"jax_{name}") != value:
+                stack.enter_context(_manager(name)(value))
+        yield
+
+
+def _manager(name: str) -> Callable[[Any], contextlib.AbstractContextManager[Any]]:
+    """JAX's context manager of a switch."""
+    import jax
+    import jax.experimental
+
+    # JAX before 0.8 has enable_x64 among the experimental names only.
+    found = getattr(jax if hasattr(jax, name) else jax.experimental, name)
+    return cast(Callable[[Any], contextlib.AbstractContextManager[Any]], found)
 
 
 def guard(package: str) -> None:

@@ -369,7 +369,10 @@ def test_a_closed_pipe_is_quiet():
     [
         (["sweep", *TINY, "--metric", "first_bad_step"], "first_bad_step"),
         (["sweep", *TINY, "--metric", "clip_fraction"], "add --clip"),
+        (["sweep", *TINY, "--metric", "best_test_accuracy"], "add --validation"),
+        (["sweep", *TINY, "--metric", "test_r2"], "use test_accuracy"),
         (["sweep", *TINY, "--hang-after", "nan"], "hang_after: got nan"),
+        (["sweep", *TINY, "--most-seeds", "256"], "add --until-settled"),
         (["sweep", *TINY, "--out", "/proc/runs.csv"], "output path"),
         (["sweep", *TINY, "--out", f"{'x' * 300}.csv"], "output path"),
         (["describe", "truncated_normal(lower=9,upper=10)"], "within 4 stddev of the mean"),

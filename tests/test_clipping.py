@@ -389,6 +389,23 @@ def test_adaptive_units_of_every_rank_and_of_named_axes():
         np.testing.assert_allclose(mine, theirs(grads["heads"], params["heads"]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [(0, 1), (0, -1), 2, -2])
+def test_a_leaf_that_lacks_the_axes_of_a_unit_has_the_default_units(axis):
+    params, grads = ({"bias": jnp.full((4,), scale), "scalar": jnp.float32(scale)}
+                     for scale in (0.1, 1.0))  # fmt: skip
+    clips = clipping.clip_adaptively(0.5, axis=axis), clipping.clip_adaptively(0.5)
+    found, default = (clip.update(grads, clip.init(params), params)[0] for clip in clips)
+    for name in params:
+        np.testing.assert_array_equal(found[name], default[name])
+        np.testing.assert_allclose(found[name], 0.05, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("axis", "error"), [((0, 0), ValueError), (("in",), TypeError)])
+def test_axes_that_are_none_are_refused(axis, error):
+    with pytest.raises(error, match="axis: got"):
+        clipping.clip_adaptively(0.5, axis=axis)
+
+
 def _agc_by_axis(axis):
     def clip(g, w):
         g, w = np.asarray(g, np.float64), np.asarray(w, np.float64)

@@ -28,7 +28,7 @@ def one_class():
     "call",
     [
         one_class,
-        lambda: check_drawn("value of initializer f", np.tile(np.arange(3.0), (4, 1))),
+        lambda: check_drawn("initializer f", np.tile(np.arange(3.0), (4, 1)), np.arange(4)),
         lambda: warn("said at the line of a caller"),
     ],
     ids=["data", "weights", "directly"],

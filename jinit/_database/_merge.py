@@ -194,6 +194,12 @@ def _sweeps(source: sqlite3.Connection, target: sqlite3.Connection) -> dict[int,
                 f"INSERT INTO sweeps ({', '.join(names)}) VALUES ({marks})", tuple(row)
             )
             found = (made.lastrowid,)
+        else:
+            # A sweep that was copied while it ran has ended since.
+            end = (row[names.index("ended")], row[names.index("state")], found[0])
+            target.execute(
+                "UPDATE sweeps SET ended = ?, state = ? WHERE id = ? AND ended IS NULL", end
+            )
         numbers[number] = found[0]
     return numbers
 

@@ -20,6 +20,8 @@ from jinit._database._open import reading
 _TRIES = 6
 _PAUSE = 0.03
 _WAITS = 40
+# Seconds that a commit waits for readers where the file system has no write-ahead log.
+PATIENCE = 600.0
 
 
 def acquire(connection: sqlite3.Connection, path: Path) -> None:
@@ -55,14 +57,32 @@ def acquire(connection: sqlite3.Connection, path: Path) -> None:
 
 def commit(connection: sqlite3.Connection) -> None:
     """Ends the transaction durably and opens the next one."""
-    connection.execute("COMMIT")
+    _end(connection)
     connection.execute("BEGIN IMMEDIATE")
 
 
 def release(connection: sqlite3.Connection) -> None:
     """Removes the owner and ends the transaction."""
     connection.execute("DELETE FROM meta WHERE name = 'writer'")
-    connection.execute("COMMIT")
+    _end(connection)
+
+
+def _end(connection: sqlite3.Connection) -> None:
+    """Ends the transaction durably.
+
+    Without a write-ahead log, a reader who has not finished holds the commit back. The transaction
+    stays open then, and nothing is lost by waiting, so the commit is tried again.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("COMMIT")
+            return
+        except sqlite3.OperationalError as error:
+            busy = "locked" in str(error) or "busy" in str(error)
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
 
 
 def _owner(connection: sqlite3.Connection) -> str | None:

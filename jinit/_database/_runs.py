@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jinit import errors
-from jinit._database._schema import column_type, quoted
+from jinit._database._schema import FIXED_NAMES, MOST_COLUMNS, column_type, quoted
 from jinit._database._values import (
     Rows,
     SqlValue,
@@ -336,6 +336,12 @@ def add_columns(connection: sqlite3.Connection, layout: Layout) -> None:
     """Adds the columns that the table of runs lacks."""
     known = dict(connection.execute("SELECT name, dtype FROM columns").fetchall())
     lowered = {name.lower(): name for name in known}
+    count = len(FIXED_NAMES) + len({*known, *(name for name, _, _ in layout.columns)})
+    if count > MOST_COLUMNS:
+        raise errors.refusal(
+            "columns of a store", count, f"at most {MOST_COLUMNS}, axes and metrics of all sweeps",
+            "use another store",
+        )  # fmt: skip
     for name, kind, dtype in layout.columns:
         sql = column_type(name, np.dtype(dtype).kind)
         same = lowered.get(name.lower(), name)

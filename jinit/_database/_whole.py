@@ -22,7 +22,7 @@ from jinit._database._values import array_of, is_repeated, repeated
 # Rows in one group of arrays.
 _GROUP = 2**14
 # Settings that differ between sweeps whose runs are one table: the rows say what they are.
-_FREE = ("data", "tile", "seconds", "model", "models", _marks.MARKS)
+_FREE = ("data", "tile", "seconds", "devices", "model", "models", _marks.MARKS)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
         with its checksum.
 
     Raises:
-      ValueError: no runs, no such sweep or column, sweeps of several kinds, a damaged file.
+      ValueError: no runs, no such sweep or column, sweeps of several kinds, runs that two versions
+        of the code computed, a damaged file.
     """
     with reading(path) as connection, explained(path):
         packed, counts = _packs.census(connection)
@@ -67,6 +68,10 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
         programs = _programs(connection, {program for program, sweep in counts if sweep in kin})
         if not programs:
             raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
+        names = dict.fromkeys(name for _, layout in programs for name in layout.names)
+        for name in columns or ():
+            if name not in names:
+                raise errors.unknown_name("column", name, list(names), "jinit.read(path).columns")
         single = _single_valued(alike)
         parts = [
             _whole(connection, number, layout, kin)
@@ -74,7 +79,34 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
             else _part(connection, number, layout, kin, columns, single, packed)
             for number, layout in programs
         ]
-    return _joined(parts, chosen, marks)
+        # A run may have been computed by two versions of a model; ``sweep`` then says which one.
+        order = _order(parts, chosen, marks)
+        if order.twice and sweep is not None:
+            mine = {program for program, number in counts if number == sweep}
+            old = {place for place in order.twice if programs[place][0] not in mine}
+            if old != order.twice:
+                parts = [part for place, part in enumerate(parts) if place not in old]
+                programs = [one for place, one in enumerate(programs) if place not in old]
+                order = _order(parts, chosen, marks)
+        if order.twice:
+            both = {programs[place][0] for place in order.twice}
+            owners = sorted({number for program, number in counts if program in both} & {*kin})
+            # The sweeps of one program cannot be told apart by their programs.
+            raise _of_two_versions(path, owners, apart=sweep is None and len(both) > 1)
+    return _joined(parts, chosen, marks, order)
+
+
+def _of_two_versions(
+    path: str | Path, owners: Sequence[int], *, apart: bool
+) -> errors.ValueRefusal:
+    """The refusal of runs that several sweeps computed; ``apart``: ``sweep`` tells them apart."""
+    newest = f"sweep={owners[-1]}, or --sweep {owners[-1]}, reads those of its code; "
+    return errors.refusal(
+        "runs of a store",
+        f"sweeps {', '.join(map(str, owners))} computed the same ones",
+        "each run once: a model, its data, an initializer or the width of tiles has changed",
+        f"{newest if apart else ''}jinit rm {path} --sweep {owners[0]} removes older ones",
+    )
 
 
 def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> Entry:
@@ -141,9 +173,6 @@ def _part(
     packed: int,
 ) -> Stored:
     """The axes and some metrics of a program; rows up to ``packed`` are read from packs."""
-    for name in columns:
-        if name not in layout.names:
-            raise errors.unknown_name("column", name, layout.names, "jinit.read(path).columns")
     kept = [each for each in layout.columns if each[1] == "axis" or each[0] in columns]
     fixed = [axis for axis in layout.axes if axis in single]
     read = [("id", "int64"), *((name, dtype) for name, _, dtype in kept if name not in fixed)]
@@ -201,29 +230,60 @@ def _stacked(parts: Sequence[Stored], layout: Layout) -> Stored:
     return Stored(np.arange(sum(len(part.places) for part in parts)), columns, curves, layout)
 
 
-def _joined(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> Whole:
-    """One table of several programs, sorted by the order of the axes in the grid."""
+@dataclass(frozen=True)
+class _Order:
+    """The rows of several programs, sorted by the order of the axes in the grid.
+
+    Attributes:
+      columns: name → array of all rows, those of the first program first.
+      axes: the names of those that are axes.
+      varying: the axes that have several values.
+      rows: the numbers of the rows, sorted.
+      twice: the places of the programs that have a run which occurs twice.
+    """
+
+    columns: dict[str, np.ndarray]
+    axes: tuple[str, ...]
+    varying: Sequence[str]
+    rows: np.ndarray
+    twice: set[int]
+
+
+def _order(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> _Order:
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
     columns = {name: _concatenated([_filled(part, name, parts) for part in parts])
                for name in names}  # fmt: skip
-    common = [name for name in parts[0].curves
-              if all(name in part.curves for part in parts)]  # fmt: skip
-    curves = {name: np.concatenate([part.curves[name] for part in parts]) for name in common}
     axes = tuple(name for name in names if any(name in part.layout.axes for part in parts))
-    columns |= _marks.marked(marks, columns)
     grid = {**chosen.settings.get("grid", {}), **marks.get("grid", {})}
     varying = [axis for axis in axes if not _is_constant(columns[axis])]
     keys = [_places(columns[axis], grid.get(axis)) for axis in reversed(varying)]
     rows = np.lexsort(keys) if keys else np.arange(len(columns[names[0]]))
+    again = np.ones(max(len(rows) - 1, 0), bool)
+    for key in keys:
+        again &= key[rows[1:]] == key[rows[:-1]]
+    pairs = np.flatnonzero(again)
+    ends = np.cumsum([len(part.places) for part in parts])
+    found = np.searchsorted(ends, np.concatenate([rows[pairs], rows[pairs + 1]]), side="right")
+    return _Order(columns, axes, varying, rows, set(found.tolist()))
+
+
+def _joined(
+    parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any], order: _Order
+) -> Whole:
+    """One table of several programs."""
+    columns, axes, rows = dict(order.columns), order.axes, order.rows
+    named = list(dict.fromkeys(name for part in parts for name in part.curves))
+    curves = {name: _concatenated([_curve(part, name, parts) for part in parts]) for name in named}
+    columns |= _marks.marked(marks, columns)
     moved = {
-        name: column if name in axes and name not in varying else column[rows]
+        name: column if name in axes and name not in order.varying else column[rows]
         for name, column in columns.items()
     }
     return Whole(
         columns=moved,
         axes=axes,
         curves={name: curve[rows] for name, curve in curves.items()},
-        steps=np.asarray(parts[0].layout.steps if curves else ()),
+        steps=np.asarray(next((part.layout.steps for part in parts if part.curves), ())),
         settings=_settings(chosen.settings, columns, axes)
         | {name: marks[name] for name in ("halving", "looks") if name in marks},
     )
@@ -271,6 +331,15 @@ def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:
     other = next(each.columns[name] for each in parts if name in each.columns)
     kind = other.dtype if other.dtype.kind in "fO" else np.dtype(np.float64)
     return np.full(len(part.places), None if kind.kind == "O" else np.nan, kind)
+
+
+def _curve(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:
+    """A curve of one program; NaN if only other programs have it."""
+    if name in part.curves:
+        return part.curves[name]
+    other = next(each.curves[name] for each in parts if name in each.curves)
+    kind = other.dtype if other.dtype.kind == "f" else np.dtype(np.float64)
+    return np.full((len(part.places), *other.shape[1:]), np.nan, kind)
 
 
 def _places(column: np.ndarray, listed: object) -> np.ndarray:

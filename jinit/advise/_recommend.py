@@ -156,8 +156,12 @@ def _candidates(model: MLP, given: Sequence[str]) -> list[tuple[str, str]]:
         chosen.append((f"edge_of_chaos({name}, sigma_b={sigma_b:g})", bias))
         chosen.append((_orthogonal(sigma_w), bias))
     if theory.isometry(model.activation).attainable:
-        sigma_w, sigma_b = theory.isometric_point(model.activation, model.depth)
-        chosen.append((_orthogonal(sigma_w), f"normal({sigma_b:.3g})"))
+        try:
+            sigma_w, sigma_b = theory.isometric_point(model.activation, model.depth)
+        except ValueError:
+            pass  # The network is too deep for isometry with this activation.
+        else:
+            chosen.append((_orthogonal(sigma_w), f"normal({sigma_b:.3g})"))
     kept: list[tuple[str, str]] = []
     for spec, bias in chosen:
         pair = str(initializers.get(spec)), bias

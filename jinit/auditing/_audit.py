@@ -19,12 +19,14 @@ from jinit.auditing._departures import against_rules, unless_meant
 from jinit.auditing._entries import leaf_findings
 from jinit.auditing._fixes import Fixes
 from jinit.auditing._leaves import Leaf
+from jinit.auditing._norms import with_rescaled
 from jinit.auditing._scales import is_scale, unless_depth_scaled
 from jinit.findings import Finding
 from jinit.frameworks._layout import Layers
 from jinit.frameworks._paths import leaf_name
 from jinit.frameworks._table import conventions_of
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
+from jinit.parameters._norms import NormOf
 from jinit.parameters._patterns import matches
 from jinit.parameters._rules import Assignment, Rules, assign
 from jinit.typing import PyTree
@@ -52,15 +54,19 @@ def audit(
     healthy leaf: below 10⁻⁶). Leaves that share memory, and tables of smooth functions, may be
     equal.
 
-    With ``rules``, a leaf must have its rule's entries if the rule is deterministic. Otherwise the
-    leaf must have the rule's σ and mean (at a family-wise false-alarm rate of 10⁻³), its bounds,
-    and its orthogonality. A rule that is a function is drawn eight times; σ, mean and
-    E|w − mean|/σ of the leaf must be among those of the draws by Student's t, at the same rate.
+    With ``rules``, a leaf must have its rule's entries if the rule is deterministic, and the scale
+    of a weight norm must hold the norms of its kernel. Otherwise the leaf must have the rule's σ
+    and mean (at a family-wise false-alarm rate of 10⁻³), its bounds, and its orthogonality. A rule
+    that is a function is drawn eight times; σ, mean and E|w − mean|/σ of the leaf must be among
+    those of the draws by Student's t, at the same rate.
 
     A parameter tree does not record layer order, so zero kernels are reported only if they are more
     than half of all kernels. (Two in a row block every gradient.) Zero scales of norms follow the
     same rule. One zero kernel is right at the end of a residual branch and wrong on the only path:
-    :func:`jinit.verdict` runs the model and tells.
+    :func:`jinit.probes.verdict` runs the model and tells.
+
+    The σ of a kernel that its layer divides by a norm has no effect and is not judged. (Under
+    weight norm a scale that holds the kernel's norms undoes the division.)
 
     The σ of an orthogonal kernel counts only if its rows or columns are orthogonal. He's rule with
     ``mode="fan_out"`` is a rule of its own, so He's σ with in and out exchanged is not reported.
@@ -91,7 +97,7 @@ def audit(
         Leaf(leaf.path, _array(leaf), leaf.layout, _is_named(leaf.path, host, layers))
         for leaf in _weights(params, host, layers)
     ]
-    leaves = [leaf for leaf in every if not _is_text(leaf)]
+    leaves = with_rescaled([leaf for leaf in every if not _is_text(leaf)])
     if not every:
         raise errors.refusal(
             "params", "no arrays", "a tree of weights", "pass initialized parameters"
@@ -137,13 +143,25 @@ def _fixes(
     assignments: list[Assignment],
 ) -> Fixes:
     given = [item for item in assignments if item.initializer is not None]
+    kept = {item.leaf for item in assignments if item.initializer is None}
+    known = [(leaf.path, leaf.layout) for leaf in leaves if leaf.layout is not None]
+    rescaled = [(path, layout) for path, layout in known if layout.rescaled]
     has_wide = any(str(leaf.values.dtype) in ("float64", "complex128") for leaf in leaves)
     return Fixes(
         leaves=len(jax.tree.leaves(params)),
         host=host,
         layers=layers,
         rules=rules,
-        patterns={item.leaf: item.rule for item in given},
+        patterns={
+            item.leaf: item.rule
+            for item in given
+            if isinstance(rules, str) or not isinstance(item.initializer, NormOf)
+        },
+        norms={
+            layout.of: path for path, layout in known if layout.kind == "norm" and path not in kept
+        },
+        rescaled=[path for path, layout in rescaled if layout.is_cut],
+        unknown=[path for path, layout in rescaled if not layout.is_cut],
         is_wide=has_wide and not jax.config.read("jax_enable_x64"),
     )
 

@@ -14,9 +14,12 @@ import numpy as np
 
 from jinit.auditing._fixes import Fixes
 from jinit.auditing._functions import first_departure, is_deterministic, reference_draws
-from jinit.auditing._leaves import Leaf, Moments, moments
+from jinit.auditing._leaves import Leaf, Moments, agree, moments
+from jinit.auditing._norms import norms_for
+from jinit.auditing._scales import is_mask
 from jinit.findings import Finding
 from jinit.initializers import NamedInitializer
+from jinit.parameters._norms import NORM, NormOf
 from jinit.parameters._rules import Assignment, assign
 from jinit.typing import PyTree
 
@@ -61,8 +64,8 @@ def unless_meant(findings: Sequence[Finding], assignments: Sequence[Assignment])
 
 
 def _is_drawn(assignment: Assignment) -> bool:
-    """Whether the leaf's entries are random: False if kept."""
-    if assignment.initializer is None:
+    """Whether the leaf's entries are random: False if kept or computed from a kernel."""
+    if assignment.initializer is None or isinstance(assignment.initializer, NormOf):
         return False
     if _has_law(assignment):
         assert isinstance(assignment.initializer, NamedInitializer)
@@ -101,14 +104,18 @@ def against_rules(
         given = assign(params, fixes.host, host=fixes.host, layers=fixes.layers)
         defaults = {item.leaf: item for item in given}
     by_path = {assignment.leaf: assignment for assignment in assignments}
+    values = {leaf.path: leaf for leaf in leaves}
     findings = []
     for leaf in leaves:
         assignment = by_path[leaf.path]
         if assignment.initializer is None or not leaf.values.size:
             continue
+        departure = None
         if not np.isfinite(leaf.entries).all():
-            continue
-        if _has_law(assignment):
+            departure = _from_mask(leaf, assignment) if is_mask(leaf) else None
+        elif isinstance(assignment.initializer, NormOf):
+            departure = _from_norms(leaf, values.get(assignment.initializer.kernel))
+        elif _has_law(assignment):
             departure = _departure(leaf, assignment, quantile)
         else:
             departure = _from_function(leaf, assignment, share)
@@ -132,6 +139,28 @@ def _from_function(leaf: Leaf, assignment: Assignment, share: float) -> _Departu
     return _Departure(evidence.format(rule=name), threshold, _ALPHA_SOURCE, is_sigma)
 
 
+def _from_mask(leaf: Leaf, assignment: Assignment) -> _Departure | None:
+    """A difference of a mask of 0 and −∞ from the entries of its rule."""
+    expected = np.asarray(_as_drawn(assignment).draw(jax.random.key(0)))
+    if np.array_equal(leaf.values, expected):
+        return None
+    evidence = f"entries 0 and -inf, which the rule {assignment.rule!r} does not give"
+    return _Departure(evidence, "equal entries")
+
+
+def _from_norms(leaf: Leaf, kernel: Leaf | None) -> _Departure | None:
+    """A difference of the scale of a weight norm from the norms of its kernel."""
+    norms = norms_for(leaf, kernel)
+    if kernel is None or norms is None or agree(leaf.values, norms):
+        return None
+    low, high = float(np.abs(norms).min()), float(np.abs(norms).max())
+    evidence = (
+        f"entries from {leaf.flat.min():.3g} to {leaf.flat.max():.3g}, but the norms of "
+        f"{kernel.path!r} are from {low:.3g} to {high:.3g}"
+    )
+    return _Departure(evidence, "entries within 1 %")
+
+
 def _as_drawn(assignment: Assignment) -> Assignment:
     """The assignment with a dtype that JAX draws; a checkpoint can have a wider one."""
     return replace(assignment, dtype=jax.dtypes.canonicalize_dtype(assignment.dtype))
@@ -139,8 +168,7 @@ def _as_drawn(assignment: Assignment) -> Assignment:
 
 def _from_entries(leaf: Leaf, expected: np.ndarray, name: str) -> _Departure | None:
     """A difference from entries that a deterministic rule gives."""
-    size = float(np.abs(expected).max())
-    if np.allclose(leaf.values.astype(complex), expected.astype(complex), 0.01, 0.01 * size):
+    if agree(leaf.values, expected):
         return None
     flat = leaf.flat
     evidence = f"entries from {flat.min():.3g} to {flat.max():.3g}, which {name} does not give"
@@ -156,9 +184,9 @@ def _departure(leaf: Leaf, assignment: Assignment, quantile: float) -> _Departur
     if not law.is_drawn:
         expected = np.asarray(_as_drawn(assignment).draw(jax.random.key(0)))
         return _from_entries(leaf, expected, name)
-    if leaf.values.size < 2:
+    if leaf.drawn.size < 2:
         return None
-    sample = moments(leaf.entries)
+    sample = moments(leaf.drawn)
     error = _sigma_error(sample, quantile)
     if not _agrees(sample.stddev, stddev, error):
         evidence = f"σ {sample.stddev:.3g}, but {name} gives {stddev:.3g}"
@@ -212,7 +240,7 @@ def _default_instead(
     """The host's default if the leaf has its σ; "" otherwise."""
     if not departure.is_sigma or default is None or not default.stddev:
         return ""
-    sample = moments(leaf.entries)
+    sample = moments(leaf.drawn)
     if not _agrees(sample.stddev, default.stddev, _sigma_error(sample, quantile)):
         return ""
     return f"; it is the default of {fixes.host} ({default.initializer})"
@@ -226,13 +254,14 @@ def _not_applied(
     fixes: Fixes,
 ) -> Finding:
     """The finding for a departure."""
+    rule = NORM if isinstance(assignment.initializer, NormOf) else ""
     return Finding(
         "host default" if default else "rule not applied",
         leaf.path,
         departure.evidence + default,
         departure.threshold,
         departure.source,
-        fixes.redraw(leaf.path, "", f"and see why the rule {assignment.rule!r} missed this leaf"),
+        fixes.redraw(leaf.path, rule, f"and see why the rule {assignment.rule!r} missed this leaf"),
     )
 
 

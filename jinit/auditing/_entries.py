@@ -39,6 +39,8 @@ def leaf_findings(leaf: Leaf, fixes: Fixes) -> Iterator[Finding]:
             return
     if not leaf.is_inexact or not leaf.values.size:
         return
+    if is_mask(leaf):
+        return
     entries = leaf.entries
     bad = int((~np.isfinite(entries)).sum())
     if bad:
@@ -50,8 +52,6 @@ def leaf_findings(leaf: Leaf, fixes: Fixes) -> Iterator[Finding]:
         )
         return
     sample = moments(entries)
-    if is_mask(leaf, sample):
-        return
     if finding := disproportion(leaf, sample, fixes):
         yield finding
         return
@@ -66,11 +66,12 @@ def _matrix(leaf: Leaf, sample: Moments, fixes: Fixes) -> Iterator[Finding]:
     if finding := alike or inside(leaf, fixes):
         yield finding
         return
-    if leaf.is_kernel and (finding := gates(leaf, fixes)):
+    if leaf.is_kernel and not leaf.is_rescaled and (finding := gates(leaf, fixes)):
         yield finding
     elif leaf.is_kernel and sample.count >= _LEAST_ENTRIES:
         yield from _mean(leaf, sample, fixes)
-        yield from fans(leaf, sample, fixes)
+        if not leaf.is_rescaled:
+            yield from fans(leaf, sample, fixes)
 
 
 def _same_units(leaf: Leaf, fixes: Fixes) -> Finding | None:
@@ -88,7 +89,8 @@ def _same_units(leaf: Leaf, fixes: Fixes) -> Finding | None:
     if distinct > 0.75 * len(columns) or (columns.shape[1] < 4 and distinct > units / 2):
         return None
     constant = bool((columns == columns.flat[0]).all())
-    value = f" (every entry {columns.flat[0]:g})" if constant else ""
+    # Some versions of ml_dtypes cannot format their own numbers.
+    value = f" (every entry {columns.flat[0].item():g})" if constant else ""
     evidence = (
         f"all {units} units are the same{value}"
         if distinct == len(kernels)
@@ -105,7 +107,7 @@ def _same_units(leaf: Leaf, fixes: Fixes) -> Finding | None:
 
 def _same_rows(leaf: Leaf, fixes: Fixes) -> Finding | None:
     """Reports an embedding that gives every input the same vector."""
-    rows = leaf.values.reshape(len(leaf.values), -1)
+    rows = leaf.unpadded
     if len(rows) < 2 or not (rows == rows[0]).all():
         return None
     evidence = f"all {len(rows)} embeddings are the same"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from jinit.frameworks._layout import Layers
+from jinit.parameters._norms import NORM
 from jinit.parameters._rules import Rules
 
 # A longer mapping is named, not printed.
@@ -20,7 +21,11 @@ class Fixes:
     Attributes:
       leaves: the number of leaves.
       host, layers, rules: the arguments of ``audit``.
-      patterns: path → pattern of the rule that the leaf has; leaves that rules keep are missing.
+      patterns: path → pattern of the rule that the leaf has; leaves that rules keep, and scales of
+        weight norms under rules with patterns, are missing.
+      norms: path of a kernel under weight norm → path of its scale, which a redraw must set, too.
+      rescaled: paths of the leaves that only a preset may draw, because their layers rescale them.
+      unknown: paths of the leaves from which a layer computes its kernel in an unknown way.
       is_wide: whether JAX must first be told to draw 64 bits.
     """
 
@@ -29,6 +34,9 @@ class Fixes:
     layers: Layers | None = None
     rules: Rules | None = None
     patterns: Mapping[str, str] = field(default_factory=dict)
+    norms: Mapping[str, str] = field(default_factory=dict)
+    rescaled: Collection[str] = ()
+    unknown: Collection[str] = ()
     is_wide: bool = False
 
     def redraw(self, path: str, rule: str, comment: str = "") -> str:
@@ -42,10 +50,16 @@ class Fixes:
         >>> print(Fixes(1).redraw("kernel", "he_normal"))
         params = jinit.initialize(jax.random.key(0), params, {'kernel': 'he_normal'})
         """
+        if path in self.unknown:
+            return "draw the layer before it is wrapped"
         words = f"  # {comment}" if comment else ""
-        return f"{self._statement(self._rules(path, rule))}{words}"
+        # Names may contain the characters of patterns.
+        pattern = glob.escape(path)
+        if path in self.rescaled and path not in self.patterns:
+            return f"{self._statement(repr(self.host), f', where={pattern!r}')}{words}"
+        return f"{self._statement(self._rules(path, pattern, rule))}{words}"
 
-    def _rules(self, path: str, rule: str) -> str:
+    def _rules(self, path: str, pattern: str, rule: str) -> str:
         given = repr(rule)
         if self.rules is not None and path in self.patterns:
             if isinstance(self.rules, str):
@@ -55,12 +69,15 @@ class Fixes:
             given = repr(own) if isinstance(own, str) else f"rules[{self.patterns[path]!r}]"
         # A pattern that no leaf uses is refused.
         keep = ", '*': 'keep'" if self.leaves > 1 else ""
-        # Names may contain the characters of patterns.
-        return f"{{{glob.escape(path)!r}: {given}{keep}}}"
+        if path in self.norms:
+            scale = f", {glob.escape(self.norms[path])!r}: {NORM!r}"
+            keep = f"{scale}{keep if self.leaves > 2 else ''}"
+        return f"{{{pattern!r}: {given}{keep}}}"
 
-    def _statement(self, rules: str) -> str:
+    def _statement(self, rules: str, where: str = "") -> str:
         wide = "jax.config.update('jax_enable_x64', True); " if self.is_wide else ""
-        return f"{wide}params = jinit.initialize(jax.random.key(0), params, {rules}{self._call()})"
+        call = f"{rules}{self._call()}{where}"
+        return f"{wide}params = jinit.initialize(jax.random.key(0), params, {call})"
 
     def _call(self) -> str:
         host = "" if self.host == "flax" else f", host={self.host!r}"

@@ -21,12 +21,15 @@ class Leaf:
       layout: the leaf's layout; None if unknown.
       is_named: whether ``layers`` or the host's own leaf names say what the leaf is; False if its
         layout only follows from its rank.
+      is_rescaled: whether the layer divides the leaf by a norm of the leaf, so that its σ has no
+        effect.
     """
 
     path: str
     values: np.ndarray
     layout: Layout | None
     is_named: bool = True
+    is_rescaled: bool = False
 
     @property
     def is_kernel(self) -> bool:
@@ -56,6 +59,20 @@ class Leaf:
         return np.asarray(self.values, wide).ravel()
 
     @property
+    def unpadded(self) -> np.ndarray:
+        """The values without the padding row of an embedding, which is 0 in every draw."""
+        if self.layout is None or self.layout.padding is None:
+            return self.values
+        axis = self.layout.in_axes[0]
+        rows = np.arange(self.values.shape[axis])
+        return np.compress(rows != self.layout.padding, self.values, axis)
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """The entries that a rule draws, as ``entries``: all except those of a padding row."""
+        return np.asarray(self.unpadded, self.entries.dtype).ravel()
+
+    @property
     def flat(self) -> np.ndarray:
         """The entries as float64 of shape ``(entries,)``; real parts, then imaginary parts."""
         if np.iscomplexobj(self.values):
@@ -68,6 +85,17 @@ class Leaf:
         if self.values.ndim != 2 or np.iscomplexobj(self.values):
             return [self.flat]
         return [self.flat, np.asarray(self.values.T, np.float64).ravel()]
+
+
+def agree(values: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether entries differ by at most 1 % of their own size or of the largest finite entry.
+
+    >>> agree(np.array([1.0, 1e-9]), np.array([1.001, 0.0]))
+    True
+    """
+    finite = np.abs(expected[np.isfinite(expected)])
+    slack = 0.01 * float(finite.max(initial=0.0))
+    return np.allclose(values.astype(complex), expected.astype(complex), 0.01, slack)
 
 
 @dataclass(frozen=True)

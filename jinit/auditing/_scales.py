@@ -21,6 +21,7 @@ from jinit.auditing._traps import (
 from jinit.findings import Finding
 from jinit.frameworks._paths import leaf_name
 from jinit.initializers import Fans
+from jinit.parameters._norms import NORM
 
 # A kernel's σ agrees with a usual rule up to this many standard errors of log σ, and with a rule
 # of special networks up to 3: their σ may be one that a usual rule has with mistaken fans.
@@ -47,10 +48,19 @@ def is_scale(leaf: Leaf) -> bool:
     return named and kind == "vector" and leaf.values.ndim == 1 and leaf.values.size > 1
 
 
-def is_mask(leaf: Leaf, sample: Moments) -> bool:
-    """Whether entries are 0 or one large negative number, which a mask adds to logits."""
-    low = sample.low
-    return sample.high == 0 and low < -100 and bool(np.isin(leaf.entries, (0, low)).all())
+def is_mask(leaf: Leaf) -> bool:
+    """Whether entries are 0 or one large negative number, which a mask adds to logits.
+
+    The number may be −∞ in a matrix that no layer reads as a kernel, an embedding or a bias.
+    """
+    if np.iscomplexobj(leaf.values):
+        return False
+    entries = leaf.entries
+    low = float(entries.min())
+    is_other = leaf.layout is None or leaf.layout.kind == "vector"
+    if low == -math.inf and not (leaf.values.ndim > 1 and is_other):
+        return False
+    return entries.max() == 0 and low < -100 and bool(np.isin(entries, (0, low)).all())
 
 
 def disproportion(leaf: Leaf, sample: Moments, fixes: Fixes) -> Finding | None:
@@ -81,6 +91,8 @@ def disproportion(leaf: Leaf, sample: Moments, fixes: Fixes) -> Finding | None:
 
 def harmless(leaf: Leaf) -> str:
     """A rule that suits the leaf and any shape."""
+    if leaf.layout is not None and leaf.layout.kind == "norm":
+        return NORM
     if leaf.is_kernel:
         return "he_normal"
     if leaf.is_embedding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import jax
@@ -12,7 +13,8 @@ from jinit.activations import ActivationLike
 from jinit.activations import get as get_activation
 from jinit.calibrate._common import Trace, adjusted, by_kernel, by_layer, check_number, opened
 from jinit.frameworks import Captured
-from jinit.frameworks._capture import by_path
+from jinit.frameworks._capture import Layer, by_path
+from jinit.frameworks._layout import Layout
 from jinit.frameworks._taps import Taps
 from jinit.models import MLP, Antisymmetric, ResidualMLP
 from jinit.typing import Array, Key, ModelLike, PyTree
@@ -126,12 +128,22 @@ def _expected(
     square, weights, biases = jnp.mean(jnp.square(batch.astype(jnp.float32))), [], []
     for layer in captured.layers:
         kernel = leaves[layer.kernel].astype(jnp.float32)
-        fan_in = kernel.size // kernel.shape[layer.kernel_unit_axis]
+        fan_in = _fan_in(captured, layer, kernel.shape)
         weights.append(fan_in * jnp.mean(jnp.square(kernel)) * square)
         bias = jnp.zeros(()) if layer.bias is None else leaves[layer.bias].astype(jnp.float32)
         biases.append(jnp.mean(jnp.square(bias)))
         square = entering
     return _of_kernels(captured, jnp.stack(weights)), _of_kernels(captured, jnp.stack(biases))
+
+
+def _fan_in(captured: Captured, layer: Layer, shape: tuple[int, ...]) -> float:
+    """The inputs of one unit of a layer, by the layer's layout if the model tells it."""
+    layout = (captured.layouts or {}).get(layer.kernel)
+    if isinstance(layout, Layout) and layout.kind in ("kernel", "recurrent"):
+        fans = layout.fans(shape)
+        if fans is not None:
+            return fans.fan_in
+    return math.prod(shape) // shape[layer.kernel_unit_axis]
 
 
 def _measured(

@@ -20,7 +20,7 @@ from jinit.calibrate._common import (
     per_unit,
     pre_activations,
 )
-from jinit.frameworks._capture import by_path
+from jinit.frameworks._capture import Layer, by_path
 from jinit.probes._losses import check_classes
 from jinit.typing import Array, Key, ModelLike, PyTree
 
@@ -137,7 +137,8 @@ def within_layer(
       kernel. Units that do not vary over the batch keep their weights.
 
     Raises:
-      ValueError: a layer without bias, a number out of range; as :func:`jinit.frameworks.capture`.
+      ValueError: a layer without bias, or with several biases per unit of its kernel; a number out
+        of range; as :func:`jinit.frameworks.capture`.
 
     Reference: Krähenbühl et al. 2016, algorithm 1.
 
@@ -165,7 +166,10 @@ def within_layer(
     kernels = list(calls)
     layers = [captured.layers[own[0]] for own in calls.values()]
     biases = [first.bias or "" for first in layers]
-    units = [_units(leaves[k], leaves[b]) for k, b in zip(kernels, biases, strict=True)]
+    units = [
+        _units(first, leaves[k], leaves[b])
+        for first, k, b in zip(layers, kernels, biases, strict=True)
+    ]
 
     def moments(params: PyTree) -> list[tuple[Array, Array, Array]]:
         values, result = pre_activations(captured, params, batch), []
@@ -205,9 +209,23 @@ def within_layer(
     return changed, Trace(before, after, steps, after < max(1e-3, 2 * rounding))
 
 
-def _units(kernel: Array, bias: Array) -> tuple[int, ...]:
-    """The shape of a layer's units: one axis, or several as in attention heads."""
-    several = bias.ndim > 1 and kernel.shape[-bias.ndim :] == bias.shape
+def _units(layer: Layer, kernel: Array, bias: Array) -> tuple[int, ...]:
+    """The shape of a layer's units: one axis, or several as in attention heads.
+
+    Raises:
+      ValueError: a bias that has other axes than the units of the kernel.
+    """
+    axis = layer.kernel_unit_axis % kernel.ndim
+    last = axis == kernel.ndim - 1
+    several = last and bias.ndim > 1 and kernel.shape[-bias.ndim :] == bias.shape
+    if not several and kernel.shape[axis] != bias.size:
+        raise errors.refusal(
+            "model",
+            f"{layer.name}, whose bias {bias.shape} has several entries for a unit of its kernel "
+            f"{kernel.shape}",
+            "layers with one bias per unit",
+            "use lsuv, which sets variances alone",
+        )
     return tuple(bias.shape) if several else (bias.size,)
 
 

@@ -52,7 +52,7 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     import jax
 
     from jinit import _database
-    from jinit.engine import _environment, _executors, _machine
+    from jinit.engine import _environment, _executors, _machine, _processor
 
     problems = []
     devices = jax.local_devices()
@@ -92,7 +92,7 @@ def _facts(path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
             **{name: value for name, value in _environment.variables().items() if value},
         },
         "machine": {
-            "processor": _environment.processor(),
+            "processor": _processor.processor(),
             "cores": os.cpu_count(),
             "cores that this process may use": _executors.usable_cores(),
             "memory that this process may use": _gib(memory),

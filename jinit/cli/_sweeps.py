@@ -22,6 +22,8 @@ from jinit.cli._stores import how_to_go_on, store_of
 from jinit.sweep._grid import Grid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _typeshed import DataclassInstance
 
     from jinit.results import Table
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # Axes that no arm can tune.
 _UNTUNED = ("initializer", "seeds", "data_seeds")
+_ACCURACIES = ("train_accuracy", "best_test_accuracy")
 
 
 def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
@@ -209,8 +212,9 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     if options.metric == "clip_fraction" and checked.clip is None:
         raise errors.refusal("metric", "clip_fraction", "a metric these runs have", "add --clip")
     tasks = [data.get(name).task for name in checked.values("dataset")]
-    if options.metric == "train_accuracy" and set(tasks) == {"regression"}:
+    if options.metric in _ACCURACIES and set(tasks) == {"regression"}:
         raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
+    _check_metric(checked, tasks, options.metric)
     _check_question(checked, options)
     _check_batches(options)
     errors.check_number(
@@ -228,6 +232,22 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
     return checked, baseline_among(arms, "initializer", options.baseline)
 
 
+def _check_metric(grid: Grid, tasks: Sequence[str], metric: str) -> None:
+    """Refuses a metric that no run would have."""
+    from jinit.data import _arrays
+    from jinit.results import _metrics
+
+    fix = ""
+    if metric.startswith("best_") and not grid.validation:
+        fix = "add --validation 0.2"
+    elif metric in _metrics.REGRESSION and "regression" not in tasks:
+        fix = f"no dataset is a regression: use {metric.rpartition('_')[0]}_accuracy"
+    elif metric in _metrics.CLASSES and not {*tasks} & {*_arrays.CLASSES}:
+        fix = "no dataset has classes: use test_loss"
+    if fix:
+        raise errors.refusal("metric", metric, "a metric these runs have", fix)
+
+
 def _check_question(grid: Grid, options: RunOptions) -> None:
     """Refuses a margin and tuned axes that :func:`jinit.compare` would refuse after training."""
     errors.check_number("margin", options.margin, low=0.0, fix="use 0.01")
@@ -240,7 +260,13 @@ def _check_question(grid: Grid, options: RunOptions) -> None:
 
 
 def _check_batches(options: RunOptions) -> None:
-    """Refuses ``--halving`` with options that need the same seeds of all arms."""
+    """Refuses ``--halving`` with options that need the same seeds of all arms.
+
+    ``--most-seeds`` is an option of ``--until-settled``.
+    """
+    if options.most_seeds != RunOptions.most_seeds and not options.until_settled:
+        allowed, fix = "an option of --until-settled", "add --until-settled"
+        raise errors.refusal("--most-seeds", options.most_seeds, allowed, fix)
     if options.halving is None:
         return
     errors.check_integer("halving", options.halving, low=2, high=1000, fix="--halving 3")

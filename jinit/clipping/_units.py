@@ -49,7 +49,8 @@ def clip_adaptively(
       threshold: the largest ‖g‖₂/‖w‖₂ of a unit, > 0, for example 0.01; may be traced.
       eps: the norm that counts instead of a smaller one, so that weights of 0 can move; > 0; may be
         traced; default 1e-3.
-      axis: the axes of one unit in all leaves; default None, as above.
+      axis: the axes of one unit; default None, as above. A leaf that lacks one of these axes, such
+        as a bias, has the default units.
       on_nonfinite: as in :func:`clip_by_leaf_norm`.
 
     Returns:
@@ -57,8 +58,10 @@ def clip_adaptively(
       parameters.
 
     Raises:
-      ValueError: a threshold or ``eps`` that is not positive; no parameters in ``update``.
-      TypeError: integer gradients, when the transform is traced.
+      ValueError: a threshold or ``eps`` that is not positive; an axis named twice; no parameters in
+        ``update``.
+      TypeError: an axis that is not a whole number; integer gradients, when the transform is
+        traced.
 
     Reference: Brock, De, Smith & Simonyan 2021, equation 3.
 
@@ -67,9 +70,12 @@ def clip_adaptively(
     >>> clip.update(gradient, clip.init(kernel), kernel)[0][0]
     Array([0.5, 0.1], dtype=float32)
     """
-    if axis is not None and not isinstance(axis, int | tuple):
-        raise errors.wrong_type("axis", axis, "an axis, a tuple of axes or None", "axis=(0, 1)")
     axes = (axis,) if isinstance(axis, int) else axis
+    whole = isinstance(axes, tuple) and all(isinstance(each, int) for each in axes)
+    if axes is not None and not whole:
+        raise errors.wrong_type("axis", axis, "an axis, a tuple of axes or None", "axis=(0, 1)")
+    if axes is not None and len({*axes}) < len(axes):
+        raise errors.refusal("axis", axis, "axes without repetition", "axis=(0, 1)")
     both = check_threshold("adaptive", threshold), check_threshold("adaptive eps as", eps)
     return transform(_Adaptive(axes), both, on_nonfinite)
 
@@ -132,7 +138,9 @@ class _Adaptive:
             return scaled(g, multiple), shrinkage(multiple)
 
         def leaf(g: Array, w: Array) -> tuple[Array, Array]:
-            axes = _unit_axes(g.shape) if self.axes is None else self.axes
+            axes = self.axes
+            if axes is None or not _has_axes(g.ndim, axes):
+                axes = _unit_axes(g.shape)
             rows, scales = jax.vmap(unit)(_rows(g, axes), _rows(w, axes))
             return _unrows(rows, g.shape, axes), jnp.min(scales, initial=1.0)
 
@@ -192,6 +200,12 @@ def _unit_axes(shape: Shape) -> tuple[int, ...]:
     if sum(length != 1 for length in shape) <= 1:
         return tuple(range(len(shape)))
     return (0,) if len(shape) <= 3 else tuple(range(len(shape) - 1))
+
+
+def _has_axes(ndim: int, axes: tuple[int, ...]) -> bool:
+    """Whether a leaf of this rank has all these axes, each once."""
+    there = all(-ndim <= axis < ndim for axis in axes)
+    return there and len(set(_positive(axes, ndim))) == len(axes)
 
 
 def _rows(leaf: Array, axes: tuple[int, ...]) -> Array:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,7 +32,7 @@ DataLike: TypeAlias = (
 """A name; a :class:`Dataset`; ``(x, y)``; ``(x_train, y_train, x_test, y_test)``; a mapping of
 the arguments of :func:`from_arrays`, ``{"x": frame, "y": "species"}``; or ``draw(key, size)``."""
 
-Loader: TypeAlias = Callable[[], tuple[ArrayLike, ArrayLike]]
+Loader: TypeAlias = Callable[[], tuple[ArrayLike, ArrayLike | Mapping[str, ArrayLike]]]
 """``loader() -> (x, y)``: x of shape ``(examples, features…)``, y as in :func:`from_arrays`."""
 
 
@@ -127,7 +128,8 @@ def register(name: str, loader: Loader) -> None:
 def _load(name: str, loader: Loader) -> Dataset:
     x, y = loader()
     dataset = from_arrays(x, y, name=name)
-    for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+    examples = (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test)
+    for array in jax.tree.leaves(examples):
         array.flags.writeable = False  # one copy serves every caller
     return dataset
 

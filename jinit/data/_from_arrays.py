@@ -119,7 +119,7 @@ def from_arrays(
         how = "test set as given"
         test_inputs, test_labels = _given_test(
             (x_test, one_test), (inputs, labels), names, column, encode=encode, task=task,
-            positions=ignore is not None,
+            positions=ignore is not None, one=(one, one_hot),
         )  # fmt: skip
     given = np.dtype(np.float64) if names else np.asarray(x).dtype
     features = True if standardize == "all" else standardize
@@ -157,14 +157,17 @@ def _given_test(
     encode: bool,
     task: Task | None,
     positions: bool,
+    one: tuple[ArrayLike, int | None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The features and the targets of a test set that the user gave."""
     inputs, test_names = _features.features("x_test", test[0], without=column, encode=encode)
     _features.check_same_columns(names, test_names)
     # Classes are known from y; a test set of few examples need not show what it holds.
     known = task or ("regression" if train[1].dtype.kind == "f" else "multiclass")
-    labels, _ = _labels.targets("y_test", test[1], known, positions=positions or train[1].ndim > 1)
+    positions = positions or train[1].ndim > 1
+    labels, columns = _labels.targets("y_test", test[1], known, positions=positions)
     _check_alike(train, (inputs, labels))
+    _labels.check_one_hot((one[0], test[1]), (train[1], labels), (one[1], columns))
     return inputs, labels
 
 

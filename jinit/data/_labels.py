@@ -102,6 +102,40 @@ def targets(
     return _of_classes(name, array, task), None
 
 
+def check_one_hot(
+    given: tuple[ArrayLike, ArrayLike],
+    labels: tuple[np.ndarray, np.ndarray],
+    columns: tuple[int | None, int | None],
+) -> None:
+    """Refuses targets of a test set whose columns are not those of the training targets.
+
+    Args:
+      given: y and y_test, as the user gave them.
+      labels, columns: of both, from :func:`targets`.
+
+    Raises:
+      ValueError: one-hot rows with other columns; one-hot rows beside numbers that are no columns;
+        frames with other names.
+    """
+    fix = "number the classes of both together: classes, y = np.unique(labels, return_inverse=True)"
+    names = [[*frame.columns] for frame in given if hasattr(frame, "columns")]
+    if len(names) == 2 and len(names[0]) > 1 and names[0] != names[1]:
+        raise errors.refusal("columns of y and y_test", tuple(names), "the same columns", fix)
+    if columns[0] == columns[1]:
+        return
+    known = [number for number in columns if number is not None]
+    got = tuple("numbers" if number is None else f"one-hot, {number}" for number in columns)
+    # Numbers beside one-hot rows are the numbers of the columns.
+    beside = [
+        np.ndim(y) == 1 and bool(((each >= 0) & (each < known[0])).all())
+        for y, each, number in zip(given, labels, columns, strict=True)
+        if number is None
+    ]
+    if len(known) > 1 or not all(beside):
+        allowed = "one-hot rows of the same columns, or numbers of both"
+        raise errors.refusal("columns of y and y_test", got, allowed, fix)
+
+
 def coded(
     y: np.ndarray,
     y_test: np.ndarray,

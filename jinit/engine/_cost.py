@@ -22,7 +22,8 @@ class LaneBytes:
     """Memory that one lane of a program needs.
 
     Attributes:
-      carried: state from iteration to iteration, see :func:`carried_bytes`.
+      carried: state from iteration to iteration: the larger of the lane's inputs and the largest
+        loop carry.
       windows: the largest windows of a convolution that was rewritten as a product; 0 if none was.
       peak: all arrays that are alive at once, if no operation is fused with another one.
 
@@ -69,19 +70,6 @@ def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
     512
     """
     return _flops(jax.make_jaxpr(anew(fn))(*args).jaxpr)
-
-
-def carried_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ...]) -> int:
-    """Bytes of one lane's state: the larger of its inputs and the largest loop carry in ``fn``.
-
-    Args:
-      fn: ``fn(lane, *shared)``.
-      lane, shared: arrays or ``jax.ShapeDtypeStruct``.
-
-    >>> carried_bytes(lambda x: x + 1, jax.ShapeDtypeStruct((8,), np.float32), ())
-    32
-    """
-    return lane_bytes(fn, lane, shared).carried
 
 
 def _peak(jaxpr: jex_core.Jaxpr) -> int:

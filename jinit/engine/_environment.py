@@ -7,10 +7,11 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from jinit.engine._processor import processor
 
 # Switches of JAX and variables of the environment that change bits. A sweep sets the precision of
 # products itself; other functions take JAX's.
@@ -85,17 +86,6 @@ def switches() -> dict[str, Any]:
 def variables() -> dict[str, str]:
     """Variable of the environment → its value; "" if it is not set."""
     return {name: os.environ.get(name, "") for name in VARIABLES}
-
-
-@functools.cache
-def processor() -> str:
-    """The model of the processor, whose instructions decide how matrix products round."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
 
 
 def _is_plain(value: object) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jinit.engine._environment import OF_BITS, VARIABLES
+from jinit.engine._processor import extensions
 from jinit.engine._program import COMPILER_OPTIONS
 
 # The code that is lowered does not depend on these, only what a compiler makes of the code.
@@ -65,16 +66,11 @@ def _flags(text: str) -> str:
 @functools.cache
 def _instructions() -> str:
     """The floating-point extensions of the processor, sorted; its name where they are unknown."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
+    line = extensions()
+    if not line:
         return platform.processor()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            found = [word for word in value.split() if _INSTRUCTIONS.fullmatch(word)]
-            return " ".join(sorted(set(found)))
-    return platform.processor()
+    found = [word for word in line.partition(":")[2].split() if _INSTRUCTIONS.fullmatch(word)]
+    return " ".join(sorted(set(found)))
 
 
 @functools.cache

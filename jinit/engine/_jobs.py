@@ -158,7 +158,7 @@ def run_many(
                 into,
                 workers_elsewhere,
                 prepare=prepare,
-                window=workers if isinstance(workers, int) else None,
+                window=None if workers is None or isinstance(workers, Sequence) else int(workers),
                 hang_after=hang_after,
                 progress=progress,
             )

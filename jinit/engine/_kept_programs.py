@@ -21,7 +21,8 @@ from jax.experimental import serialize_executable
 
 from jinit._warn import warn
 from jinit.engine import _kept_notes
-from jinit.engine._environment import processor, variables, versions
+from jinit.engine._environment import variables, versions
+from jinit.engine._processor import extensions, processor
 from jinit.engine._stderr import filtered
 from jinit.typing import PyTree
 
@@ -167,14 +168,16 @@ def _listen() -> None:
 @functools.cache
 def _machine() -> str:
     """A name for the kind of this machine and the versions that compile here."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     # The number of cores decides how XLA splits loops.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kind = (platform.platform(), processor(), sorted(flags.split()), cores, versions(), variables())
+    kind = (
+        platform.platform(),
+        processor(),
+        sorted(extensions().split()),
+        cores,
+        versions(),
+        variables(),
+    )
     digest = hashlib.blake2b(repr(kind).encode(), digest_size=10).hexdigest()
     return f"jax-{versions()['jax']}-jaxlib-{versions()['jaxlib']}-{digest}"
 

@@ -185,7 +185,10 @@ class Program:
         # Profiles and compiler dumps show this name.
         # JAX's cache on disk uses it in file names, which are limited to 255 characters.
         counted.__name__ = "".join(c if c.isalnum() else "_" for c in self.name)[:150]
-        return jax.jit(jax.vmap(counted, in_axes=(0, *(None for _ in self._shared))))
+        # JAX leaves unused arguments out of the code, which then does not say which of two equal
+        # ones the function reads, nor the shapes of the others.
+        mapped = jax.vmap(counted, in_axes=(0, *(None for _ in self._shared)))
+        return jax.jit(mapped, keep_unused=True)
 
     def _arguments(self, device: jax.Device | None) -> tuple[PyTree, ...]:
         sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def _whole(
         with held():
             lanes_of_file.stop(error)
         raise
-    with held():
+    with held() as noted:
         lanes_of_file.close()
+    for number in noted.signals:
+        signal.raise_signal(number)
     return lanes_of_file.whole()

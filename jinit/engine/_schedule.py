@@ -10,13 +10,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 
 from jinit import errors
+from jinit._switches import entered, taken
 from jinit.engine._interrupts import held
 from jinit.engine._program import Program
 from jinit.engine._store import Store
@@ -156,11 +157,12 @@ def run_tasks(
     work = _Work([_remaining(task, store) for task in tasks], len(devices))
     inbox: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
     active: dict[int, tuple[str, float]] = {}
+    switches = taken()
     specs = [(device, True) for device in devices] + ([(devices[0], False)] if compiler else [])
     threads = [
         threading.Thread(
-            target=_worker,
-            args=(tasks, work, inbox, active, number, device, runs),
+            target=_thread,
+            args=(switches, tasks, work, inbox, active, number, device, runs),
             # A thread that hangs in the compiler cannot be stopped; it must not block process exit.
             daemon=True,
             name=f"jinit-{number}",
@@ -217,6 +219,12 @@ def _process_events(
         report(event)
         if event.tile is not None and not work.pending[event.job].unfinished:
             report(Event("job", event.job))
+
+
+def _thread(switches: Mapping[str, Any], *args: Any) -> None:
+    """Works as :func:`_worker` does, under the switches of the thread that runs the tasks."""
+    with entered(switches):
+        _worker(*args)
 
 
 def _worker(

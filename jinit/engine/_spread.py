@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jinit import errors
-from jinit._switches import own_switches
+from jinit._switches import entered, own_switches, taken
 from jinit.engine import _environment
 from jinit.engine._group import Group
 from jinit.engine._program import COMPILER_OPTIONS, Executable
@@ -109,12 +109,12 @@ def run_spread(
     environment, orders = group.same(asked, hang_after)
     _check(works, orders, environment)
     works = [_ordered(work, order, only, group) for work, order in zip(works, orders, strict=True)]
-    report = progress or (lambda event: None)
+    report, switches = progress or (lambda event: None), taken()
     with own_switches(), ThreadPoolExecutor(1, "compiler") as compiler:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         mesh = Mesh(np.array(devices), (_AXIS,))
         programs = [
-            compiler.submit(_compiled, work, mesh) if order.tiles else None
+            compiler.submit(_compiled, work, mesh, switches) if order.tiles else None
             for work, order in zip(works, orders, strict=True)
         ]
         try:
@@ -260,8 +260,14 @@ def _ordered(
     return Work(only(work.task, order.numbers), work.fn, work.shared)
 
 
-def _compiled(work: Work, mesh: Mesh) -> Executable:
-    """One program for all devices of the mesh; each computes a tile."""
+def _compiled(work: Work, mesh: Mesh, switches: Mapping[str, Any]) -> Executable:
+    """One program for all devices of the mesh; each computes a tile.
+
+    Args:
+      work: the job.
+      mesh: of all devices.
+      switches: of JAX, of the thread that runs the job.
+    """
     runs, whole = PartitionSpec(_AXIS), PartitionSpec()
     tiles = jax.vmap(work.fn, in_axes=(0, *(None for _ in work.shared)))
     program = jax.jit(
@@ -280,8 +286,10 @@ def _compiled(work: Work, mesh: Mesh) -> Executable:
 
     count = mesh.size * work.task.width
     lanes = jax.tree.map(lambda leaf: placed(leaf, count), work.task.source.lane)
-    shared = jax.tree.map(lambda leaf: placed(jax.eval_shape(jax.numpy.asarray, leaf)), work.shared)
-    with own_switches():
+    with entered(switches), own_switches():
+        shared = jax.tree.map(
+            lambda leaf: placed(jax.eval_shape(jax.numpy.asarray, leaf)), work.shared
+        )
         platform = jax.default_backend()
         return program.lower(lanes, *shared).compile(COMPILER_OPTIONS.get(platform))
 

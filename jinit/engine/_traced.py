@@ -219,7 +219,7 @@ class _Encoder:
     def __init__(self) -> None:
         self._bodies: dict[int, Code] = {}
         self._alive: list[jex_core.Jaxpr] = []
-        self._rules: set[Code] = set()
+        self._rules: set[Code] = set()  # those that are being written
         self._depth = 0
 
     def closed(self, closed: jex_core.ClosedJaxpr | jex_core.Jaxpr) -> Code:
@@ -296,6 +296,8 @@ class _Encoder:
             return self.closed(jax.make_jaxpr(pulled)(*shapes))
         finally:
             self._depth -= 1
+            # Another function with this code may have another derivative.
+            self._rules.discard(code)
 
     def _value(self, value: Any) -> Code:
         kind = type(value).__name__

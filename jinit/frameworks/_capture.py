@@ -22,7 +22,7 @@ from jinit.frameworks import _table, _taps
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layers import raised_by_model
-from jinit.frameworks._layout import Layers
+from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._paths import path_of
 from jinit.frameworks._taps import Opened, Taps
 from jinit.models import MLP, Model
@@ -42,7 +42,8 @@ class Layer:
       kernel: the path of the kernel.
       bias: the path of the bias; None if the layer has no bias.
       unit_axis: the axis of the value (not counting the stack axis) along which the units lie.
-      kernel_unit_axis: the axis of the kernel along which the units lie.
+      kernel_unit_axis: the axis of the kernel along which the units lie; the last one, if units
+        have several axes.
       normalized: True if a LayerNorm stands between this value and the activation.
     """
 
@@ -167,7 +168,7 @@ def _captured(opening: Opening, framework: Framework | None, x: Array) -> Captur
     conventions = _table.conventions_of(host)
     layers = tuple(
         replace(layer, normalized=layer.name.partition("#")[0] in opening.normalized)
-        for layer in _layers(opened, shapes, x, conventions)
+        for layer in _layers(opened, shapes, x, conventions, opening.layouts or {})
     )
     seen = {layer.kernel for layer in layers}
     unseen = tuple(
@@ -217,7 +218,7 @@ def _open(
 
 
 def _layers(
-    opened: Opened, shapes: PyTree, x: Array, conventions: Conventions
+    opened: Opened, shapes: PyTree, x: Array, conventions: Conventions, layouts: Layers
 ) -> tuple[Layer, ...]:
     """The layers that the model calls while it is traced, in the order of the calls."""
     outputs, values = jax.eval_shape(lambda params, x: opened(params, x, None), shapes, x)
@@ -238,10 +239,12 @@ def _layers(
         raise errors.refusal(
             "parameter", marked[0], "names without '#', which marks second calls", "rename it"
         )
-    return tuple(_layer(name, leaves, conventions) for name in values)
+    return tuple(_layer(name, leaves, conventions, layouts) for name in values)
 
 
-def _layer(name: str, leaves: Mapping[str, Array], conventions: Conventions) -> Layer:
+def _layer(
+    name: str, leaves: Mapping[str, Array], conventions: Conventions, layouts: Layers
+) -> Layer:
     """The layer at a path: its kernel is the largest leaf of rank ≥ 2 that is not a bias."""
     prefix = name.partition("#")[0]
     own = {path: leaf for path, leaf in leaves.items() if path.rpartition("/")[0] == prefix}
@@ -258,6 +261,8 @@ def _layer(name: str, leaves: Mapping[str, Array], conventions: Conventions) -> 
             f"the path of a layer's parameters, one of {', '.join(paths)}",
             "name the layer",
         )
+    layout = layouts.get(kernels[0])
+    axes = layout.out_axes if isinstance(layout, Layout) and layout.is_cut else ()
     return Layer(
         name,
         name,
@@ -265,7 +270,7 @@ def _layer(name: str, leaves: Mapping[str, Array], conventions: Conventions) -> 
         kernels[0],
         biases[0] if biases else None,
         unit_axis=-1 if conventions.channels_last else 1,
-        kernel_unit_axis=conventions.kernel[1],
+        kernel_unit_axis=axes[-1] if axes else conventions.kernel[1],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,8 +19,11 @@ _T = TypeVar("_T")
 # Base classes from which users derive layers; they do not determine what a layer's leaves are.
 _BASES = (
     "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
-    "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional",
+    "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional", "RNNCellBase",
+    "RNNCore",
 )  # fmt: skip
+# Modules that make classes from a user's: their names say nothing about a layer's leaves.
+_MAKERS = ("torch.nn.utils.parametrize", "flax.linen.transforms")
 _SCALES = ("scale", "gamma", "weight")
 
 
@@ -51,7 +54,23 @@ def is_library_layer(instance: ModelLike, package: str) -> bool:
     >>> is_library_layer(OrderedDict(), "collections"), is_library_layer(1, "collections")
     (True, False)
     """
-    return any(kind not in _BASES for kind in _classes(instance, package))
+    return any(_layer_names(instance, package))
+
+
+def layer_name(instance: ModelLike, package: str) -> str:
+    """The name of the library's layer that an instance is, or from which its class is derived.
+
+    >>> from collections import OrderedDict
+    >>> layer_name(type("Mine", (OrderedDict,), {})(), "collections")
+    'OrderedDict'
+    """
+    return next(_layer_names(instance, package), type(instance).__name__)
+
+
+def _layer_names(instance: ModelLike, package: str) -> Iterator[str]:
+    """Names of the package's layers among the instance's classes, the most derived first."""
+    made = {kind.__name__ for kind in type(instance).__mro__ if kind.__module__ in _MAKERS}
+    return (kind for kind in _classes(instance, package) if kind not in {*_BASES, *made})
 
 
 def _classes(instance: ModelLike, package: str) -> list[str]:
@@ -73,7 +92,8 @@ def stacked(
     """The layout of a leaf to which scan, vmap or layer_stack added axes.
 
     Each index along an added axis holds a kernel of its own, so added axes become batch axes.
-    Added axes come first, unless ``own_shape`` shows that they are elsewhere.
+    Added axes come first, unless ``own_shape`` shows that they are elsewhere. Axes that count from
+    the end still do.
 
     Args:
       layout: the layout of the layer's own kernel.
@@ -108,17 +128,43 @@ def stacked(
             return None  # equal sizes: the shapes do not show which axis was added
         (added,) = fitting
     assert added is not None
-    kept = [axis for axis in range(len(shape)) if axis not in added]
+    rank = len(shape)
+    kept = [axis for axis in range(rank) if axis not in added]
 
     def moved(axes: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(kept[axis % own_rank] for axis in axes)
+        return tuple(kept[axis % own_rank] - (rank if axis < 0 else 0) for axis in axes)
 
     return replace(
         layout,
         in_axes=moved(layout.in_axes),
         out_axes=moved(layout.out_axes),
         batch_axes=(*added, *moved(layout.batch_axes)),
+        added=(*added, *moved(layout.added)),
     )
+
+
+def one_layer(layout: Layout, shape: tuple[int, ...]) -> tuple[Layout, tuple[int, ...]]:
+    """The layout and the shape of one layer of a stack; undoes :func:`stacked`.
+
+    >>> one_layer(stacked(Layout(), 2, (6, 32, 16)), (6, 32, 16)) == (Layout(), (32, 16))
+    True
+    """
+    rank = len(shape)
+    added = {axis % rank for axis in layout.added}
+    kept = [axis for axis in range(rank) if axis not in added]
+
+    def moved(axes: tuple[int, ...]) -> tuple[int, ...]:
+        own = (axis for axis in axes if axis % rank not in added)
+        return tuple(kept.index(axis % rank) - (len(kept) if axis < 0 else 0) for axis in own)
+
+    layer = replace(
+        layout,
+        in_axes=moved(layout.in_axes),
+        out_axes=moved(layout.out_axes),
+        batch_axes=moved(layout.batch_axes),
+        added=(),
+    )
+    return layer, tuple(shape[axis] for axis in kept)
 
 
 def einsum(equation: str) -> Layout:
@@ -237,3 +283,18 @@ def vector_default(layout: Layout, leaf: str, slope: float = 0.25) -> NamedIniti
 def as_one_kernel(layout: Layout) -> Layout:
     """The same axes without blocks: frameworks draw packed gates or q, k, v as one kernel."""
     return Layout(layout.kind, layout.layer, layout.in_axes, layout.out_axes)
+
+
+def last_two_axes(layout: Layout) -> Layout:
+    """One kernel whose last two axes are in and out, as Flax and Keras read every kernel.
+
+    A kernel of a host with another axis order keeps its own in and out axes.
+
+    >>> last_two_axes(Layout(in_axes=(-1,), out_axes=(-2,))).in_axes
+    (-2,)
+    >>> last_two_axes(Layout(in_axes=(1,), out_axes=(0,))).in_axes
+    (1,)
+    """
+    if all(axis < 0 for axis in (*layout.in_axes, *layout.out_axes)):
+        return Layout(layout.kind, layout.layer)
+    return as_one_kernel(layout)

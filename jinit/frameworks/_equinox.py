@@ -17,6 +17,7 @@ from jinit.frameworks._common import (
     comes_from,
     entry_of,
     equal_blocks,
+    layer_name,
     path,
     stacked,
     strided,
@@ -127,7 +128,7 @@ def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
         if node.weight_ih.ndim != 2:
             return {}
         fused = equal_blocks(node.weight_ih.shape[0], count)
-        inputs = replace(_layout("dense"), layer=type(node).__name__, fused=fused)
+        inputs = replace(_layout("dense"), layer=layer_name(node, "equinox"), fused=fused)
         hidden = replace(inputs, kind="recurrent")
         bias = bias_of(hidden, node.weight_hh.shape)
         return {"weight_ih": inputs, "weight_hh": hidden, "bias": bias, "bias_n": bias}
@@ -159,7 +160,7 @@ def _conv_transpose(node: ModelLike) -> dict[str, Layout]:
 
 
 def _vectors(node: ModelLike) -> dict[str, Layout]:
-    name = type(node).__name__
+    name = layer_name(node, "equinox")
     return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
 
 
@@ -168,7 +169,7 @@ def _lifted(node: ModelLike, layout: Layout, own: tuple[int, ...]) -> Layout | N
 
     None if the sizes do not show the axis of the stack.
     """
-    named, shape = replace(layout, layer=type(node).__name__), tuple(node.weight.shape)
+    named, shape = replace(layout, layer=layer_name(node, "equinox")), tuple(node.weight.shape)
     return stacked(named, len(own), shape, own if len(shape) > len(own) else None)
 
 

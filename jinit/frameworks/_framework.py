@@ -15,7 +15,8 @@ from jinit.typing import Array, Key, ModelLike, PyTree
 
 Preset: TypeAlias = Callable[[Layout, str, tuple[int, ...]], tuple[NamedInitializer, Layout]]
 """``preset(layout, leaf name, shape) -> (initializer, layout)``: the initializer of one leaf. The
-returned layout has the fans that the framework uses, right or wrong."""
+returned layout has the fans that the framework uses, right or wrong. In a stack of layers, layout
+and shape are those of one layer."""
 
 
 @dataclass(frozen=True)

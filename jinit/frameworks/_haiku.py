@@ -98,7 +98,7 @@ def _describe(
     module: ModelLike, leaves: Mapping[str, Array], parent: ModelLike | None
 ) -> dict[str, Layout]:
     """Layouts of the leaves of one layer, by leaf name."""
-    name = type(module).__name__
+    name = _common.layer_name(module, "haiku")
     if not _common.is_library_layer(module, "haiku"):
         return {}
     described = {leaf: vector(name) for leaf in leaves}
@@ -133,9 +133,11 @@ def _vector_quantizer(name: str, leaves: Mapping[str, Array]) -> dict[str, Layou
 
 
 def _gru(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
-    shape = tuple(leaves["w_i"].shape)
-    inputs = _gates("kernel", name, shape, 3)
-    hidden = _gates("recurrent", name, tuple(leaves["w_h"].shape), 3)
+    shape, of_hidden = tuple(leaves["w_i"].shape), tuple(leaves["w_h"].shape)
+    inputs = stacked(_gates("kernel", name, shape, 3), 2, shape)
+    hidden = stacked(_gates("recurrent", name, of_hidden, 3), 2, of_hidden)
+    if inputs is None or hidden is None:
+        return {}
     return {"w_i": inputs, "w_h": hidden, "b": bias_of(inputs, shape)}
 
 
@@ -150,14 +152,19 @@ _LAYERS: dict[str, Callable[[str, Mapping[str, Array]], dict[str, Layout]]] = {
 def _linear(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
     layout = _layout("dense")
     if comes_from(parent, "haiku", "LSTM"):
-        layout = _gates("kernel", type(module).__name__, shape, 4)
+        layout = _gates("kernel", "LSTM", shape, 4)
     if module.name == "hidden_to_hidden" and comes_from(parent, "haiku", "VanillaRNN"):
         layout = replace(layout, kind="recurrent")
     return layout
 
 
 def _conv(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
-    return _layout(f"conv(groups={module.feature_group_count})")
+    layout = _layout(f"conv(groups={module.feature_group_count})")
+    if comes_from(parent, "haiku", "ConvNDLSTM"):
+        layout = replace(layout, fused=equal_blocks(shape[-1], 4))
+        if module.name == "hidden_to_hidden":
+            layout = replace(layout, kind="recurrent")
+    return layout
 
 
 def _conv_transpose(module: ModelLike, shape: tuple[int, ...], parent: ModelLike | None) -> Layout:
@@ -256,10 +263,9 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
     if layout.layer == "GRU":
         draw = variance_scaling(1.0, "fan_in", "truncated_normal")
         return draw, _common.as_one_kernel(layout)
-    # Number of taps × size of the in axis; strides are not counted.
-    (axis,) = layout.in_axes
-    fan_in = math.prod(shape[:-2]) * shape[axis]
-    return truncated_normal(1 / math.sqrt(fan_in)), layout
+    # All sizes but those of the out axes; strides are not counted.
+    fans = _common.unstrided(layout).fans(shape)
+    return truncated_normal(1 / math.sqrt(fans.fan_in) if fans else 1.0), layout
 
 
 def haiku(initializer: str | Initializer) -> Callable[[Shape, DType], Array]:

@@ -110,7 +110,7 @@ def _adapters(node: ModelLike) -> _Described:
 
 def _describe(node: ModelLike) -> _Described:
     """The variables of one layer with their layouts."""
-    name = type(node).__name__
+    name = _common.layer_name(node, "keras")
     describe_leaves = _common.entry_of(node, "keras", _LAYERS)
     if describe_leaves is not None:
         return describe_leaves(node, name)
@@ -150,7 +150,11 @@ def _cell(count: int) -> Callable[[ModelLike, str], _Described]:
 
 
 def _embedding(node: ModelLike, name: str) -> _Described:
-    return [(_variable(node, "embeddings"), replace(_layout("embedding"), layer=name))]
+    # A ReversibleEmbedding without tied weights has a dense kernel (features, vocabulary), too.
+    return [
+        (_variable(node, "embeddings"), replace(_layout("embedding"), layer=name)),
+        (_variable(node, "reverse_embeddings"), replace(_layout("dense"), layer=name)),
+    ]
 
 
 def _separable(node: ModelLike, name: str) -> _Described:
@@ -215,10 +219,11 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
             hidden = shape[0] // 4
             return constant(np.repeat([0.0, 1.0, 0.0, 0.0], hidden)), layout
         return zeros, layout
-    if layout.kind == "embedding":
+    if layout.kind == "embedding" or layout.layer == "ReversibleEmbedding":
         return uniform_range(-0.05, 0.05), layout
     # Keras reads the last two axes as in and out, except since 3.15 in EinsumDense.
-    last_two = Layout(layout.kind, layout.layer)
+    its_own = layout.layer == "EinsumDense" or layout.layer.startswith("LoRA.")
+    last_two = Layout(layout.kind, layout.layer) if its_own else _common.last_two_axes(layout)
     if layout.layer.startswith("LoRA."):
         return (zeros if layout.layer.endswith("b") else he_uniform()), last_two
     if layout.kind == "recurrent":

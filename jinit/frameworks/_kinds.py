@@ -75,6 +75,7 @@ def _dense(inputs: int = 1, outputs: int = 1, batch: int = 0) -> Layout:
         batch_axes=tuple(range(batch)),
         in_axes=tuple(range(start, middle)),
         out_axes=tuple(range(middle, middle + outputs)),
+        added=tuple(range(batch)),
     )
 
 

@@ -32,6 +32,8 @@ class Layout:
       layer: the class name of the layer, for reports and presets; may be empty.
       in_axes, out_axes, batch_axes: axes of the leaf; the others are the receptive field. A leaf
         without in axes has one input (a depthwise kernel).
+      added: those of the batch axes along which a stack holds whole layers (scan, vmap,
+        layer_stack); the other batch axes are the layer's own.
       groups: number of kernels side by side along the out axes, or along the in axes
         (``groups_on="in"``).
       fused: sizes of the blocks packed along the flattened out axes; () is one block.
@@ -65,6 +67,7 @@ class Layout:
     start: float | None = None
     of: str = ""
     rescaled: bool = False
+    added: tuple[int, ...] = ()
 
     def kernels(self, shape: tuple[int, ...]) -> tuple[int, list[tuple[int, ...]]]:
         """The number of kernel stacks, and the shape of each kernel in one stack.
@@ -160,6 +163,7 @@ class Layout:
 
         Kernel i of several is drawn from ``fold_in(key, i)``, a single kernel from ``key``. In a
         stack of fused kernels the key is folded twice: with the block's index, then the stack's.
+        A function of the user's is called once for each kernel, unless the key is traced.
 
         Raises:
           ValueError: the axes, groups or blocks do not fit the shape, the initializer and this
@@ -182,9 +186,9 @@ class Layout:
         cut = self._cut(shape)
         if cut.is_plain:
             return self._padded(checked_draw(initializer, key, shape, dtype))
-        kernel = self._unfused(initializer)
+        kernel, own = self._unfused(initializer), not isinstance(initializer, NamedInitializer)
         return self._padded(
-            cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key)
+            cut.draw(lambda key, shape: checked_draw(kernel, key, shape, dtype), key, alone=own)
         )
 
     def check_axes(self, initializer: Initializer, shape: tuple[int, ...]) -> None:

@@ -17,8 +17,8 @@ from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._linen_functions import functions
+from jinit.frameworks._linen_norms import normalize
 from jinit.frameworks._linen_stacks import at, stack_axes, unboxed
-from jinit.frameworks._paths import path_of
 from jinit.frameworks._statistics import MEAN, VARIANCE, Statistics
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import (
@@ -46,7 +46,7 @@ CONVENTIONS = Conventions(
 )
 _layout = CONVENTIONS.layout
 Interceptor: TypeAlias = "Callable[..., PyTree]"
-_CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell")
+_CELLS = ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "MGUCell", "ConvLSTMCell")
 
 
 def recognize(model: ModelLike) -> bool:
@@ -92,7 +92,7 @@ def layers(
     unclear: dict[tuple[str, ...], tuple[Layout, int]] = {}
     for place, (module, own) in seen.items():
         cell = seen[place[:-1]][0] if place and place[:-1] in seen else None
-        for name, layout in _in_cell(place, cell, describe(module, own)).items():
+        for name, layout in _in_cell(place, cell, describe(module, own), own).items():
             leaf = _leaf(tree, (*place, name))
             if leaf is None:
                 continue
@@ -112,37 +112,8 @@ def layers(
             if lifted is not None:
                 layouts[path(*place)] = lifted
     for place, inner in inside.items():
-        _normalize(layouts, tree, path(*place), path(*inner), seen[place][0])
+        normalize(layouts, tree, path(*place), path(*inner), seen[place][0])
     return layouts
-
-
-def _normalize(
-    layouts: dict[str, Layout], tree: PyTree, wrapper: str, inner: str, module: ModelLike
-) -> None:
-    """Changes the layouts of kernels that a weight norm or a spectral norm wraps."""
-    leaves = {path_of(place): leaf for place, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-    for kernel, layout in list(layouts.items()):
-        if not kernel.startswith(f"{inner}/") or kernel not in leaves:
-            continue
-        # The name of a scale is the kernel's path, from the wrapped layer's own name on.
-        scale = f"{wrapper}/{inner.rpartition('/')[2]}{kernel[len(inner) :]}/scale"
-        if scale in leaves:
-            shape, axes = leaves[kernel].shape, module.feature_axes
-            kept = () if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
-            if tuple(shape[axis] for axis in kept) == leaves[scale].shape and len(shape) > 1:
-                layouts[scale] = Layout(
-                    "norm", "WeightNorm", in_axes=(), out_axes=kept, of=kernel, start=1.0
-                )
-            elif len(shape) < 2:
-                layouts[scale] = vector("WeightNorm")
-        elif layout.is_cut and _is_rescaled(module, scale.removeprefix(f"{wrapper}/")):
-            layouts[kernel] = replace(layout, layer=type(module).__name__, rescaled=True)
-
-
-def _is_rescaled(module: ModelLike, kernel: str) -> bool:
-    """Whether a wrapper without a learned scale normalizes this kernel."""
-    names = getattr(module, "variable_filter", None)
-    return not names or any(name in kernel for name in names)
 
 
 def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
@@ -152,12 +123,19 @@ def _leaf(tree: PyTree, place: tuple[str, ...]) -> jax.ShapeDtypeStruct | None:
 
 
 def _in_cell(
-    place: tuple[str, ...], cell: ModelLike | None, layouts: dict[str, Layout]
+    place: tuple[str, ...],
+    cell: ModelLike | None,
+    layouts: dict[str, Layout],
+    own: Mapping[str, Array],
 ) -> dict[str, Layout]:
     """Marks the layers of a recurrent cell; the recurrent ones are named h, hi, hf, …"""
     if not comes_from(cell, "flax", *_CELLS):
         return layouts
-    name = type(cell).__name__
+    if comes_from(cell, "flax", "ConvLSTMCell") and "kernel" in layouts:
+        shape = tuple(own["kernel"].shape)
+        gates = _common.equal_blocks(shape[-1], 4)
+        layouts = layouts | _with_bias(replace(layouts["kernel"], fused=gates), own["kernel"])
+    name = _common.layer_name(cell, "flax")
     layouts = {
         leaf: replace(layout, layer=f"{name}.{place[-1]}") for leaf, layout in layouts.items()
     }
@@ -170,20 +148,20 @@ def describe(
     module: ModelLike, leaves: Mapping[str, Array | nnx.Param[Array]]
 ) -> dict[str, Layout]:
     """Layouts of the leaves of one linen or nnx layer, by leaf name."""
-    name = type(module).__name__
+    name = _common.layer_name(module, "flax")
     vectors = ("scale", "bias", "mean", "var", "negative_slope")
     start = getattr(module, "negative_slope_init", None)  # an option of PReLU
     named = {leaf: replace(vector(name), start=start) for leaf in leaves if leaf in vectors}
     if not _common.is_library_layer(module, "flax"):
         named = {}
     if comes_from(module, "flax", "LoRA") and {"lora_a", "lora_b"} <= set(leaves):
-        return {leaf: replace(_layout("dense"), layer=f"LoRA.{leaf}") for leaf in leaves}
+        return _lora(module, leaves)
     kernel = leaves.get("kernel")
     if comes_from(module, "jinit.models", "_Layer") and kernel is not None:
         # A layer of jinit's MLP. The model itself starts the scale and shift of its layer norm.
         dense = _dense(module, tuple(kernel.shape))
         return {} if dense is None else _with_bias(replace(dense, layer="MLP"), kernel)
-    if "embedding" in leaves:
+    if "embedding" in leaves and comes_from(module, "flax", "Embed"):
         embedding = stacked(_layout("embedding"), 2, leaves["embedding"].shape)
         return (
             named if embedding is None else {**named, "embedding": replace(embedding, layer=name)}
@@ -197,6 +175,20 @@ def describe(
     return {**named, **_with_bias(replace(layout, layer=name), kernel)}
 
 
+def _lora(module: ModelLike, leaves: Mapping[str, Array | nnx.Param[Array]]) -> dict[str, Layout]:
+    """The two factors of an adapter, stacked along their first axes or not at all."""
+    first, second = tuple(leaves["lora_a"].shape), tuple(leaves["lora_b"].shape)
+    sides = (first[-2], first[-1], second[-1])
+    if sides != (module.in_features, second[-2], module.out_features):
+        return {}
+    lifted = {name: stacked(_layout("dense"), 2, leaf.shape) for name, leaf in leaves.items()}
+    return {
+        name: replace(layout, layer=f"LoRA.{name}")
+        for name, layout in lifted.items()
+        if layout is not None
+    }
+
+
 def _with_bias(layout: Layout, kernel: Array | nnx.Param[Array]) -> dict[str, Layout]:
     return {"kernel": layout, "bias": bias_of(layout, tuple(kernel.shape))}
 
@@ -208,15 +200,18 @@ def _dense(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
 def _dense_general(module: ModelLike, shape: tuple[int, ...]) -> Layout:
     batch = len(module.batch_dims) if hasattr(module.batch_dims, "__len__") else 1
     inputs = len(module.axis) if isinstance(module.axis, tuple | list) else 1
-    outputs = len(shape) - batch - inputs
-    return _layout(f"dense(inputs={inputs}, outputs={outputs}, batch={batch})")
+    return _general(inputs, len(shape) - batch - inputs, batch)
 
 
 def _linear_general(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
     inputs, outputs = len(module.in_features), len(module.out_features)
     batch = len(dict(module.batch_axis))
-    layout = _layout(f"dense(inputs={inputs}, outputs={outputs}, batch={batch})")
-    return stacked(layout, inputs + outputs + batch, shape)
+    return stacked(_general(inputs, outputs, batch), inputs + outputs + batch, shape)
+
+
+def _general(inputs: int, outputs: int, batch: int) -> Layout:
+    """A dense kernel with several axes; its batch axes are the layer's own."""
+    return replace(_layout(f"dense(inputs={inputs}, outputs={outputs}, batch={batch})"), added=())
 
 
 def _einsum(module: ModelLike, shape: tuple[int, ...]) -> Layout | None:
@@ -369,14 +364,18 @@ def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedIn
         return lecun_normal(), Layout(layout.kind, layout.layer)
     if layout.kind == "embedding":
         return variance_scaling(1.0, "fan_in", "normal", fan_in=shape[-1]), layout
-    if layout.kind == "recurrent":
+    if layout.kind == "recurrent" and not layout.layer.startswith("ConvLSTMCell."):
         return orthogonal(), _common.as_one_kernel(layout)
+    if not layout.in_axes:  # the depthwise kernel of another framework
+        return lecun_normal(), layout
     if len(layout.in_axes) > 1 or len(layout.out_axes) > 1 or layout.batch_axes:
         # Flax flattens all axes but the out axes, so batch axes count as inputs.
         outputs = math.prod(shape[axis] for axis in layout.out_axes)
         return lecun_normal(fan_in=math.prod(shape) // outputs), layout
+    if layout.layer.endswith("DTranspose"):  # of Keras or Haiku, whose axes are (…, out, in)
+        return lecun_normal(), _common.as_one_kernel(layout)
     # Flax reads the last two axes as in and out, also in a transposed kernel.
-    return lecun_normal(), Layout(layout.kind, layout.layer)
+    return lecun_normal(), _common.last_two_axes(layout)
 
 
 LINEN = Framework(

@@ -104,7 +104,7 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
 
 def _described(module: ModelLike, leaves: Mapping[str, nnx.Param[Array]]) -> dict[str, Layout]:
     """Layouts of the leaves of one layer, which vmap and scan may have stacked along any axis."""
-    name = "embedding" if "embedding" in leaves else "kernel"
+    name = "embedding" if comes_from(module, "flax.nnx", "Embed") else "kernel"
     own, shape = _own_shape(module), tuple(leaves[name].shape) if name in leaves else ()
     if own is None or len(shape) <= len(own):
         return _linen.describe(module, leaves)

@@ -88,32 +88,55 @@ def _check_has_weights(model: torch.nn.Module) -> None:
 
 def _describe(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     """Layouts of one module's own parameters, by their names in the module."""
-    name = type(node).__name__
+    computed = _computed(node)
+    if not computed:
+        return _described(node, own)
+    stored = {f"{name}{end}" for name in computed for end in ("_g", "_v", "_orig")}
+    given = {name: shape for name, shape in own.items() if name not in stored}
+    shapes = {name: tuple(getattr(node, name).shape) for name in computed}
+    layouts = _described(node, given | shapes)
+    for name, steps in computed.items():
+        if name in layouts:
+            layouts |= _reparametrized(name, steps, layouts.pop(name))
+    return layouts
+
+
+def _computed(node: ModelLike) -> dict[str, list[ModelLike]]:
+    """Names of parameters that a layer computes from other leaves at every call → the steps."""
+    hooks = {
+        hook.name: [hook]
+        for hook in node._forward_pre_hooks.values()
+        if comes_from(hook, "torch.nn.utils", "WeightNorm", "SpectralNorm")
+    }
+    steps = getattr(node, "parametrizations", None)
+    if steps is None or not comes_from(steps, "torch", "ModuleDict"):
+        return hooks
+    return hooks | {name: list(chain) for name, chain in steps.items()}
+
+
+def _described(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    """Layouts of the parameters that one module's class has."""
+    name = _common.layer_name(node, "torch")
     describe_leaves = _common.entry_of(node, "torch", _LAYERS)
     if describe_leaves is not None:
         return describe_leaves(node, own)
     describe_kernel = _common.entry_of(node, "torch", _KERNELS)
     if describe_kernel is not None:
-        shape = own.get("weight") or tuple(node.weight.shape)
+        shape = own["weight"]
         kernel = replace(describe_kernel(node, shape), layer=name)
-        described = {"bias": bias_of(kernel, shape)}
-        if "weight" in own:
-            return {"weight": kernel, **described}
-        return described | _reparametrized(node, kernel)
+        return {"weight": kernel, "bias": bias_of(kernel, shape)}
     if comes_from(node, "torch", "ParametrizationList"):
         return {}  # described with the layer to which it belongs
     return _unless_kernel(node, own) if _common.is_library_layer(node, "torch") else {}
 
 
-def _reparametrized(node: ModelLike, kernel: Layout) -> dict[str, Layout]:
-    """Layouts of the leaves from which a layer computes its parameter ``weight`` at every call."""
-    for hook in node._forward_pre_hooks.values():
-        if comes_from(hook, "torch.nn.utils", "WeightNorm"):
-            return _weight_norm("weight_g", "weight_v", hook.dim, kernel)
-        if comes_from(hook, "torch.nn.utils", "SpectralNorm"):
-            return {"weight_orig": replace(kernel, rescaled=True)}
-    steps = list(node.parametrizations["weight"])
-    stem = "parametrizations.weight.original"
+def _reparametrized(name: str, steps: list[ModelLike], kernel: Layout) -> dict[str, Layout]:
+    """Layouts of the leaves from which a layer computes one of its parameters at every call."""
+    if comes_from(steps[0], "torch.nn.utils", "WeightNorm"):
+        return _weight_norm(f"{name}_g", f"{name}_v", steps[0].dim, kernel)
+    if comes_from(steps[0], "torch.nn.utils", "SpectralNorm"):
+        return {f"{name}_orig": replace(kernel, rescaled=True)}
+    stem = f"parametrizations.{name}.original"
     if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_WeightNorm"):
         return _weight_norm(f"{stem}0", f"{stem}1", steps[0].dim, kernel)
     if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_SpectralNorm"):
@@ -132,7 +155,7 @@ def _weight_norm(scale: str, direction: str, dim: int | None, kernel: Layout) ->
 
 
 def _recurrent(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
-    name = type(node).__name__
+    name = _common.layer_name(node, "torch")
     count = 4 if "LSTM" in name else 3 if "GRU" in name else 1
     layouts: dict[str, Layout] = {}
     for leaf, shape in own.items():
@@ -148,7 +171,7 @@ def _recurrent(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 
 
 def _attention(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
-    name = type(node).__name__
+    name = _common.layer_name(node, "torch")
     dense = replace(_layout("dense"), layer=name)
     layouts = {leaf: dense for leaf in own if leaf.endswith("proj_weight")}
     if "in_proj_weight" in own:
@@ -161,14 +184,12 @@ def _attention(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 
 
 def _embedding(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
-    padding = node.padding_idx
-    return {"weight": replace(_layout("embedding"), layer=type(node).__name__, padding=padding)}
+    name, padding = _common.layer_name(node, "torch"), node.padding_idx
+    return {"weight": replace(_layout("embedding"), layer=name, padding=padding)}
 
 
 def _bilinear(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
-    if "weight" not in own:
-        return {}
-    kernel = Layout(layer=type(node).__name__, in_axes=(1, 2), out_axes=(0,))
+    kernel = Layout(layer=_common.layer_name(node, "torch"), in_axes=(1, 2), out_axes=(0,))
     bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
     return {"weight": kernel, "bias": bias}
 
@@ -176,7 +197,7 @@ def _bilinear(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 def _vectors(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     # A slope of PReLU starts from the layer's own option.
     start = float(node.init) if comes_from(node, "torch", "PReLU") else None
-    return {leaf: replace(vector(type(node).__name__), start=start) for leaf in own}
+    return {leaf: replace(vector(_common.layer_name(node, "torch")), start=start) for leaf in own}
 
 
 def _unless_kernel(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
@@ -219,13 +240,14 @@ _KERNELS: dict[str, Callable[[ModelLike, tuple[int, ...]], Layout]] = {
 def defaults(layout: Layout, leaf: str, shape: tuple[int, ...]) -> tuple[NamedInitializer, Layout]:
     """U[±1/√n] (kaiming_uniform with a = √5) for kernels, and for biases with their kernel's n.
 
-    torch takes n from the second axis, which in a transposed convolution holds the outputs.
+    torch takes n from the second axis, which in a transposed convolution holds the outputs: n is
+    then the number of outputs of a group times all taps.
     """
     if layout.layer == "Bilinear":
         return fan_in_uniform(fan_in=layout.fan_in or shape[1]), layout
     if "Transpose" in layout.layer:
-        fan_in = layout.fan_out if layout.kind == "bias" else math.prod(shape[1:])
-        return fan_in_uniform(fan_in=fan_in), layout
+        fans = layout.fans(shape)
+        return fan_in_uniform(fan_in=int(fans.fan_out) if fans else None), layout
     return fan_in_defaults(layout, leaf, shape)
 
 
@@ -249,7 +271,8 @@ def fan_in_defaults(
         hidden = layout.fan_out
         if layout.kind != "bias":
             # hidden is the in axis of a projection (torch's proj_size), else the out axis.
-            hidden = shape[0] // len(layout.fused) if layout.fused else shape[1]
+            axes = layout.out_axes if layout.fused else layout.in_axes
+            hidden = math.prod(shape[axis] for axis in axes) // max(len(layout.fused), 1)
         return fan_in_uniform(fan_in=hidden), layout
     # n is the whole window of a transposed convolution; its strides are not counted.
     layout = _common.unstrided(layout)

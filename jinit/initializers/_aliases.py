@@ -22,12 +22,15 @@ class Foreign:
       defaults: the defaults of the libraries, in words.
       words: argument of a library → jinit's word for it.
       named: whether arguments must be named, because their order differs.
+      values: value of an argument that is another law in a library, or unknown here → library →
+        jinit's word for it.
     """
 
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     named: bool = False
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 _HE = Foreign(words={"a": "negative_slope", "nonlinearity": "scaled_for(activation=…)"}, named=True)
@@ -55,7 +58,13 @@ _FOREIGN = {
         named=True,
     ),
     "constant": Foreign(words={"val": "value", "constantValue": "value"}),
-    "variance_scaling": Foreign(words={"input_axes": "in_axis", "output_axes": "out_axis"}),
+    "variance_scaling": Foreign(
+        words={"input_axes": "in_axis", "output_axes": "out_axis"},
+        values={
+            "normal": {"Keras": "truncated_normal", "Haiku": "normal"},
+            "untruncated_normal": {"Keras and KotlinDL": "normal"},
+        },
+    ),
     "glorot_normal": _GLOROT,
     "glorot_uniform": _GLOROT,
     "he_normal": _HE,
@@ -77,8 +86,9 @@ def check_alias(spec: Spec, name: str) -> None:
       name: the canonical name.
 
     Raises:
-      ValueError: an argument under the library's word, arguments in the library's order, or an
-        argument left to its default where the libraries' defaults differ.
+      ValueError: an argument under the library's word, arguments in the library's order, a value
+        that means another law there, or an argument left to its default where the libraries'
+        defaults differ.
 
     >>> check_alias(Spec("normal_", (), (("stddev", 1.0),)), "normal")
     """
@@ -91,6 +101,14 @@ def check_alias(spec: Spec, name: str) -> None:
     if words:
         said = "; ".join(f"{word!r} is {ours} here" for word, ours in words.items())
         raise errors.refusal(what, str(spec), f"the arguments of {name!r}", said)
+    for value, laws in foreign.values.items():
+        if value in (*spec.args, *given.values()):
+            said = " or ".join(
+                f"{_replaced(spec, name, value, ours)} for the law of {library}"
+                for library, ours in laws.items()
+            )
+            allowed = f"the words of {name!r}, because {value!r} is another law in some libraries"
+            raise errors.refusal(what, str(spec), allowed, f"write {said}")
     needs = foreign.needs.get(spec.name, ())
     example = write(name, tuple((need, _EXAMPLES[need]) for need in needs))
     if spec.args and foreign.named:
@@ -104,6 +122,12 @@ def check_alias(spec: Spec, name: str) -> None:
             what, str(spec), f"{spec.name} with {', '.join(needs)}: {foreign.defaults}",
             f"write {example} with your values",
         )  # fmt: skip
+
+
+def _replaced(spec: Spec, name: str, value: str, ours: str) -> Spec:
+    """The spec string by the canonical name with another word for one value."""
+    args = tuple(ours if arg == value else arg for arg in spec.args)
+    return Spec(name, args, tuple((key, ours if x == value else x) for key, x in spec.kwargs))
 
 
 _EXAMPLES = {"stddev": 1.0, "low": 0.0, "high": 1.0, "lower": -2.0, "upper": 2.0}

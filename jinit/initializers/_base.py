@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec, Sharding
 
 from jinit import _prng, _specs, errors
@@ -133,7 +135,8 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
       read this name. ``with_arguments`` still works (a layout may add a ``fan_in``).
 
     Raises:
-      ValueError: the factor is not positive. TypeError: the initializer has no name.
+      ValueError: the factor is not positive. TypeError: the initializer has no name. A draw in an
+        integer dtype raises if products are not whole numbers.
 
     >>> from jinit import initializers
     >>> half = scaled_by(initializers.he_normal(), 0.5)
@@ -146,8 +149,11 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
         )
     errors.check_number("factor", factor, low=0.0, open_low=True, fix="use 'zeros' for 0")
     inner = initializer.definition
+    name = f"{float(factor)!r}*{initializer.name}"
 
     def draw(key: Key, shape: tuple[int, ...], dtype: DType) -> Array:
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            return _whole(name, initializer, factor, shape, dtype)
         computed = wide(dtype)
         return (inner.draw(key, shape, computed) * jnp.asarray(factor, computed)).astype(dtype)
 
@@ -157,9 +163,21 @@ def scaled_by(initializer: NamedInitializer, factor: float) -> NamedInitializer:
         law=lambda shape: _laws.times(inner.law(shape), factor),
         entries=None,
     )
-    name = f"{float(factor)!r}*{initializer.name}"
     scaled = _Scaled(initializer.factory, factor)
     return NamedInitializer(name, initializer.arguments, definition, scaled)
+
+
+def _whole(
+    name: str, initializer: NamedInitializer, factor: float, shape: tuple[int, ...], dtype: DType
+) -> Array:
+    """``factor`` times a draw of whole numbers; refuses products that are not whole numbers."""
+    with jax.ensure_compile_time_eval():
+        # No draw in an integer dtype depends on a key.
+        inner = initializer(None, shape, dtype)  # type: ignore[arg-type]
+        products = np.asarray(inner, np.float64) * factor
+    for product in np.unique(products).tolist():
+        check_exists(name, _laws.constant(product), dtype)
+    return jnp.asarray(products.astype(dtype))
 
 
 def checked_draw(initializer: Initializer, key: Key, shape: Shape, dtype: DType) -> Array:

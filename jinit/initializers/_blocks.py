@@ -74,7 +74,17 @@ def draw_stack(draw: DrawShape, key: Key, shape: tuple[int, ...], count: int) ->
     if "threefry" in str(jax.random.key_impl(key)):
         numbers = np.arange(count, dtype=np.uint32)
         return jax.vmap(lambda number: draw(jax.random.fold_in(key, number), shape))(numbers)
-    folded = (jax.random.fold_in(key, number) for number in range(count))
+    return draw_alone(draw, key, shape, count)
+
+
+def draw_alone(draw: DrawShape, key: Key, shape: tuple[int, ...], count: int) -> Array:
+    """As :func:`draw_stack`, but each array is drawn by a call of its own."""
+    generator = str(jax.random.key_impl(key))
+    if "threefry" in generator:
+        numbers = np.arange(count, dtype=np.uint32)
+        folded = list(jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers))
+    else:
+        folded = [jax.random.fold_in(key, number) for number in range(count)]
     return jnp.stack([draw(one, shape) for one in folded])
 
 
@@ -200,19 +210,29 @@ class Cut:
         one = len(self.inputs) == len(self.outputs) == self.stacks == 1 and len(self.fused) < 2
         return one and self.order == tuple(range(len(self.order)))
 
-    def draw(self, draw: DrawShape, key: Key) -> Array:
-        """The leaf, kernel by kernel; the key is folded with the block first, then the stack."""
+    def draw(self, draw: DrawShape, key: Key, *, alone: bool = False) -> Array:
+        """The leaf, kernel by kernel; the key is folded with the block first, then the stack.
+
+        With ``alone`` each kernel is a call of ``draw`` of its own, unless the key is traced.
+        """
+        alone = alone and not isinstance(key, jax.core.Tracer)
 
         def stacks(key: Key, shape: tuple[int, ...]) -> Array:
             """The kernels of one block, of all stacks: (stacks, receptive field…, in, block)."""
             kernel = shape[1:]
             if self.stacks == 1:
                 return draw(key, kernel)[None]
+            if alone:
+                return draw_alone(draw, key, kernel, self.stacks)
             return draw_stack(draw, key, kernel, self.stacks)
 
         shape = (self.stacks, *self.stack)
         if len(self.fused) < 2:
             return self._restored(stacks(key, shape))
+        if alone:
+            blocks = enumerate(block_shapes(shape, -1, self.fused))
+            drawn = [stacks(jax.random.fold_in(key, index), block) for index, block in blocks]
+            return self._restored(jnp.concatenate(drawn, axis=-1))
         return self._restored(draw_fused(stacks, key, shape, -1, self.fused))
 
     @property

@@ -186,7 +186,7 @@ def spectral(
     The arguments and the result are those of :func:`variance_scaling`.
 
     Raises:
-      ValueError, TypeError: as for :func:`variance_scaling`.
+      ValueError, TypeError: as for :func:`variance_scaling`; a bias, which has no fan_out.
 
     Reference: Yang, Simon & Bernstein 2023, parametrization 1.
 
@@ -197,6 +197,13 @@ def spectral(
 
     def definition(shape: tuple[int, ...]) -> Definition:
         fans = kernel.fans(shape)
+        if math.isnan(fans.fan_out):
+            raise errors.refusal(
+                "spectral shape",
+                shape,
+                "a kernel: a bias has no fan_out",
+                "use 'zeros' or 'lecun_normal' for the bias",
+            )
         return scaled(kernel, min(1.0, fans.fan_out / fans.fan_in), "fan_in", "normal")
 
     return for_kernel(_by_shape(definition), kernel, dtype)

@@ -8,13 +8,12 @@ import jax
 
 from jinit import errors
 from jinit.frameworks._layout import Layers
-from jinit.initializers import NamedInitializer
+from jinit.initializers import NamedInitializer, Parts
 from jinit.initializers._checks import check_key
-from jinit.initializers._exists import check_returned
 from jinit.parameters._keys import equal_draws, fold_words, path_words
 from jinit.parameters._norms import NormOf, kernel_of
 from jinit.parameters._rules import Assignment, Rules, assign
-from jinit.typing import Array, Key, PyTree
+from jinit.typing import Array, Initializer, Key, PyTree
 
 
 def initialize(
@@ -37,8 +36,10 @@ def initialize(
         ``frameworks.shapes(model, x)`` for a model of any framework.
       rules: ordered mapping from path pattern to initializer, e.g.
         ``{"*/kernel": "he_normal", "*/bias": "zeros"}``. ``*`` crosses ``/``; the first matching
-        pattern wins; ``"keep"`` keeps a leaf that is an array. Or the name of a
-        preset (:func:`jinit.frameworks.presets`): a framework's default initialization.
+        pattern wins; ``"keep"`` keeps a leaf that is an array. A function of your own,
+        ``init(key, shape, dtype)``, is called once for each kernel; inside ``jit`` and ``vmap`` one
+        call may serve all leaves of a shape, so the function must then draw from its key. Or the
+        name of a preset (:func:`jinit.frameworks.presets`): a framework's default initialization.
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`; the default is
         (receptive field…, in, out).
       layers: pattern → layer kind of the matching leaves; see :func:`jinit.parameters.assign`.
@@ -136,12 +137,13 @@ def _draw(key: Key, assignments: Sequence[Assignment]) -> list[Array]:
     # One vmapped draw for all layers of a shape compiles once, not once per layer. Under vmap
     # threefry gives the same bits as separate draws; rbg does not.
     threefry = "threefry" in str(jax.random.key_impl(key))
-    if len(assignments) == 1 or not threefry:
-        return [first.draw(one) for one in keys]
-    values = list(jax.vmap(first.draw)(keys))
-    if first.initializer is not None and not isinstance(first.initializer, NamedInitializer):
-        # Under vmap values are traced, and NaN among them is not seen.
-        for assignment, value in zip(assignments, values, strict=True):
-            with assignment.named_errors():
-                check_returned(first.initializer, value, first.shape, first.dtype)
-    return values
+    traced = isinstance(key, jax.core.Tracer)
+    if not threefry or (_has_own_function(first.initializer) and not traced):
+        return [one.draw(own) for one, own in zip(assignments, keys, strict=True)]
+    return [first.draw(keys[0])] if len(assignments) == 1 else list(jax.vmap(first.draw)(keys))
+
+
+def _has_own_function(initializer: Initializer | None) -> bool:
+    """Whether a user's function draws: it may draw with another generator than JAX's."""
+    parts = initializer.initializers if isinstance(initializer, Parts) else (initializer,)
+    return any(not isinstance(part, NamedInitializer) for part in parts)

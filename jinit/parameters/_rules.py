@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jinit import errors
+from jinit.frameworks._common import one_layer, stacked
 from jinit.frameworks._layout import Layers, Layout
 from jinit.frameworks._paths import leaf_name
 from jinit.frameworks._table import get_preset
@@ -167,7 +168,7 @@ def _no_rule(leaf: TreeLeaf, rules: Mapping[str, str | Initializer], host: str) 
     )
     with contextlib.suppress(ValueError, TypeError):
         if leaf.layout is not None and not leaf.layout.rescaled:
-            default = get_preset(host)(leaf.layout, leaf_name(leaf.path), shape)[0]
+            default = _preset_draw(host, leaf, leaf.layout)[0]
             fix = f"add {{{leaf.path!r}: '{default}'}}, which is the default of {host}"
     return errors.refusal(
         f"leaf {leaf.path!r} of shape {shape}", "no rule", f"a match among {list(rules)}", fix
@@ -209,16 +210,25 @@ def _initializers(rules: Rules) -> dict[str, Initializer | None]:
 
 
 def _preset_assignment(name: str, leaf: TreeLeaf) -> Assignment:
-    rule = get_preset(name)
     if leaf.layout is None or (leaf.layout.rescaled and not leaf.layout.is_cut):
         raise _unknown_layer(leaf, f"preset {name!r}")
     if leaf.layout.kind == "norm" and not (name == "flax" and leaf.layout.start is not None):
         return _assignment(NORM, NormOf(leaf.layout.of, leaf.layout.out_axes), leaf, leaf.layout)
-    initializer, layout = rule(leaf.layout, leaf_name(leaf.path), tuple(leaf.value.shape))
+    initializer, layout = _preset_draw(name, leaf, leaf.layout)
     lacks_fans = leaf.layout.kind == "bias" and leaf.layout.fan_in is None
     if lacks_fans and not _serves_any_shape(initializer):
         raise _unknown_layer(leaf, f"preset {name!r}")
     return _assignment(name, initializer, leaf, layout)
+
+
+def _preset_draw(name: str, leaf: TreeLeaf, layout: Layout) -> tuple[NamedInitializer, Layout]:
+    """What a preset gives a leaf; each layer of a stack is drawn as a framework draws it alone."""
+    shape = tuple(leaf.value.shape)
+    own, own_shape = one_layer(layout, shape)
+    initializer, drawn = get_preset(name)(own, leaf_name(leaf.path), own_shape)
+    lifted = stacked(drawn, len(own_shape), shape, added=layout.added)
+    assert lifted is not None
+    return initializer, lifted
 
 
 def _ruled_assignment(pattern: str, initializer: Initializer | None, leaf: TreeLeaf) -> Assignment:

@@ -11,7 +11,7 @@ from jinit.probes._beside import Beside
 from jinit.report._console import RichTable, escaped, natural_width, new_table, open_console, wider
 from jinit.report._findings import print_findings
 from jinit.report._text import MISSING, number, rows_shown
-from jinit.theory._fixed_points import DepthScales
+from jinit.theory._fixed_points import DepthScales, depth_formula
 from jinit.theory._predict import Prediction
 
 _ROWS = 16
@@ -118,7 +118,8 @@ def _scales_text(scales: DepthScales) -> str:
         for value in (scales.q_star, scales.c_star, scales.chi_1, scales.trainable_depth)
     )
     phase = "critical" if abs(chi - 1) < 1e-6 else "ordered" if chi < 1 else "chaotic"
-    reach = f"trainable depth about {number(depth, 3)} (6 ξ_c)"
+    formula = depth_formula(scales).replace("xi_c", "ξ_c").replace("chi_1", "χ₁")
+    reach = f"trainable depth about {number(depth, 3)} ({formula})"
     if math.isnan(depth):
         phase = "unknown phase" if math.isnan(chi) else phase
         reach = "no depth scale"

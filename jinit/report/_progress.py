@@ -13,7 +13,7 @@ from jinit.report._console import BarColumn, Console, Progress, TextColumn, enco
 from jinit.report._plan import plan_line, seeds_line
 from jinit.report._text import interval_text
 from jinit.results import Table, summarize
-from jinit.results._metrics import metric_for
+from jinit.results._metrics import metric_for, undefined
 from jinit.sweep._plan import Plan
 from jinit.sweep._run import SweepEvent
 
@@ -140,6 +140,8 @@ class SweepProgress:
         metric = metric_for(table, self._metric)
         elapsed = time.monotonic() - self._start
         self._console.print(f"[bold]{escaped(cell) or 'done'}[/bold] after {elapsed:.0f} s:")
+        if metric not in table.columns or undefined(table, metric):
+            return  # only other programs of the sweep have this metric
         for summary in summarize(table, metric, by=()):
             self._console.print(
                 f"  {escaped(f'{summary.arm:<24} {interval_text(summary.metric):<22}')}  "

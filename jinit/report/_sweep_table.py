@@ -39,6 +39,8 @@ VERDICT_WIDTH = 12
 # Prefixes of the headings to leave out, in this order, if the terminal is narrow. The arm and the
 # verdict always stay.
 _EXPENDABLE = ("mean −", "steps to", "without", "diverged", "−")
+# The accuracies that count examples, which a constant prediction can be compared with.
+_ACCURACIES = ("test_accuracy", "best_test_accuracy", "train_accuracy")
 
 
 def print_table(
@@ -250,7 +252,8 @@ def _data_notes(table: Table, metric: str) -> list[str]:
     notes = []
     for name, described in table.settings.get("data", {}).items():
         share = described.get("majority_share")
-        if share is not None and "accuracy" in metric:
+        # The share says nothing about a mean over classes, or over the labels of an example.
+        if share is not None and metric in _ACCURACIES:
             notes.append(f"{name}: predicting the most frequent class alone gives {share:.3f}.")
         size = described.get("target_rms", 0.0)
         if size > LARGE_TARGETS:

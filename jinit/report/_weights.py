@@ -139,6 +139,6 @@ def print_audit(
         console.print(
             escaped(
                 f"note: {', '.join(zero)} starts at zero: right at the end of a residual branch, "
-                "wrong on the only path; jinit.verdict runs the model and tells"
+                "wrong on the only path; jinit.probes.verdict runs the model and tells"
             )
         )

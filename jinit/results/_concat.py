@@ -13,7 +13,7 @@ from jinit.results._table import Table, Value, check_table
 from jinit.results._units import SEED
 
 # What may differ: the rows themselves say which values of the axes and which seeds they have.
-_FREE = ("seconds", "grid.seeds", "grid.data_seeds")
+_FREE = ("seconds", "devices", "grid.seeds", "grid.data_seeds")
 # Settings of single programs, data sets and models: if only one of two tables has such a setting,
 # the tables do not differ.
 _PARTS = ("tile.", "data.", "models.")

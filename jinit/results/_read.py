@@ -34,7 +34,8 @@ def read(
 
     Args:
       source: the path of a ``.db``, ``.parquet`` or ``.csv`` file, a frame, or a dataset.
-      sweep: for a store that has sweeps of different settings, the number of one of those to read.
+      sweep: for a store that has sweeps of different settings, or of several versions of a model or
+        its data, the number of one of those to read.
       columns: for a large store, the metrics to read, without curves; default: all.
 
     Returns:

@@ -10,27 +10,6 @@ import numpy as np
 from jinit import errors
 from jinit.stats._bootstrap import MOST_RESAMPLES, Interval
 from jinit.stats._location import reals
-from jinit.stats._signed_rank import signed_rank_tails
-
-
-def signed_rank_p(gaps: np.ndarray) -> float:
-    """Two-sided p-value of the Wilcoxon signed-rank test; inf ranks above every number.
-
-    Zeros are left out first, and the law is that of the ranks themselves, ties included: exact for
-    up to 300 other gaps, normal beyond.
-
-    Args:
-      gaps: ``(n,)`` paired differences, inf allowed; all zeros give 1.
-
-    Raises:
-      ValueError: no gaps, NaN, an array that is not one-dimensional.
-
-    Reference: Wilcoxon 1945; Hollander, Wolfe & Chicken 2014, section 3.1 (ties).
-
-    >>> signed_rank_p(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])), signed_rank_p(np.ones(5))
-    (0.03125, 0.0625)
-    """
-    return two_sided(signed_rank_tails(_checked(gaps)))
 
 
 def two_sided(tails: tuple[float, float]) -> float:
@@ -45,7 +24,11 @@ def two_sided(tails: tuple[float, float]) -> float:
 def sign_p(gaps: np.ndarray) -> float:
     """Two-sided p-value of the sign test, which uses only the signs of the nonzero gaps.
 
-    Args and Raises: as :func:`signed_rank_p`.
+    Args:
+      gaps: ``(n,)`` paired differences, inf allowed; all zeros give 1.
+
+    Raises:
+      ValueError: no gaps, NaN, an array that is not one-dimensional.
 
     Reference: Conover 1999, section 3.4 (``scipy.stats.binomtest``).
 
@@ -102,7 +85,7 @@ def permutation_p(
       resolution: means that differ by at most this count as equal, in the unit of the gaps.
 
     Raises:
-      ValueError: as :func:`signed_rank_p`.
+      ValueError: as :func:`sign_p`.
 
     Reference: Fisher 1935, section 21 (``scipy.stats.permutation_test``).
 

@@ -147,7 +147,7 @@ class WholeWeights:
         assert self._program is not None
         leaves = in_batches(self._program, {"seed": seeds}, (), device)
         for path, values in zip(self._draw.paths, leaves, strict=True):
-            check_drawn(f"leaf {path!r} of initializer {self._name!r}", values)
+            check_drawn(f"leaf {path!r} of initializer {self._name!r}", values, seeds)
         return jax.tree.unflatten(self._tree, leaves), np.ones(len(seeds), bool)
 
 

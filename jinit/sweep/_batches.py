@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinit import results
+import numpy as np
+
+from jinit import errors, results
 from jinit.results import Table
+from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
 from jinit.sweep._marks import noted
+from jinit.sweep._stored import ENVIRONMENT
 
 
 @dataclass
@@ -47,15 +53,61 @@ class Batches:
         assert self.plain is not None
         return self.described(self.plain)
 
+    @contextlib.contextmanager
+    def carried(self) -> Iterator[None]:
+        """Whatever ends the block carries the finished runs, too, if nothing carries them yet."""
+        try:
+            yield
+        except BaseException as error:
+            if self.plain is not None and not hasattr(error, "table"):
+                self._attach(error, self.plain)
+            raise
+
     def _with(self, part: Table) -> Table:
         if self.plain is None:
             return part
-        return results.concat([self.plain, part], ignore=self.may_differ)
+        return results.concat(_alike([self.plain, part]), ignore=self.may_differ)
 
     def _complete(self, error: BaseException) -> None:
         if self.plain is None:
             return
-        part = getattr(error, "table", None)
-        table = self.described(self.plain if part is None else self._with(part))
+        part, whole = getattr(error, "table", None), self.plain
+        with contextlib.suppress(errors.Refusal):  # the error that ends the batch says more
+            whole = self.plain if part is None else self._with(part)
+        self._attach(error, whole)
+
+    def _attach(self, error: BaseException, table: Table) -> None:
+        with contextlib.suppress(Exception):  # an error in the description is no reason to lose it
+            table = self.described(table)
         vars(error)["table"] = table
         error.add_note(f"with the batches before, the exception's .table has {len(table)} runs")
+
+
+def _alike(tables: Sequence[Table]) -> list[Table]:
+    """The tables with all columns and curves of all of them; NaN where one has no such value.
+
+    Only batches with runs of another environment have the column of environments, and a batch of
+    shallow networks lacks the curves of deep ones.
+    """
+    columns = {name: column for table in tables for name, column in table.columns.items()}
+    curves = dict.fromkeys(name for table in tables for name in table.curves)
+
+    def column(table: Table, name: str) -> np.ndarray:
+        if name in table.columns or name in table.axes:
+            return table.columns[name]
+        if name == ENVIRONMENT:
+            return np.full(len(table), _rows.HERE, object)
+        return _rows.missing(columns[name], len(table))
+
+    def curve(table: Table, name: str) -> np.ndarray:
+        lacking = np.full((len(table), len(table.curve_steps)), np.nan, np.float32)
+        return table.curves.get(name, lacking)
+
+    return [
+        dataclasses.replace(
+            table,
+            columns={name: column(table, name) for name in columns},
+            curves={name: curve(table, name) for name in curves},
+        )
+        for table in tables
+    ]

@@ -25,13 +25,13 @@ from jinit.results._metrics import (
     undefined,
     worst_for_nonfinite,
 )
-from jinit.results._summary import cells
+from jinit.results._summary import cells, unique
 from jinit.results._table import Value
 from jinit.results._units import SEED, per_seed
 from jinit.sweep._batches import Batches
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES, Grid
 from jinit.sweep._run import run
-from jinit.sweep._values import known_fields
+from jinit.sweep._values import known_fields, replaced
 
 AXES = (*CODE_AXES, *NUMBER_AXES, "clip")
 Places: TypeAlias = tuple[int, ...]
@@ -54,7 +54,8 @@ class Halving:
       first_seeds: the fewest seeds of a decision; default 4.
 
     Raises:
-      ValueError, TypeError: a factor or a number of seeds below 2, an unknown axis.
+      ValueError, TypeError: a factor or a number of seeds below 2, an unknown axis, a value to keep
+        that is not one value.
 
     >>> Halving(factor=3, across=("learning_rate",)).first_seeds
     4
@@ -70,10 +71,12 @@ class Halving:
         errors.check_integer("factor", self.factor, low=2, high=1000, fix="use 3")
         errors.check_integer("first_seeds", self.first_seeds, low=2, high=2**32 - 1, fix="use 4")
         across = (self.across,) if isinstance(self.across, str) else self.across
+        if across is not None and not isinstance(across, tuple | list):
+            raise errors.wrong_type("across", across, "names of axes", "('learning_rate',)")
         if across is not None and not across:
             raise errors.refusal("across", across, "at least one axis", "('learning_rate',)")
         object.__setattr__(self, "across", None if across is None else tuple(across))
-        object.__setattr__(self, "keep", self.pairs_to_keep)
+        object.__setattr__(self, "keep", _checked_pairs(self.keep))
         for axis in (*(self.across or ()), *(axis for axis, _ in self.pairs_to_keep)):
             if axis not in AXES:
                 raise errors.unknown_name("axis", axis, AXES)
@@ -82,6 +85,28 @@ class Halving:
     def pairs_to_keep(self) -> tuple[tuple[str, Value], ...]:
         """Axis and value of what is never dropped."""
         return tuple(dict(self.keep).items())
+
+
+def _checked_pairs(keep: Any) -> tuple[tuple[str, Value], ...]:
+    """What is never dropped, as pairs of an axis and one value.
+
+    Raises:
+      TypeError: neither a mapping nor pairs, or a value that is none of an axis.
+    """
+    pairs = tuple(keep.items()) if isinstance(keep, Mapping) else keep
+    example = "keep={'initializer': 'he_normal'}"
+    if not isinstance(pairs, tuple | list) or not all(
+        isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs
+    ):
+        raise errors.wrong_type("keep", keep, "a mapping from axis to value", example)
+    for axis, value in pairs:
+        if not isinstance(axis, str):
+            raise errors.wrong_type("axis to keep", axis, "the name of an axis", example)
+        if not isinstance(value, str | int | float | np.generic):
+            raise errors.wrong_type(
+                f"{axis} to keep", value, "one value, as tables show it", example
+            )
+    return tuple((axis, value) for axis, value in pairs)
 
 
 def run_halving(
@@ -120,7 +145,8 @@ def run_halving(
 
     Raises:
       ValueError: too few configurations or seeds, a count of seeds that is none, a metric of which
-        neither more nor less is better, two functions of one name.
+        neither more nor less is better, two functions of one name, the default loss beside others,
+        arms that the grid does not know, such as several models.
       TypeError: ``halving`` is no :class:`Halving`.
       Exception: as :func:`jinit.run`; the attribute ``table`` has the runs of all batches.
 
@@ -140,19 +166,20 @@ def run_halving(
     left = list(np.ndindex(*race.sizes))
     # Rules are described for the first initializer of a grid; ``run`` may choose another tile.
     batches = Batches(run, race.marked, may_differ=("tile", "rules"))
-    for number, (before, seeds) in enumerate(zip((0, *counts), counts, strict=False), 1):
-        for first, box in enumerate(_boxes(left)):
-            marks = race.marks(number - 1 if first == 0 else 0)
-            whole = batches.add(race.batch(box, before, seeds), marks)
-        if number < len(counts):
-            left = race.decide(whole, left, number, seeds)
-            rung = race.rungs[-1]
-            if note is not None:
-                note(
-                    f"{rung['configurations']} configurations with {seeds} seeds: "
-                    f"{rung['kept']} go on"
-                )
-    return batches.table()
+    with batches.carried():
+        for number, (before, seeds) in enumerate(zip((0, *counts), counts, strict=False), 1):
+            for first, box in enumerate(_boxes(left)):
+                marks = race.marks(number - 1 if first == 0 else 0)
+                whole = batches.add(race.batch(box, before, seeds), marks)
+            if number < len(counts):
+                left = race.decide(whole, left, number, seeds)
+                rung = race.rungs[-1]
+                if note is not None:
+                    note(
+                        f"{rung['configurations']} configurations with {seeds} seeds: "
+                        f"{rung['kept']} go on"
+                    )
+        return batches.table()
 
 
 class _Race:
@@ -205,17 +232,18 @@ class _Race:
             for axis, places in zip(self.axes, box, strict=True)
         }
         batch = tuple(range(before, seeds)) if before else seeds
-        return dataclasses.replace(self._grid, **values, seeds=batch)
+        return replaced(self._grid, **values, seeds=batch)
 
     def decide(self, table: Table, left: Sequence[Places], number: int, seeds: int) -> list[Places]:
         """The configurations that go on; notes the others with their scores."""
+        rows_of = self._rows(table)
+        self._check_axes(table, rows_of)
         metric = self._metric = check_metric(table, metric_for(table, self._halving.metric))
         if neutral(metric):
             raise errors.refusal("metric", metric, "one of which more or less is better", "another")
         for name, rows in cells(table, ("dataset",) if "dataset" in self.axes else ()):
             if undefined(rows, metric):
                 raise errors.refusal("metric", metric, f"a metric of {name}", "metric='test_loss'")
-        rows_of = self._rows(table)
         scores = {each: self._score(table.take(rows_of[each]), metric) for each in left}
         races: dict[Places, list[Places]] = {}
         others = [place for place, axis in enumerate(self.axes) if axis not in self.across]
@@ -231,6 +259,18 @@ class _Race:
         self._dropped |= dropped
         self.rungs.append({"seeds": seeds, "configurations": len(left), "kept": len(on)})
         return on
+
+    def _check_axes(self, table: Table, rows_of: Mapping[Places, np.ndarray]) -> None:
+        """Refuses arms that the grid does not know, such as the models of ``run``."""
+        for axis in table.varying(leave_out=(*self.axes, SEED, "data_seed")):
+            column = table[axis]
+            if any((column[rows] != column[rows[:1]]).any() for rows in rows_of.values()):
+                raise errors.refusal(
+                    f"column {axis!r} of a race",
+                    ", ".join(map(str, unique(column))),
+                    f"one value, because the race is among {', '.join(self.axes)}",
+                    "call run_halving for each value",
+                )
 
     def marked(self, table: Table) -> Table:
         """The table in the order of the grid, with the decisions in columns and settings."""
@@ -300,6 +340,11 @@ def _places(grid: Grid, axis: str) -> dict[Value, int]:
     if any("#" in label for label in labels):
         raise errors.refusal(
             f"{axis} to halve", labels, "values of different names", "give each function its name"
+        )
+    if axis == "loss" and len(labels) > 1 and None in grid.values(axis):
+        # Tables show the default by its name, which depends on the data set.
+        raise errors.refusal(
+            "loss to halve", labels, "losses by name", "name the default: 'softmax_cross_entropy'"
         )
     numbers = axis not in ("clip", "loss", "optimizer") and all(
         isinstance(value, int | float) for value in grid.values(axis)

@@ -22,7 +22,7 @@ def digest(
     settings: Mapping[str, Any],
     environment: bytes,
 ) -> bytes:
-    """16 bytes of what decides the numbers of a program's runs besides their lanes.
+    """16 bytes of a program's code, data and labels: all that tells runs apart but their lanes.
 
     Args:
       task: the prepared job.
@@ -33,22 +33,29 @@ def digest(
     """
     data = settings["data"][program.dataset.name]["fingerprint"]
     parts = [task.programs[0].fingerprint(), task.width, data, environment.hex()]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+    # Equal code may have two names, each with rows of its own: depth 2 and two layers of a model.
+    named = sorted((axis, str(name)) for axis, name in _named(program).items())
+    return hashlib.blake2b(repr([*parts, named]).encode(), digest_size=16).digest()
 
 
 def label(program: PlannedProgram, settings: Mapping[str, Any]) -> bytes:
     """16 bytes of what a program trains, from its settings: equal in every environment."""
     axes = (*CODE_AXES, *NUMBER_AXES, "clip", "seeds", "data_seeds")
     grid = {k: v for k, v in settings["grid"].items() if k not in axes}
-    named = {key: settings[key] for key in ("model", "layers", "rules")}
+    named = {key: settings[key] for key in ("model", "start", "layers", "rules")}
     data = settings["data"][program.dataset.name]
-    parts = [grid, named, data, {**program.labels, "clip": program.code["clip"]}]
+    parts = [grid, named, data, _named(program)]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
+def _named(program: PlannedProgram) -> dict[str, Any]:
+    """Code axis → its value as tables show it."""
+    return {**program.labels, "clip": program.code["clip"]}
+
+
 def identities(digest: bytes, lanes: NetworkLanes, count: int) -> list[bytes]:
-    """16 bytes for every lane, from the code and everything that a lane holds."""
+    """16 bytes for every lane, from the code, the labels and everything that a lane holds."""
     bases = [hashlib.blake2b(digest + draw, digest_size=16) for draw in lanes.draws()]
     pairs, words = lanes.words(np.arange(count))
     found = []

@@ -123,7 +123,8 @@ def _rows(table: Table, keep: str | tuple[int, ...]) -> np.ndarray:
         return np.flatnonzero(np.isin(table["seed"].astype(np.int64), keep))
     axes = [axis for axis in table.axes if axis not in ("seed", "data_seed")]
     arms = list(zip(*(table[axis].tolist() for axis in axes), strict=True))
-    losses, best = _final_losses(table), dict[tuple[object, ...], int]()
+    losses = np.where(table["diverged"].astype(bool), np.nan, _final_losses(table))
+    best = dict[tuple[object, ...], int]()
     for row, arm in enumerate(arms):
         better = arm not in best or losses[row] < losses[best[arm]]
         if np.isfinite(losses[row]) and better:

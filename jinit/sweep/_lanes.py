@@ -44,9 +44,10 @@ class NetworkLanes:
             self._factors = np.stack([schedules.factors(value, steps) for value in used])
         self._index = LaneIndex(grid, program.numbers, program.tile)
         labels = itertools.product(grid.labels("initializer"), grid.labels("bias_initializer"))
+        self._names = list(labels)
         self._weights = [
             _weights(program, pair, _purpose(grid, names))
-            for pair, names in zip(self._index.initializers, labels, strict=True)
+            for pair, names in zip(self._index.initializers, self._names, strict=True)
         ]
         kept = sorted({position for weights in self._weights for position in weights.kept})
         self._own = OwnStart(program.leaves, kept, program.state)
@@ -61,7 +62,9 @@ class NetworkLanes:
 
     def __eq__(self, other: object) -> bool:
         """Whether both make the same lanes, for a store that is passed a second time."""
-        return isinstance(other, NetworkLanes) and self._identity == other._identity
+        if not isinstance(other, NetworkLanes) or self._identity != other._identity:
+            return False
+        return self._own == other._own
 
     def __hash__(self) -> int:
         return hash(tuple(name for name, _ in self._identity[0]))
@@ -74,15 +77,15 @@ class NetworkLanes:
     def draws(self) -> list[bytes]:
         """For each pair of initializers 16 bytes that change with any code that draws weights.
 
-        They also change with the values that the user gave for leaves.
+        They also change with the names of the pair and the values that the user gave for leaves.
 
         Call after :meth:`programs`.
         """
         own: list[object] = [program.fingerprint() for program in self._own.made]
         own += [] if self._start is None else [self._start.fingerprint]
         return [
-            hashlib.blake2b(repr((own, weights.code())).encode(), digest_size=16).digest()
-            for weights in self._weights
+            hashlib.blake2b(repr((names, own, weights.code())).encode(), digest_size=16).digest()
+            for names, weights in zip(self._names, self._weights, strict=True)
         ]
 
     def words(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,15 +93,16 @@ class NetworkLanes:
 
         Returns:
           The number of each lane's pair of initializers, ``(len(numbers),)``, and the lane's seeds,
-          numbers and schedule as ``(len(numbers), …)`` uint32.
+          numbers and schedule with its name as ``(len(numbers), …)`` uint32.
         """
         lanes = self._index.lanes(numbers)
         seeds = [lanes[name].astype(np.uint32) for name in ("seed", "data_seed")]
         scalars = [lanes[name].astype(np.float32).view(np.uint32) for name in LANE_NUMBERS]
         words = np.stack([*seeds, *scalars], axis=1)
         if self._factors is not None:
-            digests = [hashlib.blake2b(row.tobytes(), digest_size=16).digest()
-                       for row in self._factors.astype(np.float32)]  # fmt: skip
+            factors, names = self._factors.astype(np.float32), self._index.labels("schedule")
+            digests = [hashlib.blake2b(row.tobytes() + name.encode(), digest_size=16).digest()
+                       for row, name in zip(factors, names, strict=True)]  # fmt: skip
             table = np.frombuffer(b"".join(digests), np.uint32).reshape(len(digests), 4)
             words = np.concatenate([words, table[lanes["schedule"]]], axis=1)
         return lanes["pair"], words
@@ -219,6 +223,10 @@ class LaneIndex:
         biases = len(self.axes["bias_initializer"])
         values["pair"] = at["initializer"] * biases + at["bias_initializer"]
         return values
+
+    def labels(self, axis: str) -> list[str]:
+        """The values of ``"schedule"`` or of an axis of initializers as tables show them."""
+        return list(self._labels[axis])
 
     def columns(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
         """Axis → value of each lane as tables show it."""

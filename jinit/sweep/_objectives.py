@@ -22,6 +22,7 @@ from jinit.engine._traced import Recall
 from jinit.sweep._grid import Grid
 from jinit.sweep._network import TrainNetwork
 from jinit.sweep._opened import OpenedModel
+from jinit.sweep._values import replaced
 from jinit.train import FitConfig
 from jinit.train._fit import measured
 from jinit.train._own_loss import MetricFunction, OwnFunction, OwnLossFunction
@@ -118,7 +119,10 @@ def with_objective(
             raise errors.refusal(
                 name, value, f"None beside Grid({name}=…)", "give it in one of the two places"
             )
-    return dataclasses.replace(grid, **given)
+    checked = Grid(**given)
+    made = replaced(grid, **{name: getattr(checked, name) for name in given})
+    made._check_size()
+    return made
 
 
 def check_objective(opened: OpenedModel, dataset: Dataset, loss: Loss) -> None:

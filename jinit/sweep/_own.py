@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jinit import errors
 from jinit.engine._program import Program, cached
 from jinit.sweep._network import run_key
 from jinit.sweep._rules import ModelLeaves
@@ -34,6 +35,21 @@ class OwnStart:
         start = leaves.model.start
         self._draw = None if start is None else _OwnStart(start, self._drawn)
         self._program: Program | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both draw the same values: the same start, or starts of the same code."""
+        if not isinstance(other, OwnStart) or len(self.made) != len(other.made):
+            return False
+        if self._draw == other._draw:
+            return True
+        try:
+            mine, theirs = ([p.fingerprint() for p in one.made] for one in (self, other))
+        except errors.Refusal:  # a start that calls back into Python has no fingerprint
+            return False
+        return mine == theirs
+
+    def __hash__(self) -> int:
+        return hash(self._kept)
 
     @property
     def is_empty(self) -> bool:

@@ -73,7 +73,7 @@ def with_roles(
         return dict(rules)
     found = roles()
     own: dict[str, str | Initializer] = {}
-    used: set[str] = set()
+    used, replaced = set[str](), set[str]()
     for path in paths:
         pattern = next((pattern for pattern in rules if matches(pattern, path)), None)
         if pattern is None:
@@ -83,9 +83,12 @@ def with_roles(
         if made is not None and role in _BY_ROLE[made.name][1]:
             parameter, values = _BY_ROLE[made.name]
             own[escaped(path)] = made.with_arguments(**{parameter: values[role]})
+            replaced.add(pattern)
         else:
             used.add(pattern)
-    return {**own, **{pattern: rule for pattern, rule in rules.items() if pattern in used}}
+    # A rule without any leaf stays, so that it is refused as without roles.
+    kept = {p: rule for p, rule in rules.items() if p in used or p not in replaced}
+    return {**own, **kept}
 
 
 def escaped(path: str) -> str:

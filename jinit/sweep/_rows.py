@@ -23,6 +23,8 @@ from jinit.typing import PyTree
 
 # How the user's own metrics begin in the results of a run.
 _FURTHER = ("test_", "best_test_")
+# The source of runs that this environment computed.
+HERE = "this"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def marked(pieces: Sequence[Piece], column: str) -> list[Piece]:
             each,
             columns={
                 **each.columns,
-                column: np.full(len(each.numbers), each.source or "this", object),
+                column: np.full(len(each.numbers), each.source or HERE, object),
             },
         )
         for each in pieces
@@ -126,6 +128,10 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
     curves: dict[str, list[np.ndarray]] = {}
     axes: dict[str, None] = {}
     steps = np.asarray(pieces[0].program.network.config.evaluation_steps())
+    # Tasks have metrics of their own, and a probe curves for the layers of each architecture.
+    ordered = sorted(pieces, key=lambda each: each.program.position)
+    names = dict.fromkeys(name for each in ordered for name in each.columns)
+    of_curves = dict.fromkeys(name for each in pieces for name in each.curves)
     for position in sorted({each.program.position for each in pieces}):
         mine = [each for each in pieces if each.program.position == position]
         program = mine[0].program
@@ -133,15 +139,12 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
         numbers = np.concatenate([each.numbers for each in mine])
         rows = np.argsort(index.order(numbers))
         axes.update(dict.fromkeys(mine[0].axes))
-        for name in mine[0].columns:
-            whole = np.concatenate([each.columns[name] for each in mine])
+        for name in names:
+            whole = np.concatenate([_column(each, name, ordered) for each in mine])
             columns.setdefault(name, []).append(whole[rows])
-        for name in dict.fromkeys(name for each in pieces for name in each.curves):
-            # A probe has curves of its own for the layers of each architecture.
-            missing = np.full((len(rows), len(steps)), np.nan, np.float32)
-            have = [each.curves[name] for each in mine if name in each.curves]
-            whole = np.concatenate(have)[rows] if have else missing
-            curves.setdefault(name, []).append(whole)
+        for name in of_curves:
+            whole = np.concatenate([_curve(each, name, len(steps)) for each in mine])
+            curves.setdefault(name, []).append(whole[rows])
     return Table(
         columns={name: _same_floats(np.concatenate(parts)) for name, parts in columns.items()},
         axes=tuple(axes),
@@ -149,6 +152,31 @@ def table(grid: Grid, pieces: Sequence[Piece], settings: Mapping[str, Any]) -> T
         curve_steps=steps,
         settings=settings,
     )
+
+
+def _column(each: Piece, name: str, pieces: Sequence[Piece]) -> np.ndarray:
+    """A column of a piece; NaN, or None for text, if only other pieces have the column."""
+    if name in each.columns:
+        return each.columns[name]
+    other = next(piece.columns[name] for piece in pieces if name in piece.columns)
+    return missing(other, len(each.numbers))
+
+
+def _curve(each: Piece, name: str, points: int) -> np.ndarray:
+    """A curve of a piece; NaN if only other pieces have the curve."""
+    if name in each.curves:
+        return each.curves[name]
+    return np.full((len(each.numbers), points), np.nan, np.float32)
+
+
+def missing(like: np.ndarray, rows: int) -> np.ndarray:
+    """A column of runs that lack a metric, to stand beside the column of runs that have it.
+
+    >>> missing(np.zeros(3, np.float32), 2).tolist(), missing(np.array(["a"], object), 1).tolist()
+    ([nan, nan], [None])
+    """
+    kind = like.dtype if like.dtype.kind in "fO" else np.dtype(np.float64)
+    return np.full(rows, None if kind.kind == "O" else np.nan, kind)
 
 
 def _same_floats(column: np.ndarray) -> np.ndarray:

@@ -108,8 +108,11 @@ class ModelLeaves:
 
     @property
     def scaled(self) -> tuple[int, ...]:
-        """Positions of the kernels, which the grid's gain multiplies."""
-        return tuple(i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf))
+        """Positions of what the grid's gain multiplies: kernels, and norms that kernels have.
+
+        A kernel g v/|v| under a weight norm has the length g, whatever the length of v is.
+        """
+        return tuple(i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf) or _is_norm(leaf))
 
     @property
     def targets(self) -> set[str | None]:
@@ -181,7 +184,7 @@ def rules_for(
 
 def _follows_a_draw(leaf: TreeLeaf, rules: Mapping[str, InitializerLike]) -> bool:
     """Whether a leaf holds the norms of a kernel that a rule draws; it then follows the kernel."""
-    if leaf.layout is None or leaf.layout.kind != "norm":
+    if leaf.layout is None or not _is_norm(leaf):
         return False
     return any(matches(p, leaf.layout.of) for p, rule in rules.items() if rule != KEEP)
 
@@ -228,7 +231,7 @@ def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
         return KERNEL
     if leaf.layout is not None and leaf.layout.kind == "bias":
         return BIAS
-    if leaf.layout is not None and leaf.layout.kind == "norm":
+    if _is_norm(leaf):
         return NORM  # the scale of a weight norm follows the drawn kernel
     if leaf.path not in leaves.own:
         return {"scale": "ones", "shift": "zeros"}.get(name)
@@ -244,6 +247,10 @@ def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
 
 def _is_kernel(leaf: TreeLeaf) -> bool:
     return leaf.layout is not None and leaf.layout.kind in _KERNELS
+
+
+def _is_norm(leaf: TreeLeaf) -> bool:
+    return leaf.layout is not None and leaf.layout.kind == "norm"
 
 
 def _layers_of(model: Model, x: Array) -> Layers:

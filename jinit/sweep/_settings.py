@@ -13,7 +13,7 @@ import numpy as np
 
 from jinit import _specs
 from jinit.data import Dataset
-from jinit.engine import _environment
+from jinit.engine import _environment, _processor
 from jinit.frameworks import Layers
 from jinit.models import Model
 from jinit.sweep._assigned import drawn_by
@@ -73,7 +73,7 @@ def describe(
         "machine": {
             "device": jax.local_devices()[0].device_kind,
             "architecture": platform.machine(),
-            "processor": _environment.processor(),
+            "processor": _processor.processor(),
         },
         "devices": list(planned.devices),
         "matmul_precision": "highest",

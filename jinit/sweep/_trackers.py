@@ -303,9 +303,9 @@ def _medians(table: Table) -> dict[str, float]:
     for key in dict.fromkeys(keys):
         mine = table.take(np.array([each == key for each in keys]))
         for metric in ("train_loss", "test_loss", "test_accuracy", "diverged"):
-            value = float(np.median(mine[metric].astype(float)))
-            if metric == "diverged":
-                value = float(mine[metric].sum())
-            if np.isfinite(value):
+            values = mine[metric].astype(float)
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                value = float(values.sum() if metric == "diverged" else np.median(finite))
                 found["/".join([metric, *map(str, key)])] = value
     return found

@@ -124,16 +124,17 @@ def run_until_settled(
 
     # ``run`` may choose another tile for a batch; the arms of a seed, which are compared, share it.
     batches = Batches(run, looked_at, may_differ=("tile",))
-    for before, seeds in zip((0, *looks), looks, strict=False):
-        batch = tuple(range(before, seeds)) if before else seeds
-        marks = {"looks": _looks([*done, seeds], settle)}
-        batches.add(dataclasses.replace(grid, seeds=batch), marks)
-        done.append(seeds)
-        settled, asked = settle.settled(batches.table())
-        note(f"{settled} of {asked} comparisons settled with {seeds} seeds")
-        if settled == asked:
-            break
-    return batches.table()
+    with batches.carried():
+        for before, seeds in zip((0, *looks), looks, strict=False):
+            batch = tuple(range(before, seeds)) if before else seeds
+            marks = {"looks": _looks([*done, seeds], settle)}
+            batches.add(dataclasses.replace(grid, seeds=batch), marks)
+            done.append(seeds)
+            settled, asked = settle.settled(batches.table())
+            note(f"{settled} of {asked} comparisons settled with {seeds} seeds")
+            if settled == asked:
+                break
+        return batches.table()
 
 
 def _looks(counts: list[int], until: Settle) -> dict[str, Any]:

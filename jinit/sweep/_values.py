@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import struct
@@ -101,6 +102,17 @@ def canonical(value: Item | tuple[Item, ...], get: Callable[[Item], Any]) -> Any
     except (ValueError, TypeError):
         return found
     return str(found) if named == found else found
+
+
+def replaced(item: Item, **values: Any) -> Item:
+    """A copy of a frozen dataclass with other values, which are not checked again.
+
+    A part of a grid may have options without effect that have one in the whole grid.
+    """
+    made = copy.copy(item)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 def checked_seeds(name: str, given: Seeds) -> int | tuple[int, ...] | None:

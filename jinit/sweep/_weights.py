@@ -132,7 +132,7 @@ class Weights:
             flat = keys[:, positions].reshape(-1, 2)
             values = in_batches(self._programs[draw], {"key": flat}, (), device)
             if not isinstance(draw.initializer, NamedInitializer):
-                check_drawn(f"value of initializer {label(draw.initializer)}", values)
+                check_drawn(f"value of initializer {label(draw.initializer)}", values, flat)
             values = values.reshape(len(seeds), len(positions), *draw.shape)
             for place, position in enumerate(positions):
                 leaves[position] = values[:, place]
@@ -177,21 +177,24 @@ class _DrawLeaf:
         return self.layout.draw(self.initializer, key, self.shape, np.dtype(self.dtype))
 
 
-def check_drawn(what: str, values: np.ndarray) -> None:
+def check_drawn(what: str, values: np.ndarray, keys: np.ndarray) -> None:
     """Refuses NaN among what a function of the user drew: inside a program nothing sees them.
 
     Args:
       what: the value, for messages.
-      values: ``(draws, …)``; a warning says that all draws are alike, and not a constant.
+      values: ``(draws, …)``; a warning says that different keys gave the same values, if these
+        are not a constant.
+      keys: ``(draws, …)``, the key or the seed of each draw; a padded tile repeats its last one.
 
-    >>> check_drawn("value of initializer f", np.zeros(3))
+    >>> check_drawn("value of initializer f", np.zeros(3), np.arange(3))
     """
     if np.issubdtype(values.dtype, np.inexact) or values.dtype.kind == "V":
         missing = int(np.isnan(values).sum())
         if missing:
             got = f"{missing} NaN of {values.size}"
             raise errors.ValueRefusal(what, got, "no NaN", "return a number for every entry")
-    if len(values) > 1 and (values == values[:1]).all() and (values != values.flat[0]).any():
+    differ = len(values) > 0 and bool((keys != keys[:1]).any())
+    if differ and (values == values[:1]).all() and (values != values.flat[0]).any():
         warn(
             f"{what}: all seeds get the same weights; if the function draws at random, it must"
             " draw with the key that it gets"

@@ -8,7 +8,7 @@ import numpy as np
 
 from jinit.findings import LARGE_CHANGE, Finding, healthy
 from jinit.theory._finite_width import Fluctuations
-from jinit.theory._fixed_points import DepthScales
+from jinit.theory._fixed_points import DepthScales, depth_formula
 from jinit.theory._propagation import Propagation
 
 # Inputs count as parallel if 1 − correlation in the last hidden layer is below this fraction of
@@ -92,7 +92,8 @@ def _power(change: float) -> str:
 
 
 def _parallel(gap: np.ndarray, last: str) -> list[Finding]:
-    if not gap[-1] < _PARALLEL * max(gap[0], 1e-12):
+    # The first layer tells nothing of one example, or of equal examples.
+    if not gap[0] > 1e-12 or not gap[-1] < _PARALLEL * gap[0]:
         return []
     return [
         Finding(
@@ -109,13 +110,14 @@ def _parallel(gap: np.ndarray, last: str) -> list[Finding]:
 def _too_deep(scales: DepthScales | None, depth: int, last: str) -> list[Finding]:
     if scales is None or not float(scales.trainable_depth) < depth:
         return []
-    trainable = float(scales.trainable_depth)
+    trainable, formula = float(scales.trainable_depth), depth_formula(scales)
     return [
         Finding(
             "too deep",
             last,
-            f"trainable to about {trainable:.3g} hidden layers (6 xi_c); this network has {depth}",
-            "6 xi_c layers",
+            f"trainable to about {trainable:.3g} hidden layers ({formula}); "
+            f"this network has {depth}",
+            f"{formula} layers",
             "Schoenholz et al. 2017, section 5",
             "weights on the edge of chaos, or fewer layers",
         )

@@ -58,6 +58,16 @@ class DepthScales:
     trainable_depth: Array
 
 
+def depth_formula(scales: DepthScales) -> str:
+    """The formula of ``trainable_depth`` at one point.
+
+    >>> from jinit import theory
+    >>> [depth_formula(theory.depth_scales("relu", w)) for w in (1.0, 2**0.5)]
+    ['6/|ln chi_1|', '6 xi_c']
+    """
+    return "6 xi_c" if 0 < float(scales.q_star) < np.inf else "6/|ln chi_1|"
+
+
 @jit_unless_numpy((0,))
 def depth_scales_from_table(
     table: MomentTable, sigma_w: Array, sigma_b: Array, start: Array

@@ -88,7 +88,7 @@ def jacobian_spectrum(
     >>> float(jacobian_spectrum("relu", 2**0.5, 1.0, depth=10, weights="orthogonal").variance)
     10.0
     """
-    check_sigmas(sigma_w, 0.0)
+    check_sigmas(sigma_w, 0.0, q=q)
     errors.check_numbers("q", q, low=0.0, open_low=True, fix="use 1.0")
     errors.check_integer("depth", depth, low=1, high=10**9, fix="use 10")
     errors.check_choice("weights", weights, _WEIGHTS)

@@ -15,11 +15,12 @@ from jinit import errors
 from jinit._examples import check_examples
 from jinit._float64 import in_float64
 from jinit.activations import ActivationLike
+from jinit.activations import get as get_activation
 from jinit.findings import Finding
 from jinit.theory._diagnosis import diagnose
 from jinit.theory._finite_width import Fluctuations, fluctuations_from_table
 from jinit.theory._fixed_points import DepthScales, depth_scales_from_table
-from jinit.theory._propagation import Architecture, Propagation, propagate_from_table
+from jinit.theory._propagation import Architecture, Propagation, Skips, propagate_from_table
 from jinit.theory._tabulate import moment_table
 from jinit.typing import Array, Initializer
 
@@ -76,9 +77,10 @@ class Prediction:
       names: ``hidden_0 … output``, one per layer, the output layer last.
       fan_in, width: inputs and units of each layer.
       sigma_w, sigma_b: √(fan_in Var W) and √Var b.
-      second_moment: E z² over networks, units and inputs.
+      second_moment: E z² over networks, units and inputs, before LayerNorm.
       second_moment_band: ``(2, layers)``, the interval that holds 95 % of networks of this width;
-        NaN for residual or normalized networks, which are predicted at infinite width only.
+        NaN for residual or normalized networks and for biases with a mean, which are predicted at
+        infinite width only.
       correlation: correlation of z between two inputs.
       gradient: E‖∂L/∂z‖² relative to the output layer; inf if float64 overflows.
       gradient_band: ``(2, layers)``, as second_moment_band.
@@ -118,14 +120,15 @@ def predict(
       network: a :class:`jinit.models.MLP`.
       x: a batch ``(n, …)``, which gives the mean squared entry and the mean cosine of two inputs;
         or the number of input features, for uncorrelated inputs with E x² = 1.
-      kernel, bias: initializers that have a ``law``; default: those of the network.
+      kernel, bias: initializers that have a ``law``; default: those of the network. Biases with a
+        mean, such as constants, take seconds at their first use, unless LayerNorm subtracts it.
 
     Returns:
       :class:`Prediction`, in float64.
 
     Raises:
-      ValueError: kernels with mean ≠ 0 or variance 0; an empty, all-zero or non-finite batch; an
-        unknown activation, one that jumps.
+      ValueError: kernels with mean ≠ 0 or variance 0; biases whose mean differs between layers; an
+        empty, all-zero or non-finite batch; an unknown activation, one that jumps.
       TypeError: another model, an initializer without a law, an x of another type.
 
     Reference: Poole et al. 2016; Schoenholz et al. 2017; Hanin & Rolnick 2018.
@@ -145,7 +148,7 @@ def predict(
             "a jinit.models.MLP",
             "theory.propagate(…, architecture=…) takes other networks",
         )
-    start, cosine, features = _inputs(x)
+    start, cosine, mean, features = _inputs(x)
     errors.check_bool("layer_norm", network.layer_norm)
     widths = [
         errors.check_integer("width", width, low=1, fix="use 64") for width in network.features
@@ -156,12 +159,7 @@ def predict(
     shapes = list(zip(fans, widths, strict=True))
     kernels = [_law(network.kernel_init if kernel is None else kernel, s, "kernel") for s in shapes]
     sigma_w = np.sqrt(fans) * _stddevs(kernels)
-    sigma_b = np.zeros(len(widths))
-    if network.use_bias:
-        bias_init = network.bias_init if bias is None else bias
-        biases = [_law(bias_init, (width,), "bias") for width in widths]
-        # Only the second moment of a bias enters, so a constant bias counts like a random one.
-        sigma_b = np.hypot([law.stddev for law in biases], [law.mean for law in biases])
+    sigma_b, shifts = _biases(network, network.bias_init if bias is None else bias, widths)
     q = float(sigma_w[0] ** 2 * start + sigma_b[0] ** 2)
     gap = float(sigma_w[0] ** 2 * start * (1 - cosine) / q) if q else 0.0
     architecture = Architecture(
@@ -169,10 +167,18 @@ def predict(
         residual_first=network.residual and fans[0] == widths[0],
         normalized=network.layer_norm,
     )
+    skips: Any = np.array([fan == width for fan, width in shapes], float)
+    activation = network.activation
+    if shifts[:-1].any() and not network.layer_norm:
+        activation = _Shifted(activation, float(shifts[0]))
     orthogonal = all(law.distribution == "orthogonal" for law in kernels)
     propagation, fluctuations, scales = _computed(
-        network.activation, fans, widths, sigma_w, sigma_b, (q, gap), architecture, orthogonal
-    )
+        activation, shapes, (sigma_w, sigma_b), (q, gap), architecture, Skips(skips, mean),
+        orthogonal,
+    )  # fmt: skip
+    propagation = _with_means(propagation, shifts)
+    if shifts.any():
+        fluctuations = None
     with np.errstate(divide="ignore"):
         log_length = np.log(np.asarray(propagation.q))
     names = (*(f"hidden_{i}" for i in range(len(widths) - 1)), "output")
@@ -195,10 +201,50 @@ def predict(
     )
 
 
-def _inputs(x: int | Array | np.ndarray) -> tuple[float, float, int]:
-    """Mean squared entry, mean cosine between inputs, and the number of features."""
+@dataclass(frozen=True)
+class _Shifted:
+    """φ(z + mean): the activation of pre-activations whose biases have this mean."""
+
+    activation: ActivationLike
+    mean: float
+
+    def __call__(self, z: Array) -> Array:
+        shifted: Array = get_activation(self.activation).function(z + self.mean)
+        return shifted
+
+
+def _biases(
+    network: Network, initializer: HasLaw | Initializer, widths: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation and mean of the biases of each layer."""
+    if not network.use_bias:
+        return np.zeros(len(widths)), np.zeros(len(widths))
+    laws = [_law(initializer, (width,), "bias") for width in widths]
+    # A mean that is only a rounding error needs no table of its own.
+    means = np.array([law.mean if abs(law.mean) > 1e-9 * law.stddev else 0.0 for law in laws])
+    if len(set(means[:-1].tolist())) > 1 and not network.layer_norm:
+        raise errors.refusal(
+            "bias law",
+            f"means {means[:-1].min():g} to {means[:-1].max():g}",
+            "one mean in all hidden layers",
+            "measure the network instead: jinit probe",
+        )
+    return np.array([law.stddev for law in laws], float), means
+
+
+def _with_means(propagation: Propagation, means: np.ndarray) -> Propagation:
+    """The propagation of z with means of the biases, from that of z without them."""
+    q = np.asarray(propagation.q)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(means == 0, 1.0, q / (q + means**2))
+        gap: Any = np.asarray(propagation.gap) * np.where(np.isinf(q), 1.0, share)
+    return Propagation(q + means**2, gap, propagation.log_gradient)
+
+
+def _inputs(x: int | Array | np.ndarray) -> tuple[float, float, float, int]:
+    """Mean squared entry, mean cosine between inputs, mean entry, and the number of features."""
     if isinstance(x, int | np.integer) and not isinstance(x, bool):
-        return 1.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
+        return 1.0, 0.0, 0.0, errors.check_integer("x", x, low=1, fix="pass the number of features")
     if not isinstance(x, np.ndarray | jax.Array) or len(x.shape) < 2:
         raise errors.wrong_type("x", x, "a batch (n, …) or a number of features", "pass 64")
     check_examples(x)
@@ -213,7 +259,8 @@ def _inputs(x: int | Array | np.ndarray) -> tuple[float, float, int]:
     unit = flat / np.maximum(length, 1e-300)
     n = len(flat)
     cosine = (unit @ unit.T).sum() - (unit**2).sum()
-    return square, float(np.clip(cosine / (n * (n - 1)), -1, 1)) if n > 1 else 1.0, flat.shape[1]
+    cosine = float(np.clip(cosine / (n * (n - 1)), -1, 1)) if n > 1 else 1.0
+    return square, cosine, float(flat.mean()), flat.shape[1]
 
 
 def _law(initializer: HasLaw | Initializer, shape: tuple[int, ...], what: str) -> EntryLaw:
@@ -238,25 +285,24 @@ def _stddevs(laws: Sequence[EntryLaw]) -> np.ndarray:
 
 def _computed(
     activation: ActivationLike,
-    fans: Sequence[int],
-    widths: Sequence[int],
-    sigma_w: np.ndarray,
-    sigma_b: np.ndarray,
+    shapes: Sequence[tuple[int, int]],
+    sigmas: tuple[np.ndarray, np.ndarray],
     start: tuple[float, float],
     architecture: Architecture,
+    skips: Skips,
     orthogonal: bool,
 ) -> _Computed:
     """The layers, their fluctuations at finite width, and depth scales if all layers are alike."""
-    alike = len(widths) > 2 and max(np.ptp(sigma_w[1:-1]), np.ptp(sigma_b[1:-1])) < 1e-9
+    alike = len(shapes) > 2 and max(np.ptp(sigma[1:-1]) for sigma in sigmas) < 1e-9
     plain = not (architecture.residual or architecture.normalized)
     table = moment_table(activation)
     # NumPy arrays: only the integral over two inputs is then compiled.
-    numbers: Any = [np.asarray(x, float) for x in (fans, widths, sigma_w, sigma_b, *start)]
+    numbers: Any = [np.asarray(x, float) for x in (*zip(*shapes, strict=True), *sigmas, *start)]
     n_in, n, w, b, q, gap = numbers
 
     def computed() -> _Computed:
         with np.errstate(all="ignore"):
-            propagation = propagate_from_table(table, w, b, q, gap, architecture)
+            propagation = propagate_from_table(table, w, b, q, gap, architecture, False, skips)
             if not plain:
                 return propagation, None, None
             fluctuations = fluctuations_from_table(table, n_in, n, w, b, q, orthogonal)
@@ -291,7 +337,10 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if fluctuations is None:
-        notes.append("bands are for plain networks only: this one is residual or normalized")
+        what = "has biases with a mean"
+        if network.residual or network.layer_norm:
+            what = "is residual or normalized"
+        notes.append(f"bands are for plain networks only: this one {what}")
     elif max(np.max(fluctuations.length), np.max(fluctuations.gradient)) > 1:
         notes.append("bands are first order in 1/width: networks this narrow vary more")
     if orthogonal:

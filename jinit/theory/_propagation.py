@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jinit import errors
@@ -54,7 +55,8 @@ class Architecture:
       residual: True for h_l = h_{l−1} + branch_scale · φ(z_l), from the second layer on.
       residual_first: True if the first layer has a residual branch too; its input then has the
         width of the layer.
-      branch_scale: factor of a residual branch, e.g. L^(−1/2); ≥ 0.
+      branch_scale: factor of a residual branch, e.g. L^(−1/2); ≥ 0. A layer without a residual
+        branch has neither this factor nor V.
       sigma_v: if given, a branch ends linearly: branch_scale · V φ(z_l), with entries of V from
         N(0, σ_v²/n) (:class:`jinit.models.ResidualMLP`). None: the branch ends in φ.
       normalized: True if z_l is standardized over units before φ (LayerNorm at initialization).
@@ -147,6 +149,18 @@ def propagate(
     return propagate_from_table(table, w, b, values[2], values[3], architecture, tabulated)
 
 
+class Skips(NamedTuple):
+    """The skip connections of a residual network.
+
+    Attributes:
+      layers: ``(depth,)``, 1 for a layer with a skip connection, else 0.
+      mean: the mean entry of the first layer's inputs.
+    """
+
+    layers: Array
+    mean: Array | float
+
+
 class _Stream(NamedTuple):
     """The residual stream h over units: E h², E h and ½E(h₁ − h₂)² for inputs of equal length."""
 
@@ -164,8 +178,12 @@ def propagate_from_table(
     gap: Array,
     architecture: Architecture,
     tabulated: bool = False,
+    skips: Skips | None = None,
 ) -> Propagation:
     """:func:`propagate` from a table, with σ of each layer ``(depth, …)``, without checks.
+
+    Without ``skips`` every layer but the first has a skip connection, the first has one if
+    ``architecture.residual_first``, and the inputs have mean 0.
 
     For a residual stream, E (h + φ)² = E h² + E φ² + 2 E h E φ, because a layer's weights are
     independent of the stream (Yang & Schoenholz 2017, theorem 1). The squared gradients of stream
@@ -176,18 +194,22 @@ def propagate_from_table(
         read_pair = tabulated_pair_moments(table)
     xp = namespace(q)
     zero = xp.zeros_like(q)
+    if skips is None:
+        first = 1.0 if architecture.residual_first else 0.0
+        depth = len(sigma_w)
+        skips = Skips(xp.where(np.arange(depth) > 0, 1.0, first).astype(q.dtype), zero)
     stream = _Stream(zero, zero, zero)
     if architecture.residual_first:
         square = xp.maximum(q - sigma_b[0] ** 2, 0.0) / sigma_w[0] ** 2
-        stream = _Stream(square, zero, q * gap / sigma_w[0] ** 2)
+        stream = _Stream(square, zero + skips.mean, q * gap / sigma_w[0] ** 2)
     step = functools.partial(_layer, table, read_pair, architecture)
 
     def layer(
         state: tuple[Array, Array, _Stream], sigmas: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array, _Stream], tuple[Array, Array, Array]]:
         q, gap, stream = state
-        stream, slope = step(stream, q, gap)
-        sigma_w, sigma_b = sigmas
+        sigma_w, sigma_b, skip = sigmas
+        stream, slope = step(stream, q, gap, skip)
         following = sigma_w**2 * stream.square + sigma_b**2
         # After a signal has died or overflowed, the gap stays constant.
         ratio = sigma_w**2 * stream.difference / following
@@ -196,8 +218,9 @@ def propagate_from_table(
 
     # Layer l maps its q with the σ of layer l + 1; the last result of this map is not used.
     after = tuple(xp.concatenate([x[1:], x[-1:]]) for x in (sigma_w, sigma_b))
+    after = (*after, skips.layers)
     _, (lengths, gaps, slopes) = scan(layer, (q, gap, stream), after)
-    log_gradient = _backward(slopes, sigma_w, architecture)
+    log_gradient = _backward(slopes, sigma_w, skips.layers, architecture)
     return Propagation(*(xp.moveaxis(x, 0, -1) for x in (lengths, gaps, log_gradient)))
 
 
@@ -208,13 +231,17 @@ def _layer(
     stream: _Stream,
     q: Array,
     gap: Array,
+    skip: Array,
 ) -> tuple[_Stream, Array]:
-    """The residual stream after one layer, and the squared slope of its branch at z."""
+    """The residual stream after one layer, and the squared slope of its branch at z.
+
+    ``skip`` is 1 if the layer has a skip connection, else 0.
+    """
     xp = namespace(q)
     variance = xp.ones_like(q) if architecture.normalized else q
     at = read_moments(table, variance)
     ratio = read_pair(at, xp.sqrt(xp.maximum(variance, _TINY)), gap)[0]
-    scale = architecture.branch_scale if architecture.residual else 1.0
+    scale = xp.where(skip > 0, architecture.branch_scale, 1.0) if architecture.residual else 1.0
     slope = scale**2 * at.slope_second
     if architecture.normalized:
         slope = slope / xp.maximum(q, _TINY)
@@ -223,25 +250,28 @@ def _layer(
         return branch, slope
     if architecture.sigma_v is not None:
         # V has mean 0, so the mean of φ does not reach the stream.
-        v = architecture.sigma_v**2
-        branch = _Stream(v * branch.square, 0 * branch.mean, v * branch.difference)
+        v = xp.where(skip > 0, architecture.sigma_v**2, 1.0)
+        mean = xp.where(skip > 0, 0 * branch.mean, branch.mean)
+        branch = _Stream(v * branch.square, mean, v * branch.difference)
         slope = v * slope
+    stream = _Stream(*(xp.where(skip > 0, x, xp.zeros_like(x)) for x in stream))
     square = stream.square + branch.square + 2 * stream.mean * branch.mean
     mean, difference = stream.mean + branch.mean, stream.difference + branch.difference
     return _Stream(square, mean, difference), slope
 
 
-def _backward(slopes: Array, sigma_w: Array, architecture: Architecture) -> Array:
+def _backward(slopes: Array, sigma_w: Array, skips: Array, architecture: Architecture) -> Array:
     """ln of E‖∂L/∂z_l‖² relative to the last layer, whose pre-activations are the output."""
     xp = namespace(slopes)
 
-    def layer(at_h: Array, here: tuple[Array, Array]) -> tuple[Array, Array]:
-        slope, sigma_w = here
+    def layer(at_h: Array, here: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        slope, sigma_w, skip = here
         at_z = at_h + xp.log(slope)
         before = at_z + 2 * xp.log(sigma_w)
-        return xp.logaddexp(at_h, before) if architecture.residual else before, at_z
+        both = xp.logaddexp(at_h, before) if architecture.residual else before
+        return xp.where(skip > 0, both, before), at_z
 
-    below = slopes[:-1], sigma_w[:-1]
+    below = slopes[:-1], sigma_w[:-1], skips[:-1]
     _, at_z = scan(layer, 2 * xp.log(sigma_w[-1]), below, reverse=True)
     log_gradient: Array = xp.concatenate([at_z, xp.zeros_like(slopes[:1])])
     return log_gradient

@@ -56,29 +56,3 @@ def log_length(activation: str, width: int) -> tuple[float, float]:
         )
 
     return in_float64(exact)
-
-
-def random_walk_gain(activation: str, width: int) -> float:
-    """The gain g with which the mean log squared length stays the same from layer to layer.
-
-    g² = σ_w² exp(−E ln factor) from :func:`log_length`, exact. The initializer ``random_walk`` uses
-    the paper's fits, √2 exp(1.2/(max(N, 6) − 2.4)) and exp(1/(2N)).
-
-    Args:
-      activation: ``"relu"`` or ``"identity"``.
-      width: N, ≥ 1.
-
-    Returns:
-      g; weights are N(0, g²/N).
-
-    Raises:
-      ValueError: another activation, a width below 1.
-
-    Reference: Sussillo & Abbott 2014, section 3.
-
-    >>> round(random_walk_gain("identity", 100), 7), round(random_walk_gain("relu", 100), 7)
-    (1.0050293, 1.4323036)
-    """
-    mean, _ = log_length(activation, width)
-    critical = 2.0 if get_activation(activation).name == "relu" else 1.0
-    return math.sqrt(critical * math.exp(-mean))

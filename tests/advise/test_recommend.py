@@ -6,6 +6,7 @@ import math
 import pytest
 
 from jinit import advise, theory
+from jinit.advise._recommend import _candidates
 from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 
@@ -73,6 +74,15 @@ def test_activations_may_have_arguments():
     found = {each.initializer: each for each in advise.recommend(model, 16, seeds=2)}
     exact = next(each for spec, each in found.items() if spec.startswith("scaled_for(activation='"))
     assert exact.forward == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_network_too_deep_for_isometry_has_the_other_candidates():
+    model = MLP((16,) * 100 + (4,), activation="leaky_relu(0.95)")
+    assert theory.isometry(model.activation).attainable
+    with pytest.raises(ValueError, match="isometry of"):
+        theory.isometric_point(model.activation, 100)
+    assert len(_candidates(model, ())) > 5
 
 
 @pytest.mark.full

@@ -56,6 +56,9 @@ def test_leaves_without_numbers_are_findings(values):
         assert (finding.kind, finding.where) == ("dtype", "d/kernel")
     assert "dtype" not in {f.kind for f in jinit.audit(kernel(1.0, (64, 64)))}
     assert jinit.audit({"a": {"kernel": jnp.ones((1, 1), jnp.bfloat16)}}) == []
+    for dtype in (jnp.bfloat16, jnp.float8_e4m3fn, jnp.complex64):
+        (finding,) = jinit.audit({"a": {"kernel": jnp.ones((8, 4), dtype)}})
+        assert finding.evidence.startswith("all 4 units are the same (every entry 1")
 
 
 def test_one_zero_kernel_among_random_ones_is_no_finding_but_a_note(capsys):

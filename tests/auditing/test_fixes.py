@@ -119,3 +119,88 @@ def test_the_nearest_of_two_laws_within_one_tolerance():
         distance, rule = _traps.nearest(sigma, fans, rules, 0.2)
         assert rule.name == name
         assert distance == min(abs(np.log(sigma / other.stddev(fans))) for other in rules)
+
+
+def pasted(finding, params, **options):
+    place = {"jinit": jinit, "jax": jax, "params": params, **options}
+    exec(finding.fix, place)
+    return place["params"]
+
+
+G, V = (f"parametrizations.weight.original{i}" for i in (0, 1))
+
+
+def torch_options(build):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = build(torch.nn, torch.nn.utils.parametrizations)
+    params = {name: leaf.detach().numpy() for name, leaf in model.named_parameters()}
+    return params, {"host": "torch", "layers": frameworks.layers(model)}
+
+
+@pytest.mark.slow
+def test_the_scale_of_a_weight_norm_holds_the_norms_of_its_kernel():
+    params, options = torch_options(lambda nn, norms: norms.weight_norm(nn.Linear(64, 128)))
+    assert jinit.audit(params, rules="torch", **options) == []
+    for own in ({}, {G: "norm"}):
+        options["rules"] = rules = {**own, "bias": "zeros", "*original1": "normal(0.5)"}
+        drawn = jinit.initialize(jax.random.key(0), params, rules, host="torch",
+                                 layers=options["layers"])  # fmt: skip
+        assert jinit.audit(drawn, **options) == []
+        other = {**drawn, G: params[G]}
+        (finding,) = jinit.audit(other, **options)
+        assert (finding.kind, finding.where) == ("rule not applied", G)
+        lengths = np.linalg.norm(drawn[V], axis=1)
+        assert f"from {lengths.min():.3g} to {lengths.max():.3g}" in finding.evidence
+        for broken in (other, {**drawn, G: np.nan * params[G]}):
+            (finding,) = jinit.audit(broken, **options)
+            mended = pasted(finding, broken, **options)
+            np.testing.assert_allclose(np.ravel(mended[G]), lengths, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_sigma_that_a_weight_norm_divides_out_is_not_judged_and_another_is():
+    """A kernel counts by its σ only if its scale holds its norms, as torch's scales do."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.WeightNorm(nn.Dense(128, name="fc"))(x)
+
+    x = jnp.zeros((1, 64))
+    params = Net().init(jax.random.key(0), x)["params"]
+    layers = frameworks.layers(Net(), x)
+    large = params | {"fc": {**params["fc"], "kernel": 8 * params["fc"]["kernel"]}}
+    np.testing.assert_allclose(
+        *(Net().apply({"params": tree}, jnp.eye(64)) for tree in (large, params)), atol=1e-6
+    )
+    assert jinit.audit(large, layers=layers) == jinit.audit(params, layers=layers) == []
+    params, options = torch_options(
+        lambda nn, norms: norms.weight_norm(nn.ConvTranspose2d(16, 256, 3), dim=1)
+    )
+    (finding,) = jinit.audit(params, **options)
+    assert (finding.kind, finding.where) == ("wrong fan", V)
+    mended = pasted(finding, params, **options)
+    assert jinit.audit(mended, **options) == []
+    lengths = np.sqrt(np.sum(np.square(mended[V]), axis=(0, 2, 3), keepdims=True))
+    effective = mended[G] * mended[V] / lengths
+    assert np.std(effective) == pytest.approx((3 * 16 * 9) ** -0.5, rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_kernel_that_its_layer_rescales_is_drawn_by_the_preset():
+    params, options = torch_options(
+        lambda nn, norms: norms.spectral_norm(nn.ConvTranspose2d(16, 256, 3))
+    )
+    assert jinit.audit(params, **options) == []
+    kernel = "parametrizations.weight.original"
+    for number, kind in ((np.nan, "not finite"), (1.0, "symmetric")):
+        broken = {**params, kernel: np.full_like(params[kernel], number)}
+        (finding,) = jinit.audit(broken, **options)
+        assert (finding.kind, finding.where) == (kind, kernel)
+        mended = pasted(finding, broken, **options)
+        assert jinit.audit(mended, **options) == []
+        assert np.array_equal(mended["bias"], params["bias"])
+    params, options = torch_options(lambda nn, norms: norms.orthogonal(nn.Linear(8, 8)))
+    (finding,) = jinit.audit({**params, kernel: np.nan * params[kernel]}, **options)
+    assert finding.fix == "draw the layer before it is wrapped"

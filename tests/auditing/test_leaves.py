@@ -1,5 +1,7 @@
 """Faults of single leaves: copies, entries out of all proportion, numbers that are no weights."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -114,6 +116,7 @@ def test_entries_out_of_all_proportion(leaf, values, layer):
         ("frequencies", 2.0 ** np.arange(20)),
         ("inverse_frequencies", 1e6 ** -(np.arange(64) / 64)),
         ("mask", np.triu(np.full((8, 8), np.finfo("f4").min), 1)),
+        ("mask", np.triu(np.full((8, 8), -np.inf, "f4"), 1)),
         ("logit_scale", np.float32(100)),
         ("gamma", np.full(8, 1e-6, "f4")),
         ("bias", np.array([0, 0, 1, 1, 5.0])),
@@ -122,6 +125,35 @@ def test_entries_out_of_all_proportion(leaf, values, layer):
 )
 def test_tables_masks_and_small_scales_are_in_proportion(leaf, values):
     assert kinds({leaf: values, "ok": {"kernel": KERNEL}}) == {}
+
+
+def test_minus_infinity_is_a_mask_only_in_matrices_that_no_layer_reads():
+    mask = np.triu(np.full((8, 8), -np.inf, "f4"), 1)
+    assert kinds({"w": mask}, layers={"w": "dense"}) == {"w": "not finite"}
+    for broken in (mask[1], mask - 1, -mask, np.full((8, 8), -np.inf)):
+        assert kinds({"w": broken}) == {"w": "not finite"}
+    for rule, found in ((lambda key, shape, dtype: jnp.asarray(mask, dtype), {}),
+                        ("zeros", {"w": "rule not applied"})):  # fmt: skip
+        assert kinds({"w": mask}, rules={"w": rule}) == found
+
+
+def test_a_padding_row_is_not_drawn():
+    """Of 5 rows, one of zeros lowers σ to .894; the audit compares the other four with the rule."""
+    padded = dataclasses.replace(frameworks.layout("embedding"), padding=2)
+    table = RNG.normal(size=(5, 256))
+    table = (table / np.delete(table, 2, 0).std()).astype("f4")
+    table[2] = 0
+    options = {"layers": {"e": padded}, "rules": {"e": "normal(1.0)"}}
+    assert kinds({"e": table}, **options) == {}
+    assert kinds({"e": np.float32(0.894) * table}, **options) == {"e": "rule not applied"}
+    assert kinds({"e": table - 2}, **options) == {"e": "rule not applied"}
+    uniform = {"layers": {"e": padded}, "rules": {"e": "uniform_range(0.5, 1.0)"}}
+    drawn = jinit.initialize(jax.random.key(0), {"e": table}, uniform["rules"],
+                             layers=uniform["layers"])  # fmt: skip
+    assert kinds(drawn, **uniform) == {}
+    alike = np.where(np.arange(5)[:, None] == 2, 0, np.ones((5, 8), "f4"))
+    (finding,) = jinit.audit({"e": alike}, layers={"e": padded})
+    assert finding.evidence == "all 4 embeddings are the same"
 
 
 def test_scales_that_are_mostly_zero():

@@ -278,3 +278,18 @@ def test_analytic_calibration_reads_the_scale_and_shift_of_normalization():
     np.testing.assert_allclose(seen, 1, atol=0.25)
     with pytest.raises(ValueError, match="more than φ"):
         calibrate.analytic(KEY, model, params, x, activation="relu")
+
+
+@pytest.mark.slow
+def test_analytic_counts_the_inputs_of_units_that_the_layer_names():
+    """Transposed kernels, strides, and units with several axes; wide layers, no padding."""
+    x = jax.random.normal(jax.random.key(3), (8, 12, 64))
+    transposed = {"kernel_size": (4,), "strides": (2,), "transpose_kernel": True}
+    for model in (
+        nn.ConvTranspose(256, **transposed),
+        nn.DenseGeneral((16, 64)),
+    ):
+        params = model.init(jax.random.key(0), x)["params"]
+        params, _ = calibrate.analytic(jax.random.key(1), model, params, x, activation="relu")
+        inner = model.apply({"params": params}, x)[:, 4:-4]
+        assert float(jnp.mean(jnp.square(inner))) == pytest.approx(1.0, abs=0.1)

@@ -470,3 +470,36 @@ def test_a_subclass_of_the_mlp_is_opened_as_what_it_computes(x):
     np.testing.assert_allclose(
         captured.apply(params, x, None)[0], model.apply({"params": params}, x), rtol=1e-6
     )
+
+
+def units_of_their_own(model, params, batch, axis):
+    """Every unit along an axis of the outputs has mean 0 and standard deviation 1."""
+    changed, trace = calibrate.within_layer(KEY, model, params, batch)
+    assert bool(trace.converged.all())
+    (z,) = frameworks.capture(model, batch, params).apply(changed, batch, None)[1].values()
+    units = np.moveaxis(np.asarray(z), axis, 0).reshape(z.shape[axis], -1)
+    np.testing.assert_allclose(units.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(units.std(1), 1, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", [4, 6])
+def test_within_layer_scales_the_units_of_a_transposed_kernel(outputs):
+    hk, x = pytest.importorskip("haiku"), jax.random.normal(KEY, (8, 5, 5, 4))
+    linen = nn.ConvTranspose(outputs, (3, 3), transpose_kernel=True)
+    haiku = hk.without_apply_rng(hk.transform(lambda x: hk.Conv2DTranspose(outputs, 3)(x)))
+    units_of_their_own(linen, linen.init(KEY, x)["params"], x, -1)
+    units_of_their_own(haiku, haiku.init(KEY, x), x, -1)
+
+
+@pytest.mark.slow
+def test_within_layer_of_an_equinox_convolution_of_one_tap_with_as_many_outputs_as_inputs():
+    eqx = pytest.importorskip("equinox")
+    conv, x = eqx.nn.Conv2d(4, 4, 1, key=KEY), jax.random.normal(KEY, (8, 4, 5, 5))
+    units_of_their_own(conv, eqx.filter(conv, eqx.is_inexact_array), x, 1)
+
+
+def test_within_layer_refuses_several_biases_of_one_unit():
+    local, x = nn.ConvLocal(3, (2,)), jnp.zeros((8, 5, 2))
+    with pytest.raises(ValueError, match="one bias per unit"):
+        calibrate.within_layer(KEY, local, local.init(KEY, x)["params"], x)

@@ -1,5 +1,7 @@
 """Data: shapes, fixed splits, standardization with training statistics only, bad arrays."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -220,6 +222,41 @@ def test_one_hot_rows_of_two_classes_are_two_outputs():
     assert (made.task, made.outputs) == ("multiclass", 2)
     # A class that no example has is still a column.
     assert data.from_arrays(X90, np.eye(4)[THREE]).outputs == 4
+
+
+def test_one_hot_rows_of_a_test_set_have_the_columns_of_the_training_set():
+    labels = np.repeat([0, 2, 3, 1], 5)  # the last examples have the class b
+    x, y, tested = np.arange(40.0).reshape(20, 2), np.eye(4)[labels], labels[:15]
+    short = np.eye(4)[tested][:, [0, 2, 3]]
+    for one, other in (
+        (y, short), (y, np.eye(5)[tested]), (y, np.ones((15, 1), int)), (y, tested + 1),
+        (labels, short),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="columns of y and y_test"):
+            data.from_arrays(x, one, x[:15], other)
+    frames = [pd.get_dummies(pd.Series(list(text) * 5)) for text in ("abcd", "abce")]
+    with pytest.raises(ValueError, match="columns of y and y_test"):
+        data.from_arrays(x, frames[0], x, frames[1])
+    held = dataclasses.replace(
+        data.from_arrays(x, y, x, y), y_train=y, x_validation=x[:15], y_validation=short
+    )
+    with pytest.raises(ValueError, match="columns of y and y_test"):
+        data.get(held)
+    # Equal columns, and numbers of the columns, are the same classes.
+    for one, other in ((y, y), (y, labels), (labels, y)):
+        assert data.from_arrays(x, one, x, other).y_test.tolist() == labels.tolist()
+    assert data.from_arrays(x, frames[0], x, frames[0]).outputs == 4
+
+
+def test_a_registered_loader_may_give_several_targets():
+    x = np.arange(40.0).reshape(20, 2)
+    data.register("pairs", lambda: (x, {"a": x[:, 0] / 40, "b": np.arange(20) % 2}))
+    try:
+        made = data.get("pairs")
+        assert (made.task, sorted(made.y_train)) == ("several", ["a", "b"])
+        assert not made.y_train["a"].flags.writeable
+    finally:
+        _DATA_SETS.remove("pairs")
 
 
 def test_digits_are_read_without_importing_scikit_learn_and_are_its_arrays(monkeypatch):

@@ -573,3 +573,18 @@ def test_duckdb_reads_a_store_without_a_network(path):
     assert [row[0] for row in found] == list(range(8))
     assert [row[1] for row in found] == table["test_loss"].astype(float).tolist()
     assert [bool(row[2]) for row in found] == table["diverged"].tolist()
+
+
+def test_a_sweep_that_ended_after_it_was_merged_has_its_end(path, tmp_path):
+    other, query = tmp_path / "other.db", "SELECT ended, state FROM sweeps"
+    fill(other)
+    with sqlite3.connect(other) as connection:
+        ended = connection.execute(query).fetchall()
+        connection.execute("UPDATE sweeps SET ended = NULL, state = 'running'")
+    database.merge(path, [other])
+    with sqlite3.connect(other) as connection:
+        connection.execute("UPDATE sweeps SET ended = ?, state = ?", ended[0])
+    database.merge(path, [other])
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(query).fetchall() == ended
+    assert ended[0][0] is not None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jinit import engine, errors
+from jinit import _switches, engine, errors
 from jinit.engine import _cost, _executors, _jobs, _tiles
 from jinit.engine._cost import LaneBytes
 from jinit.engine._jobs import Job, run_many
@@ -234,14 +234,14 @@ def test_cost_is_read_off_the_jaxpr():
         return jax.lax.scan(lambda c, _: (c @ a.T @ a, None), a, None, length=5)[0]
 
     assert _cost.matmul_flops(looped, a) == 5 * 2 * (8 * 4 * 8 + 8 * 8 * 4)
-    assert _cost.carried_bytes(looped, a, ()) == 8 * 4 * 4
+    assert _cost.lane_bytes(looped, a, ()).carried == 8 * 4 * 4
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
 
     def makes_its_own(seed):
         w = jax.random.normal(jax.random.key(seed), (50, 50))
         return jax.lax.fori_loop(0, 3, lambda i, w: w * 2, w).sum()
 
-    assert _cost.carried_bytes(makes_its_own, seed, ()) == 50 * 50 * 4 + 4
+    assert _cost.lane_bytes(makes_its_own, seed, ()).carried == 50 * 50 * 4 + 4
 
 
 def test_convolutions_are_counted():
@@ -348,3 +348,24 @@ def test_functions_that_cannot_be_traced_are_refused(function, match, options, t
 def test_errors_of_the_function_itself_are_its_own():
     with pytest.raises(ZeroDivisionError):
         engine.run(lambda x: x * (1 / 0), np.arange(3.0, dtype=np.float32))
+
+
+def test_functions_that_read_other_arguments_are_other_programs(tmp_path):
+    """JAX leaves unused arguments out of the code that it compiles."""
+    lanes = {"x": np.arange(4.0, dtype=np.float32), "y": np.full(4, 7, np.float32)}
+    for options in ({}, {"store": tmp_path / "lanes.db"}):
+        for name in ("x", "y"):
+            found = engine.run(lambda lane, name=name: 2 * lane[name], lanes, **options)
+            np.testing.assert_array_equal(found, 2 * lanes[name])
+    for length in (3, 5):
+        found = engine.run(lambda lane, unused: lane + 1, lanes["x"], np.zeros(length))
+        np.testing.assert_array_equal(found, lanes["x"] + 1)
+
+
+def test_a_switch_of_a_block_holds_in_the_threads_that_compute():
+    lanes = np.linspace(0, 1, 8)
+    with _switches.entered({"enable_x64": True}):
+        found = engine.run(lambda lane: lane / 3, lanes)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, lanes / 3)
+    assert engine.run(lambda lane: lane / 3, lanes.astype(np.float32)).dtype == np.float32

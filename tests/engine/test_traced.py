@@ -202,3 +202,17 @@ recursive.defjvp(lambda primals, tangents: (
 
 def test_a_derivative_that_calls_its_own_function_is_not_compared():
     assert code_of(lambda w, x: recursive(x @ w), W, X) is None
+
+
+def signs(slope):
+    """A sign whose derivative is a number."""
+    sign = jax.custom_jvp(jnp.sign)
+    sign.defjvp(lambda primals, tangents: (jnp.sign(*primals), slope * tangents[0]))
+    return sign
+
+
+def test_the_second_of_two_functions_with_one_code_has_its_own_derivative():
+    one, other = signs(1.0), signs(3.0)
+    both = code_of(lambda w, x: one(x @ w) + other(x @ w), W, X)
+    assert both != code_of(lambda w, x: one(x @ w) + one(x @ w), W, X)
+    assert both == code_of(lambda w, x: signs(1.0)(x @ w) + signs(3.0)(x @ w), W, X)

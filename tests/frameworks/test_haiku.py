@@ -18,7 +18,7 @@ from draws import (
 )  # fmt: skip
 from tiers import sample
 
-from jinit import frameworks
+from jinit import frameworks, parameters
 
 hk = pytest.importorskip("haiku")
 pytestmark = pytest.mark.slow
@@ -111,3 +111,15 @@ def test_default_draws_of_haiku():
     ):
         model = hk.transform(function)
         compare(model.init(K, x), frameworks.layers(model, x), "haiku")
+
+
+def test_gates_of_a_convolutional_lstm_of_haiku_are_cut_and_start_as_haiku_draws_them():
+    x, h = jnp.zeros((1, 4, 4, 5)), jnp.zeros((1, 4, 4, 16))
+    net = hk.transform(lambda x, h: hk.Conv2DLSTM((4, 4, 5), 16, 3)(x, hk.LSTMState(h, h))[0])
+    layers = frameworks.layers(net, x, h)
+    assert {layout.fused for layout in layers.values()} == {(16,) * 4}
+    assert layers["conv2_dlstm/hidden_to_hidden/w"].kind == "recurrent"
+    real = net.init(K, x, h)
+    for each in parameters.assign(real, "haiku", host="haiku", layers=layers):
+        name, _, leaf = each.leaf.rpartition("/")
+        assert float(real[name][leaf].std()) == pytest.approx(each.stddev, rel=0.07)

@@ -17,7 +17,8 @@ from draws import (
 )  # fmt: skip
 from tiers import sample
 
-from jinit import frameworks
+import jinit
+from jinit import frameworks, parameters
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.slow
@@ -152,3 +153,30 @@ def test_default_draws_of_keras():
         layer.build(shape)
         real = {v.path: np.asarray(v.value) for v in layer.trainable_variables}
         compare(real, frameworks.layers(layer), "keras")
+
+
+def test_a_class_that_is_derived_from_a_layer_of_keras_is_read_and_drawn_as_that_layer():
+    class MyCell(keras.layers.LSTMCell):
+        pass
+
+    cell = MyCell(4)
+    cell.build((None, 3))
+    layers = frameworks.layers(cell)
+    assert {layout.layer for layout in layers.values()} == {"LSTMCell"}
+    drawn = jinit.initialize(jax.random.key(0), frameworks.shapes(cell), "keras", layers=layers)
+    np.testing.assert_array_equal(drawn["my_cell/bias"], cell.bias.value)
+
+
+@pytest.mark.skipif(not hasattr(keras.layers, "ReversibleEmbedding"), reason="since Keras 3.12")
+def test_an_embedding_of_keras_that_is_not_tied_has_a_dense_kernel_too():
+    layer = keras.layers.ReversibleEmbedding(300, 20, tie_weights=False)
+    layer.build((None, 5))
+    path = layer.reverse_embeddings.path
+    shapes, layers = frameworks.shapes(layer), frameworks.layers(layer)
+    found = {
+        each.leaf: each for each in parameters.assign(shapes, "keras", host="keras", layers=layers)
+    }
+    assert found[path].fan_in == 20
+    for value in (layer.embeddings, layer.reverse_embeddings):
+        theirs = np.asarray(value.value).std()
+        assert found[value.path].stddev == pytest.approx(theirs, rel=0.03)

@@ -18,6 +18,7 @@ from draws import (
     rules_for,
     with_unit_variance,
 )  # fmt: skip
+from flax import nnx
 
 import jinit
 from jinit import frameworks, models, parameters
@@ -242,3 +243,38 @@ def test_layers_of_an_mlp_inside_another_module_are_known():
         for tree in ("plus", "minus")
         for layer, pair in (("hidden_0", (8, 16)), ("output", (16, 4)))
     }
+
+
+def test_gates_of_a_convolutional_lstm_of_linen_are_cut_and_start_as_flax_draws_them():
+    cell, x = nn.ConvLSTMCell(16, (3, 3)), jnp.zeros((1, 4, 4, 5))
+    carry = (jnp.zeros((1, 4, 4, 16)),) * 2
+    layers = frameworks.layers(cell, carry, x)
+    assert {layout.fused for layout in layers.values()} == {(16,) * 4}
+    assert [layers[f"{name}/kernel"].kind for name in ("ih", "hh")] == ["kernel", "recurrent"]
+    shapes = frameworks.shapes(cell, carry, x)
+    found = parameters.assign(shapes, {"*kernel": "glorot_uniform", "*": "zeros"}, layers=layers)
+    fans = {each.leaf: (each.fan_in, each.fan_out) for each in found}
+    assert fans["hh/kernel"] == fans["hh/bias"] == (144, 144)
+    assert fans["ih/kernel"] == fans["ih/bias"] == (45, 144)
+    real = cell.init(jax.random.key(0), carry, x)["params"]
+    for each in parameters.assign(shapes, "flax", layers=layers):
+        name, leaf = each.leaf.split("/")
+        assert float(real[name][leaf].std()) == pytest.approx(each.stddev, rel=0.07)
+
+
+def test_a_parameter_of_ones_own_with_the_name_of_a_layers_is_not_read_by_its_name():
+    class Positions(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return x + self.param("embedding", nn.initializers.zeros, (1, 19, 8))
+
+    class Own(nnx.Module):
+        def __init__(self):
+            self.embedding = nnx.Param(jnp.zeros((1, 19, 8)))
+
+    mapped = nn.vmap(Positions, variable_axes={"params": 0}, split_rngs={"params": True})
+    x = jnp.zeros((2, 19, 8))
+    for model in (Positions(), Own(), mapped()):
+        layers = frameworks.layers(model, x)
+        with pytest.raises(ValueError, match="no layer kind"):
+            jinit.initialize(K, frameworks.shapes(model, x), {"*": "he_normal"}, layers=layers)

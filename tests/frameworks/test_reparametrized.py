@@ -156,3 +156,33 @@ def test_a_rule_for_a_scale_that_would_undo_the_draw_is_refused_and_its_fix_work
     np.testing.assert_allclose(made.g[:, 0], np.linalg.norm(made.layer.weight, axis=1), rtol=1e-6)
     with pytest.raises(ValueError, match="only the scale of a weight norm"):
         jinit.initialize(KEY, {"kernel": jnp.ones((2, 2))}, {"kernel": "norm"})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_any_parameter_of_a_torch_layer_may_be_reparametrized():
+    torch = pytest.importorskip("torch")
+    norms, nn = torch.nn.utils, torch.nn
+    stem = "parametrizations.weight_hh_l0.original"
+    names = {"bias_ih_l0", "bias_hh_l0", "weight_ih_l0"}
+    rules = {"weight_ih*": "he_normal", "bias*": "zeros", "*weight_hh*": "orthogonal"}
+    models = (
+        (norms.parametrizations.weight_norm(nn.LSTM(4, 8), "weight_hh_l0"), f"{stem}0", f"{stem}1"),
+        (norms.weight_norm(nn.LSTM(4, 8), "weight_hh_l0"), "weight_hh_l0_g", "weight_hh_l0_v"),
+    )
+    for model, scale, kernel in models:
+        layers = frameworks.layers(model)
+        assert set(layers) == names | {scale, kernel}
+        assert (layers[kernel].kind, layers[kernel].fused) == ("recurrent", (8,) * 4)
+        drawn = draw(model, host="torch", rules={scale: "norm"} | rules)
+        model.load_state_dict({name: torch.tensor(np.asarray(v)) for name, v in drawn.items()})
+        model(torch.zeros(1, 1, 4))  # a hook computes the weight at every call
+        gates = model.weight_hh_l0.detach().numpy().reshape(4, 8, 8)
+        np.testing.assert_allclose(gates @ gates.transpose(0, 2, 1), [np.eye(8)] * 4, atol=1e-5)
+        assert np.abs(draw(model, host="torch", rules="torch")[kernel]).max() <= 8**-0.5
+    model = norms.parametrizations.orthogonal(nn.LSTM(4, 8), "weight_hh_l0")
+    with pytest.raises(ValueError, match=rf"{stem}.*no layer kind"):
+        draw(model, host="torch", rules="torch")
+    model = norms.parametrizations.weight_norm(nn.MultiheadAttention(8, 2), "in_proj_weight")
+    assert frameworks.layers(model)["parametrizations.in_proj_weight.original1"].fused == (8,) * 3
+    assert frameworks.layers(model)["in_proj_bias"].fan_in == 8

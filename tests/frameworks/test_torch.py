@@ -183,3 +183,24 @@ def test_leaves_of_a_reparametrized_torch_layer_are_its_kernel_its_norms_and_its
     rules = {each.leaf: each.rule for each in found}
     assert rules == {"bias": "torch", scale: "norm", direction: "torch"}
     assert {each.leaf: each.fan_in for each in found}["bias"] == 4
+
+
+def test_a_class_that_is_derived_from_a_layer_of_torch_is_read_and_drawn_as_that_layer():
+    class Encoder(torch.nn.LSTM):
+        pass
+
+    class Up(torch.nn.ConvTranspose2d):
+        pass
+
+    for derived, base in (
+        (Encoder(4, 8), torch.nn.LSTM(4, 8)),
+        (Up(4, 6, 3), torch.nn.ConvTranspose2d(4, 6, 3)),
+    ):
+        assert frameworks.layers(derived) == frameworks.layers(base)
+        first, second = (
+            parameters.assign(
+                frameworks.shapes(m), "torch", host="torch", layers=frameworks.layers(m)
+            )
+            for m in (derived, base)
+        )
+        assert first == second

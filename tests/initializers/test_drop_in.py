@@ -360,6 +360,24 @@ def test_a_constant_is_made_of_numbers(value):
         initializers.constant(value)
 
 
+def test_a_factor_times_whole_numbers_is_exact_or_refused():
+    half = initializers.scaled_by(initializers.constant(6), 0.5)
+    for dtype in ("int32", "int8", "uint8"):
+        for value in (half(KEY, (2,), dtype), jax.jit(lambda key: half(key, (2,), dtype))(KEY)):  # noqa: B023
+            assert value.dtype == dtype
+            assert value.tolist() == [3, 3]
+    assert half.law((2,)).mean == 3
+    assert initializers.scaled_by(half, 3.0)(KEY, (1,), int).tolist() == [9]
+    # The smallest and the largest product are whole, 1.5 is not.
+    several = initializers.scaled_by(initializers.constant((2, 3, 4)), 0.5)
+    with pytest.raises(ValueError, match=r"got 1\.5; allowed: whole numbers"):
+        several(KEY, (3,), "int32")
+    assert several(KEY, (3,)).tolist() == [1.0, 1.5, 2.0]
+    # The law of the product is 1, but no integer is 0.5.
+    with pytest.raises(ValueError, match=r"got 0\.5; allowed: whole numbers"):
+        initializers.scaled_by(initializers.identity(0.5), 2.0)(KEY, (2, 2), "int32")
+
+
 def test_block_sizes_of_several_gains_are_checked():
     with pytest.raises(TypeError, match=r"fused: got array.*a tuple of block sizes"):
         initializers.glorot_normal(gain=(1.0, 2.0), fused=np.array([np.nan, np.nan]))

@@ -14,7 +14,7 @@ import scipy.linalg
 from scipy import special, stats
 from tiers import sample
 
-from jinit import initializers
+from jinit import initializers, parameters
 from jinit._float64 import in_float64
 from jinit.initializers import _laws
 
@@ -506,3 +506,17 @@ def test_every_reflection_has_numbers_of_its_own():
         for part in (first[: second.size], first[-second.size :]):
             # Of 20 numbers or more: a cosine of 0.9 has a chance below 1e-7.
             assert abs(part @ second) < 0.9 * np.linalg.norm(part)
+
+
+def test_rules_that_need_a_fan_out_refuse_a_bias():
+    """jinit.initialize gives a bias the fan_in of its kernel, and no fan_out."""
+    shapes = {
+        "kernel": jax.ShapeDtypeStruct((1000, 10), "float32"),
+        "bias": jax.ShapeDtypeStruct((10,), "float32"),
+    }
+    for rule in ("spectral", "he_normal(mode=fan_out)", "glorot_uniform"):
+        with pytest.raises(ValueError, match=r"leaf 'bias'.*no fan_out"):
+            parameters.initialize(jax.random.key(0), shapes, {"*": rule})
+    for rule in ("mup", "siren", "random_walk", "scaled_for(activation=relu)"):
+        bias, kernel = parameters.assign(shapes, {"*": rule})
+        assert bias.stddev == kernel.stddev

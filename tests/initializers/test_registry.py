@@ -60,6 +60,21 @@ def test_arguments_survive_the_round_trip(text):
     assert str(initializers.get(text)) == text
 
 
+@pytest.mark.parametrize("spec", ["2.0, fan_in, normal", "2.0, fan_in, distribution=normal"])
+def test_variance_scaling_by_its_alias_asks_which_normal_law(spec):
+    """Keras' "normal" is truncated, and Haiku's is not; Keras' other word is untruncated_normal."""
+    with pytest.raises(ValueError, match="normal' is another law in some libraries") as refused:
+        initializers.get(f"VarianceScaling({spec})")
+    cut = spec.replace("normal", "truncated_normal")
+    for fix in (f"({cut}) for the law of Keras", f"({spec}) for the law of Haiku"):
+        assert f"variance_scaling{fix}" in str(refused.value)
+    with pytest.raises(ValueError, match=r"write variance_scaling\(.*normal\) for .*KotlinDL"):
+        initializers.get(f"VarianceScaling({spec.replace('normal', 'untruncated_normal')})")
+    assert initializers.get(f"VarianceScaling({cut})") == initializers.get(
+        f"variance_scaling({cut})"
+    )
+
+
 def test_aliases_are_distinct_and_reach_their_row():
     aliases = [alias for row in ROWS for alias in row.aliases]
     assert len(set(aliases)) == len(aliases)

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -440,3 +441,39 @@ def test_a_leaf_that_is_called_value_has_its_name():
     assert [one.leaf.rpartition("/")[2] for one in assigned] == ["key", "query", "value"]
     state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
     assert [one.leaf for one in parameters.assign(state, {"*": "zeros"})] == ["bias", "kernel"]
+
+
+@pytest.mark.parametrize("layer", ["dense", "conv(groups=2)", "fused((2, 2, 2, 2))"])
+def test_a_function_of_ones_own_is_called_for_each_kernel(layer):
+    """A generator of NumPy gives every kernel numbers of its own, also one made from the key."""
+    generator = np.random.default_rng(0)
+
+    def stateful(key, shape, dtype):
+        return generator.normal(size=shape).astype(dtype)
+
+    def seeded(key, shape, dtype):
+        own = np.random.default_rng(int(jax.random.key_data(key)[1]))
+        return own.normal(size=shape).astype(dtype)
+
+    tree = {name: jax.ShapeDtypeStruct((8, 8), "float32") for name in ("first", "second")}
+    for rule in (stateful, seeded):
+        drawn = jinit.initialize(KEY, tree, {"*": rule}, layers={"*": layer})
+        values = np.concatenate([np.ravel(leaf) for leaf in drawn.values()])
+        assert len(np.unique(values)) == 128
+    rule = initializers.parts([stateful, "zeros"], along="blocks")
+    drawn = jinit.initialize(KEY, tree, {"*": rule}, layers={"*": "fused((4, 4))"})
+    assert len(np.unique([drawn["first"], drawn["second"]])) == 64 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["dense", "conv(groups=2)", "fused((2, 2, 2, 2))"])
+def test_a_function_of_ones_own_draws_the_same_bits_alone_as_in_one_call(layer):
+    def rule(key, shape, dtype):
+        return 0.02 * jax.random.normal(key, shape, dtype)
+
+    tree = {name: jax.ShapeDtypeStruct((8, 8), "float32") for name in ("first", "second")}
+    drawn = jinit.initialize(KEY, tree, {"*": rule}, layers={"*": layer})
+    named = jinit.initialize(KEY, tree, {"*": "normal(1.0)"}, layers={"*": layer})
+    chex.assert_trees_all_close(drawn, jax.tree.map(lambda leaf: 0.02 * leaf, named), rtol=1e-6)
+    together = jax.vmap(lambda key: jinit.initialize(key, tree, {"*": rule}, layers={"*": layer}))
+    chex.assert_trees_all_equal(drawn, jax.tree.map(lambda leaf: leaf[0], together(KEY[None])))

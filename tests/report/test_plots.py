@@ -11,6 +11,7 @@ import jinit
 from jinit import initializers, stats
 from jinit.report import plots
 from jinit.results import Table
+from jinit.theory._phase import PhaseDiagram
 
 ARMS = ("zeros", "glorot_uniform", "he_normal")
 
@@ -139,6 +140,9 @@ def test_what_cannot_be_drawn_is_refused_by_name(tmp_path):
                  plots.phase_diagram, plots.prediction):  # fmt: skip
         with pytest.raises(TypeError, match="what to draw: got"):
             draw([1, 2])
+    line = PhaseDiagram("tanh", np.array([1.0, 2.0]), np.array([0.1]), None, None)
+    with pytest.raises(ValueError, match="phase diagram: got '1 sigma_b and 2 sigma_w'"):
+        plots.phase_diagram(line)
     one = stats.Interval(1.0, 0.0, 2.0)
     with pytest.raises(TypeError, match="matplotlib axes, or None"):
         plots.forest("axes", ["a"], [one])
@@ -244,3 +248,73 @@ def test_a_seed_is_one_observation_of_survival():
     expected = jinit.stats.kaplan_meier(np.array([2.0, np.inf]), horizon=10.0)
     assert drawn[2.0] == (0.5, expected.low[0], expected.high[0])
     assert 4.0 not in drawn
+
+
+def test_a_run_that_ended_at_its_target_keeps_its_last_value():
+    table = made(depths=(2,), seeds=1)
+    table.settings["grid"]["stop_at_target"] = True
+    table.columns["steps_to_target"][:] = [10, np.inf, np.inf]
+    table.columns["diverged"][:] = [False, False, True]
+    table.curves["test_accuracy"][:] = [
+        [0.5, 0.9, np.nan, np.nan],
+        [0.1, 0.2, 0.3, 0.4],
+        [0.6, np.nan, np.nan, np.nan],
+    ]
+    drawn = plots.learning_curves(table).drawn_numbers
+    middle = {arm: [row[2] for row in drawn if row[0] == arm] for arm in ARMS}
+    assert middle["zeros"] == [0.5, 0.9, 0.9, 0.9]
+    assert middle["glorot_uniform"] == [0.1, 0.2, 0.3, 0.4]
+    assert middle["he_normal"] == [0.6, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", sorted(set(plots.KINDS) - {"divergence_rates"}))
+def test_cells_and_arms_without_the_metric_are_left_out(kind):
+    table = made(rates=(0.1, 0.2))
+    lacking = (table["depth"] == 2) | (table["initializer"] == "glorot_uniform")
+    for values in (table.columns, table.curves):
+        values["test_accuracy"][lacking] = np.nan
+    axes = plots.KINDS[kind](table.select(learning_rate=0.1) if "rate" not in kind else table)
+    assert not hasattr(axes[0], "drawn_numbers")
+    if kind == "paired_differences":
+        return
+    assert axes[0].texts[0].get_text().startswith("no ")
+    assert {row[0] for row in axes[1].drawn_numbers} == {"zeros", "he_normal"}
+    if kind != "ranking":
+        labels = [text.get_text() for text in axes[0].figure.legends[0].get_texts()]
+        assert labels == ["zeros", "he_normal"]
+
+
+def test_an_arm_that_is_missing_from_a_cell_is_left_out_of_its_panel():
+    table = made(rates=(0.1, 0.2))
+    table = table.take((table["depth"] == 8) | (table["initializer"] != "zeros"))
+    axes = plots.learning_rate_sensitivity(table)
+    assert {row[0] for row in axes[0].drawn_numbers} == set(ARMS) - {"zeros"}
+
+
+def test_curves_of_the_validation_set_and_of_ones_own_have_a_direction():
+    table = made(depths=(2,))  # three runs of he_normal are NaN
+    for name in ("validation_loss", "test_f1"):
+        table.curves[name] = table.curves["test_loss"]
+        table.columns[name] = table.columns["test_loss"]
+    drawn = [plots.learning_curves(table, name) for name in ("test_loss", "validation_loss")]
+    drawn.append(plots.learning_curves(table, "test_f1", higher_is_better=False))
+    assert drawn[0].drawn_numbers == drawn[1].drawn_numbers == drawn[2].drawn_numbers
+    assert drawn[1].get_yscale() == "log"
+    for kind in ("learning_curves", "ranking", "paired_differences", "performance_profile"):
+        draw = plots.KINDS[kind]
+        with pytest.raises(ValueError, match="higher_is_better"):
+            draw(table, "test_f1")
+        numbers = draw(table, "test_f1", higher_is_better=False).drawn_numbers
+        assert numbers == draw(table, "test_loss").drawn_numbers
+    with pytest.raises(TypeError, match="higher_is_better"):
+        plots.learning_curves(table, higher_is_better="yes")
+
+
+def test_a_table_without_curves_has_the_other_pictures(tmp_path):
+    table = made(depths=(2,))
+    bare = Table(table.columns, table.axes, {}, np.array([]))
+    files = plots.save_all(bare, tmp_path, metric="test_loss")
+    found = {file.stem for file in files}
+    assert found == set(plots.KINDS) - {"learning_curves", "learning_rate_sensitivity"}
+    # The last step is that of the last arrival.
+    assert max(row[1] for row in plots.survival(bare).drawn_numbers) == 100

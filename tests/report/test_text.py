@@ -162,7 +162,8 @@ def test_an_accuracy_stands_beside_what_the_most_frequent_class_gives():
     (described,) = table.settings["data"].values()
     assert described["majority_share"] == 28 / 40
     assert "predicting the most frequent class alone gives 0.700" in printed(table)
-    assert "most frequent class" not in printed(table, metric="test_loss")
+    for metric in ("test_loss", "test_balanced_accuracy"):
+        assert "most frequent class" not in printed(table, metric=metric)
     assert "steps to 0.9" in printed(table)
 
 
@@ -192,3 +193,13 @@ def test_a_line_of_progress_in_a_file_is_one_line():
     lines = [line for line in file.getvalue().splitlines() if "runs/s" in line]
     assert lines
     assert all(line.endswith("compilations, draws included") for line in lines)
+
+
+@pytest.mark.slow
+def test_a_program_without_the_metric_of_the_rows_prints_none_of_them():
+    file = io.StringIO()
+    grid = jinit.Grid(dataset="xor", depth=1, width=4, steps=2, evaluations=2, seeds=2,
+                      clip=(None, "global_norm(0.001)"))  # fmt: skip
+    table = jinit.run(grid, progress=report.SweepProgress("clip_fraction", file))
+    assert len(table) == 4
+    assert file.getvalue().count("glorot_uniform") == 1

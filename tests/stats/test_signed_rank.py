@@ -11,7 +11,11 @@ from jinit import stats
 from jinit.stats._power import fewest_pairs, more_signed_rank_pairs
 from jinit.stats._signed_rank import hodges_lehmann, signed_rank_tails, tied
 from jinit.stats._studentized import StudentizedMean, guarded_p
-from jinit.stats._tests import sign_interval, signed_rank_p
+from jinit.stats._tests import sign_interval, two_sided
+
+
+def signed_rank_p(gaps):
+    return two_sided(signed_rank_tails(np.asarray(gaps, float)))
 
 
 def enumerated(gaps):

@@ -1,5 +1,6 @@
 """Successive halving: what is left has the runs of the plain sweep, what is dropped is marked."""
 
+import dataclasses
 import itertools
 import json
 
@@ -14,6 +15,7 @@ from jinit.results._looks import Look, decisive
 from jinit.stats import paired
 from jinit.sweep import Halving, SweepInterrupted, run_halving
 from jinit.sweep._halving import _boxes
+from jinit.sweep._objectives import with_objective
 
 SMALL = {"dataset": "xor", "depth": 1, "width": 4, "steps": 4, "evaluations": 2}
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -214,7 +216,8 @@ def test_an_interruption_keeps_what_was_trained_and_decided():
      ({}, {"across": ("depth",)}, "depth"), ({}, {"across": ("seed",)}, "seed"),
      ({}, {"across": ()}, "across"), ({}, {"first_seeds": 1}, "first_seeds"),
      ({}, {"keep": {"learning_rate": 7.0}}, "learning_rate to keep"),
-     ({}, {"metric": "skipped"}, "metric"), ({}, {"metric": "regret"}, "regret")],
+     ({}, {"metric": "skipped"}, "metric"), ({}, {"metric": "regret"}, "regret"),
+     ({"loss": (None, "hinge")}, {}, "softmax_cross_entropy")],
 )  # fmt: skip
 def test_races_without_a_result_are_refused(grid, halving, match):
     given = jinit.Grid(**{"learning_rate": RATES, "seeds": 36, **SMALL, **grid})
@@ -227,6 +230,55 @@ def test_races_without_a_result_are_refused(grid, halving, match):
         run_halving(given, Halving(**halving), run=run)
     with pytest.raises(TypeError, match="Halving"):
         run_halving(given, 3, run=run)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"keep": "he_normal"}, {"keep": {"depth": [2, 8]}}, {"keep": {3: 4}}, {"across": 5}]
+)
+def test_what_is_kept_is_one_value_of_an_axis(asked):
+    with pytest.raises(TypeError, match=r"keep: got|to keep: got|across: got"):
+        Halving(**asked)
+
+
+def test_models_that_the_grid_does_not_know_are_no_race():
+    def run(grid):
+        table = synthetic(lambda rate, seed: rate)(grid)
+        models = np.where(table["seed"] % 2, "a", "b").astype(object)
+        table = table.with_column("model", models)
+        return dataclasses.replace(table, axes=(*table.axes, "model"))
+
+    with pytest.raises(ValueError, match="column 'model' of a race: got 'b, a'") as caught:
+        run_halving(jinit.Grid(learning_rate=RATES, seeds=36), Halving(), run=run)
+    assert len(caught.value.table) == 9 * 4
+
+
+@pytest.mark.parametrize(
+    ("axes", "last"),
+    [({"optimizer": "adamw", "weight_decay": (0.0, 0.01), "weight_decay_on": "weights"},
+      {"weight_decay": (0.0,)}),
+     ({"optimizer": ("sgd", "momentum"), "momentum": 0.95}, {"optimizer": ("sgd",)}),
+     ({"residual": True, "depth": (1, 4)}, {"depth": (1,)})],
+)  # fmt: skip
+def test_a_part_of_a_grid_may_lack_what_gives_an_option_its_effect(axes, last):
+    grid = jinit.Grid(**{**SMALL, **axes, "seeds": 8})
+    (axis, kept), seen = *last.items(), []
+
+    def run(batch):
+        seen.append({axis: batch.values(axis)})
+        batch = with_objective(batch, None, {"mine": lambda outputs, y: outputs.mean()})
+        rows = list(itertools.product(map(str, batch.values(axis)), batch.seed_values))
+        columns = {
+            axis: np.array([name for name, _ in rows], object),
+            "seed": np.array([seed for _, seed in rows]),
+            "test_loss": np.array([name != str(kept[0]) for name, _ in rows], float),
+        }
+        if axis != "optimizer":
+            columns[axis] = columns[axis].astype(float)
+        return Table(columns, (axis, "seed"), {}, np.array([]))
+
+    table = run_halving(grid, Halving(factor=2, metric="test_loss"), run=run)
+    assert seen == [{axis: grid.values(axis)}, last]
+    assert len(table) == 8 + 4
 
 
 @pytest.mark.slow

@@ -65,6 +65,10 @@ def test_best_of_each_arm_and_seeds(table):
         table.columns, table.axes, {"validation_loss": curves}, table.curve_steps
     )
     assert _kept_parameters._rows(held, "best of each arm").tolist() == [4, 8]
+    failed = held.columns["diverged"].copy()
+    failed[4] = True  # its last loss was finite and small
+    held = dataclasses.replace(held, columns={**held.columns, "diverged": failed})
+    assert _kept_parameters._rows(held, "best of each arm").tolist() == [5, 8]
     assert _kept_parameters._rows(table, (2, 7)).tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
 
 

@@ -218,6 +218,26 @@ def test_a_sweep_sees_that_a_global_of_the_model_has_changed(arguments, monkeypa
 
 
 @pytest.mark.slow
+def test_a_store_in_memory_does_not_mix_up_models_of_other_values():
+    """Functions with equal names and shapes, whose own parameters differ, are two models."""
+    values = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    grid = jinit.Grid(initializer="own", steps=2, seeds=2, evaluations=2,
+                      loss="softmax_cross_entropy")  # fmt: skip
+    store = engine.MemoryStore()
+
+    def apply(params, x):
+        return x @ params["kernel"]
+
+    def trained(kernel):
+        return jinit.run(grid, model=({"kernel": kernel}, apply), data=DATA, store=store)
+
+    first = trained(values)["train_loss"].tolist()
+    assert trained(values.copy())["train_loss"].tolist() == first
+    with pytest.raises(ValueError, match="fresh MemoryStore"):
+        trained(2 * values)
+
+
+@pytest.mark.slow
 def test_an_initializer_that_reads_a_global_is_seen_to_change(monkeypatch):
     def scaled(key, shape, dtype=jnp.float32, out_sharding=None):
         return SCALE * jax.random.normal(key, shape, dtype)

@@ -1,5 +1,7 @@
 """Initializers of the user's own on the axis: functions, names, the model's start, whole trees."""
 
+import warnings
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 import jinit
 from jinit import frameworks, initializers
 from jinit.sweep._network import run_key
+from jinit.sweep._weights import check_drawn
 
 
 class Network(nn.Module):
@@ -182,6 +185,20 @@ def test_numbers_that_ignore_the_key_are_warned_of():
 
     with pytest.warns(UserWarning, match="fixed: all seeds get the same weights"):
         jinit.run(grid(fixed), model=NETWORK, data=DATA)
+
+
+def test_equal_weights_of_one_seed_are_no_surprise():
+    normal = RNG.normal(size=(4, 2))
+    one = np.broadcast_to(normal, (3, 4, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_drawn("value", one, np.array([7, 7, 7]))  # a padded tile
+        check_drawn("value", one, np.array([[1, 2]] * 3))
+        check_drawn("value", one[:1], np.array([7]))
+    with pytest.warns(UserWarning, match="all seeds"):
+        check_drawn("value", one, np.array([7, 7, 8]))
+    with pytest.warns(UserWarning, match="all seeds"):
+        check_drawn("value", one, np.array([[1, 2], [1, 3], [1, 2]]))
 
 
 @pytest.mark.slow

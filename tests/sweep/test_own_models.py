@@ -445,6 +445,31 @@ def test_first_and_last_layers_get_their_own_law():
 
 
 @pytest.mark.slow
+def test_a_rule_without_a_leaf_is_refused_for_a_law_by_role_too():
+    for arm in ("he_normal", "mup"):
+        grid = jinit.Grid(initializer=arm, seeds=2, **GRID)
+        rules = {"*/kernel": arm, "*/bais": "zeros"}
+        with pytest.raises(ValueError, match=r"bais.*no leaf"):
+            plan(grid, model=Parallel(), data=(X, Y), rules=lambda kernel, bias, r=rules: r)
+
+
+@pytest.mark.slow
+def test_the_gain_multiplies_a_kernel_under_a_weight_norm():
+    """The kernel of the layer is g v/|v|, whose length is that of g alone."""
+    model = nn.Sequential([nn.WeightNorm(nn.Dense(8)), nn.tanh, nn.Dense(3)])
+
+    def effective(params):
+        layer = params["layers_0"]
+        v, g = layer["layer_instance"]["kernel"], layer["layer_instance/kernel/scale"]
+        return jnp.linalg.norm(g * v / jnp.linalg.norm(v, axis=0))
+
+    grid = jinit.Grid(gain=(1.0, 3.0), seeds=2, watch={"kernel": effective},
+                      **GRID | {"learning_rate": 1e-30})  # fmt: skip
+    one, three = (jinit.run(grid, model=model, data=(X, Y)).curves["kernel"][:, 0]).reshape(2, 2)
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "reason"),
     [

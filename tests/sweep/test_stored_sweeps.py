@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiers import sample
 
 import jinit
+from jinit import _database as database
 from jinit import engine
 from jinit._database import _whole
 from jinit.engine import _identity
@@ -106,6 +108,66 @@ def test_a_user_model_is_known_by_its_code_and_its_data(tmp_path):
     run(path, seeds=2, seen=seen, **(given | {"data": (x, y)}))
     assert [computed for computed, _, _ in seen] == [4, 0, 4, 4]
     assert "other code" in seen[2][2]
+    # Two versions of a run are no two runs: the reader says which one is meant.
+    with pytest.raises(ValueError, match=r"sweeps 1, 3, 4 computed the same.*sweep=4"):
+        jinit.read(path)
+    assert len(jinit.read(path, sweep=4)) == 4
+    database.remove(path, [1, 3])
+    assert len(jinit.read(path)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("axes", "arms"),
+    [({"depth": 0, "width": (4, 8), "initializer": "he_normal"}, 2),
+     ({"initializer": ("zeros", "constant(0.0)")}, 2),
+     ({"schedule": (lambda step: 0.5, lambda step: 0.25 + 0.25)}, 4)],
+)  # fmt: skip
+def test_runs_of_equal_code_have_a_row_for_each_name(tmp_path, axes, arms):
+    seen, path = [], tmp_path / "runs.db"
+    table = run(path, seeds=2, seen=seen, **axes)
+    assert len(table) == 2 * arms
+    assert_same(run(path, seeds=2, seen=seen, **axes), table)
+    assert len(jinit.read(path)) == 2 * arms
+    assert [computed for computed, _, _ in seen] == [2 * arms, 0]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_found_has_the_name_that_was_asked_for(tmp_path):
+    def mine(key, shape, dtype=jnp.float32):
+        return jax.random.normal(key, shape, dtype)
+
+    path = tmp_path / "runs.db"
+    for name in ("mine", "better"):
+        assert set(run(path, seeds=2, initializer={name: mine})["initializer"]) == {name}
+    shapes = {"kernel": np.zeros((2, 1), np.float32)}
+    given = {"depth": jinit.Grid.depth, "width": jinit.Grid.width, "seeds": 2}
+
+    def apply(params, x):
+        return x @ params["kernel"]
+
+    run(path, model=(shapes, apply), **given)
+    table = run(path, model={"a": (shapes, apply), "b": (shapes, apply)}, **given)
+    assert table["model"].tolist() == ["a"] * 4 + ["b"] * 4
+
+
+@pytest.mark.slow
+def test_runs_that_began_from_other_parameters_are_not_taken(tmp_path, monkeypatch):
+    shapes = {"kernel": np.zeros((2, 1), np.float32)}
+    here = _identity.describe()
+
+    def trained(value):
+        store = engine.FileStore(tmp_path / "runs.db", accept_environment=True)
+        start = {"kernel": np.full((2, 1), value, np.float32)}
+        model = (shapes, lambda params, x: x @ params["kernel"])
+        grid = jinit.Grid(dataset="xor", steps=2, evaluations=2, seeds=2)
+        return jinit.run(grid, model=model, start=start, store=store, progress=False)
+
+    monkeypatch.setattr(_identity, "describe", lambda: {**here, "jax": "another"})
+    trained(1.0)
+    monkeypatch.setattr(_identity, "describe", lambda: here)
+    assert "environment" not in trained(2.0).columns
+    assert "environment" in trained(1.0).columns
 
 
 @pytest.mark.slow

@@ -48,6 +48,23 @@ def test_shape_of_the_table(table):
 
 
 @pytest.mark.slow
+def test_data_sets_of_several_tasks_are_one_table():
+    sets = ("linear_teacher", "xor")
+    small = {**SMALL, "initializer": ("zeros", "he_normal"), "steps": 3}
+    table = jinit.run(jinit.Grid(**{**small, "dataset": sets}))
+    for name in sets:
+        alone = jinit.run(jinit.Grid(**{**small, "dataset": name}))
+        mine = table.select(dataset=name)
+        for column in table.columns:
+            if column in alone.columns:
+                np.testing.assert_array_equal(mine[column], alone[column])
+            else:
+                assert np.isnan(mine[column]).all(), column
+    found = jinit.compare(table, "test_r2", baseline="zeros")
+    assert [item.cell["dataset"] for item in found] == ["linear_teacher"]
+
+
+@pytest.mark.slow
 def test_a_run_is_initialize_and_fit(table):
     """A sweep equals its public steps, called one by one for one seed."""
     xor = data.get("xor")

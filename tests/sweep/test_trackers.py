@@ -155,6 +155,21 @@ def test_a_sweep_is_one_run_of_a_tracker(kind, monkeypatch, table):
     assert calls.count("settings") == (kind != "tensorboard")
 
 
+def test_one_diverged_run_does_not_hide_the_median_of_the_others():
+    columns = {
+        "initializer": np.full(4, "zeros", object),
+        "seed": np.arange(4),
+        "train_loss": np.array([1.0, 5.0, 3.0, np.nan]),
+        "test_loss": np.array([2.0, np.inf, 4.0, np.nan]),
+        "test_accuracy": np.full(4, np.nan),
+        "diverged": np.array([False, True, False, True]),
+    }
+    found = _trackers._medians(
+        jinit.results.Table(columns, ("initializer", "seed"), {}, np.array([]))
+    )
+    assert found == {"train_loss/zeros": 3.0, "test_loss/zeros": 3.0, "diverged/zeros": 2.0}
+
+
 def test_names_that_mlflow_refuses_are_changed():
     changed = _trackers._NOT_IN_MLFLOW.sub("_", "test_loss/normal(stddev=0.1)/0.1")
     assert changed == "test_loss/normal_stddev_0.1_/0.1"

@@ -183,6 +183,39 @@ def test_an_interruption_keeps_the_batches_before():
     assert caught.value.table.settings["looks"]["seeds"] == [16, 32]
 
 
+def test_batches_with_other_columns_and_curves_are_joined():
+    """As with a store, where only the first batch has runs of another environment."""
+    values = np.random.default_rng(0).normal(size=(2, MOST))
+
+    def run(grid):
+        table, first = synthetic(values)(grid), len(grid.seed_values) == FIRST and grid.seeds == 16
+        if first:
+            table = table.with_column("environment", np.full(len(table), "jax 0.0.1", object))
+            curves = {"curve": np.ones((len(table), 2), np.float32)}
+        else:
+            table = table.with_column("test_f1", np.ones(len(table), np.float32))
+            curves = {}
+        return dataclasses.replace(table, curves=curves, curve_steps=np.array([1, 2]))
+
+    table = run_until_settled(jinit.Grid(seeds=FIRST, initializer=("zeros", "ones")),
+                              Settle(most_seeds=32), run=run)  # fmt: skip
+    first = table["seed"] < FIRST
+    assert set(table["environment"][first]) == {"jax 0.0.1"}
+    assert set(table["environment"][~first]) == {"this"}
+    assert np.isnan(table["test_f1"][first]).all()
+    assert (table["test_f1"][~first] == 1).all()
+    assert np.isnan(table.curves["curve"][~first]).all()
+    assert (table.curves["curve"][first] == 1).all()
+
+
+def test_a_question_that_fails_keeps_the_batches_before():
+    values = np.random.default_rng(0).normal(size=(2, MOST))
+    with pytest.raises(ValueError, match="learnig_rate") as caught:
+        run_until_settled(jinit.Grid(seeds=FIRST, initializer=("zeros", "ones")),
+                          Settle(across="learnig_rate"), run=synthetic(values))  # fmt: skip
+    assert len(caught.value.table) == 2 * FIRST
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "settle", "match"),

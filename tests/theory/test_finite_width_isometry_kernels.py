@@ -13,7 +13,6 @@ from jinit import probes, theory
 from jinit._float64 import in_float64
 from jinit.activations import get as get_activation
 from jinit.initializers import orthogonal as haar
-from jinit.theory._random_walk import random_walk_gain
 
 
 @functools.cache
@@ -101,8 +100,10 @@ def test_log_length_is_exact():
     assert variance == pytest.approx(factor.var(), rel=0.02)
     assert 10 * mean == pytest.approx(-0.517388, abs=1e-6)
     assert 10 * variance == pytest.approx(1.081681, abs=1e-6)
-    assert random_walk_gain("relu", 100) == pytest.approx(1.4323036, abs=1e-7)
-    assert random_walk_gain("identity", 100) == pytest.approx(1.0050293, abs=1e-7)
+    # The gain √(σ_w² exp(−mean)) keeps the mean log length (Sussillo & Abbott 2014, section 3).
+    for name, critical, gain in (("relu", 2, 1.4323036), ("identity", 1, 1.0050293)):
+        mean, _ = theory.log_length(name, 100)
+        assert (critical * np.exp(-mean)) ** 0.5 == pytest.approx(gain, abs=1e-7)
 
 
 @pytest.mark.slow

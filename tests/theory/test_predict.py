@@ -1,5 +1,6 @@
 """Predictions against sampled networks and what the commands print of them."""
 
+import io
 import json
 import math
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import frameworks, initializers, probes, theory
+from jinit import frameworks, initializers, probes, report, theory
 from jinit.cli import main
 from jinit.models import MLP, ResidualMLP
 from jinit.report import plots
@@ -55,6 +56,60 @@ def test_predictions_against_sampled_networks(activation, kernel, bias, options)
     gradient = np.asarray(seen.gradient_norm, float) ** 2 / 16
     error = gradient.std(0, ddof=1) / seeds**0.5 / found.gradient
     assert np.all(np.abs(gradient.mean(0) / found.gradient - 1) < 4 * error + 0.1)
+
+
+def drawn(model, x, bias, networks):
+    """E z² and the mean cosine of z by layer, of He networks with ReLU, by NumPy alone."""
+    rng, rows = np.random.default_rng(3), []
+    for _ in range(networks):
+        h, row = x, []
+        for index, width in enumerate(model.features):
+            z = h @ rng.normal(0, (2 / h.shape[1]) ** 0.5, (h.shape[1], width)) + bias
+            unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+            n = len(z)
+            row.append(((z**2).mean(), ((unit @ unit.T).sum() - n) / (n * (n - 1))))
+            if model.layer_norm and index < model.depth:
+                z = (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True)
+            phi = np.maximum(z, 0)
+            h = phi + h if model.residual and phi.shape == h.shape else phi
+        rows.append(row)
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("features", "bias", "networks", "options"),
+    [((64, 32, 32, 64), 0.0, 200, {"residual": True}),  # no skip where the width changes
+     ((64, 64, 64, 64), 0.0, 200, {"residual": True, "uniform": True}),  # inputs have a mean
+     ((1000,) * 4, 1.0, 8, {"layer_norm": True}),  # which subtracts the mean of the biases
+     ((1000,) * 4, -0.5, 8, {})],
+)  # fmt: skip
+def test_what_has_a_mean_and_what_has_no_skip_against_sampled_networks(
+    features, bias, networks, options
+):
+    rng = np.random.default_rng(0)
+    uniform = "uniform" in options
+    options = {name: value for name, value in options.items() if name != "uniform"}
+    x = rng.uniform(size=(32, 64)) if uniform else rng.normal(size=(32, 64))
+    x *= (8 if not uniform else 8 / 3**0.5) / np.linalg.norm(x, axis=1, keepdims=True)
+    model = MLP(features=features, activation="relu", **options)
+    made = initializers.get("he_normal"), initializers.get(f"constant({bias})")
+    found = theory.predict(model, x, kernel=made[0], bias=made[1])
+    square, cosine = drawn(model, x, bias, networks)
+    error = square.std(0, ddof=1) / networks**0.5 / found.second_moment
+    assert np.all(np.abs(square.mean(0) / found.second_moment - 1) < 4 * error + 0.02)
+    np.testing.assert_allclose(cosine.mean(0), found.correlation, atol=0.03)
+    if options == {"residual": True} and not uniform:
+        # A skip connection doubles what He weights keep.
+        np.testing.assert_allclose(found.gradient, [2, 2, 1, 1], rtol=1e-6)
+        np.testing.assert_allclose(found.second_moment[:3], [2, 4, 4], rtol=0.05)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_equal_inputs_do_not_collapse(rows):
+    x = np.repeat(np.random.default_rng(0).normal(size=(1, 64)), rows, axis=0)
+    found = theory.predict(MLP((64,) * 8 + (10,)), x, kernel=initializers.get("he_normal"))
+    assert [finding.kind for finding in found.findings] == ["healthy"]
 
 
 @pytest.mark.full
@@ -109,12 +164,25 @@ def test_bad_input_is_refused(call, message):
 
 
 @pytest.mark.slow
+def test_the_trainable_depth_has_the_formula_of_its_regime():
+    """Without biases LeCun's ReLU network has q* = 0 and χ₁ = ½: 6/ln 2 = 8.66 layers."""
+    model = MLP(features=(64,) * 10 + (10,), activation="relu")
+    found = theory.predict(model, 64, kernel=initializers.get("lecun_normal"))
+    (finding,) = [each for each in found.findings if each.kind == "too deep"]
+    assert "8.66 hidden layers (6/|ln chi_1|)" in finding.evidence
+    out = io.StringIO()
+    report.show(found, stream=out)
+    assert "trainable depth about 8.66 (6/|ln χ₁|)" in " ".join(out.getvalue().split())
+
+
+@pytest.mark.slow
 def test_the_predict_command(capsys, tmp_path):
     assert main(["predict", "--depth", "30", "--activation", "tanh", "--initializer",
                  "fan_in_normal(k=9.0)", "--plot", str(tmp_path / "p.png")]) == 1  # fmt: skip
     out = capsys.readouterr().out
     assert "chaotic" in out
     assert "gradient explodes" in out
+    assert "(6 ξ_c)" in out
     assert (tmp_path / "p.csv").read_text().count("\n") == 1 + 2 * 31
     assert main(["predict", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -173,6 +241,10 @@ def test_no_edge_of_chaos_is_drawn_where_lengths_diverge():
         (lambda x: theory.edge_of_chaos("tanh", np.ones(2)), TypeError, "one concrete number"),
         (lambda x: theory.length_fixed_points("tanh", -1.0), ValueError, "sigma_w: got -1.0"),
         (lambda x: theory.depth_scales("tanh", np.ones(3), np.ones(2)), ValueError, "broadcast"),
+        (
+            lambda x: theory.jacobian_spectrum("tanh", np.ones(3), np.ones(2), depth=2),
+            ValueError, "shapes of sigma_w",
+        ),
         (lambda x: theory.kernels("relu", x * np.nan, depth=1), ValueError, "NaN, inf"),
         (
             lambda x: theory.propagate("relu", 1.0, depth=2, architecture="residual"),

@@ -78,6 +78,17 @@ def test_residual_mlps_measure_what_theory_says(name, scale):
         assert (np.abs(measured.mean(0) - theory_says) <= allowed).all()
 
 
+@pytest.mark.slow
+def test_a_first_layer_without_a_branch_has_no_scale():
+    """h_1 = φ(z_1), then branches: E z² = 1, then 1 + s² with V, and 2 s E h E φ more without."""
+    for sigma_v, scale in ((1.0, 0.25), (None, 0.25)):
+        branches = theory.Architecture(residual=True, branch_scale=scale, sigma_v=sigma_v)
+        found = theory.propagate("relu", 2**0.5, depth=3, architecture=branches)
+        # E h² = ½ and (E h)² = 1/(2π) for q = 1 (ReLU).
+        cross = 0.0 if sigma_v else 2 * 2 * scale / (2 * np.pi)
+        np.testing.assert_allclose(found.q, [1, 1, 1 + scale**2 + cross], rtol=1e-6)
+
+
 def test_branch_options_without_branches_are_refused():
     for options in ({"branch_scale": 0.5}, {"sigma_v": 1.0}):
         with pytest.raises(ValueError, match="residual=True"):

@@ -8,11 +8,11 @@ from jinit import errors, stats
 from jinit.report._text import words
 from jinit.report.plots._figure import check_drawable
 from jinit.report.plots._forest import forest
-from jinit.report.plots._panels import estimate_label, panels
+from jinit.report.plots._panels import arms_with, estimate_label, panels
 from jinit.report.plots._style import GREY, Style, short
 from jinit.results import Table, compare, summarize
 from jinit.results._arms import baseline_among
-from jinit.results._metrics import LOWER_IS_BETTER, check_metric, with_blown_up
+from jinit.results._metrics import check_metric, lower_is_better, with_blown_up
 from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def ranking(
     ax: Axes | None = None,
     *,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> Any:
     """Draws every arm's median with its 95 % interval, the best arm at the top of each panel.
 
@@ -32,7 +33,8 @@ def ranking(
       table: from :func:`jinit.run`.
       metric: a metric column; default as in :func:`jinit.compare`; diverged runs count as worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
-      across: the axis whose values are the arms.
+      across: the axis whose values are the arms. An arm without the metric is left out.
+      higher_is_better: the direction of a metric of your own, as in :func:`jinit.summarize`.
 
     Returns:
       The axes; an array of them if there are several cells.
@@ -47,11 +49,15 @@ def ranking(
     'test accuracy, median [95 %]'
     """
     check_drawable(table, Table, "jinit.run(...)")
-    metric = check_metric(table, metric)
+    metric = check_metric(table, metric, higher_is_better)
+    best_first = not lower_is_better(metric, higher_is_better)
+    how: dict[str, Any] = {"by": (), "across": across, "higher_is_better": higher_is_better}
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        summaries = summarize(rows, metric, by=(), across=across)
-        summaries.sort(key=lambda item: item.metric.estimate, reverse=metric not in LOWER_IS_BETTER)
+        arms = arms_with(metric, rows, panel, styles, across)
+        chosen = {across: [arm for arm, _, _ in arms]}
+        summaries = summarize(rows.select(**chosen), metric, **how) if arms else []
+        summaries.sort(key=lambda item: item.metric.estimate, reverse=best_first)
         forest(
             panel,
             [str(item.arm) for item in summaries],
@@ -70,6 +76,7 @@ def paired_differences(
     *,
     baseline: str | None = None,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> Any:
     """Draws paired differences to the baseline; a hollow marker means "not settled" or "mixed".
 
@@ -81,6 +88,7 @@ def paired_differences(
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
       baseline: an arm, by name or alias; default glorot_uniform, or the first arm.
       across: the axis whose values are the arms.
+      higher_is_better: the direction of a metric of your own, as in :func:`jinit.compare`.
 
     Returns:
       The axes; an array of them if there are several cells. Verdicts are those of
@@ -100,8 +108,10 @@ def paired_differences(
     if len(arms) < 2:
         raise errors.refusal(f"arms along {across}", arms, "at least two", "run a baseline too")
     baseline = baseline_among(arms, across, baseline)
-    metric = check_metric(table, metric)
-    compared = compare(table, metric, baseline=baseline, across=across)
+    metric = check_metric(table, metric, higher_is_better)
+    compared = compare(
+        table, metric, baseline=baseline, across=across, higher_is_better=higher_is_better
+    )
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
         mine = [

@@ -11,6 +11,7 @@ from jinit.report._text import rows_shown, words
 from jinit.report.plots._figure import check_drawable, record
 from jinit.report.plots._panels import (
     arm_label,
+    arms_with,
     check_defined,
     finite_or_gap,
     panels,
@@ -19,7 +20,13 @@ from jinit.report.plots._panels import (
 )
 from jinit.report.plots._style import Style, short, without_marker
 from jinit.results import Table, summarize
-from jinit.results._metrics import LOWER_IS_BETTER, target_metric, worst_for_nonfinite
+from jinit.results._metrics import (
+    LOWER_IS_BETTER,
+    check_metric,
+    lower_is_better,
+    target_metric,
+    worst_for_nonfinite,
+)
 from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
@@ -32,14 +39,19 @@ def learning_curves(
     ax: Axes | None = None,
     *,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> Any:
     """Draws a metric against steps: the median over seeds, with a band between the quartiles.
+
+    A run that ended at its target keeps the value of its last step.
 
     Args:
       table: from :func:`jinit.run`.
       metric: one of ``table.curves``; diverged runs count as the worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
-      across: the axis whose values are the arms.
+      across: the axis whose values are the arms. An arm without the metric is left out.
+      higher_is_better: the direction of a metric of your own; needed if it has values that are not
+        finite.
 
     Returns:
       The axes; an array of them if there are several cells.
@@ -57,13 +69,14 @@ def learning_curves(
     check_drawable(table, Table, "jinit.run(...)")
     if metric not in table.curves:
         raise errors.unknown_name("curve", metric, table.curves, "table.curves")
-    check_defined(table, metric)
+    check_defined(table, metric, higher_is_better)
+    # A metric of the validation set is known if that of the test set is.
+    of_validation = metric.startswith("validation_")
+    known = f"test_{metric.removeprefix('validation_')}" if of_validation else metric
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        for arm, style in styles.items():
-            values = worst_for_nonfinite(rows.take(rows[across] == arm).curves[metric], metric)
-            if not len(values):
-                continue
+        for arm, style, mine in arms_with(metric, rows, panel, styles, across):
+            values = worst_for_nonfinite(_held(mine, metric), known, higher_is_better)
             low, middle, high = quantiles(values, [0.25, 0.5, 0.75])
             steps, label = rows.curve_steps, arm_label(arm, middle)
             panel.plot(steps, finite_or_gap(middle), lw=1.6, label=label, **without_marker(style))
@@ -74,10 +87,20 @@ def learning_curves(
             record(panel, str(arm), steps, middle, low, high)
         panel.set(xlabel="step", ylabel=words(metric), xscale="log")
         plain_numbers(panel)
-        if metric in LOWER_IS_BETTER:
+        if known in LOWER_IS_BETTER:
             panel.set_yscale("log")
 
     return panels(table, draw, ax, across=across)
+
+
+def _held(rows: Table, metric: str) -> np.ndarray:
+    """The curves ``(runs, evaluations)``; a run that ended at its target keeps its last value."""
+    values = rows.curves[metric]
+    if not rows.settings.get("grid", {}).get("stop_at_target"):
+        return values
+    ends = np.searchsorted(rows.curve_steps, rows["steps_to_target"].astype(float))
+    places = np.minimum(np.arange(values.shape[1]), ends[:, None])
+    return np.take_along_axis(values, places, axis=1)
 
 
 def learning_rate_sensitivity(
@@ -86,6 +109,7 @@ def learning_rate_sensitivity(
     ax: Axes | None = None,
     *,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> Any:
     """Draws a metric against the learning rate: the median and its 95 % interval.
 
@@ -93,7 +117,8 @@ def learning_rate_sensitivity(
       table: from :func:`jinit.run`, with several learning rates.
       metric: a metric column; diverged runs count as the worst.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
-      across: the axis whose values are the arms.
+      across: the axis whose values are the arms. An arm without the metric is left out.
+      higher_is_better: the direction of a metric of your own, as in :func:`jinit.summarize`.
 
     Returns:
       The axes; an array of them if there are several cells.
@@ -112,11 +137,14 @@ def learning_rate_sensitivity(
         raise errors.refusal(
             "learning rates", "one", "a table with several", "Grid(learning_rate=(0.01, 0.1, 1.0))"
         )
+    check_metric(table, metric, higher_is_better)
+    how: dict[str, Any] = {"across": across, "higher_is_better": higher_is_better}
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        for arm, style in styles.items():
-            mine = rows.select(**{across: arm})
-            summaries = summarize(mine, metric, by=("learning_rate",), across=across)
+        arms = arms_with(metric, rows, panel, styles, across)
+        of_cell = summarize(rows, metric, by=("learning_rate",), **how) if arms else []
+        for arm, style, _ in arms:
+            summaries = [item for item in of_cell if item.arm == arm]
             summaries.sort(key=lambda item: float(item.cell["learning_rate"] or 0))
             rates = np.array([item.cell["learning_rate"] for item in summaries])
             middle = np.array([item.metric.estimate for item in summaries])
@@ -168,15 +196,12 @@ def survival(table: Table, ax: Axes | None = None, *, across: str = "initializer
     """
     check_drawable(table, Table, "jinit.run(...)")
     check_defined(table, target_metric(table))
-    horizon = float(table.settings.get("grid", {}).get("steps") or table.curve_steps[-1])
+    horizon = _horizon(table)
     grid = table.settings.get("grid", {})
     target = grid.get("target") or grid.get("target_accuracy", "target")
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        for arm, style in styles.items():
-            mine = rows.take(rows[across] == arm)
-            if not len(mine):
-                continue
+        for arm, style, mine in arms_with("steps_to_target", rows, panel, styles, across):
             times = per_seed(mine, mine["steps_to_target"].astype(float))
             curve = stats.kaplan_meier(np.where(times > horizon, np.inf, times), horizon=horizon)
             survival_curve(panel, curve, horizon, label=short(arm), style=style)
@@ -186,6 +211,17 @@ def survival(table: Table, ax: Axes | None = None, *, across: str = "initializer
         plain_numbers(panel)
 
     return panels(table, draw, ax, across=across)
+
+
+def _horizon(table: Table) -> float:
+    """The last step of the sweep; of a table without settings and curves, of its arrivals."""
+    steps = table.settings.get("grid", {}).get("steps")
+    if isinstance(steps, int | float):
+        return float(steps)
+    if len(table.curve_steps):
+        return float(table.curve_steps[-1])
+    times = table["steps_to_target"].astype(float)
+    return float(np.max(times, where=np.isfinite(times), initial=1.0))
 
 
 def survival_curve(
@@ -229,6 +265,7 @@ def performance_profile(
     ax: Axes | None = None,
     *,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> Any:
     """Draws the share of seeds above each score, with a 95 % band; a higher curve is better.
 
@@ -238,7 +275,8 @@ def performance_profile(
       table: from :func:`jinit.run`.
       metric: a metric column; if lower is better, the share below each score is drawn.
       ax: matplotlib axes, for a table with one cell; None makes a figure with a panel per cell.
-      across: the axis whose values are the arms.
+      across: the axis whose values are the arms. An arm without the metric is left out.
+      higher_is_better: the direction of a metric of your own, as in :func:`jinit.summarize`.
 
     Returns:
       The axes; an array of them if there are several cells.
@@ -252,22 +290,23 @@ def performance_profile(
     >>> performance_profile(jinit.run(jinit.Grid(dataset="xor", steps=2, seeds=2))).get_xlabel()
     'τ, test accuracy'
     """
-    check_defined(table, metric)
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    check_defined(table, metric, higher_is_better)
+    sign = -1.0 if lower_is_better(metric, higher_is_better) else 1.0
+
+    def scores_of(mine: Table) -> np.ndarray:
+        values = mine[metric].astype(float)
+        return sign * worst_for_nonfinite(values, metric, higher_is_better)
 
     def draw(rows: Table, panel: Axes, styles: dict[str, Style]) -> None:
-        scores = sign * worst_for_nonfinite(rows[metric].astype(float), metric)
+        arms = arms_with(metric, rows, panel, styles, across)
+        scores = np.concatenate([np.empty(0), *(scores_of(mine) for _, _, mine in arms)])
         finite = scores[np.isfinite(scores)]
         thresholds = np.unique(finite) if finite.size else np.zeros(1)
         # Just below the smallest score the share of every arm is 1.
         margin = 0.02 * (np.ptp(thresholds) or 1.0)
         thresholds = np.concatenate([[thresholds[0] - margin], thresholds])
-        for arm, style in styles.items():
-            chosen = rows[across] == arm
-            if not chosen.any():
-                continue
-            mine = per_seed(rows.take(chosen), scores[chosen])
-            profile = stats.performance_profile(mine, thresholds)
+        for arm, style, mine in arms:
+            profile = stats.performance_profile(per_seed(mine, scores_of(mine)), thresholds)
             x, line = sign * profile.thresholds, without_marker(style)
             panel.plot(x, profile.share, drawstyle="steps-post", lw=1.6, label=short(arm), **line)
             panel.fill_between(

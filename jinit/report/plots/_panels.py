@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jinit import errors
+from jinit.report._text import words
 from jinit.report.plots._figure import axes_of, check_drawable, new_figure, open_frame
-from jinit.report.plots._style import Style, line_style, short
+from jinit.report.plots._style import GREY, Style, line_style, short
 from jinit.results import Table
-from jinit.results._metrics import undefined
+from jinit.results._metrics import diverged, undefined
 from jinit.results._units import per_seed
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def panels(
             title = ", ".join(f"{axis.replace('_', ' ')} {value}" for axis, value in chosen.items())
             panel.set_title(short(title, 46), loc="left", fontsize=9)
     if legend:
-        _legend(axes[0], own_figure=ax is None, longest=longest)
+        _legend(axes, arms, own_figure=ax is None, longest=longest)
     return axes[0] if len(cells) == 1 else axes
 
 
@@ -107,8 +108,17 @@ def _legend_columns(width: float, longest: int) -> int:
     return max(1, int(width // (0.75 + 0.07 * longest)))
 
 
-def _legend(ax: Axes, *, own_figure: bool, longest: int) -> None:
+def _legend(axes: np.ndarray, arms: list[str], *, own_figure: bool, longest: int) -> None:
+    ax = axes[0]
     handles, labels = ax.get_legend_handles_labels()
+    # The first panel need not have every arm.
+    arm_of = {text: arm for arm in arms for text in (short(arm), _not_finite(arm))}
+    seen = {arm_of.get(label) for label in labels}
+    for panel in axes[1:]:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            if arm_of.get(label) not in seen:
+                seen.add(arm_of.get(label))
+                handles, labels = [*handles, handle], [*labels, label]
     if not handles:
         return
     figure = ax.get_figure(root=True)
@@ -126,9 +136,41 @@ def _legend(ax: Axes, *, own_figure: bool, longest: int) -> None:
     )
 
 
-def check_defined(table: Table, metric: str) -> None:
-    """Refuses a value that is not a Table, and a metric that no run has."""
+def arms_with(
+    metric: str, rows: Table, panel: Axes, styles: dict[str, Style], across: str
+) -> list[tuple[str, Style, Table]]:
+    """The arms of a cell that have the metric, with their styles and runs.
+
+    An arm of which all runs diverged has the metric if another arm has. A panel without any such
+    arm says so.
+    """
+    each = [(arm, style, rows.take(rows[across] == arm)) for arm, style in styles.items()]
+    lost = [bool(diverged(mine).all()) for _, _, mine in each]
+    found = [
+        item
+        for item, all_diverged in zip(each, lost, strict=True)
+        if len(item[2]) and (all_diverged or not _lacks(item[2], metric))
+    ]
+    if _lacks(rows, metric):
+        found = []
+        center: dict[str, Any] = {"transform": panel.transAxes, "ha": "center", "va": "center"}
+        panel.text(0.5, 0.5, f"no {words(metric)}", fontsize=8, color=GREY, **center)
+    return found
+
+
+def _lacks(rows: Table, metric: str) -> bool:
+    """True if no run has this metric or curve, because its task or options do not define it."""
+    if metric in rows.columns:
+        return undefined(rows, metric)
+    values = rows.curves[metric][~diverged(rows)]
+    return bool(values.size) and bool(np.isnan(values).all())
+
+
+def check_defined(table: Table, metric: str, higher_is_better: bool | None = None) -> None:
+    """Refuses a value that is not a Table, a metric that no run has, and a wrong direction."""
     check_drawable(table, Table, "jinit.run(...)")
+    if higher_is_better is not None:
+        errors.check_bool("higher_is_better", higher_is_better)
     # Some curves (gradient norms) have no column; every task defines them.
     if metric in table.columns and undefined(table, metric):
         raise errors.refusal("metric", metric, "a metric these runs have", "use test_loss")
@@ -136,7 +178,11 @@ def check_defined(table: Table, metric: str) -> None:
 
 def arm_label(arm: str | float, middle: np.ndarray) -> str:
     """The arm's name in a legend, with a note if its median is never finite and has no line."""
-    return short(arm) if np.isfinite(middle).any() else f"{short(arm, 22)} (not finite)"
+    return short(arm) if np.isfinite(middle).any() else _not_finite(arm)
+
+
+def _not_finite(arm: str | float) -> str:
+    return f"{short(arm, 22)} (not finite)"
 
 
 def estimate_label(rows: Table, across: str, label: str) -> str:

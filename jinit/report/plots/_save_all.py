@@ -40,6 +40,7 @@ def save_all(
     metric: str | None = None,
     baseline: str | None = None,
     across: str = "initializer",
+    higher_is_better: bool | None = None,
 ) -> list[Path]:
     """Writes every picture that the table has the data for, as PNG, SVG and CSV of its numbers.
 
@@ -50,10 +51,12 @@ def save_all(
       baseline: the arm to compare with in ``paired_differences``; default glorot_uniform, or the
         first arm.
       across: the axis whose values are the arms.
+      higher_is_better: the direction of a metric of your own, as in :func:`jinit.compare`.
 
     Returns:
       The files written. A table with one arm has no paired differences, one with a single learning
-      rate no sensitivity, and one without accuracy no survival.
+      rate no sensitivity, one without accuracy no survival, and one without curves, such as that of
+      a CSV file, no learning curves.
 
     Raises:
       ValueError: a folder that is a file; an unknown metric, baseline or axis.
@@ -72,20 +75,23 @@ def save_all(
     target.mkdir(parents=True, exist_ok=True)
     metric = metric_for(table, metric)
     curve = metric if metric in table.curves and not undefined(table, metric) else "test_loss"
+    asked = {"metric": metric, "higher_is_better": higher_is_better}
     options: dict[str, dict[str, Any]] = {
-        "learning_curves": {"metric": curve},
-        "ranking": {"metric": metric},
-        "paired_differences": {"metric": metric, "baseline": baseline},
-        "learning_rate_sensitivity": {"metric": metric},
+        "learning_curves": asked if curve == metric else {"metric": curve},
+        "ranking": asked,
+        "paired_differences": {**asked, "baseline": baseline},
+        "learning_rate_sensitivity": asked,
         "survival": {},
         "divergence_rates": {},
-        "performance_profile": {"metric": metric},
+        "performance_profile": asked,
     }
+    if curve not in table.curves:
+        del options["learning_curves"]
     if len(set(table[across].tolist())) < 2:
         del options["paired_differences"]
     if "learning_rate" not in table.varying():
         del options["learning_rate_sensitivity"]
-    if undefined(table, "steps_to_target"):
+    if "steps_to_target" not in table.columns or undefined(table, "steps_to_target"):
         del options["survival"]
     written: list[Path] = []
     for kind, given in options.items():

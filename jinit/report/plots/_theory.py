@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jinit import errors
 from jinit.report.plots._figure import axes_of, check_drawable, integer_ticks, record
 from jinit.report.plots._style import BLUE, GREY, ORANGE, VERMILION
 from jinit.theory._phase import PhaseDiagram
@@ -40,6 +41,7 @@ def phase_diagram(
 
     Raises:
       TypeError: ``diagram`` is not a PhaseDiagram.
+      ValueError: a diagram with a single σ_w or σ_b.
       MissingExtraError: matplotlib is not installed.
 
     Reference: Poole et al. 2016, fig. 1; Schoenholz et al. 2017, fig. 5.
@@ -50,6 +52,14 @@ def phase_diagram(
     'tanh'
     """
     check_drawable(diagram, PhaseDiagram, "theory.phase_diagram(...)")
+    sizes = len(diagram.sigma_b), len(diagram.sigma_w)
+    if min(sizes) < 2:
+        raise errors.refusal(
+            "phase diagram",
+            f"{sizes[0]} sigma_b and {sizes[1]} sigma_w",
+            "at least two of each: a picture has two sides",
+            "theory.phase_diagram(activation, np.linspace(0.5, 3, 200), np.linspace(0, 1, 100))",
+        )
     ax = axes_of(ax, 6.2, 4.2)
     x, y = diagram.sigma_w**2, diagram.sigma_b**2
     depth = np.clip(np.asarray(diagram.scales.trainable_depth), 1.0, 1e4)
