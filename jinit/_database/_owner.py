@@ -21,7 +21,7 @@ _TRIES = 6
 _PAUSE = 0.03
 _WAITS = 40
 # Seconds that a commit waits for readers where the file system has no write-ahead log.
-PATIENCE = 600.0
+PATIENCE = 60.0
 
 
 def acquire(connection: sqlite3.Connection, path: Path) -> None:

@@ -221,10 +221,20 @@ def _process_events(
             report(Event("job", event.job))
 
 
-def _thread(switches: Mapping[str, Any], *args: Any) -> None:
+def _thread(
+    switches: Mapping[str, Any],
+    tasks: Sequence[Task],
+    work: _Work,
+    inbox: queue.SimpleQueue[Event | BaseException],
+    *args: Any,
+) -> None:
     """Works as :func:`_worker` does, under the switches of the thread that runs the tasks."""
-    with entered(switches):
-        _worker(*args)
+    try:
+        with entered(switches):
+            _worker(tasks, work, inbox, *args)
+    except BaseException as error:  # without a word the caller would wait as for a hang
+        inbox.put(error)
+        work.stop()
 
 
 def _worker(
