@@ -16,7 +16,7 @@ import pytest
 import jinit
 from jinit import _database as database
 from jinit import errors
-from jinit._database import _open, _schema, _sweeps, _values, _whole
+from jinit._database import _open, _runs, _schema, _sweeps, _values, _whole
 
 LAYOUT = database.Layout(
     (("initializer", "axis", "object"), ("seed", "axis", "int64"),
@@ -588,3 +588,9 @@ def test_a_sweep_that_ended_after_it_was_merged_has_its_end(path, tmp_path):
     with sqlite3.connect(path) as connection:
         assert connection.execute(query).fetchall() == ended
     assert ended[0][0] is not None
+
+
+def test_more_columns_than_a_store_may_have_are_refused_before_they_are_written(path, monkeypatch):
+    monkeypatch.setattr(_runs, "MOST_COLUMNS", 8)
+    with pytest.raises(ValueError, match="columns of a store"):
+        fill(path)

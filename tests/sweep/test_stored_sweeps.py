@@ -275,3 +275,20 @@ def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, afte
 def test_a_store_knows_every_axis():
     """Sweeps that differ in their axes alone are one table."""
     assert set(_whole._AXES) == {*CODE_AXES, *NUMBER_AXES, "clip"}
+
+
+@pytest.mark.slow
+def test_what_only_some_programs_have_is_read(tmp_path):
+    """A task has metrics of its own, and a deeper network curves for further layers."""
+    path, short = tmp_path / "runs.db", {"steps": 4, "evaluations": 2, "width": 4, "seeds": 2}
+    grid = jinit.Grid(dataset=("xor", "linear_teacher"), depth=(1, 2), watch="weight_rms", **short)
+    table = jinit.run(grid, store=path)
+    found = jinit.read(path)
+    for mine, theirs in ((found.columns, table.columns), (found.curves, table.curves)):
+        assert set(mine) == set(theirs)
+        for name, values in theirs.items():
+            np.testing.assert_array_equal(mine[name], values, err_msg=name)
+    one = jinit.read(path, columns=("test_r2",))
+    np.testing.assert_array_equal(one["test_r2"], table["test_r2"])
+    with pytest.raises(ValueError, match="test_r3"):
+        jinit.read(path, columns=("test_r3",))
