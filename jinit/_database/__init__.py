@@ -20,7 +20,7 @@ from jinit._database._runs import (
     registered,
 )
 from jinit._database._sweeps import Entry, begin_sweep, end_sweep, next_run, sweeps
-from jinit._database._values import is_repeated, python_values, repeated
+from jinit._database._values import is_repeated, missing, python_values, repeated
 from jinit._database._verify import verify
 from jinit._database._whole import load
 from jinit._database._writer import Writer
@@ -30,14 +30,14 @@ __all__ = [
     "Entry",
     "FileSystem",
     "Layout",
-    "StoredProgram",
     "RunRows",
     "Stored",
+    "StoredProgram",
     "Writer",
     "add_columns",
+    "axis_values",
     "begin_sweep",
     "by_number",
-    "axis_values",
     "check_path",
     "end_sweep",
     "file_system",
@@ -48,6 +48,7 @@ __all__ = [
     "layout_of",
     "load",
     "merge",
+    "missing",
     "next_run",
     "programs_of",
     "python_values",

@@ -135,3 +135,13 @@ def row_checksum(
     pairs = sorted(zip(names, row, strict=True))
     blobs = [] if curves is None else sorted(curves.items())
     return checksum([*pairs, *blobs])
+
+
+def missing(like: np.ndarray, rows: int) -> np.ndarray:
+    """A column of runs that lack a metric, to stand beside the column of runs that have it.
+
+    >>> missing(np.zeros(3, np.float32), 2).tolist(), missing(np.array(["a"], object), 1).tolist()
+    ([nan, nan], [None])
+    """
+    kind = like.dtype if like.dtype.kind in "fO" else np.dtype(np.float64)
+    return np.full(rows, None if kind.kind == "O" else np.nan, kind)

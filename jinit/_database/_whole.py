@@ -17,7 +17,7 @@ from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
 from jinit._database._sweeps import Entry, sweeps
-from jinit._database._values import array_of, is_repeated, repeated
+from jinit._database._values import array_of, is_repeated, missing, repeated
 
 # Rows in one group of arrays.
 _GROUP = 2**14
@@ -329,8 +329,7 @@ def _filled(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:
     if name in part.columns:
         return part.columns[name]
     other = next(each.columns[name] for each in parts if name in each.columns)
-    kind = other.dtype if other.dtype.kind in "fO" else np.dtype(np.float64)
-    return np.full(len(part.places), None if kind.kind == "O" else np.nan, kind)
+    return missing(other, len(part.places))
 
 
 def _curve(part: Stored, name: str, parts: Sequence[Stored]) -> np.ndarray:

@@ -209,11 +209,7 @@ def _checked(grid: DataclassInstance, options: RunOptions) -> tuple[Grid, str | 
 
     errors.check_choice("metric", options.metric, RANKABLE)
     check_executor(options.workers_elsewhere)
-    if options.metric == "clip_fraction" and checked.clip is None:
-        raise errors.refusal("metric", "clip_fraction", "a metric these runs have", "add --clip")
     tasks = [data.get(name).task for name in checked.values("dataset")]
-    if options.metric in _ACCURACIES and set(tasks) == {"regression"}:
-        raise errors.refusal("metric", options.metric, "a loss for regression", "use test_loss")
     _check_metric(checked, tasks, options.metric)
     _check_question(checked, options)
     _check_batches(options)
@@ -237,8 +233,12 @@ def _check_metric(grid: Grid, tasks: Sequence[str], metric: str) -> None:
     from jinit.data import _arrays
     from jinit.results import _metrics
 
+    if metric in _ACCURACIES and set(tasks) == {"regression"}:
+        raise errors.refusal("metric", metric, "a loss for regression", "use test_loss")
     fix = ""
-    if metric.startswith("best_") and not grid.validation:
+    if metric == "clip_fraction" and grid.clip is None:
+        fix = "add --clip"
+    elif metric.startswith("best_") and not grid.validation:
         fix = "add --validation 0.2"
     elif metric in _metrics.REGRESSION and "regression" not in tasks:
         fix = f"no dataset is a regression: use {metric.rpartition('_')[0]}_accuracy"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jinit import _database as database
 from jinit import errors, results
 from jinit.results import Table
 from jinit.sweep import _rows
@@ -97,7 +98,7 @@ def _alike(tables: Sequence[Table]) -> list[Table]:
             return table.columns[name]
         if name == ENVIRONMENT:
             return np.full(len(table), _rows.HERE, object)
-        return _rows.missing(columns[name], len(table))
+        return database.missing(columns[name], len(table))
 
     def curve(table: Table, name: str) -> np.ndarray:
         lacking = np.full((len(table), len(table.curve_steps)), np.nan, np.float32)

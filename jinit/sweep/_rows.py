@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jinit import _database as database
 from jinit.clipping import _rules as clip_rules
 from jinit.engine import Store
 from jinit.engine._tiles import cut
@@ -159,7 +160,7 @@ def _column(each: Piece, name: str, pieces: Sequence[Piece]) -> np.ndarray:
     if name in each.columns:
         return each.columns[name]
     other = next(piece.columns[name] for piece in pieces if name in piece.columns)
-    return missing(other, len(each.numbers))
+    return database.missing(other, len(each.numbers))
 
 
 def _curve(each: Piece, name: str, points: int) -> np.ndarray:
@@ -167,16 +168,6 @@ def _curve(each: Piece, name: str, points: int) -> np.ndarray:
     if name in each.curves:
         return each.curves[name]
     return np.full((len(each.numbers), points), np.nan, np.float32)
-
-
-def missing(like: np.ndarray, rows: int) -> np.ndarray:
-    """A column of runs that lack a metric, to stand beside the column of runs that have it.
-
-    >>> missing(np.zeros(3, np.float32), 2).tolist(), missing(np.array(["a"], object), 1).tolist()
-    ([nan, nan], [None])
-    """
-    kind = like.dtype if like.dtype.kind in "fO" else np.dtype(np.float64)
-    return np.full(rows, None if kind.kind == "O" else np.nan, kind)
 
 
 def _same_floats(column: np.ndarray) -> np.ndarray:
