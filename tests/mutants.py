@@ -65,6 +65,7 @@ KEPT = "tests/engine/test_kept_programs.py"
 LIMITS, PROGRAMS = "tests/engine/test_limits.py", "tests/engine/test_programs.py"
 ELSEWHERE, SHARES = "tests/engine/test_executors.py", "tests/sweep/test_shares.py"
 DEVICES, PROCESSES = "tests/engine/test_devices.py", "tests/engine/test_processes.py"
+CONVOLUTIONS = "tests/engine/test_convolutions.py"
 MACHINE, UNTIL = "tests/engine/test_machine.py", "tests/sweep/test_until_settled.py"
 LOST, SETTINGS = "tests/sweep/test_nothing_is_lost.py", "tests/sweep/test_settings.py"
 FILES = "tests/results/test_files.py"
@@ -441,7 +442,7 @@ MUTANTS = [
     M("store: the machine is no part of a run", "sweep/_identified.py", "task.width, data, environment.hex()]", "task.width, data]", f"{STORED}::test_runs_of_another_environment_are_named_and_taken_only_if_asked"),
     M("devices: a tile on accelerators forgets the live arrays", "engine/_tiles.py", "(_ACCELERATOR_PEAK_BYTES, lane.peak)", "(_ACCELERATOR_PEAK_BYTES, lane.carried)", f"{DEVICES}::test_the_width_of_a_tile_is_a_power_of_two_that_fits"),
     M("devices: a tile forgets the windows of convolutions", "engine/_tiles.py", "(_CPU_WINDOWS_BYTES, lane.windows)", "(_CPU_WINDOWS_BYTES, lane.carried)", f"{DEVICES}::test_windows_of_convolutions_count_in_the_width_and_in_memory"),
-    M("devices: windows of any size are made", "engine/_convolutions.py", "if needed > MOST_BYTES:", "if needed < 0:", f"{DEVICES}::test_convolutions_of_large_images_stay_as_they_are"),
+    M("devices: windows of any size are made", "engine/_convolutions.py", "or needed > MOST_BYTES", "or needed < 0", f"{DEVICES}::test_convolutions_of_large_images_stay_as_they_are"),
     M("devices: one device twice", "engine/_devices.py", "len(set(mine)) != len(devices)", "len(mine) != len(devices)", f"{DEVICES}::test_what_is_no_device_is_refused"),
     M("devices: the plan does not count padding", "sweep/_plan.py", "self.runs * self.tiles * self.tile", "self.runs * self.runs", f"{DEVICES}::test_devices_are_workers"),
     M("processes: the tile of another device", "engine/_spread.py", "if one.device == device", "if one.device != device", f"{PROCESSES}::test_a_mesh_of_all_devices_gives_the_bits_of_threads"),
@@ -699,8 +700,14 @@ MUTANTS = [
     M("products: factors do not change places", "engine/_products.py", "(right, left) if turned else (left, right)", "(left, right)", "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[dense]"),
     M("products: a transposed factor is folded again", "engine/_products.py", "return kept or _transposed_once(", "return _transposed_once(", "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[outwards]"),
     M("linen: lists of layers are kept as lists", "frameworks/_linen_functions.py", "given, model = model, _frozen(model)", "given = model", "tests/sweep/test_traces_of_models.py::test_flaxs_own_sequential_needs_no_trace_and_a_changed_list_is_seen"),
-    M("products: loops are left alone", "engine/_products.py", '"scan", "closed_call")', '"closed_call")', "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[looped]"),
-    M("convolutions: strides are forgotten", "engine/_convolutions.py", "lax.iota(np.int32, sizes[a])[:, None] * strides[a]", "lax.iota(np.int32, sizes[a])[:, None]", "tests/engine/test_convolutions.py::test_a_convolution_and_its_gradients_are_those_of_lax"),
+    M("products: loops are left alone", "engine/_rewriting.py", '"scan", "closed_call",', '"closed_call",', "tests/engine/test_products.py::test_a_gradient_is_the_plain_one_and_its_products_are_rewritten[looped]"),
+    M("convolutions: strides are forgotten", "engine/_convolutions.py", "first + ends[axis], strides[axis], 1 + axis)", "first + ends[axis], 1, 1 + axis)", f"{CONVOLUTIONS}::test_a_convolution_and_its_gradients_are_those_of_lax"),
+    M("convolutions: outputs of groups in another order", "engine/_convolutions.py", "product = jnp.moveaxis(product, 0, 1)", "product = product", f"{CONVOLUTIONS}::test_a_convolution_and_its_gradients_are_those_of_lax[groups]"),
+    M("convolutions: windows that are kept count once", "engine/_convolutions.py", "return max([kept, *windows])", "return max([0, *windows])", f"{CONVOLUTIONS}::test_a_gradient_keeps_small_windows_and_cuts_large_ones_again"),
+    M("convolutions: taps of many in another order", "engine/_convolutions.py", "for axis in reversed(axes):", "for axis in axes:", f"{CONVOLUTIONS}::test_a_convolution_and_its_gradients_are_those_of_lax[many taps]"),
+    M("convolutions: windows of groups are not counted", "engine/_convolutions.py", 'terms *= params["feature_group_count"]', "terms *= 1", f"{CONVOLUTIONS}::test_windows_are_counted_whatever_the_groups"),
+    M("convolutions: a gradient keeps the windows of all layers", "engine/_convolutions.py", "return form if needed <= _KEPT_BYTES else jax.checkpoint(form)", "return form", f"{CONVOLUTIONS}::test_a_gradient_keeps_small_windows_and_cuts_large_ones_again"),
+    M("convolutions: those inside jax.checkpoint stay", "engine/_rewriting.py", '"closed_call", "remat2", "remat", "checkpoint")', '"closed_call")', f"{CONVOLUTIONS}::test_convolutions_inside_called_functions_are_rewritten[checkpoint]"),
     M("norm: sums of any length", "clipping/_norms.py", "columns if columns <= _MOST_TERMS else math.gcd(columns, _MOST_TERMS)", "columns", f"{CLIPPING}::test_the_norm_of_many_entries_is_right"),
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.extend import core as jex_core
 
 from jinit._anew import anew
-from jinit.engine._convolutions import windows_noted
+from jinit.engine._convolutions import most_alive, windows_noted
 from jinit.typing import PyTree
 
 
@@ -24,7 +24,7 @@ class LaneBytes:
     Attributes:
       carried: state from iteration to iteration: the larger of the lane's inputs and the largest
         loop carry.
-      windows: the largest windows of a convolution that was rewritten as a product; 0 if none was.
+      windows: the windows, alive at once, of convolutions that were rewritten as products.
       peak: all arrays that are alive at once, if no operation is fused with another one.
 
     >>> LaneBytes(100).peak
@@ -51,7 +51,7 @@ def lane_bytes(fn: Callable[..., PyTree], lane: PyTree, shared: tuple[PyTree, ..
     inputs = sum(_bytes(leaf) for leaf in jax.tree.leaves(lane))
     # Arrays that all lanes share are there once.
     peak = inputs + _peak(jaxpr)
-    return LaneBytes(max(inputs, _largest_carry(jaxpr)), max(windows, default=0), peak)
+    return LaneBytes(max(inputs, _largest_carry(jaxpr)), most_alive(windows), peak)
 
 
 def matmul_flops(fn: Callable[..., PyTree], *args: PyTree) -> int:
