@@ -81,7 +81,7 @@ def _peak(jaxpr: jex_core.Jaxpr) -> int:
     dead: dict[int, list[jex_core.Var]] = {}
     alive = peak = 0
     for number, equation in enumerate(jaxpr.eqns):
-        inside = max(map(_peak, _inner(equation)), default=0)
+        inside = max(map(_peak, inner_jaxprs(equation)), default=0)
         outputs = [v for v in equation.outvars if v in last]
         made = sum(_bytes(_aval(variable)) for variable in outputs)
         peak = max(peak, alive + max(inside, made))
@@ -107,7 +107,7 @@ def _flops(jaxpr: jex_core.Jaxpr) -> int:
             per_output = math.prod(kernel) // kernel[out_axis]
             total += 2 * per_output * math.prod(_aval(equation.outvars[0]).shape)
         iterations = equation.params["length"] if name == "scan" else 1
-        total += iterations * sum(_flops(inner) for inner in _inner(equation))
+        total += iterations * sum(_flops(inner) for inner in inner_jaxprs(equation))
     return total
 
 
@@ -131,12 +131,17 @@ def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:
         elif equation.primitive.name == "while":
             carry = equation.outvars
         carried = sum(_bytes(_aval(variable)) for variable in carry)
-        largest = max(largest, carried, *map(_largest_carry, _inner(equation)))
+        largest = max(largest, carried, *map(_largest_carry, inner_jaxprs(equation)))
     return largest
 
 
-def _inner(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
-    """The jaxprs inside an equation: loop bodies, branches, called functions."""
+def inner_jaxprs(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
+    """The jaxprs inside an equation: loop bodies, branches, called functions.
+
+    >>> (equation,) = jax.make_jaxpr(jax.jit(jnp.sin))(1.0).eqns
+    >>> [inner.eqns[0].primitive.name for inner in inner_jaxprs(equation)]
+    ['sin']
+    """
     for parameter in equation.params.values():
         for item in parameter if isinstance(parameter, tuple | list) else (parameter,):
             inner = getattr(item, "jaxpr", item)  # a closed jaxpr has its jaxpr inside

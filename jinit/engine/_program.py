@@ -18,10 +18,12 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core as jex_core
 
 from jinit import errors
 from jinit._switches import own_switches
 from jinit.engine import _kept_programs
+from jinit.engine._cost import inner_jaxprs
 from jinit.engine._environment import switches
 from jinit.engine._known import is_known
 from jinit.engine._traceable import refusing
@@ -267,17 +269,30 @@ def _shapes(lane: PyTree, shared: tuple[PyTree, ...]) -> Hashable:
 
 
 def _fingerprint(name: str, traced: jax.stages.Traced, lowered: jax.stages.Lowered) -> str:
-    code = lowered.as_text()
-    if "callback" in code:
+    if _calls_python(traced.jaxpr.jaxpr):
         raise errors.refusal(
             f"program {name!r} for a store",
             "a function that calls back into Python",
             "functions whose code decides their results",
             "store=jinit.engine.MemoryStore(), or leave the callback out",
         )
-    digest = _hashed(code, traced)
+    digest = _hashed(lowered.as_text(), traced)
     digest.update(f"{lowered.in_tree}{lowered.out_tree}".encode())
     return digest.hexdigest()[:32]
+
+
+def _calls_python(jaxpr: jex_core.Jaxpr) -> bool:
+    """Whether a function calls back into Python, like ``jax.pure_callback`` and ``debug.print``."""
+    waiting, seen = [jaxpr], {id(jaxpr)}
+    while waiting:
+        for equation in waiting.pop().eqns:
+            name = equation.primitive.name
+            if "callback" in name or "debug" in name:
+                return True
+            found = [inner for inner in inner_jaxprs(equation) if id(inner) not in seen]
+            waiting += found
+            seen.update(map(id, found))
+    return False
 
 
 def _constants(traced: jax.stages.Traced) -> bytes:
@@ -309,7 +324,7 @@ def _executable(
     options = _options(device)
     code = lowered.as_text()
     # The code of a call back into Python does not say which function is called.
-    if "callback" in code:
+    if _calls_python(traced.jaxpr.jaxpr):
         return lowered.compile(options), True
     # Lowering a call of LAPACK prepares the library; a program loaded without it would crash.
     note = None if "custom_call" in code else note

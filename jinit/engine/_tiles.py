@@ -21,8 +21,8 @@ from jinit.typing import PyTree
 _CPU_STATE_BYTES = 2**20
 _CPU_WIDEST = 16
 _NARROWEST = 2
-# Windows of convolutions, see :mod:`jinit.engine._convolutions`: with more than fit the second-level
-# cache a step of CNNs on 8 × 8 and 16 × 16 images took 1.1 to 1.9 times as long.
+# Windows of convolutions, see :mod:`jinit.engine._convolutions`: with more than the second-level
+# cache holds, a step of CNNs on 8 × 8 and 16 × 16 images took 1.1 to 1.9 times as long.
 _CPU_WINDOWS_BYTES = 2**21
 # On accelerators, computed and not measured. A step of a small network starts some 60 kernels; on
 # a GPU they take longer than the arithmetic of fewer than about 512 networks of width 64. A TPU

@@ -123,6 +123,16 @@ def test_what_cannot_be_known_again_is_refused(tmp_path):
     assert computed(LANES, path, X)[1] == 11
 
 
+def test_a_function_that_is_only_called_a_callback_has_a_store(tmp_path):
+    @jax.jit
+    def my_callback(x):
+        return 2 * x
+
+    lanes = np.arange(3, dtype=np.float32)
+    result = engine.run(my_callback, lanes, store=tmp_path / "results.db")
+    np.testing.assert_array_equal(result, 2 * lanes)
+
+
 @pytest.mark.full
 def test_the_fingerprint_of_a_program_is_the_same_in_every_process(tmp_path):
     code = """
