@@ -446,6 +446,8 @@ MUTANTS = [
     M("devices: one device twice", "engine/_devices.py", "len(set(mine)) != len(devices)", "len(mine) != len(devices)", f"{DEVICES}::test_what_is_no_device_is_refused"),
     M("devices: the plan does not count padding", "sweep/_plan.py", "self.runs * self.tiles * self.tile", "self.runs * self.runs", f"{DEVICES}::test_devices_are_workers"),
     M("processes: the tile of another device", "engine/_spread.py", "if one.device == device", "if one.device != device", f"{PROCESSES}::test_a_mesh_of_all_devices_gives_the_bits_of_threads"),
+    M("processes: a number of workers is dropped", "engine/_jobs.py", "if group is not None and workers is not None:", "if group is not None and workers == 0:", f"{PROCESSES}::test_workers_are_refused_where_tiles_go_to_the_devices_of_all_processes"),
+    M("processes: JAX's own error where no backend starts", "engine/_group.py", "        backend()  # an error of ours", "        pass  # an error of ours", f"{PROCESSES}::test_a_backend_that_does_not_start_is_an_error_of_ours"),
     M("processes: other jobs are not noticed", "engine/_spread.py", "if mine != [(order.name, order.width) for order in orders]:", "if not mine:", f"{PROCESSES}::test_processes_with_other_jobs_are_refused"),
     M("processes: silence is not noticed", "engine/_group.py", "elif last and now - since > LOST_AFTER:", "elif last and now - since > 1e9:", f"{PROCESSES}::test_errors_and_silence_of_another_process_end_a_wait"),
     M("store: lanes are known by their place", "engine/_stored_lanes.py", "one.update(np.ascontiguousarray(leaf[place]).tobytes())", "one.update(bytes([tile.start + place]))", f"{LANES_STORED}::test_only_missing_lanes_run_and_the_bits_are_those_of_one_run"),

@@ -48,6 +48,26 @@ class Workers:
         return tuple(dict.fromkeys(map(shown, used)))
 
 
+def backend() -> str:
+    """JAX's default platform, which this call starts if nothing has: ``"cpu"``.
+
+    Raises:
+      ValueError: a backend that does not start.
+
+    >>> backend() == jax.default_backend()
+    True
+    """
+    try:
+        return jax.default_backend()
+    except (RuntimeError, AssertionError) as error:
+        raise errors.refusal(
+            "JAX backend",
+            str(error).partition("\n")[0],
+            "a backend that starts",
+            "unset JAX_PLATFORMS, or install JAX for that device",
+        ) from None
+
+
 def local(workers: WorkersLike | None = None) -> Workers:
     """The workers of this process's machine.
 
@@ -76,15 +96,7 @@ def local(workers: WorkersLike | None = None) -> Workers:
             "a process that starts JAX itself",
             'multiprocessing.get_context("spawn")',
         )
-    try:
-        platform = jax.default_backend()
-    except (RuntimeError, AssertionError) as error:
-        raise errors.refusal(
-            "JAX backend",
-            str(error).partition("\n")[0],
-            "a backend that starts",
-            "unset JAX_PLATFORMS, or install JAX for that device",
-        ) from None
+    platform = backend()
     if isinstance(workers, Sequence):
         devices = check_devices(workers)
         # JAX calls all GPUs "gpu" only as a backend.

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 import jax
 
 from jinit import errors
+from jinit.engine._executors import backend
 
 T = TypeVar("T")
 
@@ -204,6 +205,8 @@ def joined(*, alone: bool = False) -> Iterator[Group | None]:
     True
     """
     global _current
+    if not alone:
+        backend()  # an error of ours where JAX cannot start
     if alone or jax.process_count() == 1:
         yield None
         return

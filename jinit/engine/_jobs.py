@@ -125,6 +125,13 @@ def run_many(
             raise errors.wrong_type("fn", job.fn, "a function of a lane", "lambda lane: …")
     errors.check_number("hang_after", hang_after, low=0.0, open_low=True, fix="seconds, e.g. 900")
     group = current()
+    if group is not None and workers is not None:
+        raise errors.refusal(
+            "workers",
+            workers,
+            "None where jax.distributed connects processes: tiles go to all their devices",
+            "leave workers out",
+        )
     check_progress(progress)
     check_store(store)
     check_executor(executor)

@@ -15,7 +15,7 @@ import pytest
 from jinit import engine, errors
 from jinit.engine import _environment, _executors, _group, _spread
 from jinit.engine._group import Group
-from jinit.engine._jobs import Job, only, prepare
+from jinit.engine._jobs import Job, only, prepare, run_many
 
 FLAG = "--xla_force_host_platform_device_count=4"
 BOTH = """
@@ -49,6 +49,24 @@ table = jinit.run(grid, tile=2, store=f"runs{index}.db" if count > 1 else None,
 print(json.dumps({"walk": walked.tobytes().hex(), "tiles": tiles.count("tile"),
                   "loss": np.asarray(table["test_loss"]).tobytes().hex(), "runs": len(table)}))
 """
+
+
+def test_workers_are_refused_where_tiles_go_to_the_devices_of_all_processes(monkeypatch):
+    monkeypatch.setattr(_group, "_current", object())
+    job = Job(np.sin, np.ones(3, np.float32))
+    with pytest.raises(errors.Refusal, match="workers: got 2"):
+        run_many([job], workers=2)
+
+
+@pytest.mark.slow
+def test_a_backend_that_does_not_start_is_an_error_of_ours():
+    code = "import numpy as np; from jinit import engine; engine.run(lambda x: x, np.arange(3))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "JAX_PLATFORMS": "tpu", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ended.stderr.splitlines()[-1].startswith("jinit.errors.ValueRefusal: JAX backend: got")
 
 
 def started(count, index, port, folder, *words):
