@@ -509,7 +509,7 @@ MUTANTS = [
     M("kept programs: a missing feature is overheard", "engine/_stderr.py", "    if missing:", "    if False:", f"{KEPT}::test_a_feature_that_the_processor_lacks_is_an_error"),
     M("kept programs: other lines are lost", "engine/_stderr.py", "os.write(2, lines)", "os.write(2, b'')", f"{KEPT}::test_what_others_write_while_a_program_loads_is_not_lost"),
     M("kept programs: beside JAX's own cache", "engine/_kept_programs.py", 'if _setting("jax_compilation_cache_dir") and', "if False and", f"{KEPT}::test_where_jax_keeps_programs_nothing_is_kept_beside"),
-    M("engine: callbacks are shared", "engine/_program.py", 'if "callback" in code:\n        return', "if False:\n        return", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
+    M("engine: callbacks are shared", "engine/_program.py", 'if _calls_python(traced.jaxpr.jaxpr):\n        return', "if False:\n        return", f"{PROGRAMS}::test_calls_back_into_python_are_never_mixed_up"),
     M("executors: a lost tile is given up at once", "engine/_remote.py", "_ATTEMPTS = 4", "_ATTEMPTS = 1", f"{ELSEWHERE}::test_a_lost_tile_is_sent_again_and_an_executor_that_loses_all_is_given_up"),
     M("executors: other versions compute, too", "engine/_serve.py", "if different:", "if False:", f"{ELSEWHERE}::test_workers_with_other_versions_are_refused_with_the_difference"),
     M("executors: data travel with every tile", "engine/_remote.py", "{name: parcel.parts[name] for name in missing}", "parcel.parts", f"{ELSEWHERE}::test_a_worker_asks_once_for_the_job_and_once_for_the_data"),
