@@ -53,6 +53,37 @@ def test_an_interrupt_that_python_would_forget_comes_again(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_an_interrupt_between_batches_writes_the_runs(monkeypatch, tmp_path, capsys):
+    def interrupted(settle, table):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jinit.sweep.Settle, "settled", interrupted)
+    out = tmp_path / "runs.csv"
+    words = ["sweep", *TINY, "--initializer", "zeros", "he_normal", "--until-settled"]
+    assert main([*words, "--most-seeds", "8", "--out", str(out)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert len(pandas.read_csv(out)) == 4
+
+
+def test_what_ended_a_sweep_is_said_where_its_runs_cannot_be_tuned(monkeypatch, capsys):
+    whole = jinit.run
+
+    def hangs(grid, **options):
+        table = whole(grid)
+        left = ~((table["learning_rate"] == 0.5) & (table["seed"] > 0))
+        error = jinit.errors.HangError("tile 7 hangs")
+        error.table = table.take(np.flatnonzero(left))
+        raise error
+
+    monkeypatch.setattr(jinit.sweep, "run", hangs)
+    words = ["sweep", *TINY, "--seeds", "4", "--initializer", "zeros", "he_normal"]
+    code = main([*words, "--learning-rate", "0.1", "0.5", "--tune", "learning_rate"])
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "tile 7 hangs" in said
+    assert "runs to tune" in said
+
+
 @pytest.mark.slow
 def test_help_is_quick_and_has_defaults_and_an_example():
     code = (

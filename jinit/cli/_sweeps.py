@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -22,7 +23,7 @@ from jinit.cli._stores import how_to_go_on, store_of
 from jinit.sweep._grid import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from _typeshed import DataclassInstance
 
@@ -86,7 +87,7 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
                 table = run_halving(whole_grid, halving, run=train, note=progress.note)
             else:
                 table = train(whole_grid)
-    except (Exception, SweepInterrupted) as error:
+    except (Exception, KeyboardInterrupt) as error:
         finished: Table | None = getattr(error, "table", None)
         if finished is None:
             raise
@@ -97,16 +98,33 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         return 0
     # The file comes first: printing fails where the reader has gone or the terminal is closed.
     code = _write(table, output)
-    if isinstance(ended, SweepInterrupted):
-        print(ended, file=sys.stderr)
-    print_result(table, _question(output, baseline), as_json=output.json)
-    code = max(code, _draw(table, output, baseline))
+    if isinstance(ended, KeyboardInterrupt):
+        said = str(ended) if isinstance(ended, SweepInterrupted) else "interrupted"
+        print(said, file=sys.stderr)
+    with _instead_of(ended, len(table)):
+        print_result(table, _question(output, baseline), as_json=output.json)
+    with _instead_of(ended, len(table)):
+        code = max(code, _draw(table, output, baseline))
     if ended is None:
         _last.say("")
         return code
-    if isinstance(ended, SweepInterrupted):
+    if isinstance(ended, KeyboardInterrupt):
         return 130  # main knows which signal it was
     raise ended
+
+
+@contextlib.contextmanager
+def _instead_of(ended: BaseException | None, runs: int) -> Iterator[None]:
+    """A refusal is only said if something else has ended the sweep, which says more.
+
+    The runs that are finished may not answer the question.
+    """
+    try:
+        yield
+    except errors.Refusal as refused:
+        if ended is None:
+            raise
+        print(f"jinit: of the {runs} finished runs: {refused}", file=sys.stderr)
 
 
 def _settle(output: RunOptions, baseline: str | None) -> Settle:

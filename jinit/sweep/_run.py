@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -230,16 +231,17 @@ def run(
                 run_many(jobs, **options)
                 return group.same(None, hang_after)
             tiles = _stored.opened(target, grid, planned, settings)
-            with tracked(tracker, settings, _reported(progress)) as report:
-                sweep = _Sweep(grid, planned, settings, tiles, report, jobs)
-                options |= {"progress": sweep.forward, "store": tiles.store}
-                options |= {"narrowed": sweep.narrowed}
-                table = sweep.collected(lambda: run_many(jobs, **options))
-            if kept is not None:
-                del options["progress"], options["store"], options["narrowed"]
-                again = functools.partial(run_many, **options)
-                return _with_kept(table, kept, grid, planned, jobs, again)
-            return table if group is None else group.same(table, hang_after)
+            with _carrying(planned.runs) as finished:
+                with tracked(tracker, settings, _reported(progress)) as report:
+                    sweep = _Sweep(grid, planned, settings, tiles, report, jobs, finished)
+                    options |= {"progress": sweep.forward, "store": tiles.store}
+                    options |= {"narrowed": sweep.narrowed}
+                    table = sweep.collected(lambda: run_many(jobs, **options))
+                if kept is not None:
+                    del options["progress"], options["store"], options["narrowed"]
+                    again = functools.partial(run_many, **options)
+                    return with_parameters(table, kept, grid, planned, jobs, again)
+                return table if group is None else group.same(table, hang_after)
 
 
 def _check_alone(kept: str | tuple[int, ...] | None, grouped: bool) -> None:
@@ -248,21 +250,22 @@ def _check_alone(kept: str | tuple[int, ...] | None, grouped: bool) -> None:
         raise errors.refusal("keep", kept, allowed, fix)
 
 
-def _with_kept(
-    table: Table,
-    kept: str | tuple[int, ...],
-    grid: Grid,
-    planned: Plan,
-    jobs: Sequence[Job],
-    again: Callable[[list[Job]], list[PyTree]],
-) -> Table:
-    """The table with parameters; an error or Ctrl-C on the way carries the table without them."""
+@contextlib.contextmanager
+def _carrying(planned: int) -> Iterator[list[Table | None]]:
+    """Whatever ends the block carries the table that the block has put into the list, if any.
+
+    A tracker that is closed, parameters that are kept, and other processes of ``jax.distributed``
+    take time after the last run; a signal or an error may come then.
+    """
+    finished: list[Table | None] = []
     try:
-        return with_parameters(table, kept, grid, planned, jobs, again)
-    except KeyboardInterrupt:
-        raise SweepInterrupted(table, planned.runs) from None
+        yield finished
     except BaseException as error:
-        _attach(error, table, planned.runs)
+        if not finished or hasattr(error, "table"):
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            raise SweepInterrupted(finished[0], planned) from None
+        _attach(error, finished[0], planned)
         raise
 
 
@@ -276,6 +279,7 @@ class _Sweep:
     tiles: Tiles
     report: Callable[[SweepEvent], None]
     jobs: Sequence[Job]
+    finished: list[Table | None]
     first_tile_checked: list[bool] = field(default_factory=list)
 
     def table(self, programs: Sequence[PlannedProgram], seconds: float | None) -> Table | None:
@@ -318,6 +322,7 @@ class _Sweep:
         except BaseException as error:
             with held():
                 finished = self.table(programs, time.perf_counter() - start)
+                self.finished.append(finished)
                 _close(self.tiles, error)
                 if isinstance(error, KeyboardInterrupt):
                     raise SweepInterrupted(finished, runs) from None
@@ -325,6 +330,7 @@ class _Sweep:
             raise
         with held() as noted:
             finished = self.table(programs, time.perf_counter() - start)
+            self.finished.append(finished)
             try:
                 self.tiles.close("complete")
             except OSError as failure:

@@ -1,5 +1,6 @@
 """What is finished is kept, runs can be compared at any moment, and old programs are not used."""
 
+import contextlib
 import itertools
 import signal
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import activations, engine
-from jinit.sweep import SweepInterrupted
+from jinit import activations, engine, errors
+from jinit.sweep import SweepInterrupted, _run, _trackers
 from jinit.sweep._lanes import LaneIndex
 
 SMALL = {"dataset": "xor", "depth": 1, "width": 4, "steps": 4, "evaluations": 2}
@@ -120,6 +121,36 @@ def test_an_interrupted_sweep_has_pairs_to_compare():
     seeds = [set(found.select(initializer=arm)["seed"]) for arm in ("he_normal", "zeros")]
     assert abs(len(seeds[0]) - len(seeds[1])) <= 4
     assert seeds[0] & seeds[1]
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["all runs", "some runs"])
+def test_an_interrupt_while_a_tracker_closes_keeps_the_table(stopped, monkeypatch):
+    def interrupted(tracking):
+        raise KeyboardInterrupt
+
+    def stop(event):
+        if stopped and event.kind == "tile":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_trackers.Tracking, "close", interrupted)
+    with pytest.raises(SweepInterrupted) as caught:
+        jinit.run(
+            jinit.Grid(**SMALL, seeds=12), tile=4, workers=1, progress=stop, tracker=lambda _: None
+        )
+    assert (len(caught.value.table) < 12) == stopped
+
+
+def test_a_lost_process_after_the_last_run_keeps_the_table(monkeypatch):
+    class Group:
+        first = True
+
+        def same(self, table, hang_after):
+            raise errors.HangError("process 1 is lost")
+
+    monkeypatch.setattr(_run, "joined", lambda **_: contextlib.nullcontext(Group()))
+    with pytest.raises(errors.HangError) as caught:
+        jinit.run(jinit.Grid(**SMALL, seeds=4), tile=4)
+    assert len(caught.value.table) == 4
 
 
 @pytest.mark.slow
