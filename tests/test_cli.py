@@ -65,6 +65,25 @@ def test_an_interrupt_between_batches_writes_the_runs(monkeypatch, tmp_path, cap
     assert len(pandas.read_csv(out)) == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--seeds 6", "6 seeds cannot settle 4 comparisons, however clear: at least 8 seeds can"),
+        ("--seeds 6 --tune learning_rate", ""),
+        ("--seeds 5 --tune learning_rate", "5 seeds cannot settle 1 comparison"),
+        ("--seeds 2 --until-settled --most-seeds 64", ""),
+        ("--seeds 2 --until-settled --most-seeds 4", "4 seeds cannot settle 4 comparisons"),
+        ("--seeds 4 --halving 2", ""),
+    ],
+)
+def test_a_plan_counts_what_the_command_compares(words, said, capsys):
+    rates = ["--learning-rate", "0.1", "0.2", "0.3", "0.4"]
+    grid = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", *rates]
+    assert main(["plan", *grid, "--initializer", "zeros", "he_normal", *words.split()]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert said in shown if said else "cannot settle" not in shown
+
+
 def test_what_ended_a_sweep_is_said_where_its_runs_cannot_be_tuned(monkeypatch, capsys):
     whole = jinit.run
 

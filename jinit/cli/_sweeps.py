@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import io
+import math
 import os
 import sys
 from pathlib import Path
@@ -23,12 +24,13 @@ from jinit.cli._stores import how_to_go_on, store_of
 from jinit.sweep._grid import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from _typeshed import DataclassInstance
 
     from jinit.results import Table
     from jinit.sweep import Halving, Settle
+    from jinit.sweep._plan import Plan
 
 # Axes that no arm can tune.
 _UNTUNED = ("initializer", "seeds", "data_seeds")
@@ -68,7 +70,11 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     ended: BaseException | None = None
     try:
         shown = None if writes() else io.StringIO()
-        with report.SweepProgress(output.metric, shown) as progress, time_limit(output.time_limit):
+        asked = _asked(whole_grid, output)
+        with (
+            report.SweepProgress(output.metric, shown, asked=asked) as progress,
+            time_limit(output.time_limit),
+        ):
             train = functools.partial(
                 run,
                 progress=progress,
@@ -111,6 +117,17 @@ def sweep(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     if isinstance(ended, KeyboardInterrupt):
         return 130  # main knows which signal it was
     raise ended
+
+
+def _asked(grid: Grid, output: RunOptions) -> Callable[[Plan], str]:
+    """What says of a plan that its seeds cannot settle what this command compares."""
+    from jinit.report._plan import seeds_line
+
+    if output.halving is not None:  # few configurations are left at the end
+        return lambda plan: ""
+    settings = math.prod(len(grid.values(axis)) for axis in output.tune)
+    seeds = output.most_seeds if output.until_settled else None
+    return functools.partial(seeds_line, settings=settings, seeds=seeds)
 
 
 @contextlib.contextmanager
@@ -199,7 +216,7 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
     """
     workers = workers_of(output)
     whole_grid, _ = _checked(grid, output)
-    from jinit import report
+    from jinit.report._plan import print_plan
     from jinit.sweep import plan as make_plan
 
     the_plan = make_plan(whole_grid, tile=output.tile, workers=workers)
@@ -210,7 +227,7 @@ def plan(grid: GridOptions, output: RunOptions = RunOptions()) -> int:
         totals = {name: getattr(the_plan, name) for name in names}
         dump({**totals, "workers": the_plan.workers, "programs": programs})
     else:
-        report.show(the_plan)
+        print_plan(the_plan, asked=_asked(whole_grid, output))
     return 0
 
 

@@ -17,6 +17,7 @@ from jinit._switches import own_switches
 from jinit.data import _positions
 from jinit.data._arrays import CLASSES, TASKS, Task, check_finite, check_indicators
 from jinit.data._dataset import Dataset
+from jinit.data._labels import Coded, refuse_labels_of_floats, warn_of
 from jinit.data._splits import TEST
 from jinit.typing import Array, Key
 
@@ -101,8 +102,9 @@ def generated(
     Raises:
       TypeError: no function, not a pair of arrays of numbers, or ``ignore`` no integer.
       ValueError: a function that JAX cannot trace, that ignores the key, or raises an error; shapes
-        that do not follow ``size``; classes without ``outputs``, or beyond it; a task that does not
-        fit y; ``ignore`` for numbers to predict, or a label that no example has; NaN or inf.
+        that do not follow ``size``; classes without ``outputs``, or beyond it; floats that may be
+        labels as well as targets; a task that does not fit y; ``ignore`` for numbers to predict, or
+        a label that no example has; NaN or inf.
 
     >>> def teacher(key, size):
     ...     x = jax.random.normal(key, (size, 4))
@@ -126,6 +128,10 @@ def generated(
             np.asarray(array) for seed in (TEST, _SAMPLE) for array in drawn(_key(seed), test)
         )
     _check_values(label, generator, (x_test, y_test), (x_train, y_train), number)
+    if kind == "regression" and task is None:
+        refuse_labels_of_floats(f"data {label!r}: y", y_test, y.dtype)
+    classes = tuple(range(number)) if kind in CLASSES else ()
+    warn_of(Coded(y_train, y_test, kind, number, classes))
     source = f"new examples at every step; {test:,} for tests"
     return Dataset(
         x_train,
@@ -135,7 +141,7 @@ def generated(
         label,
         kind,
         number,
-        classes=tuple(range(number)) if kind in CLASSES else (),
+        classes=classes,
         prepared=(
             ("rows", f"{source} drawn once (seed {TEST}), {test:,} for train_loss ({_SAMPLE})"),
             ("x", f"{x.dtype} → {x_test.dtype}, values unchanged"),

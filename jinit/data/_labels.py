@@ -97,7 +97,7 @@ def targets(
     if not positions and _is_one_hot(array):
         return array.argmax(axis=1), array.shape[1]
     if not whole and task is None:
-        _refuse_labels_of_floats(name, array, dtype)
+        refuse_labels_of_floats(name, array, dtype)
         return _rows(array), None
     return _of_classes(name, array, task), None
 
@@ -320,19 +320,33 @@ def _is_one_hot(array: np.ndarray) -> bool:
     return bool(((array == 0) | ones).all() and (ones.sum(axis=1) == 1).all())
 
 
-def _refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> None:
-    """Refuses a float y that repeats few whole numbers: labels or targets, nobody can know."""
-    if array.ndim > 1 and array.size > len(array):
-        if array.ndim == 2 and np.isin(array, (0, 1)).all() and np.ptp(array):
-            got = f"0 and 1 of dtype {dtype}, shape {array.shape}"
-            fix = "task='multilabel' for several labels, task='regression' for targets"
-            raise errors.refusal(name, got, "a task with a matrix of 0 and 1", fix)
-        return
+def refuse_labels_of_floats(name: str, array: np.ndarray, dtype: np.dtype) -> None:
+    """Refuses a float y that repeats few whole numbers: labels or targets, nobody can know.
+
+    Args:
+      name: of y, for messages.
+      array: finite floats, ``(examples,)`` or with more axes.
+      dtype: as the user gave it.
+
+    >>> refuse_labels_of_floats("y", np.array([0.5, 1.0, 1.0]), np.dtype(float))
+    """
+    if array.ndim > 2 and _is_one_hot(array.reshape(-1, array.shape[-1])):
+        raise errors.refusal(
+            name,
+            f"one-hot rows of dtype {dtype}, shape {array.shape}",
+            "a class number per position, or a task",
+            "y.argmax(-1) with task='multiclass', or task='regression' for targets",
+        )
+    several = array.ndim > 1 and array.size > len(array)
     present = np.unique(array)
-    counted = np.array_equal(present, np.arange(present.size))
+    if array.ndim == 2 and several and np.array_equal(present, (0, 1)):
+        got = f"0 and 1 of dtype {dtype}, shape {array.shape}"
+        fix = "task='multilabel' for several labels, task='regression' for targets"
+        raise errors.refusal(name, got, "a task with a matrix of 0 and 1", fix)
     if (present != np.round(present)).any() or 2 * present.size > array.size:
         return
-    if present.size > 1 and (present.size <= _FEW or counted):
+    counted = present.size > 1 and present[0] in (0, 1) and np.ptp(present) == present.size - 1
+    if counted or (1 < present.size <= _FEW and not several):
         raise errors.refusal(
             name,
             f"{present.size} different whole numbers of dtype {dtype}",

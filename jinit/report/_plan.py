@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TextIO
 
 from jinit import _specs
 from jinit.parameters._rules import Assignment
 from jinit.report._console import escaped, new_table, open_console
+from jinit.stats._power import fewest_pairs
 from jinit.sweep._plan import Plan, PlannedProgram
 
 _LEAF_COLUMNS = ("shape", "layer", "in", "out", "drawn by", "σ")
@@ -27,25 +29,34 @@ def plan_line(plan: Plan) -> str:
     )
 
 
-def seeds_line(plan: Plan) -> str:
+def seeds_line(plan: Plan, *, settings: int = 1, seeds: int | None = None) -> str:
     """Says that the seeds cannot settle the comparisons; "" if they can, or if nothing is compared.
+
+    Args:
+      plan: from :func:`jinit.plan`.
+      settings: number of settings that each arm is tuned over; default 1: each is compared.
+      seeds: the most seeds of a sweep that adds some; default: those of the plan.
 
     >>> import jinit
     >>> few = jinit.Grid(dataset="xor", initializer=("zeros", "he_normal"), steps=2, seeds=4)
     >>> seeds_line(jinit.plan(few))
     '4 seeds cannot settle 1 comparison, however clear: at least 6 seeds can'
     """
-    if plan.seeds >= plan.seeds_needed:
+    seeds, comparisons = seeds or plan.seeds, plan.comparisons // settings
+    needed = fewest_pairs(comparisons) if comparisons else 1
+    if seeds >= needed:
         return ""
-    seeds = "seed" if plan.seeds == 1 else "seeds"
-    compared = "comparison" if plan.comparisons == 1 else "comparisons"
+    some = "seed" if seeds == 1 else "seeds"
+    compared = "comparison" if comparisons == 1 else "comparisons"
     return (
-        f"{plan.seeds} {seeds} cannot settle {plan.comparisons} {compared}, however clear:"
-        f" at least {plan.seeds_needed} seeds can"
+        f"{seeds} {some} cannot settle {comparisons} {compared}, however clear:"
+        f" at least {needed} seeds can"
     )
 
 
-def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
+def print_plan(
+    plan: Plan, stream: TextIO | None = None, *, asked: Callable[[Plan], str] = seeds_line
+) -> None:
     """Prints the totals of a plan, a row for each program, the data, and what draws each leaf.
 
     The rows of programs are in the order of running. The leaves are those of the first program in
@@ -55,6 +66,7 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     Args:
       plan: from :func:`jinit.plan`.
       stream: default stdout.
+      asked: says whether the seeds can settle what is compared.
 
     >>> import jinit
     >>> print_plan(jinit.plan(jinit.Grid(dataset="xor", depth=1, seeds=2)))  # doctest: +ELLIPSIS
@@ -62,8 +74,8 @@ def print_plan(plan: Plan, stream: TextIO | None = None) -> None:
     """
     console = open_console(stream)
     console.print(plan_line(plan))
-    if seeds_line(plan):
-        console.print(seeds_line(plan), style="yellow")
+    if asked(plan):
+        console.print(asked(plan), style="yellow")
     described = [{**program.labels, "clip": program.code["clip"]} for program in plan.programs]
     varying = [
         axis for axis in described[0] if len({str(program[axis]) for program in described}) > 1

@@ -6,6 +6,7 @@ import io
 import math
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
@@ -30,6 +31,7 @@ class SweepProgress:
     Args:
       metric: the metric of the printed rows; a task without accuracy gets ``test_loss``.
       stream: default stderr.
+      asked: says of the first plan whether the seeds can settle what is compared; "" if they can.
 
     >>> import io, jinit
     >>> stream = io.StringIO()
@@ -39,13 +41,19 @@ class SweepProgress:
     True
     """
 
-    def __init__(self, metric: str = "test_accuracy", stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        metric: str = "test_accuracy",
+        stream: TextIO | None = None,
+        *,
+        asked: Callable[[Plan], str] = seeds_line,
+    ) -> None:
         # A closed terminal or a pipe without a reader must not end the sweep.
         shown = encodable(stream or sys.stderr or io.StringIO(), forgiving=True)
         self._console = Console(file=shown, highlight=False)
         # A line of a file is a sentence, whatever its length.
         self._console.soft_wrap = not self._console.is_terminal
-        self._metric = metric
+        self._metric, self._asked = metric, asked
         self._bar: Progress | None = None
         self._done = self._planned = self._failed = self._compiled = self._stored = 0
         self._start = self._last_line = self._last_event = time.monotonic()
@@ -104,10 +112,11 @@ class SweepProgress:
 
     def _begin(self, plan: Plan) -> None:
         # A sweep that adds seeds until it is settled has several plans, one after the other.
+        said = "" if self._planned else self._asked(plan)
         self._planned += plan.runs
         self._console.print(plan_line(plan))
-        if seeds_line(plan):
-            self._console.print(seeds_line(plan), style="yellow")
+        if said:
+            self._console.print(said, style="yellow")
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=self._planned)
         elif self._console.is_terminal:

@@ -166,18 +166,23 @@ def check_programs(names: Sequence[str]) -> None:
             )
 
 
-def check_memory(tile_bytes: int, machine: _executors.Workers, name: str) -> None:
-    """Refuses a tile, padding included, that exceeds the memory of the device that runs it."""
+def check_memory(tile_bytes: int, tiles: int, machine: _executors.Workers, name: str) -> None:
+    """Refuses tiles, padding included, that exceed the memory of the device that runs them.
+
+    The threads of a CPU share its memory, and each runs a tile of its own.
+    """
     on_host = machine.platform == "cpu"
     memory = _executors.host_memory() if on_host else machine.memory_bytes
-    if memory is not None and tile_bytes > memory:
+    at_once = min(tiles, len(machine.devices)) if on_host else 1
+    if memory is not None and at_once * tile_bytes > memory:
+        fewer = ", or workers=1" if at_once > 1 else ""
         raise errors.refusal(
-            f"memory of one tile on {name!r}",
-            f"{tile_bytes / 2**30:,.1f} GiB",
+            f"memory of {f'{at_once} tiles at once' if at_once > 1 else 'one tile'} on {name!r}",
+            f"{at_once * tile_bytes / 2**30:,.1f} GiB",
             f"at most the {memory / 2**30:,.1f} GiB that this process may use"
             if on_host
             else f"at most the {memory / 2**30:,.1f} GiB of a device",
-            "make the network narrower, or pass a smaller tile=",
+            f"make the network narrower, or pass a smaller tile={fewer}",
         )
 
 

@@ -66,10 +66,11 @@ def _check_memory(keep: str | tuple[int, ...], grid: Grid, planned: Plan) -> Non
         for p in planned.programs
     )
     memory = _executors.host_memory()
-    if memory is not None and COPIES * runs * size > memory:
+    needed = COPIES * (runs * size + planned.result_bytes)
+    if memory is not None and needed > memory:
         raise errors.refusal(
-            f"memory of the parameters of {runs:,} runs",
-            f"{COPIES * runs * size / 2**30:,.1f} GiB",
+            f"memory of the parameters of {runs:,} runs, and of the results",
+            f"{needed / 2**30:,.1f} GiB",
             f"at most the {memory / 2**30:,.1f} GiB that this process may use",
             f"keep={BEST!r}",
         )

@@ -332,7 +332,7 @@ def _program(
     named |= {"label_smoothing": ">0"} if network.smooths else {}
     named |= {"schedule": "by step"} if network.scheduled else {}
     tile_bytes = width * working_bytes(lane, sources.machine.platform)
-    _checks.check_memory(tile_bytes, sources.machine, dataset.name)
+    _checks.check_memory(tile_bytes, -(-runs // width), sources.machine, dataset.name)
     return PlannedProgram(
         name=", ".join(f"{axis}={value}" for axis, value in named.items()),
         position=position,

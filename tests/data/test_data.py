@@ -198,9 +198,14 @@ def test_the_same_classes_however_they_are_written(labels):
 
 @pytest.mark.filterwarnings("ignore:the targets y have")
 def test_floats_that_may_be_labels_need_a_task():
-    for labels in (THREE * 1.0, THREE[:, None] * 1.0, THREE * 2.0 - 1, (THREE % 2).astype("f2")):
+    # 26 letters that are counted from 1, and a label at each of two positions.
+    letters, positions = np.arange(90) % 26 + 1.0, np.stack([THREE, THREE[::-1]], axis=1) * 1.0
+    for labels in (THREE * 1.0, THREE[:, None] * 1.0, THREE * 2.0 - 1, (THREE % 2).astype("f2"),
+                   letters, positions):  # fmt: skip
         with pytest.raises(ValueError, match=r"whole numbers of dtype float.*task='multiclass'"):
             data.from_arrays(X90, labels)
+    with pytest.raises(ValueError, match=r"one-hot rows of dtype float64, shape \(90, 2, 3\)"):
+        data.from_arrays(X90, np.eye(3)[positions.astype(int)])
     assert data.from_arrays(X90, THREE * 1.0, task="multiclass").outputs == 3
     assert data.from_arrays(X90, (THREE % 2) * 1.0, task="multiclass").task == "multiclass"
     as_targets = data.from_arrays(X90, THREE, task="regression")

@@ -268,3 +268,31 @@ def test_options_that_do_not_fit_generated_data_are_refused():
         jinit.plan(jinit.Grid(**GRID, label_noise=0.1), data=parity)
     # A batch may be larger than the sample.
     assert jinit.plan(jinit.Grid(**GRID), data=teacher).runs == 2
+
+
+@pytest.mark.parametrize(
+    ("of_label", "said"),
+    [
+        (lambda label: jax.nn.one_hot(label, 3), r"0 and 1 of dtype float32, shape \(1000, 3\)"),
+        (lambda label: label.astype(float), "3 different whole numbers of dtype float32"),
+    ],
+)
+def test_floats_that_may_be_labels_need_a_task(of_label, said):
+    def draw(key, size):
+        x = jax.random.normal(key, (size, 4))
+        return x, of_label(jnp.argmax(x[:, :3], axis=1))
+
+    with pytest.raises(ValueError, match=said):
+        data.generated(draw)
+    assert data.generated(draw, task="regression").task == "regression"
+
+
+def test_large_targets_and_one_class_alone_are_said():
+    def draw(key, size):
+        x = jax.random.normal(key, (size, 4))
+        return x, 100 * x[:, 0]
+
+    with pytest.warns(UserWarning, match="root mean square"):
+        data.generated(draw)
+    with pytest.warns(UserWarning, match="all labels are of class 0"):
+        data.generated(lambda key, size: (draw(key, size)[0], jnp.zeros(size, int)), outputs=2)

@@ -165,9 +165,18 @@ def test_more_seeds_and_more_devices_keep_the_width_on_accelerators(monkeypatch,
 
 def test_a_tile_that_exceeds_a_device_is_refused():
     machine = SimpleNamespace(platform="gpu", memory_bytes=2**30)
-    _checks.check_memory(2**30, machine, "xor")
+    _checks.check_memory(2**30, 9, machine, "xor")
     with pytest.raises(ValueError, match="of a device"):
-        _checks.check_memory(2**30 + 1, machine, "xor")
+        _checks.check_memory(2**30 + 1, 9, machine, "xor")
+
+
+def test_the_tiles_of_all_threads_share_the_memory_of_a_cpu(monkeypatch):
+    monkeypatch.setattr(_executors, "host_memory", lambda: 2**30)
+    eight = SimpleNamespace(platform="cpu", devices=(None,) * 8)
+    _checks.check_memory(2**27, 9, eight, "xor")
+    _checks.check_memory(2**28, 4, eight, "xor")
+    with pytest.raises(ValueError, match=r"5 tiles at once.*1\.2 GiB.*workers=1"):
+        _checks.check_memory(2**28, 5, eight, "xor")
 
 
 def convolved(size, channels):
