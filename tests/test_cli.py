@@ -146,6 +146,14 @@ def test_help_lists_what_is_registered(command, capsys):
         assert all(name in text for name in jinit.data.names())
 
 
+def test_help_of_audit_names_hosts_presets_and_kinds(capsys):
+    with pytest.raises(SystemExit):
+        main(["audit", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert ", ".join(jinit.frameworks.hosts()) in text
+    assert ", ".join(jinit.frameworks.layer_kinds()) in text
+
+
 @pytest.mark.slow
 def test_sweep_prints_a_table_and_writes_files(capsys, tmp_path):
     path = tmp_path / "runs.csv"
@@ -260,11 +268,16 @@ def test_a_module_makes_its_initializers_known(tmp_path, monkeypatch, capsys):
         assert json.loads(capsys.readouterr().out)["runs"] == 64
         assert main(["--import=own_file.py", *plan, "from_file"]) == 0
         assert {"from_module", "from_file"} <= set(registry.names())
+        with pytest.raises(SystemExit):
+            main(["sweep", "--import", "own_module", "--help"])
+        assert "from_module" in capsys.readouterr().out
     finally:
         for name in ("from_module", "from_file"):
             if name in registry:
                 registry.remove(name)
+    (tmp_path / "needs_more.py").write_text("import no_such_package.part")
     for arguments, words in (
+        (["--import", "needs_more.py"], "'no_such_package'; fix: pip install no_such_package"),
         (["--import", "no_such_module"], "a module that Python finds"),
         (["--import", "no_such.py"], "an existing file"),
         (["--import"], "a module or a file"),

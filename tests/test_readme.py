@@ -261,3 +261,8 @@ def test_shares_of_a_grid_leave_the_imports_out(monkeypatch):
     record |= {"cpu_seconds": 19.0, "import_cpu_seconds": 2.0}
     found = whole.with_shares(record)
     assert (found["compile_share"], round(found["idle_share"], 9)) == (0.2, 0.15)
+
+
+def test_papers_cite_this_version():
+    version = importlib.import_module("jinit").__version__
+    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()

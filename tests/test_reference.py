@@ -89,7 +89,8 @@ def refuses(item):
 def test_all_rooms_export_something():
     counts = {module: len(exported(module)) for module in MODULES}
     assert min(counts.values()) >= 1, counts
-    assert sum(counts.values()) >= 200
+    # Whoever adds a name to what 0.x promises raises the number.
+    assert 250 <= sum(counts.values()) <= 290
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -44,6 +44,24 @@ def test_the_fast_tests_run_on_every_python():
     assert JOBS["fast"]["steps"][-1]["env"] == {"PIP_EXTRA": "${{ matrix.versions }}"}
 
 
+def test_every_block_of_every_page_runs_in_a_job():
+    assert JOBS["pages"]["steps"][-1]["run"] == "./scripts/test pages"
+    assert "if" not in JOBS["pages"]
+
+
+def test_a_push_ends_no_weekly_run():
+    group = WORKFLOW["concurrency"]
+    assert "github.event_name" in group["group"]
+    assert group["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+def test_the_pages_are_one_tier(tmp_path):
+    done, log = run_script(tmp_path, "pages")
+    assert done.returncode == 0
+    assert "-m pytest -n auto --dist worksteal tests/test_readme.py" in log
+    assert " -m " not in log.partition("tests/test_readme.py")[2]
+
+
 def test_the_oldest_versions_are_the_same_everywhere():
     oldest = JOBS["oldest"]["steps"][-1]["env"]["PIP_EXTRA"]
     assert f"environment dev {oldest}" in (ROOT / "scripts" / "test").read_text()

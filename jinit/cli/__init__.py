@@ -7,9 +7,11 @@ understood from the beginning.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import metadata
 
 from jinit import errors
 from jinit.cli import _last
@@ -66,7 +68,7 @@ def _code(arguments: Sequence[str], received: Received) -> int:
         return _failed(str(error), 2)
     except ModuleNotFoundError as error:
         package = (error.name or str(error)).partition(".")[0]
-        return _failed(str(errors.missing_extra(package, "lab", "this command")), 2)
+        return _failed(str(errors.missing_extra(package, _extra_of(package), "this command")), 2)
     except errors.HangError as error:
         return _failed(str(error), 1)
     except BrokenPipeError:
@@ -83,6 +85,17 @@ def _code(arguments: Sequence[str], received: Received) -> int:
             where = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
             return _failed(f"out of memory: {str(error).partition(chr(10))[0]}{where}", 1)
         raise
+
+
+def _extra_of(package: str) -> str | None:
+    """The extra ``lab`` if it has this package; a user's own module may need any other."""
+    name = {"sklearn": "scikit-learn"}.get(package, package)
+    try:
+        needed = metadata.requires("jinit") or []
+    except metadata.PackageNotFoundError:
+        return "lab"
+    found = any(re.match(rf"{re.escape(name)}\b.*extra == .lab", line) for line in needed)
+    return "lab" if found else None
 
 
 def _failed(message: str, code: int) -> int:

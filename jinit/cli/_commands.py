@@ -11,7 +11,7 @@ from jinit.cli._compare import compare
 from jinit.cli._doctor import doctor
 from jinit.cli._grid_file import expanded
 from jinit.cli._networks import phase, predict, probe, recommend
-from jinit.cli._plugins import HELP, load, taken
+from jinit.cli._plugins import HELP, load, registered, taken
 from jinit.cli._stores import export, list_sweeps, merge, remove, show, verify
 from jinit.cli._sweeps import plan, sweep
 from jinit.cli._weights import audit, describe, list_initializers
@@ -50,7 +50,7 @@ _DESCRIPTION = (
 def answer(arguments: Sequence[str]) -> int:
     """Runs the command that the arguments name and returns its exit code."""
     arguments, modules = taken(arguments)
-    if not {"-h", "--help"} & set(arguments):  # help loads nothing
+    if modules or not {"-h", "--help"} & set(arguments):  # help alone loads nothing
         load(modules)
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     if arguments and arguments[0] in _COMMANDS:
@@ -59,7 +59,7 @@ def answer(arguments: Sequence[str]) -> int:
         if name in ("sweep", "plan"):
             rest = expanded(rest)
         command = _COMMANDS[name]
-        described = f"{inspect.getdoc(command)}\n\n{HELP}"
+        described = f"{inspect.getdoc(command)}\n\n{HELP}{registered()}"
         prog = f"jinit {name}"
         return int(tyro.cli(command, prog=prog, description=described, args=rest, config=config))
     found = tyro.extras.subcommand_cli_from_dict(

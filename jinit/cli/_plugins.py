@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from jinit import errors
+from jinit import _registry, errors
 
 OPTION = "--import"
 GROUP = "jinit"
@@ -62,6 +62,16 @@ def load(modules: Sequence[str]) -> None:
             print(f"jinit: entry point {point.name!r} ({point.value}): {said}", file=sys.stderr)
     for module in modules:
         _run(module)
+
+
+def registered() -> str:
+    """What imported modules have registered, for help; "" if nothing.
+
+    >>> registered()
+    ''
+    """
+    added = [f"{kind} {', '.join(items)}" for kind, items in _registry.additions().items()]
+    return f" Registered: {'; '.join(added)}." if added else ""
 
 
 def _run(module: str) -> None:

@@ -10,6 +10,7 @@ from jinit import _specs, errors
 from jinit.cli._options import left_out
 from jinit.cli._output import dump, write_picture
 from jinit.findings import all_ok
+from jinit.sweep._names import listed
 
 try:
     import tyro
@@ -94,21 +95,20 @@ def audit(
     ],
     host: Annotated[
         str | None,
-        left_out(
-            "axis order, one of jinit.frameworks.hosts(); default: kernels are (in, out)", "HOST"
-        ),
+        left_out(f"axis order, one of {listed('host')}; default: kernels are (in, out)", "HOST"),
     ] = None,
     layer: Annotated[
         tuple[str, ...],
         left_out(
-            "what layers are, e.g. '*fc*.weight=dense' 'emb.weight=embedding'",
+            "what layers are, e.g. '*fc*.weight=dense' 'emb.weight=embedding'; kinds: "
+            + listed("layer kind"),
             "PATTERN=LAYER [PATTERN=LAYER ...]",
         ),
     ] = (),
     rule: Annotated[
         tuple[str, ...],
         left_out(
-            "what the weights should follow, in order; or one preset's name",
+            "what the weights should follow, in order; or one preset's name: " + listed("preset"),
             "PATTERN=SPEC [PATTERN=SPEC ...]",
         ),
     ] = (),

@@ -1,4 +1,4 @@
-"""Lists the built-in names of the axes for ``jinit sweep --help``, which loads no JAX.
+"""Lists built-in names for the help of commands, which loads no JAX.
 
 The registries hold JAX functions, so importing them would load JAX. These tuples repeat the names;
 tests/sweep/test_grid_and_plan.py checks that both are equal.
@@ -89,9 +89,22 @@ NAMES: dict[str, tuple[str, ...]] = {
         "multiclass_hinge",
         "mean_squared_error",
     ),
+    "host": ("flax", "haiku", "equinox", "keras", "torch"),
+    "preset": ("flax", "haiku", "equinox", "keras", "torch"),
+    "layer kind": (
+        "dense",
+        "conv",
+        "transposed",
+        "depthwise",
+        "embedding",
+        "fused",
+        "recurrent",
+        "bias",
+        "vector",
+    ),
 }
 
 
-def listed(axis: str) -> str:
-    """The built-in names of an axis, separated by commas."""
-    return ", ".join(NAMES[axis])
+def listed(kind: str) -> str:
+    """The built-in names of an axis or of another kind, separated by commas."""
+    return ", ".join(NAMES[kind])

@@ -200,7 +200,9 @@ def test_help_lists_the_names_of_the_registries():
         "loss": losses,
         "schedule": schedules,
     }
-    assert {axis: registry.names() for axis, registry in registries.items()} == NAMES
+    expected = {axis: registry.names() for axis, registry in registries.items()}
+    expected |= {"host": jinit.frameworks.hosts(), "preset": jinit.frameworks.presets()}
+    assert expected | {"layer kind": jinit.frameworks.layer_kinds()} == NAMES
     for item in dataclasses.fields(jinit.Grid):
         for name in NAMES.get(item.name, ()):
             assert name in item.metadata["help"]
