@@ -16,6 +16,9 @@ HEALTHY = "healthy"
 # serve both. A healthy ReLU network stays below that: log ‖h‖² has variance 5 Σ 1/n_l (Hanin &
 # Rolnick 2018, theorem 5), which gives factors of e^(±3) at depth 100 and width 64.
 LARGE_CHANGE = 1e3
+# Inputs count as parallel if the share of a signal that differs between inputs has fallen to this
+# fraction of the first layer's.
+COLLAPSED = 1e-3
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from jinit import errors
 from jinit.activations import ActivationLike
-from jinit.findings import LARGE_CHANGE, Finding, healthy
+from jinit.findings import COLLAPSED, LARGE_CHANGE, Finding, healthy
 from jinit.frameworks import Captured
 from jinit.probes._fixes import CENTRED, at_zero, is_bounded, is_rectifier, scaled, scaled_rule
 from jinit.probes._medians import Medians, medians_of
@@ -28,8 +28,6 @@ HUGE = 1e6
 DEAD = 0.6
 # Share of saturated pre-activations.
 SATURATED = 0.5
-# Share of E z² that differs between inputs, relative to that share in the first layer.
-COLLAPSED = 1e-3
 # Smaller squares leave float32, so that ratios of them say nothing.
 SMALL = 1e-30
 # Share of duplicate units, exact or near.

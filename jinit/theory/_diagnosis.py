@@ -6,14 +6,10 @@ import math
 
 import numpy as np
 
-from jinit.findings import LARGE_CHANGE, Finding, healthy
+from jinit.findings import COLLAPSED, LARGE_CHANGE, Finding, healthy
 from jinit.theory._finite_width import Fluctuations
 from jinit.theory._fixed_points import DepthScales, depth_formula
 from jinit.theory._propagation import Propagation
-
-# Inputs count as parallel if 1 − correlation in the last hidden layer is below this fraction of
-# 1 − correlation in the first layer.
-_PARALLEL = 1e-3
 
 
 def diagnose(
@@ -61,14 +57,13 @@ def _changes(
     """Findings on signals and gradients that change too much over the hidden layers."""
     last = len(lengths) - 1
     with np.errstate(divide="ignore"):
-        forward, backward = (
-            np.log(lengths[-1]) - np.log(lengths[0]),
-            log_gradient[0] - log_gradient[-1],
-        )
+        forward = np.log(lengths[-1]) - np.log(lengths[0])
+    # The norm of the gradient, as verdicts compare it; log_gradient is of its square.
+    backward = (log_gradient[0] - log_gradient[-1]) / 2
     findings = []
-    for change, direction, what, start, end in (
-        (forward, "forward", "the signal", names[0], names[last]),
-        (backward, "backward", "the gradient", names[last], names[0]),
+    for change, direction, what, size, start, end in (
+        (forward, "forward", "the signal", "square", names[0], names[last]),
+        (backward, "backward", "the gradient", "norm", names[last], names[0]),
     ):
         if abs(change) > math.log(LARGE_CHANGE):
             kind, verb = ("exploding", "explodes") if change > 0 else ("vanishing", "vanishes")
@@ -76,7 +71,7 @@ def _changes(
                 Finding(
                     f"{kind} {direction}",
                     end,
-                    f"{what} {verb}: its square changes by a factor {_power(change)} "
+                    f"{what} {verb}: its {size} changes by a factor {_power(change)} "
                     f"from {start} to {end}",
                     f"a factor between {1 / LARGE_CHANGE:g} and {LARGE_CHANGE:g}",
                     "He et al. 2015, section 2.2; Schoenholz et al. 2017, section 4",
@@ -93,14 +88,14 @@ def _power(change: float) -> str:
 
 def _parallel(gap: np.ndarray, last: str) -> list[Finding]:
     # The first layer tells nothing of one example, or of equal examples.
-    if not gap[0] > 1e-12 or not gap[-1] < _PARALLEL * gap[0]:
+    if not gap[0] > 1e-12 or not gap[-1] < COLLAPSED * gap[0]:
         return []
     return [
         Finding(
             "collapsed",
             last,
             f"inputs become parallel: 1 - correlation falls from {gap[0]:.2g} to {gap[-1]:.2g}",
-            f"{_PARALLEL:g} of the first layer's 1 - correlation",
+            f"{COLLAPSED:g} of the first layer's 1 - correlation",
             "Schoenholz et al. 2017, section 3 (ordered phase: correlations go to 1)",
             "weights on the edge of chaos, or a residual network",
         )

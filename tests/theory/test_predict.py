@@ -141,9 +141,18 @@ def test_findings_say_what_is_wrong():
     assert "signal vanishes" in of("relu", "lecun_normal", 30)
     assert "gradient vanishes" in of("sigmoid", "glorot_uniform", 10)
     assert "inputs become parallel" in of("sigmoid", "glorot_uniform", 10)
-    assert "gradient explodes" in of("tanh", "fan_in_normal(k=9.0)", 20)
+    assert "gradient explodes" in of("tanh", "fan_in_normal(k=9.0)", 40)
     assert "networks differ" in of("relu", "he_normal", 40, width=20)
     assert "trainable to about" in of("tanh", "fan_in_normal(k=0.7)", 40)
+
+
+@pytest.mark.parametrize(("depth", "vanishes"), [(18, False), (24, True)])
+def test_gradients_vanish_by_their_norm_as_in_verdicts(depth, vanishes):
+    """Glorot's rule halves the squared gradient at each ReLU layer."""
+    model = MLP((64,) * (depth + 1), "relu")
+    found = theory.predict(model, 64, kernel=initializers.get("glorot_uniform"))
+    kinds = [finding.kind for finding in found.findings]
+    assert (2 ** (-(depth - 1) / 2) < 1e-3) == vanishes == ("vanishing backward" in kinds)
 
 
 @pytest.mark.parametrize(
