@@ -50,9 +50,9 @@ def audit(
     [1/20, 20] (for N kernels of branches that are scaled alike, [1/(20 N), 20]).
 
     Entries out of all proportion (memory that was never initialized) are reported in any leaf:
-    |w| > 10⁶, or far beyond the median. Slices that repeat others are reported too (chance in a
-    healthy leaf: below 10⁻⁶). Leaves that share memory, and tables of smooth functions, may be
-    equal.
+    |w| > 10⁶, or far beyond the median. Slices that repeat others are reported too, one kernel of a
+    stack or more than 5 % along any other axis (chance in a healthy leaf: below 10⁻⁶). Leaves that
+    share memory, and tables of smooth functions, may be equal.
 
     With ``rules``, a leaf must have its rule's entries if the rule is deterministic, and the scale
     of a weight norm must hold the norms of its kernel. Otherwise the leaf must have the rule's σ
@@ -163,6 +163,7 @@ def _fixes(
         rescaled=[path for path, layout in rescaled if layout.is_cut],
         unknown=[path for path, layout in rescaled if not layout.is_cut],
         is_wide=has_wide and not jax.config.read("jax_enable_x64"),
+        is_narrow=any(leaf.is_inexact and leaf.values.dtype.itemsize == 1 for leaf in leaves),
     )
 
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,7 @@ class _Stored:
 
     Attributes:
       name: the name in the file.
-      read: returns the array, or raises ``ValueError`` if its part of the file is broken.
+      read: returns the array, or raises an exception if its part of the file is broken.
     """
 
     name: str
@@ -87,11 +86,13 @@ def read_readable(path: str | Path) -> tuple[dict[str, np.ndarray], list[Finding
       path: as for :func:`read_checkpoint`.
 
     Returns:
-      Name → array, and a finding ``"unreadable"`` for each array that is cut off or holds no
-      numbers.
+      Name → array, and a finding ``"unreadable"`` for each array that cannot be read: it holds no
+      numbers or has an unknown dtype; in an ``.npz`` file it is cut off, encrypted, or compressed
+      in a broken or unknown way.
 
     Raises:
-      ValueError: as :func:`read_checkpoint`, but not for single arrays.
+      ValueError: as :func:`read_checkpoint`, but for single arrays only if no array can be read. A
+        ``.safetensors`` file that is cut off is refused whole: its header does not fit its length.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +117,7 @@ def read_readable(path: str | Path) -> tuple[dict[str, np.ndarray], list[Finding
         for stored in readers[suffix](file):
             try:
                 arrays[stored.name] = stored.read()
-            except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+            except Exception as error:  # zipfile and its decompressors raise many kinds
                 broken.append(_unreadable(stored.name, error))
     except Exception as error:  # a broken file can raise any exception in its reader
         raise errors.refusal(
@@ -133,7 +134,7 @@ def read_readable(path: str | Path) -> tuple[dict[str, np.ndarray], list[Finding
 
 
 def _unreadable(name: str, error: Exception) -> Finding:
-    fix = "write the array again, as numbers of a dtype that the format names"
+    fix = "write the array again by NumPy or safetensors, as numbers of a dtype that they name"
     return Finding("unreadable", name, _reason(error), fix=fix)
 
 
@@ -188,7 +189,10 @@ def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError("the header is not that of an array") from None
     if not isinstance(written, str):
         raise ValueError("the array holds records, not numbers")
-    dtype = np.dtype(_WRITTEN.get(written.lstrip("<|"), written))
+    try:
+        dtype = np.dtype(_WRITTEN.get(written.lstrip("<|"), written))
+    except (SyntaxError, TypeError):
+        raise ValueError(f"NumPy has no dtype {written[:60]!r}") from None
     if dtype.kind == "V" and dtype.itemsize == 1:
         raise ValueError("V1 does not say which 8-bit dtype the numbers have; use .safetensors")
     if dtype.kind not in "biufc" and dtype != jnp.bfloat16:

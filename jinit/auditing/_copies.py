@@ -14,7 +14,7 @@ from jinit.findings import Finding
 # Only leaves whose first entries are proportional are compared in full.
 _PREFIX = 16
 # Slices of a leaf that repeat others: a smaller share has other causes, such as rows of a table
-# that were added later with the mean of the others.
+# that were added later with the mean of the others. Kernels of a stack have no such cause.
 _COPIED = 0.05
 # Chance that a healthy leaf has two equal slices along an axis.
 _CHANCE = 1e-6
@@ -136,18 +136,25 @@ def inside(leaf: Leaf, fixes: Fixes) -> Finding | None:
             (seen.setdefault(row.tobytes(), i), i) for i, row in enumerate(slices) if row.any()
         ]
         repeats = [(first, again) for first, again in pairs if first != again]
-        if len(repeats) > _COPIED * length:
+        allowed = 0.0 if _is_stacked(leaf, axis) else _COPIED
+        if len(repeats) > allowed * length:
             first, again = repeats[0]
             return Finding(
                 "copies",
                 leaf.path,
                 f"{len(repeats)} of {length} slices along axis {axis} repeat another one (slice "
                 f"{again} is slice {first})",
-                threshold=f"{_COPIED:.0%} of the slices",
+                threshold=f"{allowed:.0%} of the slices",
                 source=f"equal by chance in one leaf of {1 / _CHANCE:.0e}",
                 fix=fixes.redraw(leaf.path, _rule_of(leaf), "draw the whole leaf, not one shard"),
             )
     return None
+
+
+def _is_stacked(leaf: Leaf, axis: int) -> bool:
+    """Whether every slice along an axis is a kernel of its own."""
+    axes = leaf.layout.batch_axes if leaf.layout is not None and leaf.is_kernel else ()
+    return axis in {batch % leaf.values.ndim for batch in axes}
 
 
 def _is_random(leaf: Leaf) -> bool:

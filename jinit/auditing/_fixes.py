@@ -12,6 +12,16 @@ from jinit.parameters._rules import Rules
 
 # A longer mapping is named, not printed.
 _FEW_LAYERS = 3
+# JAX draws no 8-bit floats: they are drawn in float32 and converted. A leaf that is kept stays the
+# same object, so that none loses the memory that it shares or is converted twice.
+_WIDEN = (
+    "in_float32 = jax.tree.map("
+    "lambda w: w.astype('float32') if w.dtype.itemsize == 1 else w, params); "
+)
+_NARROW = (
+    "jax.tree.map(lambda w, kept, drawn: w if drawn is kept else drawn.astype(w.dtype), "
+    "params, in_float32, {drawn})"
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Fixes:
       rescaled: paths of the leaves that only a preset may draw, because their layers rescale them.
       unknown: paths of the leaves from which a layer computes its kernel in an unknown way.
       is_wide: whether JAX must first be told to draw 64 bits.
+      is_narrow: whether some leaves are 8-bit floats, which JAX cannot draw.
     """
 
     leaves: int
@@ -38,6 +49,7 @@ class Fixes:
     rescaled: Collection[str] = ()
     unknown: Collection[str] = ()
     is_wide: bool = False
+    is_narrow: bool = False
 
     def redraw(self, path: str, rule: str, comment: str = "") -> str:
         """The statement that draws one leaf again, and a comment.
@@ -76,8 +88,12 @@ class Fixes:
 
     def _statement(self, rules: str, where: str = "") -> str:
         wide = "jax.config.update('jax_enable_x64', True); " if self.is_wide else ""
-        call = f"{rules}{self._call()}{where}"
-        return f"{wide}params = jinit.initialize(jax.random.key(0), params, {call})"
+        tree = "in_float32" if self.is_narrow else "params"
+        call = f"{tree}, {rules}{self._call()}{where}"
+        drawn = f"jinit.initialize(jax.random.key(0), {call})"
+        if self.is_narrow:
+            return f"{wide}{_WIDEN}params = {_NARROW.format(drawn=drawn)}"
+        return f"{wide}params = {drawn}"
 
     def _call(self) -> str:
         host = "" if self.host == "flax" else f", host={self.host!r}"

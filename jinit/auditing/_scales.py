@@ -42,10 +42,18 @@ _BELOW_RANDOM, _ROWS = 0.3, 64
 
 
 def is_scale(leaf: Leaf) -> bool:
-    """Whether a vector multiplies a layer's outputs, by its name."""
+    """Whether a leaf multiplies a layer's outputs, by its name.
+
+    Several axes are those of one scale, or of a stack of scales. A gate of one entry, or a stack
+    of such gates, may start at 0 on purpose.
+    """
+    shape = leaf.values.shape
     kind = "vector" if leaf.layout is None else leaf.layout.kind
-    named = leaf_name(leaf.path) in ("scale", "gamma", "weight", "w")
-    return named and kind == "vector" and leaf.values.ndim == 1 and leaf.values.size > 1
+    # A matrix of an unknown layer may be a kernel if its name is that of kernels, too.
+    is_known = leaf.layout is not None or len(shape) < 2
+    names = ("scale", "gamma", "weight", "w") if is_known else ("scale", "gamma")
+    several = math.prod(shape[1:] or shape) > 1
+    return leaf_name(leaf.path) in names and kind == "vector" and several
 
 
 def is_mask(leaf: Leaf) -> bool:
@@ -97,9 +105,9 @@ def harmless(leaf: Leaf) -> str:
         return "he_normal"
     if leaf.is_embedding:
         return "normal(stddev=1.0)"
-    if leaf.layout is None and leaf.values.ndim > 1:
-        return "normal(stddev=0.02)"
-    return "ones" if is_scale(leaf) else "zeros"
+    if is_scale(leaf):
+        return "ones"
+    return "normal(stddev=0.02)" if leaf.layout is None and leaf.values.ndim > 1 else "zeros"
 
 
 def fans(leaf: Leaf, sample: Moments, fixes: Fixes) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jinit.findings import Finding
-from jinit.report._console import Console, Padding, escaped
+from jinit.report._console import Console, Padding, Text, escaped
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> None:
@@ -18,8 +18,9 @@ def print_findings(console: Console, findings: Iterable[Finding]) -> None:
         if finding.threshold:
             source = f" ({finding.source})" if finding.source else ""
             lines.append(f"threshold: {finding.threshold}{source}")
-        if finding.fix:
-            lines.append(f"fix: {finding.fix}")
         for line in lines:
             # Padding also indents the continuation of a wrapped line.
             console.print(Padding(escaped(line), (0, 0, 0, 2), expand=False))
+        if finding.fix:
+            # A fix is pasted: a line break would end a statement, or a comment, too early.
+            console.print(Text(f"  fix: {finding.fix}"), soft_wrap=True)

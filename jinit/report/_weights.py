@@ -12,7 +12,7 @@ from jinit.findings import Finding
 from jinit.initializers._describe import Description
 from jinit.initializers._registry import Row
 from jinit.parameters._leaves import tree_leaves
-from jinit.report._console import escaped, new_table, open_console
+from jinit.report._console import Text, escaped, new_table, open_console
 from jinit.report._findings import print_findings
 from jinit.report._text import number
 
@@ -109,14 +109,9 @@ def print_audit(
     """
     console = open_console(stream)
     print_findings(console, findings)
-    if file and any("params" in finding.fix for finding in findings):
-        console.print(
-            escaped(
-                "the fixes are Python; before them: import jax, jinit; "
-                f"params = jinit.auditing.read_checkpoint({file!r})"
-            ),
-            soft_wrap=True,
-        )
+    if file and any("params = " in finding.fix for finding in findings):
+        before = _before(findings, layers, file)
+        console.print(Text(f"the fixes are Python; before them: {before}"), soft_wrap=True)
     leaves = tree_leaves(dict(arrays), host, layers)
     unknown = [leaf.path for leaf in leaves if leaf.layout is None and len(leaf.value.shape) > 1]
     reported = {finding.where for finding in findings}
@@ -142,3 +137,12 @@ def print_audit(
                 "wrong on the only path; jinit.probes.verdict runs the model and tells"
             )
         )
+
+
+def _before(findings: Iterable[Finding], layers: Mapping[str, str] | None, file: str) -> str:
+    """The statements that define the names in the fixes."""
+    # The fixes are for the arrays that can be read, also where others cannot.
+    words = f"import jax, jinit; params = jinit.auditing.read_readable({file!r})[0]"
+    if any("layers=layers" in finding.fix for finding in findings):
+        words += f"; layers = {dict(layers or {})!r}"
+    return words

@@ -5,6 +5,7 @@ The files are written here, byte by byte, from the two formats' descriptions.
 
 import io
 import json
+import lzma
 import zipfile
 
 import jax.numpy as jnp
@@ -125,6 +126,40 @@ def test_one_unreadable_array_does_not_hide_the_others(tmp_path):
         safetensors(tmp_path / "w.safetensors", header, ONE + TWO + TWO)
     )
     assert (list(arrays), [f.where for f in findings]) == (["a"], ["b", "c"])
+
+
+def test_no_kind_of_damage_to_one_array_hides_the_others(tmp_path, monkeypatch):
+    """A dtype and a compression that nobody knows, and every error of zipfile's readers."""
+    good = npy(np.arange(4.0))
+    names = ("good", "dtype", "compression", "encrypted", "lzma", "bz2")
+    path = tmp_path / "w.npz"
+    npz(path, [(name, good.replace(b"'<f8'", b"'<zz'") if name == "dtype" else good)
+               for name in names])  # fmt: skip
+    raw = bytearray(path.read_bytes())
+    for signature, place, size in ((b"PK\3\4", 8, 30), (b"PK\1\2", 10, 46)):
+        entry = raw.find(b"compression")
+        while raw[entry - size : entry - size + 4] != signature:
+            entry = raw.find(b"compression", entry + 1)
+        raw[entry - size + place : entry - size + place + 2] = (77).to_bytes(2, "little")
+    path.write_bytes(raw)
+    errors = {"encrypted": RuntimeError("password required"), "lzma": lzma.LZMAError("corrupt"),
+              "bz2": OSError("Invalid data stream")}  # fmt: skip
+    opened = zipfile.ZipFile.open
+
+    def open_member(archive, member, *arguments):
+        if member.filename in errors:
+            raise errors[member.filename]
+        return opened(archive, member, *arguments)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", open_member)
+    arrays, findings = read_readable(path)
+    assert list(arrays) == ["good"]
+    np.testing.assert_array_equal(arrays["good"], np.arange(4.0))
+    evidence = {finding.where: finding.evidence for finding in findings}
+    assert tuple(evidence) == names[1:]
+    assert evidence["dtype"] == "NumPy has no dtype '<zz'"
+    assert evidence["compression"].startswith("NotImplementedError: ")
+    assert evidence["encrypted"] == "RuntimeError: password required"
 
 
 def test_no_more_is_read_than_an_array_may_have(tmp_path, monkeypatch):

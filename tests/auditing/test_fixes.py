@@ -1,14 +1,18 @@
 """Every fix that an audit prints is a statement: pasted where the audit ran, it mends the leaf."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 
 import jinit
 from jinit import frameworks, initializers
 from jinit.auditing import _traps
+from jinit.cli import main
 
 RNG = np.random.default_rng(0)
 
@@ -125,6 +129,47 @@ def pasted(finding, params, **options):
     place = {"jinit": jinit, "jax": jax, "params": params, **options}
     exec(finding.fix, place)
     return place["params"]
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+@pytest.mark.parametrize("rules", [None, {"a": "he_normal", "b": "he_normal", "*": "keep"}])
+def test_the_fix_of_8_bit_floats_draws_in_float32_and_converts(dtype, rules):
+    table = draw((64, 32), 1 / 8).astype(dtype)
+    shards = np.tile(draw((16, 32), 0.18), (4, 1)).astype(dtype)
+    params = {"a": np.ones((64, 32), dtype), "b": shards, "table": table, "tied": table,
+              "mask": np.ones(3, bool), "key": jax.random.key(1)}  # fmt: skip
+    layers = {"a": "dense", "b": "dense"}
+    findings = jinit.audit(params, rules=rules, layers=layers)
+    assert {(f.where, f.kind) for f in findings} >= {("a", "symmetric"), ("b", "copies")}
+    for finding in findings:
+        mended = pasted(finding, params, layers=layers, rules=rules)
+        drawn = mended.pop(finding.where)
+        assert drawn.dtype == dtype
+        # √(2/64), and 8-bit floats round by at most 1/8.
+        assert np.std(np.asarray(drawn, "f4")) == pytest.approx(32**-0.5, rel=0.1)
+        assert all(mended[name] is params[name] for name in mended if name not in "ab")
+        assert mended["tied"] is mended["table"]
+
+
+@pytest.mark.parametrize("columns", ["40", "142"])
+def test_what_the_command_prints_runs_when_pasted(columns, tmp_path, monkeypatch, capsys):
+    """Four layer kinds, an array that cannot be read, and comments longer than a line."""
+    monkeypatch.setenv("COLUMNS", columns)
+    arrays = {"a[0]:key:/w": np.ones((64, 32), "f4"), "b/w": draw((64, 32), 30), "c/w": GOOD,
+              "d/w": np.tile(draw((16, 32), 1 / 8), (4, 1))}  # fmt: skip
+    np.savez(tmp_path / "w.npz", **arrays, text=np.array("model"))
+    layers = {"a*w": "dense", "b*w": "dense", "c/w": "dense", "d/w": "dense"}
+    kinds = [f"{pattern}={kind}" for pattern, kind in layers.items()]
+    assert main(["audit", str(tmp_path / "w.npz"), "--layer", *kinds]) == 1
+    printed = capsys.readouterr().out
+    fixes = re.findall(r"^  fix: (.*initialize.*)$", printed, re.MULTILINE)
+    (before,) = re.findall(r"^the fixes are Python; before them: (.*)$", printed, re.MULTILINE)
+    place = {}
+    exec("\n".join([before, *fixes]), place)
+    assert len(fixes) == 3
+    assert jinit.audit(arrays, layers=layers)
+    assert jinit.audit(place["params"], layers=layers) == []
+    np.testing.assert_array_equal(place["params"]["c/w"], GOOD)
 
 
 G, V = (f"parametrizations.weight.original{i}" for i in (0, 1))

@@ -55,6 +55,20 @@ def test_what_repeats_by_chance_or_on_purpose_is_no_copy(dtype):
     assert _copies.inside(Leaf("w", signs, None), None) is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis", "kind"),
+    [((24, 64, 64), 0, "dense(batch=1)"), ((3, 24, 8, 8), 1, "dense(batch=2)")],
+)
+def test_one_layer_of_a_stack_that_repeats_another_is_a_copy(shape, axis, kind):
+    values = np.moveaxis(RNG.normal(0, shape[-1] ** -0.5, shape).astype("f4"), axis, 0)
+    assert kinds({"w": np.moveaxis(values, 0, axis)}, layers={"w": kind}) == {}
+    values[5] = values[3]
+    (finding,) = jinit.audit({"w": np.moveaxis(values, 0, axis)}, layers={"w": kind})
+    said = f"1 of 24 slices along axis {axis} repeat another one (slice 5 is slice 3)"
+    assert (finding.kind, finding.evidence) == ("copies", said)
+    assert finding.threshold == "0% of the slices"
+
+
 def dtype_of(dtype, value):
     return np.dtype(dtype).type(value)
 
@@ -164,6 +178,30 @@ def test_scales_that_are_mostly_zero():
     # A gate of one entry starts at 0 on purpose (SkipInit, ReZero).
     assert kinds({"a": {"scale": np.zeros((), "f4")}, "b": {"scale": np.zeros(1, "f4")}}) == {}
     assert kinds({"a": zero}, rules={"*": "zeros"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "layers"),
+    [("n/scale", (12, 64), None), ("n/gamma", (64, 3), None), ("n/weight", (32, 32), "vector"),
+     ("n/scale", (4, 3, 16), "vector"), ("n/scale", (64,), None)],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "kind"), [(0.0, "zero"), (1e-12, "out of proportion"), (np.nan, "not finite")]
+)
+def test_scales_of_any_rank_start_at_one(path, shape, layers, value, kind):
+    options = {"layers": {path: layers, "ok": "dense"}} if layers else {}
+    tree = {path: np.full(shape, value, "f4"), "ok": KERNEL}
+    (finding,) = jinit.audit(tree, **options)
+    assert (finding.where, finding.kind) == (path, kind)
+    place = {"jinit": jinit, "jax": jax, "params": tree, "layers": layers}
+    exec(finding.fix, place)
+    assert np.array_equal(place["params"][path], np.ones(shape))
+    assert place["params"]["ok"] is KERNEL
+
+
+def test_zero_gates_and_matrices_of_unknown_layers_are_no_zero_scales():
+    for path, shape in (("gate/scale", (12, 1)), ("fc/weight", (12, 64)), ("fc/w", (12, 64))):
+        assert kinds({path: np.zeros(shape, "f4"), "ok": KERNEL}) == {}
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-170, 1e-30, 1e300])

@@ -82,3 +82,12 @@ def test_findings_are_indented_paragraphs(printed, width):
     assert lines[0] == "a/[0]  dead units"
     assert all(line.startswith("  ") for line in lines[1:])
     assert lines[-2:] == ["  threshold: 0.5 (He 2015)", "  fix: fix [it]"]
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_fix_is_printed_as_it_is(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    fix = f"params = {{'a[[]:key:[b]\\\\[c]': {'1 + ' * 40}1}}  # {'word ' * 40}end"
+    stream = io.StringIO()
+    print_findings(_console.open_console(stream), [Finding("zero", "a", "0", fix=fix)])
+    assert stream.getvalue().splitlines()[-1] == f"  fix: {fix}"

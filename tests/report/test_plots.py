@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -173,6 +174,26 @@ def test_a_name_without_an_ending_is_written_as_png_and_svg(tmp_path):
     assert names == ["one.png", "one.svg", "one.csv"]
     # One value has no line: it is a point.
     assert ax.lines[0].get_marker() not in (None, "None")
+
+
+@pytest.mark.parametrize(
+    ("path", "fifo"), [("a.svg", "a.svg"), ("a", "a.svg"), ("a.png", "a.csv"), ("a.b", "")]
+)
+def test_a_picture_replaces_regular_files_only(path, fifo, tmp_path):
+    """Writing to a FIFO waits for a reader."""
+    if not fifo:
+        (tmp_path / "a.png").symlink_to("new.png")
+        assert plots.save(plots.new_axes(), tmp_path / "a.png")[0].name == "a.png"
+        assert (tmp_path / "new.png").is_file()
+        return
+    os.mkfifo(tmp_path / fifo)
+    reader = os.open(tmp_path / fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ValueError, match=f"{fifo} is no regular file"):
+            plots.save(plots.new_axes(), tmp_path / path)
+    finally:
+        os.close(reader)
+    assert [file.name for file in tmp_path.iterdir()] == [fifo]
 
 
 def test_singular_values_and_what_they_refuse():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, overload
 
@@ -148,7 +149,16 @@ def check_picture(path: str | Path) -> str:
         raise errors.refusal("picture", str(path), allowed, f"e.g. {target.stem or 'picture'}.png")
     if not target.parent.is_dir():
         raise errors.refusal("picture", str(path), allowed, f"create {target.parent}")
+    for file in (*_pictures(target), target.with_suffix(".csv")):
+        # Opening a FIFO would wait for a reader.
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise errors.refusal("picture", str(path), allowed, f"{file} is no regular file")
     return str(path)
+
+
+def _pictures(target: Path) -> list[Path]:
+    """The files of a picture; a path without an ending has two."""
+    return [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
 
 
 def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
@@ -162,8 +172,9 @@ def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
       The files written, the CSV file last (columns: panel, series, x, y, low, high).
 
     Raises:
-      ValueError: an ending other than .png, .svg or .pdf; a path that is a folder, or whose folder
-        does not exist. TypeError: ``axes`` is not axes.
+      ValueError: an ending other than .png, .svg or .pdf; a path whose folder does not exist, or
+        where something other than a file is (a folder, a FIFO), also beside it, where the CSV file
+        goes. TypeError: ``axes`` is not axes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +190,7 @@ def save(axes: Axes | np.ndarray, path: str | Path) -> list[Path]:
     figure = first.get_figure(root=True)
     if figure is None:
         raise errors.wrong_type("axes", axes, "axes of a figure", "plots.new_axes()")
-    written = [target] if target.suffix else [target.with_suffix(end) for end in (".png", ".svg")]
+    written = _pictures(target)
     for file in written:
         # Without a date, equal pictures give equal files.
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
