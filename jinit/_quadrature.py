@@ -56,7 +56,7 @@ def _mean_square(
 ) -> float:
     nodes, weights = _rule(kinks, 2.0**-halvings, order)
     values = in_float64(lambda: function(jnp.asarray(nodes)))
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         terms = np.asarray(values, np.float64) ** 2 * weights
     far = np.abs(nodes)
     # f² may overflow where N(0, 1) has hardly any mass; the integral then stops at that point.

@@ -53,7 +53,8 @@ def adaptive_reference(leaf, weights, threshold, eps=1e-3):
 
 
 def clip(kind, tree, threshold, **options):
-    transform = clipping.get(kind)(threshold, **options)
+    registered = kind == "entrywise"
+    transform = make(kind, threshold) if registered else clipping.get(kind)(threshold, **options)
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 2.0, leaf.dtype), tree)
     return transform.update(tree, transform.init(tree), params)[0]
 
@@ -240,6 +241,19 @@ def entrywise():
     _RULES.remove("entrywise")
 
 
+@pytest.mark.slow
+def test_a_gradient_of_zero_through_a_registered_rule_is_no_nan(entrywise):
+    rule = make(entrywise, 1.0)
+
+    def scale(gradient):
+        return rule.update(gradient, rule.init(()))[1].scale
+
+    with jax.debug_nans(True):
+        assert scale(jnp.zeros(2)) == 1
+        np.testing.assert_array_equal(jax.grad(scale)(jnp.zeros(2)), 0)
+    np.testing.assert_allclose(scale(jnp.array([3.0, 4.0])), 2**0.5 / 5, rtol=1e-6)
+
+
 @pytest.mark.full
 def test_a_registered_rule_works_wherever_a_name_may_stand(entrywise, capsys):
     assert clipping.names()[-1] == entrywise
@@ -314,12 +328,17 @@ def test_updates_and_derivatives_are_those_of_optax(ours, theirs):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("kind", [*KINDS, "per_example"])
-def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind):
+@pytest.mark.parametrize("kind", [*KINDS, "per_example", "percentile", "entrywise"])
+def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind, entrywise):
     tree = random_tree(3, shapes={"a": (3, 2), "b": (3, 4)})
 
     def size(scale, threshold):
-        clipped = clip(kind, jax.tree.map(lambda leaf: scale * leaf, tree), threshold)
+        grown = jax.tree.map(lambda leaf: scale * leaf, tree)
+        if kind == "percentile":  # its first gradient is never clipped
+            rule = clipping.clip_by_percentile(100 * threshold)
+            clipped = rule.update(grown, rule.update([jnp.ones(2)], rule.init(()))[1])[0]
+        else:
+            clipped = clip(kind, grown, threshold)
         return sum((leaf**3).sum() for leaf in jax.tree.leaves(clipped))
 
     for argument in (0, 1):
@@ -327,6 +346,7 @@ def test_derivatives_in_either_mode_twice_and_by_the_threshold(kind):
         forward = jax.jvp(lambda x, i=argument: size(*((x, 0.5) if i == 0 else (1.0, x))),
                           (1.0 if argument == 0 else 0.5,), (1.0,))[1]  # fmt: skip
         np.testing.assert_allclose(slope(1.0, 0.5), forward, rtol=1e-4, atol=1e-5)
+        assert argument == 0 or slope(1.0, 0.5) != 0
         assert np.isfinite(jax.grad(slope, argument)(1.0, 0.5))
     # No division by the norm of nothing.
     zero = jax.grad(lambda g: clip(kind, [g], 1.0)[0].sum())(jnp.zeros((2, 3)))
@@ -346,8 +366,8 @@ def test_derivative_of_a_norm_beyond_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, "per_example"])
-def test_outside_of_jit_nothing_is_compiled_again(kind):
+@pytest.mark.parametrize("kind", [*KINDS, "per_example", "percentile", "entrywise"])
+def test_outside_of_jit_nothing_is_compiled_again(kind, entrywise):
     tree = random_tree(4, shapes={"a": (3, 2), "b": (3, 4)})
     clip(kind, tree, 0.5)
     compiled = []

@@ -19,10 +19,11 @@ SWITCHES = {
     "jax_enable_x64": "jax.config.update('jax_enable_x64', True)",
     "np.seterr": "np.seterr(all='raise')",
 }
-# A diverging arm, a task without accuracy, clips in mixed dtypes, draws, a probe and theory.
+# A diverging arm, a task without accuracy, clips in mixed dtypes, draws, a probe, calibrations,
+# advice and theory.
 CODE = """
 import jax, jax.numpy as jnp, numpy as np, jinit
-from jinit import clipping, initializers, models, probes, theory
+from jinit import advise, calibrate, clipping, initializers, models, probes, theory
 {switch}
 grid = dict(dataset="xor", depth=1, width=4, steps=3, evaluations=2, seeds=2)
 table = jinit.run(jinit.Grid(**grid, learning_rate=(0.1, 1e30), clip=(None, "leaf_norm(1.0)")))
@@ -33,7 +34,7 @@ jinit.initialize(jax.random.key(0), kernel, {{"*": "he_normal"}})
 initializers.orthogonal(method="householder")(jax.random.key(0), (16, 16))
 gradients = {{"a": jnp.ones((3, 2)), "b": jnp.ones((3, 4), jnp.bfloat16)}}
 for name in clipping.names():
-    clip = clipping.get(name)(0.1, on_nonfinite="skip")
+    clip = clipping.with_clip_statistics(clipping.get(name)(0.1, on_nonfinite="skip"))
     clip.update(gradients, clip.init(gradients), gradients)
 network = models.MLP((8, 3), "relu")
 x = jnp.arange(20.0).reshape(4, 5) / 20
@@ -41,6 +42,13 @@ captured = jinit.frameworks.capture(network, x)
 rules = {{"*kernel": "he_normal", "*": "zeros"}}
 params = jinit.initialize(jax.random.key(0), captured.params, rules)
 probes.propagation(captured, params, x, lambda z: (z**2).mean())
+labels = jnp.array([0, 1, 2, 0])
+calibrate.lsuv(jax.random.key(0), network, params, x)
+calibrate.within_layer(jax.random.key(0), network, params, x)
+calibrate.output_bias(jax.random.key(0), network, params, x, labels)
+called = calibrate.get("gradinit(he_normal, steps=2)")
+called(jax.random.key(0), network, params, x, labels, lambda z, y: (z**2).mean())
+advise.recommend(models.MLP((8, 8, 2)), 8, candidates=("he_normal", "zeros"), seeds=2)
 assert abs(float(theory.edge_of_chaos("relu")) - 2**0.5) < 1e-6
 theory.length_map("relu", 1.0, 1.5, 0.1)
 theory.kernels("relu", np.eye(3, dtype=np.float32), depth=2)
@@ -83,10 +91,38 @@ def test_clips_under_strict_rules():
     from jinit import clipping
 
     gradients = {"a": np.ones(3, np.float32), "b": jax.numpy.ones(3, jax.numpy.bfloat16)}
-    clip = clipping.clip_by_global_norm(1.0)
+    clip = clipping.with_clip_statistics(clipping.clip_by_global_norm(1.0))
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
-        eager = clip.update(gradients, clip.init(gradients))[0]
+        eager, state = clip.update(gradients, clip.init(gradients))
         traced = jax.jit(lambda g: clip.update(g, clip.init(g))[0])(gradients)
+    assert (state.updates, state.clipped) == (1, 1)
+    assert state.clipped.dtype == np.int32
     for found in (eager, traced):
         np.testing.assert_allclose(found["a"], 6**-0.5, rtol=1e-6)
         assert found["b"].dtype == jax.numpy.bfloat16
+
+
+@pytest.mark.slow
+def test_calibrations_under_strict_rules():
+    from jinit import calibrate, models
+
+    key, x, labels = jax.random.key(0), np.eye(4, 5, dtype=np.float32), np.array([0, 1, 1, 0])
+    model = models.MLP((8, 2))
+    params = jax.tree.map(np.zeros_like, model.init(key, x)["params"])
+    last = sorted(params)[-1]
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        changed, _ = calibrate.output_bias(key, model, params, x[:3], labels[:3])
+        called = calibrate.get("output_bias(zeros)")
+        again, _ = called(key, model, params, x, labels, lambda z, y: (z**2).mean())
+    # Two of three labels, with one more of each class.
+    np.testing.assert_allclose(changed[last]["bias"], np.log([2 / 5, 3 / 5]), rtol=1e-5)
+    np.testing.assert_allclose(again[last]["bias"], np.log([1 / 2, 1 / 2]), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_advice_while_nan_is_an_error():
+    from jinit import advise, models
+
+    with jax.debug_nans(True):
+        found = advise.recommend(models.MLP((8, 8, 2)), 8, candidates=("zeros", "ones"), seeds=2)
+    assert {one.initializer: one.score for one in found}["zeros"] == np.inf

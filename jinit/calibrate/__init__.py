@@ -5,6 +5,7 @@ bounded number of steps, so it jits and vmaps. It takes every model that
 :func:`jinit.frameworks.capture` takes.
 """
 
+from jinit._switches import guard
 from jinit.calibrate._analytic import analytic
 from jinit.calibrate._common import Trace
 from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
@@ -31,3 +32,5 @@ __all__ = [
     "skipinit",
     "within_layer",
 ]
+
+guard(__name__)

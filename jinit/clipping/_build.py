@@ -95,6 +95,10 @@ def _update(
     return clipped, scale, inner, bad
 
 
+# Compiled once, as an update is.
+_ratio = jax.jit(ratio_of_norms, inline=True)
+
+
 def check_threshold(rule: str, threshold: ArrayLike) -> ArrayLike:
     """Returns the threshold if it is > 0 and finite, or traced."""
     checked: ArrayLike = errors.check_number(
@@ -116,6 +120,7 @@ def measured(transform: optax.GradientTransformation) -> optax.GradientTransform
         updates: PyTree, state: PyTree, params: PyTree = None
     ) -> tuple[PyTree, optax.OptState]:
         clipped, inner = transform.update(updates, state.inner, params)
-        return clipped, ClipState(ratio_of_norms(updates, clipped), inner)
+        with own_switches():
+            return clipped, ClipState(_ratio(updates, clipped), inner)
 
     return optax.GradientTransformation(init, update)

@@ -111,7 +111,8 @@ def shrinkage(multiplier: Scaled) -> Array:
 def ratio_of_norms(before: PyTree, after: PyTree) -> Array:
     """‖after‖/‖before‖ as a float32 scalar; 1 if the norm did not fall."""
     old, new = norm(before), norm(after)
-    return jnp.where(new < old, new / old, 1).astype(jnp.float32)
+    falls = new < old
+    return jnp.where(falls, new / jnp.where(falls, old, 1), 1).astype(jnp.float32)
 
 
 def wide(leaf: Array) -> DType:

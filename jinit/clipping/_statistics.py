@@ -67,7 +67,7 @@ def with_clip_statistics(clip: optax.GradientTransformation) -> optax.GradientTr
         return clipped, ClipStatistics(
             inner,
             state.updates + 1,
-            state.clipped + fired,
+            state.clipped + fired.astype(jnp.int32),
             state.shrinkage + jnp.where(fired, inner.scale, 0.0),
         )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,10 @@ import numpy as np
 from jinit import errors
 from jinit._float64 import in_float64
 from jinit._quadrature import find_kinks, merged
-from jinit.activations import ActivationLike, check_alike, elementwise
+from jinit.activations import _BUILT_IN, Activation, ActivationLike, check_alike, elementwise
 from jinit.activations import get as get_activation
+from jinit.engine._described import described
+from jinit.engine._traced import Recall, Signature, Traced
 from jinit.theory._table import SIGNED, MomentTable, nodes
 from jinit.typing import Array
 
@@ -33,38 +34,52 @@ _ORDINARY = np.linspace(-8.1, 8.1, 17)
 _STRAIGHT, _CHANGE = 0.25, 0.3
 
 
+# By what an activation reads: of a user's, the trace says whether it still computes the same.
+_KEPT = Recall[MomentTable](each=32)
+
+
 def moment_table(activation: ActivationLike) -> MomentTable:
-    """The table of an activation, made at the first call and cached.
+    """The table of an activation, made at the first call and kept.
+
+    A function of the user is traced at each call, because what it reads may have changed.
 
     Raises:
       ValueError: an unknown name, an activation that is not finite at 0 or NaN elsewhere.
       TypeError: the activation is not elementwise.
     """
-    if isinstance(activation, str):
-        # Activations of one name are the same function, but each may be a new object.
-        return _of_name(get_activation(activation).name)
-    try:
-        return _of_function(activation)
-    except TypeError:
-        if isinstance(activation, Hashable):
-            raise
-        return _of_function.__wrapped__(activation)
+    phi = get_activation(activation)
+    known = described(phi)
+    if known is None:
+        return in_float64(_of_users, elementwise(phi))
+    table = _KEPT.find(known, ())
+    if table is None:
+        # Built-in activations list their kinks and have unit 1.
+        listed = phi.kinks is not None and phi.name.partition("(")[0] in _BUILT_IN
+        table = _made(elementwise(phi), 1.0 if listed else None)
+        _KEPT.keep(known, (), table)
+    return table
 
 
-@functools.lru_cache(64)
-def _of_name(name: str) -> MomentTable:
-    phi = get_activation(name)
-    if phi.kinks is None:  # a registered activation need not list its kinks
-        return _of_function(phi)
-    # Built-in activations list their kinks and have unit 1.
-    return in_float64(_tabulated, phi.name, phi.function, phi.kinks, 1.0)
+def _of_users(phi: Activation) -> MomentTable:
+    """The table of an activation that may have changed since the last call."""
+    key = phi.name, tuple(phi.kinks or ()), phi.kinks is None
+    traced = Traced(phi.function)
+    traced.code(Signature.of((jnp.zeros(3),), {}))
+    table = _KEPT.find(key, (traced,))
+    # Programs call the function of the table later; another function of this trace may differ then.
+    if table is not None and table.function is not phi.function:
+        again = _KEPT.find(key, (Traced(table.function),))
+        table = table if again is table else None
+    if table is None:
+        table = _made(phi)
+        _KEPT.keep(key, (traced,), table)
+    return table
 
 
-@functools.lru_cache(64)
-def _of_function(activation: ActivationLike) -> MomentTable:
-    phi = elementwise(activation)
-    unit, kinks = in_float64(_unit, phi.function), phi.kinks
-    if kinks is None:
+def _made(phi: Activation, unit: float | None = None) -> MomentTable:
+    """The table of an activation, whose unit is found if it is not given."""
+    unit, kinks = unit or in_float64(_unit, phi.function), phi.kinks
+    if kinks is None:  # a registered activation need not list its kinks
         kinks = find_kinks(phi.function)
         near = find_kinks(lambda z: phi.function(unit * z) / unit) if unit < 1 else ()
         kinks = merged([*kinks, *(unit * kink for kink in near)], 1e-5 * unit)

@@ -482,6 +482,59 @@ def test_a_table_is_made_once():
     assert moment_table("leaky_relu(0.2)") is moment_table("leaky_relu(negative_slope=0.2)")
     other = activations.get("tanh")
     assert moment_table(other) is moment_table(other)
+    assert moment_table(jnp.tanh) is moment_table("tanh")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["Activation", *(pytest.param(x, marks=pytest.mark.slow) for x in ("function", "name"))],
+)
+def test_a_function_that_changed_has_another_table(given):
+    """E (kz)² is k² q, for the k that is there now."""
+    k = 2.0
+
+    def scaled(z):
+        return k * z
+
+    phi = {"function": scaled, "Activation": activations.Activation("mine", scaled, ())}.get(given)
+    if given == "name":
+        phi = "scaled_by_k"
+        activations.register(phi, lambda: activations.Activation(phi, lambda z: scaled(z), ()))
+    try:
+        first = moment_table(phi)
+        assert moment_table(phi) is first
+        assert theory.moments(phi, 1.0).second == pytest.approx(4.0, rel=1e-6)
+        k = 3.0
+        assert theory.moments(phi, 1.0).second == pytest.approx(9.0, rel=1e-6)
+        k = 2.0
+        assert moment_table(phi) is first
+    finally:
+        if given == "name":
+            activations._REGISTRY.remove(phi)
+
+
+@pytest.mark.slow
+def test_another_function_of_the_same_trace_does_not_lend_what_it_reads():
+    """Programs call the function of a table later: it must still compute what the table says."""
+    factor = {"first": 2.0, "second": 3.0}
+
+    def named(one):
+        return activations.Activation("mine", lambda z: factor[one] * z, ())
+
+    first, second = named("first"), named("second")
+    moment_table(first)
+    factor |= {"first": 5.0, "second": 2.0}
+    assert theory.cross_moments(second, 1.0, 0.5).value == pytest.approx(2.0, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_name_that_is_registered_anew_has_another_table():
+    for function, square in ((jnp.positive, 1.0), (jnp.square, 3.0)):
+        activations.register("mine", lambda f=function: activations.Activation("mine", f, ()))
+        try:
+            assert theory.moments("mine", 1.0).second == pytest.approx(square, rel=1e-6)
+        finally:
+            activations._REGISTRY.remove("mine")
 
 
 @pytest.mark.sampled(6)
