@@ -20,7 +20,7 @@ from jinit.report._console import (
 )
 from jinit.report._text import MISSING, interval_text, words
 from jinit.results import Table, compare, summarize
-from jinit.results._metrics import metric_for, undefined
+from jinit.results._metrics import metric_for, target_metric, undefined
 from jinit.results._summary import Summary
 from jinit.results._table import Value
 from jinit.results._verdict import Comparison
@@ -273,22 +273,44 @@ def _target_notes(table: Table) -> list[str]:
     if grid.get("target"):
         return [
             f"steps to target: median step of the first evaluation with {grid['target']};"
-            ' "not reached" if at least half of the runs never do.'
+            ' "not reached" if at least half of the runs never do.',
+            *_unreached(table, str(grid["target"]), "choose an easier target"),
         ]
     notes = [
         f"steps to target: median step at which test accuracy first reaches {target:g};"
         ' "not reached" if at least half of the runs never do.'
     ]
     accuracy = table["test_accuracy"].astype(float)
-    if not np.isfinite(table["steps_to_target"].astype(float)).any():
-        best = float(np.nanmax(accuracy))
-        notes.append(
-            f"no run of any arm reaches the target {target:g} (best final accuracy {best:.3f}):"
-            " steps to target says nothing here; set a lower target_accuracy."
-        )
+    notes += _unreached(table, f"{target:g}", "set a lower target_accuracy")
     if (accuracy == 1).all() and (table["steps_to_target"] == table["steps_to_target"][0]).all():
         notes.append("every run has accuracy 1 from one step on: do the data have one class?")
     return notes
+
+
+def _unreached(table: Table, target: str, fix: str) -> list[str]:
+    """Says of each data set, or of all together, that no run reaches the target."""
+    names = list(dict.fromkeys(table["dataset"].tolist())) if "dataset" in table.axes else []
+    parts = [(f"{name}: ", table.select(dataset=name)) for name in names]
+    lacking = [
+        part
+        for part in parts or [("", table)]
+        if not undefined(part[1], "steps_to_target")
+        and not np.isfinite(part[1]["steps_to_target"].astype(float)).any()
+    ]
+    if parts and len(lacking) == len(parts):
+        lacking = [("", table)]
+    return [
+        f"{name}no run of any arm reaches the target {target}{_best_final(rows)}:"
+        f" steps to target says nothing here; {fix}."
+        for name, rows in lacking
+    ]
+
+
+def _best_final(rows: Table) -> str:
+    """The best final accuracy, if the target is one of the test accuracy."""
+    if target_metric(rows) != "test_accuracy" or undefined(rows, "test_accuracy"):
+        return ""
+    return f" (best final accuracy {float(np.nanmax(rows['test_accuracy'].astype(float))):.3f})"
 
 
 def _cells_without(table: Table, metric: str) -> str:

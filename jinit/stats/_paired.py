@@ -228,8 +228,7 @@ def _tested(
     if test == "sign":
         return sign_p(equal), sign_interval(equal, _CONFIDENCE)
     if test == "permutation":
-        resolution = float(resolutions.mean())
-        return permutation_p(equal, seed=seed, resolution=resolution), mean.interval(_CONFIDENCE)
+        return permutation_p(equal, seed=seed), mean.interval(_CONFIDENCE)
     difference = hodges_lehmann(equal, _CONFIDENCE)
     if not margin:
         return two_sided(signed_rank_tails(equal)), difference

@@ -76,7 +76,8 @@ def signed_rank_tails(gaps: np.ndarray) -> tuple[float, float]:
     """P(W ≤ w) and P(W ≥ w) of the rank sum of the positive gaps, if signs are fair coins.
 
     Zeros are left out first. Ties have their mean rank, and the law is that of these very ranks:
-    exact up to 300 gaps, normal with a continuity correction beyond.
+    exact up to 300 gaps; beyond, normal with a continuity correction of half the step between
+    two rank sums, which ties make larger.
 
     >>> signed_rank_tails(np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]))
     (1.0, 0.03125)
@@ -89,7 +90,8 @@ def signed_rank_tails(gaps: np.ndarray) -> tuple[float, float]:
     if len(gaps) > _MOST_EXACT:
         centre, spread = ranks.sum() / 2, math.sqrt(float((ranks.astype(float) ** 2).sum()) / 4)
         normal = NormalDist(float(centre), spread)
-        return normal.cdf(seen + 1), 1 - normal.cdf(seen - 1)
+        half = int(np.gcd.reduce(ranks)) / 2
+        return normal.cdf(seen + half), normal.cdf(2 * float(centre) - seen + half)
     below = _law(tuple(ranks.tolist()))
     # The law is symmetric: P(W ≥ w) = P(W ≤ total − w).
     return float(below[seen]), float(below[len(below) - 1 - seen])
@@ -157,7 +159,10 @@ def _critical(gaps: np.ndarray, tail: float) -> int | None:
     ranks = _doubled_ranks(np.abs(gaps))
     if len(gaps) > _MOST_EXACT:
         spread = math.sqrt(float((ranks.astype(float) ** 2).sum()) / 4)
-        return int(ranks.sum() / 2 + NormalDist().inv_cdf(tail) * spread - 1) // 2
+        step = int(np.gcd.reduce(ranks))
+        reach = ranks.sum() / 2 + NormalDist().inv_cdf(tail) * spread - step / 2
+        # P(W ≤ k) stays the same up to the next rank sum.
+        return (math.floor(reach / step) * step + step - 1) // 2
     below = _law(tuple(ranks.tolist()))
     reached = int(np.searchsorted(below, tail * (1 + 1e-12), "right"))
     return None if not reached else (reached - 1) // 2

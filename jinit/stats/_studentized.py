@@ -146,9 +146,13 @@ def _with_unseen(values: np.ndarray, side: int) -> np.ndarray:
 
 def _studentized(gaps: np.ndarray, seed: int) -> np.ndarray:
     """``(resamples,)``: t* of gaps from the mean."""
-    n = gaps.size
-    # In units of the largest gap, squares neither overflow nor vanish.
-    scaled = gaps / np.abs(gaps).max()
+    # In units of the largest gap, no square overflows, and those that vanish do not count.
+    with np.errstate(under="ignore"):
+        return _of_scaled(gaps / np.abs(gaps).max(), seed)
+
+
+def _of_scaled(scaled: np.ndarray, seed: int) -> np.ndarray:
+    n = scaled.size
     if n > _MOST_SINGLE:
         sums = grouped_sums(scaled, _RESAMPLES, seed)
     else:
@@ -157,7 +161,7 @@ def _studentized(gaps: np.ndarray, seed: int) -> np.ndarray:
     mean = sums[:, 0] / n
     variance = (sums[:, 1] / n - mean**2) * n / (n - 1)
     # Equal values have a computed variance of rounding errors.
-    error = np.sqrt(np.where(variance > 1e-12 * (mean**2 + 1e-300), variance, 0.0) / n)
+    error = np.sqrt(np.where(variance > 1e-12 * mean**2, variance, 0.0) / n)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(mean == 0, 0.0, mean / error)
 

@@ -20,7 +20,8 @@ class Survival:
     Attributes:
       times: ``(k,)``, steps at which some run arrived, ascending.
       share: ``(k,)``, S(t), the share of runs that have not arrived by t.
-      low, high: ``(k,)``, ends of the pointwise band (Greenwood's variance, log-log scale).
+      low, high: ``(k,)``, ends of the pointwise band (Greenwood's variance, log-log scale);
+        NaN where no run is left, because the variance is then unknown.
       at_risk: ``(k,)``, the number of runs that had not arrived just before t.
     """
 
@@ -92,7 +93,7 @@ def kaplan_meier(
         half = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(greenwood) / np.log(share)
         low, high = share ** np.exp(-half), share ** np.exp(half)
     gone = share <= 0
-    return Survival(at, share, np.where(gone, 0.0, low), np.where(gone, 0.0, high), at_risk)
+    return Survival(at, share, np.where(gone, np.nan, low), np.where(gone, np.nan, high), at_risk)
 
 
 def restricted_mean(
