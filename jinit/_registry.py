@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from jinit import errors
 
 _T = TypeVar("_T")
+
+
+WORDS = ("keep", "norm", "own")
+"""What a rule or an arm may say instead of an initializer's name."""
 
 
 class Registry(Generic[_T]):
@@ -21,6 +25,9 @@ class Registry(Generic[_T]):
       items: the built-in items by name.
       aliases: alternative spelling → name.
       item_type: the class of every item; None if items are callables.
+      reserved: words that mean something else wherever a name may stand; no item can have them.
+      beside: the kind of the registry whose names may stand at the same places; its names are
+        reserved, too.
     """
 
     def __init__(
@@ -30,12 +37,15 @@ class Registry(Generic[_T]):
         items: Mapping[str, _T],
         aliases: Mapping[str, str] | None = None,
         item_type: type[_T] | None = None,
+        reserved: Collection[str] = (),
+        beside: str = "",
     ) -> None:
         self.kind = kind
         self.listing = listing
         self._items = dict(items)
         self._aliases = dict(aliases or {})
         self._item_type = item_type
+        self._reserved, self._beside = frozenset(reserved), beside
         self._built_in = frozenset(items)
         _REGISTRIES[kind] = self
         self._restore(_WAITING.pop(kind, {}))
@@ -75,7 +85,7 @@ class Registry(Generic[_T]):
           aliases: alternative spellings of the name, not yet taken.
 
         Raises:
-          ValueError: a name or alias is taken by another item, or is not an identifier.
+          ValueError: a name or alias is taken by another item, reserved, or not an identifier.
           TypeError: the item has the wrong type.
         """
         spellings = (name, *aliases)
@@ -91,6 +101,13 @@ class Registry(Generic[_T]):
             if spelling in self:
                 raise errors.refusal(
                     f"{self.kind} name", spelling, "a name not yet taken", "choose another"
+                )
+            if spelling in self._reserved or spelling in _REGISTRIES.get(self._beside, ()):
+                raise errors.refusal(
+                    f"{self.kind} name",
+                    spelling,
+                    f"a word without another meaning where the name of a {self.kind} may stand",
+                    "choose another",
                 )
         self._items[name] = item
         self._aliases.update(dict.fromkeys(spellings[1:], name))

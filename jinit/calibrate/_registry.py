@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, TypeAlias
 
 from jinit import _specs, errors, initializers
-from jinit._registry import Registry
+from jinit._registry import WORDS, Registry
+from jinit._switches import own_switches
 from jinit.calibrate._analytic import analytic
 from jinit.calibrate._common import Trace
 from jinit.calibrate._identity import antisymmetric, fixup, rezero, skipinit
@@ -43,6 +44,8 @@ _FUNCTIONS: Registry[CalibrationFunction] = Registry(
         "analytic": analytic,
         "output_bias": output_bias,
     },
+    reserved=WORDS,
+    beside="initializer",
 )
 
 
@@ -112,7 +115,8 @@ class Calibration:
         """
         from_sweep = {"labels": labels, "loss": lambda outputs: loss(outputs, labels)}
         taken = {name: from_sweep[name] for name in _positional(self.function)[len(_FIRST) :]}
-        return self.function(key, model, params, batch, **taken, **dict(self.arguments))
+        with own_switches():
+            return self.function(key, model, params, batch, **taken, **dict(self.arguments))
 
 
 def names() -> tuple[str, ...]:
@@ -130,14 +134,16 @@ def register(name: str, function: CalibrationFunction) -> None:
     ``"name(initializer, option=…)"`` is then a value of a sweep's initializer axis.
 
     Args:
-      name: a new identifier, which is not the name of an initializer either.
+      name: a new identifier, which is neither a name or an alias of an initializer nor a word of
+        rules (``keep``, ``norm``, ``own``).
       function: ``function(key, model, params, batch, *, …) -> (params, trace)``, which must be pure
         and traceable, because a sweep jits and vmaps it. Its keyword-only parameters are
         the options of the spec string. After ``batch`` it may take ``labels``, ``(batch,)``, and
         ``loss``, ``loss(outputs) -> scalar``; a sweep passes those of its task.
 
     Raises:
-      ValueError: the name is taken or is not an identifier; the function has other parameters.
+      ValueError: the name is taken, is a word of rules or is not an identifier; the function has
+        other parameters.
       TypeError: the function is not callable.
 
     Registering the same function under the same name again changes nothing.
@@ -151,10 +157,6 @@ def register(name: str, function: CalibrationFunction) -> None:
     'halved(orthogonal)'
     >>> _FUNCTIONS.remove("halved")
     """
-    if name in initializers.names():
-        raise errors.refusal(
-            "calibration name", name, "a name that no initializer has", "choose another"
-        )
     if callable(function):
         parameters = _positional(function)
         first, others = parameters[: len(_FIRST)], parameters[len(_FIRST) :]

@@ -17,8 +17,8 @@ def as_model(model: ModelLike, x: Array) -> Model:
     the module itself is never changed. Training steps run in training mode, tests in evaluation
     mode: by ``model.train()`` and ``model.eval()`` in nnx, ``inference_mode`` in Equinox,
     ``training=`` in Keras, and by the flag of the model's own call (``train``, ``training``,
-    ``is_training``, ``deterministic``, ``use_running_average``, ``inference``). linen's ``Dropout``
-    and ``BatchNorm`` without a flag evaluate as with one.
+    ``is_training``, ``is_train``, ``deterministic``, ``use_running_average``, ``inference``, …).
+    linen's ``Dropout``, attention and ``BatchNorm`` without a flag evaluate as with one.
 
     Args:
       model: a linen, nnx or Equinox module (which takes one example), ``(module, state)`` as

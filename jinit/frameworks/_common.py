@@ -20,7 +20,8 @@ _T = TypeVar("_T")
 _BASES = (
     "Module", "ModuleBase", "Object", "Pytree", "Layer", "JaxLayer", "TorchLayer", "TFLayer",
     "Operation", "KerasSaveable", "Model", "Trainer", "Sequential", "Functional", "RNNCellBase",
-    "RNNCore",
+    "RNNCore", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Container",
+    "CallableModule", "ToModuleWrapper",
 )  # fmt: skip
 # Modules that make classes from a user's: their names say nothing about a layer's leaves.
 _MAKERS = ("torch.nn.utils.parametrize", "flax.linen.transforms")
@@ -45,16 +46,6 @@ def entry_of(instance: ModelLike, package: str, table: Mapping[str, _T]) -> _T |
     1
     """
     return next((table[kind] for kind in _classes(instance, package) if kind in table), None)
-
-
-def is_library_layer(instance: ModelLike, package: str) -> bool:
-    """Whether an instance's class is a layer of that package or is derived from one.
-
-    >>> from collections import OrderedDict
-    >>> is_library_layer(OrderedDict(), "collections"), is_library_layer(1, "collections")
-    (True, False)
-    """
-    return any(_layer_names(instance, package))
 
 
 def layer_name(instance: ModelLike, package: str) -> str:
@@ -188,6 +179,15 @@ def vector(layer: str) -> Layout:
     return Layout("vector", layer, (), ())
 
 
+def rescaled_by(wrapper: str, kernel: Layout | None) -> Layout:
+    """The layout of a leaf that a layer divides by a norm of the leaf; None for unknown axes.
+
+    >>> rescaled_by("SpectralNorm", Layout()).rescaled
+    True
+    """
+    return replace(vector("") if kernel is None else kernel, layer=wrapper, rescaled=True)
+
+
 def strided(kernel: Layout, shape: Sequence[int], strides: int | Sequence[int] | None) -> Layout:
     """A transposed convolution's layout: 1/stride of the kernel's taps per axis reach one output.
 
@@ -258,6 +258,19 @@ def constant_axes(values: np.ndarray) -> tuple[int, ...]:
     )
 
 
+def only_value(leaf: PyTree) -> float | None:
+    """The value that all entries of a leaf have; None for several values, or for a shape.
+
+    >>> only_value(np.full(3, 0.25)), only_value(np.arange(3))
+    (0.25, None)
+    """
+    (values,) = jax.tree.leaves(leaf)  # also of an nnx variable
+    if not isinstance(values, jax.Array | np.ndarray) or isinstance(values, jax.core.Tracer):
+        return None
+    found = np.unique(np.asarray(values))
+    return float(found[0]) if len(found) == 1 else None
+
+
 def equal_blocks(total: int, count: int) -> tuple[int, ...]:
     """The sizes of ``count`` gates packed along an axis of size ``total``."""
     return (total // count,) * count
@@ -275,7 +288,7 @@ def vector_default(layout: Layout, leaf: str, slope: float = 0.25) -> NamedIniti
     """
     if layout.start is not None:
         return constant(layout.start)
-    if layout.layer == "PReLU":
+    if layout.layer == "PReLU" or leaf == "negative_slope":
         return constant(slope)
     return ones if leaf.rpartition(".")[2] in _SCALES else zeros
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from jinit import _specs
+from jinit import _specs, errors
 from jinit.frameworks._kinds import get_layer_kind
 from jinit.frameworks._layout import Layout
 from jinit.frameworks._statistics import Statistics
@@ -23,6 +23,8 @@ class Conventions:
       channels_last: True if values are ``(batch, …, channels)`` and a matrix with a kernel's name
         is ``(in, out)``; False if values are ``(batch, channels, …)`` and a leaf's name does not
         say what the leaf is.
+      depthwise: True if the kernel of a depthwise convolution may be ``(…, in, multiplier)``; False
+        if it is that of a convolution with a group for each input channel.
       kernels: names of kernels.
       biases: names of biases.
       vectors: names of scales and shifts.
@@ -37,6 +39,7 @@ class Conventions:
     transposed: tuple[int, int] = (-2, -1)
     transposed_groups: Literal["in", "out"] = "out"
     channels_last: bool = True
+    depthwise: bool = True
     kernels: tuple[str, ...] = ("kernel",)
     biases: tuple[str, ...] = ("bias", "b")
     vectors: tuple[str, ...] = ("scale", "offset", "shift", "gamma", "beta")
@@ -47,13 +50,22 @@ class Conventions:
         """The layout that a spec such as ``conv(groups=2)`` names, in this axis order.
 
         Raises:
-          ValueError: an unknown layer kind, or arguments that the kind does not take.
+          ValueError: an unknown layer kind, arguments that the kind does not take, or ``depthwise``
+            in a framework without such kernels.
         """
         if isinstance(spec, Layout):
             return spec
         parsed = _specs.parse(spec, "layer kind")
         factory = get_layer_kind(parsed.name)
         layout = factory(**_specs.bind(parsed, factory, "layer kind"))
+        if parsed.name == "depthwise" and not self.depthwise:
+            raise errors.refusal(
+                "layer kind",
+                parsed.name,
+                "a convolution with a group for each input channel, which is what a depthwise "
+                "layer of this host has",
+                "conv(groups=64) for 64 input channels",
+            )
         if parsed.name == "dense" and layout.in_axes != (-2,) and self.kernel == (1, 0):
             # batch, out, in: the order of these frameworks, also with several axes
             start, outputs = len(layout.batch_axes), len(layout.out_axes)

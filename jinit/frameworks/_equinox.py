@@ -18,7 +18,9 @@ from jinit.frameworks._common import (
     entry_of,
     equal_blocks,
     layer_name,
+    only_value,
     path,
+    rescaled_by,
     stacked,
     strided,
     vector,
@@ -41,6 +43,7 @@ CONVENTIONS = Conventions(
     kernel=(1, 0),
     transposed=(1, 0),
     channels_last=False,
+    depthwise=False,
     kernels=("weight",),
     # The indices of BatchNorm's state.
     statistics=Statistics(
@@ -112,13 +115,15 @@ def layers(model: eqx.Module, *inputs: PyTree) -> dict[str, Layout]:
 
 def _normalized(node: ModelLike, inner: Mapping[str, Layout]) -> dict[str, Layout]:
     """The layouts that a weight norm or a spectral norm adds to those of its inner layer."""
-    kernel = path("layer", node.weight_name)
+    kernel, name = path("layer", node.weight_name), layer_name(node, "equinox")
     if comes_from(node, "equinox", "WeightNorm"):
-        kept = () if node.axis is None else (node.axis,)
-        return {"g": Layout("norm", "WeightNorm", in_axes=(), out_axes=kept, of=kernel)}
-    if kernel not in inner:
-        return {}
-    return {kernel: replace(inner[kernel], layer="SpectralNorm", rescaled=True)}
+        scale, shape = node.g.shape, getattr(node.layer, node.weight_name).shape
+        # Both have the same axes, also those of filter_vmap; the summed ones have size 1 in g.
+        kept = tuple(axis for axis, size in enumerate(scale) if size > 1)
+        if len(scale) == len(shape) and all(scale[axis] == shape[axis] for axis in kept):
+            return {"g": Layout("norm", name, in_axes=(), out_axes=kept, of=kernel)}
+        return {"g": vector(name), kernel: rescaled_by(name, inner.get(kernel))}
+    return {kernel: rescaled_by(name, inner.get(kernel))}
 
 
 def _cell(count: int) -> Callable[[ModelLike], dict[str, Layout]]:
@@ -161,7 +166,13 @@ def _conv_transpose(node: ModelLike) -> dict[str, Layout]:
 
 def _vectors(node: ModelLike) -> dict[str, Layout]:
     name = layer_name(node, "equinox")
-    return {leaf: vector(name) for leaf in ("weight", "bias", "negative_slope")}
+    return {leaf: vector(name) for leaf in ("weight", "bias")}
+
+
+def _slope(node: ModelLike) -> dict[str, Layout]:
+    # The layer keeps no option but the slope itself.
+    start = only_value(node.negative_slope)
+    return {} if start is None else {"negative_slope": replace(vector("PReLU"), start=start)}
 
 
 def _lifted(node: ModelLike, layout: Layout, own: tuple[int, ...]) -> Layout | None:
@@ -199,7 +210,7 @@ _LAYERS: dict[str, Callable[[ModelLike], dict[str, Layout]]] = {
     "GroupNorm": _vectors,
     "RMSNorm": _vectors,
     "BatchNorm": _vectors,
-    "PReLU": _vectors,
+    "PReLU": _slope,
 }
 
 

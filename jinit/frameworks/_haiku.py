@@ -27,6 +27,7 @@ from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._statistics import Statistics
 from jinit.frameworks._taps import Tap, owners_of
 from jinit.initializers import NamedInitializer, truncated_normal, variance_scaling, zeros
+from jinit.initializers._base import checked_draw
 from jinit.models import Model
 from jinit.train import StatefulApply
 from jinit.typing import Array, DType, Initializer, Key, ModelLike, PyTree, Shape
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 CONVENTIONS = Conventions(
     transposed=(-1, -2),
+    depthwise=False,
     kernels=("w",),
     leaves={"embeddings": "embedding"},
     # hk.ExponentialMovingAverage starts each average at 0, also that of a variance.
@@ -99,17 +101,13 @@ def _describe(
 ) -> dict[str, Layout]:
     """Layouts of the leaves of one layer, by leaf name."""
     name = _common.layer_name(module, "haiku")
-    if not _common.is_library_layer(module, "haiku"):
-        return {}
-    described = {leaf: vector(name) for leaf in leaves}
     describe_leaves = _common.entry_of(module, "haiku", _LAYERS)
     if describe_leaves is not None:
-        return described | describe_leaves(name, leaves)
-    if "w" not in leaves:
-        return described
+        return describe_leaves(name, leaves)
+    vectors = _common.entry_of(module, "haiku", _VECTORS) or ()
     kernel = _common.entry_of(module, "haiku", _KERNELS)
-    if kernel is None:
-        return {leaf: layout for leaf, layout in described.items() if leaf not in ("w", "b")}
+    if kernel is None or "w" not in leaves:
+        return {leaf: vector(name) for leaf in vectors if leaf in leaves}
     shape = tuple(leaves["w"].shape)
     layout = kernel(module, shape, parent)
     own_rank = 2 + len(getattr(module, "kernel_shape", ()))
@@ -118,18 +116,19 @@ def _describe(
         return {}
     if comes_from(module, "haiku", "ConvNDTranspose"):
         lifted = strided(lifted, shape, module.stride)
-    return {**described, "w": lifted, "b": bias_of(lifted, shape)}
+    return {"w": lifted, "b": bias_of(lifted, shape)}
 
 
 def _embed(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
-    embedding = replace(_layout("embedding"), layer=name)
-    lifted = {leaf: stacked(embedding, 2, value.shape) for leaf, value in leaves.items()}
-    return {leaf: layout for leaf, layout in lifted.items() if layout is not None}
+    if "embeddings" not in leaves:
+        return {}
+    lifted = stacked(replace(_layout("embedding"), layer=name), 2, leaves["embeddings"].shape)
+    return {} if lifted is None else {"embeddings": lifted}
 
 
 def _vector_quantizer(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
     # (features, codes)
-    return {leaf: Layout("embedding", name, (1,), (0,), fan_in=1.0) for leaf in leaves}
+    return {"embeddings": Layout("embedding", name, (1,), (0,), fan_in=1.0)}
 
 
 def _gru(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
@@ -141,6 +140,15 @@ def _gru(name: str, leaves: Mapping[str, Array]) -> dict[str, Layout]:
     return {"w_i": inputs, "w_h": hidden, "b": bias_of(inputs, shape)}
 
 
+_AFFINE = ("scale", "offset")
+# Layer class → its leaves that have no fans.
+_VECTORS = {
+    "LayerNorm": _AFFINE,
+    "RMSNorm": _AFFINE,
+    "GroupNorm": _AFFINE,
+    "BatchNorm": _AFFINE,
+    "Bias": ("b",),
+}
 # Layer class → the layouts of its leaves, for layers whose kernel is not called w.
 _LAYERS: dict[str, Callable[[str, Mapping[str, Array]], dict[str, Layout]]] = {
     "Embed": _embed,
@@ -275,7 +283,8 @@ def haiku(initializer: str | Initializer) -> Callable[[Shape, DType], Array]:
       initializer: a spec string or any ``init(key, shape, dtype)``.
 
     Returns:
-      ``init(shape, dtype) -> array``, to be called inside ``hk.transform``.
+      ``init(shape, dtype) -> array``, to be called inside ``hk.transform``. It refuses what a
+      function of your own returns in another shape or dtype, or with NaN if it is not traced.
 
     Raises:
       ValueError: an unknown name.
@@ -291,7 +300,7 @@ def haiku(initializer: str | Initializer) -> Callable[[Shape, DType], Array]:
     def init(shape: Shape, dtype: DType) -> Array:
         import haiku as hk
 
-        return draw(hk.next_rng_key(), shape, dtype)
+        return checked_draw(draw, hk.next_rng_key(), shape, dtype)
 
     return init
 

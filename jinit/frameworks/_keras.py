@@ -29,6 +29,7 @@ from jinit.initializers import (
     uniform_range,
     zeros,
 )
+from jinit.initializers._base import checked_draw
 from jinit.typing import Array, DType, Initializer, ModelLike, PyTree, Shape
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def layers(model: package.Layer, *inputs: PyTree) -> dict[str, Layout]:
         if variable is not None
     }
     for node in nodes:
-        if comes_from(node, "keras", "SpectralNormalization") and node.kernel.path in layouts:
-            kernel = layouts[node.kernel.path]
-            layouts[node.kernel.path] = replace(kernel, layer=type(node).__name__, rescaled=True)
+        if comes_from(node, "keras", "SpectralNormalization"):
+            kernel = node.kernel.path
+            layouts[kernel] = _common.rescaled_by(type(node).__name__, layouts.get(kernel))
     return layouts
 
 
@@ -114,15 +115,12 @@ def _describe(node: ModelLike) -> _Described:
     describe_leaves = _common.entry_of(node, "keras", _LAYERS)
     if describe_leaves is not None:
         return describe_leaves(node, name)
-    if not _common.is_library_layer(node, "keras"):
-        return []
-    kernel = _variable(node, "kernel")
-    if kernel is None:
-        names = ("gamma", "beta", "scale", "alpha", "bias")
-        return [(_variable(node, leaf), vector(name)) for leaf in names]
-    describe_kernel = _common.entry_of(node, "keras", _KERNELS)
-    if describe_kernel is None:
-        return []
+    describe_kernel, kernel = _common.entry_of(node, "keras", _KERNELS), _variable(node, "kernel")
+    if describe_kernel is None or kernel is None:
+        # The kernel of a layer with LoRA is a sum of other variables.
+        alone = () if describe_kernel is None else ("bias",)
+        vectors = _common.entry_of(node, "keras", _VECTORS) or alone
+        return [(_variable(node, leaf), vector(name)) for leaf in vectors]
     shape = tuple(kernel.shape)
     layout = replace(describe_kernel(node, shape), layer=name)
     return [(kernel, layout), (_variable(node, "bias"), bias_of(layout, shape))]
@@ -166,6 +164,16 @@ def _separable(node: ModelLike, name: str) -> _Described:
     ]
 
 
+_AFFINE = ("gamma", "beta")
+# Layer class → its variables that have no fans.
+_VECTORS = {
+    "LayerNormalization": _AFFINE,
+    "BatchNormalization": _AFFINE,
+    "GroupNormalization": _AFFINE,
+    "RMSNormalization": ("scale",),
+    "Attention": ("scale",),
+    "PReLU": ("alpha",),
+}
 # Layer class → its variables with their layouts, for layers with kernels of other names.
 _LAYERS: dict[str, Callable[[ModelLike, str], _Described]] = {
     "LSTMCell": _cell(4),
@@ -266,7 +274,8 @@ def keras(
       seed: the generator's seed, ``0 ≤ seed < 2**32``; with None Keras draws one.
 
     Returns:
-      A ``keras.initializers.Initializer``.
+      A ``keras.initializers.Initializer``. It refuses what a function of your own returns in
+      another shape or dtype, or with NaN.
 
     Raises:
       ValueError: an unknown name, a bad seed.
@@ -320,7 +329,8 @@ def _keras_class(takes_axes: bool) -> Callable[..., package.initializers.Initial
             name = package.backend.standardize_dtype(dtype)
             key, draw = jax.random.wrap_key_data(words), self.draw
             if self.input_axes is None or self.output_axes is None:
-                return package.ops.convert_to_tensor(draw(key, shape, name))
+                drawn = checked_draw(draw, key, shape, name)
+                return package.ops.convert_to_tensor(drawn)
             kernel = Layout(in_axes=tuple(self.input_axes), out_axes=tuple(self.output_axes))
             return package.ops.convert_to_tensor(kernel.draw(draw, key, tuple(shape), name))
 

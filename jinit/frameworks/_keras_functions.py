@@ -47,6 +47,14 @@ def functions(model: package.Layer, x: Array) -> Model:
             "a path for each variable",
             "give every layer a name of its own",
         )
+    if model.losses:
+        raise errors.refusal(
+            f"model {model.name}",
+            f"{len(model.losses)} losses of its own, such as regularizers of layers",
+            "a model whose only loss is that of the sweep",
+            "leave kernel_regularizer= out, and pass loss=lambda outputs, y, params: … with the "
+            "penalty, or an optimizer with weight_decay",
+        )
     others = model.non_trainable_variables
     seeds = tuple(_is_seed(variable) for variable in others)
     state = tuple(

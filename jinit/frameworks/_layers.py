@@ -52,7 +52,8 @@ def layers(
 
     Returns:
       The layouts for ``jinit.initialize(…, layers=layers(model, x))``. Leaves of layers that jinit
-      does not know are missing: add them yourself,
+      does not know are missing, and so are leaves that a class of yours adds to a known layer, and
+      the slope of an nnx or Equinox ``PReLU`` without one value: add them yourself,
       ``{**layers(model, x), "*/mixer/weight": "dense"}``.
 
     Raises:
@@ -170,7 +171,8 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
     The built-in layer kinds are ``dense`` and ``conv(groups=1)``; ``dense(inputs=2, outputs=1,
     batch=0)`` for several axes, in the order batch, in, out (torch, Equinox: batch, out, in);
     ``transposed(groups=1)``;
-    ``depthwise`` for kernels (…, in, multiplier); ``fused((64, 64, 64))`` for blocks packed along
+    ``depthwise`` for kernels (…, in, multiplier), as Keras has them (torch, Equinox, Haiku:
+    ``conv(groups=C)`` for C input channels); ``fused((64, 64, 64))`` for blocks packed along
     the out axis; ``recurrent`` for a hidden-to-hidden kernel, ``recurrent((32, 32, 32, 32))`` if it
     packs its gates; ``embedding``; ``bias``; ``vector``. :func:`layer_kinds` lists them all.
 
@@ -182,7 +184,8 @@ def layout(spec: str | Layout, host: str = "flax") -> Layout:
       The :class:`Layout`.
 
     Raises:
-      ValueError: an unknown kind or host, or arguments that the kind does not take.
+      ValueError: an unknown kind or host, arguments that the kind does not take, or ``depthwise``
+        for a host without such kernels.
 
     >>> layout("conv(groups=4)", "torch").out_axes
     (0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,12 +13,12 @@ import jax
 
 from jinit import errors
 from jinit.frameworks import _common
-from jinit.frameworks._common import comes_from, path, run_abstractly, stacked, strided, vector
+from jinit.frameworks._common import comes_from, path, run_abstractly, stacked, strided
 from jinit.frameworks._conventions import Conventions
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._linen_functions import functions
-from jinit.frameworks._linen_norms import normalize
+from jinit.frameworks._linen_norms import normalize, vectors
 from jinit.frameworks._linen_stacks import at, stack_axes, unboxed
 from jinit.frameworks._statistics import MEAN, VARIANCE, Statistics
 from jinit.frameworks._taps import Tap, owners_of
@@ -111,8 +112,8 @@ def layers(
             lifted = stacked(layout, rank, shape, added=axes[place])
             if lifted is not None:
                 layouts[path(*place)] = lifted
-    for place, inner in inside.items():
-        normalize(layouts, tree, path(*place), path(*inner), seen[place][0])
+    axes_of = functools.partial(stack_axes, model, inputs, keywords)
+    normalize(layouts, tree, seen, inside, axes_of)
     return layouts
 
 
@@ -149,11 +150,7 @@ def describe(
 ) -> dict[str, Layout]:
     """Layouts of the leaves of one linen or nnx layer, by leaf name."""
     name = _common.layer_name(module, "flax")
-    vectors = ("scale", "bias", "mean", "var", "negative_slope")
-    start = getattr(module, "negative_slope_init", None)  # an option of PReLU
-    named = {leaf: replace(vector(name), start=start) for leaf in leaves if leaf in vectors}
-    if not _common.is_library_layer(module, "flax"):
-        named = {}
+    named = vectors(module, leaves)
     if comes_from(module, "flax", "LoRA") and {"lora_a", "lora_b"} <= set(leaves):
         return _lora(module, leaves)
     kernel = leaves.get("kernel")

@@ -125,7 +125,6 @@ class _Evaluate:
             outputs, _ = self.module.apply(
                 {"params": params, **state},
                 x,
-                rngs={"params": jax.random.key(0)},
                 mutable=list(state),
                 **_keywords(self.flags),
             )
@@ -148,7 +147,7 @@ def _in_evaluation(
     kwargs: dict[str, PyTree],
     context: InterceptorContext,
 ) -> PyTree:
-    """Calls Dropout and BatchNorm as in evaluation, whatever mode they were built with."""
+    """Calls Dropout, attention and BatchNorm as in evaluation, however they are built."""
     from flax import linen as nn
 
     module = context.module
@@ -156,7 +155,12 @@ def _in_evaluation(
         return call(*args, **kwargs)
     if isinstance(module, nn.Dropout):
         return args[0] if args else kwargs["inputs"]
+    # The instance belongs to this call: Flax clones the user's modules when it binds them.
     if isinstance(module, nn.BatchNorm) and module.use_running_average is False:
-        # The instance belongs to this call: Flax clones the user's modules when it binds them.
         object.__setattr__(module, "use_running_average", True)
+    if isinstance(module, nn.MultiHeadDotProductAttention):
+        if module.deterministic is False:
+            object.__setattr__(module, "deterministic", True)
+        if kwargs.get("deterministic") is False:
+            kwargs = {**kwargs, "deterministic": True}
     return call(*args, **kwargs)

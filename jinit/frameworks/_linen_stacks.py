@@ -37,10 +37,12 @@ def stack_axes(
         kwargs: dict[str, PyTree],
         context: InterceptorContext,
     ) -> PyTree:
-        for name in ("kernel", "embedding"):
-            if (*context.module.path, name) in places and hasattr(context.module, f"{name}_init"):
+        for place in places:
+            # A weight norm's scale is called kernel/scale and is drawn by scale_init.
+            name = f"{place[-1].rpartition('/')[2]}_init"
+            if place[:-1] == context.module.path and hasattr(context.module, name):
                 # The instance belongs to this call: Flax clones the modules that it binds.
-                object.__setattr__(context.module, f"{name}_init", _numbers)
+                object.__setattr__(context.module, name, _numbers)
         return call(*args, **kwargs)
 
     def draw() -> list[PyTree]:

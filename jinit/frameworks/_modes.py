@@ -14,8 +14,15 @@ from jinit.train import StatefulApply
 from jinit.typing import Array, ModelLike, PyTree
 
 # The names that frameworks and their examples give the flag: True in training, or in evaluation.
-TRAINING = ("train", "training", "is_training")
-EVALUATION = ("deterministic", "use_running_average", "inference")
+TRAINING = ("train", "training", "is_training", "is_train", "train_mode", "training_mode")
+EVALUATION = (
+    "deterministic",
+    "use_running_average",
+    "inference",
+    "is_eval",
+    "eval_mode",
+    "testing",
+)
 
 
 def mode_flags(call: Callable[..., PyTree], *, training: bool) -> dict[str, bool]:

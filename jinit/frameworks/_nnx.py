@@ -13,7 +13,14 @@ import jax
 
 from jinit import errors
 from jinit.frameworks import _linen
-from jinit.frameworks._common import comes_from, entry_of, equal_blocks, path, stacked
+from jinit.frameworks._common import (
+    comes_from,
+    entry_of,
+    equal_blocks,
+    path,
+    rescaled_by,
+    stacked,
+)
 from jinit.frameworks._framework import Framework, Opening
 from jinit.frameworks._layout import Layout, bias_of
 from jinit.frameworks._nnx_functions import _Run, functions
@@ -94,11 +101,11 @@ def layers(model: nnx.Module, *inputs: PyTree) -> dict[str, Layout]:
             inner = nnx.state(vars(module)["layer_instance"], nnx.Param)
             for name, leaf in nnx.to_flat_state(inner):
                 kernel = path(*map(str, place), "layer_instance", *map(str, name))
-                by_filter = getattr(module, "variable_filter", lambda name, leaf: leaf.ndim > 1)
-                if kernel in layouts and by_filter(name, leaf):
-                    layouts[kernel] = replace(
-                        layouts[kernel], layer=type(module).__name__, rescaled=True
-                    )
+                by_filter = getattr(module, "variable_filter", lambda name, leaf: True)
+                known = layouts.get(kernel)
+                is_matrix = leaf.ndim > 1 if known is None else known.is_cut
+                if is_matrix and by_filter(name, leaf):
+                    layouts[kernel] = rescaled_by(type(module).__name__, known)
     return layouts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -27,6 +28,7 @@ CONVENTIONS = Conventions(
     transposed=(0, 1),
     transposed_groups="in",
     channels_last=False,
+    depthwise=False,
     kernels=("weight",),
     statistics=Statistics(
         {"running_mean": MEAN, "running_var": VARIANCE, "num_batches_tracked": COUNT}
@@ -34,6 +36,8 @@ CONVENTIONS = Conventions(
 )
 _layout = CONVENTIONS.layout
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+_GATE = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?")
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 _GATED = ("LSTMCell", "GRUCell", "SimpleRNNCell", "LSTM", "GRU", "RNN", "RNNCell")
 
 
@@ -96,17 +100,16 @@ def _describe(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     shapes = {name: tuple(getattr(node, name).shape) for name in computed}
     layouts = _described(node, given | shapes)
     for name, steps in computed.items():
-        if name in layouts:
-            layouts |= _reparametrized(name, steps, layouts.pop(name))
+        layouts |= _reparametrized(name, steps, layouts.pop(name, None))
     return layouts
 
 
 def _computed(node: ModelLike) -> dict[str, list[ModelLike]]:
     """Names of parameters that a layer computes from other leaves at every call → the steps."""
     hooks = {
-        hook.name: [hook]
+        hook.name if hasattr(hook, "name") else hook._tensor_name: [hook]
         for hook in node._forward_pre_hooks.values()
-        if comes_from(hook, "torch.nn.utils", "WeightNorm", "SpectralNorm")
+        if comes_from(hook, "torch.nn.utils", "WeightNorm", "SpectralNorm", "BasePruningMethod")
     }
     steps = getattr(node, "parametrizations", None)
     if steps is None or not comes_from(steps, "torch", "ModuleDict"):
@@ -121,51 +124,57 @@ def _described(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     if describe_leaves is not None:
         return describe_leaves(node, own)
     describe_kernel = _common.entry_of(node, "torch", _KERNELS)
-    if describe_kernel is not None:
+    if describe_kernel is not None and "weight" in own:
         shape = own["weight"]
         kernel = replace(describe_kernel(node, shape), layer=name)
         return {"weight": kernel, "bias": bias_of(kernel, shape)}
-    if comes_from(node, "torch", "ParametrizationList"):
-        return {}  # described with the layer to which it belongs
-    return _unless_kernel(node, own) if _common.is_library_layer(node, "torch") else {}
+    return {}
 
 
-def _reparametrized(name: str, steps: list[ModelLike], kernel: Layout) -> dict[str, Layout]:
-    """Layouts of the leaves from which a layer computes one of its parameters at every call."""
+def _reparametrized(name: str, steps: list[ModelLike], kernel: Layout | None) -> dict[str, Layout]:
+    """Layouts of the leaves from which a layer computes one of its parameters at every call.
+
+    A kernel of a module of the user's has no layout, but the effect of its leaves is known.
+    """
+    if comes_from(steps[0], "torch.nn.utils", "BasePruningMethod"):
+        return {} if kernel is None else {f"{name}_orig": kernel}
     if comes_from(steps[0], "torch.nn.utils", "WeightNorm"):
         return _weight_norm(f"{name}_g", f"{name}_v", steps[0].dim, kernel)
     if comes_from(steps[0], "torch.nn.utils", "SpectralNorm"):
-        return {f"{name}_orig": replace(kernel, rescaled=True)}
+        return {f"{name}_orig": _common.rescaled_by("SpectralNorm", kernel)}
     stem = f"parametrizations.{name}.original"
     if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_WeightNorm"):
         return _weight_norm(f"{stem}0", f"{stem}1", steps[0].dim, kernel)
     if len(steps) == 1 and comes_from(steps[0], "torch.nn.utils", "_SpectralNorm"):
-        return {stem: replace(kernel, layer="SpectralNorm", rescaled=True)}
+        return {stem: _common.rescaled_by("SpectralNorm", kernel)}
     # What another parametrization makes of a draw is not known.
     names = " and ".join(type(step).__name__ for step in steps)
-    unknown = replace(vector(f"parametrization {names}"), rescaled=True)
+    unknown = _common.rescaled_by(f"parametrization {names}", None)
     return {stem: unknown, f"{stem}0": unknown, f"{stem}1": unknown}
 
 
-def _weight_norm(scale: str, direction: str, dim: int | None, kernel: Layout) -> dict[str, Layout]:
+def _weight_norm(
+    scale: str, direction: str, dim: int | None, kernel: Layout | None
+) -> dict[str, Layout]:
     """A scale g that holds the norms of v, except along the axis ``dim`` (None or −1: no axis)."""
     kept = () if dim in (None, -1) else (dim,)
     norm = Layout("norm", "WeightNorm", in_axes=(), out_axes=kept, of=direction)
-    return {scale: norm, direction: kernel}
+    return {scale: norm} if kernel is None else {scale: norm, direction: kernel}
 
 
 def _recurrent(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     name = _common.layer_name(node, "torch")
     count = 4 if "LSTM" in name else 3 if "GRU" in name else 1
     layouts: dict[str, Layout] = {}
+    own = {leaf: shape for leaf, shape in own.items() if _GATE.fullmatch(leaf)}
     for leaf, shape in own.items():
         if leaf.startswith("weight"):
             spec = "recurrent" if "_hh" in leaf else "dense"
             fused = () if "_hr" in leaf else equal_blocks(shape[0], count)
             layouts[leaf] = replace(_layout(spec), layer=name, fused=fused)
     for leaf in own:
-        if leaf.startswith("bias"):
-            kernel = leaf.replace("bias", "weight")
+        kernel = leaf.replace("bias", "weight")
+        if leaf.startswith("bias") and kernel in layouts:
             layouts[leaf] = bias_of(layouts[kernel], own[kernel])
     return layouts
 
@@ -173,12 +182,12 @@ def _recurrent(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 def _attention(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     name = _common.layer_name(node, "torch")
     dense = replace(_layout("dense"), layer=name)
-    layouts = {leaf: dense for leaf in own if leaf.endswith("proj_weight")}
+    layouts = {leaf: dense for leaf in _PROJECTIONS if leaf in own}
     if "in_proj_weight" in own:
         size = own["in_proj_weight"][0] // 3
         layouts["in_proj_weight"] = replace(dense, fused=(size, size, size))
     kernel = "in_proj_weight" if "in_proj_weight" in own else "q_proj_weight"
-    if "in_proj_bias" in own:
+    if "in_proj_bias" in own and kernel in layouts:
         layouts["in_proj_bias"] = bias_of(layouts[kernel], own[kernel])
     return layouts | {leaf: vector(name) for leaf in ("bias_k", "bias_v") if leaf in own}
 
@@ -189,6 +198,8 @@ def _embedding(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 
 
 def _bilinear(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
+    if "weight" not in own:
+        return {}
     kernel = Layout(layer=_common.layer_name(node, "torch"), in_axes=(1, 2), out_axes=(0,))
     bias = replace(bias_of(kernel, own["weight"]), fan_in=float(own["weight"][1]))
     return {"weight": kernel, "bias": bias}
@@ -197,14 +208,8 @@ def _bilinear(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
 def _vectors(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
     # A slope of PReLU starts from the layer's own option.
     start = float(node.init) if comes_from(node, "torch", "PReLU") else None
-    return {leaf: replace(vector(_common.layer_name(node, "torch")), start=start) for leaf in own}
-
-
-def _unless_kernel(node: ModelLike, own: _Shapes) -> dict[str, Layout]:
-    """Vectors, unless a leaf looks like a kernel of a layer that jinit does not know."""
-    if any("weight" in leaf and len(shape) > 1 for leaf, shape in own.items()):
-        return {}
-    return _vectors(node, own)
+    known = replace(vector(_common.layer_name(node, "torch")), start=start)
+    return {leaf: known for leaf in ("weight", "bias") if leaf in own}
 
 
 # Layer class → the layouts of all its leaves.
@@ -217,6 +222,9 @@ _LAYERS: dict[str, Callable[[ModelLike, _Shapes], dict[str, Layout]]] = {
     "Bilinear": _bilinear,
     "LayerNorm": _vectors,
     "RMSNorm": _vectors,
+    "GroupNorm": _vectors,
+    "_NormBase": _vectors,
+    "PReLU": _vectors,
 }
 
 

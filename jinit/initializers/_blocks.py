@@ -2,8 +2,10 @@
 
 An initializer's arguments and the layout of a leaf use the same words:
 
-  groups: kernels side by side along the out axes; each sees its own share of the inputs.
-  fused: sizes of the blocks along the out axes; each block is a kernel with its own fans.
+  groups: kernels side by side along the out axes; each sees its own share of the inputs. A layout
+    draws each group alone; an initializer has the fans of one group and draws all groups at once.
+  fused: sizes of the blocks along the out axes; each block is a kernel with its own fans, drawn
+    alone. Groups and blocks of one leaf are refused: either could lie inside the other.
   transposed: the kernel of a transposed convolution keeps the axis names of the forward
     convolution, so in and out are swapped.
   key: kernel i of several is drawn from ``fold_in(key, i)``, a single kernel from ``key``.
@@ -26,6 +28,20 @@ from jinit.typing import Array, Key
 DrawShape: TypeAlias = Callable[[Key, tuple[int, ...]], Array]
 """``draw(key, shape)`` returns an array of that shape."""
 
+
+@dataclass(frozen=True)
+class Part:
+    """One of the draws of a leaf that has several laws.
+
+    Attributes:
+      draw: draws one kernel.
+      alone: whether each kernel is a call of its own, unless the key is traced.
+    """
+
+    draw: DrawShape
+    alone: bool
+
+
 Blocks: TypeAlias = tuple[int, ...]
 """Sizes of the blocks along the out axis, in order."""
 
@@ -45,6 +61,18 @@ def check_groups(groups: int, size: int, axis: str, shape: tuple[int, ...]) -> N
         )
 
 
+def check_one_cut(groups: int, fused: Sequence[int]) -> None:
+    """Refuses a kernel that has both groups and blocks."""
+    if groups > 1 and fused:
+        raise errors.refusal(
+            "groups",
+            f"{groups} groups and the blocks fused={tuple(fused)}",
+            "groups or blocks, because a shape does not say whether each group has all blocks or "
+            "each block has all groups",
+            "draw each block alone, with groups, and join them by jnp.concatenate",
+        )
+
+
 def block_shapes(shape: tuple[int, ...], axis: int, sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """The shapes of the blocks into which ``sizes`` cut an axis of ``shape``."""
     axis %= len(shape)
@@ -59,32 +87,38 @@ def block_shapes(shape: tuple[int, ...], axis: int, sizes: Sequence[int]) -> lis
 
 
 def draw_each(draw: DrawShape, key: Key, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """One array per shape; array i is drawn from ``fold_in(key, i)``."""
-    if len(shapes) > 1 and len(set(shapes)) == 1:
+    """One array per shape; array i of several is drawn from ``fold_in(key, i)``."""
+    if len(shapes) == 1:
+        return [draw(key, shapes[0])]
+    if len(set(shapes)) == 1:
         return list(draw_stack(draw, key, shapes[0], len(shapes)))
     return [draw(jax.random.fold_in(key, index), shape) for index, shape in enumerate(shapes)]
 
 
-def draw_stack(draw: DrawShape, key: Key, shape: tuple[int, ...], count: int) -> Array:
-    """``count`` arrays of one shape in one array; array i is drawn from ``fold_in(key, i)``.
+def draw_stack(
+    draw: DrawShape, key: Key, shape: tuple[int, ...], count: int, first: int = 0
+) -> Array:
+    """``count`` arrays of one shape in one array, drawn from ``fold_in(key, first)`` and so on.
 
     One vmapped draw: the program does not grow with ``count``. Under vmap threefry gives the bits
     of separate draws; other generators do not, and draw one by one.
     """
     if "threefry" in str(jax.random.key_impl(key)):
-        numbers = np.arange(count, dtype=np.uint32)
+        numbers = np.arange(first, first + count, dtype=np.uint32)
         return jax.vmap(lambda number: draw(jax.random.fold_in(key, number), shape))(numbers)
-    return draw_alone(draw, key, shape, count)
+    return draw_alone(draw, key, shape, count, first)
 
 
-def draw_alone(draw: DrawShape, key: Key, shape: tuple[int, ...], count: int) -> Array:
+def draw_alone(
+    draw: DrawShape, key: Key, shape: tuple[int, ...], count: int, first: int = 0
+) -> Array:
     """As :func:`draw_stack`, but each array is drawn by a call of its own."""
     generator = str(jax.random.key_impl(key))
     if "threefry" in generator:
-        numbers = np.arange(count, dtype=np.uint32)
+        numbers = np.arange(first, first + count, dtype=np.uint32)
         folded = list(jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers))
     else:
-        folded = [jax.random.fold_in(key, number) for number in range(count)]
+        folded = [jax.random.fold_in(key, number) for number in range(first, first + count)]
     return jnp.stack([draw(one, shape) for one in folded])
 
 
@@ -172,6 +206,7 @@ class Cut:
         def sizes(role: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(shape[axis] for axis in role)
 
+        check_one_cut(groups, fused)
         grouped = math.prod(sizes(inputs if groups_on == "in" else outputs))
         check_groups(groups, grouped, groups_on, shape)
         cut = Cut(
@@ -240,18 +275,30 @@ class Cut:
         """The number of batch entries; the groups of one convolution are one entry."""
         return math.prod(self.batch)
 
-    def draw_parts(self, draws: Sequence[DrawShape], along: str, key: Key) -> Array:
-        """The leaf with one ``draw`` for each batch entry or block; keys as in :meth:`draw`."""
+    def draw_parts(self, parts: Sequence[Part], along: str, key: Key) -> Array:
+        """The leaf with one part for each batch entry or block; keys as in :meth:`draw`.
+
+        The program grows with the number of parts, not with that of the kernels of a part.
+        """
         several, blocks = len(self.fused) > 1, []
+        count = self.stacks if along == "blocks" else self.groups
         for block, shape in enumerate(self.kernels()):
             of_block = jax.random.fold_in(key, block) if several else key
             stacks = []
-            for stack in range(self.stacks):
-                of_stack = jax.random.fold_in(of_block, stack) if self.stacks > 1 else of_block
-                part = block if along == "blocks" else stack // self.groups
-                stacks.append(draws[part](of_stack, shape))
-            blocks.append(jnp.stack(stacks))
+            for stack in range(0, self.stacks, max(count, 1)):
+                part = parts[block if along == "blocks" else stack // self.groups]
+                stacks.append(self._some(part, of_block, shape, stack, count))
+            blocks.append(jnp.concatenate(stacks))
         return self._restored(jnp.concatenate(blocks, axis=-1))
+
+    def _some(self, part: Part, key: Key, shape: tuple[int, ...], first: int, count: int) -> Array:
+        """``count`` of the kernels of one block, from the stack ``first`` on."""
+        if self.stacks == 1:
+            return part.draw(key, shape)[None]
+        if count == 1:
+            return part.draw(jax.random.fold_in(key, first), shape)[None]
+        alone = part.alone and not isinstance(key, jax.core.Tracer)
+        return (draw_alone if alone else draw_stack)(part.draw, key, shape, count, first)
 
     def stacked(self, values: np.ndarray) -> np.ndarray:
         """The values of a leaf as (stacks, receptive field…, in, out), blocks side by side."""

@@ -37,7 +37,7 @@ def scaled_for(
 
     Args:
       activation: a name, a spec string or any elementwise callable.
-      mode, distribution: as :func:`variance_scaling`.
+      mode, distribution: as :func:`variance_scaling`, which has ``exact_std``, too.
       convention: the gain: ``"forward"`` 1/√E[φ²], ``"backward"`` 1/√E[φ′²], or ``"torch"``, from
         torch's table.
 

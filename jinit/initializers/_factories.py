@@ -36,8 +36,8 @@ class KernelRoles(TypedDict, total=False):
       groups: feature groups of a convolution whose in axis already holds in/groups; default 1.
       transposed: True swaps the fans, for the kernel of a transposed convolution that keeps the
         axis names of the forward convolution; default False.
-      fused: sizes of blocks packed along the out axis; block i is drawn alone, from
-        ``fold_in(key, i)``; default None, a single block.
+      fused: sizes of blocks packed along the out axis; block i of several is drawn alone, from
+        ``fold_in(key, i)``; default None, a single block. Not together with groups.
       fan_in: the number of inputs, if the shape does not show it (a bias, a strided transposed
         convolution); default None.
     """

@@ -89,7 +89,8 @@ class KernelAxes:
         """Checks that a kernel can have these roles.
 
         Raises:
-          ValueError, TypeError: groups are below 1, fan_in is not positive, or a block is empty.
+          ValueError, TypeError: groups are below 1, fan_in is not positive, a block is empty, or
+            there are both groups and blocks.
         """
         errors.check_integer("groups", self.groups, low=1, fix="use groups=1 for an ordinary layer")
         if not isinstance(self.transposed, bool):
@@ -107,6 +108,7 @@ class KernelAxes:
         fix = "fused=(64, 64, 64) packs q, k, v"
         if not _blocks.check_sizes("fused", self.fused, fix):
             raise errors.wrong_type("fused", self.fused, "a tuple of block sizes", fix)
+        _blocks.check_one_cut(self.groups, self.fused)
         if not isinstance(self.out_axis, int):
             raise errors.refusal(
                 "fused", self.fused, "one out_axis", "flatten the out axes, or drop fused"

@@ -5,6 +5,7 @@ Layers that ``scan`` or ``vmap`` stacks are one leaf, and so are packed gates an
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,7 +62,8 @@ class Parts:
                 "initializer",
                 str(self),
                 "a leaf with a layout, because a shape alone does not show where the parts lie",
-                "jinit.initialize(key, shapes, rules, layers=jinit.frameworks.layers(model, x))",
+                "jinit.initialize(key, shapes, rules, layers=jinit.frameworks.layers(model, x)); "
+                "for factors of single entries, multiply a draw by the array",
             )
         axes = ((), (-2,), (-1,))
         return self.draw(key, _blocks.Cut.of(tuple(shape), axes, 1, "out", self.fused), dtype)
@@ -73,11 +75,14 @@ class Parts:
           ValueError: the leaf has another number of layers or blocks.
         """
         self.check(len(cut.fused) if self.along == "blocks" else cut.layers)
-        draws = [
-            lambda key, shape, part=part: checked_draw(part, key, shape, dtype)
+        parts = [
+            _blocks.Part(
+                functools.partial(checked_draw, part, dtype=dtype),
+                alone=not isinstance(part, NamedInitializer),
+            )
             for part in self.initializers
         ]
-        return cut.draw_parts(draws, self.along, key)
+        return cut.draw_parts(parts, self.along, key)
 
     def check(self, count: int) -> None:
         """Checks that a leaf has as many layers or blocks as there are initializers."""

@@ -12,7 +12,7 @@ from typing import Any
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jinit import _specs, errors
-from jinit._registry import Registry
+from jinit._registry import WORDS, Registry
 from jinit.initializers._aliases import check_alias
 from jinit.initializers._base import NamedInitializer
 from jinit.initializers._bias import class_prior
@@ -141,12 +141,20 @@ _BUILT_IN = (
         example="class_prior(counts=(90.0, 10.0))", shape=(2,)),
 )  # fmt: skip
 
+# The built-in names of jinit.calibrate, a later room: sweeps and reports read them as calibrations.
+_CALIBRATIONS = (
+    "lsuv", "within_layer", "between_layers", "metainit", "gradinit", "fixup", "skipinit", "rezero",
+    "antisymmetric", "analytic", "output_bias",
+)  # fmt: skip
+
 _REGISTRY: Registry[Row] = Registry(
     "initializer",
     "jinit.initializers.names()",
     {row.name: row for row in _BUILT_IN},
     {alias: row.name for row in _BUILT_IN for alias in row.aliases},
     item_type=Row,
+    reserved=(*WORDS, *_CALIBRATIONS),
+    beside="calibration",
 )
 
 
@@ -299,7 +307,8 @@ def register(
     --import mine``, or an installed package with an entry point in the group ``jinit``.
 
     Args:
-      name: an identifier that is not yet taken.
+      name: an identifier that is not yet taken, not even by a calibration, and no word of rules
+        (``keep``, ``norm``, ``own``).
       factory: a function that returns an initializer, which may be a plain function
         ``(key, shape, dtype) -> array``; its parameters become the arguments of the spec string.
       formula: the law of one entry, printed by :func:`describe`.
@@ -307,7 +316,7 @@ def register(
       aliases: alternative spellings of the name.
 
     Raises:
-      ValueError: the name or an alias is taken by another initializer, or is not an identifier.
+      ValueError: the name or an alias is taken, is a word of rules, or is not an identifier.
       TypeError: the factory is not callable.
 
     >>> register("tiny_normal", lambda: normal(1e-6), aliases=("TinyNormal",))

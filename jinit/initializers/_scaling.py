@@ -45,9 +45,9 @@ def variance_scaling(
       **roles: ``groups`` (default 1), feature groups of a convolution whose in axis already holds
         in/groups; ``transposed`` (False), True swaps the fans, for the kernel of a transposed
         convolution that keeps the axis names of the forward convolution; ``fused`` (None), sizes
-        of blocks packed along the out axis, block i drawn alone from ``fold_in(key, i)``;
-        ``fan_in`` (None), the number of inputs, if the shape does not show it (a bias, a strided
-        transposed convolution).
+        of blocks packed along the out axis, block i of several drawn alone from ``fold_in(key,
+        i)``, and not together with groups; ``fan_in`` (None), the number of inputs, if the shape
+        does not show it (a bias, a strided transposed convolution).
 
     Returns:
       An initializer for kernels: of rank ≥ 2, or of any rank if its axes are named. In float32,

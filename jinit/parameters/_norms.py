@@ -6,13 +6,14 @@ is ‖v‖; the layer then starts with the drawn kernel (Salimans & Kingma 2016,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 
 from jinit import errors
+from jinit.parameters._leaves import TreeLeaf
 from jinit.typing import Array, DType, Key, OutSharding, Shape
 
 NORM = "norm"
@@ -74,6 +75,24 @@ def kernel_of(norm: NormOf, paths: Sequence[str]) -> int:
             "pass the layers of the model to which the tree belongs",
         )
     return paths.index(norm.kernel)
+
+
+def check_left_out(left_out: Iterable[TreeLeaf], drawn: Container[str]) -> None:
+    """Refuses a drawn kernel whose norms keep their values, because ``where`` leaves them out.
+
+    >>> check_left_out([], {"v"})
+    """
+    for leaf in left_out:
+        layout = leaf.layout
+        if layout is not None and layout.kind == NORM and layout.of in drawn:
+            raise errors.refusal(
+                f"where for kernel {layout.of!r}",
+                f"no match for {leaf.path!r}, which holds the norms of the kernel",
+                f"both leaves: the layer uses {layout.of!r} only divided by its norm, so the draw "
+                "has no effect on the scale of the layer",
+                f"match {leaf.path!r} by where=, too; to keep the norms, put "
+                f"{{{leaf.path!r}: 'keep'}} before the other rules",
+            )
 
 
 def _not_drawn(what: str) -> errors.ValueRefusal:

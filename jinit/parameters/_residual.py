@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 from jinit import errors, initializers
 from jinit.initializers import NamedInitializer, scaled_by
+from jinit.initializers._exists import check_returned
+from jinit.initializers._fans import check_shape
 from jinit.typing import Array, DType, Initializer, Key, OutSharding, Shape
 
 
@@ -210,7 +212,9 @@ def _of_function(function: Initializer, factor: float) -> Initializer:
     ) -> Array:
         # A function of the user may take no sharding.
         given = () if out_sharding is None else (out_sharding,)
-        return factor * function(key, shape, dtype, *given)
+        value = function(key, shape, dtype, *given)
+        wanted = getattr(value, "dtype", float) if dtype is None else dtype
+        return factor * check_returned(function, value, check_shape(shape), wanted)
 
     return init
 

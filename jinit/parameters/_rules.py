@@ -19,8 +19,10 @@ from jinit.frameworks._table import get_preset
 from jinit.initializers import NamedInitializer, Parts
 from jinit.initializers import get as get_initializer
 from jinit.initializers._base import checked_draw
+from jinit.initializers._blocks import check_one_cut
+from jinit.initializers._fans import KernelAxes
 from jinit.parameters._leaves import TreeLeaf, tree_leaves
-from jinit.parameters._norms import NORM, FollowKernel, NormOf
+from jinit.parameters._norms import NORM, FollowKernel, NormOf, check_left_out
 from jinit.parameters._patterns import check_all_used, matches
 from jinit.parameters._statistics import check_start, without_rule
 from jinit.typing import Array, DType, Initializer, Key, PyTree
@@ -96,11 +98,13 @@ def assign(
       host: the axis order of the kernels, one of :func:`jinit.frameworks.hosts`.
       layers: pattern → layer kind of the matching leaves: ``"conv(groups=4)"``, ``"embedding"``, …
         (see :func:`jinit.frameworks.layout`), or ``frameworks.layers(model, x)``. Without an entry
-        only a matrix with the name of the host's kernels, alone in its layer, is (in, out), and
-        ``embedding``, biases and scales are read by their names. If ``layers`` comes from a model
+        only a matrix with the name of the host's kernels, alone in its layer, is (in, out), as one
+        kernel even if it packs gates, and ``embedding``, biases and scales are read by their names.
+        If ``layers`` comes from a model
         (even an empty ``{}``), no leaf is read by its name.
-      where: a path pattern. Leaves that it does not match are kept and need no rule. Default: no
-        leaf is kept.
+      where: a path pattern. Leaves that it does not match are kept and need no rule. It must match
+        the scale of a weight norm with its kernel, unless the scale has the rule ``"keep"``.
+        Default: no leaf is kept.
 
     Returns:
       One :class:`Assignment` per leaf, in the tree's order. PRNG keys and the counts of nnx's
@@ -122,21 +126,25 @@ def assign(
     reset = _check_where(where, leaves)
     if isinstance(rules, str):
         get_preset(rules)
-        return [
+        assignments = [
             _preset_assignment(rules, leaf)
             if reset(leaf) and not leaf.statistic
             else _kept(leaf, None, with_start=reset(leaf))
             for leaf in leaves
         ]
+        check_left_out([leaf for leaf in leaves if not reset(leaf)], _drawn(assignments))
+        return assignments
     initializers = _initializers(rules)
     used: set[str] = set()
-    assignments = []
+    assignments, left_out = [], []
     for leaf in leaves:
         pattern = next((p for p in initializers if matches(p, leaf.path)), None)
         if pattern is not None:
             used.add(pattern)
         if not reset(leaf):
             assignments.append(_assignment(KEEP, None, leaf, leaf.layout))
+            if pattern is None or initializers[pattern] is not None:
+                left_out.append(leaf)
             continue
         if pattern is None and leaf.statistic:
             assignments.append(_kept(leaf, leaf.layout, with_start=True))
@@ -149,7 +157,13 @@ def assign(
             raise _no_rule(leaf, rules, host)
         assignments.append(_ruled_assignment(pattern, initializers[pattern], leaf))
     check_all_used("rule", initializers, used, [leaf.path for leaf in leaves])
+    check_left_out(left_out, _drawn(assignments))
     return assignments
+
+
+def _drawn(assignments: Sequence[Assignment]) -> frozenset[str]:
+    """The paths of the leaves that get new values."""
+    return frozenset(one.leaf for one in assignments if one.initializer is not None)
 
 
 def _kept(leaf: TreeLeaf, layout: Layout | None, *, with_start: bool) -> Assignment:
@@ -317,6 +331,10 @@ def _check_serves(initializer: NamedInitializer, leaf: TreeLeaf, layout: Layout 
         )
     if layout is None and not _serves_any_shape(initializer) and len(shape) > 1:
         raise _unknown_layer(leaf, str(initializer))
+    if layout is not None:
+        given = KernelAxes.among(dict(initializer.arguments))
+        with errors.inside(f"leaf {leaf.path!r}, {initializer}"):
+            check_one_cut(max(layout.groups, given.groups), layout.fused or given.fused or ())
 
 
 def _law_stddev(

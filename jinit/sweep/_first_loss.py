@@ -38,20 +38,21 @@ def check_first_loss(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) ->
 def check_failed(
     programs: Sequence[PlannedProgram], jobs: Sequence[Job], result: Mapping[str, np.ndarray]
 ) -> None:
-    """The same search after a tile all of whose runs failed at their first step.
+    """The same search after a tile all of whose runs failed at their first step, or at no step.
+
+    Where steps that are not finite are skipped, only the end shows that no loss was finite.
 
     Args:
       programs, jobs: of the sweep.
       result: of the first finished tile.
     """
-    if (result["first_bad_step"] == 1).all():
+    steps, failed = programs[0].network.config.steps, result["first_bad_step"]
+    if np.isin(failed, (1, steps + 1)).all():
         _search(programs, jobs)
 
 
 def _search(programs: Sequence[PlannedProgram], jobs: Sequence[Job]) -> None:
     """Refuses the programs if no lane of any has a finite loss."""
-    if any(program.network.generator is not None for program in programs):
-        return
     bad: dict[str, float] = {}
     for program, job in zip(programs, jobs, strict=True):
         for draw in job.lanes.programs(program.tile):

@@ -24,6 +24,7 @@ from jinit.typing import Array, Initializer, PyTree
 _BY_ROLE: dict[str, tuple[str, dict[str, str | bool]]] = {
     "mup": ("role", {"first": "input", "last": "output"}),
     "siren": ("is_first", {"first": True}),
+    "looks_linear": ("role", {"first": "input", "last": "output"}),
 }
 
 
@@ -47,31 +48,37 @@ def needs_roles(initializer: str | Initializer) -> NamedInitializer | None:
     if isinstance(initializer, str) and initializer in (KEEP, NORM):
         return None
     made = initializers.get(initializer)
-    if not isinstance(made, NamedInitializer) or made.name not in _BY_ROLE:
+    if not isinstance(made, NamedInitializer) or _law(str(made)) not in _BY_ROLE:
         return None
-    return None if _BY_ROLE[made.name][0] in dict(made.arguments) else made
+    return None if _BY_ROLE[_law(str(made))][0] in dict(made.arguments) else made
+
+
+def _law(spec: str) -> str:
+    """The name in a spec, without arguments and without the factors of ``scaled_by``."""
+    return spec.partition("(")[0].rpartition("*")[2]
 
 
 def with_roles(
-    rules: Mapping[str, str | Initializer], paths: Sequence[str], roles: Callable[[], Roles]
+    rules: Mapping[str, str | Initializer], paths: Sequence[str], roles: Callable[[str], Roles]
 ) -> dict[str, str | Initializer]:
     """The rules with an entry of its own for each first and last layer, where the law asks for it.
 
     Args:
       rules: pattern → initializer.
       paths: the leaves' paths.
-      roles: called if an initializer depends on roles.
+      roles: called with the first initializer that depends on roles, if there is one.
 
     >>> from jinit.sweep._roles import Roles
     >>> found = Roles(frozenset({"a/kernel"}), frozenset({"b/kernel"}))
-    >>> made = with_roles({"*/kernel": "mup"}, ["a/kernel", "b/kernel", "c/kernel"], lambda: found)
+    >>> paths = ["a/kernel", "b/kernel", "c/kernel"]
+    >>> made = with_roles({"*/kernel": "mup"}, paths, lambda initializer: found)
     >>> {path: str(rule) for path, rule in made.items()}
     {'a/kernel': 'mup(role=input)', 'b/kernel': 'mup(role=output)', '*/kernel': 'mup'}
     """
     dependent = {pattern: made for pattern, rule in rules.items() if (made := needs_roles(rule))}
     if not dependent:
         return dict(rules)
-    found = roles()
+    found = roles(str(next(iter(dependent.values()))))
     own: dict[str, str | Initializer] = {}
     used, replaced = set[str](), set[str]()
     for path in paths:
@@ -80,8 +87,8 @@ def with_roles(
             continue
         made = dependent.get(pattern)
         role = "first" if path in found.first else "last" if path in found.last else ""
-        if made is not None and role in _BY_ROLE[made.name][1]:
-            parameter, values = _BY_ROLE[made.name]
+        parameter, values = ("", {}) if made is None else _BY_ROLE[_law(str(made))]
+        if made is not None and role in values:
             own[escaped(path)] = made.with_arguments(**{parameter: values[role]})
             replaced.add(pattern)
         else:
@@ -180,11 +187,13 @@ def _dependencies(captured: Captured, x: Array) -> tuple[dict[str, set[str]], se
 
 
 def _refused(what: str, got: str) -> errors.ValueRefusal:
+    parameter, values = _BY_ROLE.get(_law(what), ("role", {}))
+    given = ", ".join(
+        f"{_law(what)}({parameter}={value}) for the {role} layer" for role, value in values.items()
+    )
     return errors.refusal(
         f"initializer {what!r}",
         got,
         "a model whose first and last layers jinit can see, because the law depends on the role",
-        f"rules= with a law for each role, such as {what}(role=output), or another initializer"
-        if what.startswith("mup")
-        else f"rules= with {what}(is_first=True) for the first layer, or another initializer",
+        f"rules= with {given}, or another initializer",
     )

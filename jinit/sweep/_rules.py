@@ -110,9 +110,14 @@ class ModelLeaves:
     def scaled(self) -> tuple[int, ...]:
         """Positions of what the grid's gain multiplies: kernels, and norms that kernels have.
 
-        A kernel g v/|v| under a weight norm has the length g, whatever the length of v is.
+        A kernel g v/|v| under a weight norm has the length g, whatever the length of v is. A kernel
+        that its layer divides by a norm, as in spectral normalization, has always the same size.
         """
-        return tuple(i for i, leaf in enumerate(self.leaves) if _is_kernel(leaf) or _is_norm(leaf))
+        return tuple(
+            i
+            for i, leaf in enumerate(self.leaves)
+            if _is_norm(leaf) or (_is_kernel(leaf) and not _is_rescaled(leaf))
+        )
 
     @property
     def targets(self) -> set[str | None]:
@@ -125,10 +130,10 @@ def default_rules(
 ) -> dict[str, InitializerLike]:
     """Rules: kernels → initializer, biases → bias initializer; other leaves keep their own start.
 
-    Where the model has no start of its own, scales are 1, shifts 0, and other leaves lack a rule.
+    In jinit's own MLP, scales start at 1 and shifts at 0.
 
     Raises:
-      ValueError: a kernel of a layer that jinit does not know; no kernel at all.
+      ValueError: a kernel of a layer that jinit does not know; another leaf that is only a shape.
 
     >>> from jinit.models import functional
     >>> shapes = {"out": {"kernel": jax.ShapeDtypeStruct((4, 3), "float32")}}
@@ -136,24 +141,20 @@ def default_rules(
     >>> default_rules(ModelLeaves.of(model, jax.numpy.ones((1, 4)), None), "he_normal", "zeros")
     {'*/kernel': 'he_normal'}
     """
-    targets = {leaf.path: _target(leaves, leaf) for leaf in leaves.leaves}
-    by_name: dict[str, Counter[str | None]] = {}
+    targets = {leaf.path: _known_target(leaves, leaf) for leaf in leaves.leaves}
+    by_name: dict[str, Counter[str]] = {}
     for path, target in targets.items():
         by_name.setdefault(leaf_name(path), Counter())[target] += 1
     usual = {name: counts.most_common(1)[0][0] for name, counts in by_name.items()}
     # Leaves with the target that is usual for their name share a pattern, which comes later.
-    rules: dict[str, str | None] = {
+    rules: dict[str, str] = {
         escaped(path): target
         for path, target in targets.items()
         if target != usual[leaf_name(path)]
     }
     rules |= {f"*/{escaped(name)}": target for name, target in usual.items()}
     drawn: dict[str, InitializerLike] = {KERNEL: initializer, BIAS: bias_initializer}
-    return {
-        pattern: drawn.get(target, target)
-        for pattern, target in rules.items()
-        if target is not None
-    }
+    return {pattern: drawn.get(target, target) for pattern, target in rules.items()}
 
 
 def rules_for(
@@ -179,7 +180,7 @@ def rules_for(
         }
     chosen = {p: KEEP if _is_own(rule) else rule for p, rule in chosen.items()}
     paths = [leaf.path for leaf in leaves.leaves]
-    return with_roles(chosen, paths, lambda: roles_of(leaves.model, leaves.x, str(initializer)))
+    return with_roles(chosen, paths, lambda what: roles_of(leaves.model, leaves.x, what))
 
 
 def _follows_a_draw(leaf: TreeLeaf, rules: Mapping[str, InitializerLike]) -> bool:
@@ -212,14 +213,26 @@ def assignments(leaves: ModelLeaves, rules: Mapping[str, InitializerLike]) -> li
 
 
 def scaled_by_gain(grid: Grid, leaves: ModelLeaves, rules: RulesFor | None) -> tuple[int, ...]:
-    """Positions of the kernels that the grid's gain multiplies: not those that the user gave."""
+    """Positions of the kernels that the grid's gain multiplies: not those that the user gave.
+
+    Raises:
+      ValueError: the gain would multiply nothing.
+    """
     if all(value == 1 for value in grid.values("gain")):
         return ()
-    if leaves.given is None:
-        return leaves.scaled
-    kernel, bias = (grid.values(axis)[0] for axis in ("initializer", "bias_initializer"))
-    assigned = assignments(leaves, rules_for(leaves, rules, kernel, bias))
-    return tuple(i for i in leaves.scaled if assigned[i].initializer is not None)
+    scaled = leaves.scaled
+    if leaves.given is not None:
+        kernel, bias = (grid.values(axis)[0] for axis in ("initializer", "bias_initializer"))
+        assigned = assignments(leaves, rules_for(leaves, rules, kernel, bias))
+        scaled = tuple(i for i in scaled if assigned[i].initializer is not None)
+    if not scaled:
+        raise errors.refusal(
+            "gain",
+            grid.values("gain"),
+            f"1 for {leaves.model.name}, which has no drawn kernel whose size has an effect",
+            "leave the axis out, or name the kernels: layers={'path/of/the/kernel': 'dense'}",
+        )
+    return scaled
 
 
 def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
@@ -233,8 +246,10 @@ def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
         return BIAS
     if _is_norm(leaf):
         return NORM  # the scale of a weight norm follows the drawn kernel
-    if leaf.path not in leaves.own:
+    if type(leaves.model.source) is MLP:
         return {"scale": "ones", "shift": "zeros"}.get(name)
+    if leaf.path not in leaves.own:
+        return None
     if leaf.layout is None and name in kernels:
         raise errors.refusal(
             f"leaf {leaf.path!r} of shape {tuple(leaf.value.shape)}",
@@ -245,8 +260,27 @@ def _target(leaves: ModelLeaves, leaf: TreeLeaf) -> str | None:
     return _KEEP
 
 
+def _known_target(leaves: ModelLeaves, leaf: TreeLeaf) -> str:
+    """As :func:`_target`; refuses a leaf that nothing draws."""
+    target, shape = _target(leaves, leaf), tuple(leaf.value.shape)
+    if target is None:
+        kind = f"layers={{{leaf.path!r}: 'dense'}} for a kernel, " if len(shape) > 1 else ""
+        raise errors.refusal(
+            f"leaf {leaf.path!r} of shape {shape}",
+            "no rule and no value",
+            "a start for each leaf, because its name does not say how the model uses it",
+            f"{kind}an array in place of the shape, or a rule: rules=lambda kernel, bias: "
+            f"{{{leaf.path!r}: 'ones', …}}",
+        )
+    return target
+
+
 def _is_kernel(leaf: TreeLeaf) -> bool:
     return leaf.layout is not None and leaf.layout.kind in _KERNELS
+
+
+def _is_rescaled(leaf: TreeLeaf) -> bool:
+    return leaf.layout is not None and leaf.layout.rescaled
 
 
 def _is_norm(leaf: TreeLeaf) -> bool:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import frameworks
+from jinit import frameworks, parameters
 from jinit.frameworks import _kinds
 from jinit.frameworks._common import stacked
 from jinit.frameworks._kinds import get_layer_kind
@@ -61,7 +61,7 @@ def test_a_taken_name_is_refused_and_the_same_kind_again_changes_nothing(registe
         ("transposed", "torch", (0,), (1,)),
         ("transposed", "equinox", (1,), (0,)),
         ("transposed", "keras", (-1,), (-2,)),
-        ("depthwise", "torch", (), (-1,)),
+        ("depthwise", "keras", (), (-1,)),
         ("embedding", "torch", (0,), (1,)),
         ("recurrent", "equinox", (1,), (0,)),
         ("bias", "torch", (), ()),
@@ -71,6 +71,17 @@ def test_axes_of_the_built_in_kinds(spec, host, in_axes, out_axes):
     layout = frameworks.layout(spec, host)
     assert (layout.in_axes, layout.out_axes) == (in_axes, out_axes)
     assert layout.groups_on == ("in" if (spec, host) == ("transposed", "torch") else "out")
+
+
+@pytest.mark.parametrize("host", ["torch", "equinox", "haiku"])
+def test_a_depthwise_kernel_of_a_host_without_multipliers_is_one_with_groups(host):
+    tree = {"w": jax.ShapeDtypeStruct((3, 3, 1, 64) if host == "haiku" else (64, 1, 3, 3), "f4")}
+    with pytest.raises(ValueError, match=r"'depthwise'.*conv\(groups=64\)"):
+        parameters.assign(tree, {"w": "he_normal"}, host=host, layers={"w": "depthwise"})
+    layers = {"w": "conv(groups=64)"}
+    (made,) = parameters.assign(tree, {"w": "glorot_normal"}, host=host, layers=layers)
+    assert (made.fan_in, made.fan_out) == (9, 9)
+    assert made.stddev == pytest.approx((2 / 18) ** 0.5)
 
 
 def test_stacked_dense_kernels_follow_the_axis_order_of_their_host():

@@ -10,6 +10,7 @@ from flax import nnx
 
 import jinit
 from jinit import frameworks, parameters
+from jinit.frameworks import _keras
 
 KEY = jax.random.key(6)
 
@@ -186,6 +187,38 @@ def test_slopes_start_from_the_layer_s_own_option():
         assert float(made["negative_slope"]) == model.init(KEY, x)["params"]["negative_slope"]
 
 
+def test_a_slope_without_an_option_starts_from_its_value():
+    eqx = pytest.importorskip("equinox")
+    stack = nnx.vmap(lambda _: nnx.PReLU(0.3))(jnp.arange(3))
+    for model, host, slope in (
+        (nnx.PReLU(0.3), "flax", 0.3),
+        (stack, "flax", [0.3] * 3),
+        (eqx.nn.PReLU(0.1), "equinox", 0.1),
+        (eqx.nn.PReLU(jnp.full(4, 0.1)), "equinox", [0.1] * 4),
+    ):
+        layers = frameworks.layers(model)
+        drawn = jinit.initialize(KEY, frameworks.shapes(model), host, host=host, layers=layers)
+        np.testing.assert_array_equal(jax.tree.leaves(drawn)[0], np.float32(slope))
+
+
+def test_a_preset_for_a_slope_that_nothing_shows_is_refused():
+    eqx = pytest.importorskip("equinox")
+    for model, host, default in (
+        (nnx.eval_shape(lambda: nnx.PReLU(0.3)), "flax", 0.01),
+        (eqx.filter_eval_shape(eqx.nn.PReLU, 0.1), "equinox", 0.25),
+        (eqx.nn.PReLU(jnp.array([0.1, 0.2])), "equinox", 0.25),
+    ):
+        shapes, layers = frameworks.shapes(model), frameworks.layers(model)
+        with pytest.raises(ValueError, match=r"negative_slope.*no layer kind.*'vector'"):
+            jinit.initialize(KEY, shapes, host, host=host, layers=layers)
+        for rules, given, slope in (
+            ({"*": "constant(0.5)"}, layers, 0.5),
+            (host, {"negative_slope": "vector"}, default),
+        ):
+            drawn = jinit.initialize(KEY, shapes, rules, host=host, layers=given)
+            assert np.all(jax.tree.leaves(drawn)[0] == np.float32(slope))
+
+
 @pytest.mark.slow
 def test_lora_starts_as_the_layer_it_adapts():
     for model in (
@@ -244,3 +277,99 @@ def test_our_initializers_in_einsum_dense_have_the_fans_of_the_installed_keras()
     function = frameworks.keras(jax.nn.initializers.he_normal())  # has no spec, so no copy either
     layer = keras.layers.EinsumDense("ab,bc->ac", 5, kernel_initializer=function)
     layer.build((1, 4))
+
+
+@pytest.mark.slow
+def test_leaves_that_a_layer_does_not_define_are_not_guessed():
+    hk, keras = pytest.importorskip("haiku"), pytest.importorskip("keras")
+    x = jnp.ones((1, 4))
+
+    class Norm(nn.LayerNorm):
+        @nn.compact
+        def __call__(self, x):
+            return nn.LayerNorm()(x) @ self.param("scale_of_mine", nn.initializers.ones, (4, 4))
+
+    class Dense(nn.Dense):
+        @nn.compact
+        def __call__(self, x):
+            return super().__call__(x) + self.param("scale", nn.initializers.ones, (4, 4)).sum()
+
+    class Linear(nnx.Linear):
+        def __init__(self):
+            super().__init__(4, 4, rngs=nnx.Rngs(0))
+            self.scale = nnx.Param(jnp.ones((4, 4)))
+
+    def matrix(name):
+        return hk.get_parameter(name, (4, 4), init=jnp.ones)
+
+    class HaikuNorm(hk.LayerNorm):
+        def __call__(self, x):
+            return super().__call__(x) @ matrix("matrix")
+
+    class HaikuLinear(hk.Linear):
+        def __call__(self, x):
+            return super().__call__(x) @ matrix("scale")
+
+    def function(x):
+        return x @ matrix("scale")
+
+    class Dropout(keras.layers.Dropout):
+        def build(self, shape):
+            self.alpha = self.add_weight(shape=(4, 4), name="alpha")
+
+    dropout = Dropout(0.5)
+    dropout.build((1, 4))
+    norm = lambda x: HaikuNorm(-1, True, True)(x)  # noqa: E731
+    for model, inputs, known in (
+        (Norm(), (x,), {"LayerNorm_0/scale", "LayerNorm_0/bias"}),
+        (Dense(4), (x,), {"kernel", "bias"}),
+        (Linear(), (), {"kernel", "bias"}),
+        (hk.transform(norm), (x,), {"haiku_norm/scale", "haiku_norm/offset"}),
+        (hk.transform(lambda x: HaikuLinear(4)(x)), (x,), {"haiku_linear/w", "haiku_linear/b"}),
+        (hk.transform(lambda x: hk.to_module(function)()(x)), (x,), set()),
+        (dropout, (), set()),
+    ):
+        assert set(frameworks.layers(model, *inputs)) == known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("passes_axes", "bound"), [(True, 0.0884), (False, 0.0180)])
+def test_attention_of_keras_has_the_fans_of_the_installed_version(passes_axes, bound, monkeypatch):
+    """Kernels (256, 8, 64): √(6/(256 + 512)) since 3.15, before that √(6/(256 · (8 + 64)))."""
+    keras = pytest.importorskip("keras")
+    layer = keras.layers.MultiHeadAttention(8, 64)
+    layer.build((1, 5, 256), (1, 5, 256))
+    named = frameworks.keras("glorot_uniform", seed=1)
+    frameworks.keras(jax.nn.initializers.ones)  # both classes exist before the version changes
+    monkeypatch.setattr(_keras, "_passes_axes", lambda: passes_axes)
+    layers = frameworks.layers(layer)
+    (query,) = [path for path in layers if path.endswith("query/kernel")]
+    (found,) = [
+        each
+        for each in parameters.assign(
+            frameworks.shapes(layer), "keras", host="keras", layers=layers
+        )
+        if each.leaf == query
+    ]
+    assert found.stddev == pytest.approx(bound / 3**0.5, rel=0.003)
+    ours = frameworks.keras("glorot_uniform", seed=1)
+    assert isinstance(ours, type(named)) == passes_axes
+    dense = keras.layers.EinsumDense("abc,cde->abde", (None, 8, 64), kernel_initializer=ours)
+    dense.build((1, 5, 256))
+    assert np.abs(dense.kernel).max() == pytest.approx(bound, rel=0.003)
+
+
+@pytest.mark.slow
+def test_what_an_initializer_of_ones_own_returns_to_a_layer_is_checked():
+    hk, keras = pytest.importorskip("haiku"), pytest.importorskip("keras")
+    x = jnp.ones((1, 4))
+    for own, error, match in (
+        (lambda key, shape, dtype: jnp.full(shape, jnp.nan, dtype), ValueError, "12 NaN of 12"),
+        (lambda key, shape, dtype: jnp.zeros((1, 3), dtype), ValueError, r"shape \(1, 3\)"),
+        (lambda key, shape, dtype: jnp.zeros(shape, "bfloat16"), TypeError, "dtype bfloat16"),
+    ):
+        with pytest.raises(error, match=match):
+            keras.layers.Dense(3, kernel_initializer=frameworks.keras(own)).build((None, 4))
+        model = hk.transform(lambda x: hk.Linear(3, w_init=frameworks.haiku(own))(x))  # noqa: B023
+        with pytest.raises(error, match=match):
+            model.init(KEY, x)

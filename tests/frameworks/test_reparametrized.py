@@ -186,3 +186,35 @@ def test_any_parameter_of_a_torch_layer_may_be_reparametrized():
     model = norms.parametrizations.weight_norm(nn.MultiheadAttention(8, 2), "in_proj_weight")
     assert frameworks.layers(model)["parametrizations.in_proj_weight.original1"].fused == (8,) * 3
     assert frameworks.layers(model)["in_proj_bias"].fan_in == 8
+
+
+@pytest.mark.filterwarnings("ignore:.*_norm.*:FutureWarning")
+def test_a_parameter_of_a_module_of_ones_own_may_be_reparametrized():
+    torch = pytest.importorskip("torch")
+
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(6, 4))
+
+        def forward(self):
+            return self.w
+
+    norms, stem = torch.nn.utils, "parametrizations.w.original"
+    for model, scale, direction in (
+        (norms.parametrizations.weight_norm(Mine(), "w"), f"{stem}0", f"{stem}1"),
+        (norms.weight_norm(Mine(), "w"), "w_g", "w_v"),
+    ):
+        rules = {direction: "normal(0.5)"}
+        with pytest.raises(ValueError, match=f"(?s){scale}.*'norm'"):
+            draw(model, host="torch", rules={scale: "ones"} | rules)
+        drawn = draw(model, host="torch", rules=rules)
+        model.load_state_dict({name: torch.tensor(np.asarray(v)) for name, v in drawn.items()})
+        np.testing.assert_allclose(model().detach().numpy(), drawn[direction], atol=1e-6)
+    for model, leaf in (
+        (norms.parametrizations.spectral_norm(Mine(), "w"), stem),
+        (norms.spectral_norm(Mine(), "w"), "w_orig"),
+        (norms.parametrizations.orthogonal(Mine(), "w"), stem),
+    ):
+        with pytest.raises(ValueError, match=f"{leaf}.*no effect"):
+            draw(model, host="torch", rules={"*": "normal(0.5)"})

@@ -17,10 +17,12 @@ from draws import (
 )  # fmt: skip
 from tiers import sample
 
+import jinit
 from jinit import frameworks, parameters
 
 torch = pytest.importorskip("torch", reason="PyTorch layers need the extra 'bench'")
 pytestmark = pytest.mark.slow
+KEY = jax.random.key(0)
 
 TORCH = {
     "dense": (lambda: torch.nn.Linear(24, 30), "dense"),
@@ -204,3 +206,64 @@ def test_a_class_that_is_derived_from_a_layer_of_torch_is_read_and_drawn_as_that
             for m in (derived, base)
         )
         assert first == second
+
+
+def own(*shapes):
+    return [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+
+
+def test_leaves_that_a_layer_of_torch_does_not_define_are_not_guessed():
+    nn = torch.nn
+    for module in (
+        nn.LayerNorm(4), nn.BatchNorm1d(4), nn.PReLU(), nn.ReLU(), nn.LSTM(4, 3),
+        nn.MultiheadAttention(4, 2), nn.Linear(4, 3), nn.ParameterList(own(3)), nn.ModuleList(),
+    ):  # fmt: skip
+        layers = frameworks.layers(module)
+        for name in ("matrix", "weight_of_mine", "bias_of_mine", "my_proj_weight"):
+            module.register_parameter(name, *own((5, 5)))
+        assert frameworks.layers(module) == layers
+        with pytest.raises(ValueError, match="no layer kind"):
+            jinit.initialize(KEY, frameworks.shapes(module), "torch", host="torch", layers=layers)
+
+
+def test_lists_and_dicts_of_parameters_of_torch_are_not_guessed():
+    for module in (
+        torch.nn.ParameterList(own((10, 10))),
+        torch.nn.ParameterDict({"weight": own((10, 10))[0], "scale": own(3)[0]}),
+    ):
+        assert frameworks.layers(module) == {}
+
+
+def test_a_pruned_leaf_of_torch_has_the_layout_of_the_leaf_before():
+    from torch.nn.utils import prune
+
+    nn = torch.nn
+    for make, leaf in (
+        (lambda: nn.Linear(4, 3), "weight"),
+        (lambda: nn.Linear(4, 3), "bias"),
+        (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2), "weight"),
+        (lambda: nn.LSTM(4, 3), "weight_hh_l0"),
+        (lambda: nn.MultiheadAttention(4, 2), "in_proj_weight"),
+        (lambda: nn.Bilinear(4, 3, 2), "weight"),
+        (lambda: nn.LayerNorm(4), "weight"),
+    ):
+        layers = frameworks.layers(make())
+        once = prune.random_unstructured(make(), leaf, 0.5)
+        twice = prune.l1_unstructured(prune.random_unstructured(make(), leaf, 1), leaf, 1)
+        for module in (once, twice):
+            assert frameworks.layers(module) == {
+                f"{name}_orig" if name == leaf else name: layout for name, layout in layers.items()
+            }
+
+
+def test_a_layer_of_torch_whose_kernel_is_no_parameter_is_not_guessed():
+    for module, leaf in (
+        (torch.nn.Linear(4, 3), "weight"),
+        (torch.nn.Bilinear(4, 3, 2), "weight"),
+        (torch.nn.LSTM(4, 3), "weight_hh_l0"),
+        (torch.nn.MultiheadAttention(4, 2), "in_proj_weight"),
+    ):
+        delattr(module, leaf)
+        layers = frameworks.layers(module)
+        assert leaf not in layers
+        assert leaf.replace("weight", "bias") not in layers

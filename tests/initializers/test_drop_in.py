@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -376,6 +377,35 @@ def test_a_factor_times_whole_numbers_is_exact_or_refused():
     # The law of the product is 1, but no integer is 0.5.
     with pytest.raises(ValueError, match=r"got 0\.5; allowed: whole numbers"):
         initializers.scaled_by(initializers.identity(0.5), 2.0)(KEY, (2, 2), "int32")
+
+
+README = Path(initializers.__file__).parent / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("constant(nan)", lambda made: made.constant(math.nan)(KEY, (2,))),
+        ("constant(-inf)", lambda made: made.constant(-math.inf)(KEY, (2,))),
+        (
+            "truncated_normal(upper=inf)",
+            lambda made: made.truncated_normal(upper=math.inf)(KEY, (2,)),
+        ),
+        ("constant(1j)", lambda made: made.constant(1j)(KEY, (2,), "complex64")),
+        ("constant(True)", lambda made: made.constant(True)(KEY, (2,))),
+        (
+            "normal(jnp.array([0.1, 0.2]))",
+            lambda made: made.normal(jnp.array([0.1, 0.2]))(KEY, (5, 2)),
+        ),
+        ("in the wrong order", lambda made: made.truncated_normal(0.1, None, 2.0, -2.0)(KEY, (2,))),
+    ],
+)
+def test_what_jax_accepts_and_jinit_refuses_is_on_the_page(text, call):
+    assert call(jax.nn.initializers).shape
+    with pytest.raises((ValueError, TypeError), match=r"got .*allowed.*fix"):
+        call(initializers)
+    section = README.read_text().partition("## What is refused")[2].partition("\n## ")[0]
+    assert text in section
 
 
 def test_block_sizes_of_several_gains_are_checked():

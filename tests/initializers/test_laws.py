@@ -5,6 +5,8 @@ Keys are fixed, so a test passes or fails for good; ALPHA is shared by all of th
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from tiers import sample
 
 from jinit import initializers, parameters
 from jinit._float64 import in_float64
-from jinit.initializers import _laws
+from jinit.initializers import _laws, _registry
 
 ALPHA = 1e-3
 
@@ -264,6 +266,32 @@ def test_complex_truncated_draws_have_the_variance_that_is_stated(factory):
         np.testing.assert_array_equal(real, make(*arguments)(jax.random.key(3), (20, 30)))
         told = initializers.describe(made.with_arguments(dtype="complex64"), (30, 40)).law
         assert told == made.law((30, 40), "complex64")
+
+
+def test_the_page_says_what_offers_the_exact_complex_variance():
+    page = (Path(initializers.__file__).parent / "README.md").read_text()
+    sentence = page.partition("`exact_std=True` draws")[2].partition(". `scaled_for(φ)`")[0]
+    offered = {"variance_scaling"}
+    for row in map(_registry.row, initializers.names()):
+        made = initializers.get(row.example or row.name)
+        if made.definition.dtypes != "complex":
+            continue
+        shape = {2: (30, 40), 4: (3, 3, 4, 6)}[len(row.shape)]
+        real, plane = made.law(shape), made.law(shape, "complex64")
+        if plane.stddev == pytest.approx(real.stddev, rel=1e-6):
+            continue
+        if row.name == "scaled_for":
+            made = initializers.variance_scaling(
+                initializers.gain("gelu") ** 2, "fan_in", "truncated_normal"
+            )
+            np.testing.assert_array_equal(
+                made(jax.random.key(0), shape),
+                initializers.get(row.example)(jax.random.key(0), shape),
+            )
+        exact = made.with_arguments(exact_std=True)
+        assert exact.law(shape, "complex64").stddev == pytest.approx(real.stddev, rel=1e-6)
+        offered.add(made.name)
+    assert offered == set(re.findall("`([a-z_]+)`", sentence))
 
 
 @pytest.mark.slow

@@ -10,8 +10,13 @@ import pytest
 from tiers import sample
 
 import jinit
-from jinit import _specs, initializers
+from jinit import _specs, calibrate, initializers
+from jinit._registry import WORDS
+from jinit.calibrate import _registry as _calibrations
 from jinit.initializers import _registry
+from jinit.parameters._norms import NORM
+from jinit.parameters._rules import KEEP
+from jinit.sweep._arms import OWN
 
 ROWS = [_registry.row(name) for name in initializers.names()]
 EXAMPLES = [row.example or row.name for row in ROWS]
@@ -389,6 +394,38 @@ def test_registering_the_same_initializer_again_changes_nothing():
             initializers.register("three", lambda: initializers.constant(4.0))
         with pytest.raises(ValueError, match="taken"):
             initializers.register("other", three, aliases=("HeNormal",))
+    finally:
+        _registry._REGISTRY.remove("three")
+
+
+def test_a_word_with_another_meaning_is_no_name():
+    """Rules and arms read these words before they look for an initializer."""
+    words = {KEEP, NORM, OWN, "lsuv", "output_bias"}
+    assert words <= {*calibrate.names(), *WORDS}
+    for word in words:
+        with pytest.raises(ValueError, match=f"initializer name: got '{word}'.*another meaning"):
+            initializers.register(word, three)
+        with pytest.raises(ValueError, match=f"initializer name: got '{word}'"):
+            initializers.register("three", three, aliases=(word,))
+    for word in (*WORDS, "he_normal", "HeNormal", "kaiming_normal_"):
+        with pytest.raises(ValueError, match=f"calibration name: got '{word}'.*another meaning"):
+            calibrate.register(word, lambda key, model, params, batch: None)
+    assert "three" not in initializers.names()
+    # This room cannot ask a later room for its names.
+    assert set(_registry._CALIBRATIONS) == _calibrations._FUNCTIONS._built_in
+
+
+def test_names_that_users_register_exclude_each_other():
+    calibrate.register("mine", lambda key, model, params, batch: None)
+    try:
+        with pytest.raises(ValueError, match="initializer name: got 'mine'"):
+            initializers.register("three", three, aliases=("mine",))
+    finally:
+        _calibrations._FUNCTIONS.remove("mine")
+    initializers.register("three", three, aliases=("Three",))
+    try:
+        with pytest.raises(ValueError, match="calibration name: got 'Three'"):
+            calibrate.register("Three", lambda key, model, params, batch: None)
     finally:
         _registry._REGISTRY.remove("three")
 

@@ -1,6 +1,7 @@
 """Whole trees: rules, keys that depend on nothing but the path, every refusal."""
 
 import re
+from pathlib import Path
 
 import chex
 import flax.linen as nn
@@ -477,3 +478,42 @@ def test_a_function_of_ones_own_draws_the_same_bits_alone_as_in_one_call(layer):
     chex.assert_trees_all_close(drawn, jax.tree.map(lambda leaf: 0.02 * leaf, named), rtol=1e-6)
     together = jax.vmap(lambda key: jinit.initialize(key, tree, {"*": rule}, layers={"*": layer}))
     chex.assert_trees_all_equal(drawn, jax.tree.map(lambda leaf: leaf[0], together(KEY[None])))
+
+
+def test_where_matches_a_drawn_kernel_under_a_weight_norm_with_its_norms():
+    """The layer is g v/|v|: a drawn v beside an old g has the scale of g, whatever σ is."""
+
+    class Normed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.WeightNorm(nn.Dense(3, name="fc"))(x)
+
+    model, x = Normed(), jnp.ones((1, 4))
+    layers = frameworks.layers(model, x)
+    params = jax.tree.map(jnp.ones_like, model.init(KEY, x)["params"])
+    rules = {"*kernel": "normal(0.5)", "*bias": "zeros"}
+    for given in (rules, "haiku", "flax"):
+        with pytest.raises(ValueError, match=r"where for kernel.*no match for '.*fc/kernel/scale'"):
+            jinit.initialize(KEY, params, given, where="*kernel", layers=layers)
+    drawn = jinit.initialize(KEY, params, rules, where="*kernel*", layers=layers)
+    v = next(v for path, v in jax.tree_util.tree_leaves_with_path(drawn) if v.ndim == 2)
+    outputs = model.apply({"params": drawn}, x)
+    np.testing.assert_allclose(outputs, x @ v + 1, rtol=1e-5)
+    kept = {"*scale": "keep"} | rules
+    drawn = jinit.initialize(KEY, params, kept, where="*kernel", layers=layers)
+    (scale,) = [v for p, v in jax.tree_util.tree_leaves_with_path(drawn) if "scale" in str(p)]
+    assert scale.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("cell", ["OptimizedLSTMCell", "GRUCell"])
+def test_the_page_names_the_cells_whose_gates_no_name_tells(cell):
+    """A draw of one orthogonal matrix for all gates is another start than one for each gate."""
+    module = getattr(nnx, cell)(8, 16, rngs=nnx.Rngs(0))
+    layers = frameworks.layers(module)
+    state = nnx.state(module, nnx.Param)
+    found = parameters.assign(state, {"*kernel": "orthogonal", "*": "zeros"})
+    packed = [one.leaf for one in found if "kernel" in one.leaf and not one.layout.fused]
+    assert packed == [leaf for leaf in layers if len(layers[leaf].fused) > 1 and "kernel" in leaf]
+    assert packed
+    page = (Path(parameters.__file__).parent / "README.md").read_text()
+    assert f"nnx.{cell}" in page.partition("No name says that")[2].partition("layers=")[0]

@@ -7,6 +7,7 @@ import pytest
 
 import jinit
 from jinit import frameworks, initializers, parameters
+from jinit.parameters._keys import leaf_key
 
 KEY = jax.random.key(5)
 STDDEVS = [0.02 / (2 * layer) ** 0.5 for layer in (1, 2, 3, 4)]
@@ -133,3 +134,72 @@ def test_parts_survive_vmap_and_populations():
     one = jinit.initialize(jax.random.fold_in(KEY, 1), tree, rules, layers=layers)["w"]
     np.testing.assert_allclose(many[1], one, rtol=3e-7)
     assert jnp.all(jnp.std(many, axis=(0, 2, 3))[:-1] > jnp.std(many, axis=(0, 2, 3))[1:] * 0.9)
+
+
+def kernel_by_kernel(parts, shape, groups):
+    """A stack of grouped kernels, each drawn by a call of its own from its own key."""
+    kernel = (*shape[1:-1], shape[-1] // groups)
+    key = leaf_key(KEY, "w")
+    return np.stack(
+        [
+            np.concatenate(
+                [
+                    part(jax.random.fold_in(key, layer * groups + group), kernel)
+                    for group in range(groups)
+                ],
+                axis=-1,
+            )
+            for layer, part in enumerate(parts)
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_every_group_of_every_layer_has_a_key_of_its_own():
+    shape, layout = (3, 5, 2, 8), frameworks.Layout(batch_axes=(0,), groups=4)
+    parts = [initializers.normal(stddev) for stddev in STDDEVS[:3]]
+    expected = kernel_by_kernel(parts, shape, 4)
+    np.testing.assert_array_equal(draw(shape, initializers.parts(parts), layout), expected)
+    counted = []
+
+    def own(key, shape, dtype):
+        counted.append(shape)
+        return np.asarray(parts[1](key, shape, dtype))
+
+    mixed = initializers.parts([parts[0], own, parts[2]])
+    np.testing.assert_array_equal(draw(shape, mixed, layout), expected)
+    assert counted == [(5, 2, 2)] * 4
+
+
+def test_the_program_of_parts_does_not_grow_with_their_kernels():
+    rule = initializers.normal(STDDEVS)
+
+    def equations(groups):
+        shapes = {"w": jax.ShapeDtypeStruct((4, 7, 7, 1, 2 * groups), "float32")}
+        layers = {"w": frameworks.Layout(batch_axes=(0,), groups=groups)}
+        made = lambda key: jinit.initialize(key, shapes, {"w": rule}, layers=layers)  # noqa: E731
+        return len(jax.make_jaxpr(made)(KEY).eqns)
+
+    assert equations(256) == equations(2)
+
+
+def test_one_block_is_a_kernel_and_groups_exclude_blocks():
+    """A rule and a layout with the same words draw the same, or both refuse."""
+    alone = initializers.he_normal()(KEY, (3, 8))
+    one = initializers.he_normal(fused=(8,))
+    np.testing.assert_array_equal(one(KEY, (3, 8)), alone)
+    for rule in (one, initializers.he_normal()):
+        drawn = frameworks.Layout(fused=(8,)).draw(rule, KEY, (3, 8), "float32")
+        np.testing.assert_array_equal(drawn, alone)
+    match = r"groups: got '2 groups and the blocks fused=\((4, 4|2, 2)\)"
+    for sizes in ((4, 4), (2, 2)):
+        both = frameworks.Layout(groups=2, fused=sizes)
+        for call in (
+            lambda sizes=sizes: initializers.he_normal(groups=2, fused=sizes),
+            lambda both=both: both.draw(initializers.he_normal(), KEY, (3, 3, 2, 8), "float32"),
+            lambda sizes=sizes: draw(
+                (3, 3, 2, 8), initializers.he_normal(fused=sizes), "conv(groups=2)"
+            ),
+        ):
+            with pytest.raises(ValueError, match=match):
+                call()

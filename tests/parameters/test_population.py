@@ -111,6 +111,17 @@ def test_a_function_of_three_arguments_has_a_role():
     )
     drawn = jinit.initialize(KEY, {"a": jax.ShapeDtypeStruct((3,), "float32")}, rules)
     np.testing.assert_array_equal(drawn["a"], 0.5)
+    half = parameters.residual_rules(
+        {"*": "first"}, {"first": 0.5}, lambda key, shape, dtype=None: np.ones(shape, "f4")
+    )["*"]
+    assert half(KEY, (2,)).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("wrong", [[1.0, 2.0, 3.0], None, "abc", (1.0,)])
+def test_what_a_function_with_a_role_returns_is_checked_before_it_is_multiplied(wrong):
+    rules = parameters.residual_rules({"*": "first"}, {"first": 0.5}, lambda *arguments: wrong)
+    with pytest.raises(TypeError, match=r"value of initializer .*got .*allowed: an array.*fix"):
+        jinit.initialize(KEY, {"a": jax.ShapeDtypeStruct((3,), "float32")}, rules)
 
 
 @pytest.mark.slow

@@ -403,6 +403,26 @@ def test_a_loss_that_is_finite_for_no_run_is_refused_before_training():
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_never_finite_is_said_of_generated_data_and_skipped_steps():
+    def teacher(key, size):
+        x = jax.random.normal(key, (size, 3))
+        return x, x.sum(axis=1)
+
+    arms = {"depth": 1, "width": 4, "steps": 3, "seeds": 4, "evaluations": 1}
+    with pytest.raises(ValueError, match="nan for every seed of every arm"):
+        jinit.run(
+            jinit.Grid(**arms, initializer="he_normal"),
+            data=teacher,
+            loss=lambda outputs, y: jnp.log(-1.0 - (outputs**2).sum()),
+        )
+    skips = jinit.Grid(
+        **arms, dataset="xor", initializer="normal(1e30)", clip="leaf_norm(1.0, on_nonfinite=skip)"
+    )
+    with pytest.raises(ValueError, match="for every seed of every arm"):
+        jinit.run(skips, tile=2)
+
+
+@pytest.mark.slow
 def test_a_loss_by_name_that_is_finite_for_no_run_stops_after_one_tile():
     events = []
     arms = {"dataset": "xor", "depth": 1, "width": 4, "steps": 3, "seeds": 4, "evaluations": 1}

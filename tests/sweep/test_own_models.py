@@ -574,3 +574,59 @@ def test_a_model_that_does_not_run_on_the_data_is_refused():
     transposed = ({"kernel": jnp.zeros((6, 3))}, lambda params, x: (x @ params["kernel"]).T)
     with pytest.raises(ValueError, match=r"outputs of <lambda>.*keep the batch axis first"):
         plan(jinit.Grid(**GRID), model=transposed, data=(X, Y))
+
+
+class Attends(nn.Module):
+    """Attention whose dropout is on, unless the caller says otherwise."""
+
+    deterministic: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        attention = nn.MultiHeadDotProductAttention(
+            2, qkv_features=8, dropout_rate=0.5, deterministic=self.deterministic
+        )
+        return nn.Dense(3)(attention(x[:, :, None])[:, 0])
+
+
+class Noisy(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x + jax.random.normal(self.make_rng("dropout"), x.shape))
+
+
+class Flagged(nn.Module):
+    @nn.compact
+    def __call__(self, x, is_train=False):
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not is_train)(x))
+
+
+def test_attention_of_linen_evaluates_without_dropout():
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(5, 4)), jnp.float32)
+    model = jinit.frameworks.as_model(Attends(), x)
+    params, state = model.start(jax.random.key(0), x)
+    exact = Attends(deterministic=True).apply({"params": params}, x)
+    np.testing.assert_allclose(model.apply.evaluate(params, state, x), exact, rtol=1e-6)
+    noisy, _ = model.apply.train(params, state, x, jax.random.key(1))
+    assert np.abs(noisy - exact).max() > 1e-3
+
+
+def test_noise_in_evaluation_is_refused():
+    with pytest.raises(ValueError, match="dropout"):
+        jinit.plan(jinit.Grid(dataset="xor", steps=2, seeds=2), model=Noisy())
+
+
+def test_a_flag_is_train_switches_the_mode():
+    x = jnp.ones((5, 4))
+    model = jinit.frameworks.as_model(Flagged(), x)
+    params, state = model.start(jax.random.key(0), x)
+    _, after = model.apply.train(params, state, x, jax.random.key(1))
+    moved = jax.tree.map(lambda old, new: bool((old != new).any()), state, after)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_a_keras_model_with_a_loss_of_its_own_is_refused():
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_regularizer="l2")])
+    with pytest.raises(ValueError, match=r"1 losses of its own.*weight_decay"):
+        jinit.frameworks.as_model(model, jnp.ones((2, 4)))
