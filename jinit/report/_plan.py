@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TextIO
 
+import jax
+
 from jinit import _specs
+from jinit._anew import anew
 from jinit.parameters._rules import Assignment
 from jinit.report._console import escaped, new_table, open_console
 from jinit.stats._power import fewest_pairs
@@ -140,7 +143,7 @@ def _epoch(program: PlannedProgram) -> str:
 def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:
     """Path, shape, layer, fans, initializer and σ of each leaf; equal leaves share a row."""
     paths: dict[tuple[str, ...], list[str]] = {}
-    kept = "the model's own start" if program.leaves.given is None else "kept from start="
+    kept = _own_start(program) if program.leaves.given is None else "kept from start="
     for one in program.assignments():
         layer = "" if program.leaves.layers is None or one.layout is None else one.layout.layer
         paths.setdefault(_described(one, layer, kept), []).append(one.leaf)
@@ -148,6 +151,17 @@ def _leaf_rows(program: PlannedProgram) -> list[tuple[str, ...]]:
         (", ".join(alike) if len(alike) <= 3 else f"{alike[0]} and {len(alike) - 1} more", *row)
         for row, alike in paths.items()
     ]
+
+
+def _own_start(program: PlannedProgram) -> str:
+    """What a kept leaf starts from; the modules of some frameworks hold one draw of weights."""
+    start = program.leaves.model.start
+    if start is None:
+        return "the model's own start"
+    traced = jax.make_jaxpr(anew(start))(jax.random.key(0), program.leaves.x).jaxpr
+    key = traced.invars[0]
+    read = any(atom is key for equation in traced.eqns for atom in equation.invars)
+    return "the model's own start" + ("" if read else ", the same for all seeds")
 
 
 def _described(one: Assignment, layer: str, kept: str) -> tuple[str, ...]:

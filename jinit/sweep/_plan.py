@@ -258,6 +258,7 @@ class _Sources:
     start: Start | None
     tile: int | None
     machine: _executors.Workers
+    calibrated: set[tuple[str, ...]] = field(default_factory=set)
     opened: OpenedModels = field(default_factory=OpenedModels)
     once: OnceTraced = field(default_factory=OnceTraced)
 
@@ -319,8 +320,10 @@ def _program(
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         _, calibration = assigned(leaves, rules, (kernel, bias))
-        # Tracing takes a second, so only the first program of one model is checked.
-        if calibration is not None and (position == 0 or sources.models.named):
+        # Tracing takes a second, so not every size of a model is checked.
+        kind = str(calibration), str(code.get("model")), dataset.task, loss.name
+        if calibration is not None and kind not in sources.calibrated:
+            sources.calibrated.add(kind)
             _calibrated.check(calibration, leaves, state, dataset, loss)
     if sources.rules is None and sources.start is None:
         _checks.check_effects(grid, leaves)

@@ -86,6 +86,13 @@ def test_a_bad_calibration_is_refused_before_a_plan_is_made(arm, message):
         jinit.plan(jinit.Grid(initializer=("he_normal", arm), seeds=2, **GRID))
 
 
+def test_a_calibration_is_checked_for_every_task_before_a_plan_is_made():
+    arms = ("he_normal", "output_bias(he_normal)")
+    tasks = ("breast_cancer", "linear_teacher")
+    with pytest.raises(ValueError, match="class numbers"):
+        jinit.plan(jinit.Grid(initializer=arms, seeds=2, **{**GRID, "dataset": tasks}))
+
+
 @pytest.mark.full
 def test_calibrations_that_look_at_labels_take_the_sweeps_own():
     arms = ("normal(0.001)", "output_bias(normal(0.001))", "gradinit(normal(0.001), steps=9)")

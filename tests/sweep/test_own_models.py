@@ -1,5 +1,6 @@
 """Sweeps of users' models: sigma of each layer, state and noise per lane, own starts, roles."""
 
+import io
 import math
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ import pytest
 from flax import nnx
 
 import jinit
-from jinit import data
+from jinit import data, report
 from jinit.sweep import plan, run_key
 from jinit.sweep._lanes import NetworkLanes
 from jinit.train._batches import minibatch
@@ -630,3 +631,14 @@ def test_a_keras_model_with_a_loss_of_its_own_is_refused():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_regularizer="l2")])
     with pytest.raises(ValueError, match=r"1 losses of its own.*weight_decay"):
         jinit.frameworks.as_model(model, jnp.ones((2, 4)))
+
+
+@pytest.mark.parametrize("framework", ["linen", "nnx"])
+def test_a_plan_says_that_a_module_holds_one_draw_for_all_seeds(framework):
+    model = nn.Dense(1) if framework == "linen" else nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    stream = io.StringIO()
+    grid = jinit.Grid(dataset="xor", initializer="own", steps=2, seeds=2)
+    report.show(jinit.plan(grid, model=model), stream=stream)
+    shown = " ".join(stream.getvalue().split())
+    assert "own start" in shown
+    assert ("the same for all seeds" in shown) == (framework == "nnx")
