@@ -6,7 +6,7 @@ the statistics of the batch, and dropout keeps one draw.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +87,23 @@ class CalibratedWeights:
 
 
 def check(
-    calibration: Calibration, leaves: ModelLeaves, state: PyTree, dataset: Dataset, loss: Loss
+    calibration: Calibration,
+    leaves: ModelLeaves,
+    state: PyTree,
+    dataset: Dataset,
+    loss: Loss,
+    known: set[Hashable],
+    where: str,
 ) -> None:
-    """Traces the calibration of this model, so that its errors appear before any computation."""
+    """Traces the calibration of this model, so that its errors appear before any computation.
+
+    A trace takes a second, so of each named model (``where``), task and loss the first size alone
+    is traced; ``known`` holds which have been.
+    """
+    kind = str(calibration), where, dataset.task, loss.name
+    if kind in known:
+        return
+    known.add(kind)
     function = _function(calibration, leaves.model, loss)
     jax.eval_shape(anew(function), _lane(leaves.shapes, state), *dataset.spread(BATCH))
 

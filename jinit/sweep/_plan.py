@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -258,7 +258,7 @@ class _Sources:
     start: Start | None
     tile: int | None
     machine: _executors.Workers
-    calibrated: set[tuple[str, ...]] = field(default_factory=set)
+    calibrated: set[Hashable] = field(default_factory=set)
     opened: OpenedModels = field(default_factory=OpenedModels)
     once: OnceTraced = field(default_factory=OnceTraced)
 
@@ -309,8 +309,7 @@ def _program(
     leaves, state, shapes = opened.leaves, opened.state, opened.leaves.shapes
     numbers = {axis: grid.values(axis) for axis in NUMBER_AXES} | fixed
     network = _network(sources, code, numbers, leaves, loss)
-    network = dataclasses.replace(network, traced=opened.traced)
-    network = dataclasses.replace(network, generator=dataset.generator)
+    network = dataclasses.replace(network, traced=opened.traced, generator=dataset.generator)
     weights = _objectives.class_weights(grid.class_weights, dataset, loss)
     network = dataclasses.replace(network, weights=weights)
     _objectives.check_softened(network, opened, dataset)
@@ -320,11 +319,9 @@ def _program(
     rules = functools.partial(rules_for, leaves, sources.rules)
     for kernel, bias in itertools.product(numbers["initializer"], numbers["bias_initializer"]):
         _, calibration = assigned(leaves, rules, (kernel, bias))
-        # Tracing takes a second, so not every size of a model is checked.
-        kind = str(calibration), str(code.get("model")), dataset.task, loss.name
-        if calibration is not None and kind not in sources.calibrated:
-            sources.calibrated.add(kind)
-            _calibrated.check(calibration, leaves, state, dataset, loss)
+        if calibration is not None:
+            known, where = sources.calibrated, str(code.get("model"))
+            _calibrated.check(calibration, leaves, state, dataset, loss, known, where)
     if sources.rules is None and sources.start is None:
         _checks.check_effects(grid, leaves)
     seeds = len(grid.seed_values) * len(grid.data_seed_values or (0,))
