@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import jax
 
 from jinit import errors, models
@@ -51,6 +53,13 @@ def as_model(model: ModelLike, x: Array) -> Model:
             model.__name__ if isinstance(model, type) else model,
             f"a model of {_table.listed(trained=True)}, (shapes, apply) or (shapes, apply, state)",
             "call the class first" if isinstance(model, type) else _how_to_train(model),
+        )
+    if state and "state" not in inspect.signature(framework.functions).parameters:
+        raise errors.refusal(
+            "model",
+            f"a {framework.name} module with {type(state[0]).__name__} beside it",
+            f"the module alone: jinit finds the state of a {framework.name} module itself",
+            "pass the module; start=params keeps given values",
         )
     try:
         return framework.functions(module, x, *state)

@@ -642,3 +642,16 @@ def test_a_plan_says_that_a_module_holds_one_draw_for_all_seeds(framework):
     shown = " ".join(stream.getvalue().split())
     assert "own start" in shown
     assert ("the same for all seeds" in shown) == (framework == "nnx")
+
+
+@pytest.mark.parametrize("framework", ["linen", "nnx"])
+def test_a_state_beside_a_module_that_holds_it_is_refused(framework):
+    x = jnp.ones((2, 2))
+    if framework == "linen":
+        module = nn.Dense(1)
+        state = module.init(jax.random.key(0), x)
+    else:
+        module = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+        state = nnx.state(module)
+    with pytest.raises(ValueError, match="the module alone: jinit finds the state"):
+        jinit.frameworks.as_model((module, state), x)
