@@ -94,8 +94,9 @@ report.show(theory.predict(model, 64, kernel=initializers.get("glorot_uniform"),
 # ## Sweep
 #
 # All seeds of all arms train together, on all devices. Finished runs are in `runs.db`: run this
-# cell again after a disconnect, and it computes what is missing. If Drive is mounted under
-# `/content/drive`, copies of the file go there.
+# cell again after an interruption, and it computes what is missing. The file is lost with its
+# machine; if Drive is mounted under `/content/drive`, copies go there. On a new machine mount
+# Drive, then run all cells: the copy comes back, with all but the runs of the last minute.
 
 # %%
 drive = Path("/content/drive/MyDrive")

@@ -1,11 +1,14 @@
 """The command line as a user meets it."""
 
+import contextlib
 import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -16,9 +19,12 @@ from tiers import sample
 
 import jinit
 from jinit.auditing import read_checkpoint
-from jinit.cli import main
+from jinit.cli import _commands, _devices, _last, _signals, _sweeps, main
 from jinit.cli._output import dump
 from jinit.cli._signals import Interrupted, interrupts_kept, signals_raised, time_limit
+from jinit.engine._group import StoppedError
+from jinit.engine._interrupts import held
+from jinit.sweep._tiles import InMemory
 
 TINY = ["--dataset", "xor", "--depth", "1", "--width", "4", "--steps", "5", "--seeds", "2"]
 
@@ -636,8 +642,6 @@ def test_signals_end_a_command_with_the_code_of_a_shell(name, monkeypatch, capfd
     number = getattr(signal, name, None)
     if number is None:
         pytest.skip("no such signal on this system")
-    from jinit.cli import _commands
-
     monkeypatch.setattr(_commands, "answer", lambda arguments: signal.raise_signal(number))
     before = signal.signal(number, signal.default_int_handler)
     try:
@@ -647,6 +651,157 @@ def test_signals_end_a_command_with_the_code_of_a_shell(name, monkeypatch, capfd
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert ("press Ctrl-C again" in said) == (name == "SIGINT")
+
+
+@pytest.mark.parametrize(
+    ("name", "late", "code"),
+    [("SIGTERM", False, 143), ("SIGINT", True, 124), ("SIGINT", False, 130)],
+)
+def test_a_signal_while_the_store_closes_has_its_own_exit_code(
+    name, late, code, monkeypatch, tmp_path, capfd
+):
+    number = getattr(signal, name)
+
+    def close(tiles, state):
+        if late:
+            _signals._late.set()
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(InMemory, "close", close)
+    before = signal.signal(number, signal.default_int_handler)
+    out = tmp_path / "runs.csv"
+    words = ["sweep", *TINY, "--initializer", "zeros", "--time-limit", "1h", "--out", str(out)]
+    try:
+        assert main(words) == code
+    finally:
+        signal.signal(number, before)
+    assert len(pandas.read_csv(out)) == 2
+    assert "interrupted after 2 of 2 runs" in capfd.readouterr().err
+
+
+def test_ctrl_c_at_the_end_of_a_sweep_that_failed_does_not_hide_why(monkeypatch, capsys):
+    def fails(self, event):
+        if event.kind == "tile":
+            raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(jinit.report.SweepProgress, "__call__", fails)
+    monkeypatch.setattr(InMemory, "close", lambda tiles, state: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            main(["sweep", *TINY, "--initializer", "zeros"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_held_signal_is_answered_at_once_and_raised_when_it_is_let_go():
+    answered = []
+
+    def answer(number, frame):
+        answered.append(number)
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        with held() as noted:
+            signal.raise_signal(signal.SIGTERM)
+            assert answered == noted.signals == [signal.SIGTERM]
+        with pytest.raises(InterruptedError):
+            noted.let_go()
+        assert signal.getsignal(signal.SIGTERM) is answer
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_only_the_process_that_writes_has_the_clock(monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(_sweeps, "writes", lambda: False)
+    monkeypatch.setattr(
+        _sweeps, "time_limit", lambda text: given.append(text) or contextlib.nullcontext()
+    )
+    words = ["sweep", *TINY, "--initializer", "zeros", "--time-limit", "1h"]
+    assert main(words) == 0
+    monkeypatch.setattr(_sweeps, "writes", lambda: True)
+    assert main(words) == 0
+    assert given == [None, "1h"]
+
+
+def test_a_process_that_waits_for_the_others_says_so(monkeypatch, capsys):
+    def refuses(*arguments, **options):
+        time.sleep(0.2)
+        raise RuntimeError("DEADLINE_EXCEEDED: no process 0")
+
+    monkeypatch.setattr(jax.distributed, "initialize", refuses)
+    monkeypatch.setattr(_devices, "_wait_for_first", lambda address, fix: None)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    said = []
+    for quiet in (0.01, 10.0):
+        monkeypatch.setattr(_devices, "_QUIET", quiet)
+        assert main(["sweep", *TINY, "--distributed", "10.255.255.1:8476/2/1"]) == 2
+        said.append(capsys.readouterr().err.splitlines())
+    assert said[0][0] == ("jinit: waiting up to 120 s for the other processes at 10.255.255.1:8476")
+    assert said[0][1:] == said[1]
+    assert len(said[1]) == 1
+    assert "DEADLINE_EXCEEDED" in said[1][0]
+
+
+def test_a_first_process_that_never_comes_is_refused_and_one_that_comes_late_is_found(monkeypatch):
+    """JAX would abort with a stack trace."""
+    monkeypatch.setattr(_devices, "_CONNECT", 0.3)
+    monkeypatch.setattr(_devices, "_RETRY", 0.02)
+    with socket.socket() as late:
+        late.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{late.getsockname()[1]}"
+        with pytest.raises(ValueError, match=r"--distributed: got .*allowed: the address of proc"):
+            _devices._wait_for_first(address, "start it")
+        monkeypatch.setattr(_devices, "_CONNECT", 20)
+        threading.Timer(0.1, late.listen).start()
+        _devices._wait_for_first(address, "start it")
+
+
+@pytest.mark.slow
+def test_sigterm_is_ours_in_connected_processes():
+    """JAX's preemption service would take it, and nothing would be stored."""
+    code = """
+import signal, socket, sys, time
+from jinit.cli import _devices
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+_devices._connect(f"127.0.0.1:{port}/1/0")
+time.sleep(1)
+signal.raise_signal(signal.SIGTERM)
+time.sleep(1)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], timeout=100, env=environment)
+    assert done.returncode == 7
+
+
+def test_another_process_that_stops_is_one_line_and_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def stopped(self, event):
+        raise StoppedError("process 1 of 2 stopped: Terminated: SIGTERM")
+
+    monkeypatch.setattr(jinit.report.SweepProgress, "__call__", stopped)
+    store = str(tmp_path / "runs.db")
+    assert main(["sweep", *TINY, "--initializer", "zeros", "--store", store]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "jinit: process 1 of 2 stopped: Terminated: SIGTERM"
+    assert len(said) == 2
+    assert said[1].startswith("to go on: ")
+
+
+def test_how_to_go_on_comes_after_the_traceback_of_a_fault(monkeypatch, capsys):
+    def fault(arguments):
+        _last.say("to go on: the same command")
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(_commands, "answer", fault)
+    monkeypatch.setattr(sys, "argv", ["jinit", "sweep"])
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert said.endswith("ZeroDivisionError: a fault\nto go on: the same command\n")
 
 
 class Short(io.RawIOBase):
@@ -695,8 +850,6 @@ def test_a_time_limit_holds_where_ctrl_c_is_ignored(capfd):
 
 
 def test_an_ignored_signal_stays_ignored(monkeypatch):
-    from jinit.cli import _commands
-
     def answer(arguments):
         signal.raise_signal(signal.SIGINT)
         return 0

@@ -2,6 +2,7 @@
 
 from sqlite3 import Connection
 
+from jinit._database._environments import ENVIRONMENT, difference
 from jinit._database._file_system import FileSystem, file_system
 from jinit._database._merge import merge, remove
 from jinit._database._open import check_path, is_store, reading
@@ -26,6 +27,7 @@ from jinit._database._whole import load
 from jinit._database._writer import Writer
 
 __all__ = [
+    "ENVIRONMENT",
     "Connection",
     "Entry",
     "FileSystem",
@@ -39,6 +41,7 @@ __all__ = [
     "begin_sweep",
     "by_number",
     "check_path",
+    "difference",
     "end_sweep",
     "file_system",
     "find",

@@ -34,6 +34,10 @@ def of_sweep(newest: Entry, entries: Sequence[Entry]) -> dict[str, Any]:
     try:
         marks = dict(newest.settings.get(MARKS, {}))
         looks = dict(marks.get("looks", {}))
+        if "seeds" in looks:
+            looks["seeds"] = [*map(int, looks["seeds"])]
+        if "grid" in marks:
+            marks["grid"] = dict(marks["grid"])
         if looks and "halving" not in marks and newest.state != "complete":
             looks["seeds"] = looks["seeds"][:-1]
         if not looks.get("seeds"):

@@ -89,6 +89,25 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
             connection.close()
 
 
+@contextlib.contextmanager
+def unlocked(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection to a whole file that nobody writes in place; it takes no locks.
+
+    Raises:
+      ValueError: a file that is no store. StoreError: the file cannot be read.
+    """
+    target = Path(path)
+    _check_magic(target)
+    with explained(target):
+        connection = _connect(target, "ro&immutable=1")
+        try:
+            if not _schema.outdated(connection):
+                _schema.check(connection, str(target))
+            yield connection
+        finally:
+            connection.close()
+
+
 def _migrate(path: Path) -> None:
     """Brings a store of an older version to this one, before it is read.
 

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jinit import errors
 from jinit._database import _packs
 from jinit._database._owner import is_alive
 from jinit._database._runs import settings_of
 from jinit._database._values import Rows, SqlValue, checksum
+
+# Seconds since 1970 that no clock shows, and that no calendar of a system can name.
+_LATEST = 1e11
 
 
 def begin_sweep(connection: sqlite3.Connection, **fields: SqlValue) -> int:
@@ -75,6 +79,9 @@ def sweeps(
     Args:
       connection: to the store.
       census: the number of runs of each program and sweep; default: they are counted.
+
+    Raises:
+      ValueError: a row that jinit did not write.
     """
     owner = connection.execute("SELECT value FROM meta WHERE name = 'writer'").fetchone()
     computed: Counter[int] = Counter()
@@ -88,8 +95,19 @@ def sweeps(
         last = number == rows[-1][0]
         if state == "running" and not (last and owner and is_alive(owner[0])):
             state = "killed"
+        found = settings_of(settings)
+        times = [started, 0.0 if ended is None else ended]
+        if (
+            not all(isinstance(value, int | float) and 0 <= value < _LATEST for value in times)
+            or not isinstance(planned, int)
+            or not isinstance(found.get("grid", {}), dict)
+        ):
+            raise errors.refusal(
+                f"sweep {number} of the store", "damaged values", "what jinit wrote",
+                "run jinit verify",
+            )  # fmt: skip
         entries.append(
-            Entry(number, float(started), ended, str(state), int(planned),
-                  computed[number], str(command or ""), settings_of(settings))
+            Entry(number, float(started), ended, str(state), planned,
+                  computed[number], str(command or ""), found)
         )  # fmt: skip
     return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from jinit import errors
-from jinit._database import _marks, _packs
+from jinit._database import _environments, _marks, _packs
+from jinit._database._kinds import kind_of
 from jinit._database._open import explained, reading
 from jinit._database._runs import Layout, Stored, by_number, chunks
 from jinit._database._schema import quoted
 from jinit._database._sweeps import Entry, sweeps
 from jinit._database._values import array_of, is_repeated, missing, repeated
+from jinit._warn import warn
 
 # Rows in one group of arrays.
 _GROUP = 2**14
-# Settings that differ between sweeps whose runs are one table: the rows say what they are.
-_FREE = ("data", "tile", "seconds", "devices", "model", "models", _marks.MARKS)
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,24 @@ class Whole:
     settings: dict[str, Any]
 
 
-def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | None = None) -> Whole:
+def load(
+    path: str | Path,
+    sweep: int | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    lenient: bool = False,
+) -> Whole:
     """The runs of all sweeps that differ in axes and seeds alone.
+
+    If several environments computed them, the column ``environment`` says which, as differences
+    from that of the newest sweep, or of ``sweep``, and a warning names the column.
 
     Args:
       path: the store.
       sweep: the number of one of these sweeps; needed if the store has others, too.
       columns: metrics to read besides the axes, without curves; default: everything, row by row
         with its checksum.
+      lenient: whether columns that no run has are left out instead of refused.
 
     Raises:
       ValueError: no runs, no such sweep or column, sweeps of several kinds, runs that two versions
@@ -61,8 +70,8 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
         packed, counts = _packs.census(connection)
         entries = sweeps(connection, counts)
         chosen = _chosen(path, entries, sweep)
-        kind = _kind(chosen)
-        alike = [entry for entry in entries if _kind(entry) == kind]
+        kind = kind_of(chosen)
+        alike = [entry for entry in entries if kind_of(entry) == kind]
         marks = _marks.of_sweep(alike[-1] if sweep is None else chosen, alike)
         kin = [entry.number for entry in alike]
         programs = _programs(connection, {program for program, sweep in counts if sweep in kin})
@@ -70,7 +79,7 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
             raise errors.refusal("store", f"{path} without runs", "finished runs", "wait")
         names = dict.fromkeys(name for _, layout in programs for name in layout.names)
         for name in columns or ():
-            if name not in names:
+            if name not in names and not lenient:
                 raise errors.unknown_name("column", name, list(names), "jinit.read(path).columns")
         single = _single_valued(alike)
         parts = [
@@ -81,8 +90,8 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
         ]
         # A run may have been computed by two versions of a model; ``sweep`` then says which one.
         order = _order(parts, chosen, marks)
+        mine = {program for program, number in counts if number == chosen.number}
         if order.twice and sweep is not None:
-            mine = {program for program, number in counts if number == sweep}
             old = {place for place in order.twice if programs[place][0] not in mine}
             if old != order.twice:
                 parts = [part for place, part in enumerate(parts) if place not in old]
@@ -93,6 +102,13 @@ def load(path: str | Path, sweep: int | None = None, columns: Sequence[str] | No
             owners = sorted({number for program, number in counts if program in both} & {*kin})
             # The sweeps of one program cannot be told apart by their programs.
             raise _of_two_versions(path, owners, apart=sweep is None and len(both) > 1)
+        numbers = [number for number, _ in programs]
+        marked = _environments.marked(
+            parts, numbers, _environments.environments(connection), max(mine, default=numbers[-1])
+        )
+        if marked[0] is not parts[0]:
+            warn(f"several environments computed the runs of {path}: see the column 'environment'")
+            parts, order = marked, _order(marked, chosen, marks)
     return _joined(parts, chosen, marks, order)
 
 
@@ -104,7 +120,8 @@ def _of_two_versions(
     return errors.refusal(
         "runs of a store",
         f"sweeps {', '.join(map(str, owners))} computed the same ones",
-        "each run once: a model, its data, an initializer or the width of tiles has changed",
+        "each run once: a model, its data, an initializer, the width of tiles or the machine has "
+        "changed",
         f"{newest if apart else ''}jinit rm {path} --sweep {owners[0]} removes older ones",
     )
 
@@ -119,7 +136,7 @@ def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> En
         return found[0]
     if not known:
         raise errors.refusal("store", f"{path} without runs", "finished runs", "wait for some")
-    kinds: dict[str, Entry] = {_kind(entry): entry for entry in known}
+    kinds: dict[str, Entry] = {kind_of(entry): entry for entry in known}
     if len(kinds) > 1:
         numbers = sorted(entry.number for entry in kinds.values())
         raise errors.refusal(
@@ -127,25 +144,6 @@ def _chosen(path: str | Path, entries: Sequence[Entry], sweep: int | None) -> En
             f"one sweep of each kind: {numbers}", f"sweep={numbers[-1]}, or --sweep {numbers[-1]}",
         )  # fmt: skip
     return known[-1]
-
-
-def _kind(entry: Entry) -> str:
-    """The settings of a sweep but for its axes: equal for sweeps whose runs are one table."""
-    # Rules are described for the first initializer of a batch, of which a race has many.
-    free = (*_FREE, "rules") if _marks.race_of(entry.settings) else _FREE
-    settings = {name: value for name, value in entry.settings.items() if name not in free}
-    grid = settings.get("grid")
-    if isinstance(grid, dict):
-        axes = (*_AXES, "seeds", "data_seeds")
-        settings["grid"] = {name: value for name, value in grid.items() if name not in axes}
-    return json.dumps(settings, sort_keys=True)
-
-
-_AXES = (
-    "dataset", "activation", "depth", "width", "optimizer", "batch_size", "loss", "initializer",
-    "bias_initializer", "gain", "learning_rate", "momentum", "weight_decay", "label_noise",
-    "label_smoothing", "schedule", "clip",
-)  # fmt: skip
 
 
 def _programs(connection: sqlite3.Connection, wanted: Collection[int]) -> list[tuple[int, Layout]]:
@@ -255,6 +253,7 @@ def _order(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> 
                for name in names}  # fmt: skip
     axes = tuple(name for name in names if any(name in part.layout.axes for part in parts))
     grid = {**chosen.settings.get("grid", {}), **marks.get("grid", {})}
+    columns |= {axis: _as_asked(columns[axis], grid.get(axis)) for axis in axes}
     varying = [axis for axis in axes if not _is_constant(columns[axis])]
     keys = [_places(columns[axis], grid.get(axis)) for axis in reversed(varying)]
     rows = np.lexsort(keys) if keys else np.arange(len(columns[names[0]]))
@@ -265,6 +264,30 @@ def _order(parts: Sequence[Stored], chosen: Entry, marks: Mapping[str, Any]) -> 
     ends = np.cumsum([len(part.places) for part in parts])
     found = np.searchsorted(ends, np.concatenate([rows[pairs], rows[pairs + 1]]), side="right")
     return _Order(columns, axes, varying, rows, set(found.tolist()))
+
+
+def _as_asked(column: np.ndarray, listed: object) -> np.ndarray:
+    """The column with one value for numbers that a run cannot tell apart, as it knows float32.
+
+    It is the value that the grid lists, or the shortest one.
+    """
+    if column.dtype != np.float64:
+        return column
+    constant = _is_constant(column)
+    values, places = (column[:1], None) if constant else np.unique(column, return_inverse=True)
+    asked = [value for value in _listed(listed) if isinstance(value, float)]
+    known = [*asked, *sorted(values.tolist(), key=lambda value: len(repr(value)))]
+    with np.errstate(over="ignore"):
+        first = {np.float32(value).tobytes(): value for value in reversed(known)}
+        chosen = np.array([first[value.astype(np.float32).tobytes()] for value in values])
+    if np.array_equal(chosen, values, equal_nan=True):
+        return column
+    return repeated(chosen, len(column)) if places is None else chosen[places]
+
+
+def _listed(values: object) -> list[Any]:
+    """The values of an axis of a grid, which may list a single one."""
+    return values if isinstance(values, list) else [values]
 
 
 def _joined(
@@ -295,10 +318,10 @@ def _settings(
     """The settings of the sweep, with the values of all axes and all seeds of the runs."""
     grid = dict(settings.get("grid", {}))
     for axis in axes:
-        listed = grid.get(axis)
-        known = listed if isinstance(listed, list) else [listed]
+        known = _listed(grid.get(axis))
         if axis in grid and len(_different(columns[axis])) > len(known):
-            grid[axis] = list(dict.fromkeys([*known, *columns[axis].tolist()]))
+            new = [value for value in dict.fromkeys(columns[axis].tolist()) if value not in known]
+            grid[axis] = [*known, *new]
     seeds = sorted(_different(columns["seed"])) if "seed" in columns else []
     grid["seeds"] = len(seeds) if seeds == [*range(len(seeds))] else seeds
     kept = {name: value for name, value in settings.items() if name != _marks.MARKS}

@@ -33,23 +33,30 @@ class Writer:
     def __init__(self, path: str | Path, mirror: str | Path | None = None) -> None:
         """Args:
         path: the file; it is made if it does not exist.
-        mirror: a folder that gets copies of the file, at most every half minute and at the end.
+        mirror: a folder that gets copies of the file, at most every half minute and at the end. If
+          the file is lost, the copy there takes its place first.
 
         Raises:
-          ValueError: a path that cannot be a store, a file that is none, another writer.
+          ValueError: a path that cannot be a store, a file that is none, another writer, a mirror
+            with runs that the store lacks.
           StoreError: the file cannot be written.
         """
         self.path = check_path(path)
-        self._mirror = _mirror.check(mirror, self.path)
+        folder = _mirror.check(mirror, self.path)
+        self._mirror = None if folder is None else _mirror.Mirror(self.path, folder)
+        if self._mirror is not None:
+            self._mirror.restore()
         self._lock = threading.Lock()
         self._error: errors.StoreError | None = None
         self._queue: queue.SimpleQueue[list[Rows] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, daemon=True, name="store-of-jinit")
+        self._thread = self._new_thread()
         self._started = self._closed = False
         self._connection = connect_to_write(self.path)
         try:
             with explained(self.path):
                 _owner.acquire(self._connection, self.path)
+                if self._mirror is not None:
+                    self._mirror.check(self._connection)
             status = self.path.stat()
         except BaseException:
             self._connection.close()
@@ -84,6 +91,16 @@ class Writer:
             self._thread.start()
         self._queue.put(tile)
 
+    def flush(self) -> None:
+        """Waits until all that was handed over is committed.
+
+        Raises:
+          StoreError: something could not be written.
+        """
+        self._finish_thread()
+        if self._error is not None:
+            raise self._error
+
     def close(
         self,
         last: Sequence[Rows] = (),
@@ -101,10 +118,7 @@ class Writer:
         Raises:
           StoreError: something could not be written.
         """
-        if self._started:
-            self._queue.put(None)
-            self._thread.join()
-            self._started = False
+        self._finish_thread()
         try:
             if self._error is None and self._is_open():
                 with explained(self.path):
@@ -119,9 +133,19 @@ class Writer:
             raise self._error
         if self._copying is not None:
             self._copying.join()
-        if not self._closed:
-            _mirror.copy(self.path, self._mirror)
+        if self._mirror is not None and not self._closed:
+            self._mirror.deliver(_mirror.taken(self.path))
         self._closed = True
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._loop, daemon=True, name="store-of-jinit")
+
+    def _finish_thread(self) -> None:
+        """Ends the thread once it has written everything; :meth:`put` starts another one."""
+        if self._started:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread, self._started = self._new_thread(), False
 
     def _is_open(self) -> bool:
         try:
@@ -174,15 +198,15 @@ class Writer:
 
     def _copy(self) -> None:
         """Copies the store to the mirror; a slow drive delays no commit."""
-        if self._mirror is None or (self._copying is not None and self._copying.is_alive()):
+        mirror = self._mirror
+        if mirror is None or (self._copying is not None and self._copying.is_alive()):
             return
-        target = self._mirror / self.path.name
         self._copied = time.monotonic()
 
         def deliver(local: Path) -> None:
             # A drive that is away for a while must not end a sweep; the last copy raises.
             with contextlib.suppress(errors.StoreError):
-                _mirror.deliver(local, target)
+                mirror.deliver(local)
 
         with contextlib.suppress(errors.StoreError):
             local = _mirror.taken(self.path)

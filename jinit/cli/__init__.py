@@ -41,12 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flushed(0, closed):
                 return 1
             raise left from None
+        except Exception:
+            if argv is not None:
+                raise
+            sys.excepthook(*sys.exc_info())
+            code = 1
         if received.numbers:
             code = received.code
         _last.print_after(code)
-        if argv is None and (received.numbers or _working()):
+        if argv is None and (received.numbers or received.elsewhere or _working()):
             # A thread inside the compiler or a program cannot be stopped; an ordinary exit would
-            # wait for it or crash in JAX's runtime.
+            # wait for it, or for a process that has left, or crash in JAX's runtime.
             sys.stderr.flush()
             os._exit(code)
     return code
@@ -78,9 +83,12 @@ def _code(arguments: Sequence[str], received: Received) -> int:
     except KeyboardInterrupt as interrupt:
         return _failed(str(interrupt) or "interrupted", 130)
     except Exception as error:
-        if received.numbers:
+        if received.numbers and not hasattr(error, "table"):
             # A library that was interrupted while it was imported raises an error of its own.
             return _failed("interrupted", 130)
+        if _stopped_elsewhere(error):
+            received.elsewhere = True
+            return _failed(str(error), 1)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             where = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
             return _failed(f"out of memory: {str(error).partition(chr(10))[0]}{where}", 1)
@@ -96,6 +104,12 @@ def _extra_of(package: str) -> str | None:
         return "lab"
     found = any(re.match(rf"{re.escape(name)}\b.*extra == .lab", line) for line in needed)
     return "lab" if found else None
+
+
+def _stopped_elsewhere(error: Exception) -> bool:
+    """Whether another process of ``--distributed`` has stopped and told this one."""
+    group = sys.modules.get("jinit.engine._group")
+    return group is not None and isinstance(error, group.StoppedError)
 
 
 def _failed(message: str, code: int) -> int:

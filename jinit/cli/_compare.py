@@ -36,13 +36,19 @@ def compare(
     Example: jinit compare first.parquet more.parquet --metric test_loss --baseline glorot_uniform
     --tune learning_rate
     """
+    from jinit._database import is_store
+    from jinit.cli._stores import printed
     from jinit.results import check_output, concat, read
 
     if comparison.out is not None:
         check_output(comparison.out)
     if not files:
         raise errors.refusal("files", "none", "at least one table", "jinit compare runs.parquet")
-    table = concat([read(file) for file in files], ignore=comparison.ignore)
+    whole = comparison.json or comparison.out is not None or not all(map(is_store, files))
+    tables = [read(file) if whole else printed(file, None, comparison.metric) for file in files]
+    # The runs of one store are distinct; to count a million of them takes seconds.
+    alone = len(tables) == 1 and not whole
+    table = tables[0] if alone else concat(tables, ignore=comparison.ignore)
     if comparison.out is not None:
         table.write(comparison.out)
         print(f"{len(table)} runs written to {comparison.out}", file=sys.stderr)

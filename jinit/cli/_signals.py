@@ -43,10 +43,17 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass
 class Received:
-    """The signals that have come so far."""
+    """The signals that have come so far.
+
+    Attributes:
+      numbers: of the signals.
+      late: whether the first one is the end of the time limit.
+      elsewhere: whether another process of ``--distributed`` stopped.
+    """
 
     numbers: list[int] = field(default_factory=list)
     late: bool = False
+    elsewhere: bool = False
 
     @property
     def code(self) -> int:

@@ -34,6 +34,10 @@ _Sweep = Annotated[
 ]
 _SECONDS = 2.0
 _ENDINGS = (".parquet", ".csv", ".nc", ".zarr")
+# What a printed table needs of a run besides its axes and the metric that was asked for.
+_PRINTED = (
+    "test_accuracy", "test_loss", "train_loss", "diverged", "steps_to_target", "calibrated",
+)  # fmt: skip
 
 
 def show(
@@ -62,7 +66,7 @@ def show(
         time.sleep(_SECONDS)
     for entry in entries[-1:]:
         print(_line(entry), file=sys.stderr)
-    table = _table(store, sweep)
+    table = _table(store, sweep) if json else printed(store, sweep, metric)
     metric = metric_for(table, metric)
     if json:
         dump(report.to_json(table, metric=metric, baseline=baseline))
@@ -208,6 +212,24 @@ def _table(store: str, sweep: int | None) -> Table:
     from jinit.results import read
 
     return read(store, sweep=sweep)
+
+
+def printed(store: str, sweep: int | None, metric: str | None) -> Table:
+    """The runs of a store, with no other columns than a printed table needs, and no curves."""
+    from jinit import results
+    from jinit._database import load
+    from jinit.results._metrics import target_metric
+
+    def table(*more: str) -> results.Table:
+        found = load(store, sweep, (*_PRINTED, *more), lenient=True)
+        return results.Table(found.columns, found.axes, found.curves, found.steps, found.settings)
+
+    asked = () if metric is None else (metric,)
+    few = table(*asked)
+    if target_metric(few) not in few.columns:
+        few = table(*asked, target_metric(few))
+    # The refusal of a metric that no run has names all columns.
+    return few if {*asked} <= {*few.columns} else _table(store, sweep)
 
 
 def _entries(store: str) -> list[Entry]:

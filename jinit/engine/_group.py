@@ -7,17 +7,19 @@ not: every wait asks for errors and for signs of life of the others.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, cast
 
 import jax
 
 from jinit import errors
 from jinit.engine._executors import backend
+from jinit.engine._interrupts import held
 
 T = TypeVar("T")
 
@@ -25,8 +27,14 @@ T = TypeVar("T")
 LOST_AFTER = 30.0
 _BEAT = 2.0
 _POLL_MS = 200
+# Seconds that the first process, in which the coordinator lives, gives the others to stop.
+_LEAVE = 5.0
 # Messages of gRPC are limited to 4 MiB by default.
 _CHUNK = 2**20
+
+
+class StoppedError(RuntimeError):
+    """Another process stopped with an error."""
 
 
 class Client(Protocol):
@@ -87,22 +95,23 @@ class Group:
             self._client.key_value_set_bytes(f"{self._name}/{key}/{number}", piece)
         self._client.key_value_set_bytes(f"{self._name}/{key}/parts", str(len(parts)).encode())
 
-    def hear(self, key: str, patience: float) -> bytes:
+    def hear(
+        self, key: str, patience: float, given_up: Callable[[], bool] = lambda: False
+    ) -> bytes:
         """The bytes that another process publishes under a key; they stay until :meth:`forget`.
 
         Args:
           key: as for :meth:`say`.
           patience: seconds to wait while all processes are alive.
+          given_up: whether to wait no longer, asked again and again.
 
         Raises:
           RuntimeError: another process stopped with an error.
           HangError: a process gave no sign of life for ``LOST_AFTER`` seconds, or nothing came.
         """
-        parts = int(self._wait(f"{self._name}/{key}/parts", patience))
-        data = b"".join(
-            self._wait(f"{self._name}/{key}/{number}", patience) for number in range(parts)
-        )
-        return data
+        wait = functools.partial(self._wait, patience=patience, given_up=given_up)
+        parts = int(wait(f"{self._name}/{key}/parts"))
+        return b"".join(wait(f"{self._name}/{key}/{number}") for number in range(parts))
 
     def forget(self, key: str) -> None:
         """Deletes what was published under a key."""
@@ -132,11 +141,25 @@ class Group:
         with contextlib.suppress(Exception):
             self._client.key_value_set_bytes(f"{self._name}/error/{self.index}", text.encode())
 
+    def wait_until_others_stop(self, patience: float) -> None:
+        """Waits until the others have failed, too; the coordinator's end would abort them.
+
+        Args:
+          patience: seconds to wait at most; Ctrl-C ends the wait.
+        """
+        deadline = time.monotonic() + patience
+        with held() as noted, contextlib.suppress(Exception):
+            while not noted.signals and time.monotonic() < deadline:
+                failed = self._client.key_value_dir_get_bytes(f"{self._name}/error")
+                if len(failed) == self.count:
+                    return
+                time.sleep(0.05)
+
     def close(self) -> None:
         """Ends the signs of life."""
         self._ended.set()
 
-    def _wait(self, key: str, patience: float) -> bytes:
+    def _wait(self, key: str, patience: float, given_up: Callable[[], bool]) -> bytes:
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -146,18 +169,18 @@ class Group:
                     raise RuntimeError(
                         f"the coordinator, process 0, does not answer: {error}"
                     ) from error
-            self._check()
-            if time.monotonic() > deadline:
+            self.check()
+            if time.monotonic() > deadline or given_up():
                 raise errors.HangError(
                     f"nothing came from another process for {patience:g} s ({key}); "
                     "fix: call jinit in all processes alike, or raise hang_after"
                 )
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raises if another process has stopped or is silent."""
         for key, text in self._client.key_value_dir_get_bytes(f"{self._name}/error"):
             number = key.rpartition("/")[2]
-            raise RuntimeError(
+            raise StoppedError(
                 f"process {number} of {self.count} stopped: {text.decode()}; "
                 "fix: start all processes again; a store keeps what is finished"
             )
@@ -228,6 +251,8 @@ def joined(*, alone: bool = False) -> Iterator[Group | None]:
         yield group
     except BaseException as error:
         group.fail(error)
+        if group.first and not isinstance(error, StoppedError | errors.HangError):
+            group.wait_until_others_stop(_LEAVE)
         raise
     finally:
         _current = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -81,7 +82,7 @@ def ray_executor(address: str | None, platform: str) -> Iterator[RayExecutor]:
       platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``.
 
     Raises:
-      ValueError: an address that is none or does not answer.
+      ValueError: an address, given or of ``RAY_ADDRESS``, that is none or does not answer.
       MissingExtraError: Ray is not installed.
     """
     if address is not None:
@@ -92,6 +93,8 @@ def ray_executor(address: str | None, platform: str) -> Iterator[RayExecutor]:
         raise errors.missing_extra("ray", "cluster", 'executor="ray"') from None
     mine = not ray.is_initialized()
     if mine:
+        if address is None:
+            _check_named()
         # Ray takes over SIGTERM, which must go on to mean "store what is finished".
         with _handlers_kept():
             try:
@@ -108,17 +111,18 @@ def ray_executor(address: str | None, platform: str) -> Iterator[RayExecutor]:
             ray.shutdown()
 
 
-def check_answers(address: str, seconds: float = _ANSWER) -> None:
+def check_answers(address: str, seconds: float = _ANSWER, what: str = "address") -> None:
     """Refuses an address at which no Ray cluster answers; without this check Ray waits for ever.
 
     Args:
       address: ``"host:port"``.
       seconds: to connect, and again to get an answer.
+      what: where the address stands.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise errors.refusal(
-            "address",
+            what,
             address,
             "host:port of a Ray cluster",
             "use the address that `ray start` says",
@@ -135,8 +139,17 @@ def check_answers(address: str, seconds: float = _ANSWER) -> None:
         said = "an answer, but not Ray's"
     if len(head) < 9 or head[3] != _SETTINGS_FRAME:
         raise errors.refusal(
-            "address", f"{address} ({said})", "a Ray cluster that answers", "see `ray status` there"
+            what, f"{address} ({said})", "a Ray cluster that answers", "see `ray status` there"
         )
+
+
+def _check_named() -> None:
+    """Refuses the cluster that ``RAY_ADDRESS`` names if it does not answer."""
+    named = os.environ.get("RAY_ADDRESS", "")
+    # Ray knows some words, and packages add protocols.
+    own = named in ("", "auto", "local") or "://" in named.removeprefix("ray://")
+    if not own:
+        check_answers(named, what="RAY_ADDRESS")
 
 
 @contextlib.contextmanager

@@ -95,7 +95,8 @@ def run_remote(
       Exception: the exception of a tile; that of an executor that has lost its workers.
     """
     run = _Run(jobs, tasks, store, executor, prepare, progress or (lambda event: None))
-    limit = window or _window(executor)
+    workers = _workers(executor)
+    limit = window or (_PER_WORKER * workers if workers else _WINDOW)
     try:
         run.fill(limit)
         last = time.monotonic()
@@ -111,7 +112,7 @@ def run_remote(
             run.receive(future)
             run.fill(limit)
     except errors.HangError:
-        run.cancel()
+        run.cancel(spared=0)
         raise
     except BaseException as error:
         if isinstance(error, concurrent.futures.BrokenExecutor):
@@ -119,7 +120,7 @@ def run_remote(
                 "a worker process ended abruptly, for lack of memory perhaps, and its pool with "
                 "it; finished tiles are kept: pass a new executor and the same store"
             )
-        run.drain(getattr(error, "patience", PATIENCE))
+        run.drain(getattr(error, "patience", PATIENCE), workers or limit)
         raise
 
 
@@ -190,15 +191,16 @@ class _Run:
         else:
             self._finish(sent, reply)
 
-    def drain(self, patience: float) -> None:
+    def drain(self, patience: float, workers: int) -> None:
         """After an interruption, waits for the running tiles and stores them.
 
         Args:
           patience: seconds to wait at most; another Ctrl-C ends the wait.
+          workers: tiles that may be running, if the executor does not say which ones are.
         """
         deadline = time.monotonic() + patience
         with held() as noted:
-            self.cancel()
+            self.cancel(spared=workers)
             while any(not future.done() for future in self.sent):
                 if noted.signals or time.monotonic() > deadline:
                     break
@@ -210,9 +212,18 @@ class _Run:
                 if not (reply.missing or reply.difference or reply.error):
                     self._put(sent, reply)
 
-    def cancel(self) -> None:
-        """Takes back the tiles that no worker has begun."""
-        for future in self.sent:
+    def cancel(self, spared: int) -> None:
+        """Takes back the tiles that no worker has begun.
+
+        Futures of Ray and Dask are never running: they can be cancelled while their tile runs on,
+        and its result would be lost.
+
+        Args:
+          spared: the oldest unfinished tiles that are left alone if none is said to be running.
+        """
+        unfinished = [future for future in self.sent if not future.done()]
+        told = any(future.running() for future in unfinished)
+        for future in unfinished if told else unfinished[spared:]:
             future.cancel()
 
     def hang(self, hang_after: float) -> errors.HangError:
@@ -264,10 +275,10 @@ class _Run:
         self._store.put(self._tasks[sent.job].name, sent.tile.index, reply.result)
 
 
-def _window(executor: Executor) -> int:
-    """Tiles on their way: two for each worker, if the executor says how many it has."""
+def _workers(executor: Executor) -> int | None:
+    """How many workers the executor has; None if it does not say."""
     workers = getattr(executor, "_max_workers", None)
     threads = getattr(getattr(executor, "_client", None), "nthreads", None)
     if workers is None and threads is not None:
         workers = sum(threads().values())
-    return _PER_WORKER * workers if isinstance(workers, int) and workers > 0 else _WINDOW
+    return workers if isinstance(workers, int) and workers > 0 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +111,5 @@ def _whole(
         raise
     with held() as noted:
         lanes_of_file.close()
-    for number in noted.signals:
-        signal.raise_signal(number)
+    noted.let_go()
     return lanes_of_file.whole()

@@ -6,7 +6,9 @@ the bits are those of one process. Sharding a larger batch instead would change 
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +21,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jinit import errors
 from jinit._switches import entered, own_switches, taken
 from jinit.engine import _environment
-from jinit.engine._group import Group
+from jinit.engine._group import Group, StoppedError
+from jinit.engine._interrupts import held
 from jinit.engine._program import COMPILER_OPTIONS, Executable
-from jinit.engine._schedule import Event
+from jinit.engine._schedule import PATIENCE, Event
 from jinit.engine._store import Store
 from jinit.engine._tiles import Tile, padded
 from jinit.typing import PyTree
@@ -148,15 +151,54 @@ class _Spread:
         shared = _everywhere(self.work.shared, self.mesh)
         each = self.mesh.size
         rounds = [self.tiles[start : start + each] for start in range(0, len(self.tiles), each)]
-        running: PyTree = None
-        for number in range(len(rounds) + 1):
-            last = running
-            if number < len(rounds):
-                running = call(self._lanes(rounds[number]), *shared)
-            if number:
-                self._finish(number - 1, rounds[number - 1], last, into, report)
+        begun: dict[int, PyTree] = {}
+        try:
+            for number in range(len(rounds) + 1):
+                if number < len(rounds):
+                    begun[number] = call(self._lanes(rounds[number]), *shared)
+                if number:
+                    tiles = rounds[number - 1]
+                    found = self._finish(number - 1, tiles, begun[number - 1], into)
+                    del begun[number - 1]
+                    for index, result in found:
+                        report(Event("tile", self.job, self.work.task.tiles[index], result))
+        except BaseException as error:
+            self._drain(rounds, begun, into, error)
+            raise
         if self.group.first:
             report(Event("job", self.job))
+
+    def _drain(
+        self,
+        rounds: Sequence[tuple[int, ...]],
+        begun: Mapping[int, PyTree],
+        into: Store,
+        error: BaseException,
+    ) -> None:
+        """After an interruption, waits for the rounds that run and gathers their results.
+
+        Args:
+          rounds: the tiles of each round.
+          begun: the results of the rounds that are not finished.
+          into: receives each finished tile, in the first process.
+          error: says how long to wait; another Ctrl-C ends the wait.
+        """
+        lost = isinstance(error, errors.HangError)
+        if not self.group.first and (lost or isinstance(error, StoppedError)):
+            return  # nobody gathers
+        deadline = time.monotonic() + (0 if lost else getattr(error, "patience", PATIENCE))
+        with held() as noted:
+
+            def given_up() -> bool:
+                return bool(noted.signals) or time.monotonic() > deadline
+
+            for number, results in begun.items():
+                while not (ready := _ready(results)) and not given_up():
+                    time.sleep(0.02)
+                # The error says more than what may go wrong here.
+                with contextlib.suppress(Exception):
+                    if ready:
+                        self._finish(number, rounds[number], results, into, given_up)
 
     def _lanes(self, tiles: tuple[int, ...]) -> PyTree:
         """The lanes of a round, this process's part on its devices; missing tiles are padded."""
@@ -183,9 +225,9 @@ class _Spread:
         tiles: tuple[int, ...],
         results: PyTree,
         into: Store,
-        report: Callable[[Event], None],
-    ) -> None:
-        """Gathers the results of a round in the first process."""
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> list[tuple[int, PyTree]]:
+        """Gathers the results of a round in the first process, and returns them there."""
         flat = list(self.mesh.devices.flat)
         owners = [flat[place].process_index for place in range(len(tiles))]
         mine = [
@@ -196,15 +238,22 @@ class _Spread:
         if not self.group.first:
             if mine:
                 self.group.say(f"tiles/{self.job}/{number}/{self.group.index}", pickle.dumps(mine))
-            return
+            self.group.check()
+            return []
+        self._put(mine, into)
         found = mine
         for other in sorted(set(owners) - {0}):
             key = f"tiles/{self.job}/{number}/{other}"
-            found += pickle.loads(self.group.hear(key, self.hang_after))
+            theirs = pickle.loads(self.group.hear(key, self.hang_after, given_up))
+            self._put(theirs, into)
             self.group.forget(key)
+            found += theirs
+        return found
+
+    def _put(self, found: Sequence[tuple[int, PyTree]], into: Store) -> None:
         for index, result in found:
-            into.put(self.work.task.name, index, result)
-            report(Event("tile", self.job, self.work.task.tiles[index], result))
+            if into.get(self.work.task.name, index) is None:
+                into.put(self.work.task.name, index, result)
 
     def _on(self, device: jax.Device, results: PyTree, tile: Tile) -> PyTree:
         """The part of a result on one device, without padding."""
@@ -214,6 +263,11 @@ class _Spread:
             return np.asarray(data)[: tile.stop - tile.start].copy()
 
         return jax.tree.map(part, results)
+
+
+def _ready(results: PyTree) -> bool:
+    """Whether this process's part of a round is computed."""
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(results))
 
 
 def _orders(works: Sequence[Work], into: Store) -> list[_Order]:

@@ -17,6 +17,7 @@ from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
 from jinit.sweep._marks import noted
 from jinit.sweep._stored import ENVIRONMENT
+from jinit.sweep._stored_batches import held
 
 
 @dataclass
@@ -56,9 +57,13 @@ class Batches:
 
     @contextlib.contextmanager
     def carried(self) -> Iterator[None]:
-        """Whatever ends the block carries the finished runs, too, if nothing carries them yet."""
+        """Whatever ends the block carries the finished runs, too, if nothing carries them yet.
+
+        A store stays open within the block.
+        """
         try:
-            yield
+            with held():
+                yield
         except BaseException as error:
             if self.plain is not None and not hasattr(error, "table"):
                 self._attach(error, self.plain)

@@ -66,24 +66,6 @@ def identities(digest: bytes, lanes: NetworkLanes, count: int) -> list[bytes]:
     return found
 
 
-def difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """How another environment differs from this one, in words; "" if it does not."""
-    return ", ".join(
-        f"{name} {_shown(name, theirs.get(name), mine.get(name))}"
-        for name in sorted({*mine, *theirs})
-        if mine.get(name) != theirs.get(name)
-    )
-
-
-def _shown(name: str, theirs: object, mine: object) -> str:
-    """Two values of an environment; of the instructions those that only one of them has."""
-    if name == "instructions":
-        with_theirs, with_mine = set(str(theirs).split()), set(str(mine).split())
-        more, less = sorted(with_theirs - with_mine), sorted(with_mine - with_theirs)
-        return f"with {' '.join(more) or 'none'} and without {' '.join(less) or 'none'} of here"
-    return f"{theirs!s} (here {mine!s})"[:200]
-
-
 def reasons(program: PlannedProgram, columns: Mapping[str, np.ndarray]) -> list[dict[str, str]]:
     """For each run: name of a column that is NaN → why."""
     diverged = columns["diverged"].tolist()

@@ -336,7 +336,11 @@ class _Sweep:
             except OSError as failure:
                 _attach(failure, finished, planned=runs)
                 raise
-        if noted.signals or finished is None:
+        try:
+            noted.let_go()
+        except KeyboardInterrupt:
+            raise SweepInterrupted(finished, runs) from None
+        if finished is None:
             raise SweepInterrupted(finished, runs)
         return finished
 

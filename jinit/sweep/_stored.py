@@ -17,14 +17,14 @@ from jinit import _database as database
 from jinit.engine import FileStore, Store, _identity
 from jinit.engine._jobs import PreparedJob, check_store, only
 from jinit.engine._store import MemoryStore
-from jinit.sweep import _identified, _marks, _rows
+from jinit.sweep import _identified, _marks, _rows, _stored_batches
 from jinit.sweep._grid import Grid
 from jinit.sweep._lanes import LaneIndex, NetworkLanes
 from jinit.sweep._plan import Plan, PlannedProgram
 from jinit.sweep._tiles import Found, InMemory, Tiles
 from jinit.typing import PyTree
 
-ENVIRONMENT = "environment"
+ENVIRONMENT = database.ENVIRONMENT
 Target: TypeAlias = Store | FileStore
 
 
@@ -100,10 +100,13 @@ class StoredSweep(MemoryStore):
         self._known: dict[str, _Known] = {}
         self._environment = _identity.describe()
         self._machine = platform.node()[:32]
-        self._writer = database.Writer(store.path, store.mirror)
+        self._writer, before = _stored_batches.opened(store)
+        ended = [] if before is None else database.end_sweep(before, "complete")
         self._failed = False
         try:
             with self._writer.transaction() as connection:
+                for statement, rows in ended:
+                    connection.executemany(statement, rows)
                 self._sweep = database.begin_sweep(
                     connection,
                     planned=planned.runs,
@@ -114,7 +117,7 @@ class StoredSweep(MemoryStore):
                 )
                 self._next = database.next_run(connection)
         except BaseException:
-            self._writer.close()
+            self._writer.close(ended)
             raise
 
     @property
@@ -136,7 +139,7 @@ class StoredSweep(MemoryStore):
             if layout is not None:
                 stored = database.find(connection, layout, identities)
                 known.missing = np.setdiff1d(known.missing, stored.places)
-                known.found.append(_piece(program, stored))
+                known.found.append(self._piece(program, stored, stored.places))
             notes = self._in_other_environments(connection, known) if len(known.missing) else []
         failed = sum(int(piece.columns["diverged"].sum()) for piece in known.found)
         found = Found(program.runs - len(known.missing), failed, "; ".join(notes))
@@ -181,12 +184,12 @@ class StoredSweep(MemoryStore):
         return _rows.marked(pieces, ENVIRONMENT)
 
     def close(self, state: str) -> None:
-        """Writes what is left and closes the file.
+        """Writes what is left and closes the file, but for that of a batch that is not the last.
 
         Raises:
           StoreError: something could not be written.
         """
-        self._writer.close(database.end_sweep(self._sweep, state))
+        _stored_batches.closed(self._options, self._writer, self._sweep, state)
 
     def _enter(self, known: _Known, piece: _rows.Piece) -> database.RunRows:
         """Writes a program and its columns into the file, before its first runs."""
@@ -220,7 +223,7 @@ class StoredSweep(MemoryStore):
             if not runs:
                 continue
             here, there = self._environment, other.environment
-            words = _identified.difference(here, there)
+            words = database.difference(here, there)
             same = self._of_same_code(known, other, runs) if words else {}
             lowered = [name for name in {*here, *there} if name not in _identity.AFTER_LOWERING]
             comparable = all(here.get(name) == there.get(name) for name in lowered)
@@ -245,10 +248,21 @@ class StoredSweep(MemoryStore):
                     )
                 stored = database.by_number(connection, other.layout, list(taken))
                 lanes = np.array([lane for lane, _ in taken.values()])
-                piece = _piece(program, stored, lanes, mark)
+                piece = self._piece(program, stored, lanes, mark)
                 known.found.append(piece)
                 known.missing = np.setdiff1d(known.missing, piece.numbers)
         return notes
+
+    def _piece(
+        self, program: PlannedProgram, stored: database.Stored, lanes: np.ndarray, source: str = ""
+    ) -> _rows.Piece:
+        """Runs that were found, with the values of the axes that this sweep asks for.
+
+        A number of the same run may have been given with more digits then: a run knows float32.
+        """
+        index = LaneIndex(self._grid, program.numbers, program.tile)
+        columns = {**stored.columns, **_rows.axis_columns(index, program, lanes)}
+        return _rows.Piece(program, lanes, columns, stored.layout.axes, stored.curves, source)
 
     def _runs_there(
         self,
@@ -286,13 +300,3 @@ def command() -> str:
     if name in ("jinit", "__main__.py", "-c", "-m"):
         return shlex.join(["jinit", *sys.argv[1:]])
     return f"python {shlex.quote(name)}"
-
-
-def _piece(
-    program: PlannedProgram,
-    stored: database.Stored,
-    lanes: np.ndarray | None = None,
-    source: str = "",
-) -> _rows.Piece:
-    numbers = stored.places if lanes is None else lanes
-    return _rows.Piece(program, numbers, stored.columns, stored.layout.axes, stored.curves, source)

@@ -49,6 +49,55 @@ def test_a_second_close_copies_nothing(path, tmp_path):
     assert not (drive / "runs.db").exists()
 
 
+def test_a_store_that_is_lost_comes_back_from_its_mirror(path, tmp_path):
+    drive = tmp_path / "drive"
+    fill(path, range(50), tile=10, mirror=drive)
+    path.unlink()
+    path.with_name("runs.db-wal").write_bytes(b"of the lost file")
+    with pytest.warns(UserWarning, match="copied back from its mirror"):
+        fill(path, seeds=range(50, 52), mirror=drive)
+    assert runs(path) == runs(drive / "runs.db") == 52
+    assert database.verify(path) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["drive", "runs.db"]
+    # A folder that shows another file under this name gives no store.
+    path.unlink()
+    (drive / "runs.db").write_text("my notes")
+    with pytest.raises(ValueError, match="SQLite file that jinit wrote"):
+        fill(path, mirror=drive)
+    assert not path.exists()
+    assert (drive / "runs.db").read_text() == "my notes"
+
+
+def test_a_copy_with_other_runs_is_not_replaced_but_merged(path, tmp_path):
+    drive = tmp_path / "drive"
+    fill(path, range(6), mirror=drive)
+    path.unlink()
+    fill(path, range(2), arm="ones")
+    with pytest.raises(ValueError, match="6 runs that the store lacks") as refused:
+        database.Writer(path, drive)
+    assert f"jinit merge {path} {drive / 'runs.db'}" in str(refused.value)
+    assert runs(drive / "runs.db") == 6
+    database.merge(path, [drive / "runs.db"])
+    fill(path, range(2, 4), arm="ones", mirror=drive)
+    assert runs(drive / "runs.db") == 10
+
+
+def test_two_stores_of_one_name_do_not_share_a_mirror(tmp_path):
+    """Tasks of an array may all call their file ``runs.db`` and see one folder."""
+    drive, stores = tmp_path / "drive", [tmp_path / name / "runs.db" for name in "ab"]
+    for store in stores:
+        store.parent.mkdir()
+    late = database.Writer(stores[1], drive)
+    fill(stores[0], mirror=drive)
+    with late.transaction() as connection:
+        database.begin_sweep(connection, planned=1, command="late", grid="{}", settings="{}",
+                             machine="b")  # fmt: skip
+    with pytest.raises(errors.StoreError, match="jinit merge"):
+        late.close()
+    assert runs(drive / "runs.db") == 4
+    assert sorted(each.name for each in stores[1].parent.iterdir()) == ["runs.db"]
+
+
 SCRIPT = """
 import os, sys
 from pathlib import Path

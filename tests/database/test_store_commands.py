@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store_files import fill
+from test_store_files import fill, traced
 
 import jinit
 from jinit.cli import main
@@ -32,6 +32,25 @@ def test_show_prints_the_table(path, capsys):
     assert "complete: 4 of 4 runs" in said.err
     assert main(["show", str(path), "--json", "--watch"]) == 0
     assert json.loads(capsys.readouterr().out)["columns"]["seed"] == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize("command", ["show", "compare"])
+@pytest.mark.parametrize("metric", ["test_loss", "regret"])
+def test_printed_tables_read_few_columns(path, monkeypatch, capsys, command, metric):
+    """No curves, and no metric that is not printed; a metric that no run has is refused."""
+    statements = traced(monkeypatch)
+    arguments = [command, str(path), "--metric", metric, "--baseline", "zeros"]
+    code = main(arguments)
+    said = capsys.readouterr()
+    if metric == "regret":
+        assert code == 2
+        assert "diverged" in said.err
+        return
+    assert code == 0
+    assert not any("FROM curves" in text for text in statements)
+    monkeypatch.undo()
+    jinit.report.show(jinit.read(path), metric=metric, baseline="zeros")
+    assert capsys.readouterr().out == said.out
 
 
 def test_ls_lists_sweeps(path, capsys):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 import jinit
 from jinit import engine, errors
 from jinit.engine import _environment, _remote, _serve
-from jinit.engine._ray import check_answers
+from jinit.engine._ray import check_answers, ray_executor
 from jinit.train import schedules
 
 LANES = np.arange(23, dtype=np.float32)
@@ -220,6 +221,54 @@ def test_an_interruption_waits_for_running_tiles_and_takes_the_others_back():
     assert len(set(begun)) < 8
 
 
+class Cluster:
+    """An executor as that of Ray: a future can be cancelled at any time, and its work runs on."""
+
+    def __init__(self, workers):
+        self._max_workers, self._pool = workers, ThreadPoolExecutor(workers)
+        self.futures, self.begun, self.release = [], [], threading.Event()
+
+    def submit(self, fn, request):
+        future = Future()
+        self.futures.append(future)
+        self._pool.submit(self._work, future, fn, request)
+        return future
+
+    def _work(self, future, fn, request):
+        reply = fn(request)
+        if not reply.missing:
+            self.begun.append(request.tile.index)
+            if self.begun[0] != request.tile.index:
+                self.release.wait(10)
+        if not future.cancelled():
+            future.set_result(reply)
+
+
+def interrupted_on(cluster, store, window):
+    def stop(event):
+        if event.kind == "tile":
+            threading.Timer(0.2, cluster.release.set).start()
+            raise KeyboardInterrupt
+
+    with cluster._pool, pytest.raises(KeyboardInterrupt):
+        engine.run(travel, LANES, LARGE, tile=2, executor=cluster, workers=window, store=store,
+                   progress=stop)  # fmt: skip
+    return {tile for tile in range(12) if store.get("travel", tile) is not None}
+
+
+def test_an_interruption_keeps_the_running_tiles_of_futures_that_can_always_be_cancelled():
+    """One tile is finished; two workers run one tile each, and the others are taken back."""
+    cluster = Cluster(2)
+    assert len(interrupted_on(cluster, engine.MemoryStore(), window=8)) == 3
+    assert sum(future.cancelled() for future in cluster.futures) == 8 - 3
+
+
+def test_an_executor_that_says_nothing_of_its_workers_finishes_what_was_sent():
+    cluster = Cluster(2)
+    cluster._max_workers = None
+    assert len(interrupted_on(cluster, engine.MemoryStore(), window=5)) == 5
+
+
 @pytest.mark.slow
 def test_a_pool_that_does_not_answer_is_a_hang():
     class Silent:
@@ -287,6 +336,28 @@ def test_an_address_that_is_silent_closed_or_of_something_else_is_refused():
     for wrong in (address, "nowhere", "127.0.0.1:99999"):
         with pytest.raises(ValueError, match=r"refused|host:port"):
             engine.run(travel, LANES, LARGE, executor=f"ray:{wrong}")
+
+
+def test_a_cluster_that_the_environment_names_must_answer(monkeypatch):
+    """Ray itself would wait for ever; what is no address is left to Ray."""
+    begun = []
+    ray = types.SimpleNamespace(
+        is_initialized=lambda: False, shutdown=lambda: None,
+        init=lambda **options: begun.append(options), cluster_resources=lambda: {"CPU": 2},
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    for named in (address, f"ray://{address}", "nowhere"):
+        monkeypatch.setenv("RAY_ADDRESS", named)
+        with pytest.raises(ValueError, match="RAY_ADDRESS: got"), ray_executor(None, "cpu"):
+            pass
+    assert not begun
+    for named in ("", "auto", "local", "other://place"):
+        monkeypatch.setenv("RAY_ADDRESS", named)
+        with ray_executor(None, "cpu"):
+            pass
+    assert len(begun) == 4
 
 
 @pytest.mark.full

@@ -3,12 +3,16 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -223,12 +227,28 @@ def test_errors_and_silence_of_another_process_end_a_wait(two, monkeypatch):
     _, first, second = two
     with pytest.raises(errors.HangError, match=r"nothing came .* for 0\.05 s"):
         first.hear("never", 0.05)
+    start = time.monotonic()
+    with pytest.raises(errors.HangError, match="nothing came"):
+        first.hear("never", 20.0, given_up=lambda: True)
+    assert time.monotonic() - start < 10
     monkeypatch.setattr(_group, "LOST_AFTER", 0.3)
     with pytest.raises(errors.HangError, match="process 1 of 2 gave no sign of life"):
         first.hear("never", 20.0)
     second.fail(KeyboardInterrupt("stop"))
     with pytest.raises(RuntimeError, match="process 1 of 2 stopped: KeyboardInterrupt: stop"):
         first.hear("never", 20.0)
+
+
+def test_the_first_process_leaves_after_the_others(two):
+    """The coordinator is in it, and JAX aborts a process that loses the coordinator."""
+    _, first, second = two
+    first.fail(KeyboardInterrupt())
+    leaves = threading.Timer(0.2, second.fail, [RuntimeError("process 0 stopped")])
+    leaves.start()
+    start = time.monotonic()
+    first.wait_until_others_stop(20.0)
+    assert 0.1 < time.monotonic() - start < 10
+    leaves.join()
 
 
 class Alone:
@@ -258,6 +278,54 @@ def test_a_mesh_of_all_devices_gives_the_bits_of_threads():
         np.testing.assert_array_equal(found, expected[2 * tile :][:2])
     assert store.get("line", 1) == "kept"
     assert [event.kind for event in events] == ["compiled", *["tile"] * 4, "job"]
+
+
+def test_an_interruption_keeps_the_round_that_runs():
+    """The second of three rounds runs when the first one is reported."""
+
+    def stop(event):
+        if event.kind == "tile":
+            raise KeyboardInterrupt
+
+    lanes, shift, store = np.arange(9, dtype=np.float32), np.float32(0.1), engine.MemoryStore()
+    task = prepare(Job(line, lanes, (shift,), name="line", tile=2), _executors.local(1))
+    works = [_spread.Work(task, line, (shift,))]
+    assert jax.device_count() == 2
+    with pytest.raises(KeyboardInterrupt):
+        _spread.run_spread(works, store, Alone(), only=only, hang_after=1.0, progress=stop)
+    expected = engine.run(line, lanes, shift, tile=2)["y"]
+    for tile in range(4):
+        np.testing.assert_array_equal(store.get("line", tile)["y"], expected[2 * tile :][:2])
+    assert store.get("line", 4) is None
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_what_is_computed_is_kept_where_another_process_stops(said, two):
+    """Two tiles, one for each process; the other one may have said its part before it stopped."""
+    _, first, second = two
+    if said:
+        second.say("tiles/0/0/1", pickle.dumps([(1, "theirs")]))
+    second.fail(KeyboardInterrupt())
+    with pytest.raises(RuntimeError, match="process 1 of 2 stopped") as stopped:
+        first.check()
+    task = prepare(Job(line, np.ones(4, np.float32), (), name="line", tile=2), _executors.local(1))
+    places = np.array([jax.devices()[0], types.SimpleNamespace(process_index=1)])
+    mesh, store = types.SimpleNamespace(devices=places), engine.MemoryStore()
+    spread = _spread._Spread(_spread.Work(task, line, ()), 0, (0, 1), mesh, first, 20.0)
+    spread._drain([(0, 1)], {0: jax.numpy.arange(2.0)}, store, stopped.value)
+    np.testing.assert_array_equal(store.get("line", 0), [0.0, 1.0])
+    assert store.get("line", 1) == ("theirs" if said else None)
+
+
+def test_a_process_in_the_middle_of_its_rounds_notices_that_another_one_stopped(two):
+    _, first, second = two
+    task = prepare(Job(line, np.ones(2, np.float32), (), name="line", tile=2), _executors.local(1))
+    mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(process_index=0)]))
+    spread = _spread._Spread(_spread.Work(task, line, ()), 0, (0,), mesh, second, 20.0)
+    spread._finish(0, (0,), None, engine.MemoryStore())
+    first.fail(ValueError("bad"))
+    with pytest.raises(RuntimeError, match="process 0 of 2 stopped: ValueError: bad"):
+        spread._finish(0, (0,), None, engine.MemoryStore())
 
 
 def test_processes_with_other_jobs_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jinit
+from jinit import _database as database
 from jinit._database import Entry
 from jinit._database._marks import of_sweep
 from jinit.sweep import Halving, Settle, run_halving, run_until_settled
@@ -61,6 +62,17 @@ def test_what_halving_dropped_comes_back(tmp_path, grid, halving, across):
     assert part.settings["looks"] == live.settings["looks"]
 
 
+@pytest.mark.slow
+def test_a_race_goes_on_from_a_plain_sweep(tmp_path):
+    """Its runs have other digits of the same number, and the file gives the table of the race."""
+    path, rates = tmp_path / "runs.db", RATES["learning_rate"]
+    stored(path)(jinit.Grid(**RATES | {"seeds": 4, "learning_rate": [*map(np.float32, rates)]}))
+    live = run_halving(jinit.Grid(**RATES), Halving(), run=stored(path))
+    assert live["learning_rate"].tolist() == live["learning_rate"].astype(float).tolist()
+    assert set(live["learning_rate"].tolist()) == set(rates)
+    assert_same(jinit.read(path), live)
+
+
 def test_an_interrupted_race_is_marked_as_far_as_decided(tmp_path):
     path, batches = tmp_path / "runs.db", []
 
@@ -95,6 +107,39 @@ def test_the_looks_of_a_sweep_come_back(tmp_path):
     assert "looks" not in jinit.read(path).settings
     assert verdicts(jinit.read(path)) == verdicts(plain)
     assert jinit.read(path, sweep=3).settings["looks"] == live.settings["looks"]
+
+
+@pytest.mark.slow
+def test_a_store_stays_with_its_sweep_between_batches(tmp_path):
+    """Whoever watches sees a sweep that goes on, and nobody else takes the store."""
+    path, seen = tmp_path / "runs.db", []
+
+    def states():
+        with database.reading(path) as connection:
+            return [entry.state for entry in database.sweeps(connection)]
+
+    def note(text):
+        seen.append(states())
+        with pytest.raises(ValueError, match="one writer"):
+            database.Writer(path)
+        if len(states()) == 2:
+            raise RuntimeError("stopped")
+
+    grid = jinit.Grid(**SMALL, initializer=("he_normal", "glorot_normal"), seeds=2)
+    settle = Settle(most_seeds=8, baseline="he_normal")
+    with pytest.raises(RuntimeError, match="stopped"):
+        run_until_settled(grid, settle, run=stored(path), note=note)
+    assert seen == [["running"], ["complete", "running"]]
+    assert states() == ["complete", "complete"]
+    assert [each.name for each in tmp_path.iterdir()] == ["runs.db"]
+    # Another store of a later batch closes the one before.
+    other = [path, tmp_path / "other.db"]
+    run_until_settled(
+        grid,
+        Settle(most_seeds=4, baseline="he_normal"),
+        run=lambda batch: jinit.run(batch, store=other.pop(), progress=False),
+    )
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["other.db", "runs.db"]
 
 
 def test_a_look_that_was_not_completed_was_not_made(tmp_path):

@@ -16,8 +16,8 @@ from tiers import sample
 import jinit
 from jinit import _database as database
 from jinit import engine
-from jinit._database import _whole
-from jinit.engine import _identity
+from jinit._database import _kinds
+from jinit.engine import _environment, _identity
 from jinit.sweep._grid import CODE_AXES, NUMBER_AXES
 
 SMALL = {"dataset": "xor", "depth": 1, "width": 4, "steps": 4, "evaluations": 2}
@@ -151,6 +151,18 @@ def test_a_run_that_is_found_has_the_name_that_was_asked_for(tmp_path):
     assert table["model"].tolist() == ["a"] * 4 + ["b"] * 4
 
 
+def test_a_run_that_is_found_has_the_number_that_was_asked_for(tmp_path):
+    """A run knows float32; the value that was asked for is the label of all its rows."""
+    seen, path, other = [], tmp_path / "runs.db", np.float32(0.1)
+    run(path, seeds=2, initializer="zeros", learning_rate=0.1)
+    table = run(path, seeds=4, initializer="zeros", learning_rate=other, seen=seen)
+    assert seen[0][:2] == (2, 2)
+    assert table["learning_rate"].tolist() == [float(other)] * 4
+    read = jinit.read(path)
+    assert read["learning_rate"].tolist() == [float(other)] * 4
+    assert read["test_loss"].tolist() == table["test_loss"].tolist()
+
+
 @pytest.mark.slow
 def test_runs_that_began_from_other_parameters_are_not_taken(tmp_path, monkeypatch):
     shapes = {"kernel": np.zeros((2, 1), np.float32)}
@@ -274,7 +286,11 @@ def test_kill_9_loses_nothing_that_was_finished_half_a_second_ago(tmp_path, afte
 
 def test_a_store_knows_every_axis():
     """Sweeps that differ in their axes alone are one table."""
-    assert set(_whole._AXES) == {*CODE_AXES, *NUMBER_AXES, "clip"}
+    assert set(_kinds.AXES) == {*CODE_AXES, *NUMBER_AXES, "clip"}
+
+
+def test_a_store_knows_which_switches_are_no_part_of_an_identity():
+    assert {*_kinds.CHECKS} == {*_environment.SWITCHES} - {*_environment.OF_BITS}
 
 
 @pytest.mark.slow
