@@ -29,8 +29,8 @@ def read(
     and further columns. A CSV file has axes and metrics only: the table has no curves and empty
     settings, and an empty text in a column of numbers is NaN. A store gives the runs of all sweeps
     that differ in their axes and seeds alone; a sweep may be writing it. If they come from several
-    environments, a warning says so and the column ``environment`` marks each run. What the newest of these
-    sweeps, or ``sweep``, noted comes back, too: the looks of
+    environments, a warning says so and the column ``environment`` marks each run. What the newest
+    of these sweeps, or ``sweep``, noted comes back, too: the looks of
     :func:`jinit.sweep.run_until_settled`, the decisions of :func:`jinit.sweep.run_halving`.
 
     Args:
