@@ -25,6 +25,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests count compilations, and leave no files in the home folder.
 os.environ.setdefault("JINIT_NO_CACHE", "1")
 
+# Without TensorFlow, Keras is not imported otherwise, and its tests would be skipped.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 # Processes of pytest-xdist set the width of a terminal; tables in tests have the width of a file.
 os.environ.pop("COLUMNS", None)
 
