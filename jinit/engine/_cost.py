@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jax.extend import core as jex_core
 
 from jinit._anew import anew
 from jinit.engine._convolutions import most_alive, windows_noted
+from jinit.engine._rewriting import shape_of
 from jinit.typing import PyTree
 
 
@@ -83,12 +83,12 @@ def _peak(jaxpr: jex_core.Jaxpr) -> int:
     for number, equation in enumerate(jaxpr.eqns):
         inside = max(map(_peak, inner_jaxprs(equation)), default=0)
         outputs = [v for v in equation.outvars if v in last]
-        made = sum(_bytes(_aval(variable)) for variable in outputs)
+        made = sum(_bytes(shape_of(variable)) for variable in outputs)
         peak = max(peak, alive + max(inside, made))
         alive += made
         for variable in outputs:
             dead.setdefault(last[variable], []).append(variable)
-        alive -= sum(_bytes(_aval(variable)) for variable in dead.pop(number, ()))
+        alive -= sum(_bytes(shape_of(variable)) for variable in dead.pop(number, ()))
     return peak
 
 
@@ -98,14 +98,14 @@ def _flops(jaxpr: jex_core.Jaxpr) -> int:
         name = equation.primitive.name
         if name == "dot_general" and not _is_sum(equation):
             (contracted, _), _ = equation.params["dimension_numbers"]
-            left = _aval(equation.invars[0]).shape
+            left = shape_of(equation.invars[0]).shape
             inner = math.prod(left[axis] for axis in contracted)
-            total += 2 * inner * math.prod(_aval(equation.outvars[0]).shape)
+            total += 2 * inner * math.prod(shape_of(equation.outvars[0]).shape)
         elif name == "conv_general_dilated":
-            kernel = _aval(equation.invars[1]).shape
+            kernel = shape_of(equation.invars[1]).shape
             out_axis = equation.params["dimension_numbers"].rhs_spec[0]
             per_output = math.prod(kernel) // kernel[out_axis]
-            total += 2 * per_output * math.prod(_aval(equation.outvars[0]).shape)
+            total += 2 * per_output * math.prod(shape_of(equation.outvars[0]).shape)
         iterations = equation.params["length"] if name == "scan" else 1
         total += iterations * sum(_flops(inner) for inner in inner_jaxprs(equation))
     return total
@@ -113,7 +113,7 @@ def _flops(jaxpr: jex_core.Jaxpr) -> int:
 
 def _is_sum(equation: jex_core.JaxprEqn) -> bool:
     """Whether a product has a single vector as its second factor, like the sums of a norm."""
-    return len(_aval(equation.invars[1]).shape) == 1
+    return len(shape_of(equation.invars[1]).shape) == 1
 
 
 def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:
@@ -126,11 +126,11 @@ def _largest_carry(jaxpr: jex_core.Jaxpr) -> int:
             carry = [
                 outer
                 for outer, inner in zip(equation.outvars, returned, strict=True)
-                if _aval(outer).shape == _aval(inner).shape
+                if shape_of(outer).shape == shape_of(inner).shape
             ]
         elif equation.primitive.name == "while":
             carry = equation.outvars
-        carried = sum(_bytes(_aval(variable)) for variable in carry)
+        carried = sum(_bytes(shape_of(variable)) for variable in carry)
         largest = max(largest, carried, *map(_largest_carry, inner_jaxprs(equation)))
     return largest
 
@@ -147,11 +147,6 @@ def inner_jaxprs(equation: jex_core.JaxprEqn) -> Iterator[jex_core.Jaxpr]:
             inner = getattr(item, "jaxpr", item)  # a closed jaxpr has its jaxpr inside
             if isinstance(inner, jex_core.Jaxpr):
                 yield inner
-
-
-def _aval(variable: jex_core.Var | jex_core.Literal) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a variable."""
-    return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX annotates aval without a shape
 
 
 def _bytes(leaf: jax.Array | jax.ShapeDtypeStruct) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar, cast
 
@@ -61,17 +62,13 @@ def rewritten(jaxpr: jex_core.Jaxpr, forms: Forms) -> jex_core.Jaxpr:
     for equation in jaxpr.eqns:
         form = form_of(equation)
         equations += [_with_bodies(equation, forms)] if form is None else _in_form(equation, form)
-    same = len(equations) == len(jaxpr.eqns) and all(map(_is, equations, jaxpr.eqns))
+    same = len(equations) == len(jaxpr.eqns) and all(map(operator.is_, equations, jaxpr.eqns))
     return jaxpr if same else jaxpr.replace(eqns=equations)
 
 
 def shape_of(variable: _Atom) -> jax.ShapeDtypeStruct:
     """Shape and dtype of a variable."""
     return cast(jax.ShapeDtypeStruct, variable.aval)  # JAX annotates aval without a shape
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
 
 
 def _with_bodies(equation: jex_core.JaxprEqn, forms: Forms) -> jex_core.JaxprEqn:

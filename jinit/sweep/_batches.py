@@ -17,7 +17,7 @@ from jinit.sweep import _rows
 from jinit.sweep._grid import Grid
 from jinit.sweep._marks import noted
 from jinit.sweep._stored import ENVIRONMENT
-from jinit.sweep._stored_batches import held
+from jinit.sweep._stored_batches import kept_open
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Batches:
         A store stays open within the block.
         """
         try:
-            with held():
+            with kept_open():
                 yield
         except BaseException as error:
             if self.plain is not None and not hasattr(error, "table"):

@@ -41,11 +41,11 @@ class _Held:
             writer.close(database.end_sweep(sweep, "complete"))
 
 
-_HELD: ContextVar[_Held | None] = ContextVar("held", default=None)
+_HELD: ContextVar[_Held | None] = ContextVar("kept_open", default=None)
 
 
 @contextlib.contextmanager
-def held() -> Iterator[None]:
+def kept_open() -> Iterator[None]:
     """Sweeps that start within the block are batches of one: their store is closed at its end.
 
     Raises:

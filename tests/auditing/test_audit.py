@@ -1,9 +1,5 @@
 """Traps of five packages are found and named; healthy models of all of them are left in peace."""
 
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -9,10 +9,6 @@ Many layers of one kind are pooled; ALPHA is shared by all leaves of all framewo
 seeds are fixed.
 """
 
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
-
 import jax
 import jax.numpy as jnp
 import numpy as np

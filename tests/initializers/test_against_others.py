@@ -1,9 +1,6 @@
 """The same formulas and fans as torch and Keras, and what Flax and JAX expect of a drop-in."""
 
 import math
-import os
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import flax.linen as nn
 import jax
